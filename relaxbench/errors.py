@@ -1,0 +1,25 @@
+"""The one error a person sees: what is wrong, the value, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what was asked for. The CLI prints it as one line and exits with code 2."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:
+    """An error for a name that does not exist, with the nearest one that does.
+
+    Args:
+        kind: what the name should be, e.g. ``"method"``.
+        name: the name as given.
+        known: the names that exist.
+        hint: how to see them all, e.g. ``"python -m relaxbench list"``.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    return UserError(f"unknown {kind} {str(name)!r}: {guess}" + (f" ({hint})" if hint else ""))

@@ -1,0 +1,94 @@
+"""The tables of a relaxbench database. They lie beside Optuna's own in the same file or server.
+
+A curve is one row a trial: its points are packed as float32, because a row a point makes a study of a
+few thousand trials slow to read (docs/architecture.md gives the figures).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA_VERSION = 1
+"""Raised by one with every change of these tables. A database with a larger number is refused."""
+
+CURVE_COLUMNS = ("gradients", "train_loss", "validation_loss", "validation_metric", "gamma")
+"""The rows of a packed curve, in order. ``gamma`` is σ² for `heat` and NaN for methods without a scope."""
+
+
+class Base(DeclarativeBase):
+    """All tables of relaxbench; names are prefixed so that they never meet Optuna's."""
+
+    type_annotation_map = {dict[str, Any]: JSON}
+
+
+class Schema(Base):
+    """One row: which version of these tables the database holds."""
+
+    __tablename__ = "relaxbench_schema"
+    version: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Study(Base):
+    """A study: what was asked (spec) and under which circumstances it ran (manifest)."""
+
+    __tablename__ = "relaxbench_studies"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    spec: Mapped[dict[str, Any]]
+    source: Mapped[str]  # the study file, as read
+    manifest: Mapped[dict[str, Any]]
+    created_at: Mapped[dt.datetime]
+
+
+class Trial(Base):
+    """One training run, claimed by a worker, then done (or failed, for reasons outside the mathematics)."""
+
+    __tablename__ = "relaxbench_trials"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("relaxbench_studies.id"))
+    problem: Mapped[str]
+    method: Mapped[str]
+    phase: Mapped[str]  # explore, confirm, exploit, recommend
+    block: Mapped[int]  # explore, confirm: the block; exploit: the generation; recommend: 0
+    number: Mapped[int]  # within (problem, method, phase, block)
+    parent: Mapped[int]  # confirm, recommend: the id of the trial whose settings these are; else 0
+    seed: Mapped[int]
+    params: Mapped[dict[str, Any]]
+
+    status: Mapped[str] = mapped_column(default="waiting")  # waiting, running, done
+    worker: Mapped[str | None]
+    token: Mapped[int] = mapped_column(default=0)  # grows with every claim; a result with an older one is refused
+    lease_until: Mapped[float | None]  # seconds since the epoch
+
+    value: Mapped[float | None]  # validation loss at the end of the budget, at most the problem's worst value
+    diverged: Mapped[bool] = mapped_column(default=False)
+    measures: Mapped[dict[str, Any]] = mapped_column(default=dict)  # see docs/architecture.md
+    ledger: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    correct: Mapped[bytes | None] = mapped_column(LargeBinary)  # numpy.packbits of correctness per test example
+    finished_at: Mapped[float | None]
+    mirrored: Mapped[bool] = mapped_column(default=False)  # already in the Optuna study
+
+    __table_args__ = (
+        UniqueConstraint("study_id", "problem", "method", "phase", "block", "number", "parent"),
+        Index("relaxbench_trials_by_status", "study_id", "status"),
+    )
+
+
+class Curve(Base):
+    """The learning curve of a trial: float32 ``[len(CURVE_COLUMNS), points]``, C order."""
+
+    __tablename__ = "relaxbench_curves"
+    trial_id: Mapped[int] = mapped_column(ForeignKey("relaxbench_trials.id"), primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Weights(Base):
+    """The deployed weights of a recommended run: float32 ``[P]``."""
+
+    __tablename__ = "relaxbench_weights"
+    trial_id: Mapped[int] = mapped_column(ForeignKey("relaxbench_trials.id"), primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
