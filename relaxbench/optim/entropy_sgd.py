@@ -1,0 +1,95 @@
+"""Entropy-SGD: gradient descent on the local entropy, whose gradient an inner Langevin loop estimates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from relaxbench.optim.hyper import (
+    ANNEAL,
+    AVERAGING,
+    GAMMA_END,
+    GAMMA_START,
+    INNER_STEPS,
+    LR,
+    MOMENTUM,
+    OUTER_LR,
+    OUTER_MOMENTUM,
+    SCHEDULE,
+    SCOPING,
+    TEMPERATURE,
+    WEIGHT_DECAY,
+    Hyper,
+    SearchSpace,
+)
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
+
+RELAXED: SearchSpace = {
+    "outer_lr": OUTER_LR,
+    "inner_lr": LR,
+    "inner_steps": INNER_STEPS,
+    "momentum": MOMENTUM,
+    "outer_momentum": OUTER_MOMENTUM,
+    "gamma_start": GAMMA_START,
+    "gamma_end": GAMMA_END,
+    "scoping": SCOPING,
+    "weight_decay": WEIGHT_DECAY,
+    "schedule": SCHEDULE,
+    "anneal": ANNEAL,
+}
+
+
+class EntropySGD(Rule):
+    """The inner loop samples exp(−β f(y) − β |x − y|²/2γ) at temperature T = 1/β around x; x then moves to its mean.
+
+    L times, at y:
+        d = ∇f(y) + wd y + (y − x)/γ
+        y ← y − η_y N(v, d) + √(2 η_y T/(1 − m)) ξ
+        z ← a z + (1 − a) y
+    then
+        x ← x − η_x N(v_x, x − z);  y = z = x
+
+    The inner velocity v is kept across outer steps. T is the effective temperature: momentum m would shrink the
+    variance of the chain to (1 − m) of its target, hence the 1/(1 − m) under the root.
+    """
+
+    name, title = "entropy-sgd", "Entropy-SGD"
+    source = "Chaudhari et al., arXiv 1611.01838, algorithm 1; arXiv 1704.04932, equation (20)"
+    space: SearchSpace = {**RELAXED, "averaging": AVERAGING, "temperature": TEMPERATURE}
+    copies = 6
+    scope = "gamma"
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        zero = x.new_zeros(x.shape)
+        start = {"x": x.clone(), "y": x.clone(), "z": x.clone(), "v": zero, "v_x": zero.clone()}
+        return {**start, **counters(x, seed)}
+
+    def query(self, state: State, hyper: Hyper) -> Query:
+        return Query(state["y"], state["t"])
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        self._inner(state, grad, hyper)
+        state["t"] += 1
+        due = state["t"] % self.period(hyper) == 0
+        outer_step(due, state, hyper, "x y z v_x outer_lr outer_momentum", self._outer)
+        return state
+
+    def period(self, hyper: Hyper) -> Tensor:
+        return hyper["inner_steps"].to(torch.int64)
+
+    def _inner(self, state: State, grad: Tensor, hyper: Hyper) -> None:
+        x, y, z = state["x"], state["y"], state["z"]
+        rate, m, a = hyper["inner_lr"], hyper["momentum"], hyper["averaging"]
+        d = grad + hyper["weight_decay"] * y + (y - x) / hyper["gamma"]
+        y.sub_(rate * nesterov(state["v"], m, d))
+        temperature = hyper["temperature"]
+        if temperature.device.type != "cpu" or bool((temperature > 0).any()):
+            noise = standard_normal(state, y.shape[1], y.dtype)
+            y.add_((2 * rate * temperature / (1 - m)).sqrt() * noise)
+        z.mul_(a).add_((1 - a) * y)
+
+    @staticmethod
+    def _outer(state: State, hyper: Hyper) -> State:
+        v = state["v_x"].clone()
+        x = state["x"] - hyper["outer_lr"] * nesterov(v, hyper["outer_momentum"], state["x"] - state["z"])
+        return {"x": x, "y": x, "z": x, "v_x": v}

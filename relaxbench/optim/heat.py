@@ -1,0 +1,57 @@
+"""Heat-equation smoothing: descent on the loss convolved with a Gaussian."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from relaxbench.optim.hyper import INNER_STEPS, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Float, Hyper
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
+
+
+class Heat(Rule):
+    """x ← x − η N(v, mean over i = 1 … L of ∇f(x + σ ξ_i) + wd x), in antithetic pairs ±ξ, each on a fresh batch.
+
+    σ² = γ/β is the variance of the Gaussian: only the ratio matters, so σ is the one parameter, scoped through σ².
+    """
+
+    name, title = "heat", "Heat equation"
+    source = "Chaudhari et al., arXiv 1704.04932, section 3.3 (the heat equation column)"
+    space = {
+        "lr": LR,
+        "inner_steps": INNER_STEPS,
+        "momentum": MOMENTUM,
+        "sigma_start": Float(1e-3, 0.3, 0.05, log=True),
+        "sigma_end": Float(1e-4, 0.1, 1e-3, log=True),
+        "scoping": SCOPING,
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    copies = 4
+    scope = "sigma"
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        return {"x": x.clone(), "sum": x.new_zeros(x.shape), "v": x.new_zeros(x.shape), **counters(x, seed)}
+
+    def query(self, state: State, hyper: Hyper) -> Query:
+        x, t = state["x"], state["t"]
+        pair = t - t % self.period(hyper) % 2  # both halves of a pair draw the noise of the first
+        sign = 1 - 2 * (t - pair).to(x.dtype)
+        noise = standard_normal(state, x.shape[1], x.dtype, step=pair)
+        return Query(x + sign * hyper["sigma"] * noise, t)
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        state["sum"].add_(grad)
+        state["t"] += 1
+        due = state["t"] % self.period(hyper) == 0
+        outer_step(due, state, hyper, "x sum v lr momentum weight_decay inner_steps", self._outer)
+        return state
+
+    def period(self, hyper: Hyper) -> Tensor:
+        return hyper["inner_steps"].to(torch.int64)
+
+    @staticmethod
+    def _outer(state: State, hyper: Hyper) -> State:
+        x, v = state["x"], state["v"].clone()
+        d = state["sum"] / hyper["inner_steps"] + hyper["weight_decay"] * x
+        return {"x": x - hyper["lr"] * nesterov(v, hyper["momentum"], d), "v": v, "sum": torch.zeros_like(x)}

@@ -1,0 +1,154 @@
+"""The protocols: a rule is a machine that says where it wants its next gradient and is then given it.
+
+The state of a rule is a dict of tensors whose first axis is K, the members of a population. A rule is written once
+and serves K = 1 (a training loop of one's own), K = 64 (many trials in one process) and K = 100,000 (particles on a
+landscape). Members never mix: masks go through `torch.where` or row indices, so that one member's NaN stays with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from relaxbench import random
+from relaxbench.optim import schedules
+from relaxbench.optim.hyper import ANNEALED, Hyper, SearchSpace
+
+State = dict[str, Tensor]
+
+
+class Query(NamedTuple):
+    """Where a rule wants its next gradient, and of which mini-batch.
+
+    Attributes:
+        points: ``[K, P]``.
+        batch: number of the mini-batch, int64 ``[K, 1]``. A rule that asks twice on one batch repeats the number.
+    """
+
+    points: Tensor
+    batch: Tensor
+
+
+class GradientOracle(Protocol):
+    """Gradients, billed: the only way in which a rule meets a problem."""
+
+    def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
+        """Gradients ``[K, P]`` and losses ``[K, 1]`` at the points of a query."""
+        ...
+
+
+class CurvatureOracle(Protocol):
+    """Loss and curvature products on one mini-batch, billed by their FLOPs (for CurveBall, arXiv 1805.08095)."""
+
+    def loss(self, points: Tensor) -> Tensor:
+        """Losses ``[K, 1]`` at ``[K, P]``."""
+        ...
+
+    def jvp(self, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs ``[K, B, C]`` and their derivative along `direction` ``[K, P]``."""
+        ...
+
+    def vjp(self, points: Tensor, cotangent: Tensor) -> Tensor:
+        """Jᵀ `cotangent`, ``[K, P]``."""
+        ...
+
+
+class Rule:
+    """A rule that needs gradients alone. Subclasses write `init`, `query`, `update` and, where it is not x, `iterate`.
+
+    Attributes:
+        name: as in study files, e.g. ``"entropy-sgd"``.
+        title: as in sentences, e.g. ``"Entropy-SGD"``.
+        source: where the mathematics comes from.
+        space: the declared hyperparameters.
+        copies: memory, in copies of the P parameters, the gradient included.
+        scope: ``"gamma"`` or ``"sigma"`` if the rule smooths the loss over a scheduled scope.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str]
+    space: ClassVar[SearchSpace]
+    copies: ClassVar[int]
+    scope: ClassVar[str | None] = None
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        """The state at the start, from parameters ``[K, P]`` and seeds int64 ``[K, 1]``."""
+        raise NotImplementedError
+
+    def query(self, state: State, hyper: Hyper) -> Query:
+        """Where the next gradient is wanted."""
+        raise NotImplementedError
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        """The state after a gradient ``[K, P]`` and loss ``[K, 1]``. Writes into the tensors of `state`."""
+        raise NotImplementedError
+
+    def iterate(self, state: State) -> Tensor:
+        """The parameters ``[K, P]`` that are evaluated and deployed: those of the last completed outer step."""
+        return state["x"]
+
+    def period(self, hyper: Hyper) -> Tensor:
+        """Gradients in an outer step, int64 ``[K, 1]``."""
+        any_value = next(iter(hyper.values()))
+        return torch.ones_like(any_value[..., :1], dtype=torch.int64)
+
+    def at(self, hyper: Hyper, progress: Tensor) -> dict[str, Tensor]:
+        """Hyperparameters as scheduled at some progress ``[..., K, 1]``: step sizes annealed, γ (σ²) scoped."""
+        now = dict(hyper)
+        if "schedule" in hyper:
+            factor = schedules.step_size(hyper["schedule"], progress)
+            if "anneal" in hyper:
+                for index, which in enumerate(ANNEALED):
+                    rate = hyper[f"{which}_lr"]
+                    now[f"{which}_lr"] = torch.where(hyper["anneal"] == index, rate * factor, rate)
+            else:
+                now["lr"] = hyper["lr"] * factor
+        if self.scope == "gamma":
+            now["gamma"] = schedules.scope(hyper["scoping"], hyper["gamma_start"], hyper["gamma_end"], progress)
+        elif self.scope == "sigma":
+            start, end = hyper["sigma_start"] ** 2, hyper["sigma_end"] ** 2
+            now["sigma"] = schedules.scope(hyper["scoping"], start, end, progress).sqrt()
+        return now
+
+
+def counters(x: Tensor, seed: Tensor) -> State:
+    """The part of a state that every rule has: gradients seen so far and the seed, int64 ``[K, 1]`` each."""
+    return {"t": torch.zeros(x.shape[0], 1, dtype=torch.int64, device=x.device), "seed": seed.clone()}
+
+
+def nesterov(velocity: Tensor, momentum: Tensor, direction: Tensor) -> Tensor:
+    """PyTorch's Nesterov form N(v, d): v ← m v + d in place; returns d + m v."""
+    velocity.mul_(momentum).add_(direction)
+    return direction + momentum * velocity
+
+
+def standard_normal(state: State, size: int, dtype: torch.dtype, step: Tensor | None = None) -> Tensor:
+    """Noise ``[K, size]`` for the current gradient of every member (or for another step of its count)."""
+    return random.normal(random.key(state["seed"], random.NOISE, state["t"] if step is None else step), size, dtype)
+
+
+def outer_step(due: Tensor, state: State, hyper: Hyper, reads: str, step: Callable[[State, Hyper], State]) -> None:
+    """Give the members that are due their outer step, and leave the others as they are.
+
+    Args:
+        due: bool ``[K, 1]``.
+        state: the population's state; the entries that `step` returns are written.
+        hyper: the population's hyperparameters.
+        reads: the names in `state` and `hyper` that `step` needs, separated by spaces.
+        step: from the entries of some members to their new ones; must not write into what it is given.
+    """
+    part = {name: state[name] for name in reads.split() if name in state}
+    values = {name: hyper[name] for name in reads.split() if name in hyper}
+    if due.device.type == "cpu":  # only the rows that are due: a few of K, most of the time
+        rows = due.flatten().nonzero().flatten()
+        if rows.numel():
+            new = step({n: v[rows] for n, v in part.items()}, {n: v[rows] for n, v in values.items()})
+            for name, value in new.items():
+                state[name][rows] = value
+    else:  # no wait for the device: everything is computed, and the rows that are due are taken
+        for name, value in step(part, values).items():
+            state[name].copy_(torch.where(due, value, state[name]))

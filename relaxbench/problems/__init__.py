@@ -1,0 +1,9 @@
+"""What is trained: models on data and functions of a few variables."""
+
+from relaxbench.problems.losses import Batch, Loss
+from relaxbench.problems.models import Dropout
+from relaxbench.problems.problem import Params, Problem, Sampler
+from relaxbench.problems.registry import PROBLEMS, problem
+from relaxbench.problems.supervised import SupervisedProblem
+
+__all__ = ["PROBLEMS", "Batch", "Dropout", "Loss", "Params", "Problem", "Sampler", "SupervisedProblem", "problem"]

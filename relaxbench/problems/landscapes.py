@@ -1,0 +1,114 @@
+"""Functions of one or two variables: no data, and the answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from relaxbench import random
+from relaxbench.problems.losses import Batch, loss
+from relaxbench.problems.problem import Params, Problem
+
+
+class NumberedDraws:
+    """Mini-batches of a problem whose only data are random numbers: uniform in [low, high), one a gradient."""
+
+    def __init__(self, seeds: Sequence[int], low: float, high: float, device: torch.device) -> None:
+        self.seeds = torch.tensor(list(seeds))[:, None].to(device)
+        self.low, self.high = low, high
+
+    def batch(self, number: Tensor) -> Batch:
+        words = random.key(self.seeds, random.DATA, number)
+        draw = random.uniform(words, torch.zeros_like(number))
+        return {"draw": self.low + (self.high - self.low) * draw}
+
+
+class Landscape(Problem):
+    """Base of the analytic problems: their metric is the number of gradients to a tolerance."""
+
+    metric, unit, metric_scale = "gradients to tolerance", "gradients", 1.0
+    rounds = 100
+
+    def __init__(self) -> None:
+        self.worst_metric = float(self.budget)
+        self.space = dict(type(self).ranges)
+
+    ranges: dict[str, tuple[float, float]] = {}  # noqa: RUF012 (read only, copied by every instance)
+
+    def split(self, name: str, device: torch.device) -> Batch:
+        return {"draw": torch.ones(1, device=device)}
+
+
+class Rosenbrock(Landscape):
+    """f(u, v) = (1 − u)² + 100 ε (v − u²)², with ε = 1, or ε ~ U[low, high] drawn anew for every gradient.
+
+    As least squares: outputs (10 (v − u²), 1 − u) with weights (ε, 1). Start (−¼, −¼) plus one scalar shift
+    (U[0, 1] − ½)/2 on both coordinates (Henriques et al., arXiv 1805.08095, section 4).
+
+    Args:
+        low, high: range of ε; equal for the deterministic function.
+    """
+
+    budget = 1000
+    worst = 100.0
+    margin = 50.0
+    tolerance = 1e-4
+    ranges = {"lr": (1e-5, 1e-2), "inner_lr": (1e-5, 1e-2), "gamma_start": (1e-2, 10.0), "gamma_end": (1e-3, 1.0)}  # noqa: RUF012
+
+    def __init__(self, name: str = "rosenbrock", low: float = 1.0, high: float = 1.0) -> None:
+        super().__init__()
+        self.name, self.low, self.high = name, low, high
+        noise = "deterministic" if low == high else f"noisy, ε ~ U[{low:g}, {high:g}]"
+        self.title = f"Rosenbrock's function, {noise}"
+        self.loss = loss("least-squares")
+
+    def layout(self) -> list[tuple[str, torch.Size]]:
+        return [("w", torch.Size([2]))]
+
+    def init(self, seed: int) -> Tensor:
+        words = random.key(torch.tensor([seed]), random.INIT, torch.tensor([0]))
+        shift = (random.uniform(words, torch.tensor([0])) - 0.5) / 2
+        return torch.full((2,), -0.25) + shift
+
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> NumberedDraws:
+        return NumberedDraws(seeds, self.low, self.high, device)
+
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        u, v = params["w"][..., 0], params["w"][..., 1]
+        scale = batch["draw"].sqrt()[..., 0] if training else 1.0
+        return torch.stack([scale * 10 * (v - u**2), 1 - u], dim=-1)
+
+
+class Rugged1D(Landscape):
+    """f(x) = x²/40 + 1 − cos(2 x): one global minimum at 0 among many wells, from a start in U[−12, 12].
+
+    Gradients are exact. Descent with small steps ends in the well that it starts in.
+    """
+
+    name, title = "rugged-1d", "a parabola with many wells on the line"
+    budget = 400
+    worst = 100.0
+    margin = 20.0
+    tolerance = 0.05
+    ranges = {"sigma_start": (0.1, 10.0), "sigma_end": (1e-2, 1.0), "temperature": (1e-4, 1.0)}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = loss("none")
+
+    def layout(self) -> list[tuple[str, torch.Size]]:
+        return [("x", torch.Size([1]))]
+
+    def init(self, seed: int) -> Tensor:
+        words = random.key(torch.tensor([seed]), random.INIT, torch.tensor([0]))
+        return 24.0 * random.uniform(words, torch.tensor([0])) - 12.0
+
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> NumberedDraws:
+        return NumberedDraws(seeds, 1.0, 1.0, device)
+
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        x = params["x"]
+        return x**2 / 40 + 1 - torch.cos(2 * x)
+

@@ -1,0 +1,56 @@
+"""The problems by name, and problems from a file of one's own."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+from relaxbench.errors import UserError, unknown
+from relaxbench.problems.digits import digits_mlp
+from relaxbench.problems.landscapes import Rosenbrock, Rugged1D
+from relaxbench.problems.problem import Problem
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    "digits-mlp": digits_mlp,
+    "rosenbrock": Rosenbrock,
+    "rosenbrock-noisy": lambda: Rosenbrock("rosenbrock-noisy", 0.0, 3.0),
+    "rugged-1d": Rugged1D,
+}
+
+
+def problem(name: str) -> Problem:
+    """The problem of a name, or the one in a Python file (a path that ends in ``.py``).
+
+    Raises:
+        UserError: if there is none, with the nearest name; if the file is missing or does not define a problem.
+    """
+    if name.endswith(".py"):
+        return from_file(Path(name))
+    if name not in PROBLEMS:
+        raise unknown("problem", name, PROBLEMS, "python -m relaxbench list shows all; a file's path ends in .py")
+    return PROBLEMS[name]()
+
+
+def from_file(path: Path) -> Problem:
+    """The object ``problem`` that a Python file defines.
+
+    Raises:
+        UserError: if the file is missing, fails when run, or defines no `Problem` of that name.
+    """
+    if not path.is_file():
+        raise UserError(f"problem file {str(path)!r} does not exist: give the path of a Python file that defines `problem`")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"problem file {str(path)!r} fails when run: {type(error).__name__}: {error}") from error
+    found = getattr(module, "problem", None)
+    if not isinstance(found, Problem):
+        raise UserError(
+            f"problem file {str(path)!r} defines `problem` as {type(found).__name__}; expected a relaxbench Problem, "
+            "for instance relaxbench.problems.SupervisedProblem(...)"
+        )
+    return found

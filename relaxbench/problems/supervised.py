@@ -1,0 +1,176 @@
+"""A model on labelled data: the problem that most people bring."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from relaxbench import random
+from relaxbench.errors import UserError
+from relaxbench.problems import losses, models
+from relaxbench.problems.losses import Batch
+from relaxbench.problems.problem import Params, Problem
+
+SPLITS = ("train", "validation", "test")
+Data = Mapping[str, tuple[Tensor, Tensor]]
+
+
+class SupervisedProblem(Problem):
+    """A model with train, validation and test data, held whole in memory.
+
+    Args:
+        name: as in study files.
+        model: a function without arguments that builds the model, its last layer giving logits (or predictions).
+        data: a function without arguments that gives ``{"train": (x, y), "validation": (x, y), "test": (x, y)}``.
+        loss: ``"cross-entropy"`` (the metric is the error) or ``"least-squares"`` (the metric is the mean square).
+        batch_size: examples a gradient.
+        budget: default gradient equivalents a trial.
+        worst: the loss a diverged trial is given; above that of a model that knows nothing.
+        margin: the smallest difference of the metric that matters, in its unit (points of error).
+        rounds: measurements in a budget.
+        title, source, caution: lines for people; see `Problem`.
+        space: ranges for all methods on this problem, name → (low, high).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Callable[[], nn.Module],
+        data: Callable[[], Data],
+        *,
+        loss: str = "cross-entropy",
+        batch_size: int = 64,
+        budget: int = 1000,
+        worst: float = 10.0,
+        margin: float = 0.5,
+        rounds: int = 20,
+        title: str = "",
+        source: str = "data of its own",
+        caution: str = "",
+        space: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
+        self.name, self.title, self.caution = name, title or name, caution
+        self.loss = losses.loss(loss)
+        self.batch_size, self.budget, self.rounds = batch_size, budget, rounds
+        self.worst, self.margin, self.space = worst, margin, dict(space or {})
+        self._build, self._load, self._source = model, data, source
+        self._device_splits: dict[tuple[str, str], Batch] = {}
+        if loss != "cross-entropy":
+            self.metric, self.unit, self.metric_scale, self.worst_metric = "test mean square", "", 1.0, worst
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model, as a function: its own parameters are never used."""
+        return models.adapt(models.initial(self._build, 0))
+
+    @cached_property
+    def tensors(self) -> Data:
+        """The splits, checked."""
+        data = self._load()
+        for split in SPLITS:
+            if split not in data:
+                raise UserError(f"problem {self.name!r}: data() gives no {split!r} split; expected {', '.join(SPLITS)}")
+            x, y = data[split]
+            if len(x) != len(y) or not len(x):
+                raise UserError(f"problem {self.name!r}: {split} has {len(x)} inputs and {len(y)} labels")
+        if len(data["train"][0]) < self.batch_size:
+            raise UserError(
+                f"problem {self.name!r}: batch_size {self.batch_size} is larger than the training split "
+                f"({len(data['train'][0])} examples)"
+            )
+        return data
+
+    @property
+    def data(self) -> str:  # type: ignore[override]
+        """Source and sizes of the splits."""
+        sizes = "/".join(f"{len(self.tensors[s][0]):,}" for s in SPLITS)
+        return f"{self._source}, {sizes} for training/validation/test"
+
+    @property
+    def test_examples(self) -> int:  # type: ignore[override]
+        """Size of the test split."""
+        return len(self.tensors["test"][0])
+
+    def layout(self) -> list[tuple[str, torch.Size]]:
+        return [(n, p.shape) for n, p in self.model.named_parameters()]
+
+    def init(self, seed: int) -> Tensor:
+        model = models.initial(self._build, seed)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> EpochSampler:
+        train = self.split("train", device)
+        orders = self.__dict__.setdefault("_orders", {})
+        return EpochSampler(train, self.batch_size, seeds, first, steps, orders)
+
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        self.model.train(training)
+        with models.drawing(batch["seed"], batch["step"]) if training else models.contextlib.nullcontext():
+            result = functional_call(self.model, params, (batch["x"],))
+        if not isinstance(result, Tensor):
+            raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
+        return result
+
+    def split(self, name: str, device: torch.device) -> Batch:
+        place = (name, str(device))
+        if place not in self._device_splits:
+            x, y = self.tensors[name]
+            self._device_splits[place] = {"x": x.to(device), "y": y.to(device)}
+        return self._device_splits[place]
+
+    def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
+        return outputs.argmax(-1) == batch["y"] if self.loss.name == "cross-entropy" else None
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for tensor in self.tensors[split]:
+                digest.update(f"{split} {tuple(tensor.shape)} {tensor.dtype}".encode())
+                digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+class EpochSampler:
+    """Mini-batches without replacement: epoch e of a member visits the training set in an order of (seed, e) alone.
+
+    The last, incomplete batch of an epoch is dropped; every epoch drops other examples.
+    """
+
+    def __init__(
+        self,
+        train: Batch,
+        batch_size: int,
+        seeds: Sequence[int],
+        first: Sequence[int],
+        steps: int,
+        orders: dict[tuple[int, int], Tensor],
+    ) -> None:
+        count, device = len(train["x"]), train["x"].device
+        self.train, self.size = train, batch_size
+        self.per_epoch = count // batch_size
+        epochs = (steps - 1) // self.per_epoch + 2  # a round may begin at the end of one epoch
+        base = [f // self.per_epoch for f in first]
+        wanted = [(s, b + e) for s, b in zip(seeds, base, strict=True) for e in range(epochs)]
+        missing = [pair for pair in wanted if pair not in orders]
+        if missing:
+            seed, epoch = (torch.tensor(column)[:, None].to(device) for column in zip(*missing, strict=True))
+            new = random.permutation(random.key(seed, random.ORDER, epoch), count)
+            orders.update(zip(missing, new, strict=True))
+        for pair in orders.keys() - set(wanted):  # epochs that are over
+            del orders[pair]
+        self.order = torch.stack([orders[pair] for pair in wanted]).view(len(seeds), epochs * count)
+        self.count = count
+        self.base = torch.tensor(base)[:, None].to(device)
+        self.seeds = torch.tensor(list(seeds))[:, None].to(device)
+        self.offsets = torch.arange(batch_size, device=device)
+
+    def batch(self, number: Tensor) -> Batch:
+        epoch, place = number // self.per_epoch - self.base, number % self.per_epoch
+        index = self.order.gather(1, epoch * self.count + place * self.size + self.offsets)
+        x, y = self.train["x"][index], self.train["y"][index]
+        return {"x": x, "y": y, "seed": self.seeds[:, 0], "step": number[:, 0]}

@@ -1,0 +1,88 @@
+"""Gradients and measurements of a whole population, by one of two paths.
+
+*Vectorized*: one forward and one backward pass for all members (`torch.vmap` over the model, autograd outside).
+*Direct*: one member after another on views of the same rows, for models that fill the machine alone or do not
+vectorize. Within a path, a member's numbers do not depend on the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, vmap
+
+from relaxbench.optim.rule import Query
+from relaxbench.problems import Batch, Problem, Sampler
+
+Path = Literal["vectorized", "direct"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A split measured at K points.
+
+    Attributes:
+        loss: ``[K]``.
+        metric: ``[K]``, the error (a fraction) or the loss, see `Problem.metric`.
+        correct: bool ``[K, N]`` or None.
+    """
+
+    loss: Tensor
+    metric: Tensor
+    correct: Tensor | None
+
+
+class Oracle:
+    """Everything that is computed from a problem. Satisfies `optim.rule.GradientOracle` once a round is set."""
+
+    def __init__(self, problem: Problem, path: Path) -> None:
+        self.problem, self.path = problem, path
+        self.sampler: Sampler | None = None
+
+    def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
+        """Gradients ``[K, P]`` and losses ``[K, 1]`` on the mini-batches that the query names."""
+        assert self.sampler is not None, "a round sets the sampler first"
+        return self.gradient_on(query.points, self.sampler.batch(query.batch))
+
+    def gradient_on(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The same on a given batch, every tensor of which has a first axis K."""
+        if self.path == "vectorized":
+            leaf = points.detach().requires_grad_()
+            losses = vmap(self._loss)(self.problem.unflatten(leaf), batch)
+            (grad,) = torch.autograd.grad(losses.sum(), leaf)
+            return grad, losses.detach()[:, None]
+        grads = torch.empty_like(points)
+        losses = points.new_empty(points.shape[0], 1)
+        for k in range(points.shape[0]):
+            leaf = points[k].detach().requires_grad_()
+            loss = self._loss(self.problem.unflatten(leaf), {name: value[k] for name, value in batch.items()})
+            (grads[k],) = torch.autograd.grad(loss, leaf)
+            losses[k, 0] = loss.detach()
+        return grads, losses
+
+    @torch.no_grad()
+    def measure(self, points: Tensor, split: str) -> Measurement:
+        """Loss and metric at ``[K, P]`` on a held-out split, in evaluation mode."""
+        batch = self.problem.split(split, points.device)
+
+        def forward(params: dict[str, Tensor]) -> Tensor:
+            return self.problem.outputs(params, batch, False)
+
+        if self.path == "vectorized":
+            outputs = vmap(forward)(self.problem.unflatten(points))
+        else:
+            outputs = torch.stack([forward(self.problem.unflatten(row)) for row in points])
+        # Losses one member at a time: their sums then run in the same order for any K.
+        loss = torch.stack([self.problem.loss.value(out, batch) for out in outputs])
+        correct = None
+        metric = loss
+        if self.problem.correct(outputs[0], batch) is not None:
+            rows = [self.problem.correct(out, batch) for out in outputs]
+            correct = torch.stack([row for row in rows if row is not None])
+            metric = 1.0 - correct.float().mean(dim=1)
+        return Measurement(loss, metric, correct)
+
+    def _loss(self, params: dict[str, Tensor], batch: Batch) -> Tensor:
+        return self.problem.loss.value(self.problem.outputs(params, batch, True), batch)

@@ -1,0 +1,268 @@
+"""K slots, refilled: many trials of one rule on one problem advance together, in rounds.
+
+A round is a fixed number of gradients. At its end every slot is measured and its trial reported; a trial that is done
+or has diverged leaves, and its slot is given the next trial at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relaxbench.errors import UserError
+from relaxbench.optim import hyper as declared
+from relaxbench.optim.hyper import Value
+from relaxbench.optim.rule import Rule, State
+from relaxbench.problems import Problem
+from relaxbench.training.ledger import Ledger
+from relaxbench.training.oracle import Oracle, Path
+
+
+@dataclass
+class Job:
+    """A trial to run: what a slot holds.
+
+    Attributes:
+        id: the caller's name for it.
+        seed: fixes initial weights, data order and all noise.
+        params: a value for every hyperparameter of the rule.
+        test: measure the test split at the end.
+        resume: a checkpoint made by `Population.checkpoints`, or None to start from the beginning.
+    """
+
+    id: int
+    seed: int
+    params: dict[str, Value]
+    test: bool = False
+    resume: dict[str, Any] | None = None
+
+
+@dataclass
+class Outcome:
+    """What a finished trial gives.
+
+    Attributes:
+        job: the trial.
+        value: validation loss at the end of the budget, at most the problem's worst.
+        diverged: a loss or a parameter was not finite.
+        measures: train, validation (and test) loss and metric.
+        ledger: the bill.
+        curve: float32 ``[5, points]``: gradients, train loss, validation loss, validation metric, γ.
+        correct: bool ``[N]`` per test example, or None.
+        weights: the deployed iterate ``[P]``.
+    """
+
+    job: Job
+    value: float
+    diverged: bool
+    measures: dict[str, float]
+    ledger: Ledger
+    curve: np.ndarray
+    correct: np.ndarray | None
+    weights: Tensor
+
+
+@dataclass
+class Slot:
+    """A trial in progress. `total` gradients end on its last completed outer step within the budget."""
+
+    job: Job
+    period: int
+    total: int
+    done: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    curve: list[list[float]] = field(default_factory=list)
+    reached: int | None = None  # gradients when the tolerance was first met
+
+
+class Population:
+    """Trials of one rule on one problem.
+
+    Args:
+        problem: what is trained.
+        rule: how.
+        budget: gradient equivalents a trial.
+        path: see `oracle`.
+        device: where the population lives.
+        dtype: of parameters and state.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        rule: Rule,
+        budget: int,
+        path: Path = "vectorized",
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.problem, self.rule, self.budget = problem, rule, budget
+        self.device, self.dtype = torch.device(device), dtype
+        self.oracle = Oracle(problem, path)
+        self.round_length = max(1, math.ceil(budget / problem.rounds))
+        self.slots: list[Slot] = []
+        self.state: State = {}
+        self.hyper: dict[str, Tensor] = {}
+
+    def run(
+        self,
+        feed: Callable[[int], Sequence[Job]],
+        report: Callable[[list[Outcome]], None],
+        size: int,
+        after_round: Callable[[Population], bool] = lambda population: True,
+    ) -> None:
+        """Run until `feed` gives no more trials and every slot is empty.
+
+        Args:
+            feed: from a number of free slots to at most that many trials.
+            report: receives the trials that ended in a round.
+            size: K, the number of slots.
+            after_round: called at the end of every round; False stops, with the slots as they are.
+        """
+        while True:
+            if free := size - len(self.slots):
+                self._admit(feed(free))
+            if not self.slots:
+                return
+            report(self.round())
+            if not after_round(self):
+                return
+
+    def round(self) -> list[Outcome]:
+        """Advance every slot by one round, measure, and empty the slots whose trial is done."""
+        slots = self.slots
+        steps = min(self.round_length, max(slot.total - slot.done for slot in slots))
+        first = [slot.done for slot in slots]
+        counts = [min(steps, slot.total - slot.done) for slot in slots]
+        self.oracle.sampler = self.problem.sampler([s.job.seed for s in slots], first, steps, self.device)
+        table = self._schedule(first, steps)
+        losses = torch.zeros(len(slots), 1, device=self.device, dtype=self.dtype)
+        for step in range(steps):
+            now = {name: value[step] if value.dim() == 3 else value for name, value in table.items()}
+            alive = [step < count for count in counts]
+            losses += self._step(now, None if all(alive) else alive)
+        for slot, count in zip(slots, counts, strict=True):
+            slot.done += count
+            slot.ledger.bill_gradient(self.problem.batch_size, count)
+        gamma = table["gamma"] if "gamma" in table else table["sigma"] ** 2 if "sigma" in table else None
+        last = [gamma[count - 1, k, 0].item() if gamma is not None else math.nan for k, count in enumerate(counts)]
+        means = [loss / count for loss, count in zip(losses[:, 0].tolist(), counts, strict=True)]
+        return self._measure(means, last)
+
+    def checkpoints(self) -> dict[int, dict[str, Any]]:
+        """What each unfinished trial needs in order to go on elsewhere, by job id: tensors and plain numbers."""
+        return {
+            slot.job.id: {
+                "state": {name: value[k].cpu().clone() for name, value in self.state.items()},
+                "done": slot.done,
+                "ledger": slot.ledger.as_dict(),
+                "curve": slot.curve,
+                "reached": slot.reached,
+            }
+            for k, slot in enumerate(self.slots)
+        }
+
+    def _admit(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+        new = declared.stack([job.params for job in jobs], self.device, self.dtype)
+        seeds = torch.tensor([[job.seed] for job in jobs]).to(self.device)
+        start = torch.stack([self.problem.init(job.seed) for job in jobs]).to(self.device, self.dtype)
+        state = self.rule.init(start, seeds)
+        for k, (job, period) in enumerate(zip(jobs, self.rule.period(new)[:, 0].tolist(), strict=True)):
+            slot = Slot(job, period, self.budget // period * period)
+            if slot.total == 0:
+                raise UserError(
+                    f"budget {self.budget} is smaller than one outer step of {self.rule.name} ({period} gradients): "
+                    "raise the budget or lower inner_steps"
+                )
+            if job.resume is not None:
+                slot.done, slot.reached = job.resume["done"], job.resume["reached"]
+                slot.ledger, slot.curve = Ledger(**job.resume["ledger"]), job.resume["curve"]
+                for name, value in job.resume["state"].items():
+                    state[name][k] = value.to(self.device)
+            self.slots.append(slot)
+        self.state = {n: torch.cat([self.state[n], v]) for n, v in state.items()} if self.state else state
+        self.hyper = {n: torch.cat([self.hyper[n], v]) for n, v in new.items()} if self.hyper else new
+
+    def _schedule(self, first: list[int], steps: int) -> dict[str, Tensor]:
+        """Hyperparameters of a round, ``[steps, K, 1]`` where scheduled: constant within an outer step."""
+        count = torch.tensor(first)[None, :, None] + torch.arange(steps)[:, None, None]
+        period = torch.tensor([slot.period for slot in self.slots])[None, :, None]
+        outer = torch.tensor([slot.total // slot.period for slot in self.slots])[None, :, None]
+        progress = (count // period).double() / outer.double()
+        return self.rule.at(self.hyper, progress.to(self.device, self.dtype))
+
+    def _step(self, hyper: dict[str, Tensor], alive: list[bool] | None) -> Tensor:
+        """One gradient for every member that is alive (None: all); returns their losses, 0 for the others."""
+        query = self.rule.query(self.state, hyper)
+        grad, loss = self.oracle.gradient(query)
+        if alive is None:
+            self.state = self.rule.update(self.state, grad, loss, hyper)
+            return loss
+        # Some have reached their last outer step within the budget: their state stays as it is.
+        mask = torch.tensor(alive, device=self.device)[:, None]
+        before = {name: value.clone() for name, value in self.state.items()}
+        after = self.rule.update(self.state, grad, loss, hyper)
+        self.state = {name: torch.where(mask, after[name], before[name]) for name in after}
+        return torch.where(mask, loss, torch.zeros_like(loss))
+
+    def _measure(self, train: list[float], gamma: list[float]) -> list[Outcome]:
+        """Measure every slot on the validation split; report and drop those that are done or have diverged."""
+        iterate = self.rule.iterate(self.state)
+        held_out = self.oracle.measure(iterate, "validation")
+        finite = torch.isfinite(iterate).all(dim=1) & torch.isfinite(held_out.loss)
+        rows = zip(held_out.loss.tolist(), held_out.metric.tolist(), finite.tolist(), strict=True)
+        ended: list[int] = []
+        diverged: list[bool] = []
+        for k, (slot, (loss, metric, is_finite)) in enumerate(zip(self.slots, rows, strict=True)):
+            slot.ledger.bill_measurement(self._examples("validation"), self.problem.batch_size)
+            if self.problem.tolerance is not None:
+                if slot.reached is None and loss <= self.problem.tolerance:
+                    slot.reached = slot.done
+                metric = float(slot.reached if slot.reached is not None else self.budget)
+            slot.curve.append([slot.done, train[k], loss, metric, gamma[k]])
+            lost = not (is_finite and math.isfinite(train[k]))
+            if lost or slot.done >= slot.total:
+                ended.append(k)
+                diverged.append(lost)
+        if not ended:
+            return []
+        outcomes = self._outcomes(ended, diverged, iterate[ended].detach().clone())
+        stay = [k for k in range(len(self.slots)) if k not in set(ended)]
+        self.slots = [self.slots[k] for k in stay]
+        self.state = {n: v[stay] for n, v in self.state.items()} if stay else {}
+        self.hyper = {n: v[stay] for n, v in self.hyper.items()} if stay else {}
+        return outcomes
+
+    def _outcomes(self, ended: list[int], diverged: list[bool], iterate: Tensor) -> list[Outcome]:
+        tested = [i for i, k in enumerate(ended) if self.slots[k].job.test]
+        test = self.oracle.measure(iterate[tested], "test") if tested else None
+        outcomes = []
+        for i, (k, lost) in enumerate(zip(ended, diverged, strict=True)):
+            slot = self.slots[k]
+            _, train_loss, loss, metric, _ = slot.curve[-1]
+            metric = self.problem.worst_metric if lost else metric
+            measures = {"train_loss": train_loss, "validation_loss": loss, "validation_metric": metric}
+            correct = None
+            if test is not None and i in tested:
+                row = tested.index(i)
+                slot.ledger.bill_measurement(self._examples("test"), self.problem.batch_size)
+                measures["test_loss"] = test.loss[row].item()
+                censored = self.problem.tolerance is not None
+                measures["test_metric"] = metric if lost or censored else test.metric[row].item()
+                if test.correct is not None:
+                    correct = test.correct[row].cpu().numpy()
+            value = self.problem.worst if lost else min(loss, self.problem.worst)
+            curve = np.asarray(slot.curve, dtype=np.float32).T.copy()
+            outcomes.append(Outcome(slot.job, value, lost, measures, slot.ledger, curve, correct, iterate[i].cpu()))
+        return outcomes
+
+    def _examples(self, split: str) -> int:
+        return len(next(iter(self.problem.split(split, self.device).values())))
