@@ -10,9 +10,7 @@ from relaxbench.optim.lookahead import Lookahead
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.sgd import SGD, SGDEMA
 
-RULES: dict[str, type[Rule]] = {
-    rule.name: rule for rule in (SGD, SGDEMA, Lookahead, EntropySGD, HJ, HJImplicit, Heat)
-}
+RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (SGD, SGDEMA, Lookahead, EntropySGD, HJ, HJImplicit, Heat)}
 
 
 def rule_class(name: str) -> type[Rule]:

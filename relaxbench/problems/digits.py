@@ -24,7 +24,9 @@ def digits() -> dict[str, tuple[Tensor, Tensor]]:
     for label in range(10):
         members = sorted(np.flatnonzero(labels == label).tolist(), key=lambda i: ranks[i])
         cuts = (round(0.6 * len(members)), round(0.8 * len(members)))
-        for split, part in zip(SPLITS, (members[: cuts[0]], members[cuts[0] : cuts[1]], members[cuts[1] :]), strict=True):
+        for split, part in zip(
+            SPLITS, (members[: cuts[0]], members[cuts[0] : cuts[1]], members[cuts[1] :]), strict=True
+        ):
             rows[split] += part
     x, y = torch.tensor(pixels / 16.0, dtype=torch.float32), torch.tensor(labels, dtype=torch.int64)
     return {split: (x[index], y[index]) for split, index in rows.items()}

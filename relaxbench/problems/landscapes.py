@@ -111,4 +111,3 @@ class Rugged1D(Landscape):
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         x = params["x"]
         return x**2 / 40 + 1 - torch.cos(2 * x)
-

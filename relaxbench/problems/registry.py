@@ -39,7 +39,9 @@ def from_file(path: Path) -> Problem:
         UserError: if the file is missing, fails when run, or defines no `Problem` of that name.
     """
     if not path.is_file():
-        raise UserError(f"problem file {str(path)!r} does not exist: give the path of a Python file that defines `problem`")
+        raise UserError(
+            f"problem file {str(path)!r} does not exist: give the path of a Python file that defines `problem`"
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -127,48 +127,15 @@ class Population:
         """
         while True:
             if free := size - len(self.slots):
-                self._admit(feed(free))
+                self.admit(feed(free))
             if not self.slots:
                 return
             report(self.round())
             if not after_round(self):
                 return
 
-    def round(self) -> list[Outcome]:
-        """Advance every slot by one round, measure, and empty the slots whose trial is done."""
-        slots = self.slots
-        steps = min(self.round_length, max(slot.total - slot.done for slot in slots))
-        first = [slot.done for slot in slots]
-        counts = [min(steps, slot.total - slot.done) for slot in slots]
-        self.oracle.sampler = self.problem.sampler([s.job.seed for s in slots], first, steps, self.device)
-        table = self._schedule(first, steps)
-        losses = torch.zeros(len(slots), 1, device=self.device, dtype=self.dtype)
-        for step in range(steps):
-            now = {name: value[step] if value.dim() == 3 else value for name, value in table.items()}
-            alive = [step < count for count in counts]
-            losses += self._step(now, None if all(alive) else alive)
-        for slot, count in zip(slots, counts, strict=True):
-            slot.done += count
-            slot.ledger.bill_gradient(self.problem.batch_size, count)
-        gamma = table["gamma"] if "gamma" in table else table["sigma"] ** 2 if "sigma" in table else None
-        last = [gamma[count - 1, k, 0].item() if gamma is not None else math.nan for k, count in enumerate(counts)]
-        means = [loss / count for loss, count in zip(losses[:, 0].tolist(), counts, strict=True)]
-        return self._measure(means, last)
-
-    def checkpoints(self) -> dict[int, dict[str, Any]]:
-        """What each unfinished trial needs in order to go on elsewhere, by job id: tensors and plain numbers."""
-        return {
-            slot.job.id: {
-                "state": {name: value[k].cpu().clone() for name, value in self.state.items()},
-                "done": slot.done,
-                "ledger": slot.ledger.as_dict(),
-                "curve": slot.curve,
-                "reached": slot.reached,
-            }
-            for k, slot in enumerate(self.slots)
-        }
-
-    def _admit(self, jobs: Sequence[Job]) -> None:
+    def admit(self, jobs: Sequence[Job]) -> None:
+        """Give trials a slot each: initialized, or as their checkpoint left them."""
         if not jobs:
             return
         new = declared.stack([job.params for job in jobs], self.device, self.dtype)
@@ -190,6 +157,49 @@ class Population:
             self.slots.append(slot)
         self.state = {n: torch.cat([self.state[n], v]) for n, v in state.items()} if self.state else state
         self.hyper = {n: torch.cat([self.hyper[n], v]) for n, v in new.items()} if self.hyper else new
+
+    def round(self) -> list[Outcome]:
+        """Advance every slot by one round, measure, and empty the slots whose trial is done."""
+        slots = self.slots
+        counts, losses, table = self.advance(min(self.round_length, max(slot.total - slot.done for slot in slots)))
+        gamma = table["gamma"] if "gamma" in table else table["sigma"] ** 2 if "sigma" in table else None
+        last = [gamma[count - 1, k, 0].item() if gamma is not None else math.nan for k, count in enumerate(counts)]
+        means = [loss / count for loss, count in zip(losses[:, 0].tolist(), counts, strict=True)]
+        return self._measure(means, last)
+
+    def advance(self, steps: int) -> tuple[list[int], Tensor, dict[str, Tensor]]:
+        """At most `steps` gradients for every slot, without a measurement and without a wait for the device.
+
+        Returns:
+            gradients of each slot; the sums ``[K, 1]`` of their losses; the scheduled hyperparameters.
+        """
+        slots = self.slots
+        first = [slot.done for slot in slots]
+        counts = [min(steps, slot.total - slot.done) for slot in slots]
+        self.oracle.sampler = self.problem.sampler([s.job.seed for s in slots], first, steps, self.device)
+        table = self._schedule(first, steps)
+        losses = torch.zeros(len(slots), 1, device=self.device, dtype=self.dtype)
+        for step in range(steps):
+            now = {name: value[step] if value.dim() == 3 else value for name, value in table.items()}
+            alive = [step < count for count in counts]
+            losses += self._step(now, None if all(alive) else alive)
+        for slot, count in zip(slots, counts, strict=True):
+            slot.done += count
+            slot.ledger.bill_gradient(self.problem.batch_size, count)
+        return counts, losses, table
+
+    def checkpoints(self) -> dict[int, dict[str, Any]]:
+        """What each unfinished trial needs in order to go on elsewhere, by job id: tensors and plain numbers."""
+        return {
+            slot.job.id: {
+                "state": {name: value[k].cpu().clone() for name, value in self.state.items()},
+                "done": slot.done,
+                "ledger": slot.ledger.as_dict(),
+                "curve": slot.curve,
+                "reached": slot.reached,
+            }
+            for k, slot in enumerate(self.slots)
+        }
 
     def _schedule(self, first: list[int], steps: int) -> dict[str, Tensor]:
         """Hyperparameters of a round, ``[steps, K, 1]`` where scheduled: constant within an outer step."""

@@ -128,7 +128,7 @@ def test_a_checkpoint_in_mid_inner_loop_continues_bit_for_bit(name: str, tmp_pat
     jobs = [Job(i, i, settings(rule, i)) for i in range(4)]
     whole = train(jobs, rule(), 4, task)
     half = Population(task, rule(), BUDGET)
-    half._admit(jobs)
+    half.admit(jobs)
     for _ in range(7):
         assert not half.round()
     file = f"{tmp_path}/checkpoint.pt"

@@ -1,0 +1,59 @@
+# make study   install, run the default study, write its report (another one: make study STUDY=studies/landscapes.toml)
+# make test    install, run the tests
+# make lint    ruff and mypy
+# make clean   remove what was built here; databases and reports stay
+
+PYTHON ?= python3
+STUDY ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+.DEFAULT_GOAL := study
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: study test lint clean
+
+study: $(VENV)/.base
+	@$(BIN)/python -m relaxbench study $(STUDY)
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+lint: $(VENV)/.test
+	@$(BIN)/python -m ruff check --quiet .
+	@$(BIN)/python -m ruff format --check --quiet .
+	@$(BIN)/python -m mypy --strict --no-error-summary relaxbench
+
+clean:
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# Both stamps are renewed when what is to be installed changes; what is there already is not fetched again.
+$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing relaxbench into $(VENV) (PyTorch is large: minutes, the first time) ..."
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.made
+	@echo "Installing relaxbench and its test tools into $(VENV) (PyTorch is large: minutes, the first time) ..."
+	@$(PIP) install -c constraints.txt -e '.[test]'
+	@touch $(VENV)/.base $@
+
+# An environment whose Python is gone (moved, upgraded) is made anew.
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && echo works),works)
+.PHONY: $(VENV)/.made $(VENV)/.base $(VENV)/.test
+endif
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "relaxbench needs Python 3.11 or newer, and there is no '$(PYTHON)' here. Name yours: make PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "relaxbench needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON)' cannot make virtual environments; on Debian or Ubuntu: apt install python3-venv" >&2; \
+	  exit 1; }
+	@touch $@

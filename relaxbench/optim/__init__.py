@@ -1,0 +1,1 @@
+"""The mathematics: one rule a file, schedules, declared hyperparameters."""

@@ -1,0 +1,110 @@
+"""What a reader should know before believing a report: one plain sentence each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from relaxbench.report.frames import StudyFrames, progress
+from relaxbench.report.statistics import MIN_BLOCKS
+
+EDGE = 0.05
+"""A best value in this outer part of a range asks whether the range was wide enough."""
+
+DIVERGED = 0.2
+"""More diverged explore trials than this part of them is worth a warning."""
+
+
+def missing(frames: StudyFrames) -> list[str]:
+    """What an unfinished study lacks; empty for a finished one."""
+    if not frames.problems or not frames.methods:
+        return ["The study names no problem or no method."]
+    counts = progress(frames)
+    lacking = counts[counts["done"] < counts["planned"]]
+    what = {
+        "explore": "explore trials", "confirm": "confirmed blocks",
+        "exploit": "exploit trials", "recommend": "runs of the recommended settings",
+    }  # fmt: skip
+    found = []
+    for (problem, method), rows in lacking.groupby(["problem", "method"], sort=False):
+        parts = [f"{row.done:,} of {row.planned:,} {what[row.phase]}" for row in rows.itertuples()]
+        found.append(f"{frames.method(method)['title']} on {problem}: {', '.join(parts)} done.")
+    return found
+
+
+def cautions(frames: StudyFrames, table: pd.DataFrame) -> list[str]:
+    """Warnings about what was found.
+
+    Args:
+        frames: the study.
+        table: its `verdicts`.
+    """
+    found: list[str] = []
+    if frames.baseline is None:
+        asked = frames.spec.get("baseline")
+        found.append(f"There is no baseline: {f'{asked!r} is not among the methods' if asked else 'none was named'}.")
+    for _, row in table.iterrows():
+        where = f"{row['title']} on {row['problem']}"
+        if row["explored"] and row["diverged"] > DIVERGED * row["explored"]:
+            share = f"{row['diverged']:,} of {row['explored']:,} explore trials"
+            found.append(f"{where}: {share} diverged, so its search was in effect a smaller one.")
+        if row["confirm_diverged"]:
+            found.append(f"{where}: {row['confirm_diverged']} confirming runs diverged and count as the worst result.")
+        if 0 < row["blocks"] < MIN_BLOCKS:
+            found.append(f"{where}: {row['blocks']} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
+        found += [f"{where}: {edge}" for edge in _edges(frames, row["problem"], row["method"])]
+    return found + _dimensions(frames)
+
+
+def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
+    """Hyperparameters whose best value lies at the edge of their range."""
+    trials = frames.trials
+    own = (trials["problem"] == problem) & (trials["method"] == method) & (trials["status"] == "done")
+    searched = trials[own & trials["phase"].isin(["explore", "exploit"]) & ~trials["diverged"]]
+    if searched.empty or searched["value"].isna().all():
+        return []
+    best = searched.loc[searched["value"].idxmin(), "params"]
+    of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
+    winners = list(frames.blocks.loc[of, "params"])
+    found = []
+    for name, about in frames.method(method)["space"].items():
+        side = _side(best.get(name), about)
+        if side:
+            also = sum(_side(winner.get(name), about) == side for winner in winners)
+            low, high = about["low"], about["high"]
+            found.append(
+                f"the best {name}, {best[name]:.4g}, lies in the {side} 5 % of its range {low:g} to {high:g} "
+                f"({also} of {len(winners)} block winners too): a wider range might do better."
+            )
+    return found
+
+
+def _side(value: Any, about: dict[str, Any]) -> str:
+    """``"lowest"`` or ``"highest"`` for a value in the outer 5 % of its range (on its own scale), else empty."""
+    if about.get("kind") not in ("float", "int") or not isinstance(value, (int, float)):
+        return ""
+    low, high = float(about["low"]), float(about["high"])
+    value = float(value)
+    if about.get("log") and min(low, value) > 0:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    if high <= low:
+        return ""
+    at = (value - low) / (high - low)
+    return "lowest" if at < EDGE else "highest" if at > 1 - EDGE else ""
+
+
+def _dimensions(frames: StudyFrames) -> list[str]:
+    """Methods that search more or fewer dimensions than the baseline."""
+    if frames.baseline is None:
+        return []
+    base = frames.method(frames.baseline)
+    found = []
+    for label in frames.methods:
+        about = frames.method(label)
+        ours, theirs = about["dimensions"], base["dimensions"]
+        if label != frames.baseline and ours is not None and theirs is not None and ours != theirs:
+            more = "a small search covers it less well" if ours > theirs else "a small search covers it better"
+            found.append(f"{about['title']} searches {ours} dimensions, {base['title']} {theirs}: {more}.")
+    return found

@@ -1,0 +1,109 @@
+"""What the figures show, as plain frames: this is the first of the two layers, figures.py draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from relaxbench.report.frames import StudyFrames
+from relaxbench.report.statistics import LEVEL
+
+GRID = 80
+"""Points of a band along the budget."""
+
+MAX_SCHEDULES = 200
+"""Explore trials drawn in a figure of schedules; the subsample is by value, so that its spread is kept."""
+
+
+def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
+    """Learning curves of the confirm runs: method, gradients, mean, median, low, high (the quartiles), runs.
+
+    Runs measure at different points (after complete outer steps), so each is interpolated to one grid. A run that
+    diverged stays at the problem's worst value, which is what the study counts for it.
+
+    Args:
+        frames: the study.
+        problem: one of its problems.
+        measure: ``"validation_loss"`` or ``"validation_metric"``.
+    """
+    about = frames.problem(problem)
+    worst = about["worst"]
+    if measure == "validation_metric":
+        worst = None if about["worst_metric"] is None else about["worst_metric"] * float(about["metric_scale"] or 1)
+    ids = frames.blocks.loc[frames.blocks["problem"] == problem, "confirm"]
+    runs = frames.curves[frames.curves["trial_id"].isin(ids)]
+    columns = ["method", "gradients", "mean", "median", "low", "high", "runs"]
+    if runs.empty:
+        return pd.DataFrame(columns=columns)
+    grid = np.linspace(float(runs["gradients"].min()), float(runs["gradients"].max()), GRID)
+    parts = []
+    for method in frames.methods:
+        values = []
+        for _, run in runs[runs["method"] == method].groupby("trial_id", sort=False):
+            y = run[measure].to_numpy(dtype=float)
+            y = np.where(np.isfinite(y), y, np.inf)
+            y = np.minimum(y, np.inf if worst is None else worst)
+            x = run["gradients"].to_numpy(dtype=float)
+            values.append(np.interp(grid, x, y, left=np.nan, right=np.nan))
+        if not values:
+            continue
+        table = np.stack(values)
+        enough = np.isfinite(table).sum(axis=0) * 2 >= len(table)  # a median of a minority would mislead
+        shown = table[:, enough]
+        low, median, high = np.nanquantile(shown, [0.25, 0.5, 0.75], axis=0)
+        mean = np.nanmean(shown, axis=0)
+        part = {"gradients": grid[enough], "mean": mean, "median": median, "low": low, "high": high}
+        parts.append(pd.DataFrame(part).assign(method=method, runs=len(table)))
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def schedules(frames: StudyFrames, problem: str, method: str) -> pd.DataFrame:
+    """γ schedules of explore trials: trial_id, gradients, gamma, fifth (0 best … 4 worst by value), winner, total.
+
+    At most MAX_SCHEDULES trials, evenly by rank of value, and every block's winner. Empty where a method has no γ.
+    """
+    trials = frames.trials
+    chosen = (trials["problem"] == problem) & (trials["method"] == method) & (trials["status"] == "done")
+    ranked = trials[chosen & (trials["phase"] == "explore")].sort_values("value", kind="stable")
+    curves = frames.curves[frames.curves["trial_id"].isin(ranked["id"])]
+    curves = curves[np.isfinite(curves["gamma"])][["trial_id", "gradients", "gamma"]]
+    ranked = ranked[ranked["id"].isin(curves["trial_id"].unique())]
+    total = len(ranked)
+    fifth = pd.Series(np.arange(total) * 5 // max(total, 1), index=ranked["id"])
+    kept = ranked["id"].iloc[np.unique(np.linspace(0, total - 1, min(total, MAX_SCHEDULES)).astype(int))]
+    of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
+    winners = frames.blocks.loc[of, "winner"]
+    drawn = curves[curves["trial_id"].isin(kept) | curves["trial_id"].isin(winners)]
+    return drawn.assign(
+        fifth=drawn["trial_id"].map(fifth).astype(int), winner=drawn["trial_id"].isin(winners), total=total
+    )
+
+
+def results(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """Test metric of every block: method, block, value."""
+    rows = frames.blocks[frames.blocks["problem"] == problem]
+    return rows[["method", "block", "test_metric"]].rename(columns={"test_metric": "value"}).reset_index(drop=True)
+
+
+def means(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean and half width of its 95 % t interval by method (NaN for a single block): method, mean, half."""
+    rows = []
+    for method, part in values.groupby("method", sort=False)["value"]:
+        n = len(part)
+        half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * float(part.std(ddof=1)) / n**0.5 if n > 1 else np.nan
+        rows.append((method, float(part.mean()), half))
+    return pd.DataFrame(rows, columns=["method", "mean", "half"])
+
+
+def searched(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """How explore values are spread: method, five quantiles (p5, p25, p50, p75, p95), best, trials."""
+    trials = frames.trials
+    explore = trials[(trials["problem"] == problem) & (trials["phase"] == "explore") & (trials["status"] == "done")]
+    rows = []
+    for method in frames.methods:
+        values = explore.loc[explore["method"] == method, "value"].dropna()
+        if len(values):
+            quantiles = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+            rows.append((method, *quantiles, float(values.min()), len(values)))
+    return pd.DataFrame(rows, columns=["method", "p5", "p25", "p50", "p75", "p95", "best", "trials"])

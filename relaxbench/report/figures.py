@@ -1,0 +1,275 @@
+"""The figures: plain frames (collect.py) to plotly, in the look of look.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from relaxbench.report.look import BAND, INK, MUTED, Look, axis, layout, plain, row_axis, tint
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page.
+
+    Attributes:
+        key: unique in the page; the name of an exported file.
+        title: what it shows.
+        reading: one sentence on how to read it.
+        figure: the figure itself.
+        views: the alternatives of a switch: label → {"visible": [...], "layout": {...}}.
+    """
+
+    key: str
+    title: str
+    reading: str
+    figure: go.Figure
+    views: dict[str, Any] = field(default_factory=dict)
+
+
+def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure | None:
+    """Differences from the baseline with their intervals and the margin.
+
+    Args:
+        table: rows of `verdicts` of one problem.
+    """
+    rows = table[np.isfinite(table["difference"].astype(float))].iloc[::-1]
+    if rows.empty:
+        return None
+    figure = go.Figure()
+    margin = rows["margin"].iloc[0]
+    if margin is not None and np.isfinite(margin):
+        figure.add_shape(
+            type="rect", x0=-margin, x1=margin, y0=0, y1=1, yref="paper", fillcolor=BAND, line_width=0, layer="below"
+        )
+    figure.add_shape(type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="below")
+    for position, (_, row) in enumerate(rows.iterrows()):
+        colour, title = look.colours[row["method"]], look.title(row["method"])
+        half = float(row["high"]) - float(row["difference"])
+        figure.add_scatter(
+            x=_f([row["difference"]]), y=[position], mode="markers", name=title, showlegend=False,
+            marker={"color": colour, "size": 11, "symbol": "diamond" if row["role"] == "control" else "circle"},
+            error_x={"type": "data", "array": _f([half]), "color": colour, "thickness": 2.5, "width": 0},
+            hovertemplate=f"{title}: %{{x:+.3~g}} {plain(unit)} (±{half:.3g}), {row['verdict']}<extra></extra>",
+        )  # fmt: skip
+    baseline = look.title(str(look.baseline))
+    figure.update_layout(layout(
+        height=110 + 40 * len(rows),
+        xaxis=axis(f"← lower, better    difference from {baseline} ({plain(unit or 'units')})    higher, worse →"),
+        yaxis=row_axis([look.title(method) for method in rows["method"]]),
+    ))  # fmt: skip
+    band = "; the shaded band is the margin of equivalence" if margin is not None and np.isfinite(margin) else ""
+    return Figure(
+        f"difference-{problem}",
+        f"Difference from {look.titles[str(look.baseline)]}",
+        "Each mark is a mean difference over blocks with its unadjusted 95 % interval: an interval that crosses zero "
+        f"leaves open who is better{band}. Diamonds are controls.",
+        figure,
+    )
+
+
+def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, metric: str, unit: str) -> Figure | None:
+    """The test metric of every block, with means and intervals (frames of `collect.results` and `collect.means`)."""
+    methods = [method for method in look.titles if method in set(values["method"])][::-1]
+    if not methods:
+        return None
+    figure = go.Figure()
+    known = means.set_index("method")
+    if look.baseline in methods:
+        centre = float(known["mean"][look.baseline])
+        figure.add_shape(
+            type="line", x0=centre, x1=centre, y0=0, y1=1, yref="paper", layer="below",
+            line={"color": MUTED, "width": 1, "dash": "dot"},
+        )  # fmt: skip
+    for position, method in enumerate(methods):
+        part = values.loc[values["method"] == method, "value"].to_numpy()
+        colour, title = look.colours[method], look.title(method)
+        offset = 0.16 * np.sin(2.4 * np.arange(len(part))) - 0.12  # spread out, the same in every run
+        figure.add_scatter(
+            x=_f(part), y=_f(position + offset), mode="markers", name=title, showlegend=False,
+            marker={"color": tint(colour, 0.55) if colour != INK else MUTED, "size": 6},
+            hovertemplate=f"{title}: %{{x:.4~g}} {plain(unit)}<extra></extra>",
+        )  # fmt: skip
+        figure.add_scatter(
+            x=_f([known["mean"][method]]), y=[position + 0.24], mode="markers", name=title, showlegend=False,
+            marker={"color": colour, "size": 10, "symbol": "diamond"},
+            error_x={"type": "data", "array": _f([known["half"][method]]), "color": colour, "thickness": 2, "width": 0},
+            hovertemplate=f"{title}: mean %{{x:.4~g}} {plain(unit)}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(layout(
+        height=110 + 52 * len(methods),
+        xaxis=axis(plain(f"{metric} ({unit})" if unit else metric, 60)),
+        yaxis=row_axis([look.title(method) for method in methods]),
+    ))  # fmt: skip
+    return Figure(
+        f"blocks-{problem}",
+        "Every block",
+        "A dot is one block: one whole tuning of the method, its winner run once on a fresh seed and read on the test "
+        "split; diamonds are means with 95 % intervals, the dotted line is the baseline's mean.",
+        figure,
+    )
+
+
+def curves(views: Mapping[str, pd.DataFrame], look: Look, problem: str) -> list[Figure]:
+    """One panel a method: its median and middle half, the tuned baseline's mean drawn through.
+
+    Args:
+        views: label of the measure, e.g. "validation loss" → frame of `collect.bands`; the first is shown first.
+    """
+    frames = list(views.values())
+    present = [method for method in look.titles if any(method in set(frame["method"]) for frame in frames)]
+    panels = [method for method in present if method != look.baseline] or present
+    return [_panel(views, look, problem, method) for method in panels]
+
+
+def _panel(views: Mapping[str, pd.DataFrame], look: Look, problem: str, method: str) -> Figure:
+    figure, layouts, owners = go.Figure(), {}, []
+    for label, frame in views.items():
+        if look.baseline in set(frame["method"]):
+            reference = frame[frame["method"] == look.baseline]
+            owners += [label] * _band(figure, reference, INK)
+            title = f"tuned {look.title(str(look.baseline))}, mean"
+            figure.add_scatter(**_line(reference["gradients"], reference["mean"], INK, title, "dot"))
+            owners.append(label)
+        if method != look.baseline:
+            own = frame[frame["method"] == method]
+            owners += [label] * _band(figure, own, look.colours[method])
+            figure.add_scatter(**_line(own["gradients"], own["median"], look.colours[method], look.title(method)))
+            owners.append(label)
+        layouts[label] = {"yaxis.title.text": plain(label, 60), **_range(frame)}
+    chosen = {
+        label: {"visible": [owner == label for owner in owners], "layout": layout} for label, layout in layouts.items()
+    }
+    first = next(iter(views))
+    figure.update_layout(layout(
+        height=270, xaxis=axis("gradients"), yaxis=axis(""), hovermode="x unified",
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
+        margin={"l": 58, "r": 8, "t": 34, "b": 42},
+    ))  # fmt: skip
+    figure.update_layout(chosen[first]["layout"])
+    for trace, visible in zip(figure.data, chosen[first]["visible"], strict=True):
+        trace.visible = visible
+    runs = int(next(iter(views.values())).query("method == @method")["runs"].max())
+    return Figure(
+        f"curve-{problem}-{method}",
+        look.titles[method],
+        f"{look.titles[method]}: median of {runs} confirming runs against gradients, the baseline's mean beside it.",
+        figure,
+        chosen,
+    )
+
+
+def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope: str) -> Figure | None:
+    """The γ (or σ²) schedules tried, strong where the trial was good (a frame of `collect.schedules`)."""
+    if frame.empty:
+        return None
+    figure, colour = go.Figure(), look.colours[method]
+    alphas = (0.9, 0.5, 0.3, 0.2, 0.12)
+    names = ("best fifth", "second", "third", "fourth", "worst fifth")
+    for fifth in range(4, -1, -1):
+        part = frame[(frame["fifth"] == fifth) & ~frame["winner"]]
+        if len(part):
+            x, y = _joined(part)
+            line = {"color": tint(colour, alphas[fifth]), "width": 1.2}
+            figure.add_scatter(x=x, y=y, mode="lines", name=names[fifth], line=line, hoverinfo="skip")
+    if frame["winner"].any():
+        x, y = _joined(frame[frame["winner"]])
+        figure.add_scatter(
+            x=x, y=y, mode="lines", name="winners of blocks", line={"color": INK, "width": 2}, hoverinfo="skip"
+        )
+    name = "σ²" if scope == "sigma" else "γ"
+    figure.update_layout(layout(
+        height=320, xaxis=axis("gradients"),
+        yaxis=axis(name) | {"type": "log" if (frame["gamma"] > 0).all() else "linear", "exponentformat": "power"},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12},
+                "traceorder": "reversed"},
+        margin={"l": 62, "r": 8, "t": 58, "b": 42},
+    ))  # fmt: skip
+    drawn, total = frame["trial_id"].nunique(), int(frame["total"].iloc[0])
+    return Figure(
+        f"schedule-{problem}-{method}",
+        f"{look.titles[method]}: {name} over a run",
+        f"Each line is the {name} of one explore trial ({drawn} of {total} drawn), the stronger the lower its "
+        "validation loss; neutral lines won their block.",
+        figure,
+    )
+
+
+def search(frame: pd.DataFrame, look: Look, problem: str, loss: str) -> Figure | None:
+    """How the explore trials' values are spread (a frame of `collect.searched`)."""
+    rows = frame.iloc[::-1]
+    if rows.empty:
+        return None
+    figure = go.Figure()
+    for position, (_, row) in enumerate(rows.iterrows()):
+        colour = look.colours[row["method"]]
+        figure.add_box(
+            y=[position], q1=[row["p25"]], median=[row["p50"]], q3=[row["p75"]], lowerfence=[row["p5"]],
+            upperfence=[row["p95"]], orientation="h", name=look.title(row["method"]), showlegend=False, width=0.5,
+            line={"color": colour, "width": 1.6}, fillcolor=tint(colour, 0.15), hoverinfo="x",
+        )  # fmt: skip
+        figure.add_scatter(
+            x=_f([row["best"]]), y=[position], mode="markers", showlegend=False, name="best",
+            marker={"color": colour, "symbol": "line-ns-open", "size": 12},
+            hovertemplate="best %{x:.4~g}<extra></extra>",
+        )  # fmt: skip
+    positive = (rows[["p5", "best"]] > 0).all(axis=None)
+    title = f"validation loss ({loss})" if loss and loss != "none" else "validation loss"
+    figure.update_layout(layout(
+        height=110 + 42 * len(rows), xaxis=axis(plain(title, 60)) | {"type": "log" if positive else "linear"},
+        yaxis=row_axis([look.title(method) for method in rows["method"]]),
+    ))  # fmt: skip
+    return Figure(
+        f"search-{problem}",
+        "What random search found",
+        "Boxes hold the middle half of each method's explore trials, whiskers 90 %, the tick is the best: a box far to "
+        "the left is a method that is easy to tune.",
+        figure,
+    )
+
+
+def _f(values: Any) -> np.ndarray[Any, Any]:
+    """float32: plotly packs arrays, and half the digits are plenty on a screen."""
+    return np.asarray(values, dtype=np.float32)
+
+
+def _line(x: pd.Series, y: pd.Series, colour: str, name: str, dash: str = "solid") -> dict[str, Any]:
+    line = {"color": colour, "width": 2, "dash": dash}
+    return {"x": _f(x), "y": _f(y), "mode": "lines", "name": name, "line": line,
+            "hovertemplate": "%{y:.4~g}"}  # fmt: skip
+
+
+def _band(figure: go.Figure, frame: pd.DataFrame, colour: str) -> int:
+    """The middle half as a filled outline; returns how many traces it added."""
+    x, low, high = _f(frame["gradients"]), _f(frame["low"]), _f(frame["high"])
+    figure.add_scatter(
+        x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), fill="toself", mode="lines",
+        fillcolor=tint(colour, 0.18), line={"width": 0}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+    return 1
+
+
+def _joined(frame: pd.DataFrame) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Many lines as one trace, a gap between two: a trace a trial would be slow to draw."""
+    trial = frame["trial_id"].to_numpy()
+    cuts = np.flatnonzero(np.diff(trial)) + 1
+    return (
+        np.insert(_f(frame["gradients"]), cuts, np.nan).astype(np.float32),
+        np.insert(_f(frame["gamma"]), cuts, np.nan).astype(np.float32),
+    )
+
+
+def _range(frame: pd.DataFrame) -> dict[str, Any]:
+    """The same vertical range for every panel: a difference in height is then a difference in result."""
+    low, high = float(frame[["low", "mean"]].min(axis=None)), float(frame[["high", "mean"]].max(axis=None))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return {"yaxis.type": "linear", "yaxis.autorange": True}
+    if low > 0:
+        low, high = np.log10(low), np.log10(high)
+    pad = 0.05 * (high - low) or 0.5
+    return {"yaxis.type": "log" if frame["low"].min() > 0 else "linear", "yaxis.range": [low - pad, high + pad]}

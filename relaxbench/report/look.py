@@ -1,0 +1,86 @@
+"""How every figure looks: colours, text, axes. The page swaps INK, MUTED, GRID, BAND and PAPER with the theme."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+INK, MUTED, GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
+"""Stand-ins that templates/page.js replaces by the theme's colours before it draws."""
+
+BAND = "rgba(1,2,3,0.13)"
+"""INK as a band."""
+
+_PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b0609c", "#b8860b", "#3f8fd0", "#8c6d46", "#7b68c8")
+"""After Okabe and Ito; each has a contrast of 3:1 with white and with the dark background."""
+
+_FIXED = {
+    "entropy-sgd": 0, "hj": 1, "heat": 2, "hj-implicit": 3, "lookahead": 4, "sam": 5, "sgd-ema": 6, "curveball": 7,
+}  # fmt: skip
+"""A rule keeps its colour in every report."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How methods appear: their titles and colours, and which is the baseline."""
+
+    titles: Mapping[str, str]
+    colours: Mapping[str, str]
+    baseline: str | None
+
+    @classmethod
+    def of(cls, methods: Mapping[str, Mapping[str, Any]], baseline: str | None) -> Look:
+        """From the manifest's methods; the baseline is neutral, known rules have fixed colours."""
+        colours: dict[str, str] = {}
+        for index, (label, about) in enumerate(methods.items()):
+            fixed = _FIXED.get(str(about["rule"])) if about["rule"] == label else None
+            colours[label] = INK if label == baseline else _PALETTE[index % 8 if fixed is None else fixed]
+        return cls({label: str(about["title"]) for label, about in methods.items()}, colours, baseline)
+
+    def title(self, method: str) -> str:
+        """A title that plotly shows as it is."""
+        return plain(self.titles[method])
+
+
+def plain(text: str, limit: int = 28) -> str:
+    """Text for plotly, which would read tags and %{…}: shortened, and shown as it is."""
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return html.escape(text, quote=False).replace("{", "&#123;")
+
+
+def tint(colour: str, alpha: float) -> str:
+    """A colour as a translucent one."""
+    if colour == INK:
+        return BAND
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def axis(title: str) -> dict[str, Any]:
+    """A quiet axis with a title."""
+    return {
+        "title": {"text": title, "font": {"color": MUTED, "size": 12}, "standoff": 8},
+        "gridcolor": GRID, "zeroline": False, "linecolor": GRID, "tickfont": {"color": MUTED, "size": 12},
+        "automargin": True, "nticks": 6, "fixedrange": True, "minorloglabels": "none",
+    }  # fmt: skip
+
+
+def row_axis(labels: list[str]) -> dict[str, Any]:
+    """A vertical axis with one named row a method."""
+    return axis("") | {
+        "tickvals": list(range(len(labels))), "ticktext": labels, "range": [-0.6, len(labels) - 0.4],
+        "tickfont": {"color": INK, "size": 13}, "showgrid": False, "nticks": None, "ticklabelstandoff": 8,
+    }  # fmt: skip
+
+
+def layout(**changes: Any) -> dict[str, Any]:
+    """The layout that all figures share, with changes; a legend is shown where one is given."""
+    usual: dict[str, Any] = {
+        "template": {}, "paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "autosize": True, "dragmode": False,
+        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "color": MUTED, "size": 13},
+        "margin": {"l": 8, "r": 16, "t": 8, "b": 48}, "showlegend": "legend" in changes,
+        "hoverlabel": {"bgcolor": PAPER, "bordercolor": GRID, "font": {"color": INK}},
+    }  # fmt: skip
+    return usual | changes

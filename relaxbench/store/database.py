@@ -1,0 +1,140 @@
+"""Opening a database: SQLite in a file or PostgreSQL, created when new, refused when made by a newer version."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from relaxbench.errors import UserError
+from relaxbench.store.schema import SCHEMA_VERSION, Base, Schema
+
+BUSY_SECONDS = 60
+"""How long a writer waits for another one before it gives up."""
+
+
+def parse_url(text: str) -> URL:
+    """The URL of a storage; a bare path means a SQLite file.
+
+    Raises:
+        UserError: if it cannot be read as one.
+    """
+    if "://" not in text:
+        text = f"sqlite:///{text}"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise UserError(
+            f"storage {text!r} is not a database URL: expected sqlite:///file.db or postgresql+psycopg://user@host/name"
+        ) from None
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise UserError("storage must be a file, for a study outlives its process: use sqlite:///file.db")
+    return url
+
+
+def open_database(storage: str, *, create: bool = True, read_only: bool = False) -> Engine:
+    """An engine for a storage, with our tables in it.
+
+    Args:
+        storage: URL or path of a SQLite file.
+        create: make the file and the tables when they are missing.
+        read_only: never write (SQLite: the file is opened so).
+
+    Raises:
+        UserError: if it cannot be opened, written or understood, in one line without any password.
+    """
+    url = parse_url(storage)
+    shown = url.render_as_string(hide_password=True)
+    is_file = url.get_backend_name() == "sqlite"
+    if is_file:
+        _check_file(Path(str(url.database)), shown, create=create and not read_only)
+        engine = _sqlite(url, read_only)
+    else:
+        try:
+            engine = create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=0)
+        except (NoSuchModuleError, ModuleNotFoundError) as error:
+            raise UserError(
+                f"storage {shown!r} needs a driver that is not installed ({error}): pip install 'relaxbench[postgres]' "
+                "for postgresql+psycopg://"
+            ) from None
+    try:
+        with engine.connect() as connection:
+            has_tables = inspect(connection).has_table(Schema.__tablename__)
+            version = connection.scalar(select(Schema.version)) if has_tables else None
+        if version is None:
+            if not create or read_only:
+                raise UserError(f"storage {shown!r} holds no relaxbench study: run python -m relaxbench study first")
+            with engine.begin() as connection:
+                Base.metadata.create_all(connection)
+                if connection.scalar(select(Schema.version)) is None:
+                    connection.execute(insert(Schema).values(version=SCHEMA_VERSION))
+        elif version > SCHEMA_VERSION:
+            raise UserError(
+                f"storage {shown!r} was made by a newer version of relaxbench (tables {version}, this one knows "
+                f"{SCHEMA_VERSION}): upgrade relaxbench or use another --storage"
+            )
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
+        if url.password:
+            reason = reason.replace(str(url.password), "***")
+        raise UserError(
+            f"storage {shown!r} cannot be used ({reason}): check the path, its permissions or the server"
+        ) from None
+    return engine
+
+
+def _check_file(path: Path, shown: str, *, create: bool) -> None:
+    if path.is_dir():
+        raise UserError(f"storage {shown!r} is a folder: give a file in it, e.g. sqlite:///{path}/relaxbench.db")
+    if not path.exists():
+        if not create:
+            raise UserError(
+                f"storage {shown!r} does not exist: run python -m relaxbench study first, or check --storage"
+            )
+        if not path.parent.is_dir():
+            raise UserError(f"storage {shown!r}: the folder {str(path.parent)!r} does not exist: create it first")
+        if not os.access(path.parent, os.W_OK):
+            raise UserError(
+                f"storage {shown!r}: the folder {str(path.parent)!r} is not writable: use another --storage"
+            )
+        return
+    if not os.access(path, os.R_OK):
+        raise UserError(f"storage {shown!r} is not readable: check its permissions or use another --storage")
+    if create and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        raise UserError(
+            f"storage {shown!r} is read-only: make the file and its folder writable or use another --storage"
+        )
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head and head != b"SQLite format 3\x00":
+        raise UserError(f"storage {shown!r} is not a SQLite database: choose another file")
+
+
+def _sqlite(url: URL, read_only: bool) -> Engine:
+    path = Path(str(url.database)).absolute()
+
+    def connect() -> sqlite3.Connection:
+        if read_only:
+            return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+        return sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+
+    engine = create_engine(url, creator=connect)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves: see below
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that will write takes the write lock at once; one that upgrades later can fail as "locked".
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine

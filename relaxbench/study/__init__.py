@@ -1,0 +1,1 @@
+"""Studies: what is asked, which trials that makes, and running them."""

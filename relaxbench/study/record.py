@@ -1,0 +1,193 @@
+"""The study's own row: what was asked, on which machine, with which engines; and whether it may go on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine as Database
+from sqlalchemy import insert, select, update
+
+import relaxbench
+from relaxbench.errors import UserError
+from relaxbench.problems import Problem
+from relaxbench.store.schema import Study
+from relaxbench.study.spec import StudySpec, changes, parse
+from relaxbench.study.suggest import describe
+from relaxbench.training import engine as engines
+
+Manifest = dict[str, Any]
+
+
+def open_study(
+    database: Database, spec: StudySpec, source: str, problems: list[Problem]
+) -> tuple[int, StudySpec, bool]:
+    """The id of a study, its specification (extended if the stored one can be), and whether it is new.
+
+    Raises:
+        UserError: if a study of this name differs in something that cannot change.
+    """
+    asked = stored_form(spec, problems)
+    with database.begin() as connection:
+        row = connection.execute(select(Study.id, Study.spec).where(Study.name == spec.name)).first()
+        if row is None:
+            values = {
+                "name": spec.name,
+                "spec": asked,
+                "source": source,
+                "manifest": {},
+                "created_at": dt.datetime.now(),
+            }
+            return connection.execute(insert(Study).values(**values)).inserted_primary_key[0], spec, True
+        refused, merged = changes(row.spec, asked)
+        if refused:
+            raise UserError(
+                f"study {spec.name!r} is already in this storage and differs ({'; '.join(refused)}): "
+                "change `name` in the study file, or use another --storage"
+            )
+        connection.execute(update(Study).where(Study.id == row.id).values(spec=merged, source=source))
+    grown = parse({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)
+    return row.id, grown, False
+
+
+def stored_form(spec: StudySpec, problems: list[Problem]) -> dict[str, Any]:
+    """A specification as the database holds it: problems by their own names, not by the paths of their files."""
+    return {**spec.model_dump(), "problems": [problem.name for problem in problems]}
+
+
+def read_manifest(database: Database, study: int) -> Manifest:
+    """The manifest of a study."""
+    with database.connect() as connection:
+        return dict(connection.scalar(select(Study.manifest).where(Study.id == study)) or {})
+
+
+def edit_manifest(database: Database, study: int, edit: Callable[[Manifest], None]) -> Manifest:
+    """Change the manifest in one transaction."""
+    with database.begin() as connection:
+        manifest = dict(connection.scalar(select(Study.manifest).where(Study.id == study)) or {})
+        edit(manifest)
+        connection.execute(update(Study).where(Study.id == study).values(manifest=manifest))
+    return manifest
+
+
+def describe_problem(problem: Problem, spec: StudySpec) -> dict[str, Any]:
+    """What the report must know of a problem."""
+    return {
+        "title": problem.title,
+        "metric": problem.metric,
+        "unit": problem.unit,
+        "metric_scale": problem.metric_scale,
+        "loss": problem.loss.name,
+        "parameters": problem.size,
+        "data": problem.data,
+        "fingerprint": problem.fingerprint(),
+        "budget": spec.budget_of(problem),
+        "worst": problem.worst,
+        "worst_metric": problem.worst_metric,
+        "margin": spec.margin or problem.margin,
+        "censored": problem.tolerance is not None,
+        "test_examples": problem.test_examples,
+        "caution": problem.caution,
+    }
+
+
+def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> dict[str, Any]:
+    """What the report must know of a method; its calibration is added when it has been measured."""
+    rule = spec.rule_of(label)
+    return {
+        "rule": rule.name,
+        "title": spec.title_of(label),
+        "source": rule.source,
+        "role": spec.role_of(label),
+        "dimensions": len(spec.space_of(label, problems[0])),
+        "space": describe(spec.space_of(label, problems[0])),
+        "spaces": {problem.name: describe(spec.space_of(label, problem)) for problem in problems},
+        "fixed": spec.fixed_of(label),
+        "copies": rule.copies,
+        "scope": rule.scope,
+        "calibration": {},
+    }
+
+
+def begin_session(
+    database: Database, study: int, spec: StudySpec, problems: list[Problem], device: str, population: int | None
+) -> Manifest:
+    """Write down everything that is decided once, and this session; refuse data or devices that have changed.
+
+    Raises:
+        UserError: if a problem's data or the device is not the one with which the study began.
+    """
+    manifest = read_manifest(database, study)
+    place = engines.torch_device(device if device != "auto" or "device" not in manifest else manifest["device"])
+    if manifest.get("device", str(place)) != str(place):
+        raise UserError(
+            f"study {spec.name!r} began on {manifest['device']}, not on {place}: use --device {manifest['device']}, "
+            "or another --storage"
+        )
+    chosen = dict(manifest.get("engines", {}))
+    for problem in problems:
+        known = manifest.get("problems", {}).get(problem.name)
+        if known and known["fingerprint"] != problem.fingerprint():
+            raise UserError(
+                f"the data of problem {problem.name!r} have changed since the study began (fingerprint "
+                f"{known['fingerprint']} → {problem.fingerprint()}): use another study name"
+            )
+        if problem.name not in chosen:
+            chosen[problem.name] = engines.choose(problem, place, population).as_dict()
+        elif population and population != chosen[problem.name]["population"]:
+            chosen[problem.name] = {**chosen[problem.name], "population": population}
+
+    def edit(stored: Manifest) -> None:
+        stored.setdefault("version", relaxbench.__version__)
+        for name, value in engines.machine().items():
+            stored.setdefault(name, value)
+        stored.setdefault("optuna", _optuna_version())
+        stored.setdefault("git_commit", _git_commit())
+        stored.setdefault("device", str(place))
+        stored.setdefault("dtype", "float32")
+        stored["engines"] = chosen
+        stored["problems"] = {**stored.get("problems", {}), **{p.name: describe_problem(p, spec) for p in problems}}
+        methods = dict(stored.get("methods", {}))
+        for label in spec.methods:
+            calibration = methods.get(label, {}).get("calibration", {})
+            methods[label] = {**describe_method(label, spec, problems), "calibration": calibration}
+        stored["methods"] = methods
+        session = {"started": _now(), "ended": None, "host": platform.node(), "threads": engines.machine()["threads"]}
+        stored["sessions"] = [*stored.get("sessions", []), session]
+
+    return edit_manifest(database, study, edit)
+
+
+def end_session(database: Database, study: int, seconds: float, trials: int) -> None:
+    """Close the session's line in the manifest."""
+
+    def edit(stored: Manifest) -> None:
+        stored["sessions"][-1].update(ended=_now(), seconds=round(seconds, 1), trials=trials)
+
+    edit_manifest(database, study, edit)
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def _optuna_version() -> str:
+    import optuna
+
+    return optuna.__version__
+
+
+def _git_commit() -> str | None:
+    """The commit of relaxbench's own checkout, if it runs from one."""
+    root = Path(relaxbench.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,268 @@
+"""A study from beginning to end: explore, confirm, exploit, recommend. Stopped anywhere, it goes on from there."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sqlalchemy import Engine as Database
+from sqlalchemy import delete, select
+
+from relaxbench.problems import problem
+from relaxbench.store.claims import Claims, Result
+from relaxbench.store.schema import Trial, Weights
+from relaxbench.study import record
+from relaxbench.study.mirror import mirror, optuna_storage
+from relaxbench.study.spec import StudySpec
+from relaxbench.study.trials import GENERATION, PHASES, Plan
+from relaxbench.study.tuning import propose
+from relaxbench.training import engine as engines
+from relaxbench.training.population import Job, Outcome, Population
+
+CHECKPOINT_SECONDS = 60.0
+RENEW_SECONDS = 20.0
+
+
+@dataclass
+class Progress:
+    """How far one method on one problem is.
+
+    Attributes:
+        problem, method: which.
+        done, total: trials.
+        best: smallest validation loss found so far.
+        phase: what is running.
+        gradients: spent in this session.
+    """
+
+    problem: str
+    method: str
+    done: int
+    total: int
+    best: float = math.inf
+    phase: str = "waiting"
+    gradients: int = 0
+
+
+@dataclass
+class Summary:
+    """What a session did.
+
+    Attributes:
+        study: id.
+        new: the study did not exist before.
+        ran: trials finished in this session.
+        total: trials that the study has when it is complete.
+        missing: trials that are not done.
+        seconds: of the session.
+    """
+
+    study: int
+    new: bool
+    ran: int
+    total: int
+    missing: int
+    seconds: float
+
+
+@dataclass
+class StudyRun:
+    """One session of work on a study.
+
+    Args:
+        database: from `store.database.open_database`.
+        spec: what is asked.
+        source: the text of the study file.
+        device: ``"auto"``, ``"cpu"``, ``"cuda:0"``, …
+        population: K, or None for the fastest.
+        checkpoints: folder for unfinished trials.
+        observe: called with the progress of all methods, often.
+        stopping: asked at the end of every round; True ends the session.
+    """
+
+    database: Database
+    spec: StudySpec
+    source: str
+    device: str = "auto"
+    population: int | None = None
+    checkpoints: Path = Path("checkpoints")
+    observe: Callable[[list[Progress]], None] = lambda progress: None
+    stopping: Callable[[], bool] = lambda: False
+    progress: dict[tuple[str, str], Progress] = field(default_factory=dict)
+    ran: int = 0
+
+    def run(self) -> Summary:
+        """Do everything that is not done yet."""
+        start = time.monotonic()
+        problems = [problem(name) for name in self.spec.problems]
+        engines.torch_device(self.device)  # a device that is not there is refused before anything is written
+        study, self.spec, new = record.open_study(self.database, self.spec, self.source, problems)
+        self.claims = Claims(self.database, study)
+        self.claims.reap()
+        plans = [Plan(self.database, study, self.spec, p, label) for p in problems for label in self.spec.methods]
+        for plan in plans:
+            plan.explore()
+        self._count(plans)
+        if any(p.done < p.total for p in self.progress.values()):
+            self.manifest = record.begin_session(
+                self.database, study, self.spec, problems, self.device, self.population
+            )
+            self._work(plans)
+            record.end_session(self.database, study, time.monotonic() - start, self.ran)
+            self._count(plans)
+        total, done = (sum(getattr(p, name) for p in self.progress.values()) for name in ("total", "done"))
+        return Summary(study, new, self.ran, total, total - done, time.monotonic() - start)
+
+    def _work(self, plans: list[Plan]) -> None:
+        for plan in plans:
+            if self.stopping():
+                return
+            self._calibrate(plan)
+        for phase in PHASES:
+            for plan in plans:
+                self._phase(plan, phase)
+                if self.stopping():
+                    return
+        storage = optuna_storage(self.database)
+        for plan in plans:
+            for phase in ("explore", "exploit"):
+                mirror(plan, storage, phase)
+
+    def _phase(self, plan: Plan, phase: str) -> None:
+        if phase == "exploit":
+            for generation in range(math.ceil(self.spec.exploit / GENERATION)):
+                plan.generation(generation, propose(plan, generation))
+                self._trials(plan, phase)
+                if self.stopping():
+                    return
+            return
+        if phase == "confirm":
+            plan.confirm()
+        elif phase == "recommend":
+            plan.recommend()
+        self._trials(plan, phase)
+        if phase == "recommend" and not self.stopping():
+            self._keep_best_weights(plan)
+
+    def _trials(self, plan: Plan, phase: str) -> None:
+        """Run the waiting trials of a phase, then wait for those that other workers have claimed."""
+        progress = self.progress[plan.problem.name, plan.method]
+        open_ = (*plan.here(), Trial.phase == phase, Trial.status != "done")
+        while self.claims.count(*open_) and not self.stopping():
+            progress.phase = phase
+            self._advance(plan, phase, progress)
+            if self.claims.count(*open_) and not self.stopping():
+                time.sleep(1.0)
+                self.claims.reap()
+
+    def _advance(self, plan: Plan, phase: str, progress: Progress) -> None:
+        engine = self.manifest["engines"][plan.problem.name]
+        rule, budget = plan.spec.make_rule(plan.method), plan.spec.budget_of(plan.problem)
+        population = Population(plan.problem, rule, budget, engine["path"], engine["device"])
+        saved = renewed = time.monotonic()
+
+        def feed(free: int) -> list[Job]:
+            taken = self.claims.take(plan.problem.name, plan.method, (phase,), free)
+            return [self._job(trial) for trial in taken]
+
+        def report(outcomes: Sequence[Outcome]) -> None:
+            results = [self._result(outcome, keep=phase == "recommend") for outcome in outcomes]
+            if results:
+                self.claims.finish(results)
+            for outcome in outcomes:
+                self._file(outcome.job.id).unlink(missing_ok=True)
+                self.ran += 1
+                progress.done += 1
+                progress.gradients += outcome.ledger.gradients
+                progress.best = min(progress.best, outcome.value)
+            self.observe(list(self.progress.values()))
+
+        def after_round(population: Population) -> bool:
+            nonlocal saved, renewed
+            now, stop = time.monotonic(), self.stopping()
+            if stop or now - saved > CHECKPOINT_SECONDS:
+                self._save(population)
+                saved = now
+            if now - renewed > RENEW_SECONDS:
+                self.claims.renew()
+                renewed = now
+            self.observe(list(self.progress.values()))
+            return not stop
+
+        try:
+            population.run(feed, report, engine["population"], after_round)
+        finally:
+            self.claims.release()
+
+    def _job(self, trial: Trial) -> Job:
+        file, resume = self._file(trial.id), None
+        if file.exists():
+            try:
+                resume = torch.load(file, weights_only=True)
+            except Exception:
+                file.unlink(missing_ok=True)  # cut off while it was written: from the start, then
+        return Job(trial.id, trial.seed, trial.params, trial.phase in ("confirm", "recommend"), resume)
+
+    def _save(self, population: Population) -> None:
+        """Checkpoints of the trials in flight, each file complete or not there."""
+        for trial, state in population.checkpoints().items():
+            file = self._file(trial)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_suffix(f".{os.getpid()}.part")
+            torch.save(state, part)
+            part.replace(file)
+
+    def _file(self, trial: int) -> Path:
+        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.spec.name)
+        return self.checkpoints / f"{safe}-{self.claims.study}-{trial}.pt"
+
+    def _result(self, outcome: Outcome, keep: bool) -> Result:
+        bits = None if outcome.correct is None else np.packbits(outcome.correct).tobytes()
+        return Result(
+            trial=outcome.job.id,
+            token=self.claims.tokens[outcome.job.id],
+            value=outcome.value,
+            diverged=outcome.diverged,
+            measures={name: value if math.isfinite(value) else None for name, value in outcome.measures.items()},
+            ledger=outcome.ledger.as_dict(),
+            curve=outcome.curve.tobytes(),
+            correct=bits,
+            weights=outcome.weights.float().numpy().tobytes() if keep else None,
+        )
+
+    def _calibrate(self, plan: Plan) -> None:
+        """What a gradient costs alone, once per method and problem."""
+        name, label = plan.problem.name, plan.method
+        if name in self.manifest["methods"][label]["calibration"]:
+            return
+        place = torch.device(self.manifest["engines"][name]["device"])
+        cost = engines.calibrate(plan.problem, plan.spec.make_rule(label), place)
+
+        def edit(stored: dict[str, Any]) -> None:
+            stored["methods"][label]["calibration"][name] = cost
+
+        self.manifest = record.edit_manifest(self.database, plan.study, edit)
+
+    def _keep_best_weights(self, plan: Plan) -> None:
+        """Of the recommended runs, keep the weights of the one with the smallest validation loss."""
+        runs = plan.finished("recommend")
+        if runs:
+            best = min(runs, key=lambda t: (t.value, -t.id))
+            others = [run.id for run in runs if run.id != best.id]
+            with self.database.begin() as connection:
+                connection.execute(delete(Weights).where(Weights.trial_id.in_(others)))
+
+    def _count(self, plans: list[Plan]) -> None:
+        """Progress from what the database holds."""
+        for plan in plans:
+            total = sum(plan.total(phase) for phase in PHASES)
+            done = sum(plan.done(phase) for phase in PHASES)
+            best = min((t.value for phase in PHASES for t in plan.finished(phase)), default=math.inf)
+            self.progress[plan.problem.name, plan.method] = Progress(plan.problem.name, plan.method, done, total, best)

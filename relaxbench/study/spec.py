@@ -1,0 +1,264 @@
+"""Study files: which problems and methods, how much tuning, how many blocks. TOML, validated, every mistake named."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from relaxbench.errors import UserError, unknown
+from relaxbench.optim.hyper import OPTIONS, Choice, Float, Hyperparameter, Int, SearchSpace, Value
+from relaxbench.optim.registry import RULES, rule_class
+from relaxbench.optim.rule import Rule
+from relaxbench.problems import Problem
+
+Range = list[float] | list[str]
+Positive = Annotated[int, Field(ge=1)]
+
+EXTENDABLE = ("problems", "methods", "blocks", "trials", "exploit", "recommend", "repetitions", "method")
+"""Keys that may grow in a study that has begun."""
+FREE = ("description", "controls", "margin", "baseline")
+"""Keys that may change at any time: they say how results are read, not how they are made."""
+
+
+class Variant(BaseModel):
+    """A method of one's own: a rule with some settings fixed or searched elsewhere."""
+
+    model_config = ConfigDict(extra="forbid")
+    rule: str
+    title: str = ""
+    fixed: dict[str, float | str] = {}
+    space: dict[str, Range] = {}
+    options: dict[str, bool] = {}
+
+
+class StudySpec(BaseModel):
+    """A study.
+
+    Attributes:
+        name: under which the database holds it.
+        problems: names, or paths of Python files.
+        methods: names of rules or of variants (tables ``[method.NAME]``).
+        baseline: the method that the others are compared with.
+        controls: methods that stand beside the baseline; the rest are candidates.
+        seed: of everything.
+        blocks: R, independent repetitions of the tuning; the unit of replication.
+        trials: n, random trials in a block.
+        exploit: trials that TPE may spend a method, in generations of 4.
+        recommend: fresh seeds for the best settings.
+        repetitions: how often the whole comparison is repeated (for A/A studies).
+        budget: gradient equivalents a trial; None for the problem's own.
+        margin: the smallest difference that matters; None for the problem's own.
+        space: ranges for all methods, name → [low, high] or a list of choices.
+        method: variants.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    description: str = ""
+    problems: Annotated[list[str], Field(min_length=1)]
+    methods: Annotated[list[str], Field(min_length=1)]
+    baseline: str = "sgd"
+    controls: list[str] = []
+    seed: int = 0
+    blocks: Positive = 10
+    trials: Positive = 12
+    exploit: Annotated[int, Field(ge=0)] = 16
+    recommend: Annotated[int, Field(ge=0)] = 10
+    repetitions: Positive = 1
+    budget: Positive | None = None
+    margin: Annotated[float, Field(gt=0)] | None = None
+    space: dict[str, Range] = {}
+    method: dict[str, Variant] = {}
+
+    def rule_of(self, label: str) -> type[Rule]:
+        """The rule that a method's label stands for."""
+        return rule_class(self.method[label].rule if label in self.method else label)
+
+    def make_rule(self, label: str) -> Rule:
+        """The rule object of a label, with its options."""
+        options = self.method[label].options if label in self.method else {}
+        return self.rule_of(label)(**options)
+
+    def title_of(self, label: str) -> str:
+        """The name of a method in sentences."""
+        return (self.method[label].title or label) if label in self.method else self.rule_of(label).title
+
+    def role_of(self, label: str) -> str:
+        """``"baseline"``, ``"control"`` or ``"candidate"``."""
+        return "baseline" if label == self.baseline else "control" if label in self.controls else "candidate"
+
+    def space_of(self, label: str, problem: Problem) -> SearchSpace:
+        """What is searched for a method on a problem: shared ranges, then the problem's, the study's, the method's."""
+        variant = self.method.get(label)
+        space = dict(self.rule_of(label).space)
+        for ranges in (problem.space, self.space, variant.space if variant else {}):
+            for name in ranges.keys() & space.keys():
+                space[name] = narrowed(space[name], name, list(ranges[name]))
+        return {name: declared for name, declared in space.items() if not variant or name not in variant.fixed}
+
+    def fixed_of(self, label: str) -> dict[str, Value]:
+        """Hyperparameters that a variant does not search."""
+        return dict(self.method[label].fixed) if label in self.method else {}
+
+    def budget_of(self, problem: Problem) -> int:
+        """Gradient equivalents a trial."""
+        return self.budget or problem.budget
+
+    def check(self) -> StudySpec:
+        """This study, if everything that it names exists and every range stands the right way round.
+
+        Raises:
+            UserError: naming the first thing that is wrong.
+        """
+        names = set(RULES) | set(self.method)
+        for label in [*self.methods, *self.controls, self.baseline]:
+            if label not in names:
+                raise unknown("method", label, names, "python -m relaxbench list shows all")
+        for kind, values in (("method", self.methods), ("problem", self.problems)):
+            twice = [value for value in values if values.count(value) > 1]
+            if twice:
+                raise UserError(f"{kind} {twice[0]!r} is named twice: name it once")
+        searched = {name for label in names for name in self.rule_of(label).space}
+        for name in self.space:
+            if name not in searched:
+                raise unknown("hyperparameter in [space]", name, searched)
+        for label in names:
+            variant, space = self.method.get(label), self.rule_of(label).space
+            for name in [*variant.space, *variant.fixed] if variant else []:
+                if name not in space:
+                    raise unknown(f"hyperparameter of [method.{label}]", name, space)
+            for name, value in variant.fixed.items() if variant else ():
+                if isinstance(space[name], Choice) != isinstance(value, str) or (
+                    isinstance(value, str) and value not in OPTIONS[name]
+                ):
+                    raise UserError(f"method.{label}.fixed.{name} = {value!r}: expected {_expected(space[name], name)}")
+            for ranges in (self.space, variant.space if variant else {}):
+                for name in ranges.keys() & space.keys():
+                    narrowed(space[name], name, list(ranges[name]))
+            if variant:
+                try:
+                    self.make_rule(label)
+                except TypeError:
+                    raise UserError(
+                        f"method.{label}.options = {variant.options}: {variant.rule} has no such option"
+                    ) from None
+        return self
+
+
+def narrowed(declared: Hyperparameter, name: str, given: list[Any]) -> Hyperparameter:
+    """A declared hyperparameter, searched over another range.
+
+    Raises:
+        UserError: if the range is turned around, of the wrong kind, or not on a scale that allows it.
+    """
+    if isinstance(declared, Choice):
+        for option in given:
+            if option not in OPTIONS[name]:
+                raise unknown(f"choice of {name}", option, OPTIONS[name])
+        return Choice(tuple(given), given[0])
+    if len(given) != 2 or not all(isinstance(bound, (int, float)) for bound in given):
+        raise UserError(f"range {name} = {given}: expected [low, high]")
+    low, high = given
+    if low >= high:
+        raise UserError(f"range {name} = [{low:g}, {high:g}] is turned around: expected low < high")
+    if isinstance(declared, Int):
+        if low < 1 or low != int(low) or high != int(high) or (high - low) % declared.step:
+            raise UserError(f"range {name} = [{low:g}, {high:g}]: expected integers ≥ 1 in steps of {declared.step}")
+        return Int(int(low), int(high), min(max(declared.default, int(low)), int(high)), declared.step)
+    if declared.log and low <= 0:
+        raise UserError(f"range {name} = [{low:g}, {high:g}]: searched on a log scale, expected low > 0")
+    return Float(low, high, min(max(declared.default, low), high), declared.log)
+
+
+def load(file: Path, overrides: dict[str, Any] | None = None) -> tuple[StudySpec, str]:
+    """A study and the text of its file, with some keys replaced (by options of the command line).
+
+    Raises:
+        UserError: if the file is missing, not TOML, or not a study.
+    """
+    if not file.is_file():
+        raise UserError(
+            f"study file {str(file)!r} does not exist: give a TOML file, e.g. one of {', '.join(shipped())}"
+        )
+    try:
+        text = file.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"study file {str(file)!r} cannot be read: {error}") from None
+    values.update(overrides or {})
+    return parse(values, str(file)), text
+
+
+def parse(values: dict[str, Any], where: str) -> StudySpec:
+    """A checked study from plain values; `where` names their origin in error messages."""
+    try:
+        return StudySpec.model_validate(values).check()
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        key = ".".join(part for part in path if part not in ("list[float]", "list[str]", "float", "str"))
+        if first["type"] == "extra_forbidden":
+            fields = Variant.model_fields if path[0] == "method" else StudySpec.model_fields
+            raise unknown(f"key in {where}:", path[-1], fields) from None
+        if first["type"] == "missing":
+            raise UserError(f"{where}: the key {key!r} is missing") from None
+        raise UserError(f"{where}: {key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def studies_folder() -> Path:
+    """Where the shipped study files lie: in the installed package, else beside it in a checkout."""
+    inside = Path(__file__).parents[1] / "studies"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "studies"
+
+
+def shipped() -> list[str]:
+    """Names of the shipped study files."""
+    return sorted(f"studies/{path.name}" for path in studies_folder().glob("*.toml"))
+
+
+def find(file: str | None) -> Path:
+    """The path of a study file; ``studies/NAME.toml`` is found in the package when it is not in this folder."""
+    path = Path(file or "studies/digits.toml")
+    if file is None or (not path.exists() and path.parent == Path("studies")):
+        packaged = studies_folder() / path.name
+        return packaged if packaged.exists() else path
+    return path
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """What keeps a stored study from going on as a new one, and the stored study extended by the new one.
+
+    Returns:
+        differences that cannot be reconciled, one line each; the merged specification.
+    """
+    refused: list[str] = []
+    merged = dict(old)
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if key in FREE:
+            merged[key] = after
+        elif key in ("problems", "methods"):
+            merged[key] = [*before, *(name for name in after if name not in before)]  # type: ignore[misc,union-attr]
+        elif key == "method":
+            refused += [
+                f"method.{n}: {before[n]} → {after[n]}" for n in before.keys() & after.keys() if before[n] != after[n]
+            ]  # type: ignore[union-attr,index]
+            merged[key] = {**before, **after}  # type: ignore[dict-item]
+        elif key in EXTENDABLE:
+            if after < before:  # type: ignore[operator]
+                refused.append(f"{key}: {before} → {after} (may grow, not shrink)")
+            merged[key] = after
+        elif before != after:
+            refused.append(f"{key}: {before} → {after}")
+    if merged["repetitions"] > 1 and old["blocks"] != new["blocks"]:
+        refused.append(f"blocks: {old['blocks']} → {new['blocks']} (fixed in a study with repetitions)")
+    return refused, merged
+
+
+def _expected(declared: Hyperparameter, name: str) -> str:
+    return f"one of {', '.join(OPTIONS[name])}" if isinstance(declared, Choice) else "a number"

@@ -1,0 +1,235 @@
+"""Which path and how many slots: measured once a study on the machine at hand, then stored with the study."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn, vmap
+
+from relaxbench.errors import UserError
+from relaxbench.optim.hyper import defaults
+from relaxbench.optim.registry import RULES
+from relaxbench.optim.rule import Rule
+from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.training.oracle import Oracle, Path
+from relaxbench.training.population import Job, Population
+
+CANDIDATES = (8, 16, 32, 64, 128, 256)
+"""Population sizes that are tried for the vectorized path."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a problem's trials are run.
+
+    Attributes:
+        path: ``"vectorized"`` or ``"direct"``.
+        population: K, slots.
+        device: ``"cpu"`` or ``"cuda:0"``.
+        dtype: of the parameters.
+        threads: CPU threads of torch.
+        invariance: how much a trial's gradient depends on K and its slot: ``"bit for bit"``, or the difference found.
+        note: why the direct path was taken, or "".
+    """
+
+    path: Path
+    population: int
+    device: str
+    dtype: str
+    threads: int
+    invariance: str
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the manifest."""
+        return asdict(self)
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of a name: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises:
+        UserError: if the name is not a device, or that device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            there = f"{count} CUDA device(s) here" if count else "no CUDA device is usable here"
+            raise UserError(
+                f"device {name!r} is not there ({there}): use --device cpu, or see python -m relaxbench doctor"
+            )
+        return torch.device("cuda", device.index or 0)
+    if device.type != "cpu":
+        raise UserError(f"device {name!r} is not supported: expected auto, cpu, cuda or cuda:N")
+    return device
+
+
+def choose(problem: Problem, device: torch.device, population: int | None = None) -> Engine:
+    """The fastest engine for a problem on a device: member-steps a second of plain SGD decide.
+
+    Args:
+        problem: what will be trained.
+        device: where.
+        population: K if it is given; then the path alone is measured.
+    """
+    obstacle = why_not_vectorized(problem)
+    path: Path = "direct"
+    size = population or 1
+    if obstacle is None:
+        sizes = (population,) if population else CANDIDATES
+        rates: dict[int, float] = {}
+        for k in sizes:
+            rates[k] = throughput(problem, RULES["sgd"](), "vectorized", k, device)
+            if k > sizes[0] and rates[k] < 1.15 * max(rates[j] for j in rates if j < k):
+                break  # a larger population would gain little, and refill its slots less often
+        best = max(rates, key=lambda k: rates[k])
+        if rates[best] > throughput(problem, RULES["sgd"](), "direct", 1, device):
+            path, size = "vectorized", best
+        else:
+            obstacle = "the direct path is faster"
+    invariance = "bit for bit" if path == "direct" else invariance_of(problem, min(size, 16), device)
+    return Engine(path, size, str(device), "float32", torch.get_num_threads(), invariance, obstacle or "")
+
+
+def throughput(
+    problem: Problem, rule: Rule, path: Path, size: int, device: torch.device, seconds: float = 0.15, **params: float
+) -> float:
+    """Member-steps a second of a population in full flight, measuring and starting excluded."""
+    population = Population(problem, rule, budget=10**9, path=path, device=device)
+    values = {**defaults(rule.space), **params}
+    population.admit([Job(i, i, values) for i in range(size)])
+    chunk, steps, spent = 4, 0, 0.0
+    population.advance(chunk)  # the first call allocates
+    while spent < seconds or steps < 2:
+        start = time.perf_counter()
+        population.advance(chunk)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        spent += time.perf_counter() - start
+        steps += chunk
+        chunk = 20 if spent / steps < seconds / 40 else chunk
+    return size * steps / spent
+
+
+def calibrate(problem: Problem, rule: Rule, device: torch.device, **params: float) -> dict[str, float]:
+    """What one gradient of a rule costs alone (K = 1, direct path), so that methods are compared on equal terms.
+
+    Returns:
+        ``seconds_per_gradient``, the rule's own arithmetic included; ``peak_bytes``: the rule's declared copies of the
+        parameters plus what autograd keeps of one mini-batch for the backward pass.
+    """
+    rates = [throughput(problem, rule, "direct", 1, device, seconds=0.1, **params) for _ in range(3)]
+    return {
+        "seconds_per_gradient": 1 / max(rates),
+        "peak_bytes": rule.copies * problem.size * 4 + _kept(problem, device),
+    }
+
+
+def why_not_vectorized(problem: Problem) -> str | None:
+    """None if one `vmap` over the model gives the same as one member after another; else what stands in the way."""
+    device = torch.device("cpu")
+    points = torch.stack([problem.init(seed) for seed in (0, 1)])
+    batch = problem.sampler([0, 1], [0, 0], 1, device).batch(torch.zeros(2, 1, dtype=torch.int64))
+    grads, losses = Oracle(problem, "direct").gradient_on(points, batch)
+    try:
+        together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
+    except (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError) as error:
+        layer = _culprit(problem) or "the model"
+        return f"{layer} does not vectorize ({str(error).splitlines()[0][:120]})"
+    if not torch.allclose(together, grads, rtol=1e-3, atol=1e-5 * float(grads.abs().max())):
+        return f"{_culprit(problem) or 'the model'} gives other gradients when vectorized"
+    return None
+
+
+def invariance_of(problem: Problem, size: int, device: torch.device) -> str:
+    """Whether a member's gradient changes with K and its slot, tried on random members."""
+    oracle = Oracle(problem, "vectorized")
+    points = torch.stack([problem.init(seed) for seed in range(size)]).to(device)
+    sampler = problem.sampler(range(size), [0] * size, 1, device)
+    batch = sampler.batch(torch.zeros(size, 1, dtype=torch.int64, device=device))
+    reference, _ = oracle.gradient_on(points, batch)
+    worst = 0.0
+    for rows in ([0], [size - 1], list(range(size))[::-1], [1 % size, 0, size - 1]):
+        part, _ = oracle.gradient_on(points[rows], {name: value[rows] for name, value in batch.items()})
+        worst = max(worst, float((part - reference[rows]).abs().max() / reference.abs().max()))
+    return "bit for bit" if worst == 0 else f"within {worst:.0e} of the largest entry of a gradient"
+
+
+def machine() -> dict[str, Any]:
+    """What a manifest says of the machine."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _kept(problem: Problem, device: torch.device) -> int:
+    """Bytes that autograd keeps of one mini-batch, parameters aside."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    leaf = problem.init(0).to(device).requires_grad_()
+    batch = problem.sampler([0], [0], 1, device).batch(torch.zeros(1, 1, dtype=torch.int64, device=device))
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        one = {name: value[0] for name, value in batch.items()}
+        problem.loss.value(problem.outputs(problem.unflatten(leaf), one, True), one)
+    kept.pop(leaf.untyped_storage().data_ptr(), None)
+    return sum(kept.values())
+
+
+def _culprit(problem: Problem) -> str | None:
+    """The first layer that does not vectorize on the inputs that it sees, as ``layer '3' (GRU)``."""
+    if not isinstance(problem, SupervisedProblem):
+        return None
+    model, inputs = problem.model, {}
+
+    def record(module: nn.Module, args: tuple[Any, ...]) -> None:
+        inputs[module] = args
+
+    modules = list(model.modules())[::-1]  # children before parents, so that the smallest culprit is named
+    hooks = [m.register_forward_pre_hook(record) for m in modules]
+    try:
+        x = problem.tensors["train"][0][: problem.batch_size]
+        with torch.no_grad():
+            model.train(False)(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names = {module: name for name, module in model.named_modules()}
+    for module in modules:
+        if module not in inputs or not all(isinstance(a, Tensor) for a in inputs[module]):
+            continue
+        params = {n: torch.stack([p.detach(), p.detach()]) for n, p in module.named_parameters()}
+        args = tuple(torch.stack([a, a]) for a in inputs[module])
+        try:
+            vmap(lambda p, a, module=module: torch.func.functional_call(module, p, a))(params, args)  # type: ignore[misc]
+        except (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError):
+            what = f"layer {names[module]!r}" if names[module] else "the model"
+            return f"{what} ({type(module).__name__})"
+    return None
