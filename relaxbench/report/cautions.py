@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from relaxbench.report.frames import StudyFrames, progress
+from relaxbench.report.sentences import listed
 from relaxbench.report.statistics import MIN_BLOCKS
 
 EDGE = 0.05
@@ -69,16 +70,21 @@ def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
     winners = list(frames.blocks.loc[of, "params"])
     found = []
-    for name, about in frames.method(method)["space"].items():
+    for name, about in _space(frames.method(method), problem).items():
         side = _side(best.get(name), about)
         if side:
             also = sum(_side(winner.get(name), about) == side for winner in winners)
             low, high = about["low"], about["high"]
             found.append(
                 f"the best {name}, {best[name]:.4g}, lies in the {side} 5 % of its range {low:g} to {high:g} "
-                f"({also} of {len(winners)} block winners too): a wider range might do better."
+                f"({also} of {len(winners)} block winners too)."
             )
     return found
+
+
+def _space(about: dict[str, Any], problem: str) -> dict[str, Any]:
+    """What was searched on a problem; ranges may differ between problems."""
+    return dict(about.get("spaces", {}).get(problem, about["space"]))
 
 
 def _side(value: Any, about: dict[str, Any]) -> str:
@@ -100,11 +106,14 @@ def _dimensions(frames: StudyFrames) -> list[str]:
     if frames.baseline is None:
         return []
     base = frames.method(frames.baseline)
-    found = []
+    groups: dict[int, list[str]] = {}
     for label in frames.methods:
         about = frames.method(label)
-        ours, theirs = about["dimensions"], base["dimensions"]
-        if label != frames.baseline and ours is not None and theirs is not None and ours != theirs:
-            more = "a small search covers it less well" if ours > theirs else "a small search covers it better"
-            found.append(f"{about['title']} searches {ours} dimensions, {base['title']} {theirs}: {more}.")
-    return found
+        if None not in (about["dimensions"], base["dimensions"]) and about["dimensions"] != base["dimensions"]:
+            groups.setdefault(about["dimensions"], []).append(about["title"])
+    return [
+        f"{listed(titles)} {'searches' if len(titles) == 1 else 'search'} {count} dimensions, {base['title']} "
+        f"{base['dimensions']}: the same number of trials covers "
+        f"{'more dimensions less' if count > base['dimensions'] else 'fewer dimensions more'} densely."
+        for count, titles in groups.items()
+    ]

@@ -19,8 +19,9 @@ MAX_SCHEDULES = 200
 def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
     """Learning curves of the confirm runs: method, gradients, mean, median, low, high (the quartiles), runs.
 
-    Runs measure at different points (after complete outer steps), so each is interpolated to one grid. A run that
-    diverged stays at the problem's worst value, which is what the study counts for it.
+    Runs measure at different points (after complete outer steps), so each is interpolated to one grid, from where all
+    have begun. A run that has used up what fits into its budget stays where it is; one that diverged stays at the
+    problem's worst value, which is what the study counts for it.
 
     Args:
         frames: the study.
@@ -45,15 +46,17 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
             y = np.where(np.isfinite(y), y, np.inf)
             y = np.minimum(y, np.inf if worst is None else worst)
             x = run["gradients"].to_numpy(dtype=float)
-            values.append(np.interp(grid, x, y, left=np.nan, right=np.nan))
+            values.append(np.interp(grid, x, y, left=np.nan))
         if not values:
             continue
         table = np.stack(values)
-        enough = np.isfinite(table).sum(axis=0) * 2 >= len(table)  # a median of a minority would mislead
-        shown = table[:, enough]
-        low, median, high = np.nanquantile(shown, [0.25, 0.5, 0.75], axis=0)
-        mean = np.nanmean(shown, axis=0)
-        part = {"gradients": grid[enough], "mean": mean, "median": median, "low": low, "high": high}
+        begun = np.isfinite(table).all(axis=0)  # a median over a part of the runs would mislead
+        if not begun.any():
+            continue
+        shown = table[:, begun]
+        low, median, high = np.quantile(shown, [0.25, 0.5, 0.75], axis=0)
+        mean = np.mean(shown, axis=0)
+        part = {"gradients": grid[begun], "mean": mean, "median": median, "low": low, "high": high}
         parts.append(pd.DataFrame(part).assign(method=method, runs=len(table)))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 

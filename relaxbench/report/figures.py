@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from relaxbench.report.look import BAND, INK, MUTED, Look, axis, layout, plain, row_axis, tint
+from relaxbench.report.look import BAND, INK, MUTED, Look, axis, layout, log_axis, plain, row_axis, tint, visible
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,14 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
         figure.add_shape(
             type="rect", x0=-margin, x1=margin, y0=0, y1=1, yref="paper", fillcolor=BAND, line_width=0, layer="below"
         )
-    figure.add_shape(type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="below")
+    figure.add_shape(
+        type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="between"
+    )
+    left, right = visible([*rows["low"], -(margin or 0)], [*rows["high"], margin or 0])
     for position, (_, row) in enumerate(rows.iterrows()):
         colour, title = look.colours[row["method"]], look.title(row["method"])
+        if not left < row["difference"] < right:
+            figure.add_annotation(_outside(float(row["difference"]), left, right, position, colour))
         half = float(row["high"]) - float(row["difference"])
         figure.add_scatter(
             x=_f([row["difference"]]), y=[position], mode="markers", name=title, showlegend=False,
@@ -60,7 +65,8 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
     baseline = look.title(str(look.baseline))
     figure.update_layout(layout(
         height=110 + 40 * len(rows),
-        xaxis=axis(f"← lower, better    difference from {baseline} ({plain(unit or 'units')})    higher, worse →"),
+        xaxis=axis(f"difference from {baseline} ({plain(unit or 'units')})<br>← lower is better · higher is worse →")
+        | {"range": [left, right]},
         yaxis=row_axis([look.title(method) for method in rows["method"]]),
     ))  # fmt: skip
     band = "; the shaded band is the margin of equivalence" if margin is not None and np.isfinite(margin) else ""
@@ -68,7 +74,7 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
         f"difference-{problem}",
         f"Difference from {look.titles[str(look.baseline)]}",
         "Each mark is a mean difference over blocks with its unadjusted 95 % interval: an interval that crosses zero "
-        f"leaves open who is better{band}. Diamonds are controls.",
+        f"leaves open who is better{band}. Diamonds are controls; an arrow gives a value beyond the axis.",
         figure,
     )
 
@@ -86,14 +92,20 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
             type="line", x0=centre, x1=centre, y0=0, y1=1, yref="paper", layer="below",
             line={"color": MUTED, "width": 1, "dash": "dot"},
         )  # fmt: skip
+    spans = values.groupby("method")["value"].agg(["min", "max"])
+    left, right = visible(list(spans["min"]), list(spans["max"]))
     for position, method in enumerate(methods):
         part = values.loc[values["method"] == method, "value"].to_numpy()
         colour, title = look.colours[method], look.title(method)
+        if not left < known["mean"][method] < right:
+            figure.add_annotation(_outside(float(known["mean"][method]), left, right, position + 0.24, colour))
         offset = 0.16 * np.sin(2.4 * np.arange(len(part))) - 0.12  # spread out, the same in every run
         figure.add_scatter(
-            x=_f(part), y=_f(position + offset), mode="markers", name=title, showlegend=False,
-            marker={"color": tint(colour, 0.55) if colour != INK else MUTED, "size": 6},
-            hovertemplate=f"{title}: %{{x:.4~g}} {plain(unit)}<extra></extra>",
+            x=_f(np.clip(part, left, right)), y=_f(position + offset), mode="markers", name=title, showlegend=False,
+            marker={"color": tint(colour, 0.75) if colour != INK else MUTED, "size": 6,
+                    "symbol": np.where(part > right, "triangle-right", np.where(part < left, "triangle-left", "circle"))},
+            customdata=_f(part), cliponaxis=False,
+            hovertemplate=f"{title}: %{{customdata:.4~g}} {plain(unit)}<extra></extra>",
         )  # fmt: skip
         figure.add_scatter(
             x=_f([known["mean"][method]]), y=[position + 0.24], mode="markers", name=title, showlegend=False,
@@ -103,14 +115,14 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
         )  # fmt: skip
     figure.update_layout(layout(
         height=110 + 52 * len(methods),
-        xaxis=axis(plain(f"{metric} ({unit})" if unit else metric, 60)),
+        xaxis=axis(plain(f"{metric} ({unit})" if unit and unit not in metric else metric, 60)) | {"range": [left, right]},
         yaxis=row_axis([look.title(method) for method in methods]),
     ))  # fmt: skip
     return Figure(
         f"blocks-{problem}",
         "Every block",
-        "A dot is one block: one whole tuning of the method, its winner run once on a fresh seed and read on the test "
-        "split; diamonds are means with 95 % intervals, the dotted line is the baseline's mean.",
+        "A dot is one block: one whole tuning of the method, its winner run once more on a fresh seed; "
+        "diamonds are means with 95 % intervals, the dotted line is the baseline's mean. Triangles lie beyond the axis.",
         figure,
     )
 
@@ -141,15 +153,14 @@ def _panel(views: Mapping[str, pd.DataFrame], look: Look, problem: str, method: 
             owners += [label] * _band(figure, own, look.colours[method])
             figure.add_scatter(**_line(own["gradients"], own["median"], look.colours[method], look.title(method)))
             owners.append(label)
-        layouts[label] = {"yaxis.title.text": plain(label, 60), **_range(frame)}
+        layouts[label] = {"yaxis.title.text": plain(label, 60)} | _range(frame)
     chosen = {
         label: {"visible": [owner == label for owner in owners], "layout": layout} for label, layout in layouts.items()
     }
     first = next(iter(views))
     figure.update_layout(layout(
         height=270, xaxis=axis("gradients"), yaxis=axis(""), hovermode="x unified",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
-        margin={"l": 58, "r": 8, "t": 34, "b": 42},
+        annotations=[_key(look, method)], margin={"l": 58, "r": 8, "t": 28, "b": 42},
     ))  # fmt: skip
     figure.update_layout(chosen[first]["layout"])
     for trace, visible in zip(figure.data, chosen[first]["visible"], strict=True):
@@ -164,6 +175,18 @@ def _panel(views: Mapping[str, pd.DataFrame], look: Look, problem: str, method: 
     )
 
 
+def _key(look: Look, method: str) -> dict[str, Any]:
+    """What the lines of a panel are, on one line above it (plotly's legend would wrap)."""
+    words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
+    if look.baseline:
+        dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}, mean"
+        words = dotted if method == look.baseline else f"{words}   {dotted}"
+    return {
+        "text": words, "x": 0, "y": 1.03, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom",
+        "showarrow": False, "font": {"color": INK, "size": 12},
+    }  # fmt: skip
+
+
 def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope: str) -> Figure | None:
     """The γ (or σ²) schedules tried, strong where the trial was good (a frame of `collect.schedules`)."""
     if frame.empty:
@@ -176,25 +199,28 @@ def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope:
         if len(part):
             x, y = _joined(part)
             line = {"color": tint(colour, alphas[fifth]), "width": 1.2}
-            figure.add_scatter(x=x, y=y, mode="lines", name=names[fifth], line=line, hoverinfo="skip")
+            figure.add_scatter(
+                x=x, y=y, mode="lines", name=names[fifth], line=line, hoverinfo="skip", showlegend=fifth == 0
+            )
     if frame["winner"].any():
         x, y = _joined(frame[frame["winner"]])
         figure.add_scatter(
-            x=x, y=y, mode="lines", name="winners of blocks", line={"color": INK, "width": 2}, hoverinfo="skip"
+            x=x, y=y, mode="lines", name="won its block", line={"color": INK, "width": 2}, hoverinfo="skip"
         )
+    low = float(frame["gamma"].min())
     name = "σ²" if scope == "sigma" else "γ"
     figure.update_layout(layout(
         height=320, xaxis=axis("gradients"),
-        yaxis=axis(name) | {"type": "log" if (frame["gamma"] > 0).all() else "linear", "exponentformat": "power"},
+        yaxis=axis(name) | (log_axis(low, float(frame["gamma"].max())) if low > 0 else {}),
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12},
                 "traceorder": "reversed"},
-        margin={"l": 62, "r": 8, "t": 58, "b": 42},
+        margin={"l": 62, "r": 8, "t": 34, "b": 42},
     ))  # fmt: skip
     drawn, total = frame["trial_id"].nunique(), int(frame["total"].iloc[0])
     return Figure(
         f"schedule-{problem}-{method}",
         f"{look.titles[method]}: {name} over a run",
-        f"Each line is the {name} of one explore trial ({drawn} of {total} drawn), the stronger the lower its "
+        f"Each line is the {name} of one explore trial ({drawn} of {total} drawn), the stronger the better its "
         "validation loss; neutral lines won their block.",
         figure,
     )
@@ -218,10 +244,10 @@ def search(frame: pd.DataFrame, look: Look, problem: str, loss: str) -> Figure |
             marker={"color": colour, "symbol": "line-ns-open", "size": 12},
             hovertemplate="best %{x:.4~g}<extra></extra>",
         )  # fmt: skip
-    positive = (rows[["p5", "best"]] > 0).all(axis=None)
+    low, high = float(rows["best"].min()), float(rows["p95"].max())
     title = f"validation loss ({loss})" if loss and loss != "none" else "validation loss"
     figure.update_layout(layout(
-        height=110 + 42 * len(rows), xaxis=axis(plain(title, 60)) | {"type": "log" if positive else "linear"},
+        height=110 + 42 * len(rows), xaxis=axis(plain(title, 60)) | (log_axis(low, high) if low > 0 else {}),
         yaxis=row_axis([look.title(method) for method in rows["method"]]),
     ))  # fmt: skip
     return Figure(
@@ -231,6 +257,16 @@ def search(frame: pd.DataFrame, look: Look, problem: str, loss: str) -> Figure |
         "the left is a method that is easy to tune.",
         figure,
     )
+
+
+def _outside(value: float, left: float, right: float, position: float, colour: str) -> dict[str, Any]:
+    """A number at the edge, for a mark that lies beyond it."""
+    beyond = value >= right
+    shown = f"{value:.3g}".replace("-", "−")
+    return {
+        "x": right if beyond else left, "y": position, "xanchor": "right" if beyond else "left", "yshift": 9,
+        "text": f"{shown} →" if beyond else f"← {shown}", "showarrow": False, "font": {"color": colour, "size": 12},
+    }  # fmt: skip
 
 
 def _f(values: Any) -> np.ndarray[Any, Any]:
@@ -265,11 +301,14 @@ def _joined(frame: pd.DataFrame) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, 
 
 
 def _range(frame: pd.DataFrame) -> dict[str, Any]:
-    """The same vertical range for every panel: a difference in height is then a difference in result."""
+    """The same vertical axis for every panel: a difference in height is then a difference in result."""
     low, high = float(frame[["low", "mean"]].min(axis=None)), float(frame[["high", "mean"]].max(axis=None))
     if not (np.isfinite(low) and np.isfinite(high)):
-        return {"yaxis.type": "linear", "yaxis.autorange": True}
-    if low > 0:
-        low, high = np.log10(low), np.log10(high)
-    pad = 0.05 * (high - low) or 0.5
-    return {"yaxis.type": "log" if frame["low"].min() > 0 else "linear", "yaxis.range": [low - pad, high + pad]}
+        axis = {"type": "linear", "tickmode": "auto", "autorange": True}
+    elif low > 0:
+        pad = 0.05 * np.log10(high / low) or 0.1
+        axis = log_axis(low, high) | {"range": [np.log10(low) - pad, np.log10(high) + pad]}
+    else:
+        pad = 0.05 * (high - low) or 0.5
+        axis = {"type": "linear", "tickmode": "auto", "range": [low - pad, high + pad]}
+    return {f"yaxis.{key}": value for key, value in axis.items()}

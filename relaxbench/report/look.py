@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 INK, MUTED, GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
 """Stand-ins that templates/page.js replaces by the theme's colours before it draws."""
@@ -17,7 +20,7 @@ _PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b0609c", "#b8860b", "#3f8fd0", "#
 """After Okabe and Ito; each has a contrast of 3:1 with white and with the dark background."""
 
 _FIXED = {
-    "entropy-sgd": 0, "hj": 1, "heat": 2, "hj-implicit": 3, "lookahead": 4, "sam": 5, "sgd-ema": 6, "curveball": 7,
+    "entropy-sgd": 0, "hj": 1, "heat": 2, "hj-implicit": 3, "lookahead": 4, "sam": 5, "sgd-ema": 7, "curveball": 6,
 }  # fmt: skip
 """A rule keeps its colour in every report."""
 
@@ -63,8 +66,38 @@ def axis(title: str) -> dict[str, Any]:
     return {
         "title": {"text": title, "font": {"color": MUTED, "size": 12}, "standoff": 8},
         "gridcolor": GRID, "zeroline": False, "linecolor": GRID, "tickfont": {"color": MUTED, "size": 12},
-        "automargin": True, "nticks": 6, "fixedrange": True, "minorloglabels": "none",
+        "automargin": True, "nticks": 6, "fixedrange": True,
     }  # fmt: skip
+
+
+def log_axis(low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis with ticks at 1, 2, 5 (or only at powers of ten where there are many)."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1,) if last - first > 3 else (1, 2, 5)
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    texts = [f"{tick:,.10g}" if 1e-3 <= tick < 1e5 else _power(tick) for tick in ticks]
+    return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": texts}
+
+
+def _power(tick: float) -> str:
+    """A tick as a power of ten: 2·10⁻⁵."""
+    power = math.floor(math.log10(tick) + 1e-9)
+    factor = round(tick / 10.0**power)
+    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if factor == 1 else f"{factor}·10{raised}"
+
+
+def visible(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
+    """A range for most of what is to be drawn: one extreme method must not flatten all others.
+
+    Args:
+        low, high: what each method spans. What lies three times farther out than the typical span is left outside.
+    """
+    centre = float(np.median([low, high]))
+    reach = 3 * max(float(np.median(np.maximum(np.abs(np.subtract(low, centre)), np.subtract(high, centre)))), 1e-9)
+    left, right = max(min(low), centre - reach), min(max(high), centre + reach)
+    pad = 0.06 * (right - left) or 1.0
+    return left - pad, right + pad
 
 
 def row_axis(labels: list[str]) -> dict[str, Any]:

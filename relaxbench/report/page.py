@@ -25,6 +25,9 @@ from relaxbench.report.frames import StudyFrames
 from relaxbench.report.look import Look
 from relaxbench.report.verdicts import verdicts
 
+EMBED = 2_000_000
+"""Packed tables up to this many bytes travel inside the page; larger ones, and all curves, lie beside it."""
+
 
 def write_report(frames: StudyFrames, directory: Path | str) -> Path:
     """Write ``<directory>/<study>.html`` and ``<directory>/<study>/*.csv``; each file appears whole or not at all.
@@ -90,6 +93,7 @@ def render(frames: StudyFrames, table: pd.DataFrame, texts: dict[str, str]) -> s
         "sentence": sentences.sentence, "explanation": sentences.explanation, "finite": _finite,
         "difference_unit": sentences.difference_unit, "probability": sentences.probability,
     }  # fmt: skip
+    packed = [(name, _pack(text) if name != "curves" else "") for name, text in texts.items()]
     template = environment.get_template("report.html")
     return template.render(
         frames=frames,
@@ -99,7 +103,7 @@ def render(frames: StudyFrames, table: pd.DataFrame, texts: dict[str, str]) -> s
         missing=missing(frames),
         cautions=cautions(frames, table),
         counts={name: len(each) for name, each in tables_of(frames, table).items()},
-        packed={name: _pack(text) for name, text in texts.items() if name != "curves"},
+        packed={name: data if len(data) <= EMBED else "" for name, data in packed},
         folder=file_name(frames.name),
         manifest_text=json.dumps(frames.manifest, indent=2, ensure_ascii=False, default=str),
         style=_asset(environment, "style.css"),
@@ -132,14 +136,15 @@ def headline(rows: pd.DataFrame, look: Look) -> str:
         return ""
     baseline = look.titles[look.baseline]
     if (candidates["verdict"] == "repeated").any():
-        return f"How often is a method called different from {baseline}?"
+        told = candidates.set_index("title")[["called_different", "repeated"]].astype(int)
+        return "; ".join(f"{title}: {row.called_different} of {row.repeated}" for title, row in told.iterrows())
     if (candidates["verdict"] == "no claim").all():
         return "No claim can be made yet."
     better = candidates[candidates["verdict"] == "better"]
     if better.empty:
         who = f"{candidates['title'].iloc[0]} is not" if len(candidates) == 1 else "No method is"
         return f"{who} shown to beat {baseline} here."
-    told = f"{listed(better['title'])} {'beats' if len(better) == 1 else 'beat'} {baseline} here"
+    told = f"{sentences.listed(better['title'])} {'beats' if len(better) == 1 else 'beat'} {baseline} here"
     control = better["control_title"].iloc[0]
     beaten = better.loc[better["control_verdict"] == "better", "title"]
     if not control:
@@ -148,13 +153,7 @@ def headline(rows: pd.DataFrame, look: Look) -> str:
         return f"{told}, and the best control, {control}, too."
     if beaten.empty:
         return f"{told}, but not shown to beat the best control, {control}."
-    return f"{told}; the best control, {control}, is beaten by {listed(beaten)} only."
-
-
-def listed(names: pd.Series) -> str:
-    """Names in a sentence: A, B and C."""
-    *first, last = map(str, names)
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{told}; the best control, {control}, is beaten by {sentences.listed(beaten)} only."
 
 
 def _results(frames: StudyFrames, rows: pd.DataFrame, look: Look, name: str) -> list[Figure]:
@@ -233,8 +232,10 @@ def setting(value: Any) -> str:
 
 
 def tied(text: str) -> str:
-    """Ties a percent sign and a spread to their number."""
-    return text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")
+    """Ties a percent sign, a spread and a p-value to their number."""
+    for loose in (" %", " ± ", "p = ", "p < "):
+        text = text.replace(loose, loose.replace(" ", "\u00a0"))
+    return text
 
 
 def _some(*found: Figure | None) -> list[Figure]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from relaxbench.report.statistics import LEVEL
@@ -23,6 +23,12 @@ def number(value: Any, decimals: int = 2, sign: bool = False) -> str:
 def probability(p: float) -> str:
     """A p-value, with its sign of relation: "= 0.03" or "< 0.001"."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence: A, B and C."""
+    *first, last = map(str, names)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def difference_unit(row: Row) -> str:

@@ -197,6 +197,6 @@ def _of(frame: pd.DataFrame, problem: str, method: str, repetition: int | None =
 
 
 def _decimals(spreads: pd.Series) -> int:
-    """Decimals that show two digits of the typical spread: more would be noise."""
-    typical = spreads[spreads > 0].median()
-    return int(min(max(1 - math.floor(math.log10(typical)), 0), 6)) if math.isfinite(typical) else 2
+    """Decimals that show two digits of a small spread (the lower quartile over methods): more would be noise."""
+    small = spreads[spreads > 0].quantile(0.25)
+    return int(min(max(1 - math.floor(math.log10(small)), 0), 6)) if math.isfinite(small) else 2

@@ -31,7 +31,7 @@ SCOPES = {"entropy-sgd": "gamma", "hj": "gamma", "heat": "sigma"}
 def spec(**changes: Any) -> dict[str, Any]:
     """A study file's contents."""
     usual = {
-        "name": "digits", "description": "Does a relaxation optimizer beat SGD on handwritten digits?",
+        "name": "digits", "description": "Handwritten digits, a small network, every method tuned alike.",
         "problems": ["digits-mlp"], "methods": list(TITLES), "baseline": "sgd", "controls": ["lookahead", "sgd-ema"],
         "seed": 0, "blocks": 10, "trials": 12, "exploit": 16, "recommend": 10, "repetitions": 1, "budget": None,
         "margin": None,

@@ -8,17 +8,7 @@
     text: element.textContent, canvas: element.parentElement.querySelector(".canvas"), view: null,
   }));
 
-  function exporter(format) {
-    return {
-      name: format, title: `Save as ${format.toUpperCase()}`,
-      icon: format === "svg" ? Plotly.Icons.disk : Plotly.Icons.camera,
-      click: canvas => Plotly.downloadImage(canvas, { format, filename: canvas.id, scale: format === "png" ? 2 : 1 }),
-    };
-  }
-  const config = {
-    responsive: true, displaylogo: false, showTips: false, scrollZoom: false, doubleClick: false,
-    modeBarButtons: [[exporter("svg"), exporter("png")]],
-  };
+  const config = { responsive: true, displayModeBar: false, showTips: false, scrollZoom: false, doubleClick: false };
 
   // Figures carry stand-ins for the theme's colours (report/look.py), so one text serves light and dark.
   function draw(figure) {
@@ -48,6 +38,12 @@
     figures.filter(figure => panels.contains(figure.canvas)).forEach(figure => { figure.view = view; draw(figure); });
   }));
 
+  document.querySelectorAll("[data-format]").forEach(button => button.addEventListener("click", () => {
+    const canvas = button.closest("figure").querySelector(".canvas");
+    const format = button.dataset.format;
+    Plotly.downloadImage(canvas, { format, filename: canvas.id, scale: format === "png" ? 2 : 1 });
+  }));
+
   document.querySelectorAll("[data-packed]").forEach(button => button.addEventListener("click", async () => {
     const bytes = Uint8Array.from(atob(button.dataset.packed), character => character.charCodeAt(0));
     const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).blob();
@@ -63,7 +59,6 @@
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
-    document.querySelectorAll("details").forEach(element => element.dataset.was = element.open);
     figures.forEach(draw);
     figures.forEach(({ canvas }) => Plotly.relayout(canvas, { width: canvas.closest(".panels") ? 330 : 680 }));
   });

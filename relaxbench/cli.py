@@ -1,0 +1,260 @@
+"""The commands: parse, call, print. Heavy imports stay inside the commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+import relaxbench
+from relaxbench.errors import UserError
+
+if TYPE_CHECKING:
+    from relaxbench.study.spec import StudySpec
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Does a relaxation optimizer beat a well-tuned SGD on this model, by how much, and how sure is that?",
+    epilog="Start with: python -m relaxbench study",
+)
+
+STORAGE = "sqlite:///relaxbench.db"
+
+File = Annotated[str | None, typer.Argument(help="Study file (TOML).  [default: studies/digits.toml]", show_default=False)]
+Study = Annotated[str | None, typer.Argument(help="Name of a study.  [default: the only one]", show_default=False)]
+Storage = Annotated[str, typer.Option(help="Database: sqlite:///file.db or postgresql+psycopg://user@host/name.")]
+Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
+Blocks = Annotated[int | None, typer.Option(help="Independent tunings of every method.")]
+Trials = Annotated[int | None, typer.Option(help="Random trials in a block.")]
+Budget = Annotated[int | None, typer.Option(help="Gradient equivalents a trial.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", help="A method; may be repeated. SGD always takes part.")]
+Problems = Annotated[list[str] | None, typer.Option("--problem", help="A problem, or a .py file; may be repeated.")]
+Population = Annotated[int | None, typer.Option(help="Trials side by side (K).  [default: the fastest, measured]")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
+ReportDir = Annotated[Path, typer.Option("--report", help="Folder for the report.")]
+
+
+@app.command()
+def study(
+    file: File = None,
+    storage: Storage = STORAGE,
+    name: Name = None,
+    blocks: Blocks = None,
+    trials: Trials = None,
+    budget: Budget = None,
+    method: Methods = None,
+    problem: Problems = None,
+    population: Population = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    report: ReportDir = Path("reports"),
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    checkpoints: Annotated[Path, typer.Option(help="Folder for unfinished trials.")] = Path("checkpoints"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict and nothing else.")] = False,
+) -> None:
+    """Tune, compare with SGD and write the report. The same command continues, extends, or says that all is done."""
+    from relaxbench.display import Display, interruptible
+    from relaxbench.store.database import open_database
+    from relaxbench.study.run import StudyRun
+
+    spec, source = _spec(file, name, blocks, trials, budget, method, problem, seed)
+    _check_population(population)
+    database = open_database(storage)
+    display = Display(console, quiet=quiet)
+    with interruptible() as stopping, display:
+        run = StudyRun(database, spec, source, device, population, checkpoints, display.update, stopping)
+        display.begin(spec)
+        summary = run.run()
+    if summary.missing:
+        again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
+        done = summary.total - summary.missing
+        console.print(f"Stopped. {done:,} of {summary.total:,} trials are done, and all is kept. Continue with:\n  {again}")
+        raise typer.Exit(130)
+    if not quiet:
+        if summary.ran:
+            console.print(f"{summary.ran:,} trials in {summary.seconds:.0f} s; {summary.total:,} in the study.")
+        else:
+            console.print(f"All {summary.total:,} trials of study {spec.name!r} are done; nothing was run.")
+        console.print()
+    _conclude(storage, spec.name, None if no_report else report)
+
+
+@app.command()
+def plan(
+    file: File = None,
+    storage: Storage = STORAGE,
+    name: Name = None,
+    blocks: Blocks = None,
+    trials: Trials = None,
+    budget: Budget = None,
+    method: Methods = None,
+    problem: Problems = None,
+    population: Population = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    std: Annotated[
+        float | None, typer.Option(help="Standard deviation of the difference between blocks, in the metric's unit.")
+    ] = None,
+) -> None:
+    """Before a study: its gradients, its hours on this machine, and the smallest difference that it can detect."""
+    from relaxbench.overview import plan_tables
+
+    spec, _ = _spec(file, name, blocks, trials, budget, method, problem, seed)
+    _check_population(population)
+    for part in plan_tables(spec, storage, device, population, std):
+        console.print(part)
+
+
+@app.command()
+def report(study: Study = None, storage: Storage = STORAGE, report: ReportDir = Path("reports")) -> None:
+    """Write the report of a study again, finished or not."""
+    _conclude(storage, study, report)
+
+
+@app.command("list")
+def list_() -> None:
+    """All problems with their parameters, data and targets, and all methods."""
+    from relaxbench.overview import list_tables
+
+    for part in list_tables():
+        console.print(part)
+
+
+@app.command()
+def show(study: Study = None, storage: Storage = STORAGE) -> None:
+    """How far a study is, and its verdicts so far."""
+    from relaxbench.overview import show_tables
+    from relaxbench.report.frames import load_study
+
+    for part in show_tables(load_study(_reader(storage), study)):
+        console.print(part)
+
+
+@app.command()
+def best(
+    study: Annotated[str, typer.Argument(help="Name of a study.")],
+    method: Annotated[str, typer.Argument(help="One of its methods.")],
+    storage: Storage = STORAGE,
+    problem: Annotated[str | None, typer.Option(help="One of its problems.  [default: the only one]")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Also write the best run's weights to this file (.pt).")] = None,
+) -> None:
+    """A method's best settings, as a constructor to paste into a training loop."""
+    from relaxbench.overview import best_constructor
+
+    print(best_constructor(_reader(storage), study, method, problem, weights))
+
+
+@app.command()
+def doctor(storage: Storage = STORAGE) -> None:
+    """Python, torch, GPU, storage and data: what works here, what does not, and what to do."""
+    from relaxbench.doctor import examine
+
+    table, healthy = examine(storage)
+    console.print(table)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Speed on this machine, as ratios measured side by side in one run."""
+    from relaxbench.bench import run
+
+    for part in run(device, json):
+        console.print(part)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code. A user's mistake is one line on the error stream and code 2."""
+    # MKL reads this at its first call; with it, results do not depend on the alignment of a member's rows.
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    try:
+        return app(arguments, prog_name="relaxbench", standalone_mode=False) or 0
+    except UserError as error:
+        return _mistake(str(error))
+    except typer.TyperException as error:
+        return _mistake(f"{error.format_message().rstrip('.')} (python -m relaxbench --help shows the commands and options)")
+    except (KeyboardInterrupt, typer.Abort):
+        print("relaxbench: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def _mistake(message: str) -> int:
+    print(f"relaxbench: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _spec(
+    file: str | None,
+    name: str | None,
+    blocks: int | None,
+    trials: int | None,
+    budget: int | None,
+    methods: list[str] | None,
+    problems: list[str] | None,
+    seed: int | None,
+) -> tuple[StudySpec, str]:
+    """The study file with the command line's options in place of its own."""
+    from relaxbench.study.spec import find, load
+
+    given: dict[str, Any] = {"blocks": blocks, "trials": trials, "budget": budget, "seed": seed, "name": name}
+    changes = {key: value for key, value in given.items() if value is not None}
+    if problems:
+        changes["problems"] = problems
+        if file is None and name is None:
+            changes["name"] = "-".join(Path(p).stem for p in problems)
+    if methods:
+        changes["methods"] = methods
+    return load(find(file), changes)
+
+
+def _check_population(population: int | None) -> None:
+    if population is not None and population < 1:
+        raise UserError(f"--population {population}: expected at least 1")
+
+
+def _reader(storage: str) -> Any:
+    from relaxbench.store.database import open_database
+
+    return open_database(storage, create=False, read_only=True)
+
+
+def _conclude(storage: str, study: str | None, directory: Path | None) -> None:
+    """Print one sentence a method, and where the report lies."""
+    from relaxbench.overview import verdict_lines
+    from relaxbench.report.frames import load_study
+    from relaxbench.report.page import write_report
+
+    frames = load_study(_reader(storage), study)
+    for line in verdict_lines(frames):
+        console.print(line)
+    if directory is not None:
+        page = write_report(frames, directory)
+        console.print(f"\nReport: {page}", soft_wrap=True, highlight=False)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"relaxbench {relaxbench.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+console = Console(highlight=False)

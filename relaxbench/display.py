@@ -1,0 +1,133 @@
+"""Progress of a study: a live table in a terminal, a plain log elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from relaxbench.study.run import Progress
+from relaxbench.study.spec import StudySpec
+
+REFRESH_SECONDS = 0.25
+
+
+class Display:
+    """Shows a list of `Progress`, as often as it is told.
+
+    Args:
+        console: where.
+        quiet: show nothing.
+    """
+
+    def __init__(self, console: Console, quiet: bool = False) -> None:
+        self.console, self.quiet = console, quiet
+        self.live = Live(console=console, auto_refresh=False) if console.is_terminal and not quiet else None
+        self.start = time.monotonic()
+        self.shown = -math.inf
+        self.logged: set[tuple[str, str, str]] = set()
+        self.began = 0
+        self.baseline = ""
+
+    def __enter__(self) -> Display:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def begin(self, spec: StudySpec) -> None:
+        """Say what is about to be done."""
+        self.baseline = spec.baseline
+        if not self.quiet:
+            what = f"{len(spec.methods)} methods on {', '.join(spec.problems)}"
+            blocks = f"{spec.blocks * spec.repetitions:,} blocks of {spec.trials} trials"
+            self.console.print(f"Study [bold]{spec.name}[/]: {what}; {blocks}.")
+
+    def update(self, progress: list[Progress]) -> None:
+        """Show where things stand."""
+        if self.quiet:
+            return
+        now = time.monotonic()
+        finished = all(p.done >= p.total for p in progress)
+        if not self.began:
+            self.began = sum(p.done for p in progress) + 1
+        if self.live:
+            if now - self.shown >= REFRESH_SECONDS or finished:
+                self.live.update(self._table(progress), refresh=True)
+                self.shown = now
+            return
+        for p in progress:
+            if p.phase != "waiting" and (p.problem, p.method, p.phase) not in self.logged:
+                self.logged.add((p.problem, p.method, p.phase))
+                best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
+                where = f"{p.problem} {p.method}: {p.phase}"
+                self.console.print(f"[{now - self.start:5.0f} s] {where} ({p.done} of {p.total} trials done{best})", markup=False)
+
+    def _table(self, progress: list[Progress]) -> Group:
+        reference = {p.problem: p.best for p in progress if p.method == self.baseline}
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        several = len({p.problem for p in progress}) > 1
+        for column in (["problem"] if several else []) + ["method"]:
+            table.add_column(column)
+        table.add_column("", width=24)
+        for column in ("trials", "best validation loss", "against baseline"):
+            table.add_column(column, justify="right")
+        table.add_column("now")
+        active = next((p for p in reversed(progress) if p.phase != "waiting" and p.done < p.total), None)
+        for p in progress:
+            against = p.best - reference.get(p.problem, math.inf)
+            known = math.isfinite(p.best)
+            versus = f"{against:+.4f}" if known and math.isfinite(against) and p.method != self.baseline else ""
+            state = "done" if p.done >= p.total else p.phase
+            table.add_row(
+                *([p.problem] if several else []),
+                Text(p.method),
+                ProgressBar(total=p.total, completed=p.done, width=24),
+                f"{p.done}/{p.total}",
+                f"{p.best:.4f}" if known else "",
+                versus,
+                Text(state, style="bold" if p is active else "dim"),
+            )
+        done, total = sum(p.done for p in progress), sum(p.total for p in progress)
+        line = Text(f"{done:,} of {total:,} trials · {self._left(done, total)}", style="dim")
+        return Group(table, line)
+
+    def _left(self, done: int, total: int) -> str:
+        spent, ran = time.monotonic() - self.start, done - self.began + 1
+        if ran < 8 or spent < 2:
+            return "measuring the time left"
+        seconds = spent / ran * (total - done)
+        return f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C (or SIGTERM) into a flag that is read between rounds; a second one ends at once."""
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
+            raise KeyboardInterrupt
+        stopped = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

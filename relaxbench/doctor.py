@@ -1,0 +1,139 @@
+"""Does everything work here? Each part is tried, not guessed, and what does not work comes with what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from relaxbench.errors import UserError
+
+State = Literal["works", "absent", "broken"]
+MARKS = {"works": ("✓ works", "green"), "absent": ("– absent", "yellow"), "broken": ("✗ broken", "red")}
+
+
+class Finding(NamedTuple):
+    """What was found of one part; `advice` says what to do unless it works."""
+
+    part: str
+    state: State
+    what: str
+    advice: str = ""
+
+
+def examine(storage: str) -> tuple[Table, bool]:
+    """A table of all findings, and whether nothing is broken (absent extras are fine)."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("part", "state", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    findings = list(findings_of(storage))
+    for finding in findings:
+        mark, colour = MARKS[finding.state]
+        table.add_row(finding.part, Text(mark, style=colour), Text(finding.what), Text(finding.advice))
+    return table, all(finding.state != "broken" for finding in findings)
+
+
+def findings_of(storage: str) -> Iterator[Finding]:
+    """Everything that relaxbench needs or can use."""
+    new_enough = sys.version_info >= (3, 11)
+    yield Finding("Python", "works" if new_enough else "broken", platform.python_version(), "" if new_enough else "use 3.11 or newer")
+    yield _tried("PyTorch", _torch, "pip install 'torch>=2.9' torchvision, as a pair of the same release")
+    yield _tried("torchvision", _torchvision, "install torch and torchvision of the same release (constraints.txt names a pair)")
+    yield _tried("population engine", _engine, "report this: a small population should train anywhere")
+    yield _gpu()
+    for package in ("optuna", "sqlalchemy", "pandas", "plotly", "scipy"):
+        yield _tried(package, lambda package=package: importlib.metadata.version(package), "pip install relaxbench again")  # type: ignore[misc]
+    yield _storage(storage)
+    yield _data()
+    for extra, module, use in (
+        ("postgres", "psycopg", "studies in PostgreSQL"),
+        ("dashboard", "optuna_dashboard", "optuna-dashboard on a study"),
+        ("ray", "ray", "workers on a Ray cluster"),
+    ):
+        there = importlib.util.find_spec(module) is not None
+        found = f"for {use}" if there else f"only needed for {use}"
+        yield Finding(f"extra {extra!r}", "works" if there else "absent", found, "" if there else f"pip install 'relaxbench[{extra}]'")
+
+
+def _tried(part: str, test: Callable[[], str], advice: str) -> Finding:
+    try:
+        return Finding(part, "works", test())
+    except Exception as error:
+        return Finding(part, "broken", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", advice)
+
+
+def _torch() -> str:
+    import torch
+
+    return f"{torch.__version__}, {torch.get_num_threads()} CPU threads"
+
+
+def _torchvision() -> str:
+    import torchvision
+
+    return str(torchvision.__version__)
+
+
+def _engine() -> str:
+    import torch
+
+    from relaxbench.problems import problem
+    from relaxbench.training.engine import invariance_of
+
+    return f"gradients do not depend on the slot: {invariance_of(problem('digits-mlp'), 8, torch.device('cpu'))}"
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        advice = "nothing, unless this machine has one: then install its driver" if built else "install a CUDA build of torch"
+        return Finding("GPU", "absent", "no CUDA device; studies run on the CPU", advice)
+    try:
+        for index in range(torch.cuda.device_count()):
+            torch.ones(8, device=f"cuda:{index}").sum().item()
+    except RuntimeError as error:
+        return Finding("GPU", "broken", str(error).splitlines()[0], "check nvidia-smi and the driver's version, or use --device cpu")
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return Finding("GPU", "works", ", ".join(names))
+
+
+def _storage(storage: str) -> Finding:
+    """The storage as it is: nothing is created here."""
+    from sqlalchemy import func, select
+
+    from relaxbench.store.database import open_database, parse_url
+    from relaxbench.store.schema import Study
+
+    try:
+        url = parse_url(storage)
+        shown = url.render_as_string(hide_password=True)
+        if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+            folder = Path(str(url.database)).absolute().parent
+            if os.access(folder, os.W_OK):
+                return Finding("storage", "works", f"{shown} will be created by the first study")
+            return Finding("storage", "broken", f"{shown}: its folder is missing or not writable", "give another --storage")
+        with open_database(storage, create=False, read_only=True).connect() as connection:
+            count = connection.scalar(select(func.count()).select_from(Study))
+        return Finding("storage", "works", f"{shown}, {count} studies")
+    except UserError as error:
+        reason, _, advice = str(error).rpartition(": ")
+        return Finding("storage", "broken", reason, advice)
+
+
+def _data() -> Finding:
+    folder = os.environ.get("RELAXBENCH_DATA")
+    if folder is None:
+        return Finding("data folder", "works", "RELAXBENCH_DATA is not set; the built-in problems need none")
+    if Path(folder).is_dir():
+        return Finding("data folder", "works", f"RELAXBENCH_DATA = {folder}")
+    return Finding("data folder", "broken", f"RELAXBENCH_DATA = {folder} is not a folder", "set it to an existing folder, or unset it")

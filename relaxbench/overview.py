@@ -1,0 +1,218 @@
+"""What the commands print: tables of problems and methods, plans, the state of a study, a constructor to paste."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Engine as Database
+from sqlalchemy import select
+
+from relaxbench.errors import UserError, unknown
+from relaxbench.report.frames import StudyFrames, load_study, progress
+from relaxbench.report.sentences import sentence
+from relaxbench.report.verdicts import verdicts
+
+
+def verdict_lines(frames: StudyFrames) -> list[Text]:
+    """One honest sentence a method, the baseline's first."""
+    rows = verdicts(frames).to_dict("records")
+    if not rows:
+        return [Text("The study has no results yet.")]
+    rows.sort(key=lambda row: (frames.problems.index(row["problem"]), row["role"] != "baseline"))
+    return [Text(sentence(row)) for row in rows]
+
+
+def list_tables() -> list[Any]:
+    """Problems and methods, with what they need and what is searched."""
+    from relaxbench.optim.registry import RULES
+    from relaxbench.problems import PROBLEMS, problem
+
+    lines: list[Any] = [Text("Problems", style="bold")]
+    for name in PROBLEMS:
+        p = problem(name)
+        target = f"gradients until the loss is ≤ {p.tolerance:g}" if p.tolerance is not None else p.metric
+        facts = f"{p.size:,} parameters; {p.budget:,} gradients a trial; judged by {target}"
+        lines.append(_entry(name, p.title, facts, f"data: {p.data}"))
+    lines.append(Text("\nMethods", style="bold"))
+    for name, rule in RULES.items():
+        searched = f"searched: {', '.join(rule.space)}"
+        lines.append(_entry(name, rule.title, searched, f"memory: {rule.copies} copies of the parameters", rule.source))
+    return lines
+
+
+def _entry(name: str, title: str, *facts: str) -> Padding:
+    """A name, what it is, and facts below it, indented; readable at any width."""
+    head = Text.assemble((name, "bold cyan"), "  ", title)
+    return Padding(Group(head, *(Padding(Text(fact, style="dim"), (0, 0, 0, 4)) for fact in facts)), (0, 0, 0, 2))
+
+
+def plan_tables(spec: Any, storage: str, device: str, population: int | None, std: float | None) -> list[Any]:
+    """A study's gradients, its time on this machine, and what it could detect."""
+    from relaxbench.optim.hyper import defaults
+    from relaxbench.problems import problem
+    from relaxbench.report.statistics import detectable_effect
+    from relaxbench.study.trials import GENERATION
+    from relaxbench.training import engine as engines
+
+    place = engines.torch_device(device)
+    blocks = spec.blocks * spec.repetitions
+    table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for column in ("problem", "method", "trials", "gradients", "gradients/s", "time"):
+        table.add_column(column, justify="left" if column in ("problem", "method") else "right")
+    notes, seconds, gradients = [], 0.0, 0
+    for name in spec.problems:
+        p = problem(name)
+        engine, budget = engines.choose(p, place, population), spec.budget_of(p)
+        notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}" + (f" ({engine.note})" if engine.note else ""))
+        for label in spec.methods:
+            rule, params = spec.make_rule(label), {**defaults(spec.rule_of(label).space), **spec.fixed_of(label)}
+            fast = engines.throughput(p, rule, engine.path, engine.population, place, **params)
+            slow = engines.throughput(p, rule, engine.path, min(GENERATION, engine.population), place, **params)
+            many, few = blocks * (spec.trials + 1) + spec.recommend, spec.exploit
+            spent = budget * (many / fast + few / slow)
+            seconds, gradients = seconds + spent, gradients + budget * (many + few)
+            table.add_row(p.name, label, f"{many + few:,}", f"{budget * (many + few):,}", f"{fast:,.0f}", duration(spent))
+    table.add_section()
+    table.add_row("total", "", "", f"{gradients:,}", "", duration(seconds), style="bold")
+    notes.append("Times are for training alone, measured just now; measuring and starting come on top.")
+    return [table, *(Text(note, style="dim") for note in notes), *_detectable(spec, storage, std, detectable_effect(spec.blocks))]
+
+
+def show_tables(frames: StudyFrames) -> list[Any]:
+    """How far a study is, and its verdicts so far."""
+    counts = progress(frames)
+    table = Table(title=f"Study {frames.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    phases = list(dict.fromkeys(counts["phase"])) if len(counts) else []
+    for column in ("problem", "method", *phases):
+        table.add_column(column, justify="right" if column in phases else "left")
+    for (problem, method), rows in counts.groupby(["problem", "method"], sort=False):
+        done = {row.phase: f"{row.done}/{row.planned}" for row in rows.itertuples()}
+        table.add_row(str(problem), str(method), *(done.get(phase, "") for phase in phases))
+    engines = [
+        f"{name}: {engine['path']} path, K = {engine['population']} on {engine['device']}; a trial's result depends on its "
+        f"neighbours: {'not at all' if engine['invariance'] == 'bit for bit' else engine['invariance']}"
+        for name, engine in frames.manifest.get("engines", {}).items()
+    ]
+    return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(frames)]
+
+
+def best_constructor(database: Database, study: str, method: str, problem: str | None, weights: Path | None) -> str:
+    """The best settings of a method as code; optionally its best run's weights in a file.
+
+    Raises:
+        UserError: if the study, method or problem does not exist, or nothing of it is done.
+    """
+    from relaxbench.optim.torch_api import DROP_INS
+
+    frames = load_study(database, study)
+    if method not in frames.methods:
+        raise unknown(f"method of study {study!r}", method, frames.methods)
+    if problem is None and len(frames.problems) > 1:
+        raise UserError(f"study {study!r} has several problems: name one with --problem ({', '.join(frames.problems)})")
+    name = problem or frames.problems[0]
+    if name not in frames.problems:
+        raise unknown(f"problem of study {study!r}", name, frames.problems)
+    trials = frames.trials
+    mine = trials[(trials["problem"] == name) & (trials["method"] == method) & (trials["status"] == "done")]
+    found = mine[mine["phase"].isin(["explore", "exploit"])]
+    if not len(found):
+        raise UserError(f"study {study!r} has no finished trial of {method!r} yet: run python -m relaxbench study first")
+    winner = found.sort_values(["value", "id"]).iloc[0]
+    runs = mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
+    about = frames.manifest["problems"][name]
+    rule = frames.manifest["methods"][method]["rule"]
+    cls = DROP_INS[rule].__name__
+    lines = [f"# {cls} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"]
+    if len(runs):
+        metric = runs["test_metric"]
+        lines.append(
+            f"# on {len(runs)} fresh seeds: {about['metric']} {metric.mean():.2f} ± {metric.std(ddof=1):.2f} {about['unit']}".rstrip()
+        )
+    lines += [f"from relaxbench.optim import {cls}", "", f"optimizer = {cls}(", "    model.parameters(),"]
+    lines.append(f"    total_steps={about['budget']},  # gradients; the schedules run over these")
+    lines += [f"    {key}={_literal(value)}," for key, value in winner["params"].items()]
+    lines.append(")")
+    if weights is not None:
+        lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person."""
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _detectable(spec: Any, storage: str, std: float | None, effect: float) -> list[Text]:
+    """What R blocks can detect: from a given spread, from an earlier study, or in units of the spread."""
+    start = f"{spec.blocks} blocks detect (80 % power, 5 % level) a difference of"
+    if std is not None:
+        return [Text(f"{start} {effect * std:.3g} in the metric's unit, for the given spread of {std:g} between blocks.")]
+    spreads = _earlier_spreads(spec, storage)
+    if spreads:
+        return [
+            Text(f"{start} {effect * spread:.3g} {unit} on {name}, for the spread of {spread:.3g} found in this storage.")
+            for name, (spread, unit) in spreads.items()
+        ]
+    return [
+        Text(
+            f"{start} {effect:.2f} standard deviations of a method's difference from SGD between blocks. "
+            "Give one with --std, or plan again after a first study: its spread will be used."
+        )
+    ]
+
+
+def _earlier_spreads(spec: Any, storage: str) -> dict[str, tuple[float, str]]:
+    """Median standard deviation of block differences from the baseline, a problem, in the study of this name."""
+    from relaxbench.store.database import open_database
+
+    try:
+        frames = load_study(open_database(storage, create=False, read_only=True), spec.name)
+    except UserError:
+        return {}
+    found = {}
+    for name in frames.problems:
+        results = frames.blocks[frames.blocks["problem"] == name].pivot(index="block", columns="method", values="test_metric")
+        if spec.baseline in results and len(results) >= 6:
+            spread = results.drop(columns=spec.baseline).sub(results[spec.baseline], axis=0).std(ddof=1).median()
+            if pd.notna(spread):
+                unit = frames.manifest["problems"][name]["unit"]
+                found[name] = float(spread), "points" if unit == "%" else unit
+    return found
+
+
+def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, problem: str, file: Path) -> str:
+    """Write the stored weights as a state dict (or, for a problem file of one's own, as the flat vector)."""
+    import torch
+
+    from relaxbench.problems import PROBLEMS
+    from relaxbench.problems import problem as make
+    from relaxbench.store.schema import Weights
+
+    with database.connect() as connection:
+        data = connection.scalar(select(Weights.data).where(Weights.trial_id.in_([int(i) for i in runs["id"]])))
+    if data is None:
+        raise UserError(f"study {frames.name!r} keeps no weights for this method yet: finish it first")
+    flat = torch.from_numpy(np.frombuffer(data, dtype=np.float32).copy())
+    stored = make(problem).unflatten(flat) if problem in PROBLEMS else {"flat": flat}
+    buffer = io.BytesIO()
+    torch.save({name: value.clone() for name, value in stored.items()}, buffer)
+    try:
+        file.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise UserError(f"weights cannot be written to {str(file)!r}: {error.strerror}") from None
+    return str(file)
+
+
+def _literal(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) and value != int(value) else repr(value)
