@@ -24,6 +24,7 @@ from relaxbench.training.engine import STRETCH_SECONDS, machine, throughput, tor
 SIZE = 32
 REPEATS = 7
 NOISE_FREE = {"temperature": 0.0}
+PLAIN: dict[str, Any] = {"title_justify": "left", "box": None, "pad_edge": False, "header_style": "dim"}
 
 
 def run(device: str, file: Path | None) -> list[Any]:
@@ -42,18 +43,20 @@ def run(device: str, file: Path | None) -> list[Any]:
     figures = measure(place)
     if file is not None:
         file.write_text(json.dumps(figures, indent=2) + "\n")
-    table = Table(title=f"{SIZE} trials of digits-mlp at once, on {place}", title_justify="left", box=None, pad_edge=False)
-    for column in ("method", "member-steps/s", "plain PyTorch loop of SGD, steps/s", "ratio (median)", "min … max"):
+    table = Table(title=f"{SIZE} trials of digits-mlp at once, on {place}", **PLAIN)
+    for column in ("method", "member-steps/s", "plain loop of SGD, steps/s", "ratio (median)", "min … max"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for name, row in figures["population"].items():
         spread = f"{row['ratio_min']:.2f} … {row['ratio_max']:.2f}"
-        table.add_row(name, f"{row['member_steps']:,.0f}", f"{row['plain_steps']:,.0f}", f"{row['ratio']:.2f} ×", spread)
-    costs = Table(title="\nCost of a gradient relative to SGD's, alone (K = 1, direct path)", title_justify="left", box=None)
+        table.add_row(
+            name, f"{row['member_steps']:,.0f}", f"{row['plain_steps']:,.0f}", f"{row['ratio']:.2f} ×", spread
+        )
+    costs = Table(title="\nCost of a gradient relative to SGD's, alone (K = 1, direct path)", **PLAIN)
     for column in ("method", "ratio"):
         costs.add_column(column, justify="left" if column == "method" else "right")
     for name, ratio in figures["cost_alone"].items():
         costs.add_row(name, f"{ratio:.2f} ×")
-    note = "Ratios are medians over repeats in which both sides ran one after the other; entropy-sgd is without noise."
+    note = "Medians over repeats in which both sides ran one after the other; entropy-sgd without noise."
     return [table, Text(note, style="dim"), costs]
 
 
@@ -101,7 +104,7 @@ def plain_loop(problem: SupervisedProblem, device: torch.device, seconds: float 
         for first in range(0, len(x) - size + 1, size):
             index = order[first : first + size]
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x[index]), y[index]).backward()
+            torch.autograd.backward(nn.functional.cross_entropy(model(x[index]), y[index]))
             optimizer.step()
             steps += 1
         if device.type == "cuda":

@@ -27,14 +27,16 @@ app = typer.Typer(
 
 STORAGE = "sqlite:///relaxbench.db"
 
-File = Annotated[str | None, typer.Argument(help="Study file (TOML).  [default: studies/digits.toml]", show_default=False)]
+File = Annotated[
+    str | None, typer.Argument(help="Study file (TOML).  [default: studies/digits.toml]", show_default=False)
+]
 Study = Annotated[str | None, typer.Argument(help="Name of a study.  [default: the only one]", show_default=False)]
 Storage = Annotated[str, typer.Option(help="Database: sqlite:///file.db or postgresql+psycopg://user@host/name.")]
 Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
 Blocks = Annotated[int | None, typer.Option(help="Independent tunings of every method.")]
 Trials = Annotated[int | None, typer.Option(help="Random trials in a block.")]
 Budget = Annotated[int | None, typer.Option(help="Gradient equivalents a trial.")]
-Methods = Annotated[list[str] | None, typer.Option("--method", help="A method; may be repeated. SGD always takes part.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", help="A method; may be repeated.")]
 Problems = Annotated[list[str] | None, typer.Option("--problem", help="A problem, or a .py file; may be repeated.")]
 Population = Annotated[int | None, typer.Option(help="Trials side by side (K).  [default: the fastest, measured]")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -76,7 +78,7 @@ def study(
     if summary.missing:
         again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
         done = summary.total - summary.missing
-        console.print(f"Stopped. {done:,} of {summary.total:,} trials are done, and all is kept. Continue with:\n  {again}")
+        console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:\n  {again}")
         raise typer.Exit(130)
     if not quiet:
         if summary.ran:
@@ -184,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         return _mistake(str(error))
     except typer.TyperException as error:
-        return _mistake(f"{error.format_message().rstrip('.')} (python -m relaxbench --help shows the commands and options)")
+        return _mistake(f"{error.format_message().rstrip('.')} (see python -m relaxbench --help)")
     except (KeyboardInterrupt, typer.Abort):
         print("relaxbench: interrupted; what was finished is kept", file=sys.stderr)
         return 130
@@ -252,7 +254,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options before the command."""
 

@@ -74,8 +74,8 @@ class Display:
             if p.phase != "waiting" and (p.problem, p.method, p.phase) not in self.logged:
                 self.logged.add((p.problem, p.method, p.phase))
                 best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
-                where = f"{p.problem} {p.method}: {p.phase}"
-                self.console.print(f"[{now - self.start:5.0f} s] {where} ({p.done} of {p.total} trials done{best})", markup=False)
+                line = f"{now - self.start:5.0f} s  {p.problem} {p.method}: {p.phase}, {p.done} of {p.total} done{best}"
+                self.console.print(line, markup=False, soft_wrap=True)
 
     def _table(self, progress: list[Progress]) -> Group:
         reference = {p.problem: p.best for p in progress if p.method == self.baseline}

@@ -6,8 +6,8 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -43,14 +43,15 @@ def examine(storage: str) -> tuple[Table, bool]:
 
 def findings_of(storage: str) -> Iterator[Finding]:
     """Everything that relaxbench needs or can use."""
-    new_enough = sys.version_info >= (3, 11)
-    yield Finding("Python", "works" if new_enough else "broken", platform.python_version(), "" if new_enough else "use 3.11 or newer")
+    yield Finding("Python", "works", platform.python_version())
     yield _tried("PyTorch", _torch, "pip install 'torch>=2.9' torchvision, as a pair of the same release")
-    yield _tried("torchvision", _torchvision, "install torch and torchvision of the same release (constraints.txt names a pair)")
+    yield _tried(
+        "torchvision", _torchvision, "install torch and torchvision of one release (constraints.txt names a pair)"
+    )
     yield _tried("population engine", _engine, "report this: a small population should train anywhere")
     yield _gpu()
     for package in ("optuna", "sqlalchemy", "pandas", "plotly", "scipy"):
-        yield _tried(package, lambda package=package: importlib.metadata.version(package), "pip install relaxbench again")  # type: ignore[misc]
+        yield _tried(package, partial(importlib.metadata.version, package), "pip install relaxbench again")
     yield _storage(storage)
     yield _data()
     for extra, module, use in (
@@ -59,15 +60,18 @@ def findings_of(storage: str) -> Iterator[Finding]:
         ("ray", "ray", "workers on a Ray cluster"),
     ):
         there = importlib.util.find_spec(module) is not None
-        found = f"for {use}" if there else f"only needed for {use}"
-        yield Finding(f"extra {extra!r}", "works" if there else "absent", found, "" if there else f"pip install 'relaxbench[{extra}]'")
+        if there:
+            yield Finding(f"extra {extra!r}", "works", f"for {use}")
+        else:
+            yield Finding(f"extra {extra!r}", "absent", f"only needed for {use}", f"pip install 'relaxbench[{extra}]'")
 
 
 def _tried(part: str, test: Callable[[], str], advice: str) -> Finding:
     try:
         return Finding(part, "works", test())
     except Exception as error:
-        return Finding(part, "broken", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", advice)
+        reason = next(iter(str(error).splitlines()), "")
+        return Finding(part, "broken", f"{type(error).__name__}: {reason}", advice)
 
 
 def _torch() -> str:
@@ -96,13 +100,17 @@ def _gpu() -> Finding:
 
     if not torch.cuda.is_available():
         built = torch.version.cuda
-        advice = "nothing, unless this machine has one: then install its driver" if built else "install a CUDA build of torch"
+        advice = (
+            "nothing, unless this machine has one: then install its driver"
+            if built
+            else "install a CUDA build of torch"
+        )
         return Finding("GPU", "absent", "no CUDA device; studies run on the CPU", advice)
     try:
         for index in range(torch.cuda.device_count()):
             torch.ones(8, device=f"cuda:{index}").sum().item()
     except RuntimeError as error:
-        return Finding("GPU", "broken", str(error).splitlines()[0], "check nvidia-smi and the driver's version, or use --device cpu")
+        return Finding("GPU", "broken", str(error).splitlines()[0], "check nvidia-smi, or use --device cpu")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return Finding("GPU", "works", ", ".join(names))
 
@@ -121,7 +129,8 @@ def _storage(storage: str) -> Finding:
             folder = Path(str(url.database)).absolute().parent
             if os.access(folder, os.W_OK):
                 return Finding("storage", "works", f"{shown} will be created by the first study")
-            return Finding("storage", "broken", f"{shown}: its folder is missing or not writable", "give another --storage")
+            what = f"{shown}: its folder is missing or not writable"
+            return Finding("storage", "broken", what, "give another --storage")
         with open_database(storage, create=False, read_only=True).connect() as connection:
             count = connection.scalar(select(func.count()).select_from(Study))
         return Finding("storage", "works", f"{shown}, {count} studies")
@@ -136,4 +145,4 @@ def _data() -> Finding:
         return Finding("data folder", "works", "RELAXBENCH_DATA is not set; the built-in problems need none")
     if Path(folder).is_dir():
         return Finding("data folder", "works", f"RELAXBENCH_DATA = {folder}")
-    return Finding("data folder", "broken", f"RELAXBENCH_DATA = {folder} is not a folder", "set it to an existing folder, or unset it")
+    return Finding("data folder", "broken", f"RELAXBENCH_DATA = {folder} is not a folder", "set it to one, or unset it")

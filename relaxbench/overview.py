@@ -71,7 +71,8 @@ def plan_tables(spec: Any, storage: str, device: str, population: int | None, st
     for name in spec.problems:
         p = problem(name)
         engine, budget = engines.choose(p, place, population), spec.budget_of(p)
-        notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}" + (f" ({engine.note})" if engine.note else ""))
+        why = f" ({engine.note})" if engine.note else ""
+        notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
         for label in spec.methods:
             rule, params = spec.make_rule(label), {**defaults(spec.rule_of(label).space), **spec.fixed_of(label)}
             fast = engines.throughput(p, rule, engine.path, engine.population, place, **params)
@@ -79,11 +80,13 @@ def plan_tables(spec: Any, storage: str, device: str, population: int | None, st
             many, few = blocks * (spec.trials + 1) + spec.recommend, spec.exploit
             spent = budget * (many / fast + few / slow)
             seconds, gradients = seconds + spent, gradients + budget * (many + few)
-            table.add_row(p.name, label, f"{many + few:,}", f"{budget * (many + few):,}", f"{fast:,.0f}", duration(spent))
+            numbers = (f"{many + few:,}", f"{budget * (many + few):,}", f"{fast:,.0f}", duration(spent))
+            table.add_row(p.name, label, *numbers)
     table.add_section()
     table.add_row("total", "", "", f"{gradients:,}", "", duration(seconds), style="bold")
     notes.append("Times are for training alone, measured just now; measuring and starting come on top.")
-    return [table, *(Text(note, style="dim") for note in notes), *_detectable(spec, storage, std, detectable_effect(spec.blocks))]
+    power = _detectable(spec, storage, std, detectable_effect(spec.blocks))
+    return [table, *(Text(note, style="dim") for note in notes), *power]
 
 
 def show_tables(frames: StudyFrames) -> list[Any]:
@@ -97,8 +100,8 @@ def show_tables(frames: StudyFrames) -> list[Any]:
         done = {row.phase: f"{row.done}/{row.planned}" for row in rows.itertuples()}
         table.add_row(str(problem), str(method), *(done.get(phase, "") for phase in phases))
     engines = [
-        f"{name}: {engine['path']} path, K = {engine['population']} on {engine['device']}; a trial's result depends on its "
-        f"neighbours: {'not at all' if engine['invariance'] == 'bit for bit' else engine['invariance']}"
+        f"{name}: {engine['path']} path, K = {engine['population']} on {engine['device']}; "
+        f"a trial's gradients are the same in any slot: {engine['invariance']}"
         for name, engine in frames.manifest.get("engines", {}).items()
     ]
     return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(frames)]
@@ -116,7 +119,7 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     if method not in frames.methods:
         raise unknown(f"method of study {study!r}", method, frames.methods)
     if problem is None and len(frames.problems) > 1:
-        raise UserError(f"study {study!r} has several problems: name one with --problem ({', '.join(frames.problems)})")
+        raise UserError(f"study {study!r} has several problems: give one of {', '.join(frames.problems)} as --problem")
     name = problem or frames.problems[0]
     if name not in frames.problems:
         raise unknown(f"problem of study {study!r}", name, frames.problems)
@@ -124,7 +127,9 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     mine = trials[(trials["problem"] == name) & (trials["method"] == method) & (trials["status"] == "done")]
     found = mine[mine["phase"].isin(["explore", "exploit"])]
     if not len(found):
-        raise UserError(f"study {study!r} has no finished trial of {method!r} yet: run python -m relaxbench study first")
+        raise UserError(
+            f"study {study!r} has no finished trial of {method!r} yet: run it with python -m relaxbench study"
+        )
     winner = found.sort_values(["value", "id"]).iloc[0]
     runs = mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
     about = frames.manifest["problems"][name]
@@ -132,10 +137,8 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     cls = DROP_INS[rule].__name__
     lines = [f"# {cls} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"]
     if len(runs):
-        metric = runs["test_metric"]
-        lines.append(
-            f"# on {len(runs)} fresh seeds: {about['metric']} {metric.mean():.2f} ± {metric.std(ddof=1):.2f} {about['unit']}".rstrip()
-        )
+        found_on = f"{runs['test_metric'].mean():.2f} ± {runs['test_metric'].std(ddof=1):.2f} {about['unit']}"
+        lines.append(f"# on {len(runs)} fresh seeds: {about['metric']} {found_on}".rstrip())
     lines += [f"from relaxbench.optim import {cls}", "", f"optimizer = {cls}(", "    model.parameters(),"]
     lines.append(f"    total_steps={about['budget']},  # gradients; the schedules run over these")
     lines += [f"    {key}={_literal(value)}," for key, value in winner["params"].items()]
@@ -157,11 +160,11 @@ def _detectable(spec: Any, storage: str, std: float | None, effect: float) -> li
     """What R blocks can detect: from a given spread, from an earlier study, or in units of the spread."""
     start = f"{spec.blocks} blocks detect (80 % power, 5 % level) a difference of"
     if std is not None:
-        return [Text(f"{start} {effect * std:.3g} in the metric's unit, for the given spread of {std:g} between blocks.")]
+        return [Text(f"{start} {effect * std:.3g} in the metric's unit, for the given spread of {std:g}.")]
     spreads = _earlier_spreads(spec, storage)
     if spreads:
         return [
-            Text(f"{start} {effect * spread:.3g} {unit} on {name}, for the spread of {spread:.3g} found in this storage.")
+            Text(f"{start} {effect * spread:.3g} {unit} on {name}, for the spread of {spread:.3g} found earlier.")
             for name, (spread, unit) in spreads.items()
         ]
     return [
@@ -182,7 +185,8 @@ def _earlier_spreads(spec: Any, storage: str) -> dict[str, tuple[float, str]]:
         return {}
     found = {}
     for name in frames.problems:
-        results = frames.blocks[frames.blocks["problem"] == name].pivot(index="block", columns="method", values="test_metric")
+        mine = frames.blocks[frames.blocks["problem"] == name]
+        results = mine.pivot(index="block", columns="method", values="test_metric")
         if spec.baseline in results and len(results) >= 6:
             spread = results.drop(columns=spec.baseline).sub(results[spec.baseline], axis=0).std(ddof=1).median()
             if pd.notna(spread):

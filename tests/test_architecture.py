@@ -32,7 +32,10 @@ ALLOWED: dict[str, set[str]] = {
     "theory": BASEMENT | GROUND | {"training", "report"},
     "testing": BASEMENT | GROUND | MIDDLE,
     "bench": BASEMENT | GROUND | MIDDLE | {"testing"},
-    "cli": BASEMENT | GROUND | MIDDLE | {"testing", "bench"},
+    "display": BASEMENT | GROUND | MIDDLE,
+    "doctor": BASEMENT | GROUND | MIDDLE,
+    "overview": BASEMENT | GROUND | MIDDLE,
+    "cli": BASEMENT | GROUND | MIDDLE | {"testing", "bench", "display", "doctor", "overview"},
     "__main__": {"__init__", "errors", "cli"},
 }
 

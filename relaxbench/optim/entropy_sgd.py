@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -55,7 +57,7 @@ class EntropySGD(Rule):
 
     name, title = "entropy-sgd", "Entropy-SGD"
     source = "Chaudhari et al., arXiv 1611.01838, algorithm 1; arXiv 1704.04932, equation (20)"
-    space: SearchSpace = {**RELAXED, "averaging": AVERAGING, "temperature": TEMPERATURE}
+    space: ClassVar[SearchSpace] = {**RELAXED, "averaging": AVERAGING, "temperature": TEMPERATURE}
     copies = 6
     scope = "gamma"
 

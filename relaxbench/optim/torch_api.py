@@ -52,7 +52,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise TypeError(f"{self.rule.title} has no hyperparameter {name!r}: {hint}")
         self.total_steps, self.seed = total_steps, seed
         self._evaluating = False
-        super().__init__(params, {**defaults(space), **hyper})  # type: ignore[arg-type]
+        super().__init__(params, {**defaults(space), **hyper})
         self._params = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
         if not self._params:
             raise ValueError("no parameter needs a gradient")
@@ -132,8 +132,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         if len(set(values)) == 1:
             return torch.full((1, 1), values[0], dtype=like.dtype, device=like.device)
         sizes = [sum(p.numel() for p in group["params"] if p.requires_grad) for group in self.param_groups]
-        parts = [torch.full((1, size), v, dtype=like.dtype, device=like.device) for size, v in zip(sizes, values, strict=True)]
-        return torch.cat(parts, dim=1)
+        row = torch.tensor(values, dtype=like.dtype, device=like.device)
+        return row.repeat_interleave(torch.tensor(sizes, device=like.device))[None]
 
     def _check(self) -> None:
         for name, declared in self.rule.space.items():
@@ -156,7 +156,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _write(self, point: Tensor) -> None:
         sizes = [p.numel() for p in self._params]
-        for p, values in zip(self._params, point[0].split(sizes), strict=True):
+        for p, values in zip(self._params, torch.split(point[0], sizes), strict=True):
             p.copy_(values.view_as(p))
 
 

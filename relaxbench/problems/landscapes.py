@@ -35,7 +35,7 @@ class Landscape(Problem):
         self.worst_metric = float(self.budget)
         self.space = dict(type(self).ranges)
 
-    ranges: dict[str, tuple[float, float]] = {}  # noqa: RUF012 (read only, copied by every instance)
+    ranges: dict[str, tuple[float, float]] = {}
 
     def split(self, name: str, device: torch.device) -> Batch:
         return {"draw": torch.ones(1, device=device)}
@@ -55,7 +55,7 @@ class Rosenbrock(Landscape):
     worst = 100.0
     margin = 50.0
     tolerance = 1e-4
-    ranges = {"lr": (1e-5, 1e-2), "inner_lr": (1e-5, 1e-2), "gamma_start": (1e-2, 10.0), "gamma_end": (1e-3, 1.0)}  # noqa: RUF012
+    ranges = {"lr": (1e-5, 1e-2), "inner_lr": (1e-5, 1e-2), "gamma_start": (1e-2, 10.0), "gamma_end": (1e-3, 1.0)}
 
     def __init__(self, name: str = "rosenbrock", low: float = 1.0, high: float = 1.0) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Rugged1D(Landscape):
     worst = 100.0
     margin = 20.0
     tolerance = 0.05
-    ranges = {"sigma_start": (0.1, 10.0), "sigma_end": (1e-2, 1.0), "temperature": (1e-4, 1.0)}  # noqa: RUF012
+    ranges = {"sigma_start": (0.1, 10.0), "sigma_end": (1e-2, 1.0), "temperature": (1e-4, 1.0)}
 
     def __init__(self) -> None:
         super().__init__()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from relaxbench.errors import unknown
 
@@ -36,7 +36,7 @@ def _least_squares(outputs: Tensor, batch: Batch) -> Tensor:
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss("cross-entropy", lambda outputs, batch: F.cross_entropy(outputs, batch["y"])),
+        Loss("cross-entropy", lambda outputs, batch: functional.cross_entropy(outputs, batch["y"])),
         Loss("least-squares", _least_squares),
         Loss("none", lambda outputs, batch: outputs.mean()),
     )

@@ -98,5 +98,5 @@ class Problem:
     def unflatten(self, x: Tensor) -> Params:
         """Views of vectors ``[K, P]`` (or ``[P]``) as named parameters."""
         names, shapes = zip(*self.layout(), strict=True)
-        parts = x.split([shape.numel() for shape in shapes], dim=-1)
+        parts = x.split_with_sizes([shape.numel() for shape in shapes], dim=-1)
         return {n: p.view(*x.shape[:-1], *s) for n, p, s in zip(names, parts, shapes, strict=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -110,7 +111,7 @@ class SupervisedProblem(Problem):
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         self.model.train(training)
-        with models.drawing(batch["seed"], batch["step"]) if training else models.contextlib.nullcontext():
+        with models.drawing(batch["seed"], batch["step"]) if training else contextlib.nullcontext():
             result = functional_call(self.model, params, (batch["x"],))
         if not isinstance(result, Tensor):
             raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")

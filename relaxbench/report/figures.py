@@ -42,15 +42,16 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
     if rows.empty:
         return None
     figure = go.Figure()
-    margin = rows["margin"].iloc[0]
-    if margin is not None and np.isfinite(margin):
+    stated = rows["margin"].iloc[0]
+    margin = 0.0 if pd.isna(stated) else float(stated)
+    if margin:
         figure.add_shape(
             type="rect", x0=-margin, x1=margin, y0=0, y1=1, yref="paper", fillcolor=BAND, line_width=0, layer="below"
         )
     figure.add_shape(
         type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="between"
     )
-    left, right = visible([*rows["low"], -(margin or 0)], [*rows["high"], margin or 0])
+    left, right = visible([*rows["low"], -margin], [*rows["high"], margin])
     for position, (_, row) in enumerate(rows.iterrows()):
         colour, title = look.colours[row["method"]], look.title(row["method"])
         if not left < row["difference"] < right:
@@ -69,7 +70,7 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
         | {"range": [left, right]},
         yaxis=row_axis([look.title(method) for method in rows["method"]]),
     ))  # fmt: skip
-    band = "; the shaded band is the margin of equivalence" if margin is not None and np.isfinite(margin) else ""
+    band = "; the shaded band is the margin of equivalence" if margin else ""
     return Figure(
         f"difference-{problem}",
         f"Difference from {look.titles[str(look.baseline)]}",
@@ -94,6 +95,7 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
         )  # fmt: skip
     spans = values.groupby("method")["value"].agg(["min", "max"])
     left, right = visible(list(spans["min"]), list(spans["max"]))
+    inset = 0.008 * (right - left)
     for position, method in enumerate(methods):
         part = values.loc[values["method"] == method, "value"].to_numpy()
         colour, title = look.colours[method], look.title(method)
@@ -101,10 +103,10 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
             figure.add_annotation(_outside(float(known["mean"][method]), left, right, position + 0.24, colour))
         offset = 0.16 * np.sin(2.4 * np.arange(len(part))) - 0.12  # spread out, the same in every run
         figure.add_scatter(
-            x=_f(np.clip(part, left, right)), y=_f(position + offset), mode="markers", name=title, showlegend=False,
+            x=_f(np.clip(part, left + inset, right - inset)), y=_f(position + offset), mode="markers", name=title, showlegend=False,
             marker={"color": tint(colour, 0.75) if colour != INK else MUTED, "size": 6,
-                    "symbol": np.where(part > right, "triangle-right", np.where(part < left, "triangle-left", "circle"))},
-            customdata=_f(part), cliponaxis=False,
+                    "symbol": [_symbol(value, left, right) for value in part]},
+            customdata=_f(part),
             hovertemplate=f"{title}: %{{customdata:.4~g}} {plain(unit)}<extra></extra>",
         )  # fmt: skip
         figure.add_scatter(
@@ -113,16 +115,17 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
             error_x={"type": "data", "array": _f([known["half"][method]]), "color": colour, "thickness": 2, "width": 0},
             hovertemplate=f"{title}: mean %{{x:.4~g}} {plain(unit)}<extra></extra>",
         )  # fmt: skip
+    label = f"{metric} ({unit})" if unit and unit not in metric else metric
     figure.update_layout(layout(
         height=110 + 52 * len(methods),
-        xaxis=axis(plain(f"{metric} ({unit})" if unit and unit not in metric else metric, 60)) | {"range": [left, right]},
+        xaxis=axis(plain(label, 60)) | {"range": [left, right]},
         yaxis=row_axis([look.title(method) for method in methods]),
     ))  # fmt: skip
     return Figure(
         f"blocks-{problem}",
         "Every block",
-        "A dot is one block: one whole tuning of the method, its winner run once more on a fresh seed; "
-        "diamonds are means with 95 % intervals, the dotted line is the baseline's mean. Triangles lie beyond the axis.",
+        "A dot is one block: one whole tuning of the method, its winner run once more on a fresh seed; diamonds are "
+        "means with 95 % intervals, the dotted line is the baseline's mean. Triangles lie beyond the axis.",
         figure,
     )
 
@@ -163,8 +166,8 @@ def _panel(views: Mapping[str, pd.DataFrame], look: Look, problem: str, method: 
         annotations=[_key(look, method)], margin={"l": 58, "r": 8, "t": 28, "b": 42},
     ))  # fmt: skip
     figure.update_layout(chosen[first]["layout"])
-    for trace, visible in zip(figure.data, chosen[first]["visible"], strict=True):
-        trace.visible = visible
+    for trace, shown in zip(figure.data, chosen[first]["visible"], strict=True):
+        trace.visible = shown
     runs = int(next(iter(views.values())).query("method == @method")["runs"].max())
     return Figure(
         f"curve-{problem}-{method}",
@@ -257,6 +260,10 @@ def search(frame: pd.DataFrame, look: Look, problem: str, loss: str) -> Figure |
         "the left is a method that is easy to tune.",
         figure,
     )
+
+
+def _symbol(value: float, left: float, right: float) -> str:
+    return "triangle-right" if value > right else "triangle-left" if value < left else "circle"
 
 
 def _outside(value: float, left: float, right: float, position: float, colour: str) -> dict[str, Any]:

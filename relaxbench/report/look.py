@@ -91,11 +91,12 @@ def visible(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
     """A range for most of what is to be drawn: one extreme method must not flatten all others.
 
     Args:
-        low, high: what each method spans. What lies three times farther out than the typical span is left outside.
+        low, high: what each method spans. A span that reaches four times farther out than the typical one may leave.
     """
     centre = float(np.median([low, high]))
-    reach = 3 * max(float(np.median(np.maximum(np.abs(np.subtract(low, centre)), np.subtract(high, centre)))), 1e-9)
-    left, right = max(min(low), centre - reach), min(max(high), centre + reach)
+    reach = 4 * float(np.median(np.maximum(np.subtract(centre, low), np.subtract(high, centre))))
+    left = min(value for value in low if value >= centre - reach)
+    right = max(value for value in high if value <= centre + reach)
     pad = 0.06 * (right - left) or 1.0
     return left - pad, right + pad
 

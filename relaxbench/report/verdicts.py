@@ -197,6 +197,9 @@ def _of(frame: pd.DataFrame, problem: str, method: str, repetition: int | None =
 
 
 def _decimals(spreads: pd.Series) -> int:
-    """Decimals that show two digits of a small spread (the lower quartile over methods): more would be noise."""
-    small = spreads[spreads > 0].quantile(0.25)
-    return int(min(max(1 - math.floor(math.log10(small)), 0), 6)) if math.isfinite(small) else 2
+    """Decimals that show two digits of the smallest spread over methods, unless it is far below the typical one."""
+    positive = spreads[spreads > 0]
+    if positive.empty:
+        return 2
+    spread = max(float(positive.min()), float(positive.median()) / 10)
+    return int(min(max(1 - math.floor(math.log10(spread)), 0), 6))

@@ -140,6 +140,6 @@ def _alive(worker: str) -> bool:
     if host != platform.node():
         return True
     try:
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) < 2
+        return bool(abs(psutil.Process(int(pid)).create_time() - float(started)) < 2)
     except psutil.NoSuchProcess:
         return False

@@ -42,7 +42,8 @@ def open_study(
                 "manifest": {},
                 "created_at": dt.datetime.now(),
             }
-            return connection.execute(insert(Study).values(**values)).inserted_primary_key[0], spec, True
+            key = connection.execute(insert(Study).values(**values).returning(Study.id)).scalar_one()
+            return key, spec, True
         refused, merged = changes(row.spec, asked)
         if refused:
             raise UserError(

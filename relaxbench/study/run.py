@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from sqlalchemy import Engine as Database
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from relaxbench.problems import problem
 from relaxbench.store.claims import Claims, Result

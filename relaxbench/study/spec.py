@@ -239,18 +239,18 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], dict[s
     refused: list[str] = []
     merged = dict(old)
     for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key), new.get(key)
+        before: Any = old.get(key)
+        after: Any = new.get(key)
         if key in FREE:
             merged[key] = after
         elif key in ("problems", "methods"):
-            merged[key] = [*before, *(name for name in after if name not in before)]  # type: ignore[misc,union-attr]
+            merged[key] = [*before, *(name for name in after if name not in before)]
         elif key == "method":
-            refused += [
-                f"method.{n}: {before[n]} → {after[n]}" for n in before.keys() & after.keys() if before[n] != after[n]
-            ]  # type: ignore[union-attr,index]
-            merged[key] = {**before, **after}  # type: ignore[dict-item]
+            both = sorted(before.keys() & after.keys())
+            refused += [f"method.{n}: {before[n]} → {after[n]}" for n in both if before[n] != after[n]]
+            merged[key] = {**before, **after}
         elif key in EXTENDABLE:
-            if after < before:  # type: ignore[operator]
+            if after < before:
                 refused.append(f"{key}: {before} → {after} (may grow, not shrink)")
             merged[key] = after
         elif before != after:

@@ -89,12 +89,9 @@ def choose(problem: Problem, device: torch.device, population: int | None = None
     size = population or 1
     if obstacle is None:
         sizes = (population,) if population else CANDIDATES
-        rates: dict[int, float] = {}
-        for k in sizes:
-            rates[k] = throughput(problem, RULES["sgd"](), "vectorized", k, device)
-            if k > sizes[0] and rates[k] < 1.15 * max(rates[j] for j in rates if j < k):
-                break  # a larger population would gain little, and refill its slots less often
-        best = max(rates, key=lambda k: rates[k])
+        rates = {k: throughput(problem, RULES["sgd"](), "vectorized", k, device) for k in sizes}
+        # The smallest that is nearly as fast as any: its slots are refilled more often.
+        best = min(k for k in sizes if rates[k] >= 0.9 * max(rates.values()))
         if rates[best] > throughput(problem, RULES["sgd"](), "direct", 1, device):
             path, size = "vectorized", best
         else:
@@ -148,7 +145,7 @@ def why_not_vectorized(problem: Problem) -> str | None:
     device = torch.device("cpu")
     points = torch.stack([problem.init(seed) for seed in (0, 1)])
     batch = problem.sampler([0, 1], [0, 0], 1, device).batch(torch.zeros(2, 1, dtype=torch.int64))
-    grads, losses = Oracle(problem, "direct").gradient_on(points, batch)
+    grads, _ = Oracle(problem, "direct").gradient_on(points, batch)
     try:
         together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
     except (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError) as error:
@@ -236,7 +233,7 @@ def _culprit(problem: Problem) -> str | None:
         params = {n: torch.stack([p.detach(), p.detach()]) for n, p in module.named_parameters()}
         args = tuple(torch.stack([a, a]) for a in inputs[module])
         try:
-            vmap(lambda p, a, module=module: torch.func.functional_call(module, p, a))(params, args)  # type: ignore[misc]
+            vmap(lambda p, a, module=module: torch.func.functional_call(module, p, a))(params, args)
         except (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError):
             what = f"layer {names[module]!r}" if names[module] else "the model"
             return f"{what} ({type(module).__name__})"

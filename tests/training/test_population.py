@@ -91,11 +91,12 @@ def test_neighbours_that_diverge_are_contained_and_complete_with_the_worst_value
 def test_vectorized_and_direct_paths_agree_in_float64(name: str) -> None:
     double = {split: (x.double(), y) for split, (x, y) in digits().items()}
     task = SupervisedProblem("digits-64", lambda: mlp(dropout=0.2).double(), lambda: double, budget=48)
-    found = []
-    for path in ("vectorized", "direct"):
+    found: list[Outcome] = []
+    paths: tuple[Path, ...] = ("vectorized", "direct")
+    for path in paths:
         population = Population(task, RULES[name](), 48, path, dtype=torch.float64)
-        queue = [Job(0, 11, defaults(RULES[name].space))]
-        population.run(lambda free: [queue.pop() for _ in queue[:free]], lambda got: found.extend(got), 1)
+        population.admit([Job(0, 11, defaults(RULES[name].space))])
+        population.run(lambda free: [], found.extend, 1)
     assert torch.allclose(found[0].weights, found[1].weights, rtol=1e-9, atol=1e-11)
 
 

@@ -1,0 +1,52 @@
+"""Studies that several tests look at, built once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from relaxbench.report import StudyFrames, load_study, verdicts, write_report
+
+from . import synthetic
+
+EFFECTS = {"entropy-sgd": -1.9, "hj": 0.1, "heat": 1.5}
+"""Points of test error that a method differs from SGD by in the synthetic studies."""
+
+
+@pytest.fixture(scope="session")
+def digits() -> StudyFrames:
+    """A finished study with one clearly better and one clearly worse method."""
+    return load_study(synthetic.fill(synthetic.Writer(synthetic.memory(), synthetic.spec()), EFFECTS, spread=0.35))
+
+
+@pytest.fixture(scope="session")
+def both() -> StudyFrames:
+    """A finished study of two problems, one of them with a censored metric."""
+    asked = synthetic.spec(name="both", problems=["digits-mlp", "rosenbrock"], trials=5, exploit=4, recommend=3)
+    return load_study(synthetic.fill(synthetic.Writer(synthetic.memory(), asked), EFFECTS))
+
+
+@pytest.fixture(scope="session")
+def repeated() -> StudyFrames:
+    """SGD against itself, 40 times over."""
+    asked = synthetic.spec(
+        name="aa", methods=["sgd", "again"], controls=[], trials=2, repetitions=40, exploit=0, recommend=0
+    )
+    return load_study(synthetic.fill(synthetic.Writer(synthetic.memory(), asked), seed=3))
+
+
+@pytest.fixture(scope="session")
+def digits_table(digits: StudyFrames) -> pd.DataFrame:
+    return verdicts(digits)
+
+
+@pytest.fixture(scope="session")
+def digits_page(digits: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(digits, tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def both_page(both: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(both, tmp_path_factory.mktemp("both"))
