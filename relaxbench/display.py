@@ -71,7 +71,7 @@ class Display:
                 self.shown = now
             return
         for p in progress:
-            if p.phase != "waiting" and (p.problem, p.method, p.phase) not in self.logged:
+            if p.phase and (p.problem, p.method, p.phase) not in self.logged:
                 self.logged.add((p.problem, p.method, p.phase))
                 best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
                 line = f"{now - self.start:5.0f} s  {p.problem} {p.method}: {p.phase}, {p.done} of {p.total} done{best}"
@@ -84,15 +84,13 @@ class Display:
         for column in (["problem"] if several else []) + ["method"]:
             table.add_column(column)
         table.add_column("", width=24)
-        for column in ("trials", "best validation loss", "against baseline"):
+        for column in ("trials", "best loss", "against baseline"):
             table.add_column(column, justify="right")
-        table.add_column("now")
-        active = next((p for p in reversed(progress) if p.phase != "waiting" and p.done < p.total), None)
+        table.add_column("now", min_width=9)
         for p in progress:
             against = p.best - reference.get(p.problem, math.inf)
             known = math.isfinite(p.best)
             versus = f"{against:+.4f}" if known and math.isfinite(against) and p.method != self.baseline else ""
-            state = "done" if p.done >= p.total else p.phase
             table.add_row(
                 *([p.problem] if several else []),
                 Text(p.method),
@@ -100,7 +98,7 @@ class Display:
                 f"{p.done}/{p.total}",
                 f"{p.best:.4f}" if known else "",
                 versus,
-                Text(state, style="bold" if p is active else "dim"),
+                Text(p.phase or ("done" if p.done >= p.total else ""), style="bold" if p.phase else "dim"),
             )
         done, total = sum(p.done for p in progress), sum(p.total for p in progress)
         line = Text(f"{done:,} of {total:,} trials · {self._left(done, total)}", style="dim")

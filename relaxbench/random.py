@@ -53,11 +53,12 @@ def bits(words: tuple[Tensor, Tensor], index: Tensor) -> Tensor:
 
 
 def uniform(words: tuple[Tensor, Tensor], index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Uniform numbers in the open interval (0, 1): 24 bits in float32, 32 bits in float64."""
+    """Uniform numbers in the open interval (0, 1): 23 bits in float32, 32 bits in float64; every one is exact."""
     word = bits(words, index)
     if dtype == torch.float64:
         return (word.to(dtype) + 0.5) * 2.0**-32
-    return ((word >> 8).to(dtype) + 0.5) * 2.0**-24
+    # A 24th bit would leave none for the half: the largest number would round to 1.
+    return ((word >> 9).to(dtype) + 0.5) * 2.0**-23
 
 
 def normal(words: tuple[Tensor, Tensor], size: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -60,8 +60,8 @@ OUTER_MOMENTUM = Float(0.0, 0.9, 0.0)
 WEIGHT_DECAY = Float(1e-6, 1e-2, 1e-4, log=True)
 INNER_STEPS = Int(6, 30, 20, step=2)  # L ≥ 5, because L = 1 is SGD; even, because HEAT draws antithetic pairs
 AVERAGING = Float(0.0, 0.95, 0.75)
-GAMMA_START = Float(0.1, 1e3, 100.0, log=True)
-GAMMA_END = Float(0.01, 1e2, 1.0, log=True)
+GAMMA_START = Float(0.03, 300.0, 30.0, log=True)
+GAMMA_END = Float(0.01, 30.0, 1.0, log=True)
 TEMPERATURE = Float(1e-7, 1e-3, 1e-6, log=True)
 SCHEDULE = Choice(SCHEDULES, "cosine")
 SCOPING = Choice(SCOPINGS[:3], "geometric")  # "constant" is gamma_start = gamma_end, which these three contain

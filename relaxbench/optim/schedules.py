@@ -23,12 +23,14 @@ def step_size(kind: Tensor, progress: Tensor) -> Tensor:
         kind: index into `hyper.SCHEDULES` (constant, step, cosine, warmup), any float tensor.
         progress: broadcasts with `kind`.
     """
-    drops = sum((progress >= at).to(progress.dtype) for at in STEPS)
-    steps = torch.pow(torch.full_like(progress, FACTOR), drops)
+    one = torch.ones_like(progress)
+    steps = one  # products: `pow` may round the last few numbers of a tensor differently from the rest
+    for at in STEPS:
+        steps = torch.where(progress >= at, FACTOR * steps, steps)
     cosine = _cosine(progress)
     rise = (progress + WARMUP / 10) / (WARMUP + WARMUP / 10)  # the first step is not wasted on a step size of zero
     warmup = torch.where(progress < WARMUP, rise, _cosine((progress - WARMUP) / (1 - WARMUP)))
-    return _pick(kind, [torch.ones_like(progress), steps, cosine, warmup])
+    return _pick(kind, [one, steps, cosine, warmup])
 
 
 def scope(kind: Tensor, start: Tensor, end: Tensor, progress: Tensor) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +14,21 @@ from torch import Tensor, nn
 from relaxbench import random
 from relaxbench.errors import UserError
 
-_draw: contextvars.ContextVar[tuple[Tensor, Tensor] | None] = contextvars.ContextVar("draw", default=None)
+_draw: contextvars.ContextVar[_Draw | None] = contextvars.ContextVar("draw", default=None)
+
+
+class _Draw(NamedTuple):
+    """What the masks of one forward pass are functions of, and how often each layer has drawn one in it."""
+
+    seed: Tensor
+    step: Tensor
+    calls: Counter[int]
 
 
 @contextlib.contextmanager
 def drawing(seed: Tensor, step: Tensor) -> Iterator[None]:
-    """Within this block, dropout masks are a function of this seed and step (int64 scalars, also under vmap)."""
-    token = _draw.set((seed, step))
+    """Within this block, one forward pass, masks are a function of this seed and step (int64 scalars, vmapped or not)."""
+    token = _draw.set(_Draw(seed, step, Counter()))
     try:
         yield
     finally:
@@ -45,7 +55,9 @@ class Dropout(nn.Module):
         draw = _draw.get()
         if draw is None:
             return nn.functional.dropout(x, self.p)
-        words = random.key(draw[0], random.DROPOUT + 256 * (1 + self.layer), draw[1])
+        place = self.layer + 1024 * draw.calls[self.layer]  # a layer that is called twice draws two masks
+        draw.calls[self.layer] += 1
+        words = random.key(draw.seed, random.DROPOUT + 256 * (1 + place), draw.step)
         index = torch.arange(x.numel(), device=x.device).view(x.shape)
         keep = random.uniform(words, index) >= self.p
         return torch.where(keep, x / (1 - self.p), torch.zeros_like(x))
@@ -61,7 +73,7 @@ def adapt(model: nn.Module) -> nn.Module:
         UserError: for a layer that a population cannot hold, naming the layer and the remedy.
     """
     for name, parent in list(model.named_modules()):
-        for child_name, child in list(parent.named_children()):
+        for child_name, child in list(parent._modules.items()):  # named_children() lists a layer used twice only once
             where = f"{name}.{child_name}".lstrip(".")
             if type(child) is nn.Dropout:
                 setattr(parent, child_name, Dropout(child.p))
@@ -84,7 +96,7 @@ def adapt(model: nn.Module) -> nn.Module:
 def initial(model_class: type[nn.Module] | object, seed: int) -> nn.Module:
     """A model as its own code initializes it, with torch's generator seeded for the time of the call."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed((seed ^ seed >> 32) & 0xFFFFFFFF)  # torch's CPU generator looks at 32 bits alone
         model = model_class()  # type: ignore[operator]
     if not isinstance(model, nn.Module):
         raise UserError(f"the model function returned {type(model).__name__}; expected a torch.nn.Module")

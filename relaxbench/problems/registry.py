@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,13 +43,16 @@ def from_file(path: Path) -> Problem:
         raise UserError(
             f"problem file {str(path)!r} does not exist: give the path of a Python file that defines `problem`"
         )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"relaxbench_problem_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses and pickle look there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"problem file {str(path)!r} fails when run: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        del sys.modules[module.__name__]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"problem file {str(path)!r} fails when run: {reason}") from error
     found = getattr(module, "problem", None)
     if not isinstance(found, Problem):
         raise UserError(

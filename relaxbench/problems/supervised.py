@@ -61,6 +61,7 @@ class SupervisedProblem(Problem):
         self.worst, self.margin, self.space = worst, margin, dict(space or {})
         self._build, self._load, self._source = model, data, source
         self._device_splits: dict[tuple[str, str], Batch] = {}
+        self._orders: dict[str, dict[tuple[int, int], Tensor]] = {}
         if loss != "cross-entropy":
             self.metric, self.unit, self.metric_scale, self.worst_metric = "test mean square", "", 1.0, worst
 
@@ -106,16 +107,23 @@ class SupervisedProblem(Problem):
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> EpochSampler:
         train = self.split("train", device)
-        orders = self.__dict__.setdefault("_orders", {})
-        return EpochSampler(train, self.batch_size, seeds, first, steps, orders)
+        return EpochSampler(train, self.batch_size, seeds, first, steps, self._orders.setdefault(str(device), {}))
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         self.model.train(training)
+        self._place(batch["x"].device)
         with models.drawing(batch["seed"], batch["step"]) if training else contextlib.nullcontext():
             result = functional_call(self.model, params, (batch["x"],))
         if not isinstance(result, Tensor):
             raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
         return result
+
+    def _place(self, device: torch.device) -> None:
+        """Move the constants of the model (its buffers) to where it is asked for; its parameters are never used."""
+        for module in self.model.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer.device != device:
+                    module._buffers[name] = buffer.to(device)
 
     def split(self, name: str, device: torch.device) -> Batch:
         place = (name, str(device))

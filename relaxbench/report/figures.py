@@ -10,7 +10,20 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from relaxbench.report.look import BAND, INK, MUTED, Look, axis, layout, log_axis, plain, row_axis, tint, visible
+from relaxbench.report.look import (
+    BAND,
+    INK,
+    MUTED,
+    Look,
+    axis,
+    file_name,
+    layout,
+    log_axis,
+    plain,
+    row_axis,
+    tint,
+    visible,
+)
 
 
 @dataclass(frozen=True)
@@ -66,13 +79,13 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
     baseline = look.title(str(look.baseline))
     figure.update_layout(layout(
         height=110 + 40 * len(rows),
-        xaxis=axis(f"difference from {baseline} ({plain(unit or 'units')})<br>← lower is better · higher is worse →")
+        xaxis=axis(f"difference from {baseline} ({plain(unit or 'units')})<br>← lower is better")
         | {"range": [left, right]},
         yaxis=row_axis([look.title(method) for method in rows["method"]]),
     ))  # fmt: skip
     band = "; the shaded band is the margin of equivalence" if margin else ""
     return Figure(
-        f"difference-{problem}",
+        f"difference-{file_name(problem)}",
         f"Difference from {look.titles[str(look.baseline)]}",
         "Each mark is a mean difference over blocks with its unadjusted 95 % interval: an interval that crosses zero "
         f"leaves open who is better{band}. Diamonds are controls; an arrow gives a value beyond the axis.",
@@ -103,7 +116,8 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
             figure.add_annotation(_outside(float(known["mean"][method]), left, right, position + 0.24, colour))
         offset = 0.16 * np.sin(2.4 * np.arange(len(part))) - 0.12  # spread out, the same in every run
         figure.add_scatter(
-            x=_f(np.clip(part, left + inset, right - inset)), y=_f(position + offset), mode="markers", name=title, showlegend=False,
+            x=_f(np.clip(part, left + inset, right - inset)), y=_f(position + offset), mode="markers",
+            name=title, showlegend=False,
             marker={"color": tint(colour, 0.75) if colour != INK else MUTED, "size": 6,
                     "symbol": [_symbol(value, left, right) for value in part]},
             customdata=_f(part),
@@ -122,7 +136,7 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
         yaxis=row_axis([look.title(method) for method in methods]),
     ))  # fmt: skip
     return Figure(
-        f"blocks-{problem}",
+        f"blocks-{file_name(problem)}",
         "Every block",
         "A dot is one block: one whole tuning of the method, its winner run once more on a fresh seed; diamonds are "
         "means with 95 % intervals, the dotted line is the baseline's mean. Triangles lie beyond the axis.",
@@ -170,7 +184,7 @@ def _panel(views: Mapping[str, pd.DataFrame], look: Look, problem: str, method: 
         trace.visible = shown
     runs = int(next(iter(views.values())).query("method == @method")["runs"].max())
     return Figure(
-        f"curve-{problem}-{method}",
+        f"curve-{file_name(problem)}-{file_name(method)}",
         look.titles[method],
         f"{look.titles[method]}: median of {runs} confirming runs against gradients, the baseline's mean beside it.",
         figure,
@@ -221,7 +235,7 @@ def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope:
     ))  # fmt: skip
     drawn, total = frame["trial_id"].nunique(), int(frame["total"].iloc[0])
     return Figure(
-        f"schedule-{problem}-{method}",
+        f"schedule-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: {name} over a run",
         f"Each line is the {name} of one explore trial ({drawn} of {total} drawn), the stronger the better its "
         "validation loss; neutral lines won their block.",
@@ -229,7 +243,7 @@ def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope:
     )
 
 
-def search(frame: pd.DataFrame, look: Look, problem: str, loss: str) -> Figure | None:
+def search(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     """How the explore trials' values are spread (a frame of `collect.searched`)."""
     rows = frame.iloc[::-1]
     if rows.empty:
@@ -248,13 +262,12 @@ def search(frame: pd.DataFrame, look: Look, problem: str, loss: str) -> Figure |
             hovertemplate="best %{x:.4~g}<extra></extra>",
         )  # fmt: skip
     low, high = float(rows["best"].min()), float(rows["p95"].max())
-    title = f"validation loss ({loss})" if loss and loss != "none" else "validation loss"
     figure.update_layout(layout(
-        height=110 + 42 * len(rows), xaxis=axis(plain(title, 60)) | (log_axis(low, high) if low > 0 else {}),
+        height=110 + 42 * len(rows), xaxis=axis("validation loss") | (log_axis(low, high) if low > 0 else {}),
         yaxis=row_axis([look.title(method) for method in rows["method"]]),
     ))  # fmt: skip
     return Figure(
-        f"search-{problem}",
+        f"search-{file_name(problem)}",
         "What random search found",
         "Boxes hold the middle half of each method's explore trials, whiskers 90 %, the tick is the best: a box far to "
         "the left is a method that is easy to tune.",

@@ -156,8 +156,9 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
         "exploit": int(spec.get("exploit") or 0),
         "recommend": int(spec.get("recommend") or 0),
     }
-    done = frames.trials[frames.trials["status"] == "done"].groupby(["problem", "method", "phase"]).size().to_dict()
-    # Only runs of the current winner and the current best setting count; superseded ones would hide a gap.
+    searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(["explore", "exploit"])]
+    done = searched.groupby(["problem", "method", "phase"]).size().to_dict()
+    # Of the others, only runs of the current winner and best setting count; superseded ones would hide a gap.
     done |= {(*key, "confirm"): n for key, n in frames.blocks.groupby(["problem", "method"]).size().items()}
     done |= {(*key, "recommend"): n for key, n in frames.recommended.groupby(["problem", "method"]).size().items()}
     rows = [

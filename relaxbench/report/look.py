@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +55,14 @@ def plain(text: str, limit: int = 28) -> str:
     return html.escape(text, quote=False).replace("{", "&#123;")
 
 
+def file_name(text: str) -> str:
+    """A name for a file or an element: the text where it is plain, else what is plain of it and a hash of the whole."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80]
+    if plain and plain == text:
+        return plain
+    return f"{plain or 'name'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
 def tint(colour: str, alpha: float) -> str:
     """A colour as a translucent one."""
     if colour == INK:
@@ -66,14 +76,15 @@ def axis(title: str) -> dict[str, Any]:
     return {
         "title": {"text": title, "font": {"color": MUTED, "size": 12}, "standoff": 8},
         "gridcolor": GRID, "zeroline": False, "linecolor": GRID, "tickfont": {"color": MUTED, "size": 12},
-        "automargin": True, "nticks": 6, "fixedrange": True,
+        "automargin": True, "nticks": 6, "fixedrange": True, "tickangle": 0,
     }  # fmt: skip
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
-    """A logarithmic axis with ticks at 1, 2, 5 (or only at powers of ten where there are many)."""
+    """A logarithmic axis with ticks at 1, 2, 5, or fewer where there are many decades."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = (1,) if last - first > 3 else (1, 2, 5)
+    decades = math.log10(high / low)
+    steps = (1, 2, 5) if decades < 1.8 else (1, 3) if decades < 3 else (1,)
     ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     texts = [f"{tick:,.10g}" if 1e-3 <= tick < 1e5 else _power(tick) for tick in ticks]
     return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": texts}

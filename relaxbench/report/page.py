@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import json
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from relaxbench.report import collect, figures, sentences
 from relaxbench.report.cautions import cautions, missing
 from relaxbench.report.figures import Figure
 from relaxbench.report.frames import StudyFrames
-from relaxbench.report.look import Look
+from relaxbench.report.look import Look, file_name
 from relaxbench.report.verdicts import verdicts
 
 EMBED = 2_000_000
@@ -50,14 +48,6 @@ def write_report(frames: StudyFrames, directory: Path | str) -> Path:
     except OSError as error:
         raise UserError(f"cannot write the report to {directory}: {error.strerror} (choose another folder)") from error
     return page
-
-
-def file_name(study: str) -> str:
-    """A safe file name for a study: its own where it is plain, else what is plain of it and a hash of the whole."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", study).strip(".-")[:80]
-    if plain == study:
-        return plain
-    return f"{plain or 'study'}-{hashlib.sha256(study.encode()).hexdigest()[:8]}"
 
 
 def tables_of(frames: StudyFrames, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -124,7 +114,7 @@ def _problem(frames: StudyFrames, table: pd.DataFrame, look: Look, name: str) ->
         "results": [] if frames.repetitions > 1 else _results(frames, rows, look, name),
         "curves": _curves(frames, look, name),
         "schedules": _schedules(frames, look, name),
-        "search": _some(figures.search(collect.searched(frames, name), look, name, str(about["loss"]))),
+        "search": _some(figures.search(collect.searched(frames, name), look, name)),
         "recommended": _recommended(frames, rows, name),
     }
 

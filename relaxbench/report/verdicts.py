@@ -163,9 +163,9 @@ def _obstacle(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.
     """Why no claim can be made, in a few words; empty where one can."""
     common = set(ours["block"]) & set(theirs["block"])
     if not len(ours):
-        return "no complete block"
+        return "no complete block yet"
     if not len(theirs):
-        return "the reference has no complete block"
+        return "the reference has no complete block yet"
     if len(common) < MIN_BLOCKS:
         return f"{len(common)} complete {'block' if len(common) == 1 else 'blocks'}, at least {MIN_BLOCKS} are needed"
     if ours["diverged"].all() or theirs["diverged"].all():

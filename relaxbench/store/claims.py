@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
-from sqlalchemy import Engine, func, insert, or_, select, update
+from sqlalchemy import Engine, func, insert, or_, select, tuple_, update
 
 from relaxbench.store.schema import Curve, Trial, Weights
 
@@ -129,17 +129,19 @@ class Claims:
             return connection.scalar(query) or 0
 
     def _mine(self, **values: Any) -> None:
-        held = (Trial.id.in_(list(self.tokens)), Trial.worker == self.worker, Trial.status == "running")
+        """Change the trials that are held, except those that were claimed anew meanwhile."""
+        held = tuple_(Trial.id, Trial.token).in_(list(self.tokens.items()))
         with self.engine.begin() as connection:
-            connection.execute(update(Trial).where(*held).values(**values))
+            connection.execute(update(Trial).where(held, Trial.status == "running").values(**values))
 
 
 def _alive(worker: str) -> bool:
-    """False only for a process of this machine that is certainly gone."""
+    """False only for a process of this machine that is certainly gone (or a zombie: nobody has collected it yet)."""
     host, pid, started = worker.rsplit(":", 2)
     if host != platform.node():
         return True
     try:
-        return bool(abs(psutil.Process(int(pid)).create_time() - float(started)) < 2)
+        process = psutil.Process(int(pid))
+        return abs(process.create_time() - float(started)) < 2 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ def parse_url(text: str) -> URL:
         UserError: if it cannot be read as one.
     """
     if "://" not in text:
-        text = f"sqlite:///{text}"
+        text = str(URL.create("sqlite", database=text))
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
+        shown = re.sub(r"(://[^/@]*:).*@", r"\1***@", text)
         raise UserError(
-            f"storage {text!r} is not a database URL: expected sqlite:///file.db or postgresql+psycopg://user@host/name"
+            f"storage {shown!r} is not a database URL: expected sqlite:///file.db or postgresql+psycopg://user@host/name"
         ) from None
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise UserError("storage must be a file, for a study outlives its process: use sqlite:///file.db")

@@ -38,7 +38,7 @@ class Progress:
         problem, method: which.
         done, total: trials.
         best: smallest validation loss found so far.
-        phase: what is running.
+        phase: what is running now, or "".
         gradients: spent in this session.
     """
 
@@ -47,7 +47,7 @@ class Progress:
     done: int
     total: int
     best: float = math.inf
-    phase: str = "waiting"
+    phase: str = ""
     gradients: int = 0
 
 
@@ -124,7 +124,11 @@ class StudyRun:
         for plan in plans:
             if self.stopping():
                 return
+            progress = self.progress[plan.problem.name, plan.method]
+            progress.phase = "calibrate"
+            self.observe(list(self.progress.values()))
             self._calibrate(plan)
+            progress.phase = ""
         for phase in PHASES:
             for plan in plans:
                 self._phase(plan, phase)
@@ -161,6 +165,7 @@ class StudyRun:
             if self.claims.count(*open_) and not self.stopping():
                 time.sleep(1.0)
                 self.claims.reap()
+        progress.phase = ""
 
     def _advance(self, plan: Plan, phase: str, progress: Progress) -> None:
         engine = self.manifest["engines"][plan.problem.name]

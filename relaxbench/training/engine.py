@@ -141,11 +141,21 @@ def calibrate(problem: Problem, rule: Rule, device: torch.device, **params: floa
 
 
 def why_not_vectorized(problem: Problem) -> str | None:
-    """None if one `vmap` over the model gives the same as one member after another; else what stands in the way."""
+    """None if one `vmap` over the model gives the same as one member after another; else what stands in the way.
+
+    Raises:
+        UserError: if the model draws random numbers that are not functions of a trial's seed.
+    """
     device = torch.device("cpu")
     points = torch.stack([problem.init(seed) for seed in (0, 1)])
     batch = problem.sampler([0, 1], [0, 0], 1, device).batch(torch.zeros(2, 1, dtype=torch.int64))
+    generator = torch.get_rng_state()
     grads, _ = Oracle(problem, "direct").gradient_on(points, batch)
+    if not torch.equal(generator, torch.get_rng_state()):
+        raise UserError(
+            f"problem {problem.name!r} draws random numbers from torch's generator when it is trained, which cannot be "
+            "replayed: use relaxbench.problems.Dropout as a layer instead (dropout arguments of other layers: 0)"
+        )
     try:
         together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
     except (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError) as error:

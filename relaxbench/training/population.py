@@ -151,7 +151,7 @@ class Population:
                 )
             if job.resume is not None:
                 slot.done, slot.reached = job.resume["done"], job.resume["reached"]
-                slot.ledger, slot.curve = Ledger(**job.resume["ledger"]), job.resume["curve"]
+                slot.ledger, slot.curve = Ledger(**job.resume["ledger"]), list(job.resume["curve"])
                 for name, value in job.resume["state"].items():
                     state[name][k] = value.to(self.device)
             self.slots.append(slot)
@@ -195,7 +195,7 @@ class Population:
                 "state": {name: value[k].cpu().clone() for name, value in self.state.items()},
                 "done": slot.done,
                 "ledger": slot.ledger.as_dict(),
-                "curve": slot.curve,
+                "curve": list(slot.curve),
                 "reached": slot.reached,
             }
             for k, slot in enumerate(self.slots)

@@ -105,7 +105,7 @@ def test_which_study() -> None:
     Writer(engine, spec(name="digits"))
     assert load_study(engine).name == "digits"
     Writer(engine, spec(name="mnist"))
-    with pytest.raises(UserError, match="which study.*digits, mnist"):
+    with pytest.raises(UserError, match=r"which study.*digits, mnist"):
         load_study(engine)
     with pytest.raises(UserError, match="unknown study 'digit': did you mean 'digits'"):
         load_study(engine, "digit")

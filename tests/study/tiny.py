@@ -1,0 +1,107 @@
+"""Studies small enough for tests, and everything that one leaves in its database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine as Database
+from sqlalchemy import select
+
+from relaxbench.store.database import open_database
+from relaxbench.store.schema import Curve, Trial, Weights
+from relaxbench.study.run import StudyRun, Summary
+from relaxbench.study.spec import StudySpec, parse
+from relaxbench.study.trials import GENERATION
+
+KEYS = ("problem", "method", "phase", "block", "number")
+"""With the settings of the parent, what a trial is, whatever its id."""
+
+
+def spec(**changes: Any) -> StudySpec:
+    """Two methods on Rosenbrock's function, all phases: 2 × (4 + 2 + 6 + 2) = 28 trials."""
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "problems": ["rosenbrock"],
+        "methods": ["sgd", "heat"],
+        "blocks": 2,
+        "trials": 2,
+        "exploit": 6,
+        "recommend": 2,
+        "budget": 40,
+    }
+    return parse({**values, **changes}, "tiny.toml")
+
+
+def expected(s: StudySpec, problems: int | None = None) -> int:
+    """How many trials count in a finished study, counted by hand from its description."""
+    per_method = s.blocks * s.repetitions * (s.trials + 1) + s.exploit + s.recommend
+    return per_method * len(s.methods) * (problems or len(s.problems))
+
+
+def generations(s: StudySpec) -> int:
+    return math.ceil(s.exploit / GENERATION)
+
+
+def run(
+    folder: Path,
+    s: StudySpec,
+    stopping: Callable[[], bool] = lambda: False,
+    population: int | None = 3,
+    **arguments: Any,
+) -> Summary:
+    """One session on the study in a folder."""
+    database = open_database(str(folder / "study.db"))
+    try:
+        given = {"checkpoints": folder / "checkpoints", **arguments}
+        return StudyRun(database, s, "source", "cpu", population, stopping=stopping, **given).run()
+    finally:
+        database.dispose()
+
+
+def opened(folder: Path) -> Database:
+    return open_database(str(folder / "study.db"), create=False, read_only=True)
+
+
+def rows(folder: Path) -> list[Any]:
+    database = opened(folder)
+    with database.connect() as connection:
+        found = connection.execute(select(Trial.__table__).order_by(Trial.id)).all()
+    database.dispose()
+    return list(found)
+
+
+def results(folder: Path) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Everything that a study's trials gave, bit by bit, by what they are (never by id or time)."""
+    database = opened(folder)
+    with database.connect() as connection:
+        trials = connection.execute(select(Trial.__table__)).all()
+        curves = dict(connection.execute(select(Curve.trial_id, Curve.data)).tuples().all())
+        weights = dict(connection.execute(select(Weights.trial_id, Weights.data)).tuples().all())
+    database.dispose()
+    of = {row.id: tuple(getattr(row, key) for key in KEYS) for row in trials}
+    assert len(set(of.values())) == len(of) or any(row.parent for row in trials)
+    table = {}
+    for row in trials:
+        given = (row.seed, tuple(sorted(row.params.items())), row.status)
+        got = (row.value, row.diverged, tuple(sorted(row.measures.items())), tuple(sorted(row.ledger.items())))
+        table[(*of[row.id], of.get(row.parent))] = (*given, *got, row.correct, curves.get(row.id), weights.get(row.id))
+    return table
+
+
+def curve(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, dtype=np.float32).reshape(5, -1)
+
+
+class After:
+    """A `stopping` that turns true at its n-th question and stays so."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
