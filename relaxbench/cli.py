@@ -65,15 +65,17 @@ def study(
     """Tune, compare with SGD and write the report. The same command continues, extends, or says that all is done."""
     from relaxbench.display import Display, interruptible
     from relaxbench.store.database import open_database
-    from relaxbench.study.run import StudyRun
+    from relaxbench.study.run import StudyRun, prepare
 
     spec, source = _spec(file, name, blocks, trials, budget, method, problem, seed)
     _check_population(population)
+    problems = prepare(spec, device)
     database = open_database(storage)
-    display = Display(console, quiet=quiet)
+    display = Display(console, spec, quiet=quiet)
     with interruptible() as stopping, display:
-        run = StudyRun(database, spec, source, device, population, checkpoints, display.update, stopping)
-        display.begin(spec)
+        run = StudyRun(
+            database, spec, source, device, population, checkpoints, display.update, stopping, display.say, problems
+        )
         summary = run.run()
     if summary.missing:
         again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
@@ -210,6 +212,9 @@ def _spec(
     """The study file with the command line's options in place of its own."""
     from relaxbench.study.spec import find, load
 
+    for option, value in (("blocks", blocks), ("trials", trials), ("budget", budget)):
+        if value is not None and value < 1:
+            raise UserError(f"--{option} {value}: expected at least 1")
     given: dict[str, Any] = {"blocks": blocks, "trials": trials, "budget": budget, "seed": seed, "name": name}
     changes = {key: value for key, value in given.items() if value is not None}
     if problems:

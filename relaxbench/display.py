@@ -17,6 +17,7 @@ from rich.text import Text
 
 from relaxbench.study.run import Progress
 from relaxbench.study.spec import StudySpec
+from relaxbench.study.trials import PHASES
 
 REFRESH_SECONDS = 0.25
 
@@ -26,17 +27,18 @@ class Display:
 
     Args:
         console: where.
+        spec: the study.
         quiet: show nothing.
     """
 
-    def __init__(self, console: Console, quiet: bool = False) -> None:
+    def __init__(self, console: Console, spec: StudySpec, quiet: bool = False) -> None:
         self.console, self.quiet = console, quiet
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal and not quiet else None
         self.start = time.monotonic()
         self.shown = -math.inf
         self.logged: set[tuple[str, str, str]] = set()
         self.began = 0
-        self.baseline = ""
+        self.baseline = spec.baseline
 
     def __enter__(self) -> Display:
         if self.live:
@@ -49,13 +51,10 @@ class Display:
         if self.live:
             self.live.stop()
 
-    def begin(self, spec: StudySpec) -> None:
-        """Say what is about to be done."""
-        self.baseline = spec.baseline
+    def say(self, line: str) -> None:
+        """Print a line above the table."""
         if not self.quiet:
-            what = f"{len(spec.methods)} methods on {', '.join(spec.problems)}"
-            blocks = f"{spec.blocks * spec.repetitions:,} blocks of {spec.trials} trials"
-            self.console.print(f"Study [bold]{spec.name}[/]: {what}; {blocks}.")
+            self.console.print(line, markup=False)
 
     def update(self, progress: list[Progress]) -> None:
         """Show where things stand."""
@@ -71,7 +70,7 @@ class Display:
                 self.shown = now
             return
         for p in progress:
-            if p.phase and (p.problem, p.method, p.phase) not in self.logged:
+            if p.phase in PHASES and (p.problem, p.method, p.phase) not in self.logged:
                 self.logged.add((p.problem, p.method, p.phase))
                 best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
                 line = f"{now - self.start:5.0f} s  {p.problem} {p.method}: {p.phase}, {p.done} of {p.total} done{best}"

@@ -27,7 +27,7 @@ class _Draw(NamedTuple):
 
 @contextlib.contextmanager
 def drawing(seed: Tensor, step: Tensor) -> Iterator[None]:
-    """Within this block, one forward pass, masks are a function of this seed and step (int64 scalars, vmapped or not)."""
+    """Within this block, one forward pass, masks are a function of seed and step (int64 scalars, also under vmap)."""
     token = _draw.set(_Draw(seed, step, Counter()))
     try:
         yield

@@ -142,6 +142,7 @@ def _alive(worker: str) -> bool:
         return True
     try:
         process = psutil.Process(int(pid))
-        return abs(process.create_time() - float(started)) < 2 and process.status() != psutil.STATUS_ZOMBIE
+        same = bool(abs(process.create_time() - float(started)) < 2)  # not another one with its number
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

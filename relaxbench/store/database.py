@@ -65,29 +65,38 @@ def open_database(storage: str, *, create: bool = True, read_only: bool = False)
                 "for postgresql+psycopg://"
             ) from None
     try:
-        with engine.connect() as connection:
-            has_tables = inspect(connection).has_table(Schema.__tablename__)
-            version = connection.scalar(select(Schema.version)) if has_tables else None
-        if version is None:
-            if not create or read_only:
-                raise UserError(f"storage {shown!r} holds no relaxbench study: run python -m relaxbench study first")
-            with engine.begin() as connection:
-                Base.metadata.create_all(connection)
-                if connection.scalar(select(Schema.version)) is None:
-                    connection.execute(insert(Schema).values(version=SCHEMA_VERSION))
-        elif version > SCHEMA_VERSION:
-            raise UserError(
-                f"storage {shown!r} was made by a newer version of relaxbench (tables {version}, this one knows "
-                f"{SCHEMA_VERSION}): upgrade relaxbench or use another --storage"
-            )
+        _prepare(engine, shown, create=create and not read_only)
     except DBAPIError as error:
-        reason = str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
+        engine.dispose()
+        reason = next(iter(str(error.orig).strip().splitlines()), type(error).__name__)
         if url.password:
             reason = reason.replace(str(url.password), "***")
         raise UserError(
             f"storage {shown!r} cannot be used ({reason}): check the path, its permissions or the server"
         ) from None
+    except UserError:
+        engine.dispose()
+        raise
     return engine
+
+
+def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
+    """Make our tables if they are missing, and refuse those of a newer version."""
+    with engine.connect() as connection:
+        has_tables = inspect(connection).has_table(Schema.__tablename__)
+        version = connection.scalar(select(Schema.version)) if has_tables else None
+    if version is None:
+        if not create:
+            raise UserError(f"storage {shown!r} holds no relaxbench study: run python -m relaxbench study first")
+        with engine.begin() as connection:
+            Base.metadata.create_all(connection)
+            if connection.scalar(select(Schema.version)) is None:
+                connection.execute(insert(Schema).values(version=SCHEMA_VERSION))
+    elif version > SCHEMA_VERSION:
+        raise UserError(
+            f"storage {shown!r} was made by a newer version of relaxbench (tables {version}, this one knows "
+            f"{SCHEMA_VERSION}): upgrade relaxbench or use another --storage"
+        )
 
 
 def _check_file(path: Path, shown: str, *, create: bool) -> None:
@@ -105,6 +114,8 @@ def _check_file(path: Path, shown: str, *, create: bool) -> None:
                 f"storage {shown!r}: the folder {str(path.parent)!r} is not writable: use another --storage"
             )
         return
+    if not path.is_file():
+        raise UserError(f"storage {shown!r} is not a regular file: choose another one")
     if not os.access(path, os.R_OK):
         raise UserError(f"storage {shown!r} is not readable: check its permissions or use another --storage")
     if create and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
@@ -119,10 +130,13 @@ def _check_file(path: Path, shown: str, *, create: bool) -> None:
 
 def _sqlite(url: URL, read_only: bool) -> Engine:
     path = Path(str(url.database)).absolute()
+    # SQLite reads a WAL database through a file beside it, unless it is told that nobody can be writing.
+    alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    mode = "mode=ro&immutable=1" if alone else "mode=ro"
 
     def connect() -> sqlite3.Connection:
         if read_only:
-            return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+            return sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
         return sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
 
     engine = create_engine(url, creator=connect)

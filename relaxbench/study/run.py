@@ -15,7 +15,7 @@ import torch
 from sqlalchemy import Engine as Database
 from sqlalchemy import delete
 
-from relaxbench.problems import problem
+from relaxbench.problems import Problem, problem
 from relaxbench.store.claims import Claims, Result
 from relaxbench.store.schema import Trial, Weights
 from relaxbench.study import record
@@ -72,6 +72,20 @@ class Summary:
     seconds: float
 
 
+def prepare(spec: StudySpec, device: str) -> list[Problem]:
+    """The problems of a study, their data at hand. What cannot run is refused here, before anything is written.
+
+    Raises:
+        UserError: for a problem, data, device or budget that does not do.
+    """
+    engines.torch_device(device)
+    problems = [problem(name) for name in spec.problems]
+    spec.check_budgets(problems)
+    for each in problems:
+        each.fingerprint()
+    return problems
+
+
 @dataclass
 class StudyRun:
     """One session of work on a study.
@@ -85,6 +99,8 @@ class StudyRun:
         checkpoints: folder for unfinished trials.
         observe: called with the progress of all methods, often.
         stopping: asked at the end of every round; True ends the session.
+        announce: receives lines for people: what is done, and by which engine.
+        problems: from `prepare`, which is called otherwise.
     """
 
     database: Database
@@ -95,15 +111,19 @@ class StudyRun:
     checkpoints: Path = Path("checkpoints")
     observe: Callable[[list[Progress]], None] = lambda progress: None
     stopping: Callable[[], bool] = lambda: False
+    announce: Callable[[str], None] = lambda line: None
+    problems: list[Problem] | None = None
     progress: dict[tuple[str, str], Progress] = field(default_factory=dict)
     ran: int = 0
 
     def run(self) -> Summary:
         """Do everything that is not done yet."""
         start = time.monotonic()
-        problems = [problem(name) for name in self.spec.problems]
-        engines.torch_device(self.device)  # a device that is not there is refused before anything is written
+        problems = self.problems or prepare(self.spec, self.device)
         study, self.spec, new = record.open_study(self.database, self.spec, self.source, problems)
+        tried = f"{len(self.spec.methods)} methods on {', '.join(p.name for p in problems)}"
+        blocks = f"{self.spec.blocks * self.spec.repetitions:,} blocks of {self.spec.trials} trials"
+        self.announce(f"Study {self.spec.name}: {tried}; {blocks}.")
         self.claims = Claims(self.database, study)
         self.claims.reap()
         plans = [Plan(self.database, study, self.spec, p, label) for p in problems for label in self.spec.methods]
@@ -114,6 +134,9 @@ class StudyRun:
             self.manifest = record.begin_session(
                 self.database, study, self.spec, problems, self.device, self.population
             )
+            for name, engine in self.manifest["engines"].items():
+                why = f" ({engine['note']})" if engine["note"] else ""
+                self.announce(f"{name}: {engine['path']} path, K = {engine['population']} on {engine['device']}{why}")
             self._work(plans)
             record.end_session(self.database, study, time.monotonic() - start, self.ran)
             self._count(plans)

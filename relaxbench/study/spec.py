@@ -6,10 +6,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from relaxbench.errors import UserError, unknown
-from relaxbench.optim.hyper import OPTIONS, Choice, Float, Hyperparameter, Int, SearchSpace, Value
+from relaxbench.optim.hyper import OPTIONS, Choice, Float, Hyperparameter, Int, SearchSpace, Value, defaults, stack
 from relaxbench.optim.registry import RULES, rule_class
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
@@ -102,6 +103,25 @@ class StudySpec(BaseModel):
     def fixed_of(self, label: str) -> dict[str, Value]:
         """Hyperparameters that a variant does not search."""
         return dict(self.method[label].fixed) if label in self.method else {}
+
+    def check_budgets(self, problems: list[Problem]) -> None:
+        """Refuse a budget that is smaller than the longest outer step that could be drawn.
+
+        Raises:
+            UserError: naming the method, the budget and the outer step.
+        """
+        for problem in problems:
+            for label in self.methods:
+                params = {**defaults(self.rule_of(label).space), **self.fixed_of(label)}
+                steps = self.space_of(label, problem).get("inner_steps")
+                if isinstance(steps, Int):
+                    params["inner_steps"] = steps.high
+                period = int(self.make_rule(label).period(stack([params], torch.device("cpu"), torch.float32)))
+                if period > self.budget_of(problem):
+                    raise UserError(
+                        f"budget {self.budget_of(problem)} is smaller than one outer step of {label} (up to {period} "
+                        "gradients): raise the budget, or lower inner_steps in [space]"
+                    )
 
     def budget_of(self, problem: Problem) -> int:
         """Gradient equivalents a trial."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn, vmap
 
@@ -88,16 +90,39 @@ def choose(problem: Problem, device: torch.device, population: int | None = None
     path: Path = "direct"
     size = population or 1
     if obstacle is None:
-        sizes = (population,) if population else CANDIDATES
-        rates = {k: throughput(problem, RULES["sgd"](), "vectorized", k, device) for k in sizes}
-        # The smallest that is nearly as fast as any: its slots are refilled more often.
-        best = min(k for k in sizes if rates[k] >= 0.9 * max(rates.values()))
-        if rates[best] > throughput(problem, RULES["sgd"](), "direct", 1, device):
-            path, size = "vectorized", best
+        sizes = (population,) if population else _fitting(problem, device)
+        direct = throughput(problem, RULES["sgd"](), "direct", 1, device)
+        rates = _rates(problem, sizes, device)
+        if not rates:
+            obstacle = "a population would not fit into memory"
+        elif max(rates.values()) > direct:
+            # The smallest that is nearly as fast as any: its slots are refilled more often.
+            path, size = "vectorized", min(k for k in rates if rates[k] >= 0.9 * max(rates.values()))
         else:
             obstacle = "the direct path is faster"
-    invariance = "bit for bit" if path == "direct" else invariance_of(problem, min(size, 16), device)
+    invariance = "bit for bit" if path == "direct" else invariance_of(problem, size, device)
     return Engine(path, size, str(device), "float32", torch.get_num_threads(), invariance, obstacle or "")
+
+
+def _fitting(problem: Problem, device: torch.device) -> list[int]:
+    """Population sizes whose states and activations take at most half of the memory that is free."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    copies = max(rule.copies for rule in RULES.values()) + 2  # gradients and temporaries
+    member = copies * problem.size * 4 + 3 * _kept(problem, device)
+    return [k for k in CANDIDATES if k * member <= free / 2]
+
+
+def _rates(problem: Problem, sizes: Sequence[int], device: torch.device) -> dict[int, float]:
+    """Member-steps a second of the vectorized path; sizes whose steps would take seconds are not tried."""
+    rates: dict[int, float] = {}
+    for k in sizes:
+        if rates and k / max(rates.values()) > 1.0:
+            break
+        rates[k] = throughput(problem, RULES["sgd"](), "vectorized", k, device)
+    return rates
 
 
 def throughput(
@@ -110,7 +135,7 @@ def throughput(
     population = Population(problem, rule, budget=10**9, path=path, device=device)
     values = {**defaults(rule.space), **params}
     population.admit([Job(i, i, values) for i in range(size)])
-    chunk, spent, fastest = 4, 0.0, 0.0
+    chunk, spent, fastest = 1, 0.0, 0.0
     population.advance(chunk)  # the first call allocates
     while spent < seconds or fastest == 0:
         start = time.perf_counter()

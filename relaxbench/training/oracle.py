@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, vmap
 
 from relaxbench.optim.rule import Query
-from relaxbench.problems import Batch, Problem, Sampler
+from relaxbench.problems import Batch, Params, Problem, Sampler
 
 Path = Literal["vectorized", "direct"]
+PIECE = 1024
+"""Held-out examples in one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,10 @@ class Oracle:
     def measure(self, points: Tensor, split: str) -> Measurement:
         """Loss and metric at ``[K, P]`` on a held-out split, in evaluation mode."""
         batch = self.problem.split(split, points.device)
-
-        def forward(params: dict[str, Tensor]) -> Tensor:
-            return self.problem.outputs(params, batch, False)
-
-        if self.path == "vectorized":
-            outputs = vmap(forward)(self.problem.unflatten(points))
-        else:
-            outputs = torch.stack([forward(self.problem.unflatten(row)) for row in points])
+        count = len(next(iter(batch.values())))
+        # In pieces whose size does not depend on K, so that a member's outputs do not either.
+        pieces = [{n: v[i : i + PIECE] for n, v in batch.items()} for i in range(0, count, PIECE)]
+        outputs = torch.cat([self._outputs(points, piece) for piece in pieces], dim=1)
         # Losses one member at a time: their sums then run in the same order for any K.
         loss = torch.stack([self.problem.loss.value(out, batch) for out in outputs])
         correct = None
@@ -83,6 +81,16 @@ class Oracle:
             correct = torch.stack([row for row in rows if row is not None])
             metric = 1.0 - correct.float().mean(dim=1)
         return Measurement(loss, metric, correct)
+
+    def _outputs(self, points: Tensor, batch: Batch) -> Tensor:
+        """Outputs ``[K, N, …]`` in evaluation mode, on examples that all members share."""
+
+        def forward(params: Params) -> Tensor:
+            return self.problem.outputs(params, batch, False)
+
+        if self.path == "vectorized":
+            return vmap(forward)(self.problem.unflatten(points))
+        return torch.stack([forward(self.problem.unflatten(row)) for row in points])
 
     def _loss(self, params: dict[str, Tensor], batch: Batch) -> Tensor:
         return self.problem.loss.value(self.problem.outputs(params, batch, True), batch)

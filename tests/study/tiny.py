@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,20 @@ from relaxbench.store.database import open_database
 from relaxbench.store.schema import Curve, Trial, Weights
 from relaxbench.study.run import StudyRun, Summary
 from relaxbench.study.spec import StudySpec, parse
-from relaxbench.study.trials import GENERATION
 
 KEYS = ("problem", "method", "phase", "block", "number")
 """With the settings of the parent, what a trial is, whatever its id."""
 
 
 def spec(**changes: Any) -> StudySpec:
-    """Two methods on Rosenbrock's function, all phases: 2 × (4 + 2 + 6 + 2) = 28 trials."""
+    """Two methods on Rosenbrock's function, all phases: 2 × (4 + 2 + 10 + 2) = 36 trials."""
     values: dict[str, Any] = {
         "name": "tiny",
         "problems": ["rosenbrock"],
         "methods": ["sgd", "heat"],
         "blocks": 2,
         "trials": 2,
-        "exploit": 6,
+        "exploit": 10,
         "recommend": 2,
         "budget": 40,
     }
@@ -40,10 +40,6 @@ def expected(s: StudySpec, problems: int | None = None) -> int:
     """How many trials count in a finished study, counted by hand from its description."""
     per_method = s.blocks * s.repetitions * (s.trials + 1) + s.exploit + s.recommend
     return per_method * len(s.methods) * (problems or len(s.problems))
-
-
-def generations(s: StudySpec) -> int:
-    return math.ceil(s.exploit / GENERATION)
 
 
 def run(
@@ -79,11 +75,10 @@ def results(folder: Path) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     database = opened(folder)
     with database.connect() as connection:
         trials = connection.execute(select(Trial.__table__)).all()
-        curves = dict(connection.execute(select(Curve.trial_id, Curve.data)).tuples().all())
-        weights = dict(connection.execute(select(Weights.trial_id, Weights.data)).tuples().all())
+        curves = {row[0]: row[1] for row in connection.execute(select(Curve.trial_id, Curve.data))}
+        weights = {row[0]: row[1] for row in connection.execute(select(Weights.trial_id, Weights.data))}
     database.dispose()
     of = {row.id: tuple(getattr(row, key) for key in KEYS) for row in trials}
-    assert len(set(of.values())) == len(of) or any(row.parent for row in trials)
     table = {}
     for row in trials:
         given = (row.seed, tuple(sorted(row.params.items())), row.status)
@@ -105,3 +100,57 @@ class After:
     def __call__(self) -> bool:
         self.left -= 1
         return self.left < 0
+
+
+def steady(population: int | None = 3) -> None:
+    """For a process of its own: nothing that is decided by a clock (as the fixture of the same name does)."""
+    from relaxbench.training import engine as engines
+
+    engines.choose = lambda problem, place, k=None: engine(k or 8)  # type: ignore[assignment]
+    engines.calibrate = lambda *a, **k: dict(COST)  # type: ignore[assignment]
+
+
+COST = {"seconds_per_gradient": 1e-4, "peak_bytes": 100}
+
+
+def engine(population: int) -> Any:
+    from relaxbench.training.engine import Engine
+
+    return Engine("vectorized", population, "cpu", "float32", 1, "bit for bit")
+
+
+def die() -> None:
+    """End this process as `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def victim(folder: str, s: StudySpec, when: str, count: int) -> None:
+    """A session that is killed: at its n-th observation, or at a point of the bookkeeping at the end."""
+    import optuna
+
+    from relaxbench.study import run as module
+
+    steady()
+    seen = 0
+
+    def observe(progress: list[Any]) -> None:
+        nonlocal seen
+        seen += 1
+        if when == "round" and seen == count:
+            die()
+
+    if when == "round":
+        module.CHECKPOINT_SECONDS = 0.0
+    elif when == "before the mirror":
+        module.mirror = lambda *arguments: die()  # type: ignore[assignment,return-value]
+    elif when == "within the mirror":
+        add = optuna.Study.add_trials
+
+        def added(self: optuna.Study, trials: Any) -> None:
+            add(self, trials)
+            die()
+
+        optuna.Study.add_trials = added  # type: ignore[method-assign]
+    elif when == "never":
+        pass
+    run(Path(folder), s, observe=observe)
