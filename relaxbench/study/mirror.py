@@ -50,5 +50,5 @@ def mirror(plan: Plan, storage: RDBStorage, phase: str) -> int:
     ]
     study.add_trials(trials)
     with plan.database.begin() as connection:
-        connection.execute(update(Trial).where(Trial.id.in_([row.id for row in rows])).values(mirrored=True))
+        connection.execute(update(Trial).where(*where, Trial.id <= rows[-1].id).values(mirrored=True))
     return len(rows)

@@ -106,10 +106,8 @@ def choose(problem: Problem, device: torch.device, population: int | None = None
 
 def _fitting(problem: Problem, device: torch.device) -> list[int]:
     """Population sizes whose states and activations take at most half of the memory that is free."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
+    on_gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
     copies = max(rule.copies for rule in RULES.values()) + 2  # gradients and temporaries
     member = copies * problem.size * 4 + 3 * _kept(problem, device)
     return [k for k in CANDIDATES if k * member <= free / 2]
@@ -158,9 +156,9 @@ def calibrate(problem: Problem, rule: Rule, device: torch.device, **params: floa
         ``seconds_per_gradient``, the rule's own arithmetic included; ``peak_bytes``: the rule's declared copies of the
         parameters plus what autograd keeps of one mini-batch for the backward pass.
     """
-    rates = [throughput(problem, rule, "direct", 1, device, seconds=0.1, **params) for _ in range(3)]
+    rate = throughput(problem, rule, "direct", 1, device, seconds=0.1, **params)
     return {
-        "seconds_per_gradient": 1 / max(rates),
+        "seconds_per_gradient": 1 / rate,
         "peak_bytes": rule.copies * problem.size * 4 + _kept(problem, device),
     }
 

@@ -125,7 +125,10 @@ def test_rows_follow_from_the_definition(whole: Results) -> None:
     for (name, method, phase, block, number, parent), row in whole.items():
         seed, params, _, value, diverged, measures, ledger, _, data, _ = row
         period = {"sgd": 1, "heat": dict(params).get("inner_steps")}[method]
-        assert dict(ledger)["gradients"] == 40 // period * period
+        if diverged:
+            assert dict(ledger)["gradients"] < 40 and value == task.worst
+        else:
+            assert dict(ledger)["gradients"] == 40 // period * period
         points = tiny.curve(data)
         assert points[0, -1] == dict(ledger)["gradients"]
         if not diverged:
@@ -177,7 +180,8 @@ def test_another_seed_is_another_study(tmp_path: Path, whole: Results) -> None:
     tiny.run(tmp_path, tiny.spec(seed=1, exploit=0, recommend=0))
     other = tiny.results(tmp_path)
     assert not {row[0] for row in other.values()} & {row[0] for row in whole.values()}
-    assert not {row[3] for row in other.values()} & {row[3] for row in whole.values()}
+    values = [{row[3] for row in table.values() if not row[4]} for table in (other, whole)]
+    assert all(values) and not values[0] & values[1]
 
 
 @pytest.mark.usefixtures("steady")
@@ -334,7 +338,8 @@ EXTENSIONS: list[dict[str, Any]] = [
 @pytest.mark.usefixtures("steady")
 def test_an_extended_study_runs_only_what_is_missing(change: dict[str, Any], tmp_path: Path) -> None:
     """What counts in the end is, bit for bit, the study that would have been asked for at once."""
-    small, large = tiny.spec(exploit=6), tiny.spec(**{"exploit": 6, **change})
+    small = tiny.spec(exploit=6 if "exploit" in change else 2)
+    large = tiny.spec(**{"exploit": 2, **change})
     tiny.run(tmp_path, small)
     before = {row.id: row for row in tiny.rows(tmp_path)}
     summary = tiny.run(tmp_path, large)
@@ -382,7 +387,7 @@ def test_confirm_runs_of_a_changed_winner_are_superseded(tmp_path: Path) -> None
 @pytest.mark.usefixtures("steady")
 def test_the_weights_kept_are_those_of_the_current_best_settings(tmp_path: Path) -> None:
     """Also when an earlier winner's runs happened to end lower: `best` prints the settings beside them."""
-    for seed in range(8):
+    for seed in range(4):
         folder = tmp_path / str(seed)
         folder.mkdir()
         s = tiny.spec(methods=["sgd"], blocks=1, trials=1, exploit=0, recommend=1, seed=seed, problems=["rugged-1d"])

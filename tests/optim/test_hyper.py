@@ -1,0 +1,157 @@
+"""Declared hyperparameters: fair between methods, sound, and the same number in every tensor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relaxbench.optim.hyper import (
+    ANNEALED,
+    OPTIONS,
+    SCHEDULES,
+    SCOPINGS,
+    Choice,
+    Float,
+    Hyperparameter,
+    Int,
+    Value,
+    defaults,
+    encode,
+    stack,
+)
+from relaxbench.optim.registry import RULES
+
+DECLARED = [(rule, name) for rule in RULES for name in RULES[rule].space]
+
+
+def span(declared: Hyperparameter) -> Hyperparameter:
+    """A declaration without its default: what is searched."""
+    if isinstance(declared, Choice):
+        return replace(declared, default="")
+    return replace(declared, default=0)
+
+
+def values(declared: Hyperparameter) -> st.SearchStrategy[Value]:
+    if isinstance(declared, Float):
+        return st.floats(declared.low, declared.high)
+    if isinstance(declared, Int):
+        return st.sampled_from(range(declared.low, declared.high + 1, declared.step))
+    return st.sampled_from(declared.options)
+
+
+def settings(rule: str) -> st.SearchStrategy[dict[str, Value]]:
+    return st.fixed_dictionaries({name: values(declared) for name, declared in RULES[rule].space.items()})
+
+
+@pytest.mark.parametrize("name", sorted({name for _, name in DECLARED}))
+def test_every_method_searches_a_shared_name_over_the_same_range(name: str) -> None:
+    spans = {span(rule.space[name]) for rule in RULES.values() if name in rule.space}
+    assert len(spans) == 1
+
+
+def test_the_step_size_on_a_gradient_has_one_range_whatever_it_is_called() -> None:
+    """`lr` of SGD is what `inner_lr` is inside an inner loop: the same range and the same default."""
+    assert len({rule.space[name] for rule in RULES.values() for name in ("lr", "inner_lr") if name in rule.space}) == 1
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_method_tunes_the_things_that_every_method_has(rule: str) -> None:
+    space = RULES[rule].space
+    assert {"momentum", "weight_decay", "schedule"} <= set(space)
+    assert ("lr" in space) != ("inner_lr" in space)
+    assert ("inner_lr" in space) == ("outer_lr" in space) == ("anneal" in space)
+
+
+@pytest.mark.parametrize(("rule", "name"), DECLARED)
+def test_a_declaration_is_sound(rule: str, name: str) -> None:
+    declared = RULES[rule].space[name]
+    if isinstance(declared, Choice):
+        assert declared.default in declared.options
+        assert len(set(declared.options)) == len(declared.options) > 1
+        assert set(declared.options) <= set(OPTIONS[name])
+        return
+    assert declared.low < declared.high
+    assert declared.low <= declared.default <= declared.high
+    if isinstance(declared, Float):
+        assert declared.low > 0 or not declared.log
+    else:
+        assert (declared.high - declared.low) % declared.step == 0
+        assert (declared.default - declared.low) % declared.step == 0
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if "inner_steps" in RULES[rule].space])
+def test_inner_steps_are_even_and_not_close_to_sgd(rule: str) -> None:
+    declared = RULES[rule].space["inner_steps"]
+    assert isinstance(declared, Int)
+    assert declared.low >= 5  # one gradient an outer step is SGD (specification, T11)
+    assert all(length % 2 == 0 for length in range(declared.low, declared.high + 1, declared.step))
+    assert declared.default % 2 == 0
+
+
+@pytest.mark.parametrize(("rule", "name"), [pair for pair in DECLARED if pair[1].endswith("_start")])
+def test_scopes_shrink_by_default(rule: str, name: str) -> None:
+    space = RULES[rule].space
+    start, end = space[name], space[name.replace("_start", "_end")]
+    assert isinstance(start, Float) and isinstance(end, Float)
+    assert end.default < start.default and end.low <= start.low and end.high <= start.high
+    assert RULES[rule].scope == name.removesuffix("_start")
+
+
+def test_momentum_and_averaging_stay_below_one() -> None:
+    for rule in RULES.values():
+        for name in ("momentum", "outer_momentum", "averaging"):
+            if name in rule.space:
+                assert 0 <= rule.space[name].low < rule.space[name].high < 1  # type: ignore[union-attr]
+
+
+def test_defaults_are_the_declared_ones_and_a_fresh_dict() -> None:
+    space = RULES["entropy-sgd"].space
+    first = defaults(space)
+    assert first == {name: declared.default for name, declared in space.items()}
+    first["inner_lr"] = 7.0
+    assert defaults(space)["inner_lr"] == 0.1
+
+
+@pytest.mark.parametrize(("name", "options"), [("schedule", SCHEDULES), ("scoping", SCOPINGS), ("anneal", ANNEALED)])
+def test_a_choice_is_encoded_as_its_place_among_all_options(name: str, options: tuple[str, ...]) -> None:
+    assert [encode(name, option) for option in options] == list(range(len(options)))
+    with pytest.raises(ValueError, match="not in tuple|is not in"):
+        encode(name, "quadratic")
+
+
+def test_a_narrowed_choice_keeps_its_numbers() -> None:
+    """A space that leaves "constant" out of the scopings still encodes what it keeps as the schedules read it."""
+    for rule in RULES.values():
+        for name, declared in rule.space.items():
+            if isinstance(declared, Choice):
+                assert [encode(name, o) for o in declared.options] == [OPTIONS[name].index(o) for o in declared.options]
+
+
+@given(st.one_of(st.floats(-1e300, 1e300), st.integers(-(2**53), 2**53)))
+def test_numbers_are_encoded_as_themselves(number: float) -> None:
+    assert encode("lr", number) == number and isinstance(encode("lr", number), float)
+
+
+@given(st.data(), st.sampled_from(list(RULES)), st.sampled_from([torch.float32, torch.float64]))
+def test_stack_holds_every_members_values(data: st.DataObject, rule: str, dtype: torch.dtype) -> None:
+    members = data.draw(st.lists(settings(rule), min_size=1, max_size=4))
+    tensors = stack(members, torch.device("cpu"), dtype)
+    assert set(tensors) == set(RULES[rule].space)
+    for name, tensor in tensors.items():
+        assert tensor.shape == (len(members), 1) and tensor.dtype == dtype
+        for k, member in enumerate(members):
+            value = member[name]
+            number = OPTIONS[name].index(value) if isinstance(value, str) else value
+            assert float(tensor[k]) == float(torch.tensor(number, dtype=torch.float64).to(dtype))
+
+
+@given(st.data(), st.sampled_from(list(RULES)))
+def test_period_is_the_number_of_gradients_in_an_outer_step(data: st.DataObject, rule: str) -> None:
+    members = data.draw(st.lists(settings(rule), min_size=1, max_size=4))
+    period = RULES[rule]().period(stack(members, torch.device("cpu"), torch.float32))
+    expected = [{"hj-implicit": 1}.get(rule, 0) + int(m["inner_steps"]) if "inner_steps" in m else 1 for m in members]
+    assert period.dtype == torch.int64 and period.tolist() == [[n] for n in expected]
