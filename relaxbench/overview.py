@@ -74,7 +74,7 @@ def plan_tables(spec: Any, storage: str, device: str, population: int | None, st
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
         for label in spec.methods:
-            rule, params = spec.make_rule(label), {**defaults(spec.rule_of(label).space), **spec.fixed_of(label)}
+            rule, params = spec.make_rule(label), {**defaults(spec.rule_of(label).space), **spec.fixed_of(label, p)}
             fast = engines.throughput(p, rule, engine.path, engine.population, place, **params)
             slow = engines.throughput(p, rule, engine.path, min(GENERATION, engine.population), place, **params)
             many, few = blocks * (spec.trials + 1) + spec.recommend, spec.exploit

@@ -110,6 +110,23 @@ def test_a_draw_does_not_depend_on_its_batch(members: list[tuple[int, int]], siz
         assert torch.equal(one_by_one, uniform[k])
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 16, 31, 1205, 4099])
+@DTYPES
+def test_many_rows_are_the_same_as_one_where_kernels_split_the_work(size: int, dtype: torch.dtype) -> None:
+    """Across the ends of vector registers and of threads' shares."""
+    first, second = random.key(torch.arange(40)[:, None], NOISE, torch.full((40, 1), 3))
+    together = random.normal((first, second), size, dtype)
+    for k in (0, 1, 7, 39):
+        assert torch.equal(together[k], random.normal((first[k], second[k]), size, dtype))
+
+
+@given(SEEDS, st.lists(st.integers(0, 2**31), min_size=1, max_size=20))
+def test_any_indices_can_be_drawn_in_any_order(seed: int, index: list[int]) -> None:
+    together = random.uniform(words(seed), torch.tensor(index))[0]
+    backwards = random.uniform(words(seed), torch.tensor(index[::-1]))[0]
+    assert torch.equal(together, backwards.flip(0))
+
+
 def test_seed_and_step_broadcast() -> None:
     seed, step = torch.arange(3)[:, None] << 40, torch.arange(4)[None]
     first, second = random.key(seed, DATA, step)
@@ -196,6 +213,11 @@ def test_both_numbers_of_a_pair_are_independent() -> None:
         assert abs(np.corrcoef(f, g)[0, 1]) < 4 / 100_000**0.5
 
 
+def test_float32_and_float64_draw_the_same_numbers_to_rounding() -> None:
+    single, double = (random.normal(words(5), 5001, dtype) for dtype in (torch.float32, torch.float64))
+    assert torch.allclose(single.double(), double, atol=1e-3)
+
+
 @given(st.integers(0, 9))
 def test_normal_of_any_size(size: int) -> None:
     drawn = random.normal(words(1), size)
@@ -261,6 +283,26 @@ def test_a_sequence_is_uncorrelated_with_itself_shifted() -> None:
             assert abs(np.corrcoef(numbers[:-lag], numbers[lag:])[0, 1]) < 4.5 / n**0.5
 
 
+def test_one_bit_of_the_seed_or_step_moves_half_of_the_drawn_bits() -> None:
+    index = torch.arange(2000)
+    base = random.bits(words(123456789, NOISE, 77), index)
+    others = [words(123456789 ^ 1 << place, NOISE, 77) for place in range(63)]
+    others += [words(123456789, NOISE, 77 ^ 1 << place) for place in range(32)]
+    for other in others:
+        changed = (random.bits(other, index) ^ base).numpy().astype(np.uint32)
+        assert abs(np.unpackbits(changed.view(np.uint8)).mean() - 0.5) < 0.01  # 5 standard errors
+
+
+def test_many_draws_are_uncorrelated_pair_by_pair() -> None:
+    """100 draws that differ in seed, stream or step, 4,950 pairs."""
+    n = 4000
+    keys = itertools.product((0, 1, 2, 2**32, 2**62), (INIT, ORDER, NOISE, DROPOUT, DROPOUT + 256), (0, 1, 2, 1000))
+    rows = np.stack([random.normal(words(*key), n, torch.float64)[0].numpy() for key in keys])
+    pairs = np.triu_indices(len(rows), 1)
+    assert np.abs(np.corrcoef(rows)[pairs]).max() < 5.5 / n**0.5
+    assert np.abs(np.corrcoef(rows**2)[pairs]).max() < 6.5 / n**0.5
+
+
 def test_keys_of_neighbours_are_all_different() -> None:
     seed, step = torch.arange(100)[:, None], torch.arange(100)[None]
     keys = [torch.stack(random.key(seed, stream, step), dim=-1).flatten(0, 1) for stream in (1, 2, 3, 4, 5, 260, 516)]
@@ -307,3 +349,17 @@ def test_derive_tells_its_parts_apart() -> None:
     assert random.derive(1, 23) != random.derive(12, 3)
     assert random.derive(1, 2) != random.derive(2, 1)
     assert len({random.derive(1, "explore", method, i) for method in ("sgd", "heat") for i in range(2000)}) == 4000
+
+
+def test_derived_seeds_are_uniform() -> None:
+    seeds = [random.derive("study", i) / 2**63 for i in range(5000)]
+    assert stats.kstest(seeds, "uniform").pvalue > ALPHA
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_draws_the_same_bits() -> None:
+    cpu = random.key(torch.arange(5)[:, None, None] << 50, NOISE, torch.arange(5)[:, None])
+    gpu = (cpu[0].cuda(), cpu[1].cuda())
+    assert torch.equal(random.bits(cpu, torch.arange(999)), random.bits(gpu, torch.arange(999).cuda()).cpu())
+    assert torch.equal(random.permutation(cpu, 999), random.permutation(gpu, 999).cpu())
+    assert torch.allclose(random.normal(cpu, 999), random.normal(gpu, 999).cpu(), atol=1e-5)

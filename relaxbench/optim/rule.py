@@ -143,12 +143,22 @@ def outer_step(due: Tensor, state: State, hyper: Hyper, reads: str, step: Callab
     """
     part = {name: state[name] for name in reads.split() if name in state}
     values = {name: hyper[name] for name in reads.split() if name in hyper}
-    if due.device.type == "cpu":  # only the rows that are due: a few of K, most of the time
-        rows = due.flatten().nonzero().flatten()
-        if rows.numel():
-            new = step({n: v[rows] for n, v in part.items()}, {n: v[rows] for n, v in values.items()})
-            for name, value in new.items():
-                state[name][rows] = value
-    else:  # no wait for the device: everything is computed, and the rows that are due are taken
-        for name, value in step(part, values).items():
-            state[name].copy_(torch.where(due, value, state[name]))
+    (_by_rows if due.device.type == "cpu" else _by_mask)(due, state, part, values, step)
+
+
+OuterStep = Callable[[State, Hyper], State]
+
+
+def _by_rows(due: Tensor, state: State, part: State, values: Hyper, step: OuterStep) -> None:
+    """Compute only the rows that are due: a few of K, most of the time."""
+    rows = due.flatten().nonzero().flatten()
+    if rows.numel():
+        new = step({n: v[rows] for n, v in part.items()}, {n: v[rows] for n, v in values.items()})
+        for name, value in new.items():
+            state[name][rows] = value
+
+
+def _by_mask(due: Tensor, state: State, part: State, values: Hyper, step: OuterStep) -> None:
+    """Compute all rows and take those that are due: no wait for the device, so that a step can be captured."""
+    for name, value in step(part, values).items():
+        state[name].copy_(torch.where(due, value, state[name]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class Landscape(Problem):
 
     metric, unit, metric_scale = "gradients to tolerance", "gradients", 1.0
     rounds = 100
+    fixed: Mapping[str, float] = {"weight_decay": 0.0}  # it would only move the minimum
 
     def __init__(self) -> None:
         self.worst_metric = float(self.budget)
@@ -49,15 +50,15 @@ class Rosenbrock(Landscape):
 
     Args:
         low, high: range of ε; equal for the deterministic function.
+        budget: gradients a trial.
     """
 
-    budget = 1000
     worst = 100.0
-    margin = 50.0
     tolerance = 1e-4
     ranges = {"lr": (1e-5, 1e-2), "inner_lr": (1e-5, 1e-2), "gamma_start": (1e-2, 10.0), "gamma_end": (1e-3, 1.0)}
 
-    def __init__(self, name: str = "rosenbrock", low: float = 1.0, high: float = 1.0) -> None:
+    def __init__(self, name: str = "rosenbrock", low: float = 1.0, high: float = 1.0, budget: int = 2000) -> None:
+        self.budget, self.margin = budget, budget / 20
         super().__init__()
         self.name, self.low, self.high = name, low, high
         noise = "deterministic" if low == high else f"noisy, ε ~ U[{low:g}, {high:g}]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -41,6 +41,7 @@ class Problem:
         test_examples: size of the test split, None without one.
         data: one line on the data.
         caution: what a reader must know before believing a result, or "".
+        fixed: hyperparameters that mean nothing on this problem, with the value that all methods use instead.
         space: ranges that hold on this problem instead of the shared ones, for all methods: name → (low, high).
     """
 
@@ -60,6 +61,7 @@ class Problem:
     test_examples: int | None = None
     data: str = "none"
     caution: str = ""
+    fixed: Mapping[str, float] = {}
     space: dict[str, tuple[float, float]]
 
     def layout(self) -> list[tuple[str, torch.Size]]:

@@ -15,7 +15,7 @@ from relaxbench.problems.problem import Problem
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "digits-mlp": digits_mlp,
     "rosenbrock": Rosenbrock,
-    "rosenbrock-noisy": lambda: Rosenbrock("rosenbrock-noisy", 0.0, 3.0),
+    "rosenbrock-noisy": lambda: Rosenbrock("rosenbrock-noisy", 0.0, 3.0, budget=5000),
     "rugged-1d": Rugged1D,
 }
 

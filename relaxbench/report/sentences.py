@@ -103,7 +103,8 @@ def _difference(row: Row, prefix: str) -> str:
     if row["censored"]:
         if same:
             return "It takes equally many gradients to the tolerance"
-        return f"It takes {shown} gradients {'fewer' if difference < 0 else 'more'} to the tolerance"
+        noun = "gradient" if shown == "1" else "gradients"
+        return f"It takes {shown} {noun} {'fewer' if difference < 0 else 'more'} to the tolerance"
     if same:
         where = "in every block" if row[prefix + "low"] == row[prefix + "high"] else "on average"
         return f"{_capital(row['metric'])} is the same {where}"

@@ -105,7 +105,7 @@ def _judge(frames: StudyFrames, family: list[tuple[dict[str, Any], str]], prefix
         ours = _of(frames.blocks, row["problem"], row["method"])
         theirs = _of(frames.blocks, row["problem"], reference)
         reason = _obstacle(frames, row["problem"], ours, theirs)
-        comparison = _paired(ours, theirs, row["margin"], level)
+        comparison = _paired(ours, theirs, _margin(frames, row["problem"], ours, theirs), level)
         row[prefix + "compared"] = comparison.n if comparison else len(set(ours["block"]) & set(theirs["block"]))
         row[prefix + "reference_missed"] = _missed(frames, row["problem"], theirs)
         found.append((row, comparison, reason))
@@ -135,7 +135,7 @@ def _repeat(frames: StudyFrames) -> dict[tuple[str, str], dict[str, Any]]:
                 if method == frames.baseline or min(len(ours), len(theirs)) < asked:
                     continue  # an unfinished repetition is not counted
                 blocked = _obstacle(once, problem, ours, theirs)
-                found = None if blocked else _paired(ours, theirs, frames.margin(problem), LEVEL)
+                found = None if blocked else _paired(ours, theirs, _margin(once, problem, ours, theirs), LEVEL)
                 family.append((problem, method, found))
         adjusted = holm([found.p if found else np.nan for *_, found in family])
         for (problem, method, found), p_holm in zip(family, adjusted, strict=True):
@@ -157,6 +157,16 @@ def _paired(ours: pd.DataFrame, theirs: pd.DataFrame, margin: float | None, leve
     if len(both) < 2:
         return None
     return compare(both["test_metric_x"].to_numpy(), both["test_metric_y"].to_numpy(), margin, level)
+
+
+def _margin(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> float | None:
+    """The margin of equivalence; None where a block missed the tolerance on both sides.
+
+    Such a block says "equal" only because both runs stopped at the budget: it is no evidence of equivalence.
+    """
+    both = ours.merge(theirs, on="block")
+    missed = [_missed_rows(frames, problem, both[f"test_metric_{side}"]) for side in "xy"]
+    return None if (missed[0] & missed[1]).any() else frames.margin(problem)
 
 
 def _obstacle(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
@@ -185,10 +195,14 @@ def _best_control(frames: StudyFrames, problem: str) -> str | None:
 
 def _missed(frames: StudyFrames, problem: str, blocks: pd.DataFrame) -> int:
     """Confirm runs that did not reach a censored metric's tolerance within the budget."""
+    return int(_missed_rows(frames, problem, blocks["test_metric"]).sum())
+
+
+def _missed_rows(frames: StudyFrames, problem: str, metric: pd.Series) -> pd.Series:
     about = frames.problem(problem)
     if not about["censored"] or not about["budget"]:
-        return 0
-    return int((blocks["test_metric"] >= about["budget"] * float(about["metric_scale"] or 1)).sum())
+        return pd.Series(False, index=metric.index)
+    return metric >= about["budget"] * float(about["metric_scale"] or 1)
 
 
 def _of(frame: pd.DataFrame, problem: str, method: str, repetition: int | None = None) -> pd.DataFrame:

@@ -107,7 +107,7 @@ def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> dic
         "dimensions": len(spec.space_of(label, problems[0])),
         "space": describe(spec.space_of(label, problems[0])),
         "spaces": {problem.name: describe(spec.space_of(label, problem)) for problem in problems},
-        "fixed": spec.fixed_of(label),
+        "fixed": spec.fixed_of(label, problems[0]),
         "copies": rule.copies,
         "scope": rule.scope,
         "calibration": {},

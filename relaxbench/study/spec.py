@@ -98,11 +98,13 @@ class StudySpec(BaseModel):
         for ranges in (problem.space, self.space, variant.space if variant else {}):
             for name in ranges.keys() & space.keys():
                 space[name] = narrowed(space[name], name, list(ranges[name]))
-        return {name: declared for name, declared in space.items() if not variant or name not in variant.fixed}
+        fixed = self.fixed_of(label, problem)
+        return {name: declared for name, declared in space.items() if name not in fixed}
 
-    def fixed_of(self, label: str) -> dict[str, Value]:
-        """Hyperparameters that a variant does not search."""
-        return dict(self.method[label].fixed) if label in self.method else {}
+    def fixed_of(self, label: str, problem: Problem) -> dict[str, Value]:
+        """Hyperparameters that are not searched: those the problem fixes for all methods, and those of a variant."""
+        shared = {name: value for name, value in problem.fixed.items() if name in self.rule_of(label).space}
+        return {**shared, **(self.method[label].fixed if label in self.method else {})}
 
     def check_budgets(self, problems: list[Problem]) -> None:
         """Refuse a budget that is smaller than the longest outer step that could be drawn.
@@ -112,7 +114,7 @@ class StudySpec(BaseModel):
         """
         for problem in problems:
             for label in self.methods:
-                params = {**defaults(self.rule_of(label).space), **self.fixed_of(label)}
+                params = {**defaults(self.rule_of(label).space), **self.fixed_of(label, problem)}
                 steps = self.space_of(label, problem).get("inner_steps")
                 if isinstance(steps, Int):
                     params["inner_steps"] = steps.high

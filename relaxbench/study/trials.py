@@ -48,7 +48,7 @@ class Plan:
 
     def explore(self) -> None:
         """Rows of R blocks of n independent random trials."""
-        space, fixed = self.spec.space_of(self.method, self.problem), self.spec.fixed_of(self.method)
+        space, fixed = self.spec.space_of(self.method, self.problem), self.spec.fixed_of(self.method, self.problem)
         rows = []
         for block in range(self.spec.blocks * self.spec.repetitions):
             for number in range(self.spec.trials):
@@ -104,7 +104,9 @@ class Plan:
         rows = []
         for number, params in enumerate(settings):
             seed = derive(self.spec.seed, "exploit", self.problem.name, self.method, block, number)
-            rows.append(self._row("exploit", block, number, seed, {**params, **self.spec.fixed_of(self.method)}))
+            rows.append(
+                self._row("exploit", block, number, seed, {**params, **self.spec.fixed_of(self.method, self.problem)})
+            )
         self._insert(rows)
 
     def finished(self, phase: str) -> list[Row[Any]]:

@@ -119,7 +119,7 @@ def test_defaults_are_the_declared_ones_and_a_fresh_dict() -> None:
 @pytest.mark.parametrize(("name", "options"), [("schedule", SCHEDULES), ("scoping", SCOPINGS), ("anneal", ANNEALED)])
 def test_a_choice_is_encoded_as_its_place_among_all_options(name: str, options: tuple[str, ...]) -> None:
     assert [encode(name, option) for option in options] == list(range(len(options)))
-    with pytest.raises(ValueError, match="not in tuple|is not in"):
+    with pytest.raises(ValueError, match="not in tuple"):
         encode(name, "quadratic")
 
 

@@ -174,3 +174,11 @@ def test_numbers_for_people() -> None:
     assert number(-1234.5, 0) == "−1,234" and number(0.5, 2, sign=True) == "+0.50"
     assert number(-0.001, 2) == "0.00" and number(float("nan")) == "–" and number(None) == "–"
     assert probability(0.0001) == "< 0.001" and probability(0.0312) == "= 0.031" and probability(0.312) == "= 0.31"
+
+
+def test_two_runs_that_both_stopped_at_the_budget_are_no_evidence_of_equivalence() -> None:
+    reached = [1500.0, *[2000.0] * 9]
+    found = row(study({"sgd": reached, "hj": reached}, problem="rosenbrock"), "hj")
+    assert found["difference"] == 0 and found["verdict"] == "undecided"
+    everywhere = [1500.0 + i for i in range(10)]
+    assert row(study({"sgd": everywhere, "hj": everywhere}, problem="rosenbrock"), "hj")["verdict"] == "equivalent"

@@ -1,0 +1,224 @@
+"""A model on data: mini-batches without replacement, outputs, splits and what is checked of them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from relaxbench import random
+from relaxbench.errors import UserError
+from relaxbench.problems import SupervisedProblem
+from relaxbench.problems.losses import LOSSES, loss
+from relaxbench.problems.supervised import Data
+
+CPU = torch.device("cpu")
+
+
+def toy(count: int = 23, batch: int = 5, **options: Any) -> SupervisedProblem:
+    """Inputs that are their own numbers, so that a batch shows which examples it holds."""
+    x = torch.arange(count, dtype=torch.float32)[:, None].repeat(1, 3)
+    y = torch.arange(count) % 4
+    data: Data = {"train": (x, y), "validation": (x[:7], y[:7]), "test": (x[:9], y[:9])}
+    return SupervisedProblem("toy", lambda: nn.Linear(3, 4), lambda: data, batch_size=batch, **options)
+
+
+def examples(task: SupervisedProblem, seed: int, first: int, last: int) -> list[list[int]]:
+    """The numbers of the examples of mini-batches first … last − 1, in one round."""
+    sampler = task.sampler([seed], [first], last - first, CPU)
+    return [sampler.batch(torch.tensor([[n]]))["x"][0, :, 0].long().tolist() for n in range(first, last)]
+
+
+def recomputed(seed: int, number: int, count: int, batch: int) -> list[int]:
+    epoch, place = divmod(number, count // batch)
+    order = random.permutation(random.key(torch.tensor([seed]), random.ORDER, torch.tensor([epoch])), count)
+    return order[place * batch : (place + 1) * batch].tolist()
+
+
+@given(
+    st.integers(3, 40), st.data(), st.integers(0, 2**63 - 1), st.lists(st.integers(1, 12), min_size=1, max_size=8)
+)
+@settings(max_examples=60)
+def test_any_split_into_rounds_gives_the_same_batches(
+    count: int, data: st.DataObject, seed: int, rounds: list[int]
+) -> None:
+    batch = data.draw(st.integers(1, count))
+    task, first, got = toy(count, batch), data.draw(st.integers(0, 30)), []
+    ends = list(itertools.accumulate(rounds, initial=first))
+    for begin, end in itertools.pairwise(ends):
+        got += examples(task, seed, begin, end)
+    assert got == [recomputed(seed, n, count, batch) for n in range(first, ends[-1])]
+    assert got == examples(toy(count, batch), seed, first, ends[-1])
+
+
+def test_an_epoch_visits_no_example_twice_and_every_epoch_has_its_own_order() -> None:
+    task = toy(23, 5)  # 4 batches an epoch, 3 examples left out
+    batches = examples(task, 1, 0, 40)
+    epochs = [sum(batches[4 * e : 4 * e + 4], []) for e in range(10)]
+    assert all(len(set(epoch)) == 20 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 10
+    left_out = [set(range(23)) - set(epoch) for epoch in epochs]
+    assert len(set().union(*left_out)) > 12  # not always the same
+    assert examples(task, 2, 0, 40) != batches
+
+
+def test_members_at_different_places_get_what_they_would_get_alone() -> None:
+    task, seeds, first = toy(23, 5), [4, 2**62 + 1, 4], [0, 7, 3]
+    sampler = task.sampler(seeds, first, 9, CPU)
+    for step in range(9):
+        batch = sampler.batch(torch.tensor([[f + step] for f in first]))
+        assert batch["x"].shape == (3, 5, 3) and batch["seed"].tolist() == seeds
+        assert batch["step"].tolist() == [f + step for f in first]
+        for k in range(3):
+            assert batch["x"][k, :, 0].long().tolist() == recomputed(seeds[k], first[k] + step, 23, 5)
+            assert torch.equal(batch["y"][k], batch["x"][k, :, 0].long() % 4)
+
+
+def test_orders_of_past_epochs_and_departed_members_are_forgotten() -> None:
+    task = toy(23, 5)
+    for start in range(0, 400, 4):
+        task.sampler([start, start + 1], [start, start], 4, CPU)
+    assert sum(len(orders) for orders in task._orders.values()) <= 4
+
+
+def test_outputs_are_those_of_the_model_itself() -> None:
+    task = toy()
+    model, batch = nn.Linear(3, 4), task.split("test", CPU)
+    x = torch.cat([model.weight.detach().flatten(), model.bias.detach()])
+    assert torch.allclose(task.outputs(task.unflatten(x), batch, False), model(batch["x"]))
+    both = task.unflatten(torch.stack([x, 2 * x]))
+    assert both["weight"].shape == (2, 4, 3) and torch.equal(both["weight"][1], 2 * model.weight)
+
+
+def test_init_is_the_model_s_own_and_differs_between_seeds() -> None:
+    task = toy()
+    torch.manual_seed(5)
+    model = nn.Linear(3, 4)
+    expected = torch.cat([model.weight.flatten(), model.bias]).detach()
+    assert torch.equal(task.init(5), expected)
+    assert not torch.equal(task.init(5), task.init(5 + 2**40))
+
+
+def test_correct_counts_right_answers_of_a_classifier_only() -> None:
+    outputs = torch.tensor([[0.0, 1.0], [2.0, 1.0], [0.0, 3.0]])
+    batch = {"y": torch.tensor([1, 1, 1])}
+    assert toy().correct(outputs, batch).tolist() == [True, False, True]  # type: ignore[union-attr]
+    assert toy(loss="least-squares").correct(outputs, batch) is None
+
+
+def test_least_squares_has_a_mean_square_for_a_metric() -> None:
+    task = toy(loss="least-squares", worst=7.0)
+    assert (task.metric, task.unit, task.metric_scale, task.worst_metric) == ("test mean square", "", 1.0, 7.0)
+    assert (toy().metric, toy().unit, toy().metric_scale) == ("test error", "%", 100.0)
+
+
+def test_named_losses_are_torch_s() -> None:
+    outputs, y = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 3, 0, 1])
+    assert torch.equal(loss("cross-entropy").value(outputs, {"y": y}), nn.functional.cross_entropy(outputs, y))
+    target = torch.ones(6, 4)
+    squares = loss("least-squares").value(outputs, {"y": target})
+    assert squares.item() == pytest.approx(4 * nn.functional.mse_loss(outputs, target).item(), rel=1e-6)
+    weight = torch.tensor([1.0, 0.0, 2.0, 0.0])
+    weighted = loss("least-squares").value(outputs, {"y": target, "weight": weight})
+    assert weighted.item() == pytest.approx(((outputs - 1) ** 2 * weight).sum(1).mean().item(), rel=1e-6)
+    assert loss("none").value(outputs, {}).item() == pytest.approx(outputs.mean().item())
+    assert all(name == known.name for name, known in LOSSES.items())
+    with pytest.raises(UserError, match="unknown loss 'crossentropy': did you mean 'cross-entropy'"):
+        loss("crossentropy")
+
+
+def test_the_fingerprint_sees_every_number_its_place_and_its_split() -> None:
+    x, y = torch.rand(8, 2), torch.arange(8) % 2
+
+    def digest(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> str:
+        data: Data = {"train": train, "validation": (x, y), "test": test}
+        return SupervisedProblem("p", lambda: nn.Linear(2, 2), lambda: data, batch_size=2).fingerprint()
+
+    changed = x.clone()
+    changed[3, 1] += 1e-6
+    seen = [
+        digest((x, y), (x, 1 - y)),
+        digest((x, 1 - y), (x, y)),
+        digest((changed, y), (x, 1 - y)),
+        digest((x.flip(0), y.flip(0)), (x, 1 - y)),
+        digest((x.double(), y), (x, 1 - y)),
+    ]
+    assert len(set(seen)) == len(seen)
+    assert digest((x, y), (x, 1 - y)) == seen[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test": None}, "gives no 'test' split"),
+        ({"train": (torch.rand(3, 2), torch.zeros(2))}, "train has 3 inputs and 2 labels"),
+        ({"validation": (torch.rand(0, 2), torch.zeros(0))}, "validation has 0 inputs and 0 labels"),
+        ({"train": (torch.rand(3, 2), torch.zeros(3))}, "batch_size 5 is larger than the training split"),
+    ],
+)
+def test_unusable_data_is_refused(change: dict[str, Any], message: str) -> None:
+    good = (torch.rand(8, 2), torch.zeros(8))
+    data = {name: good for name in ("train", "validation", "test")} | change
+    data = {name: value for name, value in data.items() if value is not None}
+    task = SupervisedProblem("p", lambda: nn.Linear(2, 2), lambda: data, batch_size=5)
+    with pytest.raises(UserError, match=message):
+        task.split("train", CPU)
+
+
+class Pair(nn.Module):
+    """A model that gives two things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.linear(x), x
+
+
+def test_a_model_that_gives_no_tensor_is_refused() -> None:
+    task = toy()
+    task._build = Pair
+    with pytest.raises(UserError, match="the model returned tuple; expected a tensor"):
+        task.outputs(task.unflatten(task.init(0)), task.split("test", CPU), False)
+
+
+class Shifted(nn.Module):
+    """A model with a constant of its own."""
+
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+        self.register_buffer("shift", torch.tensor([1.0, 2.0, 3.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.linear(x + self.shift))
+
+
+def test_constants_of_a_model_are_no_parameters() -> None:
+    task = toy()
+    task._build = Shifted
+    assert [name for name, _ in task.layout()] == ["linear.weight", "linear.bias"]
+    batch = task.split("test", CPU)
+    params = task.unflatten(task.init(0))
+    expected = nn.functional.linear(batch["x"] + torch.tensor([1.0, 2.0, 3.0]), *params.values())
+    assert torch.allclose(task.outputs(params, batch, False), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_one_problem_serves_two_devices_in_turn() -> None:
+    task = toy()
+    task._build = Shifted
+    for device in (CPU, torch.device("cuda:0"), CPU, torch.device("cuda:0")):
+        numbers = torch.zeros(2, 1, dtype=torch.int64, device=device)
+        batch = task.sampler([0, 1], [0, 0], 3, device).batch(numbers)
+        one = {name: value[0] for name, value in batch.items()}
+        outputs = task.outputs(task.unflatten(task.init(0).to(device)), one, True)
+        assert outputs.device == device
