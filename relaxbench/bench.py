@@ -37,7 +37,7 @@ def run(device: str, file: Path | None) -> list[Any]:
     if file is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
+            file.open("a").close()
         except OSError as error:
             raise UserError(f"--json {str(file)!r} cannot be written: {error.strerror}") from None
     figures = measure(place)

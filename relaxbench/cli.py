@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -111,6 +112,8 @@ def plan(
     """Before a study: its gradients, its hours on this machine, and the smallest difference that it can detect."""
     from relaxbench.overview import plan_tables
 
+    if std is not None and not (0 < std < math.inf):
+        raise UserError(f"--std {std:g}: expected a positive number")
     spec, _ = _spec(file, name, blocks, trials, budget, method, problem, seed)
     _check_population(population)
     for part in plan_tables(spec, storage, device, population, std):

@@ -194,7 +194,10 @@ BAD_PROBLEMS: list[tuple[str, tuple[str, ...]]] = [
     ("def f(:", ("mine.py", "SyntaxError")),
     ("import sys; sys.exit(3)", ("mine.py",)),
     ("import nosuchmodule", ("mine.py", "nosuchmodule")),
-    (PROBLEM + "problem = SupervisedProblem('mine', lambda: 5, lambda: splits, batch_size=8)", ("int", "torch.nn.Module")),
+    (
+        PROBLEM + "problem = SupervisedProblem('mine', lambda: 5, lambda: splits, batch_size=8)",
+        ("int", "torch.nn.Module"),
+    ),
     (
         PROBLEM + "problem = SupervisedProblem('mine', lambda: torch.nn.Linear(3, 2), lambda: {'train': (x, y)})",
         ("'validation'",),
@@ -213,7 +216,9 @@ BAD_PROBLEMS: list[tuple[str, tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "parts"), BAD_PROBLEMS, ids=lambda value: "" if isinstance(value, str) else " ".join(value))
+@pytest.mark.parametrize(
+    ("text", "parts"), BAD_PROBLEMS, ids=lambda value: "" if isinstance(value, str) else " ".join(value)
+)
 def test_bad_problem_files_are_one_line_and_code_2(
     text: str, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,9 +442,7 @@ def test_best_prints_code_that_runs(
 def test_best_names_the_settings_of_the_best_trial(capsys: pytest.CaptureFixture[str], storage: str) -> None:
     out = printed(capsys, "best", "small", "heat", "--storage", storage)
     found = [
-        r
-        for r in rows(storage.removeprefix("sqlite:///"))
-        if r.method == "heat" and r.phase in ("explore", "exploit")
+        r for r in rows(storage.removeprefix("sqlite:///")) if r.method == "heat" and r.phase in ("explore", "exploit")
     ]
     winner = min(found, key=lambda r: (r.value, r.id))
     given: dict[str, Any] = {}

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
@@ -17,6 +17,8 @@ from relaxbench.store.schema import SCHEMA_VERSION, Base, Schema
 
 BUSY_SECONDS = 60
 """How long a writer waits for another one before it gives up."""
+CREATION_LOCK = 1704_04932
+"""Number of PostgreSQL's advisory lock under which the tables are made."""
 
 
 def parse_url(text: str) -> URL:
@@ -54,7 +56,7 @@ def open_database(storage: str, *, create: bool = True, read_only: bool = False)
     shown = url.render_as_string(hide_password=True)
     is_file = url.get_backend_name() == "sqlite"
     if is_file:
-        _check_file(Path(str(url.database)), shown, create=create and not read_only)
+        _check_file(Path(str(url.database)), shown, create=create, write=not read_only)
         engine = _sqlite(url, read_only)
     else:
         try:
@@ -89,6 +91,8 @@ def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
         if not create:
             raise UserError(f"storage {shown!r} holds no relaxbench study: run python -m relaxbench study first")
         with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # two workers may come at once; SQLite has locked the file
+                connection.execute(select(func.pg_advisory_xact_lock(CREATION_LOCK)))
             Base.metadata.create_all(connection)
             if connection.scalar(select(Schema.version)) is None:
                 connection.execute(insert(Schema).values(version=SCHEMA_VERSION))
@@ -99,11 +103,11 @@ def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
         )
 
 
-def _check_file(path: Path, shown: str, *, create: bool) -> None:
+def _check_file(path: Path, shown: str, *, create: bool, write: bool) -> None:
     if path.is_dir():
         raise UserError(f"storage {shown!r} is a folder: give a file in it, e.g. sqlite:///{path}/relaxbench.db")
     if not path.exists():
-        if not create:
+        if not (create and write):
             raise UserError(
                 f"storage {shown!r} does not exist: run python -m relaxbench study first, or check --storage"
             )
@@ -118,7 +122,7 @@ def _check_file(path: Path, shown: str, *, create: bool) -> None:
         raise UserError(f"storage {shown!r} is not a regular file: choose another one")
     if not os.access(path, os.R_OK):
         raise UserError(f"storage {shown!r} is not readable: check its permissions or use another --storage")
-    if create and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+    if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         raise UserError(
             f"storage {shown!r} is read-only: make the file and its folder writable or use another --storage"
         )

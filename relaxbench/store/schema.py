@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA_VERSION = 1
@@ -56,7 +56,7 @@ class Trial(Base):
     block: Mapped[int]  # explore, confirm: the block; exploit: the generation; recommend: 0
     number: Mapped[int]  # within (problem, method, phase, block)
     parent: Mapped[int]  # confirm, recommend: the id of the trial whose settings these are; else 0
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)  # 63 bits
     params: Mapped[dict[str, Any]]
 
     status: Mapped[str] = mapped_column(default="waiting")  # waiting, running, done

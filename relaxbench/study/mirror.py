@@ -14,6 +14,8 @@ from relaxbench.study.suggest import distributions
 from relaxbench.study.trials import Plan
 
 ID = "relaxbench_trial"
+MIRRORED = ("explore", "exploit")
+"""Phases whose trials Optuna gets: those that search."""
 
 
 def optuna_storage(database: Database) -> RDBStorage:

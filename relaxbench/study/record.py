@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import platform
 import subprocess
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,35 +25,53 @@ Manifest = dict[str, Any]
 
 
 def open_study(
-    database: Database, spec: StudySpec, source: str, problems: list[Problem]
+    database: Database, spec: StudySpec, source: str, problems: list[Problem], device: str
 ) -> tuple[int, StudySpec, bool]:
     """The id of a study, its specification (extended if the stored one can be), and whether it is new.
 
     Raises:
-        UserError: if a study of this name differs in something that cannot change.
+        UserError: if a study of this name differs in something that cannot change; it is then left as it was.
     """
     asked = stored_form(spec, problems)
     with database.begin() as connection:
-        row = connection.execute(select(Study.id, Study.spec).where(Study.name == spec.name)).first()
+        row = connection.execute(select(Study.id, Study.spec, Study.manifest).where(Study.name == spec.name)).first()
         if row is None:
+            # The key keeps files of this study apart from those of any other, in whatever database it lies.
+            manifest = {"key": uuid.uuid4().hex[:12]}
             values = {
                 "name": spec.name,
                 "spec": asked,
                 "source": source,
-                "manifest": {},
+                "manifest": manifest,
                 "created_at": dt.datetime.now(),
             }
-            key = connection.execute(insert(Study).values(**values).returning(Study.id)).scalar_one()
-            return key, spec, True
+            return connection.execute(insert(Study).values(**values).returning(Study.id)).scalar_one(), spec, True
         refused, merged = changes(row.spec, asked)
         if refused:
             raise UserError(
                 f"study {spec.name!r} is already in this storage and differs ({'; '.join(refused)}): "
                 "change `name` in the study file, or use another --storage"
             )
+        _refuse_changes(row.manifest, spec, problems, device)
         connection.execute(update(Study).where(Study.id == row.id).values(spec=merged, source=source))
     grown = parse({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)
     return row.id, grown, False
+
+
+def _refuse_changes(manifest: Manifest, spec: StudySpec, problems: list[Problem], device: str) -> None:
+    """Data and device are those with which the study began."""
+    began = manifest.get("device")
+    if began and device != "auto" and str(engines.torch_device(device)) != began:
+        raise UserError(
+            f"study {spec.name!r} began on {began}, not on {device}: use --device {began}, or another --storage"
+        )
+    for problem in problems:
+        known = manifest.get("problems", {}).get(problem.name)
+        if known and known["fingerprint"] != problem.fingerprint():
+            raise UserError(
+                f"the data of problem {problem.name!r} have changed since the study began (fingerprint "
+                f"{known['fingerprint']} → {problem.fingerprint()}): use another study name"
+            )
 
 
 def stored_form(spec: StudySpec, problems: list[Problem]) -> dict[str, Any]:
@@ -117,26 +136,15 @@ def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> dic
 def begin_session(
     database: Database, study: int, spec: StudySpec, problems: list[Problem], device: str, population: int | None
 ) -> Manifest:
-    """Write down everything that is decided once, and this session; refuse data or devices that have changed.
+    """Write down everything that is decided once, and this session.
 
     Raises:
-        UserError: if a problem's data or the device is not the one with which the study began.
+        UserError: if the device with which the study began is not there.
     """
     manifest = read_manifest(database, study)
-    place = engines.torch_device(device if device != "auto" or "device" not in manifest else manifest["device"])
-    if manifest.get("device", str(place)) != str(place):
-        raise UserError(
-            f"study {spec.name!r} began on {manifest['device']}, not on {place}: use --device {manifest['device']}, "
-            "or another --storage"
-        )
+    place = engines.torch_device(manifest.get("device", device))
     chosen = dict(manifest.get("engines", {}))
     for problem in problems:
-        known = manifest.get("problems", {}).get(problem.name)
-        if known and known["fingerprint"] != problem.fingerprint():
-            raise UserError(
-                f"the data of problem {problem.name!r} have changed since the study began (fingerprint "
-                f"{known['fingerprint']} → {problem.fingerprint()}): use another study name"
-            )
         if problem.name not in chosen:
             chosen[problem.name] = engines.choose(problem, place, population).as_dict()
         elif population and population != chosen[problem.name]["population"]:
@@ -154,8 +162,9 @@ def begin_session(
         stored["problems"] = {**stored.get("problems", {}), **{p.name: describe_problem(p, spec) for p in problems}}
         methods = dict(stored.get("methods", {}))
         for label in spec.methods:
-            calibration = methods.get(label, {}).get("calibration", {})
-            methods[label] = {**describe_method(label, spec, problems), "calibration": calibration}
+            known, new = methods.get(label, {}), describe_method(label, spec, problems)
+            spaces = {**known.get("spaces", {}), **new["spaces"]}
+            methods[label] = {**new, "spaces": spaces, "calibration": known.get("calibration", {})}
         stored["methods"] = methods
         session = {"started": _now(), "ended": None, "host": platform.node(), "threads": engines.machine()["threads"]}
         stored["sessions"] = [*stored.get("sessions", []), session]

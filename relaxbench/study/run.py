@@ -15,11 +15,12 @@ import torch
 from sqlalchemy import Engine as Database
 from sqlalchemy import delete
 
+from relaxbench.errors import UserError
 from relaxbench.problems import Problem, problem
 from relaxbench.store.claims import Claims, Result
 from relaxbench.store.schema import Trial, Weights
 from relaxbench.study import record
-from relaxbench.study.mirror import mirror, optuna_storage
+from relaxbench.study.mirror import MIRRORED, mirror, optuna_storage
 from relaxbench.study.spec import StudySpec
 from relaxbench.study.trials import GENERATION, PHASES, Plan
 from relaxbench.study.tuning import propose
@@ -82,8 +83,12 @@ def prepare(spec: StudySpec, device: str) -> list[Problem]:
     engines.torch_device(device)
     problems = [problem(name) for name in spec.problems]
     spec.check_budgets(problems)
+    names = [each.name for each in problems]
     for each in problems:
+        if names.count(each.name) > 1:
+            raise UserError(f"two problems are called {each.name!r}: give each a name of its own")
         each.fingerprint()
+        engines.try_out(each)
     return problems
 
 
@@ -121,7 +126,7 @@ class StudyRun:
         """Do everything that is not done yet."""
         start = time.monotonic()
         problems = self.problems or prepare(self.spec, self.device)
-        study, self.spec, new = record.open_study(self.database, self.spec, self.source, problems)
+        study, self.spec, new = record.open_study(self.database, self.spec, self.source, problems, self.device)
         tried = f"{len(self.spec.methods)} methods on {', '.join(p.name for p in problems)}"
         blocks = f"{self.spec.blocks * self.spec.repetitions:,} blocks of {self.spec.trials} trials"
         self.announce(f"Study {self.spec.name}: {tried}; {blocks}.")
@@ -141,6 +146,8 @@ class StudyRun:
             self._work(plans)
             record.end_session(self.database, study, time.monotonic() - start, self.ran)
             self._count(plans)
+        if not self.stopping():
+            self._mirror(plans)
         total, done = (sum(getattr(p, name) for p in self.progress.values()) for name in ("total", "done"))
         return Summary(study, new, self.ran, total, total - done, time.monotonic() - start)
 
@@ -151,10 +158,14 @@ class StudyRun:
                 self._phase(plan, phase)
                 if self.stopping():
                     return
-        storage = optuna_storage(self.database)
-        for plan in plans:
-            for phase in ("explore", "exploit"):
-                mirror(plan, storage, phase)
+
+    def _mirror(self, plans: list[Plan]) -> None:
+        """What Optuna does not have yet, be it from a session that was killed."""
+        if self.claims.count(Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(MIRRORED)):
+            storage = optuna_storage(self.database)
+            for plan in plans:
+                for phase in MIRRORED:
+                    mirror(plan, storage, phase)
 
     def _phase(self, plan: Plan, phase: str) -> None:
         if phase == "exploit":
@@ -242,8 +253,7 @@ class StudyRun:
             part.replace(file)
 
     def _file(self, trial: int) -> Path:
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.spec.name)
-        return self.checkpoints / f"{safe}-{self.claims.study}-{trial}.pt"
+        return self.checkpoints / f"{self.manifest['key']}-{trial}.pt"
 
     def _result(self, outcome: Outcome, keep: bool) -> Result:
         bits = None if outcome.correct is None else np.packbits(outcome.correct).tobytes()
@@ -287,10 +297,12 @@ class StudyRun:
 
     def _keep_best_weights(self, plan: Plan) -> None:
         """Of the recommended runs, keep the weights of the one with the smallest validation loss."""
+        best = plan.best()
         runs = plan.finished("recommend")
-        if runs:
-            best = min(runs, key=lambda t: (t.value, -t.id))
-            others = [run.id for run in runs if run.id != best.id]
+        current = [run for run in runs if best is not None and run.parent == best.id]
+        if current:
+            kept = min(current, key=lambda t: (t.value, t.number))
+            others = [run.id for run in runs if run.id != kept.id]
             with self.database.begin() as connection:
                 connection.execute(delete(Weights).where(Weights.trial_id.in_(others)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -153,9 +154,7 @@ class StudySpec(BaseModel):
                 if name not in space:
                     raise unknown(f"hyperparameter of [method.{label}]", name, space)
             for name, value in variant.fixed.items() if variant else ():
-                if isinstance(space[name], Choice) != isinstance(value, str) or (
-                    isinstance(value, str) and value not in OPTIONS[name]
-                ):
+                if not _valid(space[name], name, value):
                     raise UserError(f"method.{label}.fixed.{name} = {value!r}: expected {_expected(space[name], name)}")
             for ranges in (self.space, variant.space if variant else {}):
                 for name in ranges.keys() & space.keys():
@@ -176,6 +175,8 @@ def narrowed(declared: Hyperparameter, name: str, given: list[Any]) -> Hyperpara
     Raises:
         UserError: if the range is turned around, of the wrong kind, or not on a scale that allows it.
     """
+    if not given:
+        raise UserError(f"range {name} = []: expected {'choices' if isinstance(declared, Choice) else '[low, high]'}")
     if isinstance(declared, Choice):
         for option in given:
             if option not in OPTIONS[name]:
@@ -184,12 +185,17 @@ def narrowed(declared: Hyperparameter, name: str, given: list[Any]) -> Hyperpara
     if len(given) != 2 or not all(isinstance(bound, (int, float)) for bound in given):
         raise UserError(f"range {name} = {given}: expected [low, high]")
     low, high = given
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UserError(f"range {name} = [{low:g}, {high:g}]: expected finite numbers")
     if low >= high:
         raise UserError(f"range {name} = [{low:g}, {high:g}] is turned around: expected low < high")
     if isinstance(declared, Int):
-        if low < 1 or low != int(low) or high != int(high) or (high - low) % declared.step:
-            raise UserError(f"range {name} = [{low:g}, {high:g}]: expected integers ≥ 1 in steps of {declared.step}")
+        if low < 1 or any(bound != int(bound) or (bound - declared.low) % declared.step for bound in (low, high)):
+            steps = f"integers ≥ 1, in steps of {declared.step} from or to {declared.low}"
+            raise UserError(f"range {name} = [{low:g}, {high:g}]: expected {steps}")
         return Int(int(low), int(high), min(max(declared.default, int(low)), int(high)), declared.step)
+    if low < 0:
+        raise UserError(f"range {name} = [{low:g}, {high:g}]: expected numbers that are not negative")
     if declared.log and low <= 0:
         raise UserError(f"range {name} = [{low:g}, {high:g}]: searched on a log scale, expected low > 0")
     return Float(low, high, min(max(declared.default, low), high), declared.log)
@@ -211,6 +217,8 @@ def load(file: Path, overrides: dict[str, Any] | None = None) -> tuple[StudySpec
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"study file {str(file)!r} cannot be read: {error}") from None
     values.update(overrides or {})
+    if overrides and "methods" in overrides:  # what everything is compared with always takes part
+        values["methods"] = list(dict.fromkeys([values.get("baseline", "sgd"), *overrides["methods"]]))
     return parse(values, str(file)), text
 
 
@@ -282,5 +290,18 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], dict[s
     return refused, merged
 
 
+def _valid(declared: Hyperparameter, name: str, value: Value) -> bool:
+    """Whether a fixed value means anything; unlike a searched one it may lie outside the declared range."""
+    if isinstance(declared, Choice) or isinstance(value, str):
+        return isinstance(declared, Choice) and value in OPTIONS[name]
+    if isinstance(declared, Int):
+        return value >= 1 and value == int(value) and (value - declared.low) % declared.step == 0
+    return math.isfinite(value) and value >= 0
+
+
 def _expected(declared: Hyperparameter, name: str) -> str:
-    return f"one of {', '.join(OPTIONS[name])}" if isinstance(declared, Choice) else "a number"
+    if isinstance(declared, Choice):
+        return f"one of {', '.join(OPTIONS[name])}"
+    if isinstance(declared, Int):
+        return f"an integer ≥ 1, in steps of {declared.step} from or to {declared.low}"
+    return "a finite number that is not negative"

@@ -163,6 +163,28 @@ def calibrate(problem: Problem, rule: Rule, device: torch.device, **params: floa
     }
 
 
+def try_out(problem: Problem) -> None:
+    """One gradient of one mini-batch and one measurement of one member: what fails here would fail in every trial.
+
+    Raises:
+        UserError: naming the problem and what its model or data said.
+    """
+    device, oracle = torch.device("cpu"), Oracle(problem, "direct")
+    try:
+        points = problem.init(0)[None]
+        batch = problem.sampler([0], [0], 1, device).batch(torch.zeros(1, 1, dtype=torch.int64))
+        oracle.gradient_on(points, batch)
+        oracle.measure(points, "validation")
+    except UserError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): "
+            "make its model, data and loss fit together"
+        ) from error
+
+
 def why_not_vectorized(problem: Problem) -> str | None:
     """None if one `vmap` over the model gives the same as one member after another; else what stands in the way.
 

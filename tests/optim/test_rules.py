@@ -390,12 +390,13 @@ def test_one_members_nan_stays_with_it(name: str, poison: float) -> None:
                 assert not bool(torch.isfinite(iterates[-1][sick]).all())  # it is not hidden either
 
 
-def test_a_neighbours_temperature_leaves_a_cold_member_cold() -> None:
+def test_a_neighbours_temperature_leaves_a_cold_member_cold_and_a_hot_one_hot() -> None:
     population = members("entropy-sgd", 2, 6, 20, seed=3, dtype=torch.float32)
     population.hyper["temperature"] = torch.tensor([[0.0], [0.5]])
-    _, together, _ = trace("entropy-sgd", population, 20)
-    _, alone, _ = trace("entropy-sgd", population.rows([0]), 20)
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(together, alone, strict=True))
+    together, _, _ = trace("entropy-sgd", population, 20)
+    for k in range(2):
+        alone, _, _ = trace("entropy-sgd", population.rows([k]), 20)
+        assert all(torch.equal(a[k], b[0]) for a, b in zip(together, alone, strict=True))
 
 
 # SGD against PyTorch, and its average against a recomputation.
@@ -638,6 +639,15 @@ def test_heat_on_a_quadratic_is_sgd(seed: int, sigma: float, L: int, momentum: f
     assert np.allclose(middle, x, rtol=1e-12, atol=1e-13 * (1 + sigma))
     if sigma > 1e-3:
         assert len({point[0] for point in points[:L]}) == L
+
+
+def test_a_pair_of_heat_never_straddles_two_outer_steps() -> None:
+    """An odd L, which a drop-in optimizer accepts, leaves its last query unpaired; the next step starts a new pair."""
+    hyper = tensors({"lr": 0.0, "momentum": 0.0, "weight_decay": 0.0, "sigma": 0.5, "inner_steps": 3})
+    points, _ = descend(RULES["heat"](), np.zeros(4), lambda t, y: y, hyper, 6)
+    for first in (0, 3):
+        assert np.array_equal(points[first], -points[first + 1])
+    assert len({abs(point[0]) for point in points}) == 4  # two pairs and two without a partner
 
 
 @pytest.mark.parametrize(("k", "sigma"), [(1.0, 0.7), (2.0, 0.5), (5.0, 0.1), (3.0, 0.8)])

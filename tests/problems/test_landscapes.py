@@ -61,7 +61,7 @@ def test_noise_is_uniform_with_the_right_mean_and_its_gradient_unbiased() -> Non
     task = problem("rosenbrock-noisy")
     epsilon = torch.cat([draws(task, seed, 100) for seed in range(40)]).double()
     n = len(epsilon)
-    assert 0 < epsilon.min() and epsilon.max() < 3
+    assert epsilon.min() > 0 and epsilon.max() < 3
     assert abs(epsilon.mean().item() - 1.5) < 4 * math.sqrt(3**2 / 12 / n)
     assert epsilon.var().item() == pytest.approx(3**2 / 12, rel=0.06)
     x = [-0.5, 0.8]

@@ -125,7 +125,9 @@ def test_other_dropout_is_refused_by_name(layer: nn.Module) -> None:
     assert adapt(nn.Sequential(nn.Dropout2d(0.0)))  # which draws nothing
 
 
-@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.BatchNorm2d(4), nn.InstanceNorm1d(4, track_running_stats=True)])
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm1d(4), nn.BatchNorm2d(4), nn.InstanceNorm1d(4, track_running_stats=True)]
+)
 def test_running_statistics_are_refused_by_name(layer: nn.Module) -> None:
     with pytest.raises(UserError, match=rf"layer '1' \({type(layer).__name__}\) keeps running statistics"):
         adapt(nn.Sequential(nn.Linear(4, 4), layer))

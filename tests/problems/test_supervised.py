@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from typing import Any
 
 import pytest
@@ -40,9 +42,7 @@ def recomputed(seed: int, number: int, count: int, batch: int) -> list[int]:
     return order[place * batch : (place + 1) * batch].tolist()
 
 
-@given(
-    st.integers(3, 40), st.data(), st.integers(0, 2**63 - 1), st.lists(st.integers(1, 12), min_size=1, max_size=8)
-)
+@given(st.integers(3, 40), st.data(), st.integers(0, 2**63 - 1), st.lists(st.integers(1, 12), min_size=1, max_size=8))
 @settings(max_examples=60)
 def test_any_split_into_rounds_gives_the_same_batches(
     count: int, data: st.DataObject, seed: int, rounds: list[int]
@@ -59,7 +59,7 @@ def test_any_split_into_rounds_gives_the_same_batches(
 def test_an_epoch_visits_no_example_twice_and_every_epoch_has_its_own_order() -> None:
     task = toy(23, 5)  # 4 batches an epoch, 3 examples left out
     batches = examples(task, 1, 0, 40)
-    epochs = [sum(batches[4 * e : 4 * e + 4], []) for e in range(10)]
+    epochs = [functools.reduce(operator.iadd, batches[4 * e : 4 * e + 4], []) for e in range(10)]
     assert all(len(set(epoch)) == 20 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 10
     left_out = [set(range(23)) - set(epoch) for epoch in epochs]
@@ -163,7 +163,7 @@ def test_the_fingerprint_sees_every_number_its_place_and_its_split() -> None:
 )
 def test_unusable_data_is_refused(change: dict[str, Any], message: str) -> None:
     good = (torch.rand(8, 2), torch.zeros(8))
-    data = {name: good for name in ("train", "validation", "test")} | change
+    data = dict.fromkeys(("train", "validation", "test"), good) | change
     data = {name: value for name, value in data.items() if value is not None}
     task = SupervisedProblem("p", lambda: nn.Linear(2, 2), lambda: data, batch_size=5)
     with pytest.raises(UserError, match=message):

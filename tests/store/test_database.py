@@ -1,1 +1,294 @@
-"""(Being written right now by the helper that owns relaxbench/optim, problems, training and store: please do not write this file.)"""
+"""Opening a database: created when new, continued when known, refused in one line when it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, insert, inspect, select, update
+from sqlalchemy.exc import OperationalError
+
+from relaxbench.errors import UserError
+from relaxbench.store import database as module
+from relaxbench.store.database import open_database, parse_url
+from relaxbench.store.schema import CURVE_COLUMNS, SCHEMA_VERSION, Base, Schema, Study, Trial
+
+NOBODY = 65534
+
+
+def refusal(storage: Path | str, **options: bool) -> str:
+    """The one line with which a storage is refused."""
+    with pytest.raises(UserError) as error:
+        open_database(str(storage), **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# The good cases.
+
+
+def test_a_new_file_is_made_with_our_tables(file: Path) -> None:
+    engine = open_database(f"sqlite:///{file}")
+    names = set(inspect(engine).get_table_names())
+    assert names == set(Base.metadata.tables) and all(name.startswith("relaxbench_") for name in names)
+    with engine.connect() as connection:
+        assert connection.scalar(select(Schema.version)) == SCHEMA_VERSION
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    engine.dispose()
+
+
+def test_reopening_finds_what_was_written_and_makes_nothing_anew(database: Engine, file: Path) -> None:
+    for options in ({}, {"create": False}, {"read_only": True}):
+        engine = open_database(str(file), **options)
+        with engine.connect() as connection:
+            assert connection.scalars(select(Study.name)).all() == ["s"]
+            assert connection.scalars(select(Schema.version)).all() == [SCHEMA_VERSION]
+            seeds = connection.scalars(select(Trial.seed).order_by(Trial.id)).all()
+            assert seeds == [2**62 + number for number in range(12)]
+        engine.dispose()
+
+
+def test_an_empty_file_and_a_foreign_database_receive_our_tables(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    open_database(str(tmp_path / "empty.db")).dispose()
+    with sqlite3.connect(tmp_path / "optuna.db") as other:
+        other.execute("CREATE TABLE studies (study_id INTEGER)")
+    other.close()
+    engine = open_database(str(tmp_path / "optuna.db"))
+    assert {"studies", "relaxbench_trials"} <= set(inspect(engine).get_table_names())
+    engine.dispose()
+
+
+@pytest.mark.parametrize("name", ["a b.db", "ü.db", "a?b#c.db", "100%41.db", "a'b.db"])
+def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+    open_database(str(tmp_path / name)).dispose()
+    assert name in os.listdir(tmp_path)
+    open_database(str(tmp_path / name), read_only=True).dispose()
+
+
+def test_a_reader_cannot_write(database: Engine, file: Path) -> None:
+    reader = open_database(str(file), read_only=True)
+    with pytest.raises(OperationalError, match="readonly"), reader.begin() as connection:
+        connection.execute(update(Trial).values(status="done"))
+    reader.dispose()
+
+
+def test_a_reader_is_not_held_up_by_a_writer_and_sees_no_half_written_transaction(
+    database: Engine, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUSY_SECONDS", 0.1)
+    with database.begin() as writer:
+        writer.execute(update(Trial).values(status="done"))
+        reader = open_database(str(file), read_only=True)
+        with reader.connect() as connection:
+            assert set(connection.scalars(select(Trial.status))) == {"waiting"}
+        reader.dispose()
+
+
+def test_many_may_open_a_new_file_at_once(file: Path) -> None:
+    errors: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            open_database(str(file)).dispose()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=attempt) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT version FROM relaxbench_schema").fetchall() == [(SCHEMA_VERSION,)]
+    connection.close()
+
+
+def test_curves_have_names_for_their_rows() -> None:
+    assert CURVE_COLUMNS == ("gradients", "train_loss", "validation_loss", "validation_metric", "gamma")
+
+
+# What is refused.
+
+
+def test_a_newer_version_is_refused_and_left_as_it_is(database: Engine, file: Path) -> None:
+    with database.begin() as connection:
+        connection.execute(update(Schema).values(version=SCHEMA_VERSION + 1))
+    database.dispose()
+    before = file.read_bytes()
+    for options in ({}, {"read_only": True}):
+        said = refusal(file, **options)
+        assert f"newer version of relaxbench (tables {SCHEMA_VERSION + 1}, this one knows {SCHEMA_VERSION})" in said
+        assert "upgrade relaxbench" in said
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"hello, this is not a database", b"x", b"SQLite format 4\x00" + bytes(100)])
+def test_a_file_of_another_kind_is_refused_and_left_as_it_is(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    assert "is not a SQLite database: choose another file" in refusal(file)
+    assert file.read_bytes() == content
+
+
+def test_a_damaged_database_is_refused(file: Path) -> None:
+    file.write_bytes(b"SQLite format 3\x00" + bytes(range(256)) * 8)
+    assert "cannot be used (" in refusal(file)
+
+
+def test_a_folder_and_other_things_are_refused(tmp_path: Path) -> None:
+    assert "is a folder: give a file in it" in refusal(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    assert "is not a regular file" in refusal(tmp_path / "pipe")
+    assert "is not a regular file" in refusal("/dev/null")
+
+
+def test_a_missing_parent_folder_is_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path / "no" / "such" / "study.db")
+    assert "does not exist: create it first" in said and str(tmp_path / "no" / "such") in said
+    (tmp_path / "file").touch()
+    assert "does not exist" in refusal(tmp_path / "file" / "study.db")
+
+
+@pytest.mark.parametrize("options", [{"create": False}, {"read_only": True}])
+def test_a_missing_file_is_refused_where_it_must_exist(file: Path, options: dict[str, bool]) -> None:
+    assert "does not exist: run python -m relaxbench study first" in refusal(file, **options)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("options", [{"create": False}, {"read_only": True}])
+def test_a_database_without_a_study_is_refused_where_one_must_exist(file: Path, options: dict[str, bool]) -> None:
+    with sqlite3.connect(file) as other:
+        other.execute("CREATE TABLE t (x)")
+    other.close()
+    assert "holds no relaxbench study" in refusal(file, **options)
+
+
+@pytest.mark.parametrize("storage", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(storage: str) -> None:
+    with pytest.raises(UserError, match="must be a file"):
+        parse_url(storage)
+
+
+@pytest.mark.parametrize("storage", ["://", "postgresql+psycopg://user@host:port/name", "http//x://"])
+def test_what_is_no_url_is_refused(storage: str) -> None:
+    with pytest.raises(UserError, match=r"is not a database URL: expected sqlite:///file.db or postgresql"):
+        parse_url(storage)
+
+
+def test_a_missing_driver_is_named() -> None:
+    assert "needs a driver that is not installed" in refusal("postgresql+nosuchdriver://user@host/name")
+    assert "needs a driver that is not installed" in refusal("nosuchdatabase://user@host/name")
+
+
+# Passwords.
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "postgresql+nosuchdriver://user:hunter2@host/name",
+        "postgresql+psycopg://user:hunter2@host:notaport/name",
+        "postgresql+psycopg://user:hun:hunter2@host:notaport/name",
+    ],
+)
+def test_a_password_is_never_shown(storage: str) -> None:
+    said = refusal(storage)
+    assert "hunter2" not in said and "***" in said and "user" in said
+
+
+def test_a_password_in_the_driver_s_own_words_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Server:
+        def connect(self) -> None:
+            raise OperationalError("SELECT 1", {}, Exception('bad login "user:hunter2"\nsecond line'))
+
+        def dispose(self) -> None: ...
+
+    monkeypatch.setattr(module, "create_engine", lambda *_, **__: Server())
+    monkeypatch.setattr(module, "_prepare", lambda engine, *_, **__: engine.connect())
+    said = refusal("postgresql+psycopg://user:hunter2@host/name")
+    assert 'bad login "user:***"' in said and "hunter2" not in said and "second line" not in said
+
+
+def test_a_server_that_is_not_there_is_said_in_one_line() -> None:
+    pytest.importorskip("psycopg", reason="needs psycopg")
+    said = refusal("postgresql+psycopg://user:hunter2@127.0.0.1:1/name")
+    assert "cannot be used (" in said and "hunter2" not in said
+
+
+# What the operating system refuses. Root may write anywhere, so these run as nobody.
+
+
+AS_NOBODY = """
+import os, sys
+from relaxbench.errors import UserError
+from relaxbench.store.database import open_database
+from sqlalchemy import select, text
+import sqlalchemy.dialects.sqlite
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid({nobody}); os.setuid({nobody})
+try:
+    engine = open_database(sys.argv[1], **eval(sys.argv[2]))
+    with engine.connect() as connection:
+        print("opened", connection.execute(text("SELECT count(*) FROM relaxbench_trials")).scalar())
+except UserError as error:
+    print("refused", error)
+"""
+
+
+def as_nobody(file: Path, **options: bool) -> str:
+    """What a process that owns nothing is told."""
+    for folder in list(file.parents)[:-2]:
+        if folder != file.parent and os.stat(folder).st_uid == os.getuid():
+            folder.chmod(folder.stat().st_mode | 0o711)
+    command = [sys.executable, "-c", AS_NOBODY.format(nobody=NOBODY), str(file), repr(options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 1, done.stdout
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def closed(database: Engine, file: Path) -> Path:
+    """A study's file that nobody is using."""
+    database.dispose()
+    return file
+
+
+def test_a_read_only_file_is_refused_for_writing_and_opened_for_reading(closed: Path) -> None:
+    closed.parent.chmod(0o777)
+    closed.chmod(0o444)
+    assert as_nobody(closed).startswith("refused storage") and "is read-only: make the file" in as_nobody(closed)
+    assert as_nobody(closed, read_only=True) == "opened 12"
+    assert "is read-only: make the file" in as_nobody(closed, create=False)
+
+
+def test_a_read_only_folder_is_refused_for_writing_and_opened_for_reading(closed: Path) -> None:
+    closed.chmod(0o666)
+    closed.parent.chmod(0o555)
+    assert "is read-only" in as_nobody(closed)
+    assert as_nobody(closed, read_only=True) == "opened 12"
+    assert "is not writable: use another --storage" in as_nobody(closed.with_name("new.db"))
+    assert os.listdir(closed.parent) == [closed.name]
+    closed.parent.chmod(0o755)
+
+
+def test_an_unreadable_file_is_refused(closed: Path) -> None:
+    closed.parent.chmod(0o777)
+    closed.chmod(0o000)
+    for options in ({}, {"read_only": True}):
+        assert "is not readable: check its permissions" in as_nobody(closed, **options)
+
+
+def test_a_busy_database_is_refused_when_the_waiting_is_over(
+    database: Engine, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUSY_SECONDS", 0.1)
+    with database.begin() as connection:
+        connection.execute(insert(Schema).values(version=0))
+        assert "database is locked" in refusal(file)
+        connection.rollback()
