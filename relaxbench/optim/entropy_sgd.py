@@ -51,8 +51,9 @@ class EntropySGD(Rule):
     then
         x ← x − η_x N(v_x, x − z);  y = z = x
 
-    The inner velocity v is kept across outer steps. T is the effective temperature: momentum m would shrink the
-    variance of the chain to (1 − m) of its target, hence the 1/(1 − m) under the root.
+    The inner velocity v is kept across outer steps. T is the temperature of the chain as long as its step is small: in
+    a well of curvature λ, momentum m would shrink the variance to (1 − m) of T/(λ + 1/γ), hence the 1/(1 − m) under the
+    root, if η_y (λ + 1/γ) ≪ (1 − m)². With a longer step the chain is hotter than T.
     """
 
     name, title = "entropy-sgd", "Entropy-SGD"

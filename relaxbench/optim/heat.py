@@ -12,6 +12,8 @@ from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_
 class Heat(Rule):
     """x ← x − η N(v, mean over i = 1 … L of ∇f(x + σ ξ_i) + wd x), in antithetic pairs ±ξ, each on a fresh batch.
 
+    An odd L leaves its last ξ without a partner: still unbiased, with a little more variance.
+
     σ² = γ/β is the variance of the Gaussian: only the ratio matters, so σ is the one parameter, scoped through σ².
     """
 
@@ -21,8 +23,8 @@ class Heat(Rule):
         "lr": LR,
         "inner_steps": INNER_STEPS,
         "momentum": MOMENTUM,
-        "sigma_start": Float(1e-3, 0.3, 0.05, log=True),
-        "sigma_end": Float(1e-4, 0.1, 1e-3, log=True),
+        "sigma_start": Float(1e-3, 0.3, 0.05, log=True, above=True),
+        "sigma_end": Float(1e-4, 0.1, 1e-3, log=True, above=True),
         "scoping": SCOPING,
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,

@@ -6,6 +6,7 @@ Shared hyperparameters are declared here once, so that every method is tuned ove
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,12 +18,17 @@ Value = float | int | str
 
 @dataclass(frozen=True)
 class Float:
-    """A real number in [low, high]; `log` says on which scale it is searched."""
+    """A real number in [low, high]; `log` says on which scale it is searched.
+
+    A value of it is at least zero, or above zero if `above` says so, and smaller than `below`.
+    """
 
     low: float
     high: float
     default: float
     log: bool = False
+    above: bool = False
+    below: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,13 @@ ANNEALED = ("outer", "inner")
 # The shared ranges. A study file may narrow or move one, again for all methods at once.
 LR = Float(1e-3, 1.0, 0.1, log=True)
 OUTER_LR = Float(0.05, 1.0, 0.5, log=True)
-MOMENTUM = Float(0.0, 0.99, 0.9)
-OUTER_MOMENTUM = Float(0.0, 0.9, 0.0)
+MOMENTUM = Float(0.0, 0.99, 0.9, below=1.0)
+OUTER_MOMENTUM = Float(0.0, 0.9, 0.0, below=1.0)
 WEIGHT_DECAY = Float(1e-6, 1e-2, 1e-4, log=True)
 INNER_STEPS = Int(6, 30, 20, step=2)  # L ≥ 5, because L = 1 is SGD; even, because HEAT draws antithetic pairs
-AVERAGING = Float(0.0, 0.95, 0.75)
-GAMMA_START = Float(0.03, 300.0, 30.0, log=True)
-GAMMA_END = Float(0.01, 30.0, 1.0, log=True)
+AVERAGING = Float(0.0, 0.95, 0.75, below=1.0)
+GAMMA_START = Float(0.03, 300.0, 30.0, log=True, above=True)
+GAMMA_END = Float(0.01, 30.0, 1.0, log=True, above=True)
 TEMPERATURE = Float(1e-7, 1e-3, 1e-6, log=True)
 SCHEDULE = Choice(SCHEDULES, "cosine")
 SCOPING = Choice(SCOPINGS[:3], "geometric")  # "constant" is gamma_start = gamma_end, which these three contain
@@ -69,6 +75,19 @@ ANNEAL = Choice(ANNEALED, "outer")
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {"schedule": SCHEDULES, "scoping": SCOPINGS, "anneal": ANNEALED}
 """All values that a named hyperparameter understands, whether searched by default or not."""
+
+
+def expected(name: str, declared: Hyperparameter, value: Value) -> str | None:
+    """What a given value should have been, or None if it means something; it may lie outside the searched range."""
+    if isinstance(declared, Choice):
+        return None if value in OPTIONS[name] else f"one of {', '.join(OPTIONS[name])}"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(declared, Int):
+        return None if number and float(value) >= 1 and float(value) == int(value) else "an integer of at least 1"
+    if number and (float(value) > 0 if declared.above else float(value) >= 0) and float(value) < declared.below:
+        return None
+    kind = "a positive number" if declared.above else "a number that is not negative"
+    return f"{kind}, below {declared.below:g}" if declared.below < math.inf else f"{kind}, and finite"
 
 
 def defaults(space: SearchSpace) -> dict[str, Value]:

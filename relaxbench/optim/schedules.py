@@ -43,13 +43,15 @@ def scope(kind: Tensor, start: Tensor, end: Tensor, progress: Tensor) -> Tensor:
         progress: broadcasts with the others.
     """
     geometric = start * torch.exp(progress * torch.log(end / start))
-    linear = start + (end - start) * progress
+    linear = start * (1 - progress) + end * progress  # reaches `end` itself, in any precision
     cosine = end + (start - end) * _cosine(progress)
     return _pick(kind, [geometric, linear, cosine, start.expand_as(linear)])
 
 
 def geometric_end(gamma_0: float, gamma_1: float, outer_steps: int, gamma_min: float = 0.0) -> float:
     """The `gamma_end` of the papers' γ_k = max(γ_0 (1 − γ_1)^k, γ_min) after `outer_steps` steps.
+
+    The whole schedule is that of "geometric" scoping as long as γ_min is not reached before the last step.
 
     Released code counts g = 1/γ: g_0 = 1/γ_0 and 1 + g_1 = 1/(1 − γ_1).
 

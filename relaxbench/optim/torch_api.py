@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim import entropy_sgd, heat, hj, lookahead, sgd
-from relaxbench.optim.hyper import OPTIONS, Choice, Value, defaults, encode
+from relaxbench.optim.hyper import Value, defaults, encode, expected
 from relaxbench.optim.rule import Rule, State
 
 PER_GROUP = ("lr", "inner_lr", "outer_lr", "momentum", "outer_momentum", "weight_decay")
@@ -141,14 +141,9 @@ class RuleOptimizer(torch.optim.Optimizer):
             if name not in PER_GROUP and len(set(values)) > 1:
                 raise ValueError(f"{name} differs between parameter groups ({values}): it must be the same for all")
             for value in values:
-                if isinstance(declared, Choice):
-                    if value not in OPTIONS[name]:
-                        raise ValueError(f"{name} = {value!r}: expected one of {', '.join(OPTIONS[name])}")
-                elif not isinstance(value, (int, float)) or value < 0:
-                    raise ValueError(f"{name} = {value!r}: expected a number that is not negative")
-        steps = self.param_groups[0].get("inner_steps")
-        if steps is not None and (steps < 1 or steps != int(steps)):
-            raise ValueError(f"inner_steps = {steps!r}: expected an integer of at least 1")
+                wanted = expected(name, declared, value)
+                if wanted:
+                    raise ValueError(f"{name} = {value!r}: expected {wanted}")
 
     @staticmethod
     def _flat(tensors: list[Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine as Database
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from relaxbench.store.database import BUSY_SECONDS
 from relaxbench.store.schema import Trial
@@ -52,5 +52,6 @@ def mirror(plan: Plan, storage: RDBStorage, phase: str) -> int:
     ]
     study.add_trials(trials)
     with plan.database.begin() as connection:
-        connection.execute(update(Trial).where(*where, Trial.id <= rows[-1].id).values(mirrored=True))
+        marks = update(Trial).where(Trial.id == bindparam("row")).values(mirrored=True)
+        connection.execute(marks, [{"row": row.id} for row in rows])
     return len(rows)

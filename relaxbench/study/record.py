@@ -43,7 +43,7 @@ def open_study(
                 "spec": asked,
                 "source": source,
                 "manifest": manifest,
-                "created_at": dt.datetime.now(),
+                "created_at": dt.datetime.now(dt.UTC).replace(tzinfo=None),
             }
             return connection.execute(insert(Study).values(**values).returning(Study.id)).scalar_one(), spec, True
         refused, merged = changes(row.spec, asked)

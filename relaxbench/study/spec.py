@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from relaxbench.errors import UserError, unknown
-from relaxbench.optim.hyper import OPTIONS, Choice, Float, Hyperparameter, Int, SearchSpace, Value, defaults, stack
+from relaxbench.optim.hyper import (
+    OPTIONS,
+    Choice,
+    Hyperparameter,
+    Int,
+    SearchSpace,
+    Value,
+    defaults,
+    expected,
+    stack,
+)
 from relaxbench.optim.registry import RULES, rule_class
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
@@ -154,8 +165,9 @@ class StudySpec(BaseModel):
                 if name not in space:
                     raise unknown(f"hyperparameter of [method.{label}]", name, space)
             for name, value in variant.fixed.items() if variant else ():
-                if not _valid(space[name], name, value):
-                    raise UserError(f"method.{label}.fixed.{name} = {value!r}: expected {_expected(space[name], name)}")
+                wanted = expected(name, space[name], value)
+                if wanted:
+                    raise UserError(f"method.{label}.fixed.{name} = {value!r}: expected {wanted}")
             for ranges in (self.space, variant.space if variant else {}):
                 for name in ranges.keys() & space.keys():
                     narrowed(space[name], name, list(ranges[name]))
@@ -190,15 +202,16 @@ def narrowed(declared: Hyperparameter, name: str, given: list[Any]) -> Hyperpara
     if low >= high:
         raise UserError(f"range {name} = [{low:g}, {high:g}] is turned around: expected low < high")
     if isinstance(declared, Int):
-        if low < 1 or any(bound != int(bound) or (bound - declared.low) % declared.step for bound in (low, high)):
-            steps = f"integers ≥ 1, in steps of {declared.step} from or to {declared.low}"
-            raise UserError(f"range {name} = [{low:g}, {high:g}]: expected {steps}")
-        return Int(int(low), int(high), min(max(declared.default, int(low)), int(high)), declared.step)
-    if low < 0:
-        raise UserError(f"range {name} = [{low:g}, {high:g}]: expected numbers that are not negative")
+        if low < 1 or low != int(low) or high != int(high) or (high - low) % declared.step:
+            raise UserError(f"range {name} = [{low:g}, {high:g}]: expected integers ≥ 1 in steps of {declared.step}")
+        nearest = min(range(int(low), int(high) + 1, declared.step), key=lambda value: abs(value - declared.default))
+        return Int(int(low), int(high), nearest, declared.step)
+    if low < 0 or high >= declared.below:
+        below = f" and below {declared.below:g}" if declared.below < math.inf else ""
+        raise UserError(f"range {name} = [{low:g}, {high:g}]: expected numbers that are not negative{below}")
     if declared.log and low <= 0:
         raise UserError(f"range {name} = [{low:g}, {high:g}]: searched on a log scale, expected low > 0")
-    return Float(low, high, min(max(declared.default, low), high), declared.log)
+    return replace(declared, low=low, high=high, default=min(max(declared.default, low), high))
 
 
 def load(file: Path, overrides: dict[str, Any] | None = None) -> tuple[StudySpec, str]:
@@ -288,20 +301,3 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], dict[s
     if merged["repetitions"] > 1 and old["blocks"] != new["blocks"]:
         refused.append(f"blocks: {old['blocks']} → {new['blocks']} (fixed in a study with repetitions)")
     return refused, merged
-
-
-def _valid(declared: Hyperparameter, name: str, value: Value) -> bool:
-    """Whether a fixed value means anything; unlike a searched one it may lie outside the declared range."""
-    if isinstance(declared, Choice) or isinstance(value, str):
-        return isinstance(declared, Choice) and value in OPTIONS[name]
-    if isinstance(declared, Int):
-        return value >= 1 and value == int(value) and (value - declared.low) % declared.step == 0
-    return math.isfinite(value) and value >= 0
-
-
-def _expected(declared: Hyperparameter, name: str) -> str:
-    if isinstance(declared, Choice):
-        return f"one of {', '.join(OPTIONS[name])}"
-    if isinstance(declared, Int):
-        return f"an integer ≥ 1, in steps of {declared.step} from or to {declared.low}"
-    return "a finite number that is not negative"

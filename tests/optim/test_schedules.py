@@ -54,6 +54,13 @@ def scopes_of(kind: str, start: float, end: float, progress: Tensor) -> Tensor:
     return scope(torch.full_like(progress, SCOPINGS.index(kind)), one(start), one(end), progress)
 
 
+@given(start=SCOPE, end=SCOPE)
+def test_linear_scoping_ends_at_its_end_in_single_precision(start: float, end: float) -> None:
+    """The last step of a training that goes on past its budget: a γ of 0 would divide by it."""
+    a, b = torch.tensor([[start]]), torch.tensor([[end]])
+    assert torch.equal(scope(torch.full_like(a, SCOPINGS.index("linear")), a, b, torch.ones_like(a)), b)
+
+
 @pytest.mark.parametrize("kind", SCHEDULES)
 @given(progress=PROGRESS)
 def test_step_sizes_in_closed_form(kind: str, progress: float) -> None:

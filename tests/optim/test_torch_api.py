@@ -99,6 +99,13 @@ def test_parameter_groups_have_their_own_step_sizes() -> None:
         ({"momentum": -0.1}, ValueError, "momentum = -0.1"),
         ({"scoping": "quadratic"}, ValueError, "expected one of geometric, linear, cosine, constant"),
         ({"inner_steps": 2.5}, ValueError, "integer of at least 1"),
+        ({"inner_steps": True}, ValueError, "integer of at least 1"),
+        ({"momentum": 1.0}, ValueError, "momentum = 1.0: expected a number that is not negative, below 1"),
+        ({"averaging": 1}, ValueError, "below 1"),
+        ({"gamma_start": 0.0}, ValueError, "gamma_start = 0.0: expected a positive number"),
+        ({"gamma_end": float("inf")}, ValueError, "finite"),
+        ({"inner_lr": float("nan")}, ValueError, "inner_lr = nan"),
+        ({"inner_lr": "0.1"}, ValueError, "inner_lr = '0.1'"),
     ],
 )
 def test_mistakes_are_named(arguments: dict[str, Value], error: type[Exception], message: str) -> None:

@@ -285,7 +285,7 @@ def test_checkpoints_of_another_storage_are_not_taken_up(tmp_path: Path, whole: 
     assert tiny.results(tmp_path) == whole
 
 
-KILLS = [("round", 3), ("round", 60), ("round", 200), ("before the mirror", 0), ("within the mirror", 0)]
+KILLS = [("round", 12), ("round", 60), ("round", 200), ("before the mirror", 0), ("within the mirror", 0)]
 
 
 @pytest.mark.parametrize(("when", "count"), KILLS)
