@@ -20,6 +20,8 @@ from relaxbench.study.spec import StudySpec
 from relaxbench.study.trials import PHASES
 
 REFRESH_SECONDS = 0.25
+LOG_SECONDS = 30.0
+"""Without a terminal, the longest time without a line."""
 
 
 class Display:
@@ -35,7 +37,7 @@ class Display:
         self.console, self.quiet = console, quiet
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal and not quiet else None
         self.start = time.monotonic()
-        self.shown = -math.inf
+        self.shown = self.start if self.live is None else -math.inf
         self.logged: set[tuple[str, str, str]] = set()
         self.began = 0
         self.baseline = spec.baseline
@@ -69,12 +71,22 @@ class Display:
                 self.live.update(self._table(progress), refresh=True)
                 self.shown = now
             return
+        self._log(progress, now)
+
+    def _log(self, progress: list[Progress], now: float) -> None:
+        """A line for every phase of a method that begins, and one now and then in between."""
         for p in progress:
             if p.phase in PHASES and (p.problem, p.method, p.phase) not in self.logged:
                 self.logged.add((p.problem, p.method, p.phase))
                 best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
-                line = f"{now - self.start:5.0f} s  {p.problem} {p.method}: {p.phase}, {p.done} of {p.total} done{best}"
-                self.console.print(line, markup=False, soft_wrap=True)
+                self._line(now, f"{p.problem} {p.method}: {p.phase}, {p.done:,} of {p.total:,} done{best}")
+        if now - self.shown >= LOG_SECONDS:
+            done, total = sum(p.done for p in progress), sum(p.total for p in progress)
+            self._line(now, f"{done:,} of {total:,} trials; {self._left(done, total)}")
+
+    def _line(self, now: float, text: str) -> None:
+        self.console.print(f"{now - self.start:5.0f} s  {text}", markup=False, soft_wrap=True)
+        self.shown = now
 
     def _table(self, progress: list[Progress]) -> Group:
         reference = {p.problem: p.best for p in progress if p.method == self.baseline}
