@@ -29,9 +29,9 @@ app = typer.Typer(
 STORAGE = "sqlite:///relaxbench.db"
 
 File = Annotated[
-    str | None, typer.Argument(help="Study file (TOML).  [default: studies/digits.toml]", show_default=False)
+    str | None, typer.Argument(help=r"Study file (TOML).  \[default: studies/digits.toml]", show_default=False)
 ]
-Study = Annotated[str | None, typer.Argument(help="Name of a study.  [default: the only one]", show_default=False)]
+Study = Annotated[str | None, typer.Argument(help=r"Name of a study.  \[default: the only one]", show_default=False)]
 Storage = Annotated[str, typer.Option(help="Database: sqlite:///file.db or postgresql+psycopg://user@host/name.")]
 Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
 Blocks = Annotated[int | None, typer.Option(help="Independent tunings of every method.")]
@@ -39,7 +39,7 @@ Trials = Annotated[int | None, typer.Option(help="Random trials in a block.")]
 Budget = Annotated[int | None, typer.Option(help="Gradient equivalents a trial.")]
 Methods = Annotated[list[str] | None, typer.Option("--method", help="A method; may be repeated.")]
 Problems = Annotated[list[str] | None, typer.Option("--problem", help="A problem, or a .py file; may be repeated.")]
-Population = Annotated[int | None, typer.Option(help="Trials side by side (K).  [default: the fastest, measured]")]
+Population = Annotated[int | None, typer.Option(help=r"Trials side by side (K).  \[default: the fastest, measured]")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
 ReportDir = Annotated[Path, typer.Option("--report", help="Folder for the report.")]
@@ -150,7 +150,7 @@ def best(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
     method: Annotated[str, typer.Argument(help="One of its methods.")],
     storage: Storage = STORAGE,
-    problem: Annotated[str | None, typer.Option(help="One of its problems.  [default: the only one]")] = None,
+    problem: Annotated[str | None, typer.Option(help=r"One of its problems.  \[default: the only one]")] = None,
     weights: Annotated[Path | None, typer.Option(help="Also write the best run's weights to this file (.pt).")] = None,
 ) -> None:
     """A method's best settings, as a constructor to paste into a training loop."""
