@@ -54,6 +54,12 @@ class EntropySGD(Rule):
     The inner velocity v is kept across outer steps. T is the temperature of the chain as long as its step is small: in
     a well of curvature λ, momentum m would shrink the variance to (1 − m) of T/(λ + 1/γ), hence the 1/(1 − m) under the
     root, if η_y (λ + 1/γ) ≪ (1 − m)². With a longer step the chain is hotter than T.
+
+    The options, with `outer_momentum` = 0, give the code that was released with the paper.
+
+    Args:
+        restart_momentum: v is set to zero at the end of every outer step.
+        coupling_outside_momentum: v ← m v + ∇f(y) alone; coupling and weight decay join after the momentum.
     """
 
     name, title = "entropy-sgd", "Entropy-SGD"
@@ -61,6 +67,10 @@ class EntropySGD(Rule):
     space: ClassVar[SearchSpace] = {**RELAXED, "averaging": AVERAGING, "temperature": TEMPERATURE}
     copies = 6
     scope = "gamma"
+
+    def __init__(self, restart_momentum: bool = False, coupling_outside_momentum: bool = False) -> None:
+        self.restart_momentum = restart_momentum
+        self.coupling_outside_momentum = coupling_outside_momentum
 
     def init(self, x: Tensor, seed: Tensor) -> State:
         zero = x.new_zeros(x.shape)
@@ -74,7 +84,8 @@ class EntropySGD(Rule):
         self._inner(state, grad, hyper)
         state["t"] += 1
         due = state["t"] % self.period(hyper) == 0
-        outer_step(due, state, hyper, "x y z v_x outer_lr outer_momentum", self._outer)
+        reads = "x y z v_x outer_lr outer_momentum" + " v" * self.restart_momentum
+        outer_step(due, state, hyper, reads, self._outer)
         return state
 
     def period(self, hyper: Hyper) -> Tensor:
@@ -83,16 +94,19 @@ class EntropySGD(Rule):
     def _inner(self, state: State, grad: Tensor, hyper: Hyper) -> None:
         x, y, z = state["x"], state["y"], state["z"]
         rate, m, a = hyper["inner_lr"], hyper["momentum"], hyper["averaging"]
-        d = grad + hyper["weight_decay"] * y + (y - x) / hyper["gamma"]
-        y.sub_(rate * nesterov(state["v"], m, d))
+        pull = hyper["weight_decay"] * y + (y - x) / hyper["gamma"]
+        if self.coupling_outside_momentum:
+            y.sub_(rate * (nesterov(state["v"], m, grad) + pull))
+        else:
+            y.sub_(rate * nesterov(state["v"], m, grad + pull))
         temperature = hyper["temperature"]
         if temperature.device.type != "cpu" or bool((temperature > 0).any()):
             noise = standard_normal(state, y.shape[1], y.dtype)
             y.add_((2 * rate * temperature / (1 - m)).sqrt() * noise)
         z.mul_(a).add_((1 - a) * y)
 
-    @staticmethod
-    def _outer(state: State, hyper: Hyper) -> State:
+    def _outer(self, state: State, hyper: Hyper) -> State:
         v = state["v_x"].clone()
         x = state["x"] - hyper["outer_lr"] * nesterov(v, hyper["outer_momentum"], state["x"] - state["z"])
-        return {"x": x, "y": x, "z": x, "v_x": v}
+        restarted = {"v": torch.zeros_like(state["v"])} if self.restart_momentum else {}
+        return {"x": x, "y": x, "z": x, "v_x": v, **restarted}

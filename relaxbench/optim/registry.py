@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from relaxbench.errors import unknown
+from relaxbench.optim.adamw import AdamW
+from relaxbench.optim.elastic_sgd import ElasticSGD
 from relaxbench.optim.entropy_sgd import EntropySGD
 from relaxbench.optim.heat import Heat
 from relaxbench.optim.hj import HJ, HJImplicit
 from relaxbench.optim.lookahead import Lookahead
+from relaxbench.optim.lpf_sgd import LPFSGD
+from relaxbench.optim.parle import Parle
 from relaxbench.optim.rule import Rule
+from relaxbench.optim.sam import SAM
 from relaxbench.optim.sgd import SGD, SGDEMA
 
-RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (SGD, SGDEMA, Lookahead, EntropySGD, HJ, HJImplicit, Heat)}
+RULES: dict[str, type[Rule]] = {
+    rule.name: rule
+    for rule in (
+        SGD,
+        SGDEMA,
+        Lookahead,
+        AdamW,
+        SAM,
+        LPFSGD,
+        EntropySGD,
+        HJ,
+        HJImplicit,
+        Heat,
+        ElasticSGD,
+        Parle,
+    )
+}
 
 
 def rule_class(name: str) -> type[Rule]:

@@ -7,8 +7,8 @@ landscape). Members never mix: masks go through `torch.where` or row indices, so
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -24,8 +24,9 @@ class Query(NamedTuple):
     """Where a rule wants its next gradient, and of which mini-batch.
 
     Attributes:
-        points: ``[K, P]``.
-        batch: number of the mini-batch, int64 ``[K, 1]``. A rule that asks twice on one batch repeats the number.
+        points: ``[K, P]``, or ``[K, n, P]`` for n replicas.
+        batch: number of the mini-batch, int64 ``[K, 1]``, or ``[K, n]``: each replica has its own. A rule that asks
+            twice on one batch repeats the number.
     """
 
     points: Tensor
@@ -36,7 +37,7 @@ class GradientOracle(Protocol):
     """Gradients, billed: the only way in which a rule meets a problem."""
 
     def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
-        """Gradients ``[K, P]`` and losses ``[K, 1]`` at the points of a query."""
+        """Gradients at the points of a query, of their shape, and losses ``[K, 1]`` (or ``[K, n]``)."""
         ...
 
 
@@ -65,15 +66,22 @@ class Rule:
         source: where the mathematics comes from.
         space: the declared hyperparameters.
         copies: memory, in copies of the P parameters, the gradient included.
+        rate: the step size that a schedule anneals; with an inner and an outer one, `anneal` says which.
         scope: ``"gamma"`` or ``"sigma"`` if the rule smooths the loss over a scheduled scope.
+        replicas: n, points of a query; fixed for the whole population.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
     space: ClassVar[SearchSpace]
-    copies: ClassVar[int]
+    copies: int
+    rate: ClassVar[str] = "lr"
     scope: ClassVar[str | None] = None
+    replicas: int = 1
+
+    def bind(self, shapes: Sequence[torch.Size]) -> None:
+        """Told, before `init`, the shapes of the tensors that lie one after another in the P parameters."""
 
     def init(self, x: Tensor, seed: Tensor) -> State:
         """The state at the start, from parameters ``[K, P]`` and seeds int64 ``[K, 1]``."""
@@ -84,7 +92,7 @@ class Rule:
         raise NotImplementedError
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
-        """The state after a gradient ``[K, P]`` and loss ``[K, 1]``. Writes into the tensors of `state`."""
+        """The state after the answer to a query (see `GradientOracle`). Writes into the tensors of `state`."""
         raise NotImplementedError
 
     def iterate(self, state: State) -> Tensor:
@@ -92,9 +100,13 @@ class Rule:
         return state["x"]
 
     def period(self, hyper: Hyper) -> Tensor:
-        """Gradients in an outer step, int64 ``[K, 1]``."""
+        """Queries in an outer step, int64 ``[K, 1]``."""
         any_value = next(iter(hyper.values()))
         return torch.ones_like(any_value[..., :1], dtype=torch.int64)
+
+    def first_batch(self, query: int) -> int:
+        """Number of the (first) mini-batch of a query: the number of the query itself, times n for n replicas."""
+        return query * self.replicas
 
     def at(self, hyper: Hyper, progress: Tensor) -> dict[str, Tensor]:
         """Hyperparameters as scheduled at some progress ``[..., K, 1]``: step sizes annealed, γ (σ²) scoped."""
@@ -106,7 +118,7 @@ class Rule:
                     rate = hyper[f"{which}_lr"]
                     now[f"{which}_lr"] = torch.where(hyper["anneal"] == index, rate * factor, rate)
             else:
-                now["lr"] = hyper["lr"] * factor
+                now[self.rate] = hyper[self.rate] * factor
         if self.scope == "gamma":
             now["gamma"] = schedules.scope(hyper["scoping"], hyper["gamma_start"], hyper["gamma_end"], progress)
         elif self.scope == "sigma":
@@ -116,8 +128,29 @@ class Rule:
 
 
 def counters(x: Tensor, seed: Tensor) -> State:
-    """The part of a state that every rule has: gradients seen so far and the seed, int64 ``[K, 1]`` each."""
+    """The part of a state that every rule has: queries answered so far and the seed, int64 ``[K, 1]`` each."""
     return {"t": torch.zeros(x.shape[0], 1, dtype=torch.int64, device=x.device), "seed": seed.clone()}
+
+
+def counted(replicas: Any) -> int:
+    """A number of replicas that is one.
+
+    Raises:
+        ValueError: if it is not an integer of at least 1.
+    """
+    if isinstance(replicas, bool) or not isinstance(replicas, int) or replicas < 1:
+        raise ValueError(f"replicas = {replicas!r}: expected an integer of at least 1")
+    return replicas
+
+
+def own_batches(state: State, replicas: int) -> Tensor:
+    """Numbers of the mini-batches of a query, int64 ``[K, n]``: one for each replica, none used twice."""
+    return state["t"] * replicas + torch.arange(replicas, device=state["t"].device)
+
+
+def replicated(x: Tensor, replicas: int) -> Tensor:
+    """``[K, P]`` as n equal replicas ``[K, n, P]``."""
+    return x[:, None].repeat(1, replicas, 1)
 
 
 def nesterov(velocity: Tensor, momentum: Tensor, direction: Tensor) -> Tensor:
@@ -161,4 +194,9 @@ def _by_rows(due: Tensor, state: State, part: State, values: Hyper, step: OuterS
 def _by_mask(due: Tensor, state: State, part: State, values: Hyper, step: OuterStep) -> None:
     """Compute all rows and take those that are due: no wait for the device, so that a step can be captured."""
     for name, value in step(part, values).items():
-        state[name].copy_(torch.where(due, value, state[name]))
+        state[name].copy_(torch.where(wide(due, value), value, state[name]))
+
+
+def wide(values: Tensor, like: Tensor) -> Tensor:
+    """``[K, 1]`` (or ``[K, P]``) as something that broadcasts with `like`, also where that is ``[K, n, P]``."""
+    return values if like.dim() == values.dim() else values[:, None]

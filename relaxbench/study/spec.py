@@ -130,7 +130,8 @@ class StudySpec(BaseModel):
                 steps = self.space_of(label, problem).get("inner_steps")
                 if isinstance(steps, Int):
                     params["inner_steps"] = steps.high
-                period = int(self.make_rule(label).period(stack([params], torch.device("cpu"), torch.float32)))
+                rule = self.make_rule(label)
+                period = rule.replicas * int(rule.period(stack([params], torch.device("cpu"), torch.float32)))
                 if period > self.budget_of(problem):
                     raise UserError(
                         f"budget {self.budget_of(problem)} is smaller than one outer step of {label} (up to {period} "

@@ -44,9 +44,15 @@ class Oracle:
         self.sampler: Sampler | None = None
 
     def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
-        """Gradients ``[K, P]`` and losses ``[K, 1]`` on the mini-batches that the query names."""
+        """Gradients and losses of a query, see `GradientOracle`, on the mini-batches that it names."""
         assert self.sampler is not None, "a round sets the sampler first"
-        return self.gradient_on(query.points, self.sampler.batch(query.batch))
+        if query.points.dim() == 2:
+            return self.gradient_on(query.points, self.sampler.batch(query.batch))
+        # Replicas are members of a larger population, n beside each other.
+        batches = [self.sampler.batch(number) for number in torch.split(query.batch, 1, dim=1)]
+        batch = {name: torch.stack([b[name] for b in batches], dim=1).flatten(0, 1) for name in batches[0]}
+        grads, losses = self.gradient_on(query.points.flatten(0, 1), batch)
+        return grads.view_as(query.points), losses.view_as(query.batch)
 
     def gradient_on(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The same on a given batch, every tensor of which has a first axis K."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from relaxbench.errors import UserError
 from relaxbench.optim import hyper as declared
 from relaxbench.optim.hyper import Value
-from relaxbench.optim.rule import Rule, State
+from relaxbench.optim.rule import Rule, State, wide
 from relaxbench.problems import Problem
 from relaxbench.training.ledger import Ledger
 from relaxbench.training.oracle import Oracle, Path
@@ -70,7 +70,7 @@ class Outcome:
 
 @dataclass
 class Slot:
-    """A trial in progress. `total` gradients end on its last completed outer step within the budget."""
+    """A trial in progress, counted in queries; `total` of them end on its last outer step within the budget."""
 
     job: Job
     period: int
@@ -105,7 +105,8 @@ class Population:
         self.problem, self.rule, self.budget = problem, rule, budget
         self.device, self.dtype = torch.device(device), dtype
         self.oracle = Oracle(problem, path)
-        self.round_length = max(1, math.ceil(budget / problem.rounds))
+        self.round_length = max(1, math.ceil(budget / problem.rounds / rule.replicas))
+        rule.bind([shape for _, shape in problem.layout()])
         self.slots: list[Slot] = []
         self.state: State = {}
         self.hyper: dict[str, Tensor] = {}
@@ -143,10 +144,11 @@ class Population:
         start = torch.stack([self.problem.init(job.seed) for job in jobs]).to(self.device, self.dtype)
         state = self.rule.init(start, seeds)
         for k, (job, period) in enumerate(zip(jobs, self.rule.period(new)[:, 0].tolist(), strict=True)):
-            slot = Slot(job, period, self.budget // period * period)
+            slot = Slot(job, period, self.budget // self.rule.replicas // period * period)
             if slot.total == 0:
+                cost = period * self.rule.replicas
                 raise UserError(
-                    f"budget {self.budget} is smaller than one outer step of {self.rule.name} ({period} gradients): "
+                    f"budget {self.budget} is smaller than one outer step of {self.rule.name} ({cost} gradients): "
                     "raise the budget or lower inner_steps"
                 )
             if job.resume is not None:
@@ -168,15 +170,18 @@ class Population:
         return self._measure(means, last)
 
     def advance(self, steps: int) -> tuple[list[int], Tensor, dict[str, Tensor]]:
-        """At most `steps` gradients for every slot, without a measurement and without a wait for the device.
+        """At most `steps` queries for every slot, without a measurement and without a wait for the device.
 
         Returns:
-            gradients of each slot; the sums ``[K, 1]`` of their losses; the scheduled hyperparameters.
+            queries of each slot; the sums ``[K, 1]`` of their losses; the scheduled hyperparameters.
         """
         slots = self.slots
         first = [slot.done for slot in slots]
         counts = [min(steps, slot.total - slot.done) for slot in slots]
-        self.oracle.sampler = self.problem.sampler([s.job.seed for s in slots], first, steps, self.device)
+        begin = [self.rule.first_batch(count) for count in first]
+        end = max(self.rule.first_batch(count + steps - 1) - b for count, b in zip(first, begin, strict=True))
+        seeds = [slot.job.seed for slot in slots]
+        self.oracle.sampler = self.problem.sampler(seeds, begin, end + self.rule.replicas, self.device)
         table = self._schedule(first, steps)
         losses = torch.zeros(len(slots), 1, device=self.device, dtype=self.dtype)
         for step in range(steps):
@@ -185,7 +190,7 @@ class Population:
             losses += self._step(now, None if all(alive) else alive)
         for slot, count in zip(slots, counts, strict=True):
             slot.done += count
-            slot.ledger.bill_gradient(self.problem.batch_size, count)
+            slot.ledger.bill_gradient(self.problem.batch_size, count * self.rule.replicas)
         return counts, losses, table
 
     def checkpoints(self) -> dict[int, dict[str, Any]]:
@@ -210,17 +215,18 @@ class Population:
         return self.rule.at(self.hyper, progress.to(self.device, self.dtype))
 
     def _step(self, hyper: dict[str, Tensor], alive: list[bool] | None) -> Tensor:
-        """One gradient for every member that is alive (None: all); returns their losses, 0 for the others."""
+        """One query of every member that is alive (None: all); returns their losses ``[K, 1]``, 0 for the others."""
         query = self.rule.query(self.state, hyper)
-        grad, loss = self.oracle.gradient(query)
+        grad, losses = self.oracle.gradient(query)
+        loss = losses.mean(dim=1, keepdim=True) if self.rule.replicas > 1 else losses
         if alive is None:
-            self.state = self.rule.update(self.state, grad, loss, hyper)
+            self.state = self.rule.update(self.state, grad, losses, hyper)
             return loss
         # Some have reached their last outer step within the budget: their state stays as it is.
         mask = torch.tensor(alive, device=self.device)[:, None]
         before = {name: value.clone() for name, value in self.state.items()}
-        after = self.rule.update(self.state, grad, loss, hyper)
-        self.state = {name: torch.where(mask, after[name], before[name]) for name in after}
+        after = self.rule.update(self.state, grad, losses, hyper)
+        self.state = {n: torch.where(wide(mask, value), value, before[n]) for n, value in after.items()}
         return torch.where(mask, loss, torch.zeros_like(loss))
 
     def _measure(self, train: list[float], gamma: list[float]) -> list[Outcome]:
@@ -235,9 +241,9 @@ class Population:
             slot.ledger.bill_measurement(self._examples("validation"), self.problem.batch_size)
             if self.problem.tolerance is not None:
                 if slot.reached is None and loss <= self.problem.tolerance:
-                    slot.reached = slot.done
+                    slot.reached = slot.ledger.gradients
                 metric = float(slot.reached if slot.reached is not None else self.budget)
-            slot.curve.append([slot.done, train[k], loss, metric, gamma[k]])
+            slot.curve.append([slot.ledger.gradients, train[k], loss, metric, gamma[k]])
             lost = not (is_finite and math.isfinite(train[k]))
             if lost or slot.done >= slot.total:
                 ended.append(k)

@@ -61,6 +61,9 @@ def test_the_step_size_on_a_gradient_has_one_range_whatever_it_is_called() -> No
 @pytest.mark.parametrize("rule", RULES)
 def test_every_method_tunes_the_things_that_every_method_has(rule: str) -> None:
     space = RULES[rule].space
+    if rule == "adamw":  # a momentum, a decay and a step size of other meanings, hence of other names
+        assert {"beta1", "decoupled_decay", "schedule", "adam_lr"} <= set(space)
+        return
     assert {"momentum", "weight_decay", "schedule"} <= set(space)
     assert ("lr" in space) != ("inner_lr" in space)
     assert ("inner_lr" in space) == ("outer_lr" in space) == ("anneal" in space)
@@ -92,7 +95,7 @@ def test_inner_steps_are_even_and_not_close_to_sgd(rule: str) -> None:
     assert declared.default % 2 == 0
 
 
-@pytest.mark.parametrize(("rule", "name"), [pair for pair in DECLARED if pair[1].endswith("_start")])
+@pytest.mark.parametrize(("rule", "name"), [pair for pair in DECLARED if pair[1] in ("gamma_start", "sigma_start")])
 def test_scopes_shrink_by_default(rule: str, name: str) -> None:
     space = RULES[rule].space
     start, end = space[name], space[name.replace("_start", "_end")]
@@ -103,7 +106,7 @@ def test_scopes_shrink_by_default(rule: str, name: str) -> None:
 
 def test_momentum_and_averaging_stay_below_one() -> None:
     for rule in RULES.values():
-        for name in ("momentum", "outer_momentum", "averaging"):
+        for name in ("momentum", "outer_momentum", "averaging", "beta1", "beta2"):
             if name in rule.space:
                 assert 0 <= rule.space[name].low < rule.space[name].high < 1  # type: ignore[union-attr]
 
@@ -150,8 +153,9 @@ def test_stack_holds_every_members_values(data: st.DataObject, rule: str, dtype:
 
 
 @given(st.data(), st.sampled_from(list(RULES)))
-def test_period_is_the_number_of_gradients_in_an_outer_step(data: st.DataObject, rule: str) -> None:
+def test_period_is_the_number_of_queries_in_an_outer_step(data: st.DataObject, rule: str) -> None:
     members = data.draw(st.lists(settings(rule), min_size=1, max_size=4))
     period = RULES[rule]().period(stack(members, torch.device("cpu"), torch.float32))
-    expected = [{"hj-implicit": 1}.get(rule, 0) + int(m["inner_steps"]) if "inner_steps" in m else 1 for m in members]
+    more, fixed = {"hj-implicit": 1}.get(rule, 0), {"sam": 2}.get(rule, 1)
+    expected = [int(m.get("inner_steps", m.get("samples", fixed))) + more for m in members]
     assert period.dtype == torch.int64 and period.tolist() == [[n] for n in expected]

@@ -16,8 +16,10 @@ CPU = torch.device("cpu")
 def states_after(name: str, steps: int) -> State:
     """Five members with different outer steps on f(x) = ½|x|², one of which has met a NaN."""
     rule = RULES[name]()
+    rule.bind([torch.Size([2, 3]), torch.Size([1])])
     settings = [
-        {**defaults(rule.space), **({"inner_steps": 2 + k} if "inner_steps" in rule.space else {})} for k in range(5)
+        {**defaults(rule.space), **({key: 2 + k for key in ("inner_steps", "samples") if key in rule.space})}
+        for k in range(5)
     ]
     hyper = stack(settings, CPU, torch.float32)
     x = torch.linspace(-1, 1, 35).view(5, 7)
@@ -27,7 +29,7 @@ def states_after(name: str, steps: int) -> State:
         grad = rule.query(state, now).points.clone()
         if step == 3:
             grad[2] = torch.nan
-        state = rule.update(state, grad, grad.square().sum(1, keepdim=True) / 2, now)
+        state = rule.update(state, grad, grad.square().sum(-1).view(5, -1) / 2, now)
     return state
 
 

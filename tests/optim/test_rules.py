@@ -22,7 +22,7 @@ from torch import Tensor
 from relaxbench import random
 from relaxbench.optim.hyper import Choice, Float, Hyperparameter, defaults, stack
 from relaxbench.optim.registry import RULES
-from relaxbench.optim.rule import Rule, State
+from relaxbench.optim.rule import Query, Rule, State
 
 CPU = torch.device("cpu")
 Vector = np.ndarray
@@ -137,10 +137,93 @@ def heat(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         x = x - h["lr"] * (d + h["momentum"] * v)
 
 
+def adamw(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    m, v, decayed1, decayed2 = 0 * x, 0 * x, 1.0 + 0 * x, 1.0 + 0 * x
+    for k in itertools.count():
+        h = at(k)
+        g = yield x, x
+        m = h["beta1"] * m + (1 - h["beta1"]) * g
+        v = h["beta2"] * v + (1 - h["beta2"]) * g**2
+        decayed1, decayed2 = decayed1 * h["beta1"], decayed2 * h["beta2"]
+        step = (m / (1 - decayed1)) / (np.sqrt(v / (1 - decayed2)) + 1e-8)
+        x = x - h["adam_lr"] * step - h["adam_lr"] * h["decoupled_decay"] * x
+
+
+def sam(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v = 0 * x
+    for k in itertools.count():
+        h = at(k)
+        g = yield x, x
+        up = x + h["radius"] * g / (np.sqrt((g**2).sum()) + 1e-12)
+        g = yield up, x
+        d = g + h["weight_decay"] * x
+        v = h["momentum"] * v + d
+        x = x - h["lr"] * (d + h["momentum"] * v)
+
+
+def lpf_sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v, t = 0 * x, 0
+    for k in itertools.count():
+        h = at(k)
+        total = 0 * x
+        for _ in range(int(h["samples"][0])):
+            width, place = 0 * x, 0
+            for shape in shapes(len(x)):
+                filters, size = (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, shape[0])
+                for _ in range(filters):
+                    part = slice(place, place + size)
+                    width[part] = np.sqrt((x[part] ** 2).sum())
+                    place += size
+            g = yield x + h["relative_noise"] * width * noise(t), x
+            total = total + g
+            t += 1
+        d = total / h["samples"] + h["weight_decay"] * x
+        v = h["momentum"] * v + d
+        x = x - h["lr"] * (d + h["momentum"] * v)
+
+
+def elastic_sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    y, v = [x.copy() for _ in range(3)], [0 * x for _ in range(3)]
+    for k in itertools.count():
+        h = at(k)
+        g = yield np.stack(y), x
+        for i in range(3):
+            d = g[i] + h["weight_decay"] * y[i] + (y[i] - x) / h["gamma"]
+            v[i] = h["momentum"] * v[i] + d
+            y[i] = y[i] - h["lr"] * (d + h["momentum"] * v[i])
+        x = (1 - h["moving_rate"]) * x + h["moving_rate"] * (y[0] + y[1] + y[2]) / 3
+
+
+def parle(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    n = 3
+    xs, z = [x.copy() for _ in range(n)], [x.copy() for _ in range(n)]
+    u, v = [0 * x for _ in range(n)], [0 * x for _ in range(n)]
+    for k in itertools.count():
+        h = at(k)
+        a, y = h["averaging"], [each.copy() for each in xs]
+        for _ in range(L):
+            g = yield np.stack(y), sum(xs) / n
+            for i in range(n):
+                d = g[i] + h["weight_decay"] * y[i] + (y[i] - xs[i]) / h["gamma"]
+                u[i] = h["momentum"] * u[i] + d
+                y[i] = y[i] - h["inner_lr"] * (d + h["momentum"] * u[i])
+                z[i] = a * z[i] + (1 - a) * y[i]
+        r = sum(z) / n
+        for i in range(n):
+            d = (xs[i] - z[i]) + h["rho"] * (xs[i] - r)
+            v[i] = h["outer_momentum"] * v[i] + d
+            xs[i] = xs[i] - h["outer_lr"] * (d + h["outer_momentum"] * v[i])
+
+
 LOOPS = {
     "sgd": sgd,
     "sgd-ema": sgd_ema,
     "lookahead": lookahead,
+    "adamw": adamw,
+    "sam": sam,
+    "lpf-sgd": lpf_sgd,
+    "elastic-sgd": elastic_sgd,
+    "parle": parle,
     "entropy-sgd": entropy_sgd,
     "hj": hj,
     "hj-implicit": hj_implicit,
@@ -148,9 +231,28 @@ LOOPS = {
 }
 
 
-def gradients_of(name: str, L: int) -> int:
-    """Gradients an outer step."""
-    return {"sgd": 1, "sgd-ema": 1, "hj-implicit": L + 1}.get(name, L)
+def queries_of(name: str, L: int, samples: int) -> int:
+    """Queries an outer step."""
+    others = {"sgd": 1, "sgd-ema": 1, "adamw": 1, "elastic-sgd": 1, "sam": 2, "lpf-sgd": samples, "hj-implicit": L + 1}
+    return others.get(name, L)
+
+
+def batches_of(name: str, t: int) -> list[int]:
+    """Numbers of the mini-batches of query t."""
+    return {"sam": [t // 2], "elastic-sgd": [3 * t, 3 * t + 1, 3 * t + 2], "parle": [3 * t, 3 * t + 1, 3 * t + 2]}.get(
+        name, [t]
+    )
+
+
+def shapes(P: int) -> list[torch.Size]:
+    """P parameters as a matrix of two rows, if there are enough, and a vector."""
+    return [torch.Size([2, P // 3]), torch.Size([P - 2 * (P // 3)])] if P > 2 else [torch.Size([P])]
+
+
+def made(name: str, P: int) -> Rule:
+    rule = RULES[name]()
+    rule.bind(shapes(P))
+    return rule
 
 
 def test_every_rule_has_its_loop() -> None:
@@ -168,14 +270,15 @@ class Members:
     seeds: Tensor
     x: Tensor
     A: Tensor
-    noise: Tensor  # [steps, K, P]
+    noise: Tensor  # [batches, K, P]
 
-    def gradient(self, t: int, points: Tensor) -> Tensor:
+    def gradient(self, query: Query) -> Tensor:
         """Column by column, so that a member's rounding does not depend on how many there are."""
-        total = self.noise[t].clone()
-        for j in range(points.shape[1]):
-            total += self.A[:, :, j] * points[:, j : j + 1]
-        return total
+        points = query.points if query.points.dim() == 3 else query.points[:, None]
+        total = self.noise[query.batch, torch.arange(len(points))[:, None]].clone()
+        for j in range(points.shape[2]):
+            total += self.A[:, None, :, j] * points[:, :, j : j + 1]
+        return total.view_as(query.points)
 
     def rows(self, order: list[int]) -> Members:
         hyper = {name: value[order] for name, value in self.hyper.items()}
@@ -189,7 +292,7 @@ def pick(rng: np.random.Generator, name: str, declared: Hyperparameter) -> float
     if not isinstance(declared, Float):
         return float(rng.choice([2, 4, 6]))  # shorter than a study searches, so that a test sees many outer steps
     low, high = max(declared.low, 1e-3 if declared.log else 0.0), declared.high
-    high = {"lr": 0.2, "inner_lr": 0.2, "ema_steps": 12.0}.get(name, high)
+    high = {"lr": 0.2, "inner_lr": 0.2, "ema_steps": 12.0, "rho_end": 1.0}.get(name, high)
     if name == "temperature":
         low, high = 1e-3, 1.0  # noise of the size of everything else
     return float(low * (high / low) ** rng.random() if declared.log else rng.uniform(low, high))
@@ -210,7 +313,7 @@ def members(
         torch.tensor([[int(rng.integers(2**63 - 1))] for _ in range(K)]),
         torch.tensor(rng.normal(size=(K, P)), dtype=dtype),
         torch.tensor(A, dtype=dtype),
-        torch.tensor(0.3 * rng.normal(size=(steps, K, P)), dtype=dtype),
+        torch.tensor(0.3 * rng.normal(size=(batches_of(name, steps)[-1] + 1, K, P)), dtype=dtype),
     )
 
 
@@ -223,17 +326,18 @@ def scheduled(name: str, population: Members, t: int, steps: int) -> dict[str, T
 
 def trace(name: str, population: Members, steps: int) -> tuple[list[Tensor], list[Tensor], State]:
     """All queries and all deployed iterates of a population, and its last state."""
-    rule = RULES[name]()
+    rule = made(name, population.x.shape[1])
     state = rule.init(population.x, population.seeds)
     queries, iterates = [], []
     for t in range(steps):
         now = scheduled(name, population, t, steps)
         query = rule.query(state, now)
-        assert query.batch.dtype == torch.int64 and query.batch.tolist() == [[t]] * len(population.x)
+        assert query.batch.dtype == torch.int64 and query.batch.tolist() == [batches_of(name, t)] * len(population.x)
+        assert rule.first_batch(t) == batches_of(name, t)[0] and rule.replicas == len(batches_of(name, t))
         queries.append(query.points.clone())
         iterates.append(rule.iterate(state).clone())
-        grad = population.gradient(t, query.points)
-        state = rule.update(state, grad, torch.zeros(len(grad), 1, dtype=grad.dtype), now)
+        grad = population.gradient(query)
+        state = rule.update(state, grad, torch.zeros(query.batch.shape, dtype=grad.dtype), now)
     iterates.append(rule.iterate(state).clone())
     return queries, iterates, state
 
@@ -255,7 +359,8 @@ def test_a_rule_is_its_algorithm_in_plain_loops(name: str, seed: int, K: int, P:
     queries, iterates, _ = trace(name, population, steps)
     for k in range(K):
         L = int(population.hyper["inner_steps"][k]) if "inner_steps" in population.hyper else 1
-        period = gradients_of(name, L)
+        samples = int(population.hyper["samples"][k]) if "samples" in population.hyper else 0
+        period = queries_of(name, L, samples)
 
         def at(outer: int, k: int = k, period: int = period) -> dict[str, Vector]:
             now = scheduled(name, population, outer * period, steps)
@@ -271,12 +376,15 @@ def test_a_rule_is_its_algorithm_in_plain_loops(name: str, seed: int, K: int, P:
         for t in range(steps):
             largest = max(largest, np.abs(point).max(), np.abs(deployed).max())
             assert close(queries[t][k], point, largest) and close(iterates[t][k], deployed, largest)
-            grad = population.A[k].numpy() @ point + population.noise[t, k].numpy()
-            point, deployed = machine.send(grad)
+            grads = [
+                population.A[k].numpy() @ p + population.noise[b, k].numpy()
+                for p, b in zip(np.atleast_2d(point), batches_of(name, t), strict=True)
+            ]
+            point, deployed = machine.send(np.stack(grads).reshape(point.shape))
         assert close(iterates[steps][k], deployed, max(largest, np.abs(deployed).max()))
 
 
-@pytest.mark.parametrize("name", [name for name in RULES if "inner_steps" in RULES[name].space])
+@pytest.mark.parametrize("name", [name for name in RULES if {"inner_steps", "samples"} & set(RULES[name].space)])
 def test_the_iterate_moves_at_the_end_of_an_outer_step_only(name: str) -> None:
     population = members(name, 3, 4, 30, seed=5)
     _, iterates, _ = trace(name, population, 30)
@@ -292,33 +400,34 @@ def test_the_iterate_moves_at_the_end_of_an_outer_step_only(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_the_form_of_a_state(name: str, dtype: torch.dtype) -> None:
-    population, rule = members(name, 3, 5, 20, seed=2, dtype=dtype), RULES[name]()
+    population, rule = members(name, 3, 5, 20, seed=2, dtype=dtype), made(name, 5)
     x, seeds = population.x.clone(), population.seeds.clone()
     start = rule.init(population.x, population.seeds)
     _, _, end = trace(name, population, 20)
     assert {key: value.shape for key, value in start.items()} == {key: value.shape for key, value in end.items()}
     for key, value in end.items():
-        assert value.shape in ((3, 5), (3, 1)) and bool(torch.isfinite(value).all())
+        assert value.shape in ((3, 5), (3, rule.replicas, 5), (3, 1)) and bool(torch.isfinite(value).all())
         assert value.dtype == (torch.int64 if key in ("t", "seed") else dtype)
     assert end["t"].tolist() == [[20]] * 3 and torch.equal(end["seed"], seeds)
     assert rule.iterate(end).shape == (3, 5) and torch.equal(rule.iterate(start), x)
     assert torch.equal(population.x, x) and torch.equal(population.seeds, seeds)  # the caller's own stay as they are
     places = [value.data_ptr() for value in start.values()] + [population.x.data_ptr(), population.seeds.data_ptr()]
     assert len(set(places)) == len(places)  # no two share memory: update writes in place
-    assert RULES[name].copies >= 1 + sum(value.shape == (3, 5) for value in start.values())
+    held = sum(value.numel() for value in start.values() if value.shape[-1] == 5) / 15
+    assert rule.copies >= rule.replicas + held  # the gradient as well
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_query_changes_nothing_and_update_leaves_its_arguments_alone(name: str) -> None:
-    population, rule = members(name, 3, 5, 12, seed=4), RULES[name]()
+    population, rule = members(name, 3, 5, 12, seed=4), made(name, 5)
     state = rule.init(population.x, population.seeds)
     for t in range(12):
         now = scheduled(name, population, t, 12)
         before = {key: value.clone() for key, value in state.items()}
-        points = rule.query(state, now).points.clone()
-        assert torch.equal(rule.query(state, now).points, points)
+        query = rule.query(state, now)
+        assert torch.equal(rule.query(state, now).points, query.points)
         assert all(torch.equal(state[key], value) for key, value in before.items())
-        grad, loss = population.gradient(t, points), torch.full((3, 1), 0.5, dtype=torch.float64)
+        grad, loss = population.gradient(query), torch.full(query.batch.shape, 0.5, dtype=torch.float64)
         kept = {key: value.clone() for key, value in now.items()}
         kept_grad = grad.clone()
         state = rule.update(state, grad, loss, now)
@@ -355,7 +464,7 @@ def test_a_member_alone_is_what_it_is_among_others(name: str, seed: int, K: int)
 def test_one_members_nan_stays_with_it(name: str, poison: float) -> None:
     """In its gradient, its start or any tensor of its state, at every phase of the inner loop."""
     K, sick, steps = 4, 2, 18
-    population, rule = members(name, K, 6, steps, seed=8, dtype=torch.float32), RULES[name]()
+    population, rule = members(name, K, 6, steps, seed=8, dtype=torch.float32), made(name, 6)
     others = [k for k in range(K) if k != sick]
 
     def run(when: int, where: str) -> tuple[list[Tensor], list[Tensor], State]:
@@ -366,12 +475,12 @@ def test_one_members_nan_stays_with_it(name: str, poison: float) -> None:
         queries, iterates = [], []
         for t in range(steps):
             if t == when and where in state:
-                state[where][sick, 0] = poison
+                state[where][sick, ..., 0] = poison
             now = scheduled(name, population, t, steps)
-            points = rule.query(state, now).points
-            queries.append(points.clone())
+            query = rule.query(state, now)
+            queries.append(query.points.clone())
             iterates.append(rule.iterate(state).clone())
-            grad, loss = population.gradient(t, points), torch.zeros(K, 1)
+            grad, loss = population.gradient(query), torch.zeros(query.batch.shape)
             if t == when and where == "gradient":
                 grad[sick], loss[sick] = poison, poison
             state = rule.update(state, grad, loss, now)
@@ -415,9 +524,9 @@ def test_sgd_is_torch_optim_sgd(nesterov: bool, seed: int, lr: float, momentum: 
     for t in range(25):
         point = rule.query(state, now).points
         assert torch.allclose(point[0], parameter.detach(), rtol=1e-12, atol=1e-12)
-        parameter.grad = population.gradient(t, parameter.detach()[None])[0]
+        parameter.grad = population.gradient(Query(parameter.detach()[None], torch.tensor([[t]])))[0]
         optimizer.step()
-        state = rule.update(state, population.gradient(t, point), torch.zeros(1, 1), now)
+        state = rule.update(state, population.gradient(Query(point, torch.tensor([[t]]))), torch.zeros(1, 1), now)
     assert torch.allclose(rule.iterate(state)[0], parameter.detach(), rtol=1e-12, atol=1e-12)
 
 

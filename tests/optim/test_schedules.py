@@ -204,6 +204,8 @@ INITIAL = {
     "gamma_end": 0.5,
     "sigma_start": 0.2,
     "sigma_end": 0.01,
+    "rho_start": 0.2,
+    "rho_end": 3.0,
 }
 
 
@@ -225,8 +227,10 @@ def test_a_rule_anneals_one_step_size_and_scopes_its_gamma(
     before = {key: value.clone() for key, value in given_hyper.items()}
     now = RULES[name]().at(given_hyper, one(progress))
     expected = {key: float(value) for key, value in before.items()}
-    annealed = f"{anneal}_lr" if "anneal" in expected else "lr"
+    annealed = f"{anneal}_lr" if "anneal" in expected else "adam_lr" if name == "adamw" else "lr"
     expected[annealed] *= factor(schedule, progress)
+    if name == "parle":
+        expected["rho"] = width(scoping, 0.2, 3.0, progress)
     if RULES[name].scope == "gamma":
         expected["gamma"] = width(scoping, 50.0, 0.5, progress)
     elif RULES[name].scope == "sigma":  # σ² = γ/β is what is scoped

@@ -64,10 +64,11 @@ def test_a_trial_is_the_same_bit_for_bit_whatever_its_slot_and_neighbours(name: 
     """With dropout and noise on: alone, among 32, and refilled into slots of 5 in another order."""
     rule, task = RULES[name], digits_mlp(dropout=0.2)
     jobs = [Job(i, 7_000_000_000_000 + i, settings(rule, i), test=True) for i in range(32)]
-    together = train(jobs, rule(), 32, task)
-    refilled = train(jobs[::-1], rule(), 5, task)
+    budget = BUDGET * rule().replicas
+    together = train(jobs, rule(), 32, task, budget)
+    refilled = train(jobs[::-1], rule(), 5, task, budget)
     for i in (0, 3, 17, 31):
-        alone = train([jobs[i]], rule(), 1, task)
+        alone = train([jobs[i]], rule(), 1, task, budget)
         assert same(alone[i], together[i])
     assert all(same(refilled[i], together[i]) for i in range(32))
 
@@ -94,8 +95,9 @@ def test_vectorized_and_direct_paths_agree_in_float64(name: str) -> None:
     found: list[Outcome] = []
     paths: tuple[Path, ...] = ("vectorized", "direct")
     for path in paths:
-        population = Population(task, RULES[name](), 48, path, dtype=torch.float64)
-        population.admit([Job(0, 11, defaults(RULES[name].space))])
+        rule = RULES[name]()
+        population = Population(task, rule, 48 * rule.replicas, path, dtype=torch.float64)
+        population.admit([Job(0, 11, defaults(rule.space))])
         population.run(lambda free: [], found.extend, 1)
     assert torch.allclose(found[0].weights, found[1].weights, rtol=1e-9, atol=1e-11)
 
@@ -104,7 +106,8 @@ def test_vectorized_and_direct_paths_agree_in_float64(name: str) -> None:
 def test_budget_ends_on_the_last_completed_outer_step(name: str) -> None:
     rule, task = RULES[name](), digits_mlp()
     params = {**defaults(rule.space), **({"inner_steps": 14} if "inner_steps" in rule.space else {})}
-    period = {"sgd": 1, "sgd-ema": 1, "hj-implicit": 15}.get(name, 14)
+    short = {"sgd": 1, "sgd-ema": 1, "adamw": 1, "sam": 2, "lpf-sgd": 4, "elastic-sgd": 3}
+    period = {**short, "hj-implicit": 15, "parle": 42}.get(name, 14)
     outcome = train([Job(0, 5, params)], rule, 1, task)[0]
     assert outcome.ledger.gradients == BUDGET // period * period
     assert outcome.ledger.examples == outcome.ledger.gradients * 64

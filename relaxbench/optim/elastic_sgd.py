@@ -1,0 +1,68 @@
+"""Elastic-SGD: replicas that explore on a leash, and a centre that follows their mean."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from relaxbench.optim.hyper import (
+    GAMMA_END,
+    GAMMA_START,
+    LR,
+    MOMENTUM,
+    SCHEDULE,
+    SCOPING,
+    WEIGHT_DECAY,
+    Float,
+    Hyper,
+    SearchSpace,
+)
+from relaxbench.optim.rule import Query, Rule, State, counted, counters, nesterov, own_batches, replicated, wide
+
+
+class ElasticSGD(Rule):
+    """n replicas: d_i = ∇f(y_i) + wd y_i + (y_i − x)/γ;  y_i ← y_i − η N(v_i, d_i);  then x ← x + c (mean y − x).
+
+    Each replica sees mini-batches of its own; a sweep over all costs n gradients. c is `moving_rate`: 1 puts x at the
+    mean, as in the analysis of the papers; EASGD's x ← x + α Σ (y_i − x) is c = n α.
+
+    Args:
+        replicas: n.
+    """
+
+    name, title = "elastic-sgd", "Elastic-SGD"
+    source = "Zhang, Choromanska & LeCun, arXiv 1412.6651; Chaudhari et al., arXiv 1704.04932"
+    space: ClassVar[SearchSpace] = {
+        "lr": LR,
+        "moving_rate": Float(0.05, 1.0, 1.0, log=True),
+        "momentum": MOMENTUM,
+        "gamma_start": GAMMA_START,
+        "gamma_end": GAMMA_END,
+        "scoping": SCOPING,
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    copies = 10  # of three replicas
+    scope = "gamma"
+
+    def __init__(self, replicas: int = 3) -> None:
+        self.replicas = counted(replicas)
+        self.copies = 1 + 3 * replicas
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        y = replicated(x, self.replicas)
+        return {"x": x.clone(), "y": y, "v": torch.zeros_like(y), **counters(x, seed)}
+
+    def query(self, state: State, hyper: Hyper) -> Query:
+        return Query(state["y"], own_batches(state, self.replicas))
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        x, y = state["x"], state["y"]
+        now = {name: wide(value, y) for name, value in hyper.items()}
+        d = grad + now["weight_decay"] * y + (y - x[:, None]) / now["gamma"]
+        y.sub_(now["lr"] * nesterov(state["v"], now["momentum"], d))
+        x.add_(hyper["moving_rate"] * (y.mean(dim=1) - x))
+        state["t"] += 1
+        return state

@@ -1,0 +1,73 @@
+"""LPF-SGD: descent on the loss smoothed by a Gaussian that is as wide as each filter is large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Float, Hyper, Int, SearchSpace
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
+
+
+class LPFSGD(Rule):
+    """x ← x − η N(v, mean over i = 1 … M of ∇f(x + r |x|_F ξ_i) + wd x), each on a fresh batch.
+
+    |x|_F is, for every weight, the norm of its filter: of its row of a matrix, of its output channel of a convolution,
+    of the whole tensor if that has one dimension.
+    """
+
+    name, title = "lpf-sgd", "LPF-SGD"
+    source = "Bisla, Wang & Choromanska, arXiv 2201.08025"
+    space: ClassVar[SearchSpace] = {
+        "lr": LR,
+        "momentum": MOMENTUM,
+        "samples": Int(1, 8, 4),
+        "relative_noise": Float(1e-4, 0.1, 1e-2, log=True),
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    copies = 5
+
+    def __init__(self) -> None:
+        self.filters: list[tuple[int, int]] = []
+
+    def bind(self, shapes: Sequence[torch.Size]) -> None:
+        self.filters = [(s[0], s[1:].numel()) if len(s) > 1 else (1, s.numel()) for s in shapes]
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        return {"x": x.clone(), "sum": x.new_zeros(x.shape), "v": x.new_zeros(x.shape), **counters(x, seed)}
+
+    def query(self, state: State, hyper: Hyper) -> Query:
+        x = state["x"]
+        noise = standard_normal(state, x.shape[1], x.dtype)
+        return Query(x + hyper["relative_noise"] * self._norms(x) * noise, state["t"])
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        state["sum"].add_(grad)
+        state["t"] += 1
+        due = state["t"] % self.period(hyper) == 0
+        outer_step(due, state, hyper, "x sum v lr momentum weight_decay samples", self._outer)
+        return state
+
+    def period(self, hyper: Hyper) -> Tensor:
+        return hyper["samples"].to(torch.int64)
+
+    def _norms(self, x: Tensor) -> Tensor:
+        """The norm of its filter for every entry, ``[K, P]``."""
+        filters = self.filters or [(1, x.shape[1])]
+        parts = torch.split(x, [count * size for count, size in filters], dim=1)
+        norms = []
+        for part, (count, size) in zip(parts, filters, strict=True):
+            # By member and filter, each as a vector of its own: sums in the same order for any K.
+            rows = part.reshape(-1, size)
+            norms.append(rows.norm(dim=1, keepdim=True).expand(-1, size).reshape(-1, count * size))
+        return torch.cat(norms, dim=1)
+
+    @staticmethod
+    def _outer(state: State, hyper: Hyper) -> State:
+        x, v = state["x"], state["v"].clone()
+        d = state["sum"] / hyper["samples"] + hyper["weight_decay"] * x
+        return {"x": x - hyper["lr"] * nesterov(v, hyper["momentum"], d), "v": v, "sum": torch.zeros_like(x)}

@@ -1,0 +1,58 @@
+"""SAM: descent with the gradient at a nearby point where the loss is higher."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Float, Hyper, SearchSpace
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step
+
+TINY = 1e-12
+"""What is added to the norm of a gradient."""
+
+
+class SAM(Rule):
+    """e = r g/|g| with g = ∇f(x);  x ← x − η N(v, ∇f(x + e) + wd x), both gradients on one mini-batch: two a step."""
+
+    name, title = "sam", "SAM"
+    source = "Foret, Kleiner, Mobahi & Neyshabur, arXiv 2010.01412, algorithm 1"
+    space: ClassVar[SearchSpace] = {
+        "lr": LR,
+        "momentum": MOMENTUM,
+        "radius": Float(1e-3, 1.0, 0.05, log=True),
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    copies = 4
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        return {"x": x.clone(), "e": x.new_zeros(x.shape), "v": x.new_zeros(x.shape), **counters(x, seed)}
+
+    def query(self, state: State, hyper: Hyper) -> Query:
+        return Query(state["x"] + state["e"], state["t"] // 2)
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        x = state["x"]
+        away = state["t"] % 2 == 0
+        # A norm by member: its terms are then added in the same order for any K.
+        norm = torch.stack([row.norm() for row in grad])[:, None]
+        ascent = torch.where(away, hyper["radius"] * grad / (norm + TINY), torch.zeros_like(x))
+        state["t"] += 1
+        state["e"].copy_(ascent)
+        outer_step(~away, {**state, "grad": grad}, hyper, "x v grad lr momentum weight_decay", self._outer)
+        return state
+
+    def period(self, hyper: Hyper) -> Tensor:
+        return torch.full_like(hyper["lr"][..., :1], 2, dtype=torch.int64)
+
+    def first_batch(self, query: int) -> int:
+        return query // 2
+
+    @staticmethod
+    def _outer(state: State, hyper: Hyper) -> State:
+        x, v = state["x"], state["v"].clone()
+        d = state["grad"] + hyper["weight_decay"] * x
+        return {"x": x - hyper["lr"] * nesterov(v, hyper["momentum"], d), "v": v}
