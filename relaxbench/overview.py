@@ -113,7 +113,7 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     Raises:
         UserError: if the study, method or problem does not exist, or nothing of it is done.
     """
-    from relaxbench.optim.torch_api import DROP_INS
+    from relaxbench.optim.drop_ins import DROP_INS
 
     frames = load_study(database, study)
     if method not in frames.methods:
@@ -141,8 +141,11 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         lines.append(f"# on {len(runs)} fresh seeds: {about['metric']} {found_on}".rstrip())
     lines += [f"from relaxbench.optim import {cls}", "", f"optimizer = {cls}(", "    model.parameters(),"]
     lines.append(f"    total_steps={about['budget']},  # gradients; the schedules run over these")
-    lines += [f"    {key}={_literal(value)}," for key, value in winner["params"].items()]
+    options = frames.manifest["methods"][method]["options"]
+    lines += [f"    {key}={_literal(value)}," for key, value in {**options, **winner["params"]}.items()]
     lines.append(")")
+    if DROP_INS[rule].closures:
+        lines.append("# step(closure): the method takes several gradients of a mini-batch, see help(optimizer.step)")
     if weights is not None:
         lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
     return "\n".join(lines)

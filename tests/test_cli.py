@@ -58,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the database of a finished study of digits."""
     place = tmp_path_factory.mktemp("finished")
-    s = tiny.spec(name="small", problems=["digits-mlp"], methods=list(RULES), blocks=2, trials=1, exploit=1, budget=60)
+    s = tiny.spec(name="small", problems=["digits-mlp"], methods=list(RULES), blocks=2, trials=1, exploit=1, budget=90)
     with pytest.MonkeyPatch.context() as patch:
         from relaxbench.training import engine as engines
 
@@ -255,7 +255,7 @@ def test_a_junk_storage_is_refused_and_left_as_it_is(capsys: pytest.CaptureFixtu
 def test_a_changed_study_is_refused_with_what_to_do(capsys: pytest.CaptureFixture[str], storage: str) -> None:
     Path("small.toml").write_text(STUDY.replace("tiny", "small"))
     line = refused(capsys, "study", "small.toml", "--storage", storage)
-    assert "budget: 60 → 40" in line and "--storage" in line
+    assert "budget: 90 → 40" in line and "--storage" in line
 
 
 def test_unknown_studies_methods_and_problems_are_named(capsys: pytest.CaptureFixture[str], storage: str) -> None:
@@ -426,10 +426,19 @@ def test_best_prints_code_that_runs(
     exec(out, names)
     optimizer, start = names["optimizer"], [p.detach().clone() for p in model.parameters()]
     batch = digits_mlp().split("train", torch.device("cpu"))
-    for _ in range(40):
+
+    def backward() -> float:
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(batch["x"][:64]), batch["y"][:64]).backward()
-        optimizer.step()
+        loss = torch.nn.functional.cross_entropy(model(batch["x"][:64]), batch["y"][:64])
+        torch.autograd.backward(loss)
+        return loss.item()
+
+    for _ in range(90):
+        if optimizer.closures:
+            optimizer.step(backward)
+        else:
+            backward()
+            optimizer.step()
     optimizer.eval()
     assert any(not torch.equal(a, b) for a, b in zip(start, model.parameters(), strict=True))
     model.load_state_dict(torch.load("best.pt", weights_only=True))
@@ -448,7 +457,7 @@ def test_best_names_the_settings_of_the_best_trial(capsys: pytest.CaptureFixture
     given: dict[str, Any] = {}
     for name, value in re.findall(r"^    (\w+)=([^,]+),", out, re.MULTILINE):
         given[name] = eval(value)
-    assert given.pop("total_steps") == 60
+    assert given.pop("total_steps") == 90
     assert given == {
         name: pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
         for name, value in winner.params.items()

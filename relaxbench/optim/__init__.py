@@ -1,13 +1,31 @@
 """The mathematics: one rule a file, schedules, declared hyperparameters; and the rules as PyTorch optimizers."""
 
-from relaxbench.optim.torch_api import (
+from relaxbench.optim.drop_ins import (
+    LPFSGD,
+    SAM,
     SGD,
     SGDEMA,
+    AdamW,
+    ElasticSGD,
     EntropySGD,
     HamiltonJacobi,
     HamiltonJacobiImplicit,
     HeatSGD,
     Lookahead,
+    Parle,
 )
 
-__all__ = ["SGD", "SGDEMA", "EntropySGD", "HamiltonJacobi", "HamiltonJacobiImplicit", "HeatSGD", "Lookahead"]
+__all__ = [
+    "LPFSGD",
+    "SAM",
+    "SGD",
+    "SGDEMA",
+    "AdamW",
+    "ElasticSGD",
+    "EntropySGD",
+    "HamiltonJacobi",
+    "HamiltonJacobiImplicit",
+    "HeatSGD",
+    "Lookahead",
+    "Parle",
+]

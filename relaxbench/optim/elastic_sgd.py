@@ -63,6 +63,6 @@ class ElasticSGD(Rule):
         now = {name: wide(value, y) for name, value in hyper.items()}
         d = grad + now["weight_decay"] * y + (y - x[:, None]) / now["gamma"]
         y.sub_(now["lr"] * nesterov(state["v"], now["momentum"], d))
-        x.add_(hyper["moving_rate"] * (y.mean(dim=1) - x))
+        x.add_(hyper["moving_rate"] * (y - x[:, None]).mean(dim=1))
         state["t"] += 1
         return state

@@ -1,23 +1,24 @@
 """The rules as PyTorch optimizers: `loss.backward(); optimizer.step()` in anyone's training loop.
 
 Between steps the model's parameters hold the point where the rule wants its next gradient; `optimizer.eval()` swaps in
-the iterate that is to be evaluated and deployed, `optimizer.train()` swaps back.
+the iterate that is to be evaluated and deployed, `optimizer.train()` swaps back. A method with n replicas takes n
+steps, each on a mini-batch of its own, for one update of them all.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
 
-from relaxbench.optim import entropy_sgd, heat, hj, lookahead, sgd
 from relaxbench.optim.hyper import Value, defaults, encode, expected
 from relaxbench.optim.rule import Rule, State
 
-PER_GROUP = ("lr", "inner_lr", "outer_lr", "momentum", "outer_momentum", "weight_decay")
+PER_GROUP = ("lr", "inner_lr", "outer_lr", "adam_lr", "momentum", "outer_momentum", "weight_decay", "decoupled_decay")
 """Hyperparameters that may differ between parameter groups; the others set the rhythm of the whole machine."""
 
 
@@ -25,42 +26,53 @@ class RuleOptimizer(torch.optim.Optimizer):
     """A rule as a PyTorch optimizer, a population of one.
 
     Args:
-        params: parameters, or groups of them with their own `lr`, `inner_lr`, `outer_lr`, `momentum`,
-            `outer_momentum` or `weight_decay`. Those that need no gradient are left alone.
+        params: parameters, or groups of them with step sizes, momenta and weight decays of their own. Those that need
+            no gradient are left alone; one that got none (it was not used) counts as having the gradient zero.
         total_steps: gradients that training will use; the schedules of step sizes and γ run over these.
         seed: of the rule's noise.
-        hyper: the rule's hyperparameters by name, see `python -m relaxbench list`; the rest have their defaults.
+        hyper: the rule's hyperparameters by name, see `python -m relaxbench list`, and its options; the rest have
+            their defaults.
+
+    PyTorch's learning rate schedulers change the groups' `lr`. Where a rule has no such step size (but an inner and an
+    outer one, say) the groups have an `lr` of 1, a factor on the one that schedules anneal.
 
     Raises:
-        TypeError: for a hyperparameter that the rule does not have.
+        TypeError: for a hyperparameter that the rule does not have, or a parameter that is complex.
         ValueError: for a value outside its domain, or one that may not differ between groups.
     """
 
     rule_class: ClassVar[type[Rule]]
+    closures: ClassVar[int] = 0
+    """How often a step calls its closure, each time on the same mini-batch; 0 where it need not be given."""
 
     def __init__(
         self, params: Iterable[Tensor] | Iterable[dict[str, Any]], *, total_steps: int, seed: int = 0, **hyper: Value
     ) -> None:
         if total_steps < 1:
             raise ValueError(f"total_steps = {total_steps} must be at least 1: the gradients that training will use")
-        self.rule = self.rule_class()
+        options = inspect.signature(self.rule_class).parameters
+        self.rule = self.rule_class(**{name: hyper.pop(name) for name in options if name in hyper})
         space = self.rule.space
         for name in hyper:
             if name not in space:
                 near = difflib.get_close_matches(name, space, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(space)}"
+                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*space, *options])}"
                 raise TypeError(f"{self.rule.title} has no hyperparameter {name!r}: {hint}")
         self.total_steps, self.seed = total_steps, seed
         self._evaluating = False
-        super().__init__(params, {**defaults(space), **hyper})
+        super().__init__(params, {"lr": 1.0, **defaults(space), **hyper})
         self._params = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
         if not self._params:
             raise ValueError("no parameter needs a gradient")
+        if any(p.is_complex() for p in self._params):
+            raise TypeError("a parameter is complex: expected real ones; optimize its real and imaginary parts")
         self._check()
+        self.rule.bind([p.shape for p in self._params])
+        self._pending: list[Tensor] = []  # gradients of the replicas that have been asked so far
         start = self._flat([p.detach() for p in self._params])
         self._rule_state: State = self.rule.init(start, torch.tensor([[seed]], device=start.device))
         with torch.no_grad():
-            self._write(self.rule.query(self._rule_state, self._hyper()).points)
+            self._write_query()
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -70,21 +82,49 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One gradient for the rule; the parameters then hold the point of its next query.
 
+        Args:
+            closure: clears the gradients, computes the loss, calls its `backward` and returns it.
+
+        Returns:
+            the (first) loss of the closure.
+
         Raises:
             RuntimeError: in evaluation mode.
+            TypeError: without a closure where the method needs several gradients of one mini-batch.
         """
         if self._evaluating:
             raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
-        loss = None
-        if closure is not None:
+        if closure is None:
+            if self.closures:
+                raise TypeError(
+                    f"{self.rule.title} takes {self.closures} gradients of one mini-batch a step: call step(closure); "
+                    "closure() clears the gradients, computes the loss, calls loss.backward() and returns the loss"
+                )
+            self._take()
+            return None
+        losses = []
+        for _ in range(self.closures or 1):
             with torch.enable_grad():
-                loss = closure()
-        grad = self._flat([p.grad if p.grad is not None else torch.zeros_like(p) for p in self._params])
-        value = torch.full((1, 1), float(loss) if loss is not None else float("nan"), dtype=grad.dtype)
-        hyper = self._hyper()
-        self._rule_state = self.rule.update(self._rule_state, grad, value.to(grad.device), hyper)
-        self._write(self.rule.query(self._rule_state, self._hyper()).points)
-        return loss
+                losses.append(closure())
+            self._take()
+        return losses[0]
+
+    def _take(self) -> None:
+        """What the parameters' gradients say, for the rule."""
+        if any(p.grad is not None and p.grad.is_sparse for p in self._params):
+            raise TypeError("a gradient is sparse: expected dense ones; build the embedding with sparse=False")
+        self._pending.append(self._flat([p.grad if p.grad is not None else torch.zeros_like(p) for p in self._params]))
+        if len(self._pending) == self.rule.replicas:
+            grad = torch.stack(self._pending, dim=1) if self.rule.replicas > 1 else self._pending[0]
+            unknown_loss = torch.full((1, self.rule.replicas), float("nan"), dtype=grad.dtype, device=grad.device)
+            self._rule_state = self.rule.update(self._rule_state, grad, unknown_loss, self._hyper())
+            self._pending.clear()
+        self._write_query()
+
+    def _write_query(self) -> None:
+        """Put the point of the next query into the parameters: that of the next replica, where there are several."""
+        points = self.rule.query(self._rule_state, self._hyper()).points
+        self._write(points if points.dim() == 2 else points[:, len(self._pending)])
 
     @torch.no_grad()
     def eval(self) -> None:
@@ -97,25 +137,39 @@ class RuleOptimizer(torch.optim.Optimizer):
     def train(self) -> None:
         """Put the point of the next query back into the parameters."""
         if self._evaluating:
-            self._write(self.rule.query(self._rule_state, self._hyper()).points)
+            self._write_query()
             self._evaluating = False
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
-        return {**super().state_dict(), "rule": {n: v.clone() for n, v in self._rule_state.items()}}
+        rule = {name: value.clone() for name, value in self._rule_state.items()}
+        return {**super().state_dict(), "rule": rule, "pending": [grad.clone() for grad in self._pending]}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave, on any device, and put the next query into the parameters."""
+        """Restore what `state_dict` gave, on any device, and put the next query into the parameters.
+
+        Raises:
+            ValueError: if it is the state of another method, or of other parameters.
+        """
         own = dict(state_dict)
-        saved = own.pop("rule")
+        saved, pending = own.pop("rule", {}), own.pop("pending", [])
+        expected = {name: tuple(value.shape) for name, value in self._rule_state.items()}
+        found = {name: tuple(value.shape) for name, value in saved.items()}
+        if found != expected:
+            raise ValueError(
+                f"this state_dict is not one of {type(self).__name__} with these parameters: it holds "
+                f"{found or 'no state of a rule'}, expected {expected}"
+            )
         super().load_state_dict(own)
+        like = self._rule_state["x"]
         self._rule_state = {
             name: saved[name].to(device=value.device, dtype=value.dtype, copy=True)
             for name, value in self._rule_state.items()
         }
+        self._pending = [grad.to(device=like.device, dtype=like.dtype, copy=True) for grad in pending]
         self._evaluating = False
-        self._write(self.rule.query(self._rule_state, self._hyper()).points)
+        self._write_query()
 
     def _hyper(self) -> dict[str, Tensor]:
         """Hyperparameters ``[1, 1]``, or ``[1, P]`` where groups differ, as scheduled now."""
@@ -123,9 +177,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         fixed = {name: self._tensor(name, like) for name in self.rule.space}
         rhythm = {name: value[:, :1] for name, value in fixed.items()}
         period = int(self.rule.period(rhythm))
-        outer_steps = max(1, self.total_steps // period)
+        outer_steps = max(1, self.total_steps // self.rule.replicas // period)
         progress = min(1.0, int(self._rule_state["t"]) // period / outer_steps)
-        return self.rule.at(fixed, torch.full((1, 1), progress, dtype=like.dtype, device=like.device))
+        now = self.rule.at(fixed, torch.full((1, 1), progress, dtype=like.dtype, device=like.device))
+        if "lr" not in fixed:
+            annealed = "outer_lr" if "anneal" in fixed and int(fixed["anneal"][0, 0]) == 0 else "inner_lr"
+            annealed = annealed if annealed in fixed else self.rule.rate
+            now[annealed] = now[annealed] * self._tensor("lr", like)
+        return now
 
     def _tensor(self, name: str, like: Tensor) -> Tensor:
         values = [encode(name, group[name]) for group in self.param_groups]
@@ -153,52 +212,3 @@ class RuleOptimizer(torch.optim.Optimizer):
         sizes = [p.numel() for p in self._params]
         for p, values in zip(self._params, torch.split(point[0], sizes), strict=True):
             p.copy_(values.view_as(p))
-
-
-class SGD(RuleOptimizer):
-    """SGD with momentum and weight decay, under the schedules that all rules share. See `optim.sgd.SGD`."""
-
-    rule_class = sgd.SGD
-
-
-class SGDEMA(RuleOptimizer):
-    """SGD, deployed at the average of its weights. See `optim.sgd.SGDEMA`."""
-
-    rule_class = sgd.SGDEMA
-
-
-class Lookahead(RuleOptimizer):
-    """Lookahead over SGD. See `optim.lookahead.Lookahead`."""
-
-    rule_class = lookahead.Lookahead
-
-
-class EntropySGD(RuleOptimizer):
-    """Entropy-SGD. See `optim.entropy_sgd.EntropySGD`."""
-
-    rule_class = entropy_sgd.EntropySGD
-
-
-class HamiltonJacobi(RuleOptimizer):
-    """Hamilton–Jacobi relaxation, descent form. See `optim.hj.HJ`."""
-
-    rule_class = hj.HJ
-
-
-class HamiltonJacobiImplicit(RuleOptimizer):
-    """Hamilton–Jacobi relaxation, implicit form. See `optim.hj.HJImplicit`."""
-
-    rule_class = hj.HJImplicit
-
-
-class HeatSGD(RuleOptimizer):
-    """Heat-equation smoothing. See `optim.heat.Heat`."""
-
-    rule_class = heat.Heat
-
-
-DROP_INS: dict[str, type[RuleOptimizer]] = {
-    cls.rule_class.name: cls
-    for cls in (SGD, SGDEMA, Lookahead, EntropySGD, HamiltonJacobi, HamiltonJacobiImplicit, HeatSGD)
-}
-"""The drop-in class of every rule, by the rule's name."""

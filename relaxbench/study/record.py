@@ -127,6 +127,7 @@ def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> dic
         "space": describe(spec.space_of(label, problems[0])),
         "spaces": {problem.name: describe(spec.space_of(label, problem)) for problem in problems},
         "fixed": spec.fixed_of(label, problems[0]),
+        "options": spec.method[label].options if label in spec.method else {},
         "copies": spec.make_rule(label).copies,
         "scope": rule.scope,
         "calibration": {},

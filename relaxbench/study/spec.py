@@ -44,7 +44,7 @@ class Variant(BaseModel):
     title: str = ""
     fixed: dict[str, float | str] = {}
     space: dict[str, Range] = {}
-    options: dict[str, bool] = {}
+    options: dict[str, bool | int] = {}
 
 
 class StudySpec(BaseModel):
@@ -179,6 +179,8 @@ class StudySpec(BaseModel):
                     raise UserError(
                         f"method.{label}.options = {variant.options}: {variant.rule} has no such option"
                     ) from None
+                except ValueError as error:
+                    raise UserError(f"method.{label}.options: {error}") from None
         return self
 
 

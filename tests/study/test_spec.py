@@ -82,6 +82,7 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"method": {"mine": {"rule": "sgd", "fixed": {"lr": float("nan")}}}}, ("mine.fixed.lr", "nan")),
     ({"method": {"mine": {"rule": "sgd", "options": {"nestrov": False}}}}, ("mine.options", "nestrov")),
     ({"method": {"mine": {"rule": "sgd", "options": {"nesterov": "maybe"}}}}, ("mine.options.nesterov", "'maybe'")),
+    ({"method": {"mine": {"rule": "parle", "options": {"replicas": 0}}}}, ("mine.options", "replicas = 0", "least 1")),
     ({"margin": float("nan")}, ("margin", "nan")),
 ]
 

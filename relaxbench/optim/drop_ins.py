@@ -1,0 +1,110 @@
+"""The drop-in classes: each the very rule of its name, see `optim.torch_api` for how they are used."""
+
+from __future__ import annotations
+
+from relaxbench.optim import (
+    adamw,
+    elastic_sgd,
+    entropy_sgd,
+    heat,
+    hj,
+    lookahead,
+    lpf_sgd,
+    parle,
+    sam,
+    sgd,
+)
+from relaxbench.optim.torch_api import RuleOptimizer
+
+
+class SGD(RuleOptimizer):
+    """SGD with momentum and weight decay, under the schedules that all rules share. See `optim.sgd.SGD`."""
+
+    rule_class = sgd.SGD
+
+
+class SGDEMA(RuleOptimizer):
+    """SGD, deployed at the average of its weights. See `optim.sgd.SGDEMA`."""
+
+    rule_class = sgd.SGDEMA
+
+
+class Lookahead(RuleOptimizer):
+    """Lookahead over SGD. See `optim.lookahead.Lookahead`."""
+
+    rule_class = lookahead.Lookahead
+
+
+class AdamW(RuleOptimizer):
+    """AdamW, under the schedules that all rules share. See `optim.adamw.AdamW`."""
+
+    rule_class = adamw.AdamW
+
+
+class SAM(RuleOptimizer):
+    """SAM: `optimizer.step(closure)`, which takes two gradients of a mini-batch. See `optim.sam.SAM`."""
+
+    rule_class = sam.SAM
+    closures = 2
+
+
+class LPFSGD(RuleOptimizer):
+    """LPF-SGD. See `optim.lpf_sgd.LPFSGD`."""
+
+    rule_class = lpf_sgd.LPFSGD
+
+
+class EntropySGD(RuleOptimizer):
+    """Entropy-SGD. See `optim.entropy_sgd.EntropySGD`."""
+
+    rule_class = entropy_sgd.EntropySGD
+
+
+class HamiltonJacobi(RuleOptimizer):
+    """Hamilton–Jacobi relaxation, descent form. See `optim.hj.HJ`."""
+
+    rule_class = hj.HJ
+
+
+class HamiltonJacobiImplicit(RuleOptimizer):
+    """Hamilton–Jacobi relaxation, implicit form. See `optim.hj.HJImplicit`."""
+
+    rule_class = hj.HJImplicit
+
+
+class HeatSGD(RuleOptimizer):
+    """Heat-equation smoothing. See `optim.heat.Heat`."""
+
+    rule_class = heat.Heat
+
+
+class ElasticSGD(RuleOptimizer):
+    """Elastic-SGD: n steps, each on a mini-batch of its own, are one sweep. See `optim.elastic_sgd.ElasticSGD`."""
+
+    rule_class = elastic_sgd.ElasticSGD
+
+
+class Parle(RuleOptimizer):
+    """Parle: n steps, each on a mini-batch of its own, are one step of all replicas. See `optim.parle.Parle`."""
+
+    rule_class = parle.Parle
+
+
+DROP_INS: dict[str, type[RuleOptimizer]] = {
+    cls.rule_class.name: cls
+    for cls in (
+        SGD,
+        SGDEMA,
+        Lookahead,
+        AdamW,
+        SAM,
+        LPFSGD,
+        EntropySGD,
+        HamiltonJacobi,
+        HamiltonJacobiImplicit,
+        HeatSGD,
+        ElasticSGD,
+        Parle,
+    )
+}
+"""The drop-in class of every rule, by the rule's name."""
