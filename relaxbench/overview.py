@@ -114,6 +114,7 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         UserError: if the study, method or problem does not exist, or nothing of it is done.
     """
     from relaxbench.optim.drop_ins import DROP_INS
+    from relaxbench.optim.registry import RULES
 
     frames = load_study(database, study)
     if method not in frames.methods:
@@ -135,17 +136,22 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     about = frames.manifest["problems"][name]
     rule = frames.manifest["methods"][method]["rule"]
     cls = DROP_INS[rule].__name__
+    newton = RULES[rule].curvature
+    held, counted = ("model", "steps") if newton else ("model.parameters()", "gradients")
+    options = frames.manifest["methods"][method]["options"]
+    steps = int(about["budget"] / RULES[rule](**options).price) if newton else about["budget"]
     lines = [f"# {cls} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"]
     if len(runs):
         found_on = f"{runs['test_metric'].mean():.2f} ± {runs['test_metric'].std(ddof=1):.2f} {about['unit']}"
         lines.append(f"# on {len(runs)} fresh seeds: {about['metric']} {found_on}".rstrip())
-    lines += [f"from relaxbench.optim import {cls}", "", f"optimizer = {cls}(", "    model.parameters(),"]
-    lines.append(f"    total_steps={about['budget']},  # gradients; the schedules run over these")
-    options = frames.manifest["methods"][method]["options"]
+    lines += [f"from relaxbench.optim import {cls}", "", f"optimizer = {cls}(", f"    {held},"]
+    lines.append(f"    total_steps={steps},  # {counted}; the schedules run over these")
     lines += [f"    {key}={_literal(value)}," for key, value in {**options, **winner["params"]}.items()]
     lines.append(")")
-    if DROP_INS[rule].closures:
-        lines.append("# step(closure): the method takes several gradients of a mini-batch, see help(optimizer.step)")
+    if newton:
+        lines.append("# in the loop: loss = optimizer.step(lambda: model(x), lambda outputs: criterion(outputs, y))")
+    elif DROP_INS[rule].closures:
+        lines.append("# in the loop: optimizer.step(closure), see help(optimizer.step)")
     if weights is not None:
         lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
     return "\n".join(lines)

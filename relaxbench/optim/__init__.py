@@ -14,6 +14,7 @@ from relaxbench.optim.drop_ins import (
     Lookahead,
     Parle,
 )
+from relaxbench.optim.torch_curvature import CurveBall
 
 __all__ = [
     "LPFSGD",
@@ -21,6 +22,7 @@ __all__ = [
     "SGD",
     "SGDEMA",
     "AdamW",
+    "CurveBall",
     "ElasticSGD",
     "EntropySGD",
     "HamiltonJacobi",

@@ -15,6 +15,7 @@ from relaxbench.optim import (
     sgd,
 )
 from relaxbench.optim.torch_api import RuleOptimizer
+from relaxbench.optim.torch_curvature import CurveBall
 
 
 class SGD(RuleOptimizer):
@@ -105,6 +106,7 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
         HeatSGD,
         ElasticSGD,
         Parle,
+        CurveBall,
     )
 }
 """The drop-in class of every rule, by the rule's name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relaxbench.errors import unknown
 from relaxbench.optim.adamw import AdamW
+from relaxbench.optim.curveball import CurveBall
 from relaxbench.optim.elastic_sgd import ElasticSGD
 from relaxbench.optim.entropy_sgd import EntropySGD
 from relaxbench.optim.heat import Heat
@@ -30,6 +31,7 @@ RULES: dict[str, type[Rule]] = {
         Heat,
         ElasticSGD,
         Parle,
+        CurveBall,
     )
 }
 

@@ -41,20 +41,46 @@ class GradientOracle(Protocol):
         ...
 
 
+class Linearization(Protocol):
+    """The loss on one mini-batch around points ``[K, P]``: f = L ∘ φ, with φ the model up to its outputs.
+
+    Attributes:
+        loss: ``[K, 1]``.
+        gradient: ∇L at the outputs, ``[K, B, C]``.
+        tangent: Jφ times the direction that was given, ``[K, B, C]``.
+    """
+
+    loss: Tensor
+    gradient: Tensor
+    tangent: Tensor
+
+    def bend(self, tangent: Tensor) -> Tensor:
+        """H_L times a tangent, ``[K, B, C]``."""
+        ...
+
+    def pull(self, cotangent: Tensor) -> Tensor:
+        """Jφᵀ times a cotangent, ``[K, P]``. Once: the graph is then gone."""
+        ...
+
+    def push(self, direction: Tensor) -> Tensor:
+        """Jφ times a direction ``[K, P]``, ``[K, B, C]``."""
+        ...
+
+    def loss_at(self, points: Tensor) -> Tensor:
+        """Losses ``[K, 1]`` of the same mini-batch elsewhere."""
+        ...
+
+
 class CurvatureOracle(Protocol):
-    """Loss and curvature products on one mini-batch, billed by their FLOPs (for CurveBall, arXiv 1805.08095)."""
+    """Curvature, billed by its FLOPs (for CurveBall, arXiv 1805.08095)."""
 
-    def loss(self, points: Tensor) -> Tensor:
-        """Losses ``[K, 1]`` at ``[K, P]``."""
+    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearization:
+        """The loss on mini-batches with numbers ``[K, 1]`` around points ``[K, P]``, along directions ``[K, P]``."""
         ...
 
-    def jvp(self, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs ``[K, B, C]`` and their derivative along `direction` ``[K, P]``."""
-        ...
 
-    def vjp(self, points: Tensor, cotangent: Tensor) -> Tensor:
-        """Jᵀ `cotangent`, ``[K, P]``."""
-        ...
+class Oracle(GradientOracle, CurvatureOracle, Protocol):
+    """All that a rule may ask a problem."""
 
 
 class Rule:
@@ -69,6 +95,8 @@ class Rule:
         rate: the step size that a schedule anneals; with an inner and an outer one, `anneal` says which.
         scope: ``"gamma"`` or ``"sigma"`` if the rule smooths the loss over a scheduled scope.
         replicas: n, points of a query; fixed for the whole population.
+        price: what the answer to a query costs, in gradients a replica.
+        curvature: whether the rule asks for more than gradients; it then writes `step` instead of the other two.
     """
 
     name: ClassVar[str]
@@ -79,6 +107,8 @@ class Rule:
     rate: ClassVar[str] = "lr"
     scope: ClassVar[str | None] = None
     replicas: int = 1
+    price: float = 1.0
+    curvature: ClassVar[bool] = False
 
     def bind(self, shapes: Sequence[torch.Size]) -> None:
         """Told, before `init`, the shapes of the tensors that lie one after another in the P parameters."""
@@ -94,6 +124,11 @@ class Rule:
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         """The state after the answer to a query (see `GradientOracle`). Writes into the tensors of `state`."""
         raise NotImplementedError
+
+    def step(self, state: State, oracle: Oracle, hyper: Hyper) -> tuple[State, Tensor]:
+        """Ask once and use the answer: the new state and the losses ``[K, 1]`` (or ``[K, n]``). What trainers call."""
+        grad, loss = oracle.gradient(self.query(state, hyper))
+        return self.update(state, grad, loss, hyper), loss
 
     def iterate(self, state: State) -> Tensor:
         """The parameters ``[K, P]`` that are evaluated and deployed: those of the last completed outer step."""
@@ -162,6 +197,13 @@ def nesterov(velocity: Tensor, momentum: Tensor, direction: Tensor) -> Tensor:
 def standard_normal(state: State, size: int, dtype: torch.dtype, step: Tensor | None = None) -> Tensor:
     """Noise ``[K, size]`` for the current gradient of every member (or for another step of its count)."""
     return random.normal(random.key(state["seed"], random.NOISE, state["t"] if step is None else step), size, dtype)
+
+
+def row_sums(values: Tensor) -> Tensor:
+    """Sums over all axes but the first, ``[K, 1]``; on the CPU member by member, in the same order for any K."""
+    if values.device.type == "cpu":
+        return torch.stack([row.sum() for row in values])[:, None]
+    return values.flatten(1).sum(dim=1, keepdim=True)
 
 
 def outer_step(due: Tensor, state: State, hyper: Hyper, reads: str, step: Callable[[State, Hyper], State]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Float, Hyper, SearchSpace
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, row_sums
 
 TINY = 1e-12
 """What is added to the norm of a gradient."""
@@ -37,8 +37,7 @@ class SAM(Rule):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         x = state["x"]
         away = state["t"] % 2 == 0
-        # A norm by member: its terms are then added in the same order for any K.
-        norm = torch.stack([row.norm() for row in grad])[:, None]
+        norm = row_sums(grad * grad).sqrt()
         ascent = torch.where(away, hyper["radius"] * grad / (norm + TINY), torch.zeros_like(x))
         state["t"] += 1
         state["e"].copy_(ascent)

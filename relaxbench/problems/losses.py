@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,33 +12,81 @@ Batch = dict[str, Tensor]
 """What a problem is asked about: for data ``{"x": [B, …], "y": [B]}``."""
 
 
-@dataclass(frozen=True)
 class Loss:
-    """A loss of outputs on a batch.
+    """A loss of one member's outputs on its batch, the mean over the examples.
 
     Attributes:
         name: ``"cross-entropy"``, ``"least-squares"``, or ``"none"`` where the outputs are the loss themselves.
-        value: (outputs, batch) → scalar, the mean over the batch.
+        convex: whether outputs and loss are two things, so that `gradient` and `curvature` exist.
     """
 
     name: str
-    value: Callable[[Tensor, Batch], Tensor]
+    convex = True
+
+    def value(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The loss, a scalar."""
+        raise NotImplementedError
+
+    def gradient(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """∇L, of the shape of the outputs."""
+        raise NotImplementedError
+
+    def curvature(self, outputs: Tensor, batch: Batch, v: Tensor) -> Tensor:
+        """H_L v, of the shape of the outputs."""
+        raise NotImplementedError
 
 
-def _least_squares(outputs: Tensor, batch: Batch) -> Tensor:
-    residual = outputs - batch["y"] if "y" in batch else outputs
-    squares = residual.square() * batch["weight"] if "weight" in batch else residual.square()
-    return squares.sum(-1).mean()
+class CrossEntropy(Loss):
+    """Softmax cross-entropy of logits ``[B, C]`` with labels ``batch["y"]``."""
+
+    name = "cross-entropy"
+
+    def value(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return functional.cross_entropy(outputs, batch["y"])
+
+    def gradient(self, outputs: Tensor, batch: Batch) -> Tensor:
+        target = batch["y"][..., None] == torch.arange(outputs.shape[-1], device=outputs.device)
+        return (outputs.softmax(-1) - target.to(outputs.dtype)) / _examples(outputs)
+
+    def curvature(self, outputs: Tensor, batch: Batch, v: Tensor) -> Tensor:
+        p = outputs.softmax(-1)
+        return (p * v - p * (p * v).sum(-1, keepdim=True)) / _examples(outputs)
 
 
-LOSSES = {
-    loss.name: loss
-    for loss in (
-        Loss("cross-entropy", lambda outputs, batch: functional.cross_entropy(outputs, batch["y"])),
-        Loss("least-squares", _least_squares),
-        Loss("none", lambda outputs, batch: outputs.mean()),
-    )
-}
+class LeastSquares(Loss):
+    """Sum of squares of ``outputs − batch["y"]`` (of the outputs, where there is no y), the mean over examples."""
+
+    name = "least-squares"
+
+    def value(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return self._residual(outputs, batch).square().sum(-1).mean()
+
+    def gradient(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return 2 * self._residual(outputs, batch) / _examples(outputs)
+
+    def curvature(self, outputs: Tensor, batch: Batch, v: Tensor) -> Tensor:
+        return 2 * v / _examples(outputs)
+
+    @staticmethod
+    def _residual(outputs: Tensor, batch: Batch) -> Tensor:
+        return outputs - batch["y"] if "y" in batch else outputs
+
+
+class Itself(Loss):
+    """The outputs are the loss."""
+
+    name = "none"
+    convex = False
+
+    def value(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return outputs.mean()
+
+
+def _examples(outputs: Tensor) -> int:
+    return outputs.numel() // outputs.shape[-1]
+
+
+LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CrossEntropy(), LeastSquares(), Itself())}
 
 
 def loss(name: str) -> Loss:

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from relaxbench.errors import UserError
 from relaxbench.problems.losses import Batch, Loss
 
 Params = dict[str, Tensor]
@@ -87,6 +88,19 @@ class Problem:
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
         """Which examples of a split are right, bool ``[N]``; None if that means nothing here."""
         return None
+
+    def convex_loss(self) -> Loss:
+        """The loss, for methods that need its curvature.
+
+        Raises:
+            UserError: if it has none.
+        """
+        if not self.loss.convex:
+            raise UserError(
+                f"problem {self.name!r} has the loss {self.loss.name!r}, hence no curvature: leave CurveBall out, or "
+                "write the problem with outputs and loss 'least-squares' or 'cross-entropy'"
+            )
+        return self.loss
 
     def fingerprint(self) -> str:
         """A digest of the data and its split."""

@@ -196,6 +196,7 @@ def _tidy(raw: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
         for key in keys:
             # A measure that is null (a diverged run) and one that does not exist (yet) are both NaN.
             trials[key] = np.array([(row or {}).get(key) for row in stored], dtype=float)
+    trials["gradients"] += trials["jvps"].fillna(0.0)  # all that the budget pays for
     scale = trials["problem"].map(_scales(frames)).astype(float).fillna(1.0)
     for key in ("validation_metric", "test_metric"):
         trials[key] *= scale

@@ -118,7 +118,7 @@ class Claims:
         with self.engine.begin() as connection:
             running = (Trial.study_id == self.study, Trial.status == "running")
             holders = connection.scalars(select(Trial.worker).where(*running).distinct()).all()
-            dead = [name for name in holders if name and name != self.worker and not _alive(name)]
+            dead = [name for name in holders if name and name != self.worker and not alive(name)]
             freed = update(Trial).where(*running, Trial.worker.in_(dead)).values(status="waiting", lease_until=None)
             return connection.execute(freed).rowcount if dead else 0
 
@@ -135,7 +135,7 @@ class Claims:
             connection.execute(update(Trial).where(held, Trial.status == "running").values(**values))
 
 
-def _alive(worker: str) -> bool:
+def alive(worker: str) -> bool:
     """False only for a process of this machine that is certainly gone (or a zombie: nobody has collected it yet)."""
     host, pid, started = worker.rsplit(":", 2)
     if host != platform.node():

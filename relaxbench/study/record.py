@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import platform
 import subprocess
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ from sqlalchemy import insert, select, update
 import relaxbench
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem
+from relaxbench.store.claims import alive
 from relaxbench.store.schema import Study
 from relaxbench.study.spec import StudySpec, changes, parse
 from relaxbench.study.suggest import describe
 from relaxbench.training import engine as engines
 
 Manifest = dict[str, Any]
+TURN_SECONDS = 600.0
+"""After this long a worker of another machine is taken for dead if it has not given its turn back."""
 
 
 def open_study(
@@ -88,10 +93,39 @@ def read_manifest(database: Database, study: int) -> Manifest:
 def edit_manifest(database: Database, study: int, edit: Callable[[Manifest], None]) -> Manifest:
     """Change the manifest in one transaction."""
     with database.begin() as connection:
-        manifest = dict(connection.scalar(select(Study.manifest).where(Study.id == study)) or {})
+        # SQLite has locked the file already, and leaves the last words of this out.
+        stored = connection.scalar(select(Study.manifest).where(Study.id == study).with_for_update())
+        manifest = dict(stored or {})
         edit(manifest)
         connection.execute(update(Study).where(Study.id == study).values(manifest=manifest))
     return manifest
+
+
+@contextmanager
+def turn(database: Database, study: int, task: str, worker: str) -> Iterator[bool]:
+    """Do something that one worker alone may do at a time; gives whether it is this worker's turn.
+
+    The turn of a worker that has died is over, on this machine at once, on another one after `TURN_SECONDS`.
+    """
+    granted = False
+
+    def take(manifest: Manifest) -> None:
+        nonlocal granted
+        holder = manifest.get("turns", {}).get(task)
+        granted = holder is None or not alive(holder["worker"]) or holder["until"] < time.time()
+        if granted:
+            until = time.time() + TURN_SECONDS
+            manifest["turns"] = {**manifest.get("turns", {}), task: {"worker": worker, "until": until}}
+
+    def give(manifest: Manifest) -> None:
+        manifest["turns"] = {n: h for n, h in manifest.get("turns", {}).items() if h["worker"] != worker}
+
+    edit_manifest(database, study, take)
+    try:
+        yield granted
+    finally:
+        if granted:
+            edit_manifest(database, study, give)
 
 
 def describe_problem(problem: Problem, spec: StudySpec) -> dict[str, Any]:

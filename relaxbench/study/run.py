@@ -50,7 +50,7 @@ class Progress:
     total: int
     best: float = math.inf
     phase: str = ""
-    gradients: int = 0
+    gradients: float = 0.0
 
 
 @dataclass
@@ -82,7 +82,7 @@ def prepare(spec: StudySpec, device: str) -> list[Problem]:
     """
     engines.torch_device(device)
     problems = [problem(name) for name in spec.problems]
-    spec.check_budgets(problems)
+    spec.check_on(problems)
     names = [each.name for each in problems]
     for each in problems:
         if names.count(each.name) > 1:
@@ -160,12 +160,18 @@ class StudyRun:
                     return
 
     def _mirror(self, plans: list[Plan]) -> None:
-        """What Optuna does not have yet, be it from a session that was killed."""
-        if self.claims.count(Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(MIRRORED)):
-            storage = optuna_storage(self.database)
-            for plan in plans:
-                for phase in MIRRORED:
-                    mirror(plan, storage, phase)
+        """What Optuna does not have yet, be it from a session that was killed. One worker at a time."""
+        waiting = (Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(MIRRORED))
+        mine = (Trial.problem.in_({p.problem.name for p in plans}), Trial.method.in_({p.method for p in plans}))
+        while self.claims.count(*waiting, *mine) and not self.stopping():
+            with record.turn(self.database, self.claims.study, "mirror", self.claims.worker) as granted:
+                if granted:
+                    storage = optuna_storage(self.database)
+                    for plan in plans:
+                        for phase in MIRRORED:
+                            mirror(plan, storage, phase)
+            if not granted:
+                time.sleep(0.5)
 
     def _phase(self, plan: Plan, phase: str) -> None:
         if phase == "exploit":
@@ -213,7 +219,7 @@ class StudyRun:
                 self._file(outcome.job.id).unlink(missing_ok=True)
                 self.ran += 1
                 progress.done += 1
-                progress.gradients += outcome.ledger.gradients
+                progress.gradients += outcome.ledger.total
                 progress.best = min(progress.best, outcome.value)
             self.observe(list(self.progress.values()))
 

@@ -118,11 +118,11 @@ class StudySpec(BaseModel):
         shared = {name: value for name, value in problem.fixed.items() if name in self.rule_of(label).space}
         return {**shared, **(self.method[label].fixed if label in self.method else {})}
 
-    def check_budgets(self, problems: list[Problem]) -> None:
-        """Refuse a budget that is smaller than the longest outer step that could be drawn.
+    def check_on(self, problems: list[Problem]) -> None:
+        """Refuse a budget that is smaller than the longest outer step that could be drawn, or a loss without curvature.
 
         Raises:
-            UserError: naming the method, the budget and the outer step.
+            UserError: naming the problem, or the method, the budget and the outer step.
         """
         for problem in problems:
             for label in self.methods:
@@ -131,7 +131,10 @@ class StudySpec(BaseModel):
                 if isinstance(steps, Int):
                     params["inner_steps"] = steps.high
                 rule = self.make_rule(label)
-                period = rule.replicas * int(rule.period(stack([params], torch.device("cpu"), torch.float32)))
+                if rule.curvature:
+                    problem.convex_loss()
+                queries = int(rule.period(stack([params], torch.device("cpu"), torch.float32)))
+                period = math.ceil(queries * rule.price * rule.replicas)
                 if period > self.budget_of(problem):
                     raise UserError(
                         f"budget {self.budget_of(problem)} is smaller than one outer step of {label} (up to {period} "

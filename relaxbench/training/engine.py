@@ -126,7 +126,7 @@ def _rates(problem: Problem, sizes: Sequence[int], device: torch.device) -> dict
 def throughput(
     problem: Problem, rule: Rule, path: Path, size: int, device: torch.device, seconds: float = 0.15, **params: float
 ) -> float:
-    """Member-steps (gradients) a second of a population in full flight, measuring and starting excluded.
+    """Member-steps (gradient equivalents) a second of a population in full flight, measuring and starting excluded.
 
     The fastest of many short stretches counts: the one that other programs on the machine did not disturb.
     """
@@ -144,7 +144,7 @@ def throughput(
         if elapsed < STRETCH_SECONDS and chunk < 4096:
             chunk *= 2  # too short to be timed well
         else:
-            fastest = max(fastest, size * chunk * rule.replicas / elapsed)
+            fastest = max(fastest, size * chunk * population.price / elapsed)
         spent += elapsed
     return fastest
 

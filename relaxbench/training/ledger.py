@@ -13,8 +13,8 @@ class Ledger:
     """The bill of one trial.
 
     Attributes:
-        gradients: gradients of a mini-batch, the currency of the budget.
-        jvps: Jacobian–vector products, by their FLOPs in gradient equivalents.
+        gradients: gradients of a mini-batch.
+        jvps: Jacobian–vector products and further losses, by their FLOPs in gradient equivalents.
         examples: training examples seen, counted every time.
         measurement: gradient equivalents spent on measuring (held-out splits), outside the budget.
     """
@@ -28,6 +28,15 @@ class Ledger:
         """`count` gradients of `batch_size` examples each."""
         self.gradients += count
         self.examples += count * batch_size
+
+    def bill_curvature(self, each: float, count: int = 1) -> None:
+        """What `count` steps of a curvature method cost beside their gradient, in gradient equivalents."""
+        self.jvps += each * count
+
+    @property
+    def total(self) -> float:
+        """Gradient equivalents, the currency of the budget."""
+        return self.gradients + self.jvps
 
     def bill_measurement(self, examples: int, batch_size: int) -> None:
         """A forward pass over held-out examples."""

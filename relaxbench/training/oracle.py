@@ -1,4 +1,4 @@
-"""Gradients and measurements of a whole population, by one of two paths.
+"""Gradients, curvature and measurements of a whole population, by one of two paths.
 
 *Vectorized*: one forward and one backward pass for all members (`torch.vmap` over the model, autograd outside).
 *Direct*: one member after another on views of the same rows, for models that fill the machine alone or do not
@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, vmap
 
+from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
-from relaxbench.problems import Batch, Params, Problem, Sampler
+from relaxbench.problems import Batch, Loss, Params, Problem, Sampler
 
 Path = Literal["vectorized", "direct"]
 PIECE = 1024
@@ -36,8 +37,28 @@ class Measurement:
     correct: Tensor | None
 
 
+@dataclass(frozen=True)
+class OnBatch:
+    """A named loss of K members on their mini-batches. Satisfies `optim.linearize.ConvexLoss`."""
+
+    loss: Loss
+    batch: Batch
+
+    def value(self, outputs: Tensor) -> Tensor:
+        """The losses, ``[K, 1]``."""
+        return vmap(self.loss.value)(outputs, self.batch)[:, None]
+
+    def gradient(self, outputs: Tensor) -> Tensor:
+        """∇L, ``[K, B, C]``."""
+        return vmap(self.loss.gradient)(outputs, self.batch)
+
+    def curvature(self, outputs: Tensor, v: Tensor) -> Tensor:
+        """H_L v, ``[K, B, C]``."""
+        return vmap(self.loss.curvature)(outputs, self.batch, v)
+
+
 class Oracle:
-    """Everything that is computed from a problem. Satisfies `optim.rule.GradientOracle` once a round is set."""
+    """Everything that is computed from a problem. Satisfies `optim.rule.Oracle` once a round is set."""
 
     def __init__(self, problem: Problem, path: Path) -> None:
         self.problem, self.path = problem, path
@@ -69,6 +90,23 @@ class Oracle:
             (grads[k],) = torch.autograd.grad(loss, leaf)
             losses[k, 0] = loss.detach()
         return grads, losses
+
+    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearized:
+        """The loss on the mini-batches with these numbers around points, along directions."""
+        assert self.sampler is not None, "a round sets the sampler first"
+        return self.linearize_on(points, direction, self.sampler.batch(batch))
+
+    def linearize_on(self, points: Tensor, direction: Tensor, batch: Batch) -> Linearized:
+        """The same on a given batch, every tensor of which has a first axis K."""
+
+        def outputs(x: Tensor) -> Tensor:
+            params = self.problem.unflatten(x)
+            if self.path == "vectorized":
+                return vmap(lambda own, part: self.problem.outputs(own, part, True))(params, batch)
+            rows = [({n: p[k] for n, p in params.items()}, {n: b[k] for n, b in batch.items()}) for k in range(len(x))]
+            return torch.stack([self.problem.outputs(own, part, True) for own, part in rows])
+
+        return Linearized(OnBatch(self.problem.convex_loss(), batch), outputs, points, direction)
 
     @torch.no_grad()
     def measure(self, points: Tensor, split: str) -> Measurement:

@@ -78,7 +78,7 @@ class Slot:
     done: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     curve: list[list[float]] = field(default_factory=list)
-    reached: int | None = None  # gradients when the tolerance was first met
+    reached: float | None = None  # gradients when the tolerance was first met
 
 
 class Population:
@@ -105,7 +105,8 @@ class Population:
         self.problem, self.rule, self.budget = problem, rule, budget
         self.device, self.dtype = torch.device(device), dtype
         self.oracle = Oracle(problem, path)
-        self.round_length = max(1, math.ceil(budget / problem.rounds / rule.replicas))
+        self.price = rule.price * rule.replicas  # gradient equivalents a query
+        self.round_length = max(1, math.ceil(budget / problem.rounds / self.price))
         rule.bind([shape for _, shape in problem.layout()])
         self.slots: list[Slot] = []
         self.state: State = {}
@@ -144,11 +145,11 @@ class Population:
         start = torch.stack([self.problem.init(job.seed) for job in jobs]).to(self.device, self.dtype)
         state = self.rule.init(start, seeds)
         for k, (job, period) in enumerate(zip(jobs, self.rule.period(new)[:, 0].tolist(), strict=True)):
-            slot = Slot(job, period, self.budget // self.rule.replicas // period * period)
+            slot = Slot(job, period, math.floor(self.budget / self.price) // period * period)
             if slot.total == 0:
-                cost = period * self.rule.replicas
+                cost = period * self.price
                 raise UserError(
-                    f"budget {self.budget} is smaller than one outer step of {self.rule.name} ({cost} gradients): "
+                    f"budget {self.budget} is smaller than one outer step of {self.rule.name} ({cost:g} gradients): "
                     "raise the budget or lower inner_steps"
                 )
             if job.resume is not None:
@@ -191,6 +192,7 @@ class Population:
         for slot, count in zip(slots, counts, strict=True):
             slot.done += count
             slot.ledger.bill_gradient(self.problem.batch_size, count * self.rule.replicas)
+            slot.ledger.bill_curvature((self.rule.price - 1) * self.rule.replicas, count)
         return counts, losses, table
 
     def checkpoints(self) -> dict[int, dict[str, Any]]:
@@ -216,17 +218,14 @@ class Population:
 
     def _step(self, hyper: dict[str, Tensor], alive: list[bool] | None) -> Tensor:
         """One query of every member that is alive (None: all); returns their losses ``[K, 1]``, 0 for the others."""
-        query = self.rule.query(self.state, hyper)
-        grad, losses = self.oracle.gradient(query)
+        # Some may have reached their last outer step within the budget: their state stays as it is.
+        before = {name: value.clone() for name, value in self.state.items()} if alive else {}
+        self.state, losses = self.rule.step(self.state, self.oracle, hyper)
         loss = losses.mean(dim=1, keepdim=True) if self.rule.replicas > 1 else losses
         if alive is None:
-            self.state = self.rule.update(self.state, grad, losses, hyper)
             return loss
-        # Some have reached their last outer step within the budget: their state stays as it is.
         mask = torch.tensor(alive, device=self.device)[:, None]
-        before = {name: value.clone() for name, value in self.state.items()}
-        after = self.rule.update(self.state, grad, losses, hyper)
-        self.state = {n: torch.where(wide(mask, value), value, before[n]) for n, value in after.items()}
+        self.state = {n: torch.where(wide(mask, value), value, before[n]) for n, value in self.state.items()}
         return torch.where(mask, loss, torch.zeros_like(loss))
 
     def _measure(self, train: list[float], gamma: list[float]) -> list[Outcome]:
@@ -241,9 +240,9 @@ class Population:
             slot.ledger.bill_measurement(self._examples("validation"), self.problem.batch_size)
             if self.problem.tolerance is not None:
                 if slot.reached is None and loss <= self.problem.tolerance:
-                    slot.reached = slot.ledger.gradients
+                    slot.reached = slot.ledger.total
                 metric = float(slot.reached if slot.reached is not None else self.budget)
-            slot.curve.append([slot.ledger.gradients, train[k], loss, metric, gamma[k]])
+            slot.curve.append([slot.ledger.total, train[k], loss, metric, gamma[k]])
             lost = not (is_finite and math.isfinite(train[k]))
             if lost or slot.done >= slot.total:
                 ended.append(k)

@@ -64,7 +64,11 @@ def test_every_method_tunes_the_things_that_every_method_has(rule: str) -> None:
     if rule == "adamw":  # a momentum, a decay and a step size of other meanings, hence of other names
         assert {"beta1", "decoupled_decay", "schedule", "adam_lr"} <= set(space)
         return
-    assert {"momentum", "weight_decay", "schedule"} <= set(space)
+    assert {"weight_decay", "schedule"} <= set(space)
+    if RULES[rule].curvature:  # its momentum is computed, and its step size is one on Newton's
+        assert "newton_lr" in space and not {"momentum", "lr", "inner_lr"} & set(space)
+        return
+    assert "momentum" in space
     assert ("lr" in space) != ("inner_lr" in space)
     assert ("inner_lr" in space) == ("outer_lr" in space) == ("anneal" in space)
 

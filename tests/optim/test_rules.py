@@ -20,11 +20,13 @@ from scipy import linalg
 from torch import Tensor
 
 from relaxbench import random
+from relaxbench.optim.entropy_sgd import EntropySGD
 from relaxbench.optim.hyper import Choice, Float, Hyperparameter, defaults, stack
-from relaxbench.optim.registry import RULES
+from relaxbench.optim.registry import RULES as ALL_RULES
 from relaxbench.optim.rule import Query, Rule, State
 
 CPU = torch.device("cpu")
+RULES = {name: rule for name, rule in ALL_RULES.items() if not rule.curvature}  # for CurveBall see test_curveball.py
 Vector = np.ndarray
 Hypers = Callable[[int], dict[str, Vector]]  # the hyperparameters of outer step k, each [P]
 Noise = Callable[[int], Vector]  # ξ of gradient t
@@ -324,9 +326,11 @@ def scheduled(name: str, population: Members, t: int, steps: int) -> dict[str, T
     return RULES[name]().at(population.hyper, progress.clamp(max=1).to(population.x.dtype))
 
 
-def trace(name: str, population: Members, steps: int) -> tuple[list[Tensor], list[Tensor], State]:
+def trace(
+    name: str, population: Members, steps: int, rule: Rule | None = None
+) -> tuple[list[Tensor], list[Tensor], State]:
     """All queries and all deployed iterates of a population, and its last state."""
-    rule = made(name, population.x.shape[1])
+    rule = rule or made(name, population.x.shape[1])
     state = rule.init(population.x, population.seeds)
     queries, iterates = [], []
     for t in range(steps):
@@ -392,6 +396,72 @@ def test_the_iterate_moves_at_the_end_of_an_outer_step_only(name: str) -> None:
     for t, k in itertools.product(range(1, 30), range(3)):
         moved = not torch.equal(iterates[t][k], iterates[t - 1][k])
         assert moved == (t % int(period[k]) == 0)
+
+
+def released(x: Vector, at: Hypers, L: int, noise: Noise, restart: bool, outside: bool) -> Machine:
+    """Entropy-SGD with the options of its released code."""
+    v, v_x, t = 0 * x, 0 * x, 0
+    for k in itertools.count():
+        h = at(k)
+        y, z = x.copy(), x.copy()
+        m, a, rate = h["momentum"], h["averaging"], h["inner_lr"]
+        if restart:
+            v = 0 * x
+        for _ in range(L):
+            g = yield y, x
+            coupling = h["weight_decay"] * y + (y - x) / h["gamma"]
+            inside, after = (g, coupling) if outside else (g + coupling, 0 * x)
+            v = m * v + inside
+            y = y - rate * (inside + m * v) - rate * after + np.sqrt(2 * rate * h["temperature"] / (1 - m)) * noise(t)
+            z = a * z + (1 - a) * y
+            t += 1
+        d = x - z
+        v_x = h["outer_momentum"] * v_x + d
+        x = x - h["outer_lr"] * (d + h["outer_momentum"] * v_x)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6), st.booleans(), st.booleans())
+def test_the_options_of_entropy_sgd_are_those_of_its_released_code(seed: int, restart: bool, outside: bool) -> None:
+    population = members("entropy-sgd", 2, 3, 31, seed)
+    rule = EntropySGD(restart_momentum=restart, coupling_outside_momentum=outside)
+    queries, iterates, _ = trace("entropy-sgd", population, 31, rule)
+    for k in range(2):
+        L = int(population.hyper["inner_steps"][k])
+
+        def at(outer: int, k: int = k, L: int = L) -> dict[str, Vector]:
+            now = scheduled("entropy-sgd", population, outer * L, 31)
+            return {key: value[k].expand(3).numpy() for key, value in now.items()}
+
+        def noise(t: int, k: int = k) -> Vector:
+            key = random.key(population.seeds[k], random.NOISE, torch.tensor([t]))
+            return random.normal(key, 3, torch.float64).numpy()
+
+        machine = released(population.x[k].numpy(), at, L, noise, restart, outside)
+        point, deployed = next(machine)
+        largest = 1.0
+        for t in range(31):
+            largest = max(largest, np.abs(point).max(), np.abs(deployed).max())
+            assert close(queries[t][k], point, largest) and close(iterates[t][k], deployed, largest)
+            point, deployed = machine.send(population.A[k].numpy() @ point + population.noise[t, k].numpy())
+
+
+@given(st.integers(0, 10**6), st.floats(1e-3, 0.1), st.floats(0, 0.99), st.floats(0.9, 0.9999), st.floats(0, 0.5))
+@settings(max_examples=25)
+def test_adamw_is_torch_optim_adamw(seed: int, lr: float, beta1: float, beta2: float, decay: float) -> None:
+    population = members("adamw", 1, 4, 25, seed)
+    now = tensors({"adam_lr": lr, "beta1": beta1, "beta2": beta2, "decoupled_decay": decay})
+    parameter = torch.nn.Parameter(population.x[0].clone())
+    optimizer = torch.optim.AdamW([parameter], lr=lr, betas=(beta1, beta2), weight_decay=decay)
+    rule = RULES["adamw"]()
+    state = rule.init(population.x, population.seeds)
+    for t in range(25):
+        point = rule.query(state, now).points
+        assert torch.allclose(point[0], parameter.detach(), rtol=1e-9, atol=1e-9)
+        parameter.grad = population.gradient(Query(parameter.detach()[None], torch.tensor([[t]])))[0]
+        optimizer.step()
+        state = rule.update(state, population.gradient(Query(point, torch.tensor([[t]]))), torch.zeros(1, 1), now)
+    assert torch.allclose(rule.iterate(state)[0], parameter.detach(), rtol=1e-9, atol=1e-9)
 
 
 # The form of a state, and members that never mix.

@@ -227,7 +227,9 @@ def test_a_rule_anneals_one_step_size_and_scopes_its_gamma(
     before = {key: value.clone() for key, value in given_hyper.items()}
     now = RULES[name]().at(given_hyper, one(progress))
     expected = {key: float(value) for key, value in before.items()}
-    annealed = f"{anneal}_lr" if "anneal" in expected else "adam_lr" if name == "adamw" else "lr"
+    annealed = (
+        f"{anneal}_lr" if "anneal" in expected else {"adamw": "adam_lr", "curveball": "newton_lr"}.get(name, "lr")
+    )
     expected[annealed] *= factor(schedule, progress)
     if name == "parle":
         expected["rho"] = width(scoping, 0.2, 3.0, progress)

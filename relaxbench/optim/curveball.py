@@ -1,0 +1,104 @@
+"""CurveBall: a Newton method that keeps one estimate of its step and improves it once a mini-batch."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Float, Hyper, SearchSpace
+from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters, row_sums
+
+EVERY = 5
+"""Steps between two looks at the trust-region ratio."""
+SINGULAR = 1e-12
+"""det/(a₁₁ a₂₂) below which z and Δz are taken for parallel."""
+
+
+class CurveBall(Rule):
+    """An estimate z of −H⁻¹∇f, improved and followed at once.
+
+    With H = JᵀH_L J + λ + wd on this mini-batch:
+        Δz = Jᵀ(H_L Jz + ∇L) + λ z + wd (z + x);  z ← ρ z − β Δz;  x ← x + α z
+
+    α is `newton_lr`; (ρ, β) minimize the quadratic model over span{z, Δz}, ρ = 0 where these are parallel. J is of the
+    network up to its logits; ∇L and H_L are of the named loss. One mini-batch serves the whole step. Every fifth step
+    the loss is looked at again, r = (f(x + α z) − f(x))/((2α − α²) M) with M the model's minimum: where r < 0.5, λ is
+    divided by `damping_factor`⁵, where r > 1.5 it is multiplied by it.
+
+    Args:
+        auto_damping: whether λ is adapted; without, a step costs a fifth of a forward pass less.
+    """
+
+    name, title = "curveball", "CurveBall"
+    source = "Henriques, Ehrhardt, Albanie & Vedaldi, arXiv 1805.08095, algorithm 1 and section 3"
+    space: ClassVar[SearchSpace] = {
+        "newton_lr": Float(0.05, 1.0, 1.0, log=True, below=2.0),
+        "damping": Float(1e-2, 1e2, 1.0, log=True),
+        "damping_factor": Float(0.8, 0.999, 0.99, above=True),
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    copies = 5
+    rate = "newton_lr"
+    curvature = True
+
+    def __init__(self, auto_damping: bool = True) -> None:
+        self.auto_damping = auto_damping
+        # A forward pass is a third of a gradient, with its tangent two: linearize (1 + 1/3), push (2/3), look (1/15).
+        self.price = 2 + auto_damping / (3 * EVERY)
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        factor = x.new_ones(x.shape[0], 1)  # λ is `damping` times this
+        return {"x": x.clone(), "z": x.new_zeros(x.shape), "factor": factor, **counters(x, seed)}
+
+    def step(self, state: State, oracle: CurvatureOracle, hyper: Hyper) -> tuple[State, Tensor]:
+        x, z, decay = state["x"], state["z"], hyper["weight_decay"]
+        alpha, damping = hyper["newton_lr"], hyper["damping"] * state["factor"]
+        here = oracle.linearize(x, z, state["t"])
+        bent = here.bend(here.tangent)
+        dz = here.pull(bent + here.gradient) + damping * z + decay * (z + x)
+        pushed = here.push(dz)
+
+        a12 = _dot(bent, pushed) + (damping + decay).double() * _dot(z, dz)
+        a22 = _dot(bent, here.tangent) + (damping + decay).double() * _dot(z, z)
+        a11 = _dot(here.bend(pushed), pushed) + (damping + decay).double() * _dot(dz, dz)
+        b1 = _dot(here.gradient, pushed) + decay.double() * _dot(x, dz)
+        b2 = _dot(here.gradient, here.tangent) + decay.double() * _dot(x, z)
+        beta, rho = _minimize(a11, a12, a22, b1, b2)
+
+        z.mul_(rho.to(x.dtype)).sub_(beta.to(x.dtype) * dz)
+        before = here.loss.double() + 0.5 * decay.double() * _dot(x, x)
+        x.add_(alpha * z)
+        if self.auto_damping:
+            self._look(state, hyper, here, before, -0.5 * (b1 * beta - b2 * rho))
+        state["t"] += 1
+        return state, here.loss
+
+    def _look(self, state: State, hyper: Hyper, here: Linearization, before: Tensor, model: Tensor) -> None:
+        """Adapt λ of the members whose turn it is."""
+        due = state["t"] % EVERY == 0
+        if due.device.type == "cpu" and not bool(due.any()):
+            return
+        x, alpha = state["x"], hyper["newton_lr"].double()
+        after = here.loss_at(x).double() + 0.5 * hyper["weight_decay"].double() * _dot(x, x)
+        ratio = (after - before) / ((2 * alpha - alpha**2) * model)
+        step = (hyper["damping_factor"] ** EVERY).to(x.dtype)
+        one = torch.ones_like(step)
+        change = torch.where(ratio < 0.5, 1 / step, torch.where(ratio > 1.5, step, one))
+        state["factor"].mul_(torch.where(due, change, one))
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of members, float64 ``[K, 1]``."""
+    return row_sums(a.double() * b.double())
+
+
+def _minimize(a11: Tensor, a12: Tensor, a22: Tensor, b1: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
+    """(β, ρ) that minimize the model at ρ z − β Δz, member by member; 0 where they are not finite."""
+    det = a11 * a22 - a12 * a12
+    regular = det > SINGULAR * a11 * a22
+    beta = torch.where(regular, (a22 * b1 - a12 * b2) / det, b1 / a11)
+    rho = torch.where(regular, (a12 * b1 - a11 * b2) / det, torch.zeros_like(b1))
+    return torch.nan_to_num(beta, 0.0, 0.0, 0.0), torch.nan_to_num(rho, 0.0, 0.0, 0.0)

@@ -1,0 +1,174 @@
+"""CurveBall in a training loop: `loss = optimizer.step(model_fn, loss_fn)`, with the model's own layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vjp
+
+from relaxbench.optim import curveball
+from relaxbench.optim.hyper import Value
+from relaxbench.optim.linearize import Linearized
+from relaxbench.optim.torch_api import RuleOptimizer
+
+REMEDIES = {
+    "MultiheadAttention": "run it under torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
+    "TransformerEncoderLayer": "run it under torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
+    "EmbeddingBag": "use nn.Embedding and a sum",
+    "LSTM": "disable oneDNN with torch.backends.mkldnn.flags(enabled=False)",
+}
+
+
+class CurveBall(RuleOptimizer):
+    """CurveBall, see `optim.curveball.CurveBall`.
+
+    Args:
+        model: all of its parameters that need a gradient are optimized.
+        params: groups of them with step sizes or weight decays of their own; None for all alike.
+        total_steps: *steps* that training will take (each costs about two gradients).
+        seed, hyper: as for the other classes.
+    """
+
+    rule_class = curveball.CurveBall
+
+    def __init__(
+        self, model: nn.Module, params: Any = None, *, total_steps: int, seed: int = 0, **hyper: Value
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model is a {type(model).__name__}: CurveBall needs the torch.nn.Module itself")
+        super().__init__(params or model.parameters(), total_steps=total_steps, seed=seed, **hyper)
+        names = {id(p): name for name, p in model.named_parameters()}
+        foreign = [tuple(p.shape) for p in self._params if id(p) not in names]
+        if foreign:
+            raise ValueError(f"params holds tensors of shapes {foreign} that are not parameters of the model")
+        self._names = [f"model.{names[id(p)]}" for p in self._params]
+        self._model, self._checked = model, False
+
+    @torch.no_grad()
+    def step(self, model_fn: Callable[[], Tensor], loss_fn: Callable[[Tensor], Tensor]) -> float:  # type: ignore[override]
+        """One step on one mini-batch. Gradients of the parameters are neither read nor written.
+
+        The model runs twice with tangents, and once more every fifth step. All runs of a step draw the same random
+        numbers (dropout masks), and its buffers (running statistics) change as in the first one alone.
+
+        Args:
+            model_fn: () → outputs ``[B, C]`` of the model on the mini-batch: logits, or predictions.
+            loss_fn: outputs → their mean loss, twice differentiable and convex.
+
+        Returns:
+            the loss before the step.
+
+        Raises:
+            RuntimeError: in evaluation mode.
+            ValueError: for a loss without curvature in the outputs.
+            TypeError: for a model with a layer that has no forward-mode derivative, naming it.
+        """
+        if self._evaluating:
+            raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
+        assert isinstance(self.rule, curveball.CurveBall)
+        batch = _OneBatch(self._model, self._names, [p.shape for p in self._params], model_fn, loss_fn)
+        try:
+            if not self._checked:
+                x = self.rule.iterate(self._rule_state)
+                batch.refuse_flat_losses(batch.linearize(x, torch.zeros_like(x), self._rule_state["t"]))
+                self._checked = True
+            self._rule_state, loss = self.rule.step(self._rule_state, batch, self._hyper())
+        finally:
+            batch.commit()
+        self._write_query()
+        return loss.item()
+
+    def _write_query(self) -> None:
+        self._write(self.rule.iterate(self._rule_state))
+
+
+class _Call(nn.Module):
+    """A model, called as its user calls it: its parameters can then be exchanged for the time of a call."""
+
+    def __init__(self, model: nn.Module, model_fn: Callable[[], Tensor]) -> None:
+        super().__init__()
+        self.model, self.model_fn = model, model_fn
+
+    def forward(self) -> Tensor:
+        return self.model_fn()
+
+
+class _OneBatch:
+    """A mini-batch behind two functions: a curvature oracle, and the loss that it needs, for one member."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        names: list[str],
+        shapes: list[torch.Size],
+        model_fn: Callable[[], Tensor],
+        loss_fn: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.call, self.model, self.loss_fn = _Call(model, model_fn), model, loss_fn
+        self.names, self.shapes = names, shapes
+        self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        self.buffers: list[tuple[Tensor, Tensor]] | None = None
+
+    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearized:
+        """The loss around the point; a layer that cannot be pushed through is named."""
+        layers: list[tuple[str, nn.Module]] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda _, __, name=name, module=module: layers.append((name, module)))
+            for name, module in self.model.named_modules()
+        ]
+        try:
+            return Linearized(self, self.outputs, points, direction)
+        except NotImplementedError as error:
+            name, layer = layers[-1] if layers else ("", self.model)
+            kind = type(layer).__name__
+            raise TypeError(
+                f"layer {name!r} ({kind}) has no forward-mode derivative, which CurveBall needs: "
+                f"{REMEDIES.get(kind, 'replace it')} ({str(error).splitlines()[0]})"
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def refuse_flat_losses(self, here: Linearized) -> None:
+        """A loss that is linear in the outputs would silently turn the method into something else."""
+        slope = torch.linspace(-1, 1, here.at.numel(), dtype=here.at.dtype, device=here.at.device).view_as(here.at)
+        if not bool(self.curvature(here.at, slope).any()):
+            raise ValueError(
+                "loss_fn has no curvature in the outputs (an L1 loss, or NLLLoss after LogSoftmax?): let model_fn "
+                "return logits and use cross_entropy, or predictions and a square"
+            )
+
+    def outputs(self, points: Tensor) -> Tensor:
+        """``[1, B, C]`` at ``[1, P]``."""
+        if self.buffers is not None:
+            torch.set_rng_state(self.random[0])
+            if self.random[1]:
+                torch.cuda.set_rng_state_all(self.random[1])
+        parts = torch.split(points[0], [shape.numel() for shape in self.shapes])
+        values = {n: part.view(shape) for n, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+        result: Tensor = functional_call(self.call, values, ())
+        if self.buffers is None:
+            self.buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
+        return result[None]
+
+    def commit(self) -> None:
+        """Leave the buffers as the first call did."""
+        for buffer, value in self.buffers or []:
+            buffer.copy_(value)
+
+    def value(self, outputs: Tensor) -> Tensor:
+        """The loss, ``[1, 1]``."""
+        return self.loss_fn(outputs[0]).view(1, 1)
+
+    def gradient(self, outputs: Tensor) -> Tensor:
+        """∇L."""
+        slope: Tensor = grad(self.loss_fn)(outputs[0])
+        return slope[None]
+
+    def curvature(self, outputs: Tensor, v: Tensor) -> Tensor:
+        """H_L v, by differentiating the gradient backwards."""
+        bent: Tensor = vjp(grad(self.loss_fn), outputs[0])[1](v[0])[0]
+        return bent[None]
