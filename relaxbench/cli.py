@@ -70,6 +70,9 @@ def study(
 
     spec, source = _spec(file, name, blocks, trials, budget, method, problem, seed)
     _check_population(population)
+    _check_folder("--checkpoints", checkpoints)
+    if not no_report:
+        _check_folder("--report", report)
     problems = prepare(spec, device)
     database = open_database(storage)
     display = Display(console, spec, quiet=quiet)
@@ -232,6 +235,15 @@ def _spec(
 def _check_population(population: int | None) -> None:
     if population is not None and population < 1:
         raise UserError(f"--population {population}: expected at least 1")
+
+
+def _check_folder(option: str, folder: Path) -> None:
+    """Refuse, before anything is run, a folder that could not be made or written into at the end."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not a folder: name another one")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not writable: name another folder")
 
 
 def _reader(storage: str) -> Any:

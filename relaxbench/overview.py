@@ -57,8 +57,8 @@ def _entry(name: str, title: str, *facts: str) -> Padding:
 def plan_tables(spec: Any, storage: str, device: str, population: int | None, std: float | None) -> list[Any]:
     """A study's gradients, its time on this machine, and what it could detect."""
     from relaxbench.optim.hyper import defaults
-    from relaxbench.problems import problem
     from relaxbench.report.statistics import detectable_effect
+    from relaxbench.study.run import prepare
     from relaxbench.study.trials import GENERATION
     from relaxbench.training import engine as engines
 
@@ -68,8 +68,7 @@ def plan_tables(spec: Any, storage: str, device: str, population: int | None, st
     for column in ("problem", "method", "trials", "gradients", "gradients/s", "time"):
         table.add_column(column, justify="left" if column in ("problem", "method") else "right")
     notes, seconds, gradients = [], 0.0, 0
-    for name in spec.problems:
-        p = problem(name)
+    for p in prepare(spec, device):
         engine, budget = engines.choose(p, place, population), spec.budget_of(p)
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")

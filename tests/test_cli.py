@@ -115,6 +115,8 @@ def command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 BAD_OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+    (("study", "--report", "/dev/null/x"), ("--report '/dev/null/x'", "'/dev/null' is not a folder")),
+    (("study", "--checkpoints", "/dev/null"), ("--checkpoints", "is not a folder")),
     (("study", "--method", "sdg"), ("unknown method 'sdg'", "did you mean 'sgd'?")),
     (("study", "--problem", "digits-mpl"), ("unknown problem 'digits-mpl'", "did you mean 'digits-mlp'?")),
     (("study", "--budget", "0"), ("--budget 0", "at least 1")),
@@ -194,6 +196,27 @@ BAD_PROBLEMS: list[tuple[str, tuple[str, ...]]] = [
     ("def f(:", ("mine.py", "SyntaxError")),
     ("import sys; sys.exit(3)", ("mine.py",)),
     ("import nosuchmodule", ("mine.py", "nosuchmodule")),
+    (
+        PROBLEM + "SupervisedProblem('mine', lambda: None, lambda: splits, loss='l1')",
+        ("mine.py': unknown loss 'l1'", "cross-entropy"),
+    ),
+    (
+        PROBLEM + "problem = SupervisedProblem('rosenbrock', lambda: torch.nn.Linear(3, 2), lambda: splits)",
+        ("mine.py", "'rosenbrock', which is built in"),
+    ),
+    (
+        PROBLEM
+        + "bad = {s: (x / 0, y) for s, (x, y) in splits.items()}\n"
+        + "problem = SupervisedProblem('mine', lambda: torch.nn.Linear(3, 2), lambda: bad, batch_size=8)",
+        ("'mine' has a training loss of nan", "its data"),
+    ),
+    (
+        PROBLEM
+        + "class Noisy(torch.nn.Linear):\n    def forward(self, x):\n"
+        + "        return super().forward(x + torch.rand(()))\n"
+        + "problem = SupervisedProblem('mine', lambda: Noisy(3, 2), lambda: splits, batch_size=8)",
+        ("'mine' draws random numbers", "Dropout"),
+    ),
     (
         PROBLEM + "problem = SupervisedProblem('mine', lambda: 5, lambda: splits, batch_size=8)",
         ("int", "torch.nn.Module"),

@@ -49,6 +49,9 @@ def from_file(path: Path) -> Problem:
     sys.modules[module.__name__] = module  # dataclasses and pickle look there
     try:
         spec.loader.exec_module(module)
+    except UserError as error:
+        del sys.modules[module.__name__]
+        raise UserError(f"problem file {str(path)!r}: {error}") from None
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -59,4 +62,6 @@ def from_file(path: Path) -> Problem:
             f"problem file {str(path)!r} defines `problem` as {type(found).__name__}; expected a relaxbench Problem, "
             "for instance relaxbench.problems.SupervisedProblem(...)"
         )
+    if found.name in PROBLEMS:
+        raise UserError(f"problem file {str(path)!r} calls its problem {found.name!r}, which is built in: rename it")
     return found

@@ -28,7 +28,8 @@ from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 
 Range = list[float] | list[str]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=10_000_000)]
+Natural = Annotated[int, Field(ge=0, le=10_000_000)]
 
 EXTENDABLE = ("problems", "methods", "blocks", "trials", "exploit", "recommend", "repetitions", "method")
 """Keys that may grow in a study that has begun."""
@@ -78,10 +79,10 @@ class StudySpec(BaseModel):
     seed: int = 0
     blocks: Positive = 10
     trials: Positive = 12
-    exploit: Annotated[int, Field(ge=0)] = 16
-    recommend: Annotated[int, Field(ge=0)] = 10
+    exploit: Natural = 16
+    recommend: Natural = 10
     repetitions: Positive = 1
-    budget: Positive | None = None
+    budget: Annotated[int, Field(ge=1, le=10**12)] | None = None
     margin: Annotated[float, Field(gt=0)] | None = None
     space: dict[str, Range] = {}
     method: dict[str, Variant] = {}
@@ -159,6 +160,11 @@ class StudySpec(BaseModel):
             twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise UserError(f"{kind} {twice[0]!r} is named twice: name it once")
+        if self.baseline not in self.methods:
+            raise UserError(
+                f"baseline {self.baseline!r} is not among the methods, so nothing could be compared: add it to "
+                "`methods`, or name another `baseline`"
+            )
         searched = {name for label in names for name in self.rule_of(label).space}
         for name in self.space:
             if name not in searched:
@@ -226,6 +232,8 @@ def load(file: Path, overrides: dict[str, Any] | None = None) -> tuple[StudySpec
     Raises:
         UserError: if the file is missing, not TOML, or not a study.
     """
+    if file.is_dir():
+        raise UserError(f"study file {str(file)!r} is a folder: give a TOML file, e.g. one of {', '.join(shipped())}")
     if not file.is_file():
         raise UserError(
             f"study file {str(file)!r} does not exist: give a TOML file, e.g. one of {', '.join(shipped())}"

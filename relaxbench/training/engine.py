@@ -167,14 +167,28 @@ def try_out(problem: Problem) -> None:
     """One gradient of one mini-batch and one measurement of one member: what fails here would fail in every trial.
 
     Raises:
-        UserError: naming the problem and what its model or data said.
+        UserError: naming the problem and what its model or data said; if it draws random numbers that are not functions
+            of a trial's seed, or begins at a loss that is not finite.
     """
     device, oracle = torch.device("cpu"), Oracle(problem, "direct")
+    generator = torch.get_rng_state()
     try:
         points = problem.init(0)[None]
         batch = problem.sampler([0], [0], 1, device).batch(torch.zeros(1, 1, dtype=torch.int64))
-        oracle.gradient_on(points, batch)
-        oracle.measure(points, "validation")
+        _, loss = oracle.gradient_on(points, batch)
+        if not torch.equal(generator, torch.get_rng_state()):
+            raise UserError(
+                f"problem {problem.name!r} draws random numbers from torch's generator when it is trained, which "
+                "cannot be replayed: use relaxbench.problems.Dropout as a layer instead (and dropout arguments of 0 in "
+                "other layers)"
+            )
+        held_out = oracle.measure(points, "validation").loss
+        for split, value in (("training", loss), ("validation", held_out)):
+            if not bool(torch.isfinite(value).all()):
+                raise UserError(
+                    f"problem {problem.name!r} has a {split} loss of {value.item():g} at its initial weights: look for "
+                    "NaN or infinity in its data, and for a model that divides by zero"
+                )
     except UserError:
         raise
     except Exception as error:
@@ -186,21 +200,11 @@ def try_out(problem: Problem) -> None:
 
 
 def why_not_vectorized(problem: Problem) -> str | None:
-    """None if one `vmap` over the model gives the same as one member after another; else what stands in the way.
-
-    Raises:
-        UserError: if the model draws random numbers that are not functions of a trial's seed.
-    """
+    """None if one `vmap` over the model gives the same as one member after another; else what stands in the way."""
     device = torch.device("cpu")
     points = torch.stack([problem.init(seed) for seed in (0, 1)])
     batch = problem.sampler([0, 1], [0, 0], 1, device).batch(torch.zeros(2, 1, dtype=torch.int64))
-    generator = torch.get_rng_state()
     grads, _ = Oracle(problem, "direct").gradient_on(points, batch)
-    if not torch.equal(generator, torch.get_rng_state()):
-        raise UserError(
-            f"problem {problem.name!r} draws random numbers from torch's generator when it is trained, which cannot be "
-            "replayed: use relaxbench.problems.Dropout as a layer instead (dropout arguments of other layers: 0)"
-        )
     try:
         together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
     except (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError) as error:

@@ -83,6 +83,8 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"method": {"mine": {"rule": "sgd", "options": {"nestrov": False}}}}, ("mine.options", "nestrov")),
     ({"method": {"mine": {"rule": "sgd", "options": {"nesterov": "maybe"}}}}, ("mine.options.nesterov", "'maybe'")),
     ({"method": {"mine": {"rule": "parle", "options": {"replicas": 0}}}}, ("mine.options", "replicas = 0", "least 1")),
+    ({"methods": ["heat"]}, ("baseline 'sgd' is not among the methods", "`methods`")),
+    ({"blocks": 10**12}, ("blocks", "10000000")),
     ({"margin": float("nan")}, ("margin", "nan")),
 ]
 

@@ -17,7 +17,7 @@ from relaxbench.problems import Problem, SupervisedProblem, problem
 from relaxbench.problems.digits import digits, digits_mlp
 from relaxbench.problems.supervised import Data
 from relaxbench.training import engine
-from relaxbench.training.engine import CANDIDATES, calibrate, choose, invariance_of, machine, torch_device
+from relaxbench.training.engine import CANDIDATES, calibrate, choose, invariance_of, machine, torch_device, try_out
 from relaxbench.training.engine import why_not_vectorized as obstacle
 
 CPU = torch.device("cpu")
@@ -139,7 +139,7 @@ def test_a_model_that_gives_something_else_when_vectorized_is_noticed() -> None:
 @pytest.mark.parametrize("layer", [Drawing(), nn.RReLU()])
 def test_a_model_that_draws_from_torch_s_generator_is_refused(layer: nn.Module) -> None:
     with pytest.raises(UserError, match=r"'mine' draws random numbers.*relaxbench.problems.Dropout"):
-        obstacle(with_layer(layer))
+        try_out(with_layer(layer))
 
 
 # The choice.
