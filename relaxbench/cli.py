@@ -84,7 +84,8 @@ def study(
     if summary.missing:
         again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
         done = summary.total - summary.missing
-        console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:\n  {again}")
+        console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:")
+        console.print(f"  {again}", markup=False, soft_wrap=True)  # one line, to be copied
         raise typer.Exit(130)
     if not quiet:
         if summary.ran:

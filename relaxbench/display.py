@@ -20,6 +20,8 @@ from relaxbench.study.spec import StudySpec
 from relaxbench.study.trials import PHASES
 
 REFRESH_SECONDS = 0.25
+BAR = 20
+"""Columns of a progress bar; a table then fits into a terminal of 80."""
 LOG_SECONDS = 30.0
 """Without a terminal, the longest time without a line."""
 
@@ -92,22 +94,24 @@ class Display:
         reference = {p.problem: p.best for p in progress if p.method == self.baseline}
         table = Table(box=None, pad_edge=False, header_style="dim")
         several = len({p.problem for p in progress}) > 1
-        for column in (["problem"] if several else []) + ["method"]:
-            table.add_column(column)
-        table.add_column("", width=24)
+        table.add_column("method", no_wrap=True)
+        table.add_column("", width=BAR)
         for column in ("trials", "best loss", "against baseline"):
             table.add_column(column, justify="right")
         table.add_column("now", min_width=9)
+        problem = ""
         for p in progress:
+            if several and p.problem != problem:
+                table.add_row(Text(p.problem, style="bold"))
+            problem = p.problem
             against = p.best - reference.get(p.problem, math.inf)
             known = math.isfinite(p.best)
-            versus = f"{against:+.4f}" if known and math.isfinite(against) and p.method != self.baseline else ""
+            versus = f"{against:+.4g}" if known and math.isfinite(against) and p.method != self.baseline else ""
             table.add_row(
-                *([p.problem] if several else []),
-                Text(p.method),
-                ProgressBar(total=p.total, completed=p.done, width=24),
+                Text(f"  {p.method}" if several else p.method),
+                ProgressBar(total=p.total, completed=p.done, width=BAR),
                 f"{p.done}/{p.total}",
-                f"{p.best:.4f}" if known else "",
+                f"{p.best:.4g}" if known else "",
                 versus,
                 Text(p.phase or ("done" if p.done >= p.total else ""), style="bold" if p.phase else "dim"),
             )

@@ -66,7 +66,7 @@ def test_in_a_terminal_a_table_compares_with_the_baseline(clock: Clock) -> None:
         both = [Progress("rosenbrock", "sgd", 5, 10, 0.25), Progress("rosenbrock", "heat", 3, 10, 0.5, "explore")]
         view.update(both)
     text = file.getvalue()
-    for part in ("5/10", "0.2500", "3/10", "0.5000", "+0.2500", "explore", "8 of 20 trials"):
+    for part in ("5/10", "0.25", "3/10", "0.5", "+0.25", "explore", "8 of 20 trials"):
         assert part in text
 
 
