@@ -1,0 +1,256 @@
+"""Every rule as a plain loop, one member at a time in numpy, written from the papers (specification, section 3).
+
+They share nothing with the rules but the numbers of their noise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Generator
+
+import numpy as np
+import torch
+
+Vector = np.ndarray
+Hypers = Callable[[int], dict[str, Vector]]  # the hyperparameters of outer step k, each [P]
+Noise = Callable[[int], Vector]  # ξ of gradient t
+Machine = Generator[tuple[Vector, Vector], Vector, None]  # gives (query, deployed iterate), is sent a gradient
+
+
+def sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v = 0 * x
+    for k in itertools.count():
+        h = at(k)
+        g = yield x, x
+        d = g + h["weight_decay"] * x
+        v = h["momentum"] * v + d
+        x = x - h["lr"] * (d + h["momentum"] * v)
+
+
+def sgd_ema(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """The average is a weighted sum of all iterates, its weights multiplied out anew at every step."""
+    v, history, average = 0 * x, list[Vector](), x
+    for k in itertools.count():
+        h = at(k)
+        g = yield x, average
+        d = g + h["weight_decay"] * x
+        v = h["momentum"] * v + d
+        x = x - h["lr"] * (d + h["momentum"] * v)
+        history.append(x)
+        share = [1 / np.minimum(i, h["ema_steps"]) for i in range(1, len(history) + 1)]
+        average = 0 * x
+        for i, past in enumerate(history):
+            average = average + past * share[i] * np.prod([1 - later for later in share[i + 1 :]], axis=0)
+
+
+def lookahead(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """Zhang et al., algorithm 1, with SGD inside."""
+    v = 0 * x
+    for k in itertools.count():
+        h = at(k)
+        fast = x.copy()
+        for _ in range(L):
+            g = yield fast, x
+            d = g + h["weight_decay"] * fast
+            v = h["momentum"] * v + d
+            fast = fast - h["inner_lr"] * (d + h["momentum"] * v)
+        x = x + h["outer_lr"] * (fast - x)
+
+
+def entropy_sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v, v_x, t = 0 * x, 0 * x, 0
+    for k in itertools.count():
+        h = at(k)
+        y, z = x.copy(), x.copy()
+        m, a, rate = h["momentum"], h["averaging"], h["inner_lr"]
+        for _ in range(L):
+            g = yield y, x
+            d = g + h["weight_decay"] * y + (y - x) / h["gamma"]
+            v = m * v + d
+            y = y - rate * (d + m * v) + np.sqrt(2 * rate * h["temperature"] / (1 - m)) * noise(t)
+            z = a * z + (1 - a) * y
+            t += 1
+        d = x - z
+        v_x = h["outer_momentum"] * v_x + d
+        x = x - h["outer_lr"] * (d + h["outer_momentum"] * v_x)
+
+
+def hj(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v, v_x = 0 * x, 0 * x
+    for k in itertools.count():
+        h = at(k)
+        y = x.copy()
+        for _ in range(L):
+            g = yield y, x
+            d = g + h["weight_decay"] * y + (y - x) / h["gamma"]
+            v = h["momentum"] * v + d
+            y = y - h["inner_lr"] * (d + h["momentum"] * v)
+        d = x - y
+        v_x = h["outer_momentum"] * v_x + d
+        x = x - h["outer_lr"] * (d + h["outer_momentum"] * v_x)
+
+
+def hj_implicit(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v = 0 * x
+    for k in itertools.count():
+        h = at(k)
+        b = h["averaging"]
+        g = yield x, x
+        p = g + h["weight_decay"] * x
+        for _ in range(L):
+            point = x - h["gamma"] * p
+            g = yield point, x
+            p = b * p + (1 - b) * (g + h["weight_decay"] * point)
+        v = h["momentum"] * v + p
+        x = x - h["lr"] * (p + h["momentum"] * v)
+
+
+def heat(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v, t = 0 * x, 0
+    for k in itertools.count():
+        h = at(k)
+        gradients = []
+        for _ in range(L // 2):
+            xi = noise(t)
+            for sign in (1, -1):
+                g = yield x + sign * h["sigma"] * xi, x
+                gradients.append(g)
+            t += 2
+        d = np.mean(gradients, axis=0) + h["weight_decay"] * x
+        v = h["momentum"] * v + d
+        x = x - h["lr"] * (d + h["momentum"] * v)
+
+
+def adamw(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    m, v, decayed1, decayed2 = 0 * x, 0 * x, 1.0 + 0 * x, 1.0 + 0 * x
+    for k in itertools.count():
+        h = at(k)
+        g = yield x, x
+        m = h["beta1"] * m + (1 - h["beta1"]) * g
+        v = h["beta2"] * v + (1 - h["beta2"]) * g**2
+        decayed1, decayed2 = decayed1 * h["beta1"], decayed2 * h["beta2"]
+        step = (m / (1 - decayed1)) / (np.sqrt(v / (1 - decayed2)) + 1e-8)
+        x = x - h["adam_lr"] * step - h["adam_lr"] * h["decoupled_decay"] * x
+
+
+def sam(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v = 0 * x
+    for k in itertools.count():
+        h = at(k)
+        g = yield x, x
+        up = x + h["radius"] * g / (np.sqrt((g**2).sum()) + 1e-12)
+        g = yield up, x
+        d = g + h["weight_decay"] * x
+        v = h["momentum"] * v + d
+        x = x - h["lr"] * (d + h["momentum"] * v)
+
+
+def lpf_sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v, t = 0 * x, 0
+    for k in itertools.count():
+        h = at(k)
+        total = 0 * x
+        for _ in range(int(h["samples"][0])):
+            width, place = 0 * x, 0
+            for shape in shapes(len(x)):
+                filters, size = (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, shape[0])
+                for _ in range(filters):
+                    part = slice(place, place + size)
+                    width[part] = np.sqrt((x[part] ** 2).sum())
+                    place += size
+            g = yield x + h["relative_noise"] * width * noise(t), x
+            total = total + g
+            t += 1
+        d = total / h["samples"] + h["weight_decay"] * x
+        v = h["momentum"] * v + d
+        x = x - h["lr"] * (d + h["momentum"] * v)
+
+
+def elastic_sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    y, v = [x.copy() for _ in range(3)], [0 * x for _ in range(3)]
+    for k in itertools.count():
+        h = at(k)
+        g = yield np.stack(y), x
+        for i in range(3):
+            d = g[i] + h["weight_decay"] * y[i] + (y[i] - x) / h["gamma"]
+            v[i] = h["momentum"] * v[i] + d
+            y[i] = y[i] - h["lr"] * (d + h["momentum"] * v[i])
+        x = (1 - h["moving_rate"]) * x + h["moving_rate"] * (y[0] + y[1] + y[2]) / 3
+
+
+def parle(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    n = 3
+    xs, z = [x.copy() for _ in range(n)], [x.copy() for _ in range(n)]
+    u, v = [0 * x for _ in range(n)], [0 * x for _ in range(n)]
+    for k in itertools.count():
+        h = at(k)
+        a, y = h["averaging"], [each.copy() for each in xs]
+        for _ in range(L):
+            g = yield np.stack(y), sum(xs) / n
+            for i in range(n):
+                d = g[i] + h["weight_decay"] * y[i] + (y[i] - xs[i]) / h["gamma"]
+                u[i] = h["momentum"] * u[i] + d
+                y[i] = y[i] - h["inner_lr"] * (d + h["momentum"] * u[i])
+                z[i] = a * z[i] + (1 - a) * y[i]
+        r = sum(z) / n
+        for i in range(n):
+            d = (xs[i] - z[i]) + h["rho"] * (xs[i] - r)
+            v[i] = h["outer_momentum"] * v[i] + d
+            xs[i] = xs[i] - h["outer_lr"] * (d + h["outer_momentum"] * v[i])
+
+
+LOOPS = {
+    "sgd": sgd,
+    "sgd-ema": sgd_ema,
+    "lookahead": lookahead,
+    "adamw": adamw,
+    "sam": sam,
+    "lpf-sgd": lpf_sgd,
+    "elastic-sgd": elastic_sgd,
+    "parle": parle,
+    "entropy-sgd": entropy_sgd,
+    "hj": hj,
+    "hj-implicit": hj_implicit,
+    "heat": heat,
+}
+
+
+def queries_of(name: str, L: int, samples: int) -> int:
+    """Queries an outer step."""
+    others = {"sgd": 1, "sgd-ema": 1, "adamw": 1, "elastic-sgd": 1, "sam": 2, "lpf-sgd": samples, "hj-implicit": L + 1}
+    return others.get(name, L)
+
+
+def batches_of(name: str, t: int) -> list[int]:
+    """Numbers of the mini-batches of query t."""
+    return {"sam": [t // 2], "elastic-sgd": [3 * t, 3 * t + 1, 3 * t + 2], "parle": [3 * t, 3 * t + 1, 3 * t + 2]}.get(
+        name, [t]
+    )
+
+
+def shapes(P: int) -> list[torch.Size]:
+    """P parameters as a matrix of two rows, if there are enough, and a vector."""
+    return [torch.Size([2, P // 3]), torch.Size([P - 2 * (P // 3)])] if P > 2 else [torch.Size([P])]
+
+
+def released(x: Vector, at: Hypers, L: int, noise: Noise, restart: bool, outside: bool) -> Machine:
+    """Entropy-SGD with the options of its released code."""
+    v, v_x, t = 0 * x, 0 * x, 0
+    for k in itertools.count():
+        h = at(k)
+        y, z = x.copy(), x.copy()
+        m, a, rate = h["momentum"], h["averaging"], h["inner_lr"]
+        if restart:
+            v = 0 * x
+        for _ in range(L):
+            g = yield y, x
+            coupling = h["weight_decay"] * y + (y - x) / h["gamma"]
+            inside, after = (g, coupling) if outside else (g + coupling, 0 * x)
+            v = m * v + inside
+            y = y - rate * (inside + m * v) - rate * after + np.sqrt(2 * rate * h["temperature"] / (1 - m)) * noise(t)
+            z = a * z + (1 - a) * y
+            t += 1
+        d = x - z
+        v_x = h["outer_momentum"] * v_x + d
+        x = x - h["outer_lr"] * (d + h["outer_momentum"] * v_x)
