@@ -82,6 +82,42 @@ class Rosenbrock(Landscape):
         return torch.stack([scale * 10 * (v - u**2), 1 - u], dim=-1)
 
 
+class ChainedRosenbrock(Landscape):
+    """f(w) = Σ over i < n of (1 − w_i)² + 100 (w_{i+1} − w_i²)²: Rosenbrock's valley in n dimensions.
+
+    In two dimensions a method that searches a plane, as CurveBall does, is nearly exact; here it is not. Start as for
+    two variables: all coordinates at −¼ plus one shift.
+
+    Args:
+        n: dimensions.
+    """
+
+    worst = 1e4
+    tolerance = 1e-4
+    budget = 5000
+    margin = 250.0
+    ranges = Rosenbrock.ranges
+
+    def __init__(self, n: int = 10) -> None:
+        super().__init__()
+        self.n, self.name, self.title = n, f"rosenbrock-{n}", f"Rosenbrock's function chained in {n} dimensions"
+        self.loss = loss("least-squares")
+
+    def layout(self) -> list[tuple[str, torch.Size]]:
+        return [("w", torch.Size([self.n]))]
+
+    def init(self, seed: int) -> Tensor:
+        return Rosenbrock().init(seed)[:1].repeat(self.n)
+
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> NumberedDraws:
+        return NumberedDraws(seeds, 1.0, 1.0, device)
+
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        w = params["w"]
+        here, following = w[..., :-1], w[..., 1:]
+        return torch.cat([10 * (following - here**2), 1 - here], dim=-1)
+
+
 class Rugged1D(Landscape):
     """f(x) = x²/40 + 1 − cos(2 x): one global minimum at 0 among many wells, from a start in U[−12, 12].
 

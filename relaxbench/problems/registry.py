@@ -9,14 +9,18 @@ from pathlib import Path
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems.digits import digits_mlp
-from relaxbench.problems.landscapes import Rosenbrock, Rugged1D
+from relaxbench.problems.landscapes import ChainedRosenbrock, Rosenbrock, Rugged1D
+from relaxbench.problems.linear_net import LinearNet
 from relaxbench.problems.problem import Problem
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "digits-mlp": digits_mlp,
     "rosenbrock": Rosenbrock,
     "rosenbrock-noisy": lambda: Rosenbrock("rosenbrock-noisy", 0.0, 3.0, budget=5000),
+    "rosenbrock-10": ChainedRosenbrock,
+    "rosenbrock-50": lambda: ChainedRosenbrock(50),
     "rugged-1d": Rugged1D,
+    "linear-net": LinearNet,
 }
 
 

@@ -13,7 +13,8 @@ from scipy.optimize import rosen, rosen_der
 from torch import Tensor
 
 from relaxbench.problems import Problem, problem
-from relaxbench.problems.landscapes import Rosenbrock, Rugged1D
+from relaxbench.problems.landscapes import ChainedRosenbrock, Rosenbrock, Rugged1D
+from relaxbench.training.oracle import Oracle
 
 CPU = torch.device("cpu")
 COORDINATE = st.floats(-2, 2)
@@ -139,3 +140,17 @@ def test_every_start_is_better_than_the_worst_value(name: str) -> None:
     for seed in range(50):
         outputs = task.outputs(task.unflatten(task.init(seed)), batch, False)
         assert task.loss.value(outputs, batch).item() < task.worst
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 50])
+def test_the_chained_function_is_scipy_s(n: int) -> None:
+    task = ChainedRosenbrock(n)
+    rng = np.random.default_rng(n)
+    points = torch.tensor(rng.normal(size=(4, n)))
+    batch = task.sampler(range(4), [0] * 4, 1, torch.device("cpu")).batch(torch.zeros(4, 1, dtype=torch.int64))
+    grads, losses = Oracle(task, "vectorized").gradient_on(points, batch)
+    for k in range(4):
+        assert losses[k].item() == pytest.approx(rosen(points[k].numpy()), rel=1e-10)
+        assert grads[k].numpy() == pytest.approx(rosen_der(points[k].numpy()), rel=1e-9, abs=1e-9)
+    start = task.init(7)
+    assert bool((start == start[0]).all()) and -0.5 <= float(start[0]) <= 0.0
