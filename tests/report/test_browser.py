@@ -55,11 +55,15 @@ def browse(page: Path, steps: str = "", width: int = 1200) -> tuple[dict[str, An
     command = [
         found[0], "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-        "--enable-logging=stderr", "--v=0", "--virtual-time-budget=20000", f"--window-size={width},3000",
+        "--enable-logging=stderr", "--v=0", "--virtual-time-budget=600000", f"--window-size={width},3000",
         f"--user-data-dir={page.parent / 'profile'}", "--dump-dom", probed.as_uri(),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    match = re.search(r'<output id="facts">(.*?)</output>', done.stdout, re.DOTALL)
+    # On a starved machine the browser's own clock can run out before an image has been encoded: then once more.
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        match = re.search(r'<output id="facts">(.*?)</output>', done.stdout, re.DOTALL)
+        if match:
+            break
     assert match, f"the page never finished drawing:\n{done.stderr[-2000:]}"
     return json.loads(html.unescape(match[1])), done.stdout, "\n".join(re.findall(r".*CONSOLE.*", done.stderr))
 
