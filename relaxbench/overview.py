@@ -57,7 +57,7 @@ def _entry(name: str, title: str, *facts: str) -> Padding:
 def plan_tables(spec: Any, storage: str, device: str, population: int | None, std: float | None) -> list[Any]:
     """A study's gradients, its time on this machine, and what it could detect."""
     from relaxbench.optim.hyper import defaults
-    from relaxbench.report.statistics import detectable_effect
+    from relaxbench.report.statistics import MIN_BLOCKS, detectable_effect
     from relaxbench.study.run import prepare
     from relaxbench.study.trials import GENERATION
     from relaxbench.training import engine as engines
@@ -84,7 +84,12 @@ def plan_tables(spec: Any, storage: str, device: str, population: int | None, st
     table.add_section()
     table.add_row("total", "", "", f"{gradients:,}", "", duration(seconds), style="bold")
     notes.append("Times are for training alone, measured just now; measuring and starting come on top.")
-    power = _detectable(spec, storage, std, detectable_effect(spec.blocks))
+    if spec.blocks < MIN_BLOCKS:
+        power = [
+            Text(f"A verdict needs at least {MIN_BLOCKS} blocks: with {spec.blocks} the report describes, and claims nothing.")
+        ]
+    else:
+        power = _detectable(spec, storage, std, detectable_effect(spec.blocks))
     return [table, *(Text(note, style="dim") for note in notes), *power]
 
 

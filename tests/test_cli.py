@@ -21,6 +21,7 @@ from relaxbench import bench, cli
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import PROBLEMS, problem
 from relaxbench.problems.digits import digits_mlp, mlp
+from relaxbench.report.statistics import detectable_effect
 from tests.study import tiny
 
 STUDY = """
@@ -367,12 +368,24 @@ def test_doctor_names_a_data_folder_that_is_not_there(
 def test_plan_counts_gradients_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.toml").write_text(STUDY)
     with nothing_written():
-        out = printed(capsys, "plan", "mine.toml", "--population", "8", "--std", "2")
+        out = printed(capsys, "plan", "mine.toml", "--population", "8")
     count = 2 * (2 + 1) + 2 + 2  # a method
     for method in ("sgd", "heat"):
         assert re.search(rf"rosenbrock\s+{method}\s+{count}\s+{count * 40}\s", out)
     assert re.search(rf"total\s+{2 * count * 40}\s", out)
-    assert "2 blocks detect" in out and "80 % power" in out
+    assert "at least 6 blocks: with 2 the report describes" in " ".join(out.split())
+
+
+def test_plan_says_what_the_blocks_can_detect(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text(STUDY)
+    for blocks in (1, 5, 6):
+        arguments = ("plan", "mine.toml", "--population", "8", "--std", "2", "--blocks", str(blocks))
+        out = " ".join(printed(capsys, *arguments).split())
+        if blocks < 6:
+            assert f"at least 6 blocks: with {blocks} the report describes, and claims nothing" in out
+        else:
+            effect = f"{2 * detectable_effect(6):.3g}"
+            assert f"6 blocks detect (80 % power, 5 % level) a difference of {effect}" in out
 
 
 def test_a_study_from_the_command_line_to_its_report(capsys: pytest.CaptureFixture[str]) -> None:

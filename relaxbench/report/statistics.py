@@ -117,7 +117,12 @@ def _patterns(n: int) -> Vector:
 
 @functools.lru_cache(maxsize=256)
 def detectable_effect(n: int, level: float = LEVEL, power: float = POWER) -> float:
-    """Smallest mean, in standard deviations of the differences, that a two-sided paired t test finds with ``power``."""
+    """Smallest mean, in standard deviations of the differences, that a two-sided paired t test finds with ``power``.
+
+    Infinite for a single difference: it has no spread, so no test finds anything.
+    """
+    if n < 2:
+        return float("inf")
     critical = stats.t.ppf(1 - level / 2, n - 1)
 
     def miss(effect: float) -> float:

@@ -119,6 +119,10 @@ def test_detectable_difference_has_its_power(n: int) -> None:
     assert detectable_effect(n, level=0.005) > detectable_effect(n)
 
 
+def test_a_single_difference_detects_nothing() -> None:
+    assert detectable_effect(1) == float("inf")
+
+
 def test_holm_on_known_values() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, float("nan"), 0.01]) == pytest.approx([0.5, float("nan"), 0.02], nan_ok=True)
