@@ -86,7 +86,10 @@ def plan_tables(spec: Any, storage: str, device: str, population: int | None, st
     notes.append("Times are for training alone, measured just now; measuring and starting come on top.")
     if spec.blocks < MIN_BLOCKS:
         power = [
-            Text(f"A verdict needs at least {MIN_BLOCKS} blocks: with {spec.blocks} the report describes, and claims nothing.")
+            Text(
+                f"A verdict needs at least {MIN_BLOCKS} blocks: "
+                f"with {spec.blocks} the report describes, and claims nothing."
+            )
         ]
     else:
         power = _detectable(spec, storage, std, detectable_effect(spec.blocks))
