@@ -12,6 +12,11 @@ from relaxbench.problems.digits import digits_mlp
 from relaxbench.problems.landscapes import ChainedRosenbrock, Rosenbrock, Rugged1D
 from relaxbench.problems.linear_net import LinearNet
 from relaxbench.problems.problem import Problem
+from relaxbench.problems.quadratic import Quadratic
+from relaxbench.problems.wells import DoubleWell, GaussianWells
+
+SPECTRUM = [10 ** (-3 * i / 19) for i in range(20)]
+"""Of the quadratics: 20 eigenvalues from 1 down to 1/1000, evenly spaced in their logarithms."""
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "digits-mlp": digits_mlp,
@@ -20,6 +25,10 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "rosenbrock-10": ChainedRosenbrock,
     "rosenbrock-50": lambda: ChainedRosenbrock(50),
     "rugged-1d": Rugged1D,
+    "double-well": DoubleWell,
+    "gaussian-wells": GaussianWells,
+    "quadratic": lambda: Quadratic(SPECTRUM),
+    "quadratic-noisy": lambda: Quadratic(SPECTRUM, 0.03, "quadratic-noisy", tolerance=1e-3),
     "linear-net": LinearNet,
 }
 
