@@ -5,18 +5,13 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from relaxbench.errors import UserError
-from relaxbench.report import collect, figures, sentences
+from relaxbench.report import collect, figures, html, sentences
 from relaxbench.report.cautions import cautions, missing
 from relaxbench.report.figures import Figure
 from relaxbench.report.frames import StudyFrames
@@ -43,8 +38,8 @@ def write_report(frames: StudyFrames, directory: Path | str) -> Path:
     try:
         (Path(directory) / stem).mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            _write(Path(directory) / stem / f"{name}.csv", text)
-        _write(page, render(frames, table, texts))
+            html.write(Path(directory) / stem / f"{name}.csv", text)
+        html.write(page, render(frames, table, texts))
     except OSError as error:
         raise UserError(f"cannot write the report to {directory}: {error.strerror} (choose another folder)") from error
     return page
@@ -72,20 +67,16 @@ def csv(frame: pd.DataFrame) -> str:
 def render(frames: StudyFrames, table: pd.DataFrame, texts: dict[str, str]) -> str:
     """The HTML text of the page, from the verdict table and the CSV texts that it carries inside."""
     look = Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
-    environment = Environment(
-        loader=PackageLoader("relaxbench.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {
-        "number": sentences.number, "memory": memory, "embed": embed, "setting": setting, "tied": tied,
-    }  # fmt: skip
-    environment.globals |= {
+    templates = html.environment()
+    templates.filters |= {"number": sentences.number, "memory": memory, "setting": setting}
+    templates.globals |= {
         "sentence": sentences.sentence, "explanation": sentences.explanation, "finite": _finite,
         "difference_unit": sentences.difference_unit, "probability": sentences.probability,
     }  # fmt: skip
     packed = [(name, _pack(text) if name != "curves" else "") for name, text in texts.items()]
-    template = environment.get_template("report.html")
-    return template.render(
+    return html.page(
+        templates,
+        "report.html",
         frames=frames,
         about=frames.manifest,
         problems=[_problem(frames, table, look, name) for name in frames.problems],
@@ -96,9 +87,6 @@ def render(frames: StudyFrames, table: pd.DataFrame, texts: dict[str, str]) -> s
         packed={name: data if len(data) <= EMBED else "" for name, data in packed},
         folder=file_name(frames.name),
         manifest_text=json.dumps(frames.manifest, indent=2, ensure_ascii=False, default=str),
-        style=_asset(environment, "style.css"),
-        script=_asset(environment, "page.js"),
-        plotly=Markup(get_plotlyjs()),
     )
 
 
@@ -191,19 +179,6 @@ def _recommended(frames: StudyFrames, rows: pd.DataFrame, name: str) -> list[dic
     return found
 
 
-def embed(figure: Figure) -> Markup:
-    """A figure as JSON for the page's script."""
-    about = json.dumps({"key": figure.key, "views": figure.views})
-    return safe_json(f'{about[:-1]}, "figure": {figure.figure.to_json()}}}')
-
-
-def safe_json(text: str) -> Markup:
-    """JSON for a script element: no "<" is left, so that no text can close the element or open a comment."""
-    for character in ("<", ">", "&", "\u2028", "\u2029"):
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
 def memory(value: float | None) -> str:
     """Bytes for people."""
     if not _finite(value):
@@ -221,13 +196,6 @@ def setting(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def tied(text: str) -> str:
-    """Ties a percent sign, a spread and a p-value to their number."""
-    for loose in (" %", " ± ", "p = ", "p < "):
-        text = text.replace(loose, loose.replace(" ", "\u00a0"))
-    return text
-
-
 def _some(*found: Figure | None) -> list[Figure]:
     return [figure for figure in found if figure is not None]
 
@@ -239,21 +207,3 @@ def _finite(value: Any) -> bool:
 def _pack(text: str) -> str:
     """Compressed text for an attribute; mtime 0 keeps two pages of one study the same."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
-
-
-def _asset(environment: Environment, name: str) -> Markup:
-    assert environment.loader is not None
-    return Markup(environment.loader.get_source(environment, name)[0])
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

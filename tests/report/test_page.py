@@ -17,8 +17,8 @@ from scipy import stats
 
 from relaxbench.errors import UserError
 from relaxbench.report import StudyFrames, load_study, write_report
+from relaxbench.report.html import safe_json
 from relaxbench.report.look import file_name
-from relaxbench.report.page import safe_json
 from relaxbench.report.sentences import number
 
 from . import synthetic
