@@ -186,6 +186,41 @@ def bench(
         console.print(part)
 
 
+@app.command()
+def theory(
+    landscape: Annotated[
+        list[str] | None, typer.Option("--landscape", help=r"One of them; may be repeated.  \[default: all]")
+    ] = None,
+    particles: Annotated[int, typer.Option(help="Particles of each kind.")] = 100_000,
+    seed: Annotated[int, typer.Option(help="Of their noise.")] = 0,
+    device: Device = "auto",
+    report: ReportDir = Path("reports"),
+) -> None:
+    """Smoothed landscapes, densities, and the theorem on controlled SGD with its error bars: printed, and as a page."""
+    from relaxbench.theory.page import sentence, write_page
+    from relaxbench.theory.scenes import SCENES, scene
+
+    if particles < 2:
+        raise UserError(f"--particles {particles}: expected at least 2, and 100,000 for four digits")
+    scenes = [scene(name) for name in dict.fromkeys(landscape or SCENES)]
+    _check_folder("--report", report)
+    from relaxbench.theory.expectation import expect
+    from relaxbench.training.engine import torch_device
+
+    place, results = torch_device(device), []
+    for each in scenes:
+        with console.status(f"{each.name}: {particles:,} particles, {each.steps} steps, with and without control"):
+            results.append(expect(each, particles, seed, place))
+        console.print(each.name, style="bold")
+        console.print(sentence(results[-1]) + "\n")
+    with console.status("Drawing the landscapes"):
+        page = write_page(results, report)
+    console.print(
+        "The control is not the implemented Entropy-SGD: it knows the whole landscape. See the page.", style="dim"
+    )
+    console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. A user's mistake is one line on the error stream and code 2."""
     # MKL reads this at its first call; with it, results do not depend on the alignment of a member's rows.

@@ -61,7 +61,10 @@ class Quadratic(Landscape):
         self.name, self.noise, self.loss = name, noise, loss("least-squares")
         n, low, high = len(spectrum), min(spectrum), max(spectrum)
         told = f", gradient noise {noise:g}" if noise else ""
-        self.title = f"a quadratic in {n} dimensions, eigenvalues {low:g} to {high:g}{told}"
+        shape = (
+            f"a quadratic in {n} dimensions, eigenvalues {low:g} to {high:g}" if n > 1 else f"a parabola, {low:g} x²/2"
+        )
+        self.title = shape + told
         words = random.key(torch.tensor([0]), random.DATA, torch.tensor([0]))
         basis = torch.linalg.qr(random.normal(words, n * n, torch.float64).view(n, n)).Q
         root = (torch.tensor(list(spectrum), dtype=torch.float64) / 2).sqrt()

@@ -18,7 +18,7 @@ INK, MUTED, GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
 BAND = "rgba(1,2,3,0.13)"
 """INK as a band."""
 
-_PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b0609c", "#b8860b", "#3f8fd0", "#8c6d46", "#7b68c8")
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b0609c", "#b8860b", "#3f8fd0", "#8c6d46", "#7b68c8")
 """After Okabe and Ito; each has a contrast of 3:1 with white and with the dark background."""
 
 _FIXED = {
@@ -41,7 +41,7 @@ class Look:
         colours: dict[str, str] = {}
         for index, (label, about) in enumerate(methods.items()):
             fixed = _FIXED.get(str(about["rule"])) if about["rule"] == label else None
-            colours[label] = INK if label == baseline else _PALETTE[index % 8 if fixed is None else fixed]
+            colours[label] = INK if label == baseline else PALETTE[index % 8 if fixed is None else fixed]
         return cls({label: str(about["title"]) for label, about in methods.items()}, colours, baseline)
 
     def title(self, method: str) -> str:

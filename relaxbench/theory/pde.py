@@ -2,7 +2,7 @@
 
 Each is solved by its representation formula (Cole–Hopf, Hopf–Lax, a Gaussian mean), not by stepping in time, so that
 the numbers are exact up to quadrature. Points are ``[M, n]``, n = 1 or 2; t is γ, β the inverse temperature.
-Source: Chaudhari et al., arXiv 1704.04932, sections 2 and 3.
+Source: Chaudhari et al., arXiv 1704.04932, section 3.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ def viscous(f: Function, x: Array, t: float, beta: float, grid: Grid) -> Smoothe
     _positive(t=t, beta=beta)
     y, h = grid.points, grid.steps
     n, base, edge = len(h), -beta * f(y), grid.edge
+    square = (y[:, :, None] * y[:, None, :]).reshape(-1, n * n)
     parts = []
     for part in _chunks(x, len(y)):
-        weights = base - beta * ((part[:, None, :] - y) ** 2).sum(-1) / (2 * t)
+        weights = base - beta * _squared(part, y) / (2 * t)
         total = logsumexp(weights, axis=1)
         p = np.exp(weights - total[:, None])
         if float(p[:, edge].max()) > 1e-9:
@@ -80,8 +81,7 @@ def viscous(f: Function, x: Array, t: float, beta: float, grid: Grid) -> Smoothe
         if float(1 / (p**2).sum(axis=1).max()) < COARSE**n:
             raise ValueError(f"the grid is too coarse: its steps {h.tolist()} do not resolve the density of y")
         mean = p @ y
-        apart = y - mean[:, None, :]
-        covariance = np.einsum("my,mya,myb->mab", p, apart, apart)
+        covariance = (p @ square).reshape(-1, n, n) - mean[:, :, None] * mean[:, None, :]
         value = -(total + np.log(grid.cell) - 0.5 * n * np.log(2 * np.pi * t / beta)) / beta
         parts.append((value, (part - mean) / t, np.eye(n) / t - beta / t**2 * covariance))
     return Smoothed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -106,7 +106,7 @@ def inviscid(f: Function, x: Array, t: float, grid: Grid) -> Envelope:
     base, n = f(y), len(grid.steps)
     start = []
     for part in _chunks(x, len(y)):
-        best = (base + ((part[:, None, :] - y) ** 2).sum(-1) / (2 * t)).argmin(axis=1)
+        best = (base + _squared(part, y) / (2 * t)).argmin(axis=1)
         if edge[best].any():
             raise ValueError("the grid is too small: a minimizer of f(y) + |x − y|²/2t lies on its boundary")
         start.append(y[best])
@@ -145,6 +145,14 @@ def heat(f: Function, x: Array, t: float, beta: float) -> Smoothed:
             values @ weights, centred @ xi / sigma, np.einsum("my,yab->mab", centred, second)
         ))  # fmt: skip
     return Smoothed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _squared(x: Array, y: Array) -> Array:
+    """|x − y|² of every pair, ``[M, N]``."""
+    apart = np.zeros((len(x), len(y)))
+    for dimension in range(x.shape[1]):
+        apart += (x[:, dimension, None] - y[:, dimension]) ** 2
+    return apart
 
 
 def _chunks(x: Array, width: int) -> list[Array]:

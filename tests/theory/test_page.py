@@ -1,0 +1,97 @@
+"""The page of the theory, and the command that writes it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from relaxbench import cli
+from relaxbench.errors import UserError
+from relaxbench.theory.expectation import Estimate, Expectation, expect
+from relaxbench.theory.page import sentence, write_page
+from relaxbench.theory.scenes import SCENES, scene
+from tests.report.test_browser import browse, check
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Expectation]:
+    return [expect(replace(scene(name), steps=50), 300) for name in ("double-well", "gaussian-wells")]
+
+
+@pytest.fixture(scope="module")
+def page(results: list[Expectation], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_page(results, tmp_path_factory.mktemp("theory") / "new")
+
+
+def test_the_page_is_drawn_in_a_browser_and_its_switches_work(page: Path) -> None:
+    steps = """document.querySelectorAll('[data-view="γ = 1"]').forEach(button => button.click());"""
+    facts, document, console = browse(page, steps)
+    check(facts, console)
+    assert facts["canvases"] == 6
+    assert (
+        'data-view="γ = 1" aria-pressed="true"' in document and 'data-view="γ = 0.3" aria-pressed="false"' in document
+    )
+    facts, _, console = browse(page, width=500)
+    check(facts, console)
+
+
+def test_the_table_has_the_numbers_of_the_results(results: list[Expectation], page: Path) -> None:
+    text = page.read_text()
+    for result in results:
+        for number in (result.slack.mean, result.slack.half, result.exact.slack, result.plain.mean, result.cost.mean):
+            assert f"{number:.4f}" in text
+    assert "not the Entropy-SGD" in text and "300 particles" in text
+
+
+def test_a_sentence_says_what_the_error_bars_allow(results: list[Expectation]) -> None:
+    for mean, told in ((0.5, "It holds, by 0.5000 ± 0.1960"), (0.1, "within the error bars"), (-0.5, "violate it")):
+        assert told in sentence(replace(results[0], slack=Estimate(mean, 0.1)))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(results: list[Expectation], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose another folder"):
+        write_page(results[:1], tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--particles", "1"], "--particles 1: expected at least 2"),
+        (["--landscape", "double-wel"], "did you mean 'double-well'"),
+        (["--device", "cuda:99"], "not there"),
+        (["--report", "file"], "not a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert cli.main(["theory", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_command_prints_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "console", Console(width=300, highlight=False))
+    assert cli.main(["theory", "--landscape", "quadratic", "--particles", "200"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"It holds, by 0\.1\d+ ± 0\.\d+ \(on the grid 0\.189\d\)", out)
+    assert "not the implemented Entropy-SGD" in out and (tmp_path / "reports" / "theory.html").is_file()
+
+
+def test_every_scene_begins_on_its_grid_and_inside_what_is_shown() -> None:
+    for each in SCENES.values():
+        grid = each.grid
+        assert grid.points[grid.nearest(each.start)] == pytest.approx(each.start, abs=1e-9)
+        assert all(low <= x <= high for x, (low, high) in zip(each.start, each.shown, strict=True))
+        assert len(each.gammas) == 3 and each.make().size == len(each.counts)
