@@ -187,6 +187,39 @@ def bench(
 
 
 @app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Methods or problems, or a .py file that holds them.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that `list` shows.")] = False,
+) -> None:
+    """Does a method or a problem keep the rules: shapes, invariance, determinism, NaN, honest bills, memory?"""
+    if everything == bool(names):
+        raise UserError("expected names of methods or problems, or --all (python -m relaxbench list shows the names)")
+    from relaxbench.testing.find import everything as all_subjects
+    from relaxbench.testing.find import subjects
+    from relaxbench.testing.run import run
+
+    chosen = all_subjects() if everything else [each for name in names or [] for each in subjects(name)]
+    failed = 0
+    for subject in chosen:
+        with console.status(f"{subject.kind} {subject.name}"):
+            found = list(run(subject.suite))
+        bad = [each for each in found if not each.passed]
+        failed += bool(bad)
+        passed = f"{len(found) - len(bad)} of {len(found)} checks passed"
+        console.print(
+            f"[{'red' if bad else 'green'}]{'✗' if bad else '✓'}[/] {subject.kind} [bold]{subject.name}[/]: {passed}"
+        )
+        for each in bad if len(chosen) > 1 else found:
+            console.print(f"  {'✓' if each.passed else '✗'} {each.name}", style="dim" if each.passed else "red")
+            if each.reason:
+                console.print(f"      {each.reason}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def theory(
     landscape: Annotated[
         list[str] | None, typer.Option("--landscape", help=r"One of them; may be repeated.  \[default: all]")

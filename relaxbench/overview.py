@@ -32,17 +32,26 @@ def verdict_lines(frames: StudyFrames) -> list[Text]:
 
 def list_tables() -> list[Any]:
     """Problems and methods, with what they need and what is searched."""
-    from relaxbench.optim.registry import RULES
-    from relaxbench.problems import PROBLEMS, problem
+    from relaxbench.optim.registry import rule_class, rule_names
+    from relaxbench.problems import problem, problem_names
 
     lines: list[Any] = [Text("Problems", style="bold")]
-    for name in PROBLEMS:
-        p = problem(name)
+    for name in problem_names():
+        try:
+            p = problem(name)
+        except UserError as error:  # of another package: the rest is still worth a list
+            lines.append(_entry(name, "does not work", str(error)))
+            continue
         target = f"gradients until the loss is ≤ {p.tolerance:g}" if p.tolerance is not None else p.metric
         facts = f"{p.size:,} parameters; {p.budget:,} gradients a trial; judged by {target}"
         lines.append(_entry(name, p.title, facts, f"data: {p.data}"))
     lines.append(Text("\nMethods", style="bold"))
-    for name, rule in RULES.items():
+    for name in rule_names():
+        try:
+            rule = rule_class(name)
+        except UserError as error:
+            lines.append(_entry(name, "does not work", str(error)))
+            continue
         searched = f"searched: {', '.join(rule.space)}"
         lines.append(_entry(name, rule.title, searched, f"memory: {rule.copies} copies of the parameters", rule.source))
     return lines
@@ -121,7 +130,8 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         UserError: if the study, method or problem does not exist, or nothing of it is done.
     """
     from relaxbench.optim.drop_ins import DROP_INS
-    from relaxbench.optim.registry import RULES
+    from relaxbench.optim.registry import rule_class
+    from relaxbench.optim.torch_api import closures
 
     frames = load_study(database, study)
     if method not in frames.methods:
@@ -141,23 +151,32 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     winner = found.sort_values(["value", "id"]).iloc[0]
     runs = mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
     about = frames.manifest["problems"][name]
-    rule = frames.manifest["methods"][method]["rule"]
-    cls = DROP_INS[rule].__name__
-    newton = RULES[rule].curvature
+    name_of_rule = frames.manifest["methods"][method]["rule"]
+    rule = rule_class(name_of_rule)
+    built_in = name_of_rule in DROP_INS
+    cls = DROP_INS[name_of_rule].__name__ if built_in else f'drop_in("{name_of_rule}")'
+    newton = rule.curvature
     held, counted = ("model", "steps") if newton else ("model.parameters()", "gradients")
     options = frames.manifest["methods"][method]["options"]
-    steps = int(about["budget"] / RULES[rule](**options).price) if newton else about["budget"]
-    lines = [f"# {cls} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"]
+    steps = int(about["budget"] / rule(**options).price) if newton else about["budget"]
+    lines = [
+        f"# {rule.title} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
+    ]
     if len(runs):
         found_on = f"{runs['test_metric'].mean():.2f} ± {runs['test_metric'].std(ddof=1):.2f} {about['unit']}"
         lines.append(f"# on {len(runs)} fresh seeds: {about['metric']} {found_on}".rstrip())
-    lines += [f"from relaxbench.optim import {cls}", "", f"optimizer = {cls}(", f"    {held},"]
+    lines += [
+        f"from relaxbench.optim import {cls if built_in else 'drop_in'}",
+        "",
+        f"optimizer = {cls}(",
+        f"    {held},",
+    ]
     lines.append(f"    total_steps={steps},  # {counted}; the schedules run over these")
     lines += [f"    {key}={_literal(value)}," for key, value in {**options, **winner["params"]}.items()]
     lines.append(")")
     if newton:
         lines.append("# in the loop: loss = optimizer.step(lambda: model(x), lambda outputs: criterion(outputs, y))")
-    elif DROP_INS[rule].closures:
+    elif closures(rule(**options)):
         lines.append("# in the loop: optimizer.step(closure), see help(optimizer.step)")
     if weights is not None:
         lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")

@@ -34,7 +34,7 @@ exploit = 2
 recommend = 2
 budget = 40
 """
-COMMANDS = ("study", "plan", "report", "list", "show", "best", "doctor", "bench")
+COMMANDS = ("study", "plan", "report", "list", "show", "best", "doctor", "bench", "check", "theory")
 
 PROBLEM = """
 import torch

@@ -13,6 +13,7 @@ from relaxbench.optim.drop_ins import (
     HeatSGD,
     Lookahead,
     Parle,
+    drop_in,
 )
 from relaxbench.optim.torch_curvature import CurveBall
 
@@ -30,4 +31,5 @@ __all__ = [
     "HeatSGD",
     "Lookahead",
     "Parle",
+    "drop_in",
 ]

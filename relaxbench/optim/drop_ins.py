@@ -14,8 +14,10 @@ from relaxbench.optim import (
     sam,
     sgd,
 )
+from relaxbench.optim.registry import rule_class
+from relaxbench.optim.rule import Rule
 from relaxbench.optim.torch_api import RuleOptimizer
-from relaxbench.optim.torch_curvature import CurveBall
+from relaxbench.optim.torch_curvature import CurvatureOptimizer, CurveBall
 
 
 class SGD(RuleOptimizer):
@@ -46,7 +48,6 @@ class SAM(RuleOptimizer):
     """SAM: `optimizer.step(closure)`, which takes two gradients of a mini-batch. See `optim.sam.SAM`."""
 
     rule_class = sam.SAM
-    closures = 2
 
 
 class LPFSGD(RuleOptimizer):
@@ -110,3 +111,20 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
     )
 }
 """The drop-in class of every rule, by the rule's name."""
+
+
+def drop_in(rule: str | type[Rule]) -> type[RuleOptimizer]:
+    """The drop-in class of any rule, of another package's or of one's own.
+
+    Args:
+        rule: the rule's name (built in, or of an installed package), or its class.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    cls = rule_class(rule) if isinstance(rule, str) else rule
+    ready = DROP_INS.get(cls.name)
+    if ready is not None and ready.rule_class is cls:
+        return ready
+    base = CurvatureOptimizer if cls.curvature else RuleOptimizer
+    return type(cls.__name__, (base,), {"rule_class": cls, "__doc__": cls.__doc__, "__module__": cls.__module__})

@@ -73,8 +73,22 @@ SCHEDULE = Choice(SCHEDULES, "cosine")
 SCOPING = Choice(SCOPINGS[:3], "geometric")  # "constant" is gamma_start = gamma_end, which these three contain
 ANNEAL = Choice(ANNEALED, "outer")
 
-OPTIONS: Mapping[str, tuple[str, ...]] = {"schedule": SCHEDULES, "scoping": SCOPINGS, "anneal": ANNEALED}
+OPTIONS: dict[str, tuple[str, ...]] = {"schedule": SCHEDULES, "scoping": SCOPINGS, "anneal": ANNEALED}
 """All values that a named hyperparameter understands, whether searched by default or not."""
+
+
+def declare(space: SearchSpace) -> None:
+    """Make the choices of a rule of one's own known: their numbers in a tensor are their places in `options`.
+
+    Raises:
+        ValueError: if a name already stands for other options.
+    """
+    for name, declared in space.items():
+        if isinstance(declared, Choice):
+            known = OPTIONS.setdefault(name, declared.options)
+            strange = [option for option in (*declared.options, declared.default) if option not in known]
+            if strange:
+                raise ValueError(f"{name} has the options {', '.join(known)}, not {strange[0]!r}: choose another name")
 
 
 def expected(name: str, declared: Hyperparameter, value: Value) -> str | None:

@@ -1,8 +1,9 @@
-"""The rules by name."""
+"""The rules by name: built in, and of other packages."""
 
 from __future__ import annotations
 
-from relaxbench.errors import unknown
+from relaxbench import plugins
+from relaxbench.errors import UserError, unknown
 from relaxbench.optim.adamw import AdamW
 from relaxbench.optim.curveball import CurveBall
 from relaxbench.optim.elastic_sgd import ElasticSGD
@@ -36,12 +37,28 @@ RULES: dict[str, type[Rule]] = {
 }
 
 
+"""The rules that are built in."""
+
+
+def rule_names() -> list[str]:
+    """All rules: those that are built in, then those of other packages."""
+    return [*RULES, *(name for name in plugins.found(plugins.RULES) if name not in RULES)]
+
+
 def rule_class(name: str) -> type[Rule]:
     """The rule of a name.
 
     Raises:
-        UserError: if there is none, with the nearest name.
+        UserError: if there is none, with the nearest name; if another package's is not a rule of that name.
     """
-    if name not in RULES:
-        raise unknown("method", name, RULES, "python -m relaxbench list shows all")
-    return RULES[name]
+    if name in RULES:
+        return RULES[name]
+    if name not in plugins.found(plugins.RULES):
+        raise unknown("method", name, rule_names(), "python -m relaxbench list shows all")
+    found = plugins.load(plugins.RULES, name)
+    if not (isinstance(found, type) and issubclass(found, Rule)):
+        raise UserError(f"method {name!r} of another package is {found!r}: expected a subclass of relaxbench's Rule")
+    if getattr(found, "name", None) != name:
+        wrong = getattr(found, "name", None)
+        raise UserError(f"method {name!r} of another package calls itself {wrong!r}: expected the same name")
+    return found

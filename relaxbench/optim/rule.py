@@ -15,7 +15,7 @@ from torch import Tensor
 
 from relaxbench import random
 from relaxbench.optim import schedules
-from relaxbench.optim.hyper import ANNEALED, Hyper, SearchSpace
+from relaxbench.optim.hyper import ANNEALED, Hyper, SearchSpace, declare
 
 State = dict[str, Tensor]
 
@@ -109,6 +109,9 @@ class Rule:
     replicas: int = 1
     price: float = 1.0
     curvature: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        declare(cls.__dict__.get("space", {}))
 
     def bind(self, shapes: Sequence[torch.Size]) -> None:
         """Told, before `init`, the shapes of the tensors that lie one after another in the P parameters."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, overload
 
@@ -20,6 +21,12 @@ from relaxbench.optim.rule import Rule, State
 
 PER_GROUP = ("lr", "inner_lr", "outer_lr", "adam_lr", "momentum", "outer_momentum", "weight_decay", "decoupled_decay")
 """Hyperparameters that may differ between parameter groups; the others set the rhythm of the whole machine."""
+
+
+def closures(rule: Rule) -> int:
+    """How often a step of a rule calls its closure, each time on the same mini-batch; 0 where it need not be given."""
+    again = next(count for count in itertools.count(1) if rule.first_batch(count) != rule.first_batch(0))
+    return again if again > 1 else 0
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -42,8 +49,6 @@ class RuleOptimizer(torch.optim.Optimizer):
     """
 
     rule_class: ClassVar[type[Rule]]
-    closures: ClassVar[int] = 0
-    """How often a step calls its closure, each time on the same mini-batch; 0 where it need not be given."""
 
     def __init__(
         self, params: Iterable[Tensor] | Iterable[dict[str, Any]], *, total_steps: int, seed: int = 0, **hyper: Value
@@ -52,6 +57,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError(f"total_steps = {total_steps} must be at least 1: the gradients that training will use")
         options = inspect.signature(self.rule_class).parameters
         self.rule = self.rule_class(**{name: hyper.pop(name) for name in options if name in hyper})
+        self.closures = closures(self.rule)
         space = self.rule.space
         for name in hyper:
             if name not in space:

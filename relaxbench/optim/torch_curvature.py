@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vjp
 from relaxbench.optim import curveball
 from relaxbench.optim.hyper import Value
 from relaxbench.optim.linearize import Linearized
+from relaxbench.optim.rule import Oracle
 from relaxbench.optim.torch_api import RuleOptimizer
 
 REMEDIES = {
@@ -22,8 +23,8 @@ REMEDIES = {
 }
 
 
-class CurveBall(RuleOptimizer):
-    """CurveBall, see `optim.curveball.CurveBall`.
+class CurvatureOptimizer(RuleOptimizer):
+    """A rule that asks for curvature.
 
     Args:
         model: all of its parameters that need a gradient are optimized.
@@ -32,13 +33,13 @@ class CurveBall(RuleOptimizer):
         seed, hyper: as for the other classes.
     """
 
-    rule_class = curveball.CurveBall
-
     def __init__(
         self, model: nn.Module, params: Any = None, *, total_steps: int, seed: int = 0, **hyper: Value
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise TypeError(f"model is a {type(model).__name__}: CurveBall needs the torch.nn.Module itself")
+            raise TypeError(
+                f"model is a {type(model).__name__}: {self.rule_class.title} needs the torch.nn.Module itself"
+            )
         super().__init__(params or model.parameters(), total_steps=total_steps, seed=seed, **hyper)
         names = {id(p): name for name, p in model.named_parameters()}
         foreign = [tuple(p.shape) for p in self._params if id(p) not in names]
@@ -68,14 +69,14 @@ class CurveBall(RuleOptimizer):
         """
         if self._evaluating:
             raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
-        assert isinstance(self.rule, curveball.CurveBall)
         batch = _OneBatch(self._model, self._names, [p.shape for p in self._params], model_fn, loss_fn)
         try:
             if not self._checked:
                 x = self.rule.iterate(self._rule_state)
                 batch.refuse_flat_losses(batch.linearize(x, torch.zeros_like(x), self._rule_state["t"]))
                 self._checked = True
-            self._rule_state, loss = self.rule.step(self._rule_state, batch, self._hyper())
+            oracle = cast(Oracle, batch)  # a rule that also asks for gradients is not one for this class
+            self._rule_state, loss = self.rule.step(self._rule_state, oracle, self._hyper())
         finally:
             batch.commit()
         self._write_query()
@@ -83,6 +84,12 @@ class CurveBall(RuleOptimizer):
 
     def _write_query(self) -> None:
         self._write(self.rule.iterate(self._rule_state))
+
+
+class CurveBall(CurvatureOptimizer):
+    """CurveBall: `loss = optimizer.step(model_fn, loss_fn)`. See `optim.curveball.CurveBall`."""
+
+    rule_class = curveball.CurveBall
 
 
 class _Call(nn.Module):
@@ -125,7 +132,7 @@ class _OneBatch:
             name, layer = layers[-1] if layers else ("", self.model)
             kind = type(layer).__name__
             raise TypeError(
-                f"layer {name!r} ({kind}) has no forward-mode derivative, which CurveBall needs: "
+                f"layer {name!r} ({kind}) has no forward-mode derivative, which is needed here: "
                 f"{REMEDIES.get(kind, 'replace it')} ({str(error).splitlines()[0]})"
             ) from error
         finally:

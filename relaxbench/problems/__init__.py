@@ -3,7 +3,18 @@
 from relaxbench.problems.losses import Batch, Loss
 from relaxbench.problems.models import Dropout
 from relaxbench.problems.problem import Params, Problem, Sampler
-from relaxbench.problems.registry import PROBLEMS, problem
+from relaxbench.problems.registry import PROBLEMS, problem, problem_names
 from relaxbench.problems.supervised import SupervisedProblem
 
-__all__ = ["PROBLEMS", "Batch", "Dropout", "Loss", "Params", "Problem", "Sampler", "SupervisedProblem", "problem"]
+__all__ = [
+    "PROBLEMS",
+    "Batch",
+    "Dropout",
+    "Loss",
+    "Params",
+    "Problem",
+    "Sampler",
+    "SupervisedProblem",
+    "problem",
+    "problem_names",
+]

@@ -1,12 +1,11 @@
-"""The problems by name, and problems from a file of one's own."""
+"""The problems by name: built in, of other packages, and from a file of one's own."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.problems.landscapes import ChainedRosenbrock, Rosenbrock, Rugged1D
@@ -31,19 +30,39 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "quadratic-noisy": lambda: Quadratic(SPECTRUM, 0.03, "quadratic-noisy", tolerance=1e-3),
     "linear-net": LinearNet,
 }
+"""The problems that are built in."""
+
+
+def problem_names() -> list[str]:
+    """All problems that have a name: those that are built in, then those of other packages."""
+    return [*PROBLEMS, *(name for name in plugins.found(plugins.PROBLEMS) if name not in PROBLEMS)]
 
 
 def problem(name: str) -> Problem:
     """The problem of a name, or the one in a Python file (a path that ends in ``.py``).
 
     Raises:
-        UserError: if there is none, with the nearest name; if the file is missing or does not define a problem.
+        UserError: if there is none, with the nearest name; if a file or another package does not define a problem.
     """
     if name.endswith(".py"):
         return from_file(Path(name))
-    if name not in PROBLEMS:
-        raise unknown("problem", name, PROBLEMS, "python -m relaxbench list shows all; a file's path ends in .py")
-    return PROBLEMS[name]()
+    if name in PROBLEMS:
+        return PROBLEMS[name]()
+    if name not in plugins.found(plugins.PROBLEMS):
+        names = problem_names()
+        raise unknown("problem", name, names, "python -m relaxbench list shows all; a file's path ends in .py")
+    make = plugins.load(plugins.PROBLEMS, name)
+    try:
+        made = make()
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"problem {name!r} of another package fails when it is made: {reason}") from error
+    if not isinstance(made, Problem) or made.name != name:
+        what = f"a problem named {made.name!r}" if isinstance(made, Problem) else f"a {type(made).__name__}"
+        raise UserError(f"problem {name!r} of another package is {what}: expected a relaxbench Problem of that name")
+    return made
 
 
 def from_file(path: Path) -> Problem:
@@ -52,24 +71,7 @@ def from_file(path: Path) -> Problem:
     Raises:
         UserError: if the file is missing, fails when run, or defines no `Problem` of that name.
     """
-    if not path.is_file():
-        raise UserError(
-            f"problem file {str(path)!r} does not exist: give the path of a Python file that defines `problem`"
-        )
-    spec = importlib.util.spec_from_file_location(f"relaxbench_problem_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look there
-    try:
-        spec.loader.exec_module(module)
-    except UserError as error:
-        del sys.modules[module.__name__]
-        raise UserError(f"problem file {str(path)!r}: {error}") from None
-    except (Exception, SystemExit) as error:
-        del sys.modules[module.__name__]
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"problem file {str(path)!r} fails when run: {reason}") from error
-    found = getattr(module, "problem", None)
+    found = getattr(plugins.run_file(path, "problem", "`problem`"), "problem", None)
     if not isinstance(found, Problem):
         raise UserError(
             f"problem file {str(path)!r} defines `problem` as {type(found).__name__}; expected a relaxbench Problem, "

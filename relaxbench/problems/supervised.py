@@ -113,7 +113,8 @@ class SupervisedProblem(Problem):
         self.model.train(training)
         self._place(batch["x"].device)
         with models.drawing(batch["seed"], batch["step"]) if training else contextlib.nullcontext():
-            result = functional_call(self.model, params, (batch["x"],))
+            x, dtype = batch["x"], next(iter(params.values())).dtype
+            result = functional_call(self.model, params, (x.to(dtype) if x.is_floating_point() else x,))
         if not isinstance(result, Tensor):
             raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
         return result

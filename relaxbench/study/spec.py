@@ -23,7 +23,7 @@ from relaxbench.optim.hyper import (
     expected,
     stack,
 )
-from relaxbench.optim.registry import RULES, rule_class
+from relaxbench.optim.registry import RULES, rule_class, rule_names
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 
@@ -152,10 +152,11 @@ class StudySpec(BaseModel):
         Raises:
             UserError: naming the first thing that is wrong.
         """
-        names = set(RULES) | set(self.method)
+        known = {*rule_names(), *self.method}
         for label in [*self.methods, *self.controls, self.baseline]:
-            if label not in names:
-                raise unknown("method", label, names, "python -m relaxbench list shows all")
+            if label not in known:
+                raise unknown("method", label, known, "python -m relaxbench list shows all")
+        names = {*RULES, *self.methods, *self.controls, *self.method}  # of other packages, only what is asked for
         for kind, values in (("method", self.methods), ("problem", self.problems)):
             twice = [value for value in values if values.count(value) > 1]
             if twice:

@@ -1,0 +1,87 @@
+"""What other packages and files of one's own add: entry points, and Python files that are run.
+
+A package adds rules and problems by entry points in its pyproject.toml:
+
+    [project.entry-points."relaxbench.rules"]
+    my-rule = "my_package:MyRule"
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from relaxbench.errors import UserError
+
+RULES = "relaxbench.rules"
+"""Group of entry points that are subclasses of `optim.rule.Rule`; the name is the rule's."""
+PROBLEMS = "relaxbench.problems"
+"""Group of entry points that are callables without arguments which return a `problems.Problem`."""
+
+
+def found(group: str) -> dict[str, list[EntryPoint]]:
+    """The entry points of a group by name, as installed; nothing is imported. More than one of a name is a conflict."""
+    names: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=group):
+        names.setdefault(point.name, []).append(point)
+    return dict(sorted(names.items()))
+
+
+def load(group: str, name: str) -> Any:
+    """The object behind a name that `found` lists.
+
+    Raises:
+        UserError: if two packages give that name, or importing fails, with the package and the reason.
+    """
+    points = found(group)[name]
+    packages = sorted({package(point) for point in points})
+    if len(packages) > 1:
+        raise UserError(f"{name!r} is given by several packages, {' and '.join(packages)}: uninstall all but one")
+    try:
+        return points[0].load()
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(
+            f"{name!r} of package {packages[0]} cannot be imported from {points[0].value!r}: {reason}; mend the "
+            "package, or uninstall it"
+        ) from error
+
+
+def package(point: EntryPoint) -> str:
+    """The name of the package that an entry point belongs to."""
+    return point.dist.name if point.dist else "an unnamed one"
+
+
+def run_file(path: Path, kind: str, defines: str) -> ModuleType:
+    """Run a Python file as a module.
+
+    Args:
+        path: the file.
+        kind: what it should hold, e.g. ``"problem"``.
+        defines: what it must define, for the message.
+
+    Raises:
+        UserError: if the file is missing or fails when run.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{kind} file {str(path)!r} does not exist: give the path of a Python file that defines {defines}"
+        )
+    spec = importlib.util.spec_from_file_location(f"relaxbench_file_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses and pickle look there
+    try:
+        spec.loader.exec_module(module)
+    except UserError as error:
+        del sys.modules[module.__name__]
+        raise UserError(f"{kind} file {str(path)!r}: {error}") from None
+    except (Exception, SystemExit) as error:
+        del sys.modules[module.__name__]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{kind} file {str(path)!r} fails when run: {reason}") from error
+    return module

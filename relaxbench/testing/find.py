@@ -1,0 +1,78 @@
+"""From a name to what is to be checked: a rule or a problem, built in, of another package, or in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from relaxbench import plugins
+from relaxbench.errors import UserError, unknown
+from relaxbench.optim.registry import rule_class, rule_names
+from relaxbench.optim.rule import Rule
+from relaxbench.problems import Problem, problem_names
+from relaxbench.testing.problems import ProblemConformance
+from relaxbench.testing.rules import RuleConformance
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """Something to be checked.
+
+    Attributes:
+        kind: ``"method"`` or ``"problem"``.
+        name: of it.
+        suite: an object with its checks.
+    """
+
+    kind: str
+    name: str
+    suite: Any
+
+
+def everything() -> list[Subject]:
+    """All that `list` shows."""
+    return [*(_rule(name) for name in rule_names()), *(_problem(name, name) for name in problem_names())]
+
+
+def subjects(name: str) -> list[Subject]:
+    """What a name stands for; a file may hold several rules and a problem.
+
+    Raises:
+        UserError: if there is nothing of that name, or a file with neither a rule nor a problem.
+    """
+    if name.endswith(".py"):
+        return list(_in_file(Path(name)))
+    found = [_rule(name)] if name in rule_names() else []
+    found += [_problem(name, name)] if name in problem_names() else []
+    if not found:
+        hint = "python -m relaxbench list shows all; a file's path ends in .py"
+        raise unknown("method or problem", name, [*rule_names(), *problem_names()], hint)
+    return found
+
+
+def _in_file(path: Path) -> Iterator[Subject]:
+    what = "a subclass of relaxbench's Rule, or `problem`"
+    module = plugins.run_file(path, "plugin", what)
+    own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
+    rules = [each for each in own if issubclass(each, Rule)]
+    problem = getattr(module, "problem", None)
+    if not rules and not isinstance(problem, Problem):
+        raise UserError(f"plugin file {str(path)!r} has neither a rule nor a problem: it must define {what}")
+    for rule in rules:
+        yield Subject("method", getattr(rule, "name", rule.__name__), _suite(RuleConformance, "rule", rule))
+    if isinstance(problem, Problem):
+        yield _problem(problem.name, str(path))
+
+
+def _rule(name: str) -> Subject:
+    return Subject("method", name, _suite(RuleConformance, "rule", rule_class(name)))
+
+
+def _problem(name: str, source: str) -> Subject:
+    return Subject("problem", name, _suite(ProblemConformance, "problem", source))
+
+
+def _suite(base: type, attribute: str, value: Any) -> Any:
+    return type(base.__name__, (base,), {attribute: value})()

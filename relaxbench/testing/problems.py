@@ -1,0 +1,211 @@
+"""What every problem must do, whoever wrote it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp
+
+from relaxbench.errors import UserError
+from relaxbench.optim.hyper import defaults
+from relaxbench.optim.registry import RULES
+from relaxbench.problems import Batch, Problem
+from relaxbench.problems import problem as named
+from relaxbench.testing.run import require
+from relaxbench.training.engine import try_out, why_not_vectorized
+from relaxbench.training.oracle import OnBatch, Oracle, Path
+from relaxbench.training.population import Job, Outcome, Population
+
+CPU = torch.device("cpu")
+SEEDS = (3, 2**62 + 5, 0)
+
+
+class ProblemConformance:
+    """Subclass it in a test file, name the problem, and pytest does the rest.
+
+    Attributes:
+        problem: a name, the path of a Python file, or a function without arguments that makes the problem.
+    """
+
+    problem: ClassVar[str | Callable[[], Problem]]
+
+    def test_it_declares_itself(self) -> None:
+        """A name, a title, a loss, a budget; a worst value; a margin; ranges that stand the right way round."""
+        p = self._make()
+        for attribute in ("name", "title", "metric"):
+            require(bool(getattr(p, attribute, "")), f"{attribute} is missing: expected a line of text")
+        for attribute in ("budget", "rounds", "batch_size", "margin", "worst", "worst_metric"):
+            value = getattr(p, attribute, None)
+            good = isinstance(value, (int, float)) and 0 < value < math.inf
+            require(good, f"{attribute} = {value!r}: expected a positive number")
+        for name, (low, high) in p.space.items():
+            require(low < high, f"space[{name!r}] = ({low:g}, {high:g}): expected low < high")
+        require(p.size >= 1, f"it has {p.size} parameters")
+        require(
+            p.fingerprint() == self._make().fingerprint(), "two of it have different data: draw them from a fixed seed"
+        )
+
+    def test_it_can_be_trained_and_measured(self) -> None:
+        """A mini-batch and a measurement, with finite losses that are better than the worst."""
+        p = self._make()
+        try:
+            try_out(p)
+        except UserError as error:
+            raise AssertionError(str(error)) from None
+        for seed in SEEDS:
+            loss = Oracle(p, "direct").measure(p.init(seed)[None], "validation").loss.item()
+            require(loss < p.worst, f"the loss at the start, {loss:g}, is no better than worst = {p.worst:g}")
+
+    def test_shapes_are_those_that_are_declared(self) -> None:
+        """P parameters in the order of the layout; mini-batches with a first axis of members."""
+        p = self._make()
+        x = p.init(SEEDS[0])
+        require(
+            x.shape == (p.size,) and x.is_floating_point(), f"init gives {tuple(x.shape)} of {x.dtype}, not [{p.size}]"
+        )
+        for name, shape in p.layout():
+            found = p.unflatten(x)[name].shape
+            require(found == shape, f"parameter {name!r} is {tuple(found)}, the layout says {tuple(shape)}")
+        batch = self._batch(p, 0)
+        for name, value in batch.items():
+            require(value.shape[:1] == (len(SEEDS),), f"batch[{name!r}] is {tuple(value.shape)}: first axis = members")
+        for split in ("validation", "test"):
+            p.split(split, CPU)
+        right = p.correct(self._outputs(p, x, p.split("test", CPU)), p.split("test", CPU))
+        examples = p.test_examples
+        good = right is None or (right.dtype == torch.bool and right.shape == (examples,))
+        require(good, f"correct() gives {right.shape if right is not None else None}, not bool [{examples}]")
+
+    def test_seeds_fix_weights_and_mini_batches(self) -> None:
+        """Whatever torch's generator does; another seed gives another start."""
+        first, second = self._make(), self._make()
+        torch.manual_seed(1)
+        starts = [first.init(seed) for seed in SEEDS]
+        before = torch.get_rng_state()
+        batches = self._batch(first, 4)
+        require(
+            torch.equal(before, torch.get_rng_state()),
+            "mini-batches draw from torch's generator: use relaxbench.random",
+        )
+        torch.manual_seed(2)
+        same = all(torch.equal(start, second.init(seed)) for start, seed in zip(starts, SEEDS, strict=True))
+        require(same, "init(seed) is not a function of the seed")
+        require(not torch.equal(starts[0], starts[1]), f"seeds {SEEDS[0]} and {SEEDS[1]} give the same start")
+        require(_same(batches, self._batch(second, 4)), "mini-batches are not a function of the seed and their number")
+
+    def test_a_member_s_mini_batches_are_its_own(self) -> None:
+        """They depend neither on the neighbours nor on the number with which a round begins."""
+        p = self._make()
+        together = self._batch(p, 4)
+        for k, seed in enumerate(SEEDS):
+            alone = p.sampler([seed], [3], 3, CPU).batch(torch.tensor([[4]]))
+            require(
+                _same({n: v[k : k + 1] for n, v in together.items()}, alone),
+                f"member {k} is given other examples alone",
+            )
+
+    def test_nan_stays_with_its_member(self) -> None:
+        """One member's NaN leaves the gradients of its neighbours as they are."""
+        p = self._make()
+        points, batch = torch.stack([p.init(seed) for seed in SEEDS]), self._batch(p, 0)
+        spoilt = points.clone()
+        spoilt[1] = float("nan")
+        for path in self._paths(p):
+            clean, _ = Oracle(p, path).gradient_on(points, batch)
+            dirty, _ = Oracle(p, path).gradient_on(spoilt, batch)
+            for k in (0, 2):
+                require(torch.equal(clean[k], dirty[k]), f"on the {path} path, NaN of member 1 reaches member {k}")
+
+    def test_measuring_twice_gives_the_same(self) -> None:
+        """Evaluation is deterministic, and the number of members does not matter."""
+        p = self._make()
+        points = torch.stack([p.init(seed) for seed in SEEDS])
+        for path in self._paths(p):
+            for split in ("validation", "test"):
+                first, second = (Oracle(p, path).measure(points, split) for _ in range(2))
+                require(
+                    torch.equal(first.loss, second.loss), f"the {split} loss changes from one measurement to the next"
+                )
+                alone = Oracle(p, path).measure(points[:1], split).loss
+                require(torch.allclose(alone, first.loss[:1], rtol=1e-5), f"the {split} loss depends on the neighbours")
+
+    def test_both_paths_give_the_same_gradients(self) -> None:
+        """Vectorized or member by member; a problem that does not vectorize says so, and is trained directly."""
+        p = self._make()
+        paths = self._paths(p)
+        points, batch = torch.stack([p.init(seed) for seed in SEEDS]), self._batch(p, 0)
+        if p.loss.name == "none" or not any(value.is_floating_point() for value in batch.values()):
+            points = points.double()
+        found = [Oracle(p, path).gradient_on(points, batch)[0] for path in paths]
+        largest = float(found[0].abs().max())
+        away = max(float((other - found[0]).abs().max()) for other in found)
+        require(away <= 1e-4 * largest, f"the paths' gradients differ by {away / largest:.1g} of the largest entry")
+
+    def test_the_loss_has_the_derivatives_that_it_gives(self) -> None:
+        """Of a named loss, for curvature methods: ∇L and H_L against automatic differentiation."""
+        p = self._make()
+        if not p.loss.convex:
+            return
+        one = {name: value[0] for name, value in self._batch(p, 0).items()}
+        outputs = p.outputs(p.unflatten(p.init(SEEDS[0])), one, True).detach()
+        v = torch.linspace(-1, 1, outputs.numel()).view_as(outputs)
+        slope: Tensor = grad(p.loss.value)(outputs, one)
+        bend: Tensor = vjp(lambda at: grad(p.loss.value)(at, one), outputs)[1](v)[0]  # symmetric: H v = Hᵀv
+        given = OnBatch(p.loss, {name: value[None] for name, value in one.items()})
+        found = given.gradient(outputs[None])[0], given.curvature(outputs[None], v[None])[0]
+        for what, mine, right in zip(("gradient", "curvature"), found, (slope, bend), strict=True):
+            good = torch.allclose(mine, right, rtol=1e-3, atol=1e-5 * float(right.abs().max()))
+            require(good, f"the loss's {what} is not its derivative")
+
+    def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(self) -> None:
+        """Checkpointed after a round and resumed elsewhere: the same result, bit for bit."""
+        p, rule = self._make(), RULES["sgd"]
+        params = {
+            **defaults(rule.space),
+            **p.fixed,
+            **{name: low for name, (low, _) in p.space.items() if name == "lr"},
+        }
+        budget = max(2 * p.rounds, 10) if p.budget > 100 else p.budget
+
+        def finish(resume: dict[str, Any] | None, rounds: int | None = None) -> tuple[list[Outcome], dict[int, Any]]:
+            population, done = Population(p, rule(), budget, "direct"), list[Outcome]()
+            jobs = [Job(0, SEEDS[0], dict(params), resume=resume)]
+            left = [rounds]
+
+            def go_on(_: Population) -> bool:
+                left[0] = None if left[0] is None else left[0] - 1
+                return left[0] is None or left[0] > 0
+
+            population.run(lambda free: [jobs.pop() for _ in range(min(free, len(jobs)))], done.extend, 1, go_on)
+            return done, population.checkpoints()
+
+        whole, _ = finish(None)
+        _, kept = finish(None, rounds=3)
+        resumed, _ = finish(kept[0])
+        require(torch.equal(whole[0].weights, resumed[0].weights), "the weights differ after an interruption")
+        require(whole[0].value == resumed[0].value, "the value differs after an interruption")
+
+    def _make(self) -> Problem:
+        source: Any = inspect.getattr_static(self, "problem")  # a function, not a method
+        return named(source) if isinstance(source, str) else getattr(source, "__func__", source)()
+
+    def _paths(self, p: Problem) -> list[Path]:
+        return ["direct"] if why_not_vectorized(p) else ["direct", "vectorized"]
+
+    def _batch(self, p: Problem, number: int) -> Batch:
+        """The mini-batches of that number of three members."""
+        numbers = torch.full((len(SEEDS), 1), number)
+        return p.sampler(SEEDS, [0] * len(SEEDS), number + 1, CPU).batch(numbers)
+
+    def _outputs(self, p: Problem, x: Tensor, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            return p.outputs(p.unflatten(x), batch, False)
+
+
+def _same(first: Batch, second: Batch) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

@@ -1,0 +1,210 @@
+"""Rules and problems of other packages: those of the documentation, installed for real, and broken ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from relaxbench import cli, plugins
+from relaxbench.errors import UserError
+from relaxbench.optim import drop_in
+from relaxbench.optim.registry import RULES, rule_class, rule_names
+from relaxbench.problems import PROBLEMS, problem, problem_names
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(page: str) -> dict[str, str]:
+    """The Python blocks of a page that begin with the name of a file."""
+    text = (ROOT / "docs" / page).read_text()
+    found = re.findall(r"```python\n# (\S+)\n(.*?)```", text, re.DOTALL)
+    assert found
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as pip leaves it: the packages of both pages of the documentation, and their entry points."""
+    folder = tmp_path_factory.mktemp("site")
+    points = []
+    for page in ("add-an-optimizer.md", "add-a-problem.md"):
+        for name, text in blocks(page).items():
+            file = folder / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        points += re.findall(
+            r"```toml\n\[project\.entry-points\.\"(\S+)\"\]\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL
+        )
+    (folder / "my_package" / "__init__.py").write_text("")
+    info = folder / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "\n".join(f"[{group}]\n{lines.replace(chr(34), '')}" for group, lines in points)
+    )
+    return folder
+
+
+def run(site: Path, where: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command in a fresh interpreter that sees the site."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)]), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=where, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_they_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None:
+    listed = run(site, tmp_path, "relaxbench", "list").stdout
+    assert re.search(r"qhm +QHM", listed) and re.search(r"wine +", listed)
+    checked = run(site, tmp_path, "relaxbench", "check", "qhm", "wine")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "✓ method qhm: 13 of 13" in checked.stdout and "✓ problem wine: 10 of 10" in checked.stdout
+    study = ("study", "--problem", "wine", "--method", "qhm", "--blocks", "2", "--trials", "2", "--budget", "40")
+    done = run(site, tmp_path, "relaxbench", *study, "--population", "8")
+    assert done.returncode == 0, done.stderr
+    assert "QHM" in done.stdout and (tmp_path / "reports" / "wine.html").is_file()
+    best = run(site, tmp_path, "relaxbench", "best", "wine", "qhm")
+    before, after = (
+        "import torch\nmodel = torch.nn.Linear(2, 2)",
+        "print(type(optimizer).__name__, optimizer.rule.name)",
+    )
+    (tmp_path / "paste.py").write_text(f"{before}\n{best.stdout}\n{after}")
+    assert run(site, tmp_path, "paste").stdout.split() == ["QHM", "qhm"]
+
+
+@pytest.mark.parametrize("file", ["my_package/qhm.py", "wine.py", "valley.py"])
+def test_a_file_is_checked_as_it_is(site: Path, tmp_path: Path, file: str) -> None:
+    done = run(site, tmp_path, "relaxbench", "check", str(site / file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "checks passed" in done.stdout and "✗" not in done.stdout
+
+
+def test_the_test_files_of_the_documentation_pass_in_pytest(site: Path) -> None:
+    done = run(site, site, "pytest", "-q", "-p", "no:cacheprovider", "tests")
+    assert done.returncode == 0 and "23 passed" in done.stdout, done.stdout
+
+
+def test_the_drop_in_of_the_documentation_runs(site: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "add-an-optimizer.md").read_text()
+    code = next(each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "drop_in(" in each)
+    (tmp_path / "loop.py").write_text(
+        code + "model(torch.ones(1, 4)).sum().backward()\noptimizer.step()\nprint('done')"
+    )
+    assert run(site, tmp_path, "loop").stdout == "done\n"
+
+
+Faked = Callable[..., None]
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch) -> Faked:
+    """Give entry points of names and values, for rules or for problems."""
+
+    def fake(group: str, **points: str) -> None:
+        made = [EntryPoint(name.replace("_", "-"), value, group) for name, value in points.items()]
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [each for each in made if each.group == group])
+
+    return fake
+
+
+def test_a_rule_that_cannot_be_used_is_one_line(faked: Faked, capsys: pytest.CaptureFixture[str]) -> None:
+    faked(
+        plugins.RULES,
+        absent="no_such_module:Rule",
+        number="math:pi",
+        sgdd="relaxbench.optim.sgd:SGD",
+    )  # fmt: skip
+    for name, told in (
+        ("absent", "cannot be imported from 'no_such_module:Rule': ModuleNotFoundError"),
+        ("number", "expected a subclass of relaxbench's Rule"),
+        ("sgdd", "calls itself 'sgd'"),
+    ):
+        with pytest.raises(UserError, match=re.escape(told)):
+            rule_class(name)
+        assert cli.main(["check", name]) == 2
+        assert told in capsys.readouterr().err
+    assert cli.main(["list"]) == 0  # the rest is still listed
+    out = capsys.readouterr().out
+    assert out.count("does not work") == 3 and "entropy-sgd" in out
+    assert cli.main(["study", "--method", "absent"]) == 2
+    assert rule_names()[-3:] == ["absent", "number", "sgdd"]
+
+
+def test_a_problem_that_cannot_be_used_is_one_line(faked: Faked) -> None:
+    faked(
+        plugins.PROBLEMS, number="math:factorial", empty="builtins:dict", other="relaxbench.problems.wells:DoubleWell"
+    )
+    for name, told in (
+        ("number", "fails when it is made: TypeError"),
+        ("empty", "is a dict: expected a relaxbench Problem"),
+        ("other", "is a problem named 'double-well'"),
+    ):
+        with pytest.raises(UserError, match=re.escape(told)):
+            problem(name)
+    assert problem_names()[-3:] == ["empty", "number", "other"]
+
+
+def test_what_is_built_in_cannot_be_replaced(faked: Faked) -> None:
+    faked(plugins.RULES, sgd="no_such_module:SGD")
+    assert rule_class("sgd") is RULES["sgd"] and rule_names() == list(RULES)
+    faked(plugins.PROBLEMS, rosenbrock="no_such_module:make")
+    assert problem("rosenbrock").name == "rosenbrock" and problem_names() == list(PROBLEMS)
+
+
+def test_two_packages_with_one_name_are_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("mine", f"package_{letter}:Rule", plugins.RULES) for letter in "ab"]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugins, "package", lambda point: point.value.split(":")[0])
+    with pytest.raises(UserError, match="several packages, package_a and package_b"):
+        plugins.load(plugins.RULES, "mine")
+
+
+def test_drop_in_gives_the_class_that_is_there(faked: Faked) -> None:
+    from relaxbench.optim import EntropySGD
+
+    assert drop_in("entropy-sgd") is EntropySGD and drop_in(EntropySGD.rule_class) is EntropySGD
+    with pytest.raises(UserError, match="did you mean 'parle'"):
+        drop_in("parl")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "expected names of methods or problems, or --all"),
+        (("sgd", "--all"), "expected names of methods or problems, or --all"),
+        (("entropysgd",), "did you mean 'entropy-sgd'"),
+        (("absent.py",), "does not exist"),
+        (("empty.py",), "neither a rule nor a problem"),
+        (("broken.py",), "fails when run: ZeroDivisionError"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: tuple[str, ...],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    assert cli.main(["check", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+
+
+def test_a_failed_check_is_shown_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], site: Path
+) -> None:
+    text = (site / "my_package" / "qhm.py").read_text().replace("copies = 3", "copies = 2")
+    (tmp_path / "heavy.py").write_text(text)
+    assert cli.main(["check", str(tmp_path / "heavy.py")]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "✗ method qhm: 12 of 13 checks passed" in out and "are 3 copies of the parameters, 2 are declared" in out

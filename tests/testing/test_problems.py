@@ -1,0 +1,261 @@
+"""The suite for problems: all that are built in pass it, and every check fails on a problem that breaks just that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from relaxbench import random
+from relaxbench.problems import PROBLEMS, Batch, Loss, Params, Problem, SupervisedProblem
+from relaxbench.problems.digits import digits_mlp
+from relaxbench.problems.losses import LeastSquares, loss
+from relaxbench.testing import ProblemConformance, run
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_every_problem_that_is_built_in_passes(name: str) -> None:
+    checks = list(run(type("Suite", (ProblemConformance,), {"problem": name})()))
+    assert len(checks) == 10
+    assert [(check.name, check.reason) for check in checks if not check.passed] == []
+
+
+class Draws:
+    def __init__(self, seeds: Sequence[int], first: Sequence[int]) -> None:
+        self.seeds, self.first = torch.tensor(list(seeds))[:, None], torch.tensor(list(first))[:, None]
+
+    def batch(self, number: Tensor) -> Batch:
+        return {"y": random.normal(random.key(self.seeds, random.DATA, number), 4)}
+
+
+class Good(Problem):
+    """½-free least squares towards a target that is drawn anew for every gradient."""
+
+    name, title, metric, unit = "good", "a good problem", "loss", ""
+    budget, rounds, worst, worst_metric, margin, metric_scale = 60, 5, 1e3, 1e3, 0.1, 1.0
+
+    def __init__(self) -> None:
+        self.loss: Loss = loss("least-squares")
+        self.space = {"lr": (1e-3, 0.1)}
+
+    def layout(self) -> list[tuple[str, torch.Size]]:
+        return [("w", torch.Size([4]))]
+
+    def init(self, seed: int) -> Tensor:
+        return random.normal(random.key(torch.tensor([seed]), random.INIT, torch.tensor([0])), 4).flatten()
+
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> Draws:
+        return Draws(seeds, first)
+
+    def split(self, name: str, device: torch.device) -> Batch:
+        return {"y": torch.zeros(1, 4)}
+
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        return params["w"].expand_as(batch["y"])
+
+
+class Untitled(Good):
+    title = ""
+
+
+class Free(Good):
+    budget = 0
+
+
+class Turned(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.space = {"lr": (1.0, 0.1)}
+
+
+class Fickle(Good):
+    def fingerprint(self) -> str:
+        return str(id(self)) + str(torch.rand(1).item())
+
+
+class Hopeless(Good):
+    def split(self, name: str, device: torch.device) -> Batch:
+        return {"y": torch.full((1, 4), float("nan"))}
+
+
+class Lost(Good):
+    worst = 1e-9
+
+
+class Short(Good):
+    def init(self, seed: int) -> Tensor:
+        return super().init(seed)[:2]
+
+
+class Flat(Good):
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> Any:
+        class One(Draws):
+            def batch(self, number: Tensor) -> Batch:
+                return {"y": super().batch(number)["y"][0]}
+
+        return One(seeds, first)
+
+
+class Unsure(Good):
+    test_examples = 7
+
+    def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
+        return outputs[:, 0] > 0
+
+
+class Generator(Good):
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> Any:
+        class Random(Draws):
+            def batch(self, number: Tensor) -> Batch:
+                return {"y": torch.randn(len(number), 4)}
+
+        return Random(seeds, first)
+
+
+class Same(Good):
+    def init(self, seed: int) -> Tensor:
+        return torch.ones(4)
+
+
+class Unseeded(Good):
+    def init(self, seed: int) -> Tensor:
+        return torch.randn(4)
+
+
+class Neighbourly(Good):
+    """Mini-batches by slot, not by seed."""
+
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> Draws:
+        return Draws(range(len(seeds)), first)
+
+
+class FromTheRound(Good):
+    """Mini-batches that depend on where a round begins."""
+
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> Any:
+        class Relative(Draws):
+            def batch(self, number: Tensor) -> Batch:
+                return super().batch(number - self.first)
+
+        return Relative(seeds, first)
+
+
+class Noisy(Good):
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        noise = 0.0 if training else torch.randn(1)
+        return params["w"].expand_as(batch["y"]) + noise
+
+
+class Infectious(Good):
+    """NaN anywhere spoils what comes after it: a cache that is not the member's own."""
+
+    lost = False
+
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        out = super().outputs(params, batch, training)
+        try:
+            lost = self.lost
+            self.lost = bool(torch.isnan(params["w"]).any())
+        except RuntimeError:  # under vmap
+            return out
+        return 2 * out if lost else out
+
+
+class TwoFaced(Good):
+    """Another function where it is vectorized: it looks at whether it can be read as a number."""
+
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        try:
+            float(params["w"][0].detach())
+        except RuntimeError:
+            return 1.0002 * super().outputs(params, batch, training)  # too little for a look, enough to be wrong
+        return super().outputs(params, batch, training)
+
+
+class WrongCurvature(LeastSquares):
+    def curvature(self, outputs: Tensor, batch: Batch, v: Tensor) -> Tensor:
+        return 0.5 * super().curvature(outputs, batch, v)
+
+
+class Bent(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = WrongCurvature()
+
+
+class Forgetful(Good):
+    """Counts its own calls: a trial that is continued sees another function."""
+
+    calls = 0
+
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        self.calls += training
+        return super().outputs(params, batch, training) * (1 + 1e-3 * self.calls * training)
+
+
+BROKEN: list[tuple[type[Problem], str, str]] = [
+    (Untitled, "it declares itself", "title is missing"),
+    (Free, "it declares itself", "budget = 0"),
+    (Turned, "it declares itself", "expected low < high"),
+    (Fickle, "it declares itself", "different data"),
+    (Hopeless, "it can be trained and measured", "look for NaN"),
+    (Lost, "it can be trained and measured", "no better than worst"),
+    (Short, "shapes are those that are declared", "init gives (2,)"),
+    (Flat, "shapes are those that are declared", "first axis = members"),
+    (Unsure, "shapes are those that are declared", "not bool [7]"),
+    (Generator, "seeds fix weights and mini batches", "generator"),
+    (Same, "seeds fix weights and mini batches", "same start"),
+    (Unseeded, "seeds fix weights and mini batches", "not a function of the seed"),
+    (Neighbourly, "a member s mini batches are its own", "other examples"),
+    (FromTheRound, "a member s mini batches are its own", "other examples"),
+    (Infectious, "nan stays with its member", "reaches member"),
+    (Noisy, "measuring twice gives the same", "changes from one"),
+    (TwoFaced, "both paths give the same gradients", "differ by"),
+    (Bent, "the loss has the derivatives that it gives", "curvature is not"),
+    (Forgetful, "an interrupted trial goes on as if nothing had happened", "after an interruption"),
+]
+
+
+@pytest.mark.parametrize(("problem", "check", "told"), BROKEN, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_broken_problem_is_caught_by_the_check_for_it(problem: type[Problem], check: str, told: str) -> None:
+    found = {each.name: each for each in run(type("Suite", (ProblemConformance,), {"problem": problem})())}
+    assert not found[check].passed and told in found[check].reason, found[check]
+
+
+def test_the_problem_that_they_are_made_from_passes_and_every_check_has_one() -> None:
+    checks = list(run(type("Suite", (ProblemConformance,), {"problem": Good})()))
+    assert all(check.passed for check in checks), [check for check in checks if not check.passed]
+    assert {check.name for check in checks} == {check for _, check, _ in BROKEN}
+
+
+def dropout_digits() -> Problem:
+    return digits_mlp(dropout=0.3)
+
+
+class TestInPytest(ProblemConformance):
+    """As a third party uses it, with a function that makes the problem."""
+
+    problem = dropout_digits
+
+
+def test_a_model_that_does_not_vectorize_passes_on_the_direct_path() -> None:
+    class Reading(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) * (2.0 if self.layer.weight.sum().item() > 0 else 1.0)
+
+    def data() -> dict[str, tuple[Tensor, Tensor]]:
+        x = torch.arange(60.0).view(20, 3).sin()
+        return dict.fromkeys(("train", "validation", "test"), (x, (x.sum(1) > 0).long()))
+
+    def made() -> Problem:
+        return SupervisedProblem("reading", Reading, data, batch_size=5, budget=40)
+
+    checks = list(run(type("Suite", (ProblemConformance,), {"problem": staticmethod(made)})()))
+    assert [(check.name, check.reason) for check in checks if not check.passed] == []

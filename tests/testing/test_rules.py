@@ -1,0 +1,240 @@
+"""The suite for rules: all that are built in pass it, and every check fails on a rule that breaks just that."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from relaxbench.optim.hyper import LR, Float, Hyper, Int
+from relaxbench.optim.registry import RULES
+from relaxbench.optim.rule import Oracle, Query, Rule, State, counters
+from relaxbench.testing import RuleConformance, run
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_that_is_built_in_passes(name: str) -> None:
+    suite = type("Suite", (RuleConformance,), {"rule": RULES[name]})()
+    checks = list(run(suite))
+    assert len(checks) == 13
+    assert [(check.name, check.reason) for check in checks if not check.passed] == []
+
+
+class Good(Rule):
+    """Heavy ball with a rhythm of two: what the broken ones are made from."""
+
+    name, title, source = "good", "Good", "this test"
+    space = {"lr": Float(1e-3, 1.0, 0.05, log=True), "inner_steps": Int(2, 8, 2, step=2)}
+    copies = 4
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        return {"x": x.clone(), "y": x.clone(), "v": torch.zeros_like(x), **counters(x, seed)}
+
+    def query(self, state: State, hyper: Hyper) -> Query:
+        return Query(state["y"], state["t"])
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        state["v"].mul_(0.5).add_(grad)
+        state["y"].sub_(hyper["lr"] * state["v"])
+        state["t"] += 1
+        due = state["t"] % self.period(hyper) == 0
+        state["x"].copy_(torch.where(due, state["y"], state["x"]))
+        return state
+
+    def period(self, hyper: Hyper) -> Tensor:
+        return hyper["inner_steps"].to(torch.int64)
+
+
+class BadName(Good):
+    name = "Good Rule"
+
+
+class BadDefault(Good):
+    space = {**Good.space, "lr": Float(1e-3, 1.0, 2.0)}
+
+
+class WithoutSource(Good):
+    source = ""
+
+
+class Narrowing(Good):
+    """Its velocity becomes float32 in a float64 population."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        state = super().update(state, grad, loss, hyper)
+        return {**state, "v": state["v"].float()}
+
+
+class Shared(Good):
+    """A state that does not begin with the members."""
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        return {**super().init(x, seed), "count": torch.zeros(1)}
+
+
+class FlatBatch(Good):
+    def query(self, state: State, hyper: Hyper) -> Query:
+        return Query(state["y"], state["t"].float())
+
+
+class InPlace(Good):
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        return {**super().init(x, seed), "x": x}
+
+
+class Elsewhere(Good):
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        state = super().init(x, seed)
+        state["x"] += 1e-3
+        return state
+
+
+class Mixing(Good):
+    """Uses the mean over the members."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad + 1e-3 * grad.mean(dim=0), loss, hyper)
+
+
+class Leaking(Good):
+    """Uses the first member's step size for all."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad, loss, {**hyper, "lr": hyper["lr"][:1]})
+
+
+class Drawing(Good):
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad + 1e-3 * torch.randn(1), loss, hyper)
+
+
+class Remembering(Good):
+    """Keeps a part of its state to itself."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        self.count = getattr(self, "count", 0) + 1
+        return super().update(state, grad * (1 + 0.1 * self.count), loss, hyper)
+
+
+class Multiplying(Good):
+    """A mask by multiplication, over the whole population."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad + 0.0 * grad.sum(dim=0), loss, hyper)
+
+
+class Hiding(Good):
+    """Its divergences cannot be seen."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, torch.nan_to_num(grad), loss, hyper)
+
+
+class Greedy(Good):
+    """Asks twice, is billed once."""
+
+    def step(self, state: State, oracle: Oracle, hyper: Hyper) -> tuple[State, Tensor]:
+        oracle.gradient(self.query(state, hyper))
+        return super().step(state, oracle, hyper)
+
+
+class Ahead(Good):
+    """Takes mini-batches that it has not announced."""
+
+    def query(self, state: State, hyper: Hyper) -> Query:
+        return Query(state["y"], state["t"] + 1)
+
+
+class Restless(Good):
+    def iterate(self, state: State) -> Tensor:
+        return state["y"]
+
+
+class Heavy(Good):
+    copies = 3
+
+
+class Climbing(Good):
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, -grad, loss, hyper)
+
+
+class LossReading(Good):
+    """Uses the loss, which a training loop of one's own does not tell."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad * (1 + loss), loss, hyper)
+
+
+BROKEN: list[tuple[type[Rule], str, str]] = [
+    (BadName, "it declares itself", "words-with-dashes"),
+    (BadDefault, "it declares itself", "lies outside"),
+    (WithoutSource, "it declares itself", "source is missing"),
+    (Narrowing, "shapes and types stay what they are", "changed names, shapes or types"),
+    (Shared, "shapes and types stay what they are", "first axis"),
+    (FlatBatch, "shapes and types stay what they are", "int64"),
+    (InPlace, "it begins where it is put", "copy them"),
+    (Elsewhere, "it begins where it is put", "not the initial"),
+    (Mixing, "a member is the same alone and in any slot", "differs when"),
+    (Leaking, "neighbours with other settings change nothing", "leak"),
+    (Drawing, "the seed fixes everything", "generator"),
+    (Remembering, "the state is complete in the middle of an inner loop", "keep everything in the state"),
+    (Multiplying, "nan stays with its member", "reaches"),
+    (Hiding, "nan stays with its member", "hidden"),
+    (Greedy, "everything that is asked for is billed", "were asked for"),
+    (Ahead, "everything that is asked for is billed", "announced"),
+    (Restless, "the iterate changes with outer steps only", "in the middle of a period"),
+    (Heavy, "it takes no more memory than it declares", "4 copies"),
+    (Climbing, "it descends", "the loss goes from"),
+    (LossReading, "the drop in class takes the same steps", "away from the population"),
+]
+
+
+@pytest.mark.parametrize(("rule", "check", "told"), BROKEN, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_broken_rule_is_caught_by_the_check_for_it(rule: type[Rule], check: str, told: str) -> None:
+    found = {each.name: each for each in run(type("Suite", (RuleConformance,), {"rule": rule})())}
+    assert not found[check].passed and told in found[check].reason
+
+
+def test_the_rule_that_they_are_made_from_passes_and_every_check_has_one() -> None:
+    checks = list(run(type("Suite", (RuleConformance,), {"rule": Good})()))
+    assert all(check.passed for check in checks), [check for check in checks if not check.passed]
+    assert {check.name for check in checks} == {check for _, check, _ in BROKEN}
+
+
+class TestInPytest(RuleConformance):
+    """As a third party uses it; with an option and with settings of one's own."""
+
+    rule = RULES["parle"]
+    options = {"replicas": 2}
+    settings = {"outer_lr": 0.3}
+
+
+def test_a_crash_is_a_failure_with_its_reason() -> None:
+    class Crashing(Good):
+        def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+            raise RuntimeError("no idea\nat all")
+
+    found = list(run(type("Suite", (RuleConformance,), {"rule": Crashing})()))
+    assert not found[-1].passed and found[-1].reason == "RuntimeError: no idea"
+    assert found[0].passed
+
+
+def test_choices_of_one_s_own_are_numbered_and_may_not_contradict() -> None:
+    from relaxbench.optim.hyper import OPTIONS, Choice, encode
+
+    names = itertools.count()
+    kind = f"kind_{next(names)}"
+
+    def rule(choice: Choice) -> Any:
+        return type("Choosing", (Good,), {"space": {"lr": LR, kind: choice}})
+
+    rule(Choice(("a", "b"), "a"))
+    assert OPTIONS[kind] == ("a", "b") and encode(kind, "b") == 1.0
+    rule(Choice(("b",), "b"))  # fewer of them is a narrower search
+    with pytest.raises(ValueError, match="choose another name"):
+        rule(Choice(("a", "c"), "a"))
+    del OPTIONS[kind]
