@@ -156,9 +156,10 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     built_in = name_of_rule in DROP_INS
     cls = DROP_INS[name_of_rule].__name__ if built_in else f'drop_in("{name_of_rule}")'
     newton = rule.curvature
-    held, counted = ("model", "steps") if newton else ("model.parameters()", "gradients")
+    held = "model" if newton else "model.parameters()"
     options = frames.manifest["methods"][method]["options"]
-    steps = int(about["budget"] / rule(**options).price) if newton else about["budget"]
+    calls = closures(rule(**options))
+    steps = int(about["budget"] / rule(**options).price / max(1, calls))
     lines = [
         f"# {rule.title} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
     ]
@@ -171,12 +172,12 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         f"optimizer = {cls}(",
         f"    {held},",
     ]
-    lines.append(f"    total_steps={steps},  # {counted}; the schedules run over these")
+    lines.append(f"    total_steps={steps},  # calls of step(); the schedules run over these")
     lines += [f"    {key}={_literal(value)}," for key, value in {**options, **winner["params"]}.items()]
     lines.append(")")
     if newton:
         lines.append("# in the loop: loss = optimizer.step(lambda: model(x), lambda outputs: criterion(outputs, y))")
-    elif closures(rule(**options)):
+    elif calls:
         lines.append("# in the loop: optimizer.step(closure), see help(optimizer.step)")
     if weights is not None:
         lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")

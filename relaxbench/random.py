@@ -57,6 +57,8 @@ def uniform(words: tuple[Tensor, Tensor], index: Tensor, dtype: torch.dtype = to
     word = bits(words, index)
     if dtype == torch.float64:
         return (word.to(dtype) + 0.5) * 2.0**-32
+    if dtype.itemsize < 4:
+        raise TypeError(f"random numbers in {dtype}: 23 bits do not fit; draw float32 and round")
     # A 24th bit would leave none for the half: the largest number would round to 1.
     return ((word >> 9).to(dtype) + 0.5) * 2.0**-23
 

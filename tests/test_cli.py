@@ -230,6 +230,20 @@ BAD_PROBLEMS: list[tuple[str, tuple[str, ...]]] = [
         PROBLEM + "problem = SupervisedProblem('mine', lambda: torch.nn.Linear(3, 2), lambda: splits, batch_size=99)",
         ("batch_size 99", "40 examples"),
     ),
+    (
+        PROBLEM
+        + "flat = {s: (x, x[:, 0]) for s, (x, y) in splits.items()}\n"
+        + "net = lambda: torch.nn.Linear(3, 1)\n"
+        + "problem = SupervisedProblem('mine', net, lambda: flat, batch_size=8, loss='least-squares')",
+        ("outputs of shape (8, 1) and targets of shape (8,)", "the same shape"),
+    ),
+    (
+        PROBLEM
+        + "net = lambda: torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Flatten(0))\n"
+        + "flat = {s: (x, x[:, 0]) for s, (x, y) in splits.items()}\n"
+        + "problem = SupervisedProblem('mine', net, lambda: flat, batch_size=8, loss='least-squares')",
+        ("shape (8,)", "(examples, outputs)"),
+    ),
     (PROBLEM + "problem = SupervisedProblem('mine', lambda: torch.nn.Linear(4, 2), lambda: splits, batch_size=8)", ()),
     (
         PROBLEM
@@ -469,7 +483,7 @@ def test_best_prints_code_that_runs(
         torch.autograd.backward(loss)
         return loss.item()
 
-    for _ in range(90):
+    for _ in range(optimizer.total_steps):
         if method == "curveball":
             optimizer.step(
                 lambda: model(batch["x"][:64]), lambda out: torch.nn.functional.cross_entropy(out, batch["y"][:64])

@@ -15,6 +15,8 @@ class AdamW(Rule):
 
     Its step size is relative to the size of a gradient and its weight decay is decoupled, so that neither has the
     meaning, or the range, that SGD's have: they are `adam_lr` and `decoupled_decay`.
+
+    Memory: 4 copies: x, m, v, the gradient.
     """
 
     name, title = "adamw", "AdamW"

@@ -28,6 +28,8 @@ class ElasticSGD(Rule):
     Each replica sees mini-batches of its own; a sweep over all costs n gradients. c is `moving_rate`: 1 puts x at the
     mean, as in the analysis of the papers; EASGD's x ← x + α Σ (y_i − x) is c = n α.
 
+    Memory: 1 + 3 n copies: x, and y, v and a gradient for every replica; 10 copies for n = 3.
+
     Args:
         replicas: n.
     """

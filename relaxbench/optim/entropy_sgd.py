@@ -57,9 +57,12 @@ class EntropySGD(Rule):
 
     The options, with `outer_momentum` = 0, give the code that was released with the paper.
 
+    Memory: 6 copies: x, y, z, v, v_x, the gradient.
+
     Args:
         restart_momentum: v is set to zero at the end of every outer step.
-        coupling_outside_momentum: v ← m v + ∇f(y) alone; coupling and weight decay join after the momentum.
+        coupling_outside_momentum: v ← m v + ∇f(y) alone; coupling and weight decay join after the momentum. The chain
+            is then one of scope γ/(1 − m): its variance is T/(λ + (1 − m)/γ).
     """
 
     name, title = "entropy-sgd", "Entropy-SGD"

@@ -15,6 +15,8 @@ class Heat(Rule):
     An odd L leaves its last ξ without a partner: still unbiased, with a little more variance.
 
     σ² = γ/β is the variance of the Gaussian: only the ratio matters, so σ is the one parameter, scoped through σ².
+
+    Memory: 4 copies: x, the sum of gradients, v, the gradient.
     """
 
     name, title = "heat", "Heat equation"

@@ -27,6 +27,8 @@ class HJ(EntropySGD):
     """Descent form: Entropy-SGD at temperature 0 with a = 0, so that x moves to the last inner iterate.
 
     L times: d = ∇f(y) + wd y + (y − x)/γ;  y ← y − η_y N(v, d).  Then x ← x − η_x N(v_x, x − y), y = x.
+
+    Memory: 6 copies, those of Entropy-SGD.
     """
 
     name, title = "hj", "Hamilton–Jacobi"
@@ -44,6 +46,8 @@ class HJImplicit(Rule):
 
     p ← g(x) + wd x;  then L times, at x − γ p:  p ← b p + (1 − b)(g + wd (x − γ p));  then x ← x − η N(v, p).
     L + 1 gradients an outer step; b is `averaging`. Contracts iff γ λ < (1 + b)/(1 − b) at curvatures λ ≥ 0.
+
+    Memory: 4 copies: x, p, v, the gradient.
     """
 
     name, title = "hj-implicit", "Hamilton–Jacobi (implicit)"

@@ -7,8 +7,10 @@ Shared hyperparameters are declared here once, so that every method is tuned ove
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,17 +93,27 @@ def declare(space: SearchSpace) -> None:
                 raise ValueError(f"{name} has the options {', '.join(known)}, not {strange[0]!r}: choose another name")
 
 
-def expected(name: str, declared: Hyperparameter, value: Value) -> str | None:
+def expected(name: str, declared: Hyperparameter, value: Any) -> str | None:
     """What a given value should have been, or None if it means something; it may lie outside the searched range."""
     if isinstance(declared, Choice):
         return None if value in OPTIONS[name] else f"one of {', '.join(OPTIONS[name])}"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    number = _is_number(value)
     if isinstance(declared, Int):
         return None if number and float(value) >= 1 and float(value) == int(value) else "an integer of at least 1"
     if number and (float(value) > 0 if declared.above else float(value) >= 0) and float(value) < declared.below:
         return None
     kind = "a positive number" if declared.above else "a number that is not negative"
     return f"{kind}, below {declared.below:g}" if declared.below < math.inf else f"{kind}, and finite"
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite real number, of Python or numpy, but no truth value."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # an integer of Python may be any
+        return False
 
 
 def defaults(space: SearchSpace) -> dict[str, Value]:

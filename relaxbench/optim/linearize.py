@@ -47,6 +47,7 @@ class Linearized:
         self._leaf = points.detach().clone().requires_grad_()
         with torch.enable_grad(), forward_ad.dual_level():
             self._graph, tangent = _parts(outputs(_dual(self._leaf, direction)))
+        self.depends = self._graph.requires_grad
         self.at, self.tangent = self._graph.detach(), tangent.detach()
         self.loss, self.gradient = loss.value(self.at), loss.gradient(self.at)
 

@@ -13,6 +13,8 @@ class Lookahead(Rule):
     """y ← y − η_y N(v, ∇f(y) + wd y), L times; then x ← x − η_x (x − y), y = x.
 
     A control: it is Entropy-SGD at γ = ∞ (no coupling), a = 0 (no averaging), without noise or outer momentum.
+
+    Memory: 4 copies: x, y, v, the gradient.
     """
 
     name, title = "lookahead", "Lookahead"

@@ -17,6 +17,8 @@ class LPFSGD(Rule):
 
     |x|_F is, for every weight, the norm of its filter: of its row of a matrix, of its output channel of a convolution,
     of the whole tensor if that has one dimension.
+
+    Memory: 4 copies: x, the sum of gradients, v, the gradient.
     """
 
     name, title = "lpf-sgd", "LPF-SGD"
@@ -29,7 +31,7 @@ class LPFSGD(Rule):
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
     }
-    copies = 5
+    copies = 4
 
     def __init__(self) -> None:
         self.filters: list[tuple[int, int]] = []
@@ -62,8 +64,8 @@ class LPFSGD(Rule):
         norms = []
         for part, (count, size) in zip(parts, filters, strict=True):
             # By member and filter, each as a vector of its own: sums in the same order for any K.
-            rows = part.reshape(-1, size)
-            norms.append(rows.norm(dim=1, keepdim=True).expand(-1, size).reshape(-1, count * size))
+            rows = part.reshape(len(x) * count, size)
+            norms.append(rows.norm(dim=1, keepdim=True).expand(-1, size).reshape(len(x), count * size))
         return torch.cat(norms, dim=1)
 
     @staticmethod

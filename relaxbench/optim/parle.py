@@ -35,6 +35,8 @@ class Parle(Rule):
     z is kept across outer steps, as published. ρ grows from `rho_start` to `rho_end` on the schedule of γ. The mean of
     the x_i is evaluated and deployed. Stable only for η_x ρ < 1.357 at outer momentum 0.9.
 
+    Memory: 6 n copies: x, y, z, u, v and a gradient for every replica; 18 copies for n = 3.
+
     Args:
         replicas: n.
     """

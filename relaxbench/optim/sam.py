@@ -15,7 +15,10 @@ TINY = 1e-12
 
 
 class SAM(Rule):
-    """e = r g/|g| with g = ∇f(x);  x ← x − η N(v, ∇f(x + e) + wd x), both gradients on one mini-batch: two a step."""
+    """e = r g/|g| with g = ∇f(x);  x ← x − η N(v, ∇f(x + e) + wd x), both gradients on one mini-batch: two a step.
+
+    Memory: 4 copies: x, e, v, the gradient.
+    """
 
     name, title = "sam", "SAM"
     source = "Foret, Kleiner, Mobahi & Neyshabur, arXiv 2010.01412, algorithm 1"

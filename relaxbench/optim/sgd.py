@@ -11,6 +11,8 @@ from relaxbench.optim.rule import Query, Rule, State, counters, nesterov
 class SGD(Rule):
     """d = ∇f(x) + wd x;  v ← m v + d;  x ← x − η (d + m v), Nesterov's form as in PyTorch.
 
+    Memory: 3 copies: x, v, the gradient.
+
     Args:
         nesterov: if false, x ← x − η v (heavy ball).
     """
@@ -42,6 +44,8 @@ class SGDEMA(SGD):
     """SGD, deployed at the exponential moving average of its weights over about `ema_steps` steps.
 
     A control: relaxation methods average as well, and a part of what they gain may be just that.
+
+    Memory: 4 copies: x, v, the average, the gradient.
     """
 
     name, title = "sgd-ema", "SGD with EMA"

@@ -7,25 +7,35 @@ steps, each on a mini-batch of its own, for one update of them all.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import Value, defaults, encode, expected
+from relaxbench.optim import groups
+from relaxbench.optim.flat import Flat
+from relaxbench.optim.groups import Hyperparameters
+from relaxbench.optim.hyper import Value, defaults
 from relaxbench.optim.rule import Rule, State
 
-PER_GROUP = ("lr", "inner_lr", "outer_lr", "adam_lr", "momentum", "outer_momentum", "weight_decay", "decoupled_decay")
-"""Hyperparameters that may differ between parameter groups; the others set the rhythm of the whole machine."""
+LONGEST = 64
+"""Queries of one mini-batch in a step, at most."""
 
 
 def closures(rule: Rule) -> int:
-    """How often a step of a rule calls its closure, each time on the same mini-batch; 0 where it need not be given."""
-    again = next(count for count in itertools.count(1) if rule.first_batch(count) != rule.first_batch(0))
+    """How often a step of a rule calls its closure, each time on the same mini-batch; 0 where it need not be given.
+
+    Raises:
+        ValueError: if the rule never goes on to another mini-batch.
+    """
+    first = rule.first_batch(0)
+    again = next((n for n in itertools.count(1) if rule.first_batch(n) != first or n > LONGEST), 0)
+    if again > LONGEST:
+        raise ValueError(f"{rule.title} announces mini-batch {first} for {LONGEST} queries in a row: see first_batch")
     return again if again > 1 else 0
 
 
@@ -35,48 +45,52 @@ class RuleOptimizer(torch.optim.Optimizer):
     Args:
         params: parameters, or groups of them with step sizes, momenta and weight decays of their own. Those that need
             no gradient are left alone; one that got none (it was not used) counts as having the gradient zero.
-        total_steps: gradients that training will use; the schedules of step sizes and γ run over these.
+        total_steps: calls of `step()` that training will make; the schedules of step sizes and γ run over these.
         seed: of the rule's noise.
         hyper: the rule's hyperparameters by name, see `python -m relaxbench list`, and its options; the rest have
             their defaults.
 
-    PyTorch's learning rate schedulers change the groups' `lr`. Where a rule has no such step size (but an inner and an
-    outer one, say) the groups have an `lr` of 1, a factor on the one that schedules anneal.
+    The rule has schedules of its own. To use one of PyTorch's learning rate schedulers instead, give
+    `schedule="constant"`: they change the groups' `lr`, and both would multiply. Where a rule has no such step size
+    (but an inner and an outer one, say) the groups have an `lr` of 1, a factor on the one that schedules anneal.
 
     Raises:
         TypeError: for a hyperparameter that the rule does not have, or a parameter that is complex.
-        ValueError: for a value outside its domain, or one that may not differ between groups.
+        ValueError: for a value outside its domain, one that may not differ between groups, or fewer steps than one
+            outer step takes.
     """
 
     rule_class: ClassVar[type[Rule]]
+    _rule_state: State
+    _queries: int
 
     def __init__(
         self, params: Iterable[Tensor] | Iterable[dict[str, Any]], *, total_steps: int, seed: int = 0, **hyper: Value
     ) -> None:
-        if total_steps < 1:
-            raise ValueError(f"total_steps = {total_steps} must be at least 1: the gradients that training will use")
-        options = inspect.signature(self.rule_class).parameters
-        self.rule = self.rule_class(**{name: hyper.pop(name) for name in options if name in hyper})
+        _whole("total_steps", total_steps, 1, "calls of step() that training will make")
+        _whole("seed", seed, 0, "a seed below 2⁶³", below=2**63)
+        self.rule, self._options = _make(self.rule_class, hyper)
         self.closures = closures(self.rule)
-        space = self.rule.space
-        for name in hyper:
-            if name not in space:
-                near = difflib.get_close_matches(name, space, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*space, *options])}"
-                raise TypeError(f"{self.rule.title} has no hyperparameter {name!r}: {hint}")
         self.total_steps, self.seed = total_steps, seed
-        self._evaluating = False
-        super().__init__(params, {"lr": 1.0, **defaults(space), **hyper})
-        self._params = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
-        if not self._params:
-            raise ValueError("no parameter needs a gradient")
-        if any(p.is_complex() for p in self._params):
-            raise TypeError("a parameter is complex: expected real ones; optimize its real and imaginary parts")
-        self._check()
-        self.rule.bind([p.shape for p in self._params])
+        self._evaluating = self._complete = self._warned = False
+        super().__init__(params, {"lr": 1.0, **defaults(self.rule.space), **hyper})
+        groups.check_names(self.rule, self.param_groups)
+        groups.check(self.rule, self.param_groups)
+        trained = [[p for p in group["params"] if p.requires_grad] for group in self.param_groups]
+        self._flat = Flat([p for group in trained for p in group])
+        self.rule.bind(self._flat.shapes)
         self._pending: list[Tensor] = []  # gradients of the replicas that have been asked so far
-        start = self._flat([p.detach() for p in self._params])
-        self._rule_state: State = self.rule.init(start, torch.tensor([[seed]], device=start.device))
+        self._start()
+        sizes = [sum(p.numel() for p in group) for group in trained]
+        self._hyper = Hyperparameters(self.rule, self.param_groups, sizes, self._rule_state["x"])
+        queries = self._hyper.period
+        if self._all_queries < queries:
+            steps = queries * self.rule.replicas // max(1, self.closures)
+            raise ValueError(
+                f"total_steps = {total_steps} is less than one outer step of {self.rule.title}, {steps} steps: nothing "
+                "would ever be deployed; raise it, or lower inner_steps"
+            )
+        self._complete = True
         with torch.no_grad():
             self._write_query()
 
@@ -95,11 +109,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             the (first) loss of the closure.
 
         Raises:
-            RuntimeError: in evaluation mode.
+            RuntimeError: in evaluation mode, or if someone else has changed the parameters.
             TypeError: without a closure where the method needs several gradients of one mini-batch.
         """
-        if self._evaluating:
-            raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
+        self._ready()
         if closure is None:
             if self.closures:
                 raise TypeError(
@@ -108,35 +121,29 @@ class RuleOptimizer(torch.optim.Optimizer):
                 )
             self._take()
             return None
-        losses = []
-        for _ in range(self.closures or 1):
-            with torch.enable_grad():
-                losses.append(closure())
+        if not self.closures:
+            loss = self._call(closure)
             self._take()
+            return loss
+        before = {name: value.clone() for name, value in self._rule_state.items()}
+        losses = []
+        try:
+            for _ in range(self.closures):
+                losses.append(self._call(closure))
+                self._take()
+        except BaseException:  # half a step would pair gradients of two mini-batches from now on
+            self._queries -= len(losses)
+            self._rule_state = before
+            self._write_query()
+            raise
         return losses[0]
-
-    def _take(self) -> None:
-        """What the parameters' gradients say, for the rule."""
-        if any(p.grad is not None and p.grad.is_sparse for p in self._params):
-            raise TypeError("a gradient is sparse: expected dense ones; build the embedding with sparse=False")
-        self._pending.append(self._flat([p.grad if p.grad is not None else torch.zeros_like(p) for p in self._params]))
-        if len(self._pending) == self.rule.replicas:
-            grad = torch.stack(self._pending, dim=1) if self.rule.replicas > 1 else self._pending[0]
-            unknown_loss = torch.full((1, self.rule.replicas), float("nan"), dtype=grad.dtype, device=grad.device)
-            self._rule_state = self.rule.update(self._rule_state, grad, unknown_loss, self._hyper())
-            self._pending.clear()
-        self._write_query()
-
-    def _write_query(self) -> None:
-        """Put the point of the next query into the parameters: that of the next replica, where there are several."""
-        points = self.rule.query(self._rule_state, self._hyper()).points
-        self._write(points if points.dim() == 2 else points[:, len(self._pending)])
 
     @torch.no_grad()
     def eval(self) -> None:
         """Put the deployed iterate into the parameters."""
         if not self._evaluating:
-            self._write(self.rule.iterate(self._rule_state))
+            self._adopt()
+            self._flat.write(self.rule.iterate(self._rule_state))
             self._evaluating = True
 
     @torch.no_grad()
@@ -146,75 +153,153 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._write_query()
             self._evaluating = False
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in PyTorch while the optimizer is made; a rule's state has a fixed size afterwards.
+
+        Raises:
+            ValueError: afterwards.
+        """
+        if getattr(self, "_complete", False):
+            raise ValueError("a parameter group cannot be added later: make a new optimizer with all of the groups")
+        super().add_param_group(param_group)
+
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
-        rule = {name: value.clone() for name, value in self._rule_state.items()}
-        return {**super().state_dict(), "rule": rule, "pending": [grad.clone() for grad in self._pending]}
+        return {
+            **super().state_dict(),
+            "rule": {name: value.clone() for name, value in self._rule_state.items()},
+            "pending": [grad.clone() for grad in self._pending],
+            "about": {**self._about(), "total_steps": self.total_steps},
+        }
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` gave, on any device, and put the next query into the parameters.
 
+        Hyperparameters and `total_steps` are then those that were saved, as in PyTorch.
+
         Raises:
-            ValueError: if it is the state of another method, or of other parameters.
+            ValueError: if it is the state of another method, of other options or of other parameters; nothing is
+                changed then.
         """
         own = dict(state_dict)
-        saved, pending = own.pop("rule", {}), own.pop("pending", [])
-        expected = {name: tuple(value.shape) for name, value in self._rule_state.items()}
+        saved, pending, about = own.pop("rule", {}), own.pop("pending", []), dict(own.pop("about", {}))
+        total = about.pop("total_steps", 0)
+        shapes = {name: tuple(value.shape) for name, value in self._rule_state.items()}
         found = {name: tuple(value.shape) for name, value in saved.items()}
-        if found != expected:
-            raise ValueError(
-                f"this state_dict is not one of {type(self).__name__} with these parameters: it holds "
-                f"{found or 'no state of a rule'}, expected {expected}"
-            )
+        told = f"this state_dict is not one of {type(self).__name__} with these parameters"
+        for key, expected in self._about().items():
+            if about.get(key) != expected:
+                raise ValueError(f"{told}: its {key} are {about.get(key, 'not told')}, expected {expected}")
+        if found != shapes or len(pending) >= self.rule.replicas:
+            raise ValueError(f"{told}: it holds {found} and {len(pending)} gradients, expected {shapes}")
+        groups.check(self.rule, own["param_groups"])
         super().load_state_dict(own)
         like = self._rule_state["x"]
+        self.total_steps = total
         self._rule_state = {
             name: saved[name].to(device=value.device, dtype=value.dtype, copy=True)
             for name, value in self._rule_state.items()
         }
+        self._queries = int(self._rule_state["t"])
         self._pending = [grad.to(device=like.device, dtype=like.dtype, copy=True) for grad in pending]
+        self._hyper.groups = self.param_groups
         self._evaluating = False
         self._write_query()
 
-    def _hyper(self) -> dict[str, Tensor]:
-        """Hyperparameters ``[1, 1]``, or ``[1, P]`` where groups differ, as scheduled now."""
-        like = self._rule_state["x"]
-        fixed = {name: self._tensor(name, like) for name in self.rule.space}
-        rhythm = {name: value[:, :1] for name, value in fixed.items()}
-        period = int(self.rule.period(rhythm))
-        outer_steps = max(1, self.total_steps // self.rule.replicas // period)
-        progress = min(1.0, int(self._rule_state["t"]) // period / outer_steps)
-        now = self.rule.at(fixed, torch.full((1, 1), progress, dtype=like.dtype, device=like.device))
-        if "lr" not in fixed:
-            annealed = "outer_lr" if "anneal" in fixed and int(fixed["anneal"][0, 0]) == 0 else "inner_lr"
-            annealed = annealed if annealed in fixed else self.rule.rate
-            now[annealed] = now[annealed] * self._tensor("lr", like)
-        return now
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but PyTorch's hooks, so that a copy and a pickled optimizer are whole."""
+        hooks = ("_optimizer_", "_zero_grad", "_warned_", "_patched")
+        return {name: value for name, value in self.__dict__.items() if not name.startswith(hooks)}
 
-    def _tensor(self, name: str, like: Tensor) -> Tensor:
-        values = [encode(name, group[name]) for group in self.param_groups]
-        if len(set(values)) == 1:
-            return torch.full((1, 1), values[0], dtype=like.dtype, device=like.device)
-        sizes = [sum(p.numel() for p in group["params"] if p.requires_grad) for group in self.param_groups]
-        row = torch.tensor(values, dtype=like.dtype, device=like.device)
-        return row.repeat_interleave(torch.tensor(sizes, device=like.device))[None]
+    @property
+    def _all_queries(self) -> int:
+        """Queries that `total_steps` steps ask."""
+        return self.total_steps * max(1, self.closures) // self.rule.replicas
 
-    def _check(self) -> None:
-        for name, declared in self.rule.space.items():
-            values = [group[name] for group in self.param_groups]
-            if name not in PER_GROUP and len(set(values)) > 1:
-                raise ValueError(f"{name} differs between parameter groups ({values}): it must be the same for all")
-            for value in values:
-                wanted = expected(name, declared, value)
-                if wanted:
-                    raise ValueError(f"{name} = {value!r}: expected {wanted}")
+    def _about(self) -> dict[str, Any]:
+        """What a saved state must agree with."""
+        return {
+            "method": self.rule.name,
+            "options": self._options,
+            "shapes": [list(shape) for shape in self._flat.shapes],
+        }
+
+    def _start(self) -> None:
+        """Begin at the parameters as they are."""
+        x = self._flat.values()
+        self._rule_state = self.rule.init(x, torch.tensor([[self.seed]], device=x.device))
+        self._queries = 0
+
+    def _ready(self) -> None:
+        """Before a step: refuse what would go wrong without a word."""
+        if self._evaluating:
+            raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
+        self._adopt()
+        steps = (self._queries * self.rule.replicas + len(self._pending)) // max(1, self.closures)
+        if steps >= self.total_steps and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"step() is called more often than total_steps = {self.total_steps}: schedules stay at their end",
+                stacklevel=5,
+            )
+
+    def _adopt(self) -> None:
+        """Weights that were loaded before the first step are where to begin; later they are a mistake."""
+        if self._flat.written() or self._flat.holds(self._point()):
+            return
+        if self._queries or self._pending:
+            raise RuntimeError(
+                "the parameters were changed by someone else since the last step, which a method with a state of its "
+                "own would undo: load the optimizer's state after the model's, or make a new optimizer"
+            )
+        self._start()
+        self._write_query()
 
     @staticmethod
-    def _flat(tensors: list[Tensor]) -> Tensor:
-        return torch.cat([t.reshape(-1) for t in tensors])[None]
+    def _call(closure: Callable[[], float]) -> float:
+        with torch.enable_grad():
+            return closure()
 
-    def _write(self, point: Tensor) -> None:
-        sizes = [p.numel() for p in self._params]
-        for p, values in zip(self._params, torch.split(point[0], sizes), strict=True):
-            p.copy_(values.view_as(p))
+    def _take(self) -> None:
+        """What the parameters' gradients say, for the rule."""
+        self._pending.append(self._flat.gradients())
+        if len(self._pending) == self.rule.replicas:
+            grad = torch.stack(self._pending, dim=1) if self.rule.replicas > 1 else self._pending[0]
+            unknown_loss = torch.full((1, self.rule.replicas), float("nan"), dtype=grad.dtype, device=grad.device)
+            self._rule_state = self.rule.update(self._rule_state, grad, unknown_loss, self._scheduled())
+            self._queries += 1
+            self._pending.clear()
+        self._write_query()
+
+    def _scheduled(self) -> dict[str, Tensor]:
+        return self._hyper.at(self._queries, self._all_queries)
+
+    def _point(self) -> Tensor:
+        """Where the next gradient is wanted, ``[1, P]``: of the next replica, where there are several."""
+        points = self.rule.query(self._rule_state, self._scheduled()).points
+        return points if points.dim() == 2 else points[:, len(self._pending)]
+
+    def _write_query(self) -> None:
+        self._flat.write(self._point())
+
+
+def _make(rule_class: type[Rule], hyper: dict[str, Value]) -> tuple[Rule, dict[str, Any]]:
+    """The rule, and the options that make it so, which are taken out of the hyperparameters."""
+    options = inspect.signature(rule_class).parameters
+    given = {name: hyper.pop(name) for name in options if name in hyper}
+    for name, value in given.items():
+        if isinstance(options[name].default, bool) and not isinstance(value, bool):
+            raise TypeError(f"{name} = {value!r}: expected True or False")
+    rule = rule_class(**given)
+    for name in hyper:
+        if name not in rule.space:
+            raise groups.unknown_hyperparameter(rule, name, list(options))
+    return rule, {name: given.get(name, option.default) for name, option in options.items()}
+
+
+def _whole(name: str, value: Any, low: int, what: str, below: float = float("inf")) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} = {value!r}: expected an integer, {what}")
+    if not low <= value < below:
+        raise ValueError(f"{name} = {value}: expected at least {low}, {what}")

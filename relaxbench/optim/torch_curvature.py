@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp
 
 from relaxbench.optim import curveball
+from relaxbench.optim.flat import Flat
 from relaxbench.optim.hyper import Value
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Oracle
@@ -27,9 +28,9 @@ class CurvatureOptimizer(RuleOptimizer):
     """A rule that asks for curvature.
 
     Args:
-        model: all of its parameters that need a gradient are optimized.
-        params: groups of them with step sizes or weight decays of their own; None for all alike.
-        total_steps: *steps* that training will take (each costs about two gradients).
+        model: its parameters that need a gradient are optimized.
+        params: some of them, or groups with weight decays of their own; None for all alike.
+        total_steps: calls of `step()` that training will make (each costs about two gradients).
         seed, hyper: as for the other classes.
     """
 
@@ -40,12 +41,13 @@ class CurvatureOptimizer(RuleOptimizer):
             raise TypeError(
                 f"model is a {type(model).__name__}: {self.rule_class.title} needs the torch.nn.Module itself"
             )
-        super().__init__(params or model.parameters(), total_steps=total_steps, seed=seed, **hyper)
+        chosen = model.parameters() if params is None else params
+        super().__init__(chosen, total_steps=total_steps, seed=seed, **hyper)
         names = {id(p): name for name, p in model.named_parameters()}
-        foreign = [tuple(p.shape) for p in self._params if id(p) not in names]
+        foreign = [tuple(p.shape) for p in self._flat.params if id(p) not in names]
         if foreign:
             raise ValueError(f"params holds tensors of shapes {foreign} that are not parameters of the model")
-        self._names = [f"model.{names[id(p)]}" for p in self._params]
+        self._names = [f"model.{names[id(p)]}" for p in self._flat.params]
         self._model, self._checked = model, False
 
     @torch.no_grad()
@@ -67,23 +69,25 @@ class CurvatureOptimizer(RuleOptimizer):
             ValueError: for a loss without curvature in the outputs.
             TypeError: for a model with a layer that has no forward-mode derivative, naming it.
         """
-        if self._evaluating:
-            raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
-        batch = _OneBatch(self._model, self._names, [p.shape for p in self._params], model_fn, loss_fn)
+        self._ready()
+        batch = _OneBatch(self._model, self._names, self._flat, model_fn, loss_fn)
         try:
             if not self._checked:
                 x = self.rule.iterate(self._rule_state)
                 batch.refuse_flat_losses(batch.linearize(x, torch.zeros_like(x), self._rule_state["t"]))
-                self._checked = True
             oracle = cast(Oracle, batch)  # a rule that also asks for gradients is not one for this class
-            self._rule_state, loss = self.rule.step(self._rule_state, oracle, self._hyper())
-        finally:
-            batch.commit()
+            self._rule_state, loss = self.rule.step(self._rule_state, oracle, self._scheduled())
+        except BaseException:
+            batch.restore()
+            raise
+        batch.commit()
+        self._checked = True
+        self._queries += 1
         self._write_query()
         return loss.item()
 
-    def _write_query(self) -> None:
-        self._write(self.rule.iterate(self._rule_state))
+    def _point(self) -> Tensor:
+        return self.rule.iterate(self._rule_state)
 
 
 class CurveBall(CurvatureOptimizer):
@@ -110,13 +114,14 @@ class _OneBatch:
         self,
         model: nn.Module,
         names: list[str],
-        shapes: list[torch.Size],
+        flat: Flat,
         model_fn: Callable[[], Tensor],
         loss_fn: Callable[[Tensor], Tensor],
     ) -> None:
         self.call, self.model, self.loss_fn = _Call(model, model_fn), model, loss_fn
-        self.names, self.shapes = names, shapes
+        self.names, self.flat = names, flat
         self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        self.initial = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
         self.buffers: list[tuple[Tensor, Tensor]] | None = None
 
     def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearized:
@@ -127,17 +132,24 @@ class _OneBatch:
             for name, module in self.model.named_modules()
         ]
         try:
-            return Linearized(self, self.outputs, points, direction)
+            here = Linearized(self, self.outputs, points, direction)
         except NotImplementedError as error:
             name, layer = layers[-1] if layers else ("", self.model)
             kind = type(layer).__name__
+            where = f"layer {name!r}" if name else "the model"
             raise TypeError(
-                f"layer {name!r} ({kind}) has no forward-mode derivative, which is needed here: "
+                f"{where} ({kind}) has no forward-mode derivative, which is needed here: "
                 f"{REMEDIES.get(kind, 'replace it')} ({str(error).splitlines()[0]})"
             ) from error
         finally:
             for hook in hooks:
                 hook.remove()
+        if not here.depends:
+            raise ValueError(
+                "what model_fn returns does not depend on the model's parameters: it must call the model that the "
+                "optimizer was made for, without torch.no_grad() or detach()"
+            )
+        return here
 
     def refuse_flat_losses(self, here: Linearized) -> None:
         """A loss that is linear in the outputs would silently turn the method into something else."""
@@ -154,12 +166,19 @@ class _OneBatch:
             torch.set_rng_state(self.random[0])
             if self.random[1]:
                 torch.cuda.set_rng_state_all(self.random[1])
-        parts = torch.split(points[0], [shape.numel() for shape in self.shapes])
-        values = {n: part.view(shape) for n, part, shape in zip(self.names, parts, self.shapes, strict=True)}
-        result: Tensor = functional_call(self.call, values, ())
+        parts = zip(self.names, torch.split(points[0], self.flat.sizes), self.flat.params, strict=True)
+        values = {name: part.view(p.shape).to(p.dtype) for name, part, p in parts}
+        result = functional_call(self.call, values, ())
+        if not isinstance(result, Tensor):
+            raise TypeError(f"model_fn returned a {type(result).__name__}: expected the outputs as one tensor")
         if self.buffers is None:
             self.buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
         return result[None]
+
+    def restore(self) -> None:
+        """Leave the buffers as they were before."""
+        for buffer, value in self.initial:
+            buffer.copy_(value)
 
     def commit(self) -> None:
         """Leave the buffers as the first call did."""
@@ -168,7 +187,12 @@ class _OneBatch:
 
     def value(self, outputs: Tensor) -> Tensor:
         """The loss, ``[1, 1]``."""
-        return self.loss_fn(outputs[0]).view(1, 1)
+        value = self.loss_fn(outputs[0])
+        if value.numel() != 1:
+            raise ValueError(
+                f"loss_fn returned shape {tuple(value.shape)}: expected one number, the mean of the losses"
+            )
+        return value.view(1, 1)
 
     def gradient(self, outputs: Tensor) -> Tensor:
         """∇L."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from relaxbench.errors import unknown
+from relaxbench.errors import UserError, unknown
 
 Batch = dict[str, Tensor]
 """What a problem is asked about: for data ``{"x": [B, …], "y": [B]}``."""
@@ -69,7 +69,13 @@ class LeastSquares(Loss):
 
     @staticmethod
     def _residual(outputs: Tensor, batch: Batch) -> Tensor:
-        return outputs - batch["y"] if "y" in batch else outputs
+        if "y" not in batch:
+            return outputs
+        y = batch["y"]
+        if outputs.shape != y.shape:  # they would be broadcast
+            shapes = f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(y.shape)}"
+            raise UserError(f"least squares of {shapes}: expected the same shape, (examples, numbers an example)")
+        return outputs - y
 
 
 class Itself(Loss):

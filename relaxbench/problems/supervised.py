@@ -117,6 +117,9 @@ class SupervisedProblem(Problem):
             result = functional_call(self.model, params, (x.to(dtype) if x.is_floating_point() else x,))
         if not isinstance(result, Tensor):
             raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
+        if result.dim() < 2:  # a loss would take the examples for the numbers of one
+            shape = tuple(result.shape)
+            raise UserError(f"problem {self.name!r}: the model returned shape {shape}; expected (examples, outputs)")
         return result
 
     def _place(self, device: torch.device) -> None:

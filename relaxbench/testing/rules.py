@@ -210,7 +210,8 @@ class RuleConformance:
         """`copies`: the state in numbers of P values, and a gradient for every replica."""
         crowd = self._crowd()
         held = sum(value[0].numel() for value in crowd.state.values()) // TASK.size
-        needed, declared = held + crowd.rule.replicas, crowd.rule.copies
+        gradients = 2 if crowd.rule.curvature else crowd.rule.replicas  # Δz, and the point that is linearized at
+        needed, declared = held + gradients, crowd.rule.copies
         require(
             needed <= declared, f"state and gradients are {needed} copies of the parameters, {declared} are declared"
         )

@@ -339,3 +339,50 @@ def test_members_of_a_population_are_billed_for_what_they_ask() -> None:
     assert CurveBall().price == pytest.approx(2 + 1 / 15) and CurveBall(auto_damping=False).price == 2
     assert CurveBall().period(hyper).tolist() == [[1]]
     assert isinstance(OnBatch(LOSSES["least-squares"], {}), OnBatch)
+
+
+def test_groups_with_weight_decays_of_their_own_minimize_the_model_that_they_make() -> None:
+    """(β, ρ) and z against a dense solve, with a decay for each coordinate; λ stays where it is on a quadratic."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2).double()
+    x, y = torch.randn(20, 3).double(), torch.randn(20, 2).double()
+    groups = [{"params": [model.weight], "weight_decay": 0.3}, {"params": [model.bias], "weight_decay": 0.0}]
+    optimizer = DropIn(model, groups, total_steps=50, newton_lr=0.7, damping=0.2, schedule="constant")
+    decay = np.array([0.3] * 6 + [0.0] * 2)
+    J = np.zeros((40, 8))
+    for i, each in enumerate(x.numpy()):
+        for c in range(2):
+            J[2 * i + c, 3 * c : 3 * c + 3], J[2 * i + c, 6 + c] = each, 1.0
+    w, z, target = nn.utils.parameters_to_vector(model.parameters()).detach().numpy().copy(), np.zeros(8), y.numpy()
+    for _ in range(6):
+        H = 2 / 20 * J.T @ J + 0.2 * np.eye(8) + np.diag(decay)
+        g = 2 / 20 * J.T @ (J @ w - target.ravel()) + decay * w
+        dz = H @ z + g
+        span = np.stack([z, dz], axis=1)
+        z = span @ np.linalg.lstsq(span.T @ H @ span, -span.T @ g, rcond=None)[0]
+        w = w + 0.7 * z
+        optimizer.step(lambda: model(x), lambda out: (out - y).square().sum(-1).mean())
+        assert nn.utils.parameters_to_vector(model.parameters()).detach().numpy() == pytest.approx(w, abs=1e-9)
+    with pytest.raises(ValueError, match="lr differs between parameter groups"):
+        DropIn(model, [{"params": [model.weight], "lr": 0.5}, {"params": [model.bias]}], total_steps=50)
+    with pytest.raises(ValueError, match="newton_lr differs"):
+        DropIn(model, [{"params": [model.weight], "newton_lr": 0.5}, {"params": [model.bias]}], total_steps=50)
+
+
+def test_a_step_that_fails_leaves_running_statistics_and_weights_alone() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    optimizer = DropIn(model, total_steps=10)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randn(8, 3)
+    for model_fn, loss_fn, error, told in (
+        (lambda: model(x), lambda out: out.abs().mean(), ValueError, "no curvature"),
+        (lambda: model(x), lambda out: out.square(), ValueError, r"loss_fn returned shape \(8, 2\)"),
+        (lambda: (model(x), 1), lambda out: out.square().mean(), TypeError, "model_fn returned a tuple"),
+        (lambda: model(x).detach(), lambda out: out.square().mean(), ValueError, "does not depend on the model"),
+        (lambda: torch.ones(8, 2), lambda out: out.square().mean(), ValueError, "does not depend on the model"),
+    ):
+        with pytest.raises(error, match=told):
+            optimizer.step(model_fn, loss_fn)  # type: ignore[arg-type]
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    optimizer.step(lambda: model(x), lambda out: out.square().sum(-1).mean())
+    assert int(model[1].num_batches_tracked) == 1

@@ -42,7 +42,8 @@ def plain_loop(model: nn.Module, optimizer: torch.optim.Optimizer, first: int, l
 def fresh(name: str, **changes: Value) -> tuple[nn.Module, RuleOptimizer]:
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     nn.utils.vector_to_parameters(TASK.init(3), model.parameters())
-    return model, DROP_INS[name](model.parameters(), total_steps=STEPS, seed=3, **changes)
+    steps = STEPS // 2 if name == "sam" else STEPS  # calls of step(), two gradients each
+    return model, DROP_INS[name](model.parameters(), total_steps=steps, seed=3, **changes)
 
 
 def settings(name: str) -> dict[str, Value]:
@@ -150,9 +151,9 @@ def test_replicas_move_when_all_have_been_asked() -> None:
     plain_loop(model, optimizer, 2, 3)
     assert not torch.equal(nn.utils.parameters_to_vector(model.parameters()), start)
     assert optimizer.rule.replicas == 3
-    assert Parle(nn.Linear(2, 2).parameters(), total_steps=10, replicas=5).rule.replicas == 5
+    assert Parle(nn.Linear(2, 2).parameters(), total_steps=200, replicas=5).rule.replicas == 5
     with pytest.raises(ValueError, match="replicas = 0: expected an integer of at least 1"):
-        Parle(nn.Linear(2, 2).parameters(), total_steps=10, replicas=0)
+        Parle(nn.Linear(2, 2).parameters(), total_steps=200, replicas=0)
 
 
 @pytest.mark.parametrize("name", [name for name in DROP_INS if name != "curveball"])
@@ -192,12 +193,12 @@ def test_frozen_and_unused_parameters() -> None:
 
 
 def test_complex_parameters_and_sparse_gradients_are_refused() -> None:
-    with pytest.raises(TypeError, match="a parameter is complex"):
+    with pytest.raises(TypeError, match=r"a parameter of shape \(2,\) is complex \(torch.complex64\)"):
         EntropySGD([nn.Parameter(torch.zeros(2, dtype=torch.complex64))], total_steps=10)
     table = nn.Embedding(4, 2, sparse=True)
-    optimizer = EntropySGD(table.parameters(), total_steps=10)
+    optimizer = EntropySGD(table.parameters(), total_steps=20)
     table(torch.tensor([1])).sum().backward()
-    with pytest.raises(TypeError, match="a gradient is sparse"):
+    with pytest.raises(TypeError, match=r"of shape \(4, 2\) is sparse"):
         optimizer.step()
 
 

@@ -1,0 +1,92 @@
+"""A model's parameters as one vector, which is what a rule works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Flat:
+    """Parameters that need a gradient, one after another.
+
+    The vector is at least float32: a model in half precision is trained with full-precision weights beside it, as mixed
+    precision wants it, and its parameters are the rounded ones.
+
+    Args:
+        params: parameters on one device.
+
+    Raises:
+        ValueError: if there are none, or they lie on several devices.
+        TypeError: if one is complex.
+    """
+
+    def __init__(self, params: Sequence[Tensor]) -> None:
+        self.params = list(params)
+        if not self.params:
+            raise ValueError("no parameter needs a gradient: expected at least one with requires_grad = True")
+        for p in self.params:
+            if p.is_complex():
+                raise TypeError(
+                    f"a parameter of shape {tuple(p.shape)} is complex ({p.dtype}): expected real ones; optimize its "
+                    "real and imaginary parts"
+                )
+        devices = sorted({str(p.device) for p in self.params})
+        if len(devices) > 1:
+            raise ValueError(f"the parameters lie on {' and '.join(devices)}: expected one device")
+        self.shapes = [p.shape for p in self.params]
+        self.sizes = [p.numel() for p in self.params]
+        self.kinds = [(p.dtype, p.device) for p in self.params]
+        self.dtype = torch.float32
+        for p in self.params:
+            self.dtype = torch.promote_types(self.dtype, p.dtype)
+        self._versions: list[int] = []
+
+    def values(self) -> Tensor:
+        """The parameters, ``[1, P]``."""
+        return self._join([p.detach() for p in self.params])
+
+    def gradients(self) -> Tensor:
+        """Their gradients, ``[1, P]``; one that has none (its parameter was not used) counts as zero.
+
+        Raises:
+            TypeError: if one is sparse.
+            RuntimeError: if a parameter has been frozen, or moved to another device or type.
+        """
+        grads = []
+        for p, kind in zip(self.params, self.kinds, strict=True):
+            if not p.requires_grad or (p.dtype, p.device) != kind:
+                raise RuntimeError(
+                    f"a parameter of shape {tuple(p.shape)} has been frozen, moved or given another type since the "
+                    "optimizer was made: make a new optimizer after such a change"
+                )
+            if p.grad is None:
+                grads.append(torch.zeros_like(p))
+                continue
+            if p.grad.is_sparse:
+                raise TypeError(
+                    f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected dense ones; build the "
+                    "embedding with sparse=False"
+                )
+            grads.append(p.grad)
+        return self._join(grads)
+
+    def write(self, point: Tensor) -> None:
+        """Put a point ``[1, P]`` into the parameters."""
+        torch._foreach_copy_(self.params, self._views(point))
+        self._versions = [p._version for p in self.params]
+
+    def written(self) -> bool:
+        """Whether nobody else has written into the parameters since `write`."""
+        return all(p._version == version for p, version in zip(self.params, self._versions, strict=True))
+
+    def holds(self, point: Tensor) -> bool:
+        """Whether the parameters have the values of a point ``[1, P]``."""
+        return all(torch.equal(p, v.to(p.dtype)) for p, v in zip(self.params, self._views(point), strict=True))
+
+    def _views(self, point: Tensor) -> list[Tensor]:
+        return [part.view(shape) for part, shape in zip(torch.split(point[0], self.sizes), self.shapes, strict=True)]
+
+    def _join(self, tensors: list[Tensor]) -> Tensor:
+        return torch.cat([t.reshape(-1) for t in tensors]).to(self.dtype)[None]

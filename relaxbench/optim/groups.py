@@ -1,0 +1,120 @@
+"""PyTorch's parameter groups as a rule's hyperparameters: checked, and as tensors that its schedules move."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relaxbench.optim.hyper import encode, expected
+from relaxbench.optim.rule import Rule
+
+PER_GROUP = ("lr", "inner_lr", "outer_lr", "adam_lr", "momentum", "outer_momentum", "weight_decay", "decoupled_decay")
+"""Hyperparameters that may differ between parameter groups; the others set the rhythm of the whole machine."""
+FREE = ("params", "lr", "name", "param_names")
+"""Keys of a group that are PyTorch's own."""
+
+
+def check_names(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a misspelt hyperparameter in a group (PyTorch's schedulers add keys of their own later).
+
+    Raises:
+        TypeError: for a key that the rule does not have.
+    """
+    for group in groups:
+        for name in group:
+            if name not in rule.space and name not in FREE:
+                raise unknown_hyperparameter(rule, name)
+
+
+def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse groups that a rule could not be run with.
+
+    Raises:
+        ValueError: for a missing hyperparameter, a value outside its domain, or one that may not differ.
+    """
+    for group in groups:
+        lr = group.get("lr", 1.0)
+        if isinstance(lr, Tensor) or not 0 <= lr < float("inf"):
+            raise ValueError(f"lr = {lr!r}: expected a number that is not negative, and finite")
+    for name, declared in rule.space.items():
+        if any(name not in group for group in groups):
+            raise ValueError(f"a parameter group has no {name}: expected a value for every hyperparameter")
+        values = [group[name] for group in groups]
+        for value in values:
+            wanted = expected(name, declared, value)
+            if wanted:
+                raise ValueError(f"{name} = {value!r}: expected {wanted}")
+        if name not in PER_GROUP and any(value != values[0] for value in values):
+            raise ValueError(f"{name} differs between parameter groups ({values}): it must be the same for all")
+    if rule.curvature and any(group["lr"] != groups[0]["lr"] for group in groups):
+        raise ValueError("lr differs between parameter groups: the model of a curvature method knows one step size")
+
+
+def unknown_hyperparameter(rule: Rule, name: str, options: Sequence[str] = ()) -> TypeError:
+    """The error for a name that is neither a hyperparameter nor an option."""
+    rates = [each for each in rule.space if each.endswith("_lr")]
+    if name == "lr" and rates:
+        return TypeError(f"{rule.title} has no hyperparameter 'lr': its step sizes are {' and '.join(rates)}")
+    near = difflib.get_close_matches(name, [*rule.space, *options], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*rule.space, *options])}"
+    return TypeError(f"{rule.title} has no hyperparameter {name!r}: {hint}")
+
+
+class Hyperparameters:
+    """The hyperparameters of some groups as tensors ``[1, 1]``, or ``[1, P]`` where groups differ.
+
+    They are built again only when a value in the groups has changed, or a schedule has moved on.
+
+    Args:
+        rule: whose they are.
+        groups: the optimizer's.
+        sizes: trained numbers in each group.
+        like: a tensor of the rule's state, for type and device.
+    """
+
+    def __init__(self, rule: Rule, groups: list[dict[str, Any]], sizes: list[int], like: Tensor) -> None:
+        self.rule, self.groups, self.sizes, self.like = rule, groups, sizes, like
+        self._names = (*rule.space, *(() if "lr" in rule.space else ("lr",)))
+        self._key: tuple[Any, ...] = ()
+        self._progress = -1.0
+        self._fixed: dict[str, Tensor] = {}
+        self._now: dict[str, Tensor] = {}
+        self.period = 0  # queries in an outer step
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look whether a value in the groups has changed."""
+        key = tuple(group[name] for group in self.groups for name in self._names)
+        if key == self._key:
+            return
+        check(self.rule, self.groups)
+        self._key, self._progress = key, -1.0
+        self._fixed = {name: self._tensor(name) for name in self._names}
+        self.period = int(self.rule.period({name: self._fixed[name][:, :1] for name in self.rule.space}))
+
+    def at(self, queries: int, total: int) -> dict[str, Tensor]:
+        """As scheduled after some of all queries: constant within an outer step."""
+        self.refresh()
+        progress = min(1.0, queries // self.period / max(1, total // self.period))
+        if progress != self._progress:
+            self._progress = progress
+            where = torch.full((1, 1), progress, dtype=self.like.dtype, device=self.like.device)
+            now = self.rule.at({name: self._fixed[name] for name in self.rule.space}, where)
+            if "lr" not in self.rule.space:  # PyTorch's schedulers move `lr`: a factor on what schedules anneal
+                inner = "anneal" in self.rule.space and self.groups[0]["anneal"] == "inner"
+                annealed = "inner_lr" if inner else "outer_lr" if "outer_lr" in now else "inner_lr"
+                annealed = annealed if annealed in now else self.rule.rate
+                now[annealed] = now[annealed] * self._fixed["lr"]
+            self._now = now
+        return self._now
+
+    def _tensor(self, name: str) -> Tensor:
+        values = [encode(name, group[name]) for group in self.groups]
+        row = torch.tensor(values, dtype=self.like.dtype, device=self.like.device)
+        if all(value == values[0] for value in values):
+            return row[:1, None]
+        return row.repeat_interleave(torch.tensor(self.sizes, device=row.device))[None]
