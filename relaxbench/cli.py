@@ -10,9 +10,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 import relaxbench
+from relaxbench import cli_options as options
+from relaxbench.cli_options import (
+    STORAGE,
+    Blocks,
+    Budget,
+    Device,
+    File,
+    Methods,
+    Name,
+    Population,
+    Problems,
+    ReportDir,
+    Seed,
+    Storage,
+    Study,
+    Trials,
+)
+from relaxbench.cli_tools import tools
 from relaxbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,24 +42,6 @@ app = typer.Typer(
     help="Does a relaxation optimizer beat a well-tuned SGD on this model, by how much, and how sure is that?",
     epilog="Start with: python -m relaxbench study",
 )
-
-STORAGE = "sqlite:///relaxbench.db"
-
-File = Annotated[
-    str | None, typer.Argument(help=r"Study file (TOML).  \[default: studies/digits.toml]", show_default=False)
-]
-Study = Annotated[str | None, typer.Argument(help=r"Name of a study.  \[default: the only one]", show_default=False)]
-Storage = Annotated[str, typer.Option(help="Database: sqlite:///file.db or postgresql+psycopg://user@host/name.")]
-Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
-Blocks = Annotated[int | None, typer.Option(help="Independent tunings of every method.")]
-Trials = Annotated[int | None, typer.Option(help="Random trials in a block.")]
-Budget = Annotated[int | None, typer.Option(help="Gradient equivalents a trial.")]
-Methods = Annotated[list[str] | None, typer.Option("--method", help="A method; may be repeated.")]
-Problems = Annotated[list[str] | None, typer.Option("--problem", help="A problem, or a .py file; may be repeated.")]
-Population = Annotated[int | None, typer.Option(help=r"Trials side by side (K).  \[default: the fastest, measured]")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
-ReportDir = Annotated[Path, typer.Option("--report", help="Folder for the report.")]
 
 
 @app.command()
@@ -70,12 +69,12 @@ def study(
 
     spec, source = _spec(file, name, blocks, trials, budget, method, problem, seed)
     _check_population(population)
-    _check_folder("--checkpoints", checkpoints)
+    options.check_folder("--checkpoints", checkpoints)
     if not no_report:
-        _check_folder("--report", report)
+        options.check_folder("--report", report)
     problems = prepare(spec, device)
     database = open_database(storage)
-    display = Display(console, spec, quiet=quiet)
+    display = Display(options.console, spec, quiet=quiet)
     with interruptible() as stopping, display:
         run = StudyRun(
             database, spec, source, device, population, checkpoints, display.update, stopping, display.say, problems
@@ -84,15 +83,15 @@ def study(
     if summary.missing:
         again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
         done = summary.total - summary.missing
-        console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:")
-        console.print(f"  {again}", markup=False, soft_wrap=True)  # one line, to be copied
+        options.console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:")
+        options.console.print(f"  {again}", markup=False, soft_wrap=True)  # one line, to be copied
         raise typer.Exit(130)
     if not quiet:
         if summary.ran:
-            console.print(f"{summary.ran:,} trials in {summary.seconds:.0f} s; {summary.total:,} in the study.")
+            options.console.print(f"{summary.ran:,} trials in {summary.seconds:.0f} s; {summary.total:,} in the study.")
         else:
-            console.print(f"All {summary.total:,} trials of study {spec.name!r} are done; nothing was run.")
-        console.print()
+            options.console.print(f"All {summary.total:,} trials of study {spec.name!r} are done; nothing was run.")
+        options.console.print()
     _conclude(storage, spec.name, None if no_report else report)
 
 
@@ -121,7 +120,7 @@ def plan(
     spec, _ = _spec(file, name, blocks, trials, budget, method, problem, seed)
     _check_population(population)
     for part in plan_tables(spec, storage, device, population, std):
-        console.print(part)
+        options.console.print(part)
 
 
 @app.command()
@@ -136,7 +135,7 @@ def list_() -> None:
     from relaxbench.overview import list_tables
 
     for part in list_tables():
-        console.print(part)
+        options.console.print(part)
 
 
 @app.command()
@@ -146,7 +145,7 @@ def show(study: Study = None, storage: Storage = STORAGE) -> None:
     from relaxbench.report.frames import load_study
 
     for part in show_tables(load_study(_reader(storage), study)):
-        console.print(part)
+        options.console.print(part)
 
 
 @app.command()
@@ -161,97 +160,6 @@ def best(
     from relaxbench.overview import best_constructor
 
     print(best_constructor(_reader(storage), study, method, problem, weights))
-
-
-@app.command()
-def doctor(storage: Storage = STORAGE) -> None:
-    """Python, torch, GPU, storage and data: what works here, what does not, and what to do."""
-    from relaxbench.doctor import examine
-
-    table, healthy = examine(storage)
-    console.print(table)
-    if not healthy:
-        raise typer.Exit(1)
-
-
-@app.command()
-def bench(
-    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
-    device: Device = "auto",
-) -> None:
-    """Speed on this machine, as ratios measured side by side in one run."""
-    from relaxbench.bench import run
-
-    for part in run(device, json):
-        console.print(part)
-
-
-@app.command()
-def check(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Methods or problems, or a .py file that holds them.")
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that `list` shows.")] = False,
-) -> None:
-    """Does a method or a problem keep the rules: shapes, invariance, determinism, NaN, honest bills, memory?"""
-    if everything == bool(names):
-        raise UserError("expected names of methods or problems, or --all (python -m relaxbench list shows the names)")
-    from relaxbench.testing.find import everything as all_subjects
-    from relaxbench.testing.find import subjects
-    from relaxbench.testing.run import run
-
-    chosen = all_subjects() if everything else [each for name in names or [] for each in subjects(name)]
-    failed = 0
-    for subject in chosen:
-        with console.status(f"{subject.kind} {subject.name}"):
-            found = list(run(subject.suite))
-        bad = [each for each in found if not each.passed]
-        failed += bool(bad)
-        passed = f"{len(found) - len(bad)} of {len(found)} checks passed"
-        console.print(
-            f"[{'red' if bad else 'green'}]{'✗' if bad else '✓'}[/] {subject.kind} [bold]{subject.name}[/]: {passed}"
-        )
-        for each in bad if len(chosen) > 1 else found:
-            console.print(f"  {'✓' if each.passed else '✗'} {each.name}", style="dim" if each.passed else "red")
-            if each.reason:
-                console.print(f"      {each.reason}", markup=False)
-    if failed:
-        raise typer.Exit(1)
-
-
-@app.command()
-def theory(
-    landscape: Annotated[
-        list[str] | None, typer.Option("--landscape", help=r"One of them; may be repeated.  \[default: all]")
-    ] = None,
-    particles: Annotated[int, typer.Option(help="Particles of each kind.")] = 100_000,
-    seed: Annotated[int, typer.Option(help="Of their noise.")] = 0,
-    device: Device = "auto",
-    report: ReportDir = Path("reports"),
-) -> None:
-    """Smoothed landscapes, densities, and the theorem on controlled SGD with its error bars: printed, and as a page."""
-    from relaxbench.theory.page import sentence, write_page
-    from relaxbench.theory.scenes import SCENES, scene
-
-    if particles < 2:
-        raise UserError(f"--particles {particles}: expected at least 2, and 100,000 for four digits")
-    scenes = [scene(name) for name in dict.fromkeys(landscape or SCENES)]
-    _check_folder("--report", report)
-    from relaxbench.theory.expectation import expect
-    from relaxbench.training.engine import torch_device
-
-    place, results = torch_device(device), []
-    for each in scenes:
-        with console.status(f"{each.name}: {particles:,} particles, {each.steps} steps, with and without control"):
-            results.append(expect(each, particles, seed, place))
-        console.print(each.name, style="bold")
-        console.print(sentence(results[-1]) + "\n")
-    with console.status("Drawing the landscapes"):
-        page = write_page(results, report)
-    console.print(
-        "The control is not the implemented Entropy-SGD: it knows the whole landscape. See the page.", style="dim"
-    )
-    console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -306,15 +214,6 @@ def _check_population(population: int | None) -> None:
         raise UserError(f"--population {population}: expected at least 1")
 
 
-def _check_folder(option: str, folder: Path) -> None:
-    """Refuse, before anything is run, a folder that could not be made or written into at the end."""
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not a folder: name another one")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not writable: name another folder")
-
-
 def _reader(storage: str) -> Any:
     from relaxbench.store.database import open_database
 
@@ -329,10 +228,10 @@ def _conclude(storage: str, study: str | None, directory: Path | None) -> None:
 
     frames = load_study(_reader(storage), study)
     for line in verdict_lines(frames):
-        console.print(line)
+        options.console.print(line)
     if directory is not None:
         page = write_report(frames, directory)
-        console.print(f"\nReport: {page}", soft_wrap=True, highlight=False)
+        options.console.print(f"\nReport: {page}", soft_wrap=True, highlight=False)
 
 
 def _version(value: bool) -> None:
@@ -342,7 +241,7 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def options(
+def before(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -350,4 +249,4 @@ def options(
     """Options before the command."""
 
 
-console = Console(highlight=False)
+app.add_typer(tools)

@@ -36,7 +36,14 @@ ALLOWED: dict[str, set[str]] = {
     "display": BASEMENT | GROUND | MIDDLE,
     "doctor": BASEMENT | GROUND | MIDDLE,
     "overview": BASEMENT | GROUND | MIDDLE,
-    "cli": BASEMENT | GROUND | MIDDLE | {"testing", "bench", "display", "doctor", "overview"},
+    "reproduce": BASEMENT | GROUND | {"training"},
+    "reproduce_table": BASEMENT | {"reproduce"},
+    "cli_options": BASEMENT,
+    "cli_tools": BASEMENT
+    | GROUND
+    | MIDDLE
+    | {"cli_options", "testing", "bench", "doctor", "reproduce", "reproduce_table"},
+    "cli": BASEMENT | GROUND | MIDDLE | {"cli_options", "cli_tools", "display", "overview"},
     "__main__": {"__init__", "errors", "cli"},
 }
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from relaxbench import bench, cli
+from relaxbench import bench, cli, cli_options
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import PROBLEMS, problem
 from relaxbench.problems.digits import digits_mlp, mlp
@@ -34,7 +34,7 @@ exploit = 2
 recommend = 2
 budget = 40
 """
-COMMANDS = ("study", "plan", "report", "list", "show", "best", "doctor", "bench", "check", "theory")
+COMMANDS = ("study", "plan", "report", "list", "show", "best", "doctor", "bench", "check", "theory", "reproduce")
 
 PROBLEM = """
 import torch
@@ -50,7 +50,7 @@ splits = {s: (x, y) for s in ("train", "validation", "test")}
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run in, with a wide console that is no terminal."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "console", Console(width=300, highlight=False))
+    monkeypatch.setattr(cli_options, "console", Console(width=300, highlight=False))
     monkeypatch.delenv("RELAXBENCH_DATA", raising=False)
     return tmp_path
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from relaxbench.cli import app, main
+from relaxbench.cli_tools import tools
 from relaxbench.optim.registry import RULES
 from relaxbench.study.spec import load
 
@@ -43,7 +44,8 @@ def test_the_training_loop_runs() -> None:
 
 
 def test_every_command_and_method_that_it_names_exists() -> None:
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    registered = [*app.registered_commands, *tools.registered_commands]
+    commands = {command.name or command.callback.__name__ for command in registered if command.callback}
     named = set(re.findall(r"python -m relaxbench (\w+)", TEXT))
     assert named and named <= commands
     assert set(re.findall(r"^\| `([\w-]+)` \|", TEXT, flags=re.MULTILINE)) == set(RULES)

@@ -1,5 +1,6 @@
 """The mathematics: one rule a file, schedules, declared hyperparameters; and the rules as PyTorch optimizers."""
 
+from relaxbench.optim.batch_norm import reestimate_batch_norm
 from relaxbench.optim.drop_ins import (
     LPFSGD,
     SAM,
@@ -32,4 +33,5 @@ __all__ = [
     "Lookahead",
     "Parle",
     "drop_in",
+    "reestimate_batch_norm",
 ]

@@ -7,10 +7,11 @@ steps, each on a mini-batch of its own, for one update of them all.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, overload
 
 import torch
@@ -152,6 +153,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._evaluating:
             self._write_query()
             self._evaluating = False
+
+    @contextlib.contextmanager
+    def deployed(self) -> Iterator[None]:
+        """Within this block the model is the one that is evaluated and deployed: `eval()`, and `train()` at its end."""
+        was = self._evaluating
+        self.eval()
+        try:
+            yield
+        finally:
+            if not was:
+                self.train()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in PyTorch while the optimizer is made; a rule's state has a fixed size afterwards.

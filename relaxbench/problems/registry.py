@@ -20,6 +20,7 @@ SPECTRUM = [10 ** (-3 * i / 19) for i in range(20)]
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "digits-mlp": digits_mlp,
     "rosenbrock": Rosenbrock,
+    "rosenbrock-mild": lambda: Rosenbrock("rosenbrock-mild", 0.0, 1.0, budget=2000),
     "rosenbrock-noisy": lambda: Rosenbrock("rosenbrock-noisy", 0.0, 3.0, budget=5000),
     "rosenbrock-10": ChainedRosenbrock,
     "rosenbrock-50": lambda: ChainedRosenbrock(50),

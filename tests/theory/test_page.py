@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from relaxbench import cli
+from relaxbench import cli, cli_options
 from relaxbench.errors import UserError
 from relaxbench.theory.expectation import Estimate, Expectation, expect
 from relaxbench.theory.page import sentence, write_page
@@ -82,7 +82,7 @@ def test_the_command_prints_and_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "console", Console(width=300, highlight=False))
+    monkeypatch.setattr(cli_options, "console", Console(width=300, highlight=False))
     assert cli.main(["theory", "--landscape", "quadratic", "--particles", "200"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"It holds, by 0\.1\d+ ± 0\.\d+ \(on the grid 0\.189\d\)", out)

@@ -1,0 +1,41 @@
+"""What the commands share: the console, options that mean the same everywhere, and a check of folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from relaxbench.errors import UserError
+
+console = Console(highlight=False)
+
+STORAGE = "sqlite:///relaxbench.db"
+
+File = Annotated[
+    str | None, typer.Argument(help=r"Study file (TOML).  \[default: studies/digits.toml]", show_default=False)
+]
+Study = Annotated[str | None, typer.Argument(help=r"Name of a study.  \[default: the only one]", show_default=False)]
+Storage = Annotated[str, typer.Option(help="Database: sqlite:///file.db or postgresql+psycopg://user@host/name.")]
+Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
+Blocks = Annotated[int | None, typer.Option(help="Independent tunings of every method.")]
+Trials = Annotated[int | None, typer.Option(help="Random trials in a block.")]
+Budget = Annotated[int | None, typer.Option(help="Gradient equivalents a trial.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", help="A method; may be repeated.")]
+Problems = Annotated[list[str] | None, typer.Option("--problem", help="A problem, or a .py file; may be repeated.")]
+Population = Annotated[int | None, typer.Option(help=r"Trials side by side (K).  \[default: the fastest, measured]")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
+ReportDir = Annotated[Path, typer.Option("--report", help="Folder for the report.")]
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Refuse, before anything is run, a folder that could not be made or written into at the end."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not a folder: name another one")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not writable: name another folder")
