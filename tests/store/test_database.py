@@ -110,6 +110,24 @@ def test_many_may_open_a_new_file_at_once(file: Path) -> None:
     connection.close()
 
 
+def test_turning_on_the_write_ahead_log_is_tried_again_while_another_does_it() -> None:
+    """SQLite answers "locked" at once there, whatever its timeout: one process in a hundred failed."""
+    file, calls = sqlite3.connect(":memory:"), list[str]()
+
+    class Busy:
+        def execute(self, statement: str) -> None:
+            calls.append(statement)
+            if len(calls) < 3:
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
+            file.execute(statement)
+
+    module._write_ahead(Busy())  # type: ignore[arg-type]
+    assert calls == ["PRAGMA journal_mode=WAL"] * 3
+    file.close()
+
+
 def test_curves_have_names_for_their_rows() -> None:
     assert CURVE_COLUMNS == ("gradients", "train_loss", "validation_loss", "validation_metric", "gamma")
 
