@@ -63,8 +63,8 @@ class ElasticSGD(Rule):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         x, y = state["x"], state["y"]
         now = {name: wide(value, y) for name, value in hyper.items()}
-        d = grad + now["weight_decay"] * y + (y - x[:, None]) / now["gamma"]
-        y.sub_(now["lr"] * nesterov(state["v"], now["momentum"], d))
+        d = (y - x[:, None]).div_(now["gamma"]).add_(now["weight_decay"] * y).add_(grad)
+        y.sub_(nesterov(state["v"], now["momentum"], d).mul_(now["lr"]))
         x.add_(hyper["moving_rate"] * (y - x[:, None]).mean(dim=1))
         state["t"] += 1
         return state

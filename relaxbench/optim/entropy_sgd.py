@@ -97,11 +97,12 @@ class EntropySGD(Rule):
     def _inner(self, state: State, grad: Tensor, hyper: Hyper) -> None:
         x, y, z = state["x"], state["y"], state["z"]
         rate, m, a = hyper["inner_lr"], hyper["momentum"], hyper["averaging"]
-        pull = hyper["weight_decay"] * y + (y - x) / hyper["gamma"]
+        pull = (y - x).div_(hyper["gamma"]).add_(hyper["weight_decay"] * y)
         if self.coupling_outside_momentum:
-            y.sub_(rate * (nesterov(state["v"], m, grad) + pull))
+            d = nesterov(state["v"], m, grad).add_(pull)
         else:
-            y.sub_(rate * nesterov(state["v"], m, grad + pull))
+            d = nesterov(state["v"], m, pull.add_(grad))
+        y.sub_(d.mul_(rate))
         temperature = hyper["temperature"]
         if temperature.device.type != "cpu" or bool((temperature > 0).any()):
             noise = standard_normal(state, y.shape[1], y.dtype)

@@ -75,8 +75,8 @@ class HJImplicit(Rule):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         p, b = state["p"], hyper["averaging"]
         first = state["t"] % self.period(hyper) == 0
-        d = grad + hyper["weight_decay"] * self._point(state, hyper)
-        p.copy_(torch.where(first, d, b * p + (1 - b) * d))
+        d = (hyper["weight_decay"] * self._point(state, hyper)).add_(grad)
+        torch.where(first, d, (b * p).add_((1 - b) * d), out=p)
         state["t"] += 1
         due = state["t"] % self.period(hyper) == 0
         outer_step(due, state, hyper, "x p v lr momentum", self._outer)

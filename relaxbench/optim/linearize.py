@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from functools import cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-Outputs = Callable[[Tensor], Tensor]
-"""From points ``[K, P]`` to outputs ``[K, B, C]`` on a fixed mini-batch. Called again, it draws the same masks."""
+from relaxbench.optim.forward_mode import ForwardMode, Outputs, forward_mode
 
 
 class ConvexLoss(Protocol):
@@ -38,17 +33,31 @@ class Linearized:
         loss: of the outputs on the mini-batch.
         outputs: the model on the mini-batch.
         points, direction: ``[K, P]``.
+        forward: how values and tangents are computed.
+
+    Attributes:
+        depends: whether the outputs depend on the points.
+
+    Raises:
+        TypeError: if the outputs depend on the points but have no tangent.
     """
 
-    def __init__(self, loss: ConvexLoss, outputs: Outputs, points: Tensor, direction: Tensor) -> None:
-        _load_forward_mode()
-        self._convex, self._outputs = loss, outputs
+    def __init__(
+        self,
+        loss: ConvexLoss,
+        outputs: Outputs,
+        points: Tensor,
+        direction: Tensor,
+        forward: ForwardMode = forward_mode,
+    ) -> None:
+        self._convex, self._outputs, self._forward = loss, outputs, forward
         # A copy: a rule may write into its tensors before it has asked for everything.
         self._leaf = points.detach().clone().requires_grad_()
-        with torch.enable_grad(), forward_ad.dual_level():
-            self._graph, tangent = _parts(outputs(_dual(self._leaf, direction)))
+        with torch.enable_grad():
+            self._graph, tangent = forward(outputs, self._leaf, direction)
         self.depends = self._graph.requires_grad
-        self.at, self.tangent = self._graph.detach(), tangent.detach()
+        self.at = self._graph.detach()
+        self.tangent = self._known(tangent)
         self.loss, self.gradient = loss.value(self.at), loss.gradient(self.at)
 
     def bend(self, tangent: Tensor) -> Tensor:
@@ -62,29 +71,20 @@ class Linearized:
 
     def push(self, direction: Tensor) -> Tensor:
         """Jφ times a direction."""
-        with torch.no_grad(), forward_ad.dual_level():
-            return _parts(self._outputs(_dual(self._leaf.detach(), direction)))[1]
+        with torch.no_grad():
+            return self._known(self._forward(self._outputs, self._leaf.detach(), direction)[1])
 
     @torch.no_grad()
     def loss_at(self, points: Tensor) -> Tensor:
         """Losses on the same mini-batch elsewhere."""
         return self._convex.value(self._outputs(points))
 
-
-@cache
-def _load_forward_mode() -> None:
-    """PyTorch loads its forward mode at the first use, and then warns of a part of its own."""
-    with warnings.catch_warnings(), forward_ad.dual_level():
-        warnings.simplefilter("ignore", FutureWarning)
-        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))  # type: ignore[no-untyped-call]
-
-
-def _dual(points: Tensor, direction: Tensor) -> Tensor:
-    dual: Tensor = forward_ad.make_dual(points, direction)  # type: ignore[no-untyped-call]
-    return dual
-
-
-def _parts(dual: Tensor) -> tuple[Tensor, Tensor]:
-    """Value and tangent; a tangent of None means outputs that do not depend on the parameters."""
-    value, tangent = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
-    return value, torch.zeros_like(value) if tangent is None else tangent
+    def _known(self, tangent: Tensor | None) -> Tensor:
+        if tangent is not None:
+            return tangent
+        if self.depends:
+            raise TypeError(
+                "the outputs depend on the parameters but have no tangent: a part of the model loses it, as a custom "
+                "autograd function without jvp() does"
+            )
+        return torch.zeros_like(self.at)

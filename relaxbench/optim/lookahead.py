@@ -38,8 +38,8 @@ class Lookahead(Rule):
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         y = state["y"]
-        d = grad + hyper["weight_decay"] * y
-        y.sub_(hyper["inner_lr"] * nesterov(state["v"], hyper["momentum"], d))
+        d = (hyper["weight_decay"] * y).add_(grad)
+        y.sub_(nesterov(state["v"], hyper["momentum"], d).mul_(hyper["inner_lr"]))
         state["t"] += 1
         outer_step(state["t"] % self.period(hyper) == 0, state, hyper, "x y outer_lr", self._outer)
         return state

@@ -69,8 +69,8 @@ class Parle(Rule):
         y, z = state["y"], state["z"]
         now = {name: wide(value, y) for name, value in hyper.items()}
         a = now["averaging"]
-        d = grad + now["weight_decay"] * y + (y - state["x"]) / now["gamma"]
-        y.sub_(now["inner_lr"] * nesterov(state["u"], now["momentum"], d))
+        d = (y - state["x"]).div_(now["gamma"]).add_(now["weight_decay"] * y).add_(grad)
+        y.sub_(nesterov(state["u"], now["momentum"], d).mul_(now["inner_lr"]))
         z.mul_(a).add_((1 - a) * y)
         state["t"] += 1
         due = state["t"] % self.period(hyper) == 0

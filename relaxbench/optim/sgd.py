@@ -33,7 +33,7 @@ class SGD(Rule):
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         x, v = state["x"], state["v"]
-        d = grad + hyper["weight_decay"] * x
+        d = (hyper["weight_decay"] * x).add_(grad)
         direction = nesterov(v, hyper["momentum"], d)
         x.sub_(hyper["lr"] * (direction if self.nesterov else v))
         state["t"] += 1

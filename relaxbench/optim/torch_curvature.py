@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from relaxbench.optim import curveball
 from relaxbench.optim.flat import Flat
+from relaxbench.optim.forward_mode import ForwardMode, Outputs, compiled_forward_mode, forward_mode, uncompiled
 from relaxbench.optim.hyper import Value
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Oracle
@@ -30,12 +35,21 @@ class CurvatureOptimizer(RuleOptimizer):
     Args:
         model: its parameters that need a gradient are optimized.
         params: some of them, or groups with weight decays of their own; None for all alike.
-        total_steps: calls of `step()` that training will make (each costs about two gradients).
+        compile: compile the model together with its tangents, by `torch.compile`. Without it, a model that is
+            compiled already runs as if it were not.
+        total_steps: calls of `step()` that training will make (each costs as much as 2.7 gradients).
         seed, hyper: as for the other classes.
     """
 
     def __init__(
-        self, model: nn.Module, params: Any = None, *, total_steps: int, seed: int = 0, **hyper: Value
+        self,
+        model: nn.Module,
+        params: Any = None,
+        *,
+        total_steps: int,
+        seed: int = 0,
+        compile: bool = False,
+        **hyper: Value,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
@@ -48,7 +62,7 @@ class CurvatureOptimizer(RuleOptimizer):
         if foreign:
             raise ValueError(f"params holds tensors of shapes {foreign} that are not parameters of the model")
         self._names = [f"model.{names[id(p)]}" for p in self._flat.params]
-        self._model, self._checked = model, False
+        self._model, self._checked, self._compiled = model, False, compile
 
     @torch.no_grad()
     def step(self, model_fn: Callable[[], Tensor], loss_fn: Callable[[Tensor], Tensor]) -> float:  # type: ignore[override]
@@ -66,7 +80,7 @@ class CurvatureOptimizer(RuleOptimizer):
 
         Raises:
             RuntimeError: in evaluation mode.
-            ValueError: for a loss without curvature in the outputs.
+            ValueError: for a loss without curvature in the outputs, and for compile=True if the model is compiled.
             TypeError: for a model with a layer that has no forward-mode derivative, naming it.
         """
         self._ready()
@@ -74,7 +88,10 @@ class CurvatureOptimizer(RuleOptimizer):
         try:
             if not self._checked:
                 x = self.rule.iterate(self._rule_state)
-                batch.refuse_flat_losses(batch.linearize(x, torch.zeros_like(x), self._rule_state["t"]))
+                with _refuse_compiled() if self._compiled else contextlib.nullcontext():
+                    batch.refuse_flat_losses(batch.linearize(x, torch.zeros_like(x), self._rule_state["t"]))
+            if self._compiled:
+                batch.forward = compiled_forward_mode()
             oracle = cast(Oracle, batch)  # a rule that also asks for gradients is not one for this class
             self._rule_state, loss = self.rule.step(self._rule_state, oracle, self._scheduled())
         except BaseException:
@@ -94,6 +111,27 @@ class CurveBall(CurvatureOptimizer):
     """CurveBall: `loss = optimizer.step(model_fn, loss_fn)`. See `optim.curveball.CurveBall`."""
 
     rule_class = curveball.CurveBall
+
+
+@contextlib.contextmanager
+def _refuse_compiled() -> Iterator[None]:
+    """What is compiled as a whole cannot be compiled again together with its tangents."""
+
+    def refuse(module: nn.Module, _: object) -> None:
+        dynamo = sys.modules.get("torch._dynamo")
+        if dynamo is not None and isinstance(module, dynamo.OptimizedModule):
+            raise ValueError(
+                "compile=True, but model_fn calls a model that is compiled already: give the optimizer and model_fn "
+                "the one from before torch.compile"
+            )
+
+    handle = register_module_forward_pre_hook(refuse)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)  # about this very hook
+            yield
+    finally:
+        handle.remove()
 
 
 class _Call(nn.Module):
@@ -120,6 +158,7 @@ class _OneBatch:
     ) -> None:
         self.call, self.model, self.loss_fn = _Call(model, model_fn), model, loss_fn
         self.names, self.flat = names, flat
+        self.forward: ForwardMode = forward_mode
         self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         self.initial = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
         self.buffers: list[tuple[Tensor, Tensor]] | None = None
@@ -132,7 +171,7 @@ class _OneBatch:
             for name, module in self.model.named_modules()
         ]
         try:
-            here = Linearized(self, self.outputs, points, direction)
+            here = Linearized(self, self.outputs, points, direction, self.with_tangent)
         except NotImplementedError as error:
             name, layer = layers[-1] if layers else ("", self.model)
             kind = type(layer).__name__
@@ -162,18 +201,32 @@ class _OneBatch:
 
     def outputs(self, points: Tensor) -> Tensor:
         """``[1, B, C]`` at ``[1, P]``."""
+        with self._replay(), uncompiled():
+            return self._outputs(points)
+
+    def with_tangent(self, _: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same, with the tangent of a direction."""
+        with self._replay():
+            return self.forward(self._outputs, points, direction)
+
+    def _outputs(self, points: Tensor) -> Tensor:
+        parts = zip(self.names, torch.split(points[0], self.flat.sizes), self.flat.shapes, self.flat.kinds, strict=True)
+        values = {name: part.view(shape).to(kind[0]) for name, part, shape, kind in parts}
+        result = functional_call(self.call, values, ())
+        if not isinstance(result, Tensor):
+            raise TypeError(f"model_fn returned a {type(result).__name__}: expected the outputs as one tensor")
+        return result[None]
+
+    @contextlib.contextmanager
+    def _replay(self) -> Iterator[None]:
+        """All passes draw the same random numbers; what the first one does to the buffers is remembered."""
         if self.buffers is not None:
             torch.set_rng_state(self.random[0])
             if self.random[1]:
                 torch.cuda.set_rng_state_all(self.random[1])
-        parts = zip(self.names, torch.split(points[0], self.flat.sizes), self.flat.params, strict=True)
-        values = {name: part.view(p.shape).to(p.dtype) for name, part, p in parts}
-        result = functional_call(self.call, values, ())
-        if not isinstance(result, Tensor):
-            raise TypeError(f"model_fn returned a {type(result).__name__}: expected the outputs as one tensor")
+        yield
         if self.buffers is None:
             self.buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
-        return result[None]
 
     def restore(self) -> None:
         """Leave the buffers as they were before."""

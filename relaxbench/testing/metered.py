@@ -10,7 +10,8 @@ from relaxbench.optim.rule import Linearization, Query
 from relaxbench.training.oracle import Oracle
 
 FORWARD = 1 / 3
-"""Of a gradient's FLOPs: a backward pass costs two forward ones."""
+"""Of a gradient's FLOPs: a backward pass costs two forward ones, and so does a tangent, since d(W a) = dW a + W da."""
+TANGENT = BACKWARD = 2 * FORWARD
 
 
 @dataclass
@@ -48,8 +49,8 @@ class Metered:
         return grad, loss
 
     def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearization:
-        """See `CurvatureOracle`; a forward pass with a tangent counts as two, the pull comes on top."""
-        self.meter.gradients += 2 * FORWARD
+        """See `CurvatureOracle`; the pull comes on top."""
+        self.meter.gradients += FORWARD + TANGENT
         self.meter.batches.append(batch.clone())
         if self.spoil is not None:
             points = points.clone()
@@ -68,11 +69,11 @@ class _Counted:
         return self._here.bend(tangent)
 
     def pull(self, cotangent: Tensor) -> Tensor:
-        self._meter.gradients += 2 * FORWARD
+        self._meter.gradients += BACKWARD
         return self._here.pull(cotangent)
 
     def push(self, direction: Tensor) -> Tensor:
-        self._meter.gradients += 2 * FORWARD
+        self._meter.gradients += FORWARD + TANGENT
         return self._here.push(direction)
 
     def loss_at(self, points: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, vmap
 
+from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
 from relaxbench.problems import Batch, Loss, Params, Problem, Sampler
@@ -106,7 +107,8 @@ class Oracle:
             rows = [({n: p[k] for n, p in params.items()}, {n: b[k] for n, b in batch.items()}) for k in range(len(x))]
             return torch.stack([self.problem.outputs(own, part, True) for own, part in rows])
 
-        return Linearized(OnBatch(self.problem.convex_loss(), batch), outputs, points, direction)
+        forward = batched_forward_mode if self.path == "vectorized" else forward_mode
+        return Linearized(OnBatch(self.problem.convex_loss(), batch), outputs, points, direction, forward)
 
     @torch.no_grad()
     def measure(self, points: Tensor, split: str) -> Measurement:

@@ -201,10 +201,10 @@ def test_the_bill_is_what_was_computed(name: str) -> None:
     population.run(lambda free: [], got.extend, 1)
     bill = got[0].ledger
     if rule.curvature:
-        # Two passes forward with tangents (two thirds of a gradient each) and one back a step; every fifth looks again.
+        # In passes forward: two with tangents of three each and one back of two a step; every fifth looks again.
         steps, looks = bill.gradients, task.trained - 2 * bill.gradients
         assert looks == math.ceil(steps / 5) and bill.examples == 64 * steps
-        assert bill.total == pytest.approx(steps * (2 + 2 + 2) / 3 + looks / 3, abs=1 / 3) and bill.total <= 100
+        assert bill.total == pytest.approx(steps * (3 + 3 + 2) / 3 + looks / 3, abs=1 / 3) and bill.total <= 100
         return
     assert bill.gradients == task.trained and bill.examples == 64 * task.trained
     assert bill.measurement == pytest.approx(FORWARD * task.measured / 64)

@@ -1,0 +1,196 @@
+"""Forward mode against `torch.func.jvp`, compiled against not, and what it costs against PyTorch's count of FLOPs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+from torch.utils.flop_counter import FlopCounterMode
+
+from relaxbench.optim import CurveBall as DropIn
+from relaxbench.optim.curveball import CurveBall
+from relaxbench.optim.forward_mode import forward_mode
+from relaxbench.problems import SupervisedProblem
+from relaxbench.training.oracle import Oracle
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "linear": (lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)), (6,)),
+    "without bias": (lambda: nn.Sequential(nn.Linear(6, 5, bias=False), nn.Tanh(), nn.Linear(5, 3, bias=False)), (6,)),
+    "conv1d": (lambda: nn.Sequential(nn.Conv1d(2, 4, 3, stride=2), nn.Tanh(), nn.Conv1d(4, 3, 2)), (2, 9)),
+    "conv2d": (
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 3, 2)),
+        (2, 6, 6),
+    ),
+    "conv2d, groups, no bias": (lambda: nn.Conv2d(2, 4, 3, groups=2, dilation=2, bias=False), (2, 6, 6)),
+    "conv3d": (lambda: nn.Conv3d(2, 3, 2), (2, 3, 3, 3)),
+    "dropout": (
+        lambda: nn.Sequential(nn.Dropout(0.3), nn.Linear(6, 20), nn.Dropout(0.5), nn.Tanh(), nn.Linear(20, 3)),
+        (6,),
+    ),
+    "embedding": (lambda: nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(24, 3)), (6,)),
+    "convolution of what was computed": (
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.Unflatten(1, (2, 4)), nn.Conv1d(2, 3, 2)),
+        (6,),
+    ),
+}
+
+
+def as_function(name: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """A model on one mini-batch as a function of the vector of its parameters, and that vector."""
+    torch.manual_seed(1)
+    make, shape = MODELS[name]
+    model = make().double()
+    x = torch.randint(0, 9, (7, *shape)) if name == "embedding" else torch.randn(7, *shape, dtype=torch.float64)
+    shapes = {n: p.shape for n, p in model.named_parameters()}
+    start = nn.utils.parameters_to_vector(model.parameters()).detach()
+
+    def outputs(points: Tensor) -> Tensor:
+        torch.manual_seed(2)  # the same masks
+        parts = torch.split(points, [shape.numel() for shape in shapes.values()])
+        return functional_call(model, {n: p.view(s) for (n, s), p in zip(shapes.items(), parts, strict=True)}, (x,))
+
+    return outputs, start
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_value_tangent_and_graph_are_those_of_torch_func(name: str) -> None:
+    outputs, start = as_function(name)
+    direction = torch.randn_like(start)
+    leaf = start.clone().requires_grad_()
+    value, tangent = forward_mode(outputs, leaf, direction)
+    expected, pushed = jvp(outputs, (start,), (direction,))
+    assert torch.equal(value, expected) and tangent is not None and not tangent.requires_grad
+    assert tangent.numpy() == pytest.approx(pushed.numpy(), rel=1e-12, abs=1e-12)
+    cotangent = torch.randn_like(value)
+    (pulled,) = torch.autograd.grad(value, leaf, cotangent)
+    plain = start.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(outputs(plain), plain, cotangent)
+    assert pulled.numpy() == pytest.approx(wanted.numpy(), rel=1e-12, abs=1e-12)
+    assert float((pulled * direction).sum()) == pytest.approx(float((cotangent * tangent).sum()), rel=1e-10)
+
+
+def test_outputs_that_do_not_depend_on_the_points_have_no_tangent() -> None:
+    value, tangent = forward_mode(lambda _: torch.ones(3), torch.zeros(2), torch.ones(2))
+    assert value.tolist() == [1, 1, 1] and tangent is None
+
+
+def test_a_population_of_convolutions_with_dropout_is_pushed_through_member_by_member_alike() -> None:
+    """Under `vmap`, the first layer and the masks take another way than for one model alone."""
+
+    def model() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(32, 3))
+
+    part = torch.randn(40, 1, 6, 6, dtype=torch.float64), torch.randint(0, 3, (40,))
+    data = {"train": part, "validation": part, "test": part}
+    problem = SupervisedProblem("conv", model, lambda: data, batch_size=8, budget=10)
+    points = torch.stack([problem.init(seed) for seed in (1, 2, 3)]).double()
+    direction, answers = torch.randn_like(points), []
+    for path in ("vectorized", "direct"):
+        oracle = Oracle(problem, path)  # type: ignore[arg-type]
+        oracle.sampler = problem.sampler([1, 2, 3], [0, 0, 0], 5, torch.device("cpu"))
+        here = oracle.linearize(points, direction, torch.zeros(3, 1, dtype=torch.int64))
+        bent = here.bend(here.tangent)
+        assert here.push(direction).numpy() == pytest.approx(here.tangent.numpy(), abs=1e-12)
+        answers.append([part.numpy() for part in (here.loss, here.tangent, bent, here.pull(bent))])
+    for one, other in zip(*answers, strict=True):
+        assert one == pytest.approx(other, rel=1e-9, abs=1e-12)
+
+
+class Deep(nn.Module):
+    """Layers of one size, so that the first, whose input has no tangent, weighs little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*[part for _ in range(40) for part in (nn.Linear(64, 64), nn.Tanh())])
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layers(x)
+        return result
+
+
+@pytest.mark.parametrize("auto_damping", [True, False])
+def test_a_step_costs_what_is_billed_for_it_in_flops(auto_damping: bool) -> None:
+    model, x = Deep(), torch.randn(16, 64)
+    with FlopCounterMode(display=False) as counter:
+        model(x).square().mean().backward()
+    gradient = counter.get_total_flops()
+    optimizer = DropIn(model, total_steps=10, auto_damping=auto_damping)
+    optimizer.step(lambda: model(x), lambda out: out.square().mean())  # the first step checks more
+    with FlopCounterMode(display=False) as counter:
+        for _ in range(5):
+            optimizer.step(lambda: model(x), lambda out: out.square().mean())
+    price = CurveBall(auto_damping=auto_damping).price
+    assert counter.get_total_flops() / 5 / gradient == pytest.approx(price, rel=0.01)
+    assert price == pytest.approx(2.667 + 0.067 * auto_damping, abs=1e-3)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(3)
+    head = nn.Sequential(nn.Flatten(), nn.Linear(16, 5))
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.Dropout(0.3), head
+    ).double()
+
+
+def run(model: Any, call: Any = None, **options: bool) -> list[float]:
+    """Losses of a few steps, the last one on a smaller mini-batch."""
+    optimizer = DropIn(model, total_steps=20, **options)  # type: ignore[arg-type]
+    torch.manual_seed(4)
+    losses, call = [], call or model
+    for size in (12, 12, 12, 12, 12, 12, 9):
+        x, y = torch.randn(size, 1, 6, 6, dtype=torch.float64), torch.randint(0, 5, (size,))
+        losses.append(optimizer.step(lambda x=x: call(x), lambda out, y=y: nn.functional.cross_entropy(out, y)))  # type: ignore[misc]
+    return losses
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_step_is_the_step_itself_with_its_masks_and_running_statistics() -> None:
+    plain, compiled = network(), network()
+    assert run(compiled, compile=True) == pytest.approx(run(plain), rel=1e-10)
+    for name, value in plain.state_dict().items():
+        assert compiled.state_dict()[name].numpy() == pytest.approx(value.numpy(), rel=1e-9, abs=1e-12), name
+
+
+@pytest.mark.parametrize("how", ["a wrapper", "in place", "given", "a part"])
+def test_a_model_that_is_compiled_runs_as_what_it_was_compiled_from(how: str) -> None:
+    """`torch.compile` drops tangents without a word: a compiled part would make the direction silently wrong."""
+    expected, model = run(network()), network()
+    if how == "a part":
+        model[0].compile(backend="eager")  # type: ignore[operator]
+    elif how == "in place":
+        model.compile(backend="eager")
+    compiled = torch.compile(model, backend="eager") if how in ("a wrapper", "given") else model
+    assert run(compiled if how == "given" else model, call=compiled) == expected
+
+
+def test_compiling_twice_is_refused_and_told_what_to_do() -> None:
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"compiled already: give the optimizer and model_fn the one from before"):
+        run(model, call=torch.compile(model, backend="eager"), compile=True)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    run(network())  # and nothing of the refusal stays behind
+
+
+class WithoutTangent(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.detach().clone()
+
+    @staticmethod
+    def backward(ctx: object, *slopes: Tensor) -> Tensor:
+        return slopes[0]
+
+
+def test_a_part_without_tangent_is_named_and_nothing_has_happened() -> None:
+    class Layer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return WithoutTangent.apply(x)  # type: ignore[no-any-return]
+
+    with pytest.raises(TypeError, match=r"no forward-mode derivative|no tangent"):
+        run(nn.Sequential(network(), Layer()))
