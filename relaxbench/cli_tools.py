@@ -29,12 +29,16 @@ def doctor(storage: Storage = STORAGE) -> None:
 def bench(
     json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
     device: Device = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Also compiled training steps (needs a C++ compiler on the CPU).")
+    ] = False,
 ) -> None:
-    """Speed on this machine, as ratios measured side by side in one run."""
-    from relaxbench.bench import run
+    """Speed on this machine, as ratios measured side by side in one run (two minutes)."""
+    from relaxbench.bench.run import run
 
-    for part in run(device, json):
-        options.console.print(part)
+    with options.console.status("") as status:
+        for part in run(device, json, compiled, lambda what: status.update(f"Measuring {what}")):
+            options.console.print(part)
 
 
 @tools.command()

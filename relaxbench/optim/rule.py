@@ -217,7 +217,8 @@ def outer_step(due: Tensor, state: State, hyper: Hyper, reads: str, step: Callab
         state: the population's state; the entries that `step` returns are written.
         hyper: the population's hyperparameters.
         reads: the names in `state` and `hyper` that `step` needs, separated by spaces.
-        step: from the entries of some members to their new ones; must not write into what it is given.
+        step: from the entries of some members to their new ones; must neither write into what it is given nor return
+            it.
     """
     part = {name: state[name] for name in reads.split() if name in state}
     values = {name: hyper[name] for name in reads.split() if name in hyper}
@@ -230,10 +231,13 @@ OuterStep = Callable[[State, Hyper], State]
 def _by_rows(due: Tensor, state: State, part: State, values: Hyper, step: OuterStep) -> None:
     """Compute only the rows that are due: a few of K, most of the time."""
     rows = due.flatten().nonzero().flatten()
-    if rows.numel():
-        new = step({n: v[rows] for n, v in part.items()}, {n: v[rows] for n, v in values.items()})
+    if len(rows) == len(due):
+        for name, value in step(part, values).items():
+            state[name].copy_(value)
+    elif len(rows):
+        new = step(*({n: v.index_select(0, rows) for n, v in each.items()} for each in (part, values)))
         for name, value in new.items():
-            state[name][rows] = value
+            state[name].index_copy_(0, rows, value)
 
 
 def _by_mask(due: Tensor, state: State, part: State, values: Hyper, step: OuterStep) -> None:

@@ -1,68 +1,24 @@
-"""Speed on this machine: ratios of things measured side by side in one run, never bare times."""
+"""What training many members at once gains over a plain loop, and what each rule costs on a tiny network."""
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
-from rich.text import Text
 from torch import nn
 
-from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
 from relaxbench.problems.digits import digits_mlp
-from relaxbench.training.engine import STRETCH_SECONDS, machine, throughput, torch_device
+from relaxbench.training.engine import STRETCH_SECONDS, throughput
 
 SIZE = 32
 REPEATS = 7
 NOISE_FREE = {"temperature": 0.0}
-PLAIN: dict[str, Any] = {"box": None, "pad_edge": False, "header_style": "dim"}
-
-
-def run(device: str, file: Path | None) -> list[Any]:
-    """Measure, print, and write the figures to a file if one is given.
-
-    Raises:
-        UserError: if the file cannot be written (nothing is measured then) or the device is not there.
-    """
-    place = torch_device(device)
-    if file is not None:
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.open("a").close()
-        except OSError as error:
-            raise UserError(f"--json {str(file)!r} cannot be written: {error.strerror}") from None
-    figures = measure(place)
-    if file is not None:
-        file.write_text(json.dumps(figures, indent=2) + "\n")
-    table = Table(**PLAIN)
-    for column in ("method", "member-steps/s", "plain steps/s", "ratio", "median ratio"):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for name, row in figures["population"].items():
-        rates = f"{row['member_steps']:,.0f}", f"{row['plain_steps']:,.0f}"
-        table.add_row(name, *rates, f"{row['ratio']:.2f} ×", f"{row['median_ratio']:.2f} ×")
-    costs = Table(**PLAIN)
-    for column in ("method", "ratio"):
-        costs.add_column(column, justify="left" if column == "method" else "right")
-    for name, ratio in figures["cost_alone"].items():
-        costs.add_row(name, f"{ratio:.2f} ×")
-    return [
-        Text(f"A population of {SIZE} on digits-mlp against a plain PyTorch loop of SGD beside it, on {place}"),
-        table,
-        Text(
-            "Fastest stretches of either side, run in turn; the median is over repeats. No Langevin noise.", style="dim"
-        ),
-        Text("\nCost of a gradient relative to SGD's, alone (K = 1, direct path)"),
-        costs,
-    ]
 
 
 def measure(device: torch.device) -> dict[str, Any]:
@@ -89,7 +45,7 @@ def measure(device: torch.device) -> dict[str, Any]:
         )
         sgd, ours = (max(column) for column in zip(*pairs, strict=True))
         alone[name] = sgd / ours
-    return {"machine": machine(), "device": str(device), "size": SIZE, "population": population, "cost_alone": alone}
+    return {"size": SIZE, "population": population, "cost_alone": alone}
 
 
 def plain_loop(problem: SupervisedProblem, device: torch.device, seconds: float = 0.3) -> float:

@@ -1,0 +1,146 @@
+"""What a step of the drop-in classes costs in a loop of one's own: single steps, in turn with PyTorch's SGD."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from relaxbench.errors import UserError
+from relaxbench.optim.drop_ins import DROP_INS
+from relaxbench.optim.hyper import defaults
+from relaxbench.optim.torch_api import RuleOptimizer
+from relaxbench.optim.torch_curvature import CurveBall
+from relaxbench.problems.networks import lenet
+
+BATCH = 128
+PAIRS = 150
+"""Steps of either side. A ratio then moves by about a hundredth from run to run of a quiet machine."""
+INNER_STEPS = 5
+"""L, of the published ones the smallest: outer steps weigh most."""
+NOISE_FREE = {"temperature": 0.0}
+TARGETS = {"lookahead": 1.05, "entropy-sgd": 1.05, "hj": 1.05, "hj-implicit": 1.05, "elastic-sgd": 1.05, "parle": 1.05}
+TARGETS |= {"curveball": 3.0, "curveball, compiled": 2.5}
+NAMES = ("torch SGD", *DROP_INS, "entropy-sgd with noise")
+COMPILED = ("torch SGD, compiled", "curveball, compiled")
+
+Step = Callable[[], object]
+
+
+def step_costs(
+    device: torch.device, names: tuple[str, ...] = NAMES, pairs: int = PAIRS
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and figures of each method, as they are measured.
+
+    Figures are ``ratio``, the cost of a step of `torch.optim.SGD` being 1, ``low`` and ``high``, its 95 % interval
+    (bootstrap over pairs), ``gradients`` that a step is billed, and ``target``. Names that end in ``", compiled"`` are
+    compared with a compiled SGD; ``"torch SGD"`` with itself, which shows what the measurement is worth.
+    """
+    for name in names:
+        method, compiled = name.removesuffix(", compiled"), name.endswith(", compiled")
+        base, _, _ = _training(device, "torch SGD", compiled)
+        step, period, gradients = _training(device, method, compiled)
+        phases, ratios = _in_turn(base, step, period, pairs, device)
+        ratio, low, high = mean_of_medians(phases, ratios)
+        figures = {"ratio": ratio, "low": low, "high": high, "gradients": gradients, "target": TARGETS.get(name)}
+        yield name, figures
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse, with a UserError, to compile where nothing can."""
+    if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+        raise UserError("--compile: found no C++ compiler (g++ or clang++), which the CPU needs: install one")
+
+
+def _training(device: torch.device, method: str, compiled: bool) -> tuple[Step, int, float]:
+    """A training step with dropout and batch normalization, how many make an outer step, and what one is billed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = lenet().to(device)
+        x, y = torch.randn(BATCH, 1, 28, 28).to(device), torch.randint(0, 10, (BATCH,)).to(device)
+    loss_of = nn.functional.cross_entropy
+    if method == "torch SGD":
+        called = torch.compile(model) if compiled else model
+        sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True, foreach=True)
+
+        def plain() -> None:
+            sgd.zero_grad()
+            torch.autograd.backward(loss_of(called(x), y))
+            sgd.step()
+
+        return plain, 1, 1.0
+
+    cls = DROP_INS[method.removesuffix(" with noise")]
+    hyper: dict[str, Any] = {**defaults(cls.rule_class.space), **({} if method.endswith("noise") else NOISE_FREE)}
+    hyper = {name: value for name, value in hyper.items() if name in cls.rule_class.space}
+    hyper |= {"inner_steps": INNER_STEPS} if "inner_steps" in hyper else {}
+    if cls is CurveBall:
+        curved = CurveBall(model, total_steps=10**6, compile=compiled, **hyper)
+        return lambda: curved.step(lambda: model(x), lambda out: loss_of(out, y)), 1, curved.rule.price
+    optimizer = cls(model.parameters(), total_steps=10**6, **hyper)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        torch.autograd.backward(loss)
+        return loss.detach()  # type: ignore[return-value]  # no loop would wait for a number in every step
+
+    def step() -> None:
+        if optimizer.closures:
+            optimizer.step(closure)
+        else:
+            closure()
+            optimizer.step()
+
+    return step, _period(optimizer, hyper), float(max(1, optimizer.closures))
+
+
+def _period(optimizer: RuleOptimizer, hyper: dict[str, Any]) -> int:
+    """Calls of `step()` in an outer step."""
+    numbers = {n: torch.tensor([[float(v)]]) for n, v in hyper.items() if isinstance(v, (int, float))}
+    queries = int(optimizer.rule.period(numbers))
+    return queries * optimizer.rule.replicas // max(1, optimizer.closures)
+
+
+def _in_turn(base: Step, step: Step, period: int, pairs: int, device: torch.device) -> tuple[list[int], list[float]]:
+    """For each pair, the place of the step in its outer step, and the ratio of the two times."""
+    for _ in range(2 * period + 3):
+        base()
+        step()
+    phases, ratios = [], []
+    for pair in range(-(-pairs // period) * period):
+        first, second = (base, step) if pair % 2 else (step, base)
+        times = {first: _time(first, device), second: _time(second, device)}
+        phases.append(pair % period)
+        ratios.append(times[step] / times[base])
+    return phases, ratios
+
+
+def _time(step: Step, device: torch.device) -> float:
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def mean_of_medians(phases: list[int], ratios: list[float], resamples: int = 1000) -> tuple[float, float, float]:
+    """The mean over an outer step of what its steps cost, and its 95 % interval by the bootstrap over pairs.
+
+    Medians, for a noisy neighbour makes single steps last many times longer; their mean over the places in an outer
+    step, for the median of all would not see an outer step that comes every L steps.
+    """
+    rng = np.random.default_rng(0)
+    point, draws = 0.0, np.zeros(resamples)
+    places = sorted(set(phases))
+    for place in places:
+        own = np.array([ratio for phase, ratio in zip(phases, ratios, strict=True) if phase == place])
+        point += float(np.median(own)) / len(places)
+        draws += np.median(rng.choice(own, (resamples, len(own))), axis=1) / len(places)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return point, float(low), float(high)
