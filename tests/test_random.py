@@ -110,7 +110,7 @@ def test_a_draw_does_not_depend_on_its_batch(members: list[tuple[int, int]], siz
         assert torch.equal(one_by_one, uniform[k])
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 16, 31, 1205, 4099])
+@pytest.mark.parametrize("size", [1, 2, 7, 16, 31, 1205, 4099, 70_001])
 @DTYPES
 def test_many_rows_are_the_same_as_one_where_kernels_split_the_work(size: int, dtype: torch.dtype) -> None:
     """Across the ends of vector registers and of threads' shares."""

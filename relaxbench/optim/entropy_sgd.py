@@ -106,7 +106,7 @@ class EntropySGD(Rule):
         temperature = hyper["temperature"]
         if temperature.device.type != "cpu" or bool((temperature > 0).any()):
             noise = standard_normal(state, y.shape[1], y.dtype)
-            y.add_((2 * rate * temperature / (1 - m)).sqrt() * noise)
+            y.add_(noise.mul_((2 * rate * temperature / (1 - m)).sqrt()))
         z.mul_(a).add_((1 - a) * y)
 
     def _outer(self, state: State, hyper: Hyper) -> State:

@@ -42,7 +42,7 @@ class Heat(Rule):
         pair = t - t % self.period(hyper) % 2  # both halves of a pair draw the noise of the first
         sign = 1 - 2 * (t - pair).to(x.dtype)
         noise = standard_normal(state, x.shape[1], x.dtype, step=pair)
-        return Query(x + sign * hyper["sigma"] * noise, t)
+        return Query(noise.mul_(sign * hyper["sigma"]).add_(x), t)
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         state["sum"].add_(grad)

@@ -45,7 +45,7 @@ class LPFSGD(Rule):
     def query(self, state: State, hyper: Hyper) -> Query:
         x = state["x"]
         noise = standard_normal(state, x.shape[1], x.dtype)
-        return Query(x + hyper["relative_noise"] * self._norms(x) * noise, state["t"])
+        return Query(noise.mul_(hyper["relative_noise"] * self._norms(x)).add_(x), state["t"])
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         state["sum"].add_(grad)
