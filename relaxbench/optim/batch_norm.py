@@ -29,7 +29,10 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], forward: Cal
 
     Raises:
         ValueError: if the model has such layers and there is no batch.
+        TypeError: if it is no model.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}: expected a torch.nn.Module")
     layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not layers:
         return 0

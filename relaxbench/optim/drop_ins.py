@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from relaxbench.optim import (
     adamw,
     elastic_sgd,
@@ -121,8 +123,11 @@ def drop_in(rule: str | type[Rule]) -> type[RuleOptimizer]:
 
     Raises:
         UserError: for an unknown name.
+        TypeError: for something else.
     """
-    cls = rule_class(rule) if isinstance(rule, str) else rule
+    cls: Any = rule_class(rule) if isinstance(rule, str) else rule
+    if not (isinstance(cls, type) and issubclass(cls, Rule)):
+        raise TypeError(f"rule = {rule!r}: expected the name of a rule, or a subclass of relaxbench's Rule")
     ready = DROP_INS.get(cls.name)
     if ready is not None and ready.rule_class is cls:
         return ready

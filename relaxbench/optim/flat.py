@@ -52,8 +52,10 @@ class Flat:
 
         Raises:
             TypeError: if one is sparse.
-            RuntimeError: if a parameter has been frozen, or moved to another device or type.
+            RuntimeError: if a parameter has been frozen, or moved to another device or type; if none has a gradient.
         """
+        if all(p.grad is None for p in self.params):
+            raise RuntimeError("no parameter has a gradient: call loss.backward() before step(), or in its closure")
         grads = []
         for p, kind in zip(self.params, self.kinds, strict=True):
             if not p.requires_grad or (p.dtype, p.device) != kind:

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType
 from typing import Any, cast
 
 import torch
@@ -50,9 +51,10 @@ def uncompiled() -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-@cache
 def compiled_forward_mode() -> ForwardMode:
-    """`forward_mode`, compiled with the model in it, which must not be an `OptimizedModule` already.
+    """`forward_mode`, to be compiled with the model in it, which must not be an `OptimizedModule` already.
+
+    For one model: `torch.compile` counts how often a piece of code is compiled again and gives up at eight.
 
     Its random numbers are those of the model when it is not compiled, so that all passes draw the same masks.
     """
@@ -62,7 +64,10 @@ def compiled_forward_mode() -> ForwardMode:
         with _Spared():
             return _both(outputs, points, direction)
 
-    return cast(ForwardMode, torch.compile(spared, options={"fallback_random": True}))
+    own = FunctionType(
+        spared.__code__.replace(), spared.__globals__, spared.__name__
+    )  # code of its own is counted alone
+    return cast(ForwardMode, torch.compile(own, options={"fallback_random": True}))
 
 
 def _both(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:

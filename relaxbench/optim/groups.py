@@ -38,7 +38,7 @@ def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
     """
     for group in groups:
         lr = group.get("lr", 1.0)
-        if isinstance(lr, Tensor) or not 0 <= lr < float("inf"):
+        if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not 0 <= lr < float("inf"):
             raise ValueError(f"lr = {lr!r}: expected a number that is not negative, and finite")
     for name, declared in rule.space.items():
         if any(name not in group for group in groups):

@@ -55,7 +55,8 @@ class Linearized:
         self._leaf = points.detach().clone().requires_grad_()
         with torch.enable_grad():
             self._graph, tangent = forward(outputs, self._leaf, direction)
-        self.depends = self._graph.requires_grad
+        # Without a tangent the graph may still be that of other parameters.
+        self.depends = tangent is not None or self._reaches()
         self.at = self._graph.detach()
         self.tangent = self._known(tangent)
         self.loss, self.gradient = loss.value(self.at), loss.gradient(self.at)
@@ -78,6 +79,13 @@ class Linearized:
     def loss_at(self, points: Tensor) -> Tensor:
         """Losses on the same mini-batch elsewhere."""
         return self._convex.value(self._outputs(points))
+
+    def _reaches(self) -> bool:
+        if not self._graph.requires_grad:
+            return False
+        ones = torch.ones_like(self._graph)
+        (slope,) = torch.autograd.grad(self._graph, self._leaf, ones, retain_graph=True, allow_unused=True)
+        return slope is not None
 
     def _known(self, tangent: Tensor | None) -> Tensor:
         if tangent is not None:

@@ -66,8 +66,18 @@ class RuleOptimizer(torch.optim.Optimizer):
     _queries: int
 
     def __init__(
-        self, params: Iterable[Tensor] | Iterable[dict[str, Any]], *, total_steps: int, seed: int = 0, **hyper: Value
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        total_steps: int | None = None,
+        seed: int = 0,
+        **hyper: Value,
     ) -> None:
+        if total_steps is None:
+            raise TypeError(
+                f"{type(self).__name__} needs total_steps, the calls of step() that training will make, over which it "
+                "is scheduled: total_steps=epochs * len(train_loader)"
+            )
         _whole("total_steps", total_steps, 1, "calls of step() that training will make")
         _whole("seed", seed, 0, "a seed below 2⁶³", below=2**63)
         self.rule, self._options = _make(self.rule_class, hyper)
@@ -110,9 +120,14 @@ class RuleOptimizer(torch.optim.Optimizer):
             the (first) loss of the closure.
 
         Raises:
-            RuntimeError: in evaluation mode, or if someone else has changed the parameters.
+            RuntimeError: in evaluation mode, if someone else has changed the parameters, or if there is no gradient.
             TypeError: without a closure where the method needs several gradients of one mini-batch.
         """
+        if closure is not None and not callable(closure):
+            raise TypeError(
+                f"closure = {closure!r}: expected a function without arguments that clears the gradients, computes the "
+                "loss, calls loss.backward() and returns the loss"
+            )
         self._ready()
         if closure is None:
             if self.closures:
@@ -193,7 +208,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: if it is the state of another method, of other options or of other parameters; nothing is
                 changed then.
+            TypeError: if it is not a dict.
         """
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"state_dict is a {type(state_dict).__name__}: expected what state_dict() gave, a dict")
         own = dict(state_dict)
         saved, pending, about = own.pop("rule", {}), own.pop("pending", []), dict(own.pop("about", {}))
         total = about.pop("total_steps", 0)
@@ -202,7 +220,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         told = f"this state_dict is not one of {type(self).__name__} with these parameters"
         for key, expected in self._about().items():
             if about.get(key) != expected:
-                raise ValueError(f"{told}: its {key} are {about.get(key, 'not told')}, expected {expected}")
+                raise ValueError(f"{told}: its {key}: {about.get(key, 'missing')} (expected {expected})")
         if found != shapes or len(pending) >= self.rule.replicas:
             raise ValueError(f"{told}: it holds {found} and {len(pending)} gradients, expected {shapes}")
         groups.check(self.rule, own["param_groups"])

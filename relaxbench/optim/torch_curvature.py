@@ -46,15 +46,22 @@ class CurvatureOptimizer(RuleOptimizer):
         model: nn.Module,
         params: Any = None,
         *,
-        total_steps: int,
+        total_steps: int | None = None,
         seed: int = 0,
         compile: bool = False,
         **hyper: Value,
     ) -> None:
+        if not isinstance(compile, bool):
+            raise TypeError(f"compile = {compile!r}: expected True or False")
         if not isinstance(model, nn.Module):
             raise TypeError(
                 f"model is a {type(model).__name__}: {self.rule_class.title} needs the torch.nn.Module itself"
             )
+        for name, module in model.named_modules():
+            if getattr(module, "sparse", False):
+                raise TypeError(
+                    f"layer {name!r} ({type(module).__name__}) has sparse gradients: build it with sparse=False"
+                )
         chosen = model.parameters() if params is None else params
         super().__init__(chosen, total_steps=total_steps, seed=seed, **hyper)
         names = {id(p): name for name, p in model.named_parameters()}
@@ -62,10 +69,13 @@ class CurvatureOptimizer(RuleOptimizer):
         if foreign:
             raise ValueError(f"params holds tensors of shapes {foreign} that are not parameters of the model")
         self._names = [f"model.{names[id(p)]}" for p in self._flat.params]
-        self._model, self._checked, self._compiled = model, False, compile
+        self._model, self._checked = model, False
+        self._forward = compiled_forward_mode() if compile else forward_mode
 
     @torch.no_grad()
-    def step(self, model_fn: Callable[[], Tensor], loss_fn: Callable[[Tensor], Tensor]) -> float:  # type: ignore[override]
+    def step(  # type: ignore[override]
+        self, model_fn: Callable[[], Tensor] | None = None, loss_fn: Callable[[Tensor], Tensor] | None = None
+    ) -> float:
         """One step on one mini-batch. Gradients of the parameters are neither read nor written.
 
         The model runs twice with tangents, and once more every fifth step. All runs of a step draw the same random
@@ -81,27 +91,39 @@ class CurvatureOptimizer(RuleOptimizer):
         Raises:
             RuntimeError: in evaluation mode.
             ValueError: for a loss without curvature in the outputs, and for compile=True if the model is compiled.
-            TypeError: for a model with a layer that has no forward-mode derivative, naming it.
+            TypeError: for a model with a layer that has no forward-mode derivative, naming it; without the functions.
         """
+        if not callable(model_fn) or not callable(loss_fn):
+            raise TypeError(
+                f"{type(self).__name__} takes step(model_fn, loss_fn): step(lambda: model(x), lambda outputs: "
+                "cross_entropy(outputs, y)); it differentiates by itself, so backward() is not called"
+            )
         self._ready()
-        batch = _OneBatch(self._model, self._names, self._flat, model_fn, loss_fn)
+        if not self._checked:
+            self._try_out(model_fn, loss_fn)
+        batch = _OneBatch(self._model, self._names, self._flat, model_fn, loss_fn, self._forward)
         try:
-            if not self._checked:
-                x = self.rule.iterate(self._rule_state)
-                with _refuse_compiled() if self._compiled else contextlib.nullcontext():
-                    batch.refuse_flat_losses(batch.linearize(x, torch.zeros_like(x), self._rule_state["t"]))
-            if self._compiled:
-                batch.forward = compiled_forward_mode()
             oracle = cast(Oracle, batch)  # a rule that also asks for gradients is not one for this class
             self._rule_state, loss = self.rule.step(self._rule_state, oracle, self._scheduled())
         except BaseException:
             batch.restore()
             raise
         batch.commit()
-        self._checked = True
         self._queries += 1
         self._write_query()
         return loss.item()
+
+    def _try_out(self, model_fn: Callable[[], Tensor], loss_fn: Callable[[Tensor], Tensor]) -> None:
+        """Refuse, before the first step, what would fail or be wrong without a word; nothing of it stays behind."""
+        batch = _OneBatch(self._model, self._names, self._flat, model_fn, loss_fn, forward_mode)
+        try:
+            with contextlib.nullcontext() if self._forward is forward_mode else _refuse_compiled():
+                x = self.rule.iterate(self._rule_state)
+                batch.refuse_flat_losses(batch.linearize(x, torch.zeros_like(x), self._rule_state["t"]))
+        finally:
+            batch.restore()
+            batch.rewind()
+        self._checked = True
 
     def _point(self) -> Tensor:
         return self.rule.iterate(self._rule_state)
@@ -155,10 +177,10 @@ class _OneBatch:
         flat: Flat,
         model_fn: Callable[[], Tensor],
         loss_fn: Callable[[Tensor], Tensor],
+        forward: ForwardMode,
     ) -> None:
         self.call, self.model, self.loss_fn = _Call(model, model_fn), model, loss_fn
-        self.names, self.flat = names, flat
-        self.forward: ForwardMode = forward_mode
+        self.names, self.flat, self.forward = names, flat, forward
         self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         self.initial = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
         self.buffers: list[tuple[Tensor, Tensor]] | None = None
@@ -221,12 +243,16 @@ class _OneBatch:
     def _replay(self) -> Iterator[None]:
         """All passes draw the same random numbers; what the first one does to the buffers is remembered."""
         if self.buffers is not None:
-            torch.set_rng_state(self.random[0])
-            if self.random[1]:
-                torch.cuda.set_rng_state_all(self.random[1])
+            self.rewind()
         yield
         if self.buffers is None:
             self.buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
+
+    def rewind(self) -> None:
+        """Draw from here on what was drawn before."""
+        torch.set_rng_state(self.random[0])
+        if self.random[1]:
+            torch.cuda.set_rng_state_all(self.random[1])
 
     def restore(self) -> None:
         """Leave the buffers as they were before."""
@@ -241,6 +267,8 @@ class _OneBatch:
     def value(self, outputs: Tensor) -> Tensor:
         """The loss, ``[1, 1]``."""
         value = self.loss_fn(outputs[0])
+        if not isinstance(value, Tensor):
+            raise TypeError(f"loss_fn returned a {type(value).__name__}: expected the mean loss as a tensor")
         if value.numel() != 1:
             raise ValueError(
                 f"loss_fn returned shape {tuple(value.shape)}: expected one number, the mean of the losses"

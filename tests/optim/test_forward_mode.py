@@ -137,12 +137,19 @@ def network() -> nn.Module:
     ).double()
 
 
-def run(model: Any, call: Any = None, **options: bool) -> list[float]:
-    """Losses of a few steps, the last one on a smaller mini-batch."""
-    optimizer = DropIn(model, total_steps=20, **options)  # type: ignore[arg-type]
-    torch.manual_seed(4)
+def run(
+    model: Any,
+    call: Any = None,
+    optimizer: DropIn | None = None,
+    sizes: tuple[int, ...] = (12, 12, 12, 12, 12, 12, 9),
+    skip: int = 0,
+    **options: bool,
+) -> list[float]:
+    """Losses of a few steps, the last one on a smaller mini-batch; each draws its masks from a seed of its own."""
+    optimizer = optimizer or DropIn(model, total_steps=20, **options)  # type: ignore[arg-type]
     losses, call = [], call or model
-    for size in (12, 12, 12, 12, 12, 12, 9):
+    for number, size in enumerate(sizes, skip):
+        torch.manual_seed(number)
         x, y = torch.randn(size, 1, 6, 6, dtype=torch.float64), torch.randint(0, 5, (size,))
         losses.append(optimizer.step(lambda x=x: call(x), lambda out, y=y: nn.functional.cross_entropy(out, y)))  # type: ignore[misc]
     return losses
@@ -154,6 +161,25 @@ def test_a_compiled_step_is_the_step_itself_with_its_masks_and_running_statistic
     assert run(compiled, compile=True) == pytest.approx(run(plain), rel=1e-10)
     for name, value in plain.state_dict().items():
         assert compiled.state_dict()[name].numpy() == pytest.approx(value.numpy(), rel=1e-9, abs=1e-12), name
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_goes_on_bit_for_bit_after_loading_and_many_fit_into_a_process() -> None:
+    """The checks before the first step leave nothing behind; ten optimizers do not use up torch.compile's patience."""
+    torch._dynamo.reset()
+    whole, model = network(), network()
+    losses = run(whole, compile=True)
+    optimizer = DropIn(model, total_steps=20, compile=True)
+    assert run(model, optimizer=optimizer, sizes=(12,) * 3) == losses[:3]
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        for _ in range(10):
+            again = network()
+            again.load_state_dict(model.state_dict())
+            resumed = DropIn(again, total_steps=20, compile=True)
+            resumed.load_state_dict(optimizer.state_dict())
+            assert run(again, optimizer=resumed, sizes=(12, 12, 12, 9), skip=3) == losses[3:]
+        for name, value in whole.state_dict().items():
+            assert torch.equal(again.state_dict()[name], value), name
 
 
 @pytest.mark.parametrize("how", ["a wrapper", "in place", "given", "a part"])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from relaxbench.optim import LPFSGD, SAM, SGD, CurveBall, EntropySGD, Parle
+from relaxbench.optim import LPFSGD, SAM, SGD, CurveBall, EntropySGD, Parle, drop_in, reestimate_batch_norm
 from relaxbench.optim.drop_ins import DROP_INS
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.torch_api import RuleOptimizer, closures
@@ -159,7 +159,7 @@ def test_freezing_moving_and_unfreezing_are_noticed() -> None:
 
 
 STATES: list[tuple[str, dict[str, Any], str, dict[str, Any], str]] = [
-    ("heat", {}, "lpf-sgd", {}, "its method are heat, expected lpf-sgd"),
+    ("heat", {}, "lpf-sgd", {}, r"its method: heat \(expected lpf-sgd\)"),
     ("hj", {}, "entropy-sgd", {}, "its method"),
     ("entropy-sgd", {}, "hj", {}, "its method"),
     ("entropy-sgd", {"restart_momentum": True}, "entropy-sgd", {}, "its options"),
@@ -185,7 +185,7 @@ def test_states_of_other_shapes_and_with_impossible_values_are_refused() -> None
     wide, tall = nn.Linear(2, 6), nn.Linear(5, 3)  # 18 parameters each
     states = [SGD(layer.parameters(), total_steps=10).state_dict() for layer in (wide, tall)]
     optimizer = SGD(tall.parameters(), total_steps=10)
-    with pytest.raises(ValueError, match="its shapes are"):
+    with pytest.raises(ValueError, match="its shapes:"):
         optimizer.load_state_dict(states[0])
     for name, value, told in (("momentum", -3.0, "momentum = -3.0"), ("lr", float("nan"), "lr = nan")):
         spoilt = copy.deepcopy(states[1])
@@ -299,7 +299,7 @@ def test_bad_arguments_are_named_with_what_was_expected(
 
 
 def test_bad_groups_are_named() -> None:
-    layer = nn.Linear(2, 2)
+    layer = nn.Linear(3, 1)
     for extra, error, told in (
         ({"inner_lrr": 0.1}, TypeError, "did you mean 'inner_lr'"),
         ({"lr": -1.0}, ValueError, "lr = -1.0"),
@@ -310,7 +310,57 @@ def test_bad_groups_are_named() -> None:
     optimizer = EntropySGD(layer.parameters(), total_steps=100)
     optimizer.param_groups[0]["momentum"] = 2.0
     with pytest.raises(ValueError, match=r"momentum = 2\.0"):
-        loop(nn.Linear(3, 1), optimizer, 1)
+        loop(layer, optimizer, 1)
+    optimizer.param_groups[0].update(momentum=0.5, lr="a")
+    with pytest.raises(ValueError, match="lr = 'a': expected a number"):
+        loop(layer, optimizer, 1)
+
+
+@pytest.mark.parametrize("cls", [SGD, EntropySGD, CurveBall])
+def test_the_first_thing_that_is_forgotten_is_told(cls: Any) -> None:
+    layer = nn.Linear(2, 2)
+    first = layer if cls is CurveBall else layer.parameters()
+    with pytest.raises(TypeError, match=rf"^{cls.__name__} needs total_steps, the calls of step\(\)"):
+        cls(first)
+
+
+def test_a_step_without_any_gradient_is_refused() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = SGD(layer.parameters(), total_steps=10)
+    with pytest.raises(RuntimeError, match=r"no parameter has a gradient: call loss\.backward\(\) before step"):
+        optimizer.step()
+    sharpness = SAM(layer.parameters(), total_steps=10)
+    before = layer.weight.clone()
+    with pytest.raises(RuntimeError, match="no parameter has a gradient"):
+        sharpness.step(lambda: layer(torch.ones(1, 2)).sum().item())
+    with pytest.raises(TypeError, match="closure = 3: expected a function without arguments"):
+        sharpness.step(3)  # type: ignore[call-overload]
+    assert torch.equal(layer.weight, before)
+
+
+def test_things_of_the_wrong_kind_are_named() -> None:
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="rule = 3: expected the name of a rule"):
+        drop_in(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"model is a int: expected a torch\.nn\.Module"):
+        reestimate_batch_norm(3, [])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="state_dict is a NoneType"):
+        SGD(layer.parameters(), total_steps=10).load_state_dict(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="compile = 'yes': expected True or False"):
+        CurveBall(layer, total_steps=10, compile="yes")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"layer '0' \(Embedding\) has sparse gradients"):
+        CurveBall(nn.Sequential(nn.Embedding(3, 2, sparse=True)), total_steps=10)
+
+
+def test_curveball_says_what_its_step_takes() -> None:
+    layer, other, x = nn.Linear(2, 2), nn.Linear(2, 2), torch.ones(3, 2)
+    optimizer = CurveBall(layer, total_steps=10)
+    with pytest.raises(TypeError, match=r"CurveBall takes step\(model_fn, loss_fn\)"):
+        optimizer.step()
+    with pytest.raises(TypeError, match="loss_fn returned a float"):
+        optimizer.step(lambda: layer(x), lambda out: 1.0)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ValueError, match="must call the model that the optimizer was made for"):
+        optimizer.step(lambda: other(x), lambda out: out.square().mean())
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
