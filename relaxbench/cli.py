@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Does a relaxation optimizer beat a well-tuned SGD on this model, by how much, and how sure is that?",
     epilog="Start with: python -m relaxbench study",
@@ -166,8 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. A user's mistake is one line on the error stream and code 2."""
     # MKL reads this at its first call; with it, results do not depend on the alignment of a member's rows.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return app(arguments, prog_name="relaxbench", standalone_mode=False) or 0
+        return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
     except UserError as error:
         return _mistake(str(error))
     except typer.TyperException as error:
@@ -198,6 +198,8 @@ def _spec(
     for option, value in (("blocks", blocks), ("trials", trials), ("budget", budget)):
         if value is not None and value < 1:
             raise UserError(f"--{option} {value}: expected at least 1")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise UserError(f"--seed {seed}: expected 0 or more, and less than 2⁶³")
     given: dict[str, Any] = {"blocks": blocks, "trials": trials, "budget": budget, "seed": seed, "name": name}
     changes = {key: value for key, value in given.items() if value is not None}
     if problems:

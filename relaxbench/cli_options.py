@@ -19,7 +19,9 @@ File = Annotated[
     str | None, typer.Argument(help=r"Study file (TOML).  \[default: studies/digits.toml]", show_default=False)
 ]
 Study = Annotated[str | None, typer.Argument(help=r"Name of a study.  \[default: the only one]", show_default=False)]
-Storage = Annotated[str, typer.Option(help="Database: sqlite:///file.db or postgresql+psycopg://user@host/name.")]
+Storage = Annotated[
+    str, typer.Option(help="Database: a file (sqlite:///file.db) or postgresql+psycopg://user@host/name.")
+]
 Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
 Blocks = Annotated[int | None, typer.Option(help="Independent tunings of every method.")]
 Trials = Annotated[int | None, typer.Option(help="Random trials in a block.")]

@@ -49,7 +49,9 @@ def check(
     everything: Annotated[bool, typer.Option("--all", help="All that `list` shows.")] = False,
 ) -> None:
     """Does a method or a problem keep the rules: shapes, invariance, determinism, NaN, honest bills, memory?"""
-    if everything == bool(names):
+    if everything and names:
+        raise UserError(f"--all checks {names[0]!r} as well: give names or --all, not both")
+    if not everything and not names:
         raise UserError("expected names of methods or problems, or --all (python -m relaxbench list shows the names)")
     from relaxbench.testing.find import everything as all_subjects
     from relaxbench.testing.find import subjects

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relaxbench.errors import UserError
+from relaxbench.words import counted
 
 State = Literal["works", "absent", "broken"]
 MARKS = {"works": ("✓ works", "green"), "absent": ("– absent", "yellow"), "broken": ("✗ broken", "red")}
@@ -133,7 +134,7 @@ def _storage(storage: str) -> Finding:
             return Finding("storage", "broken", what, "give another --storage")
         with open_database(storage, create=False, read_only=True).connect() as connection:
             count = connection.scalar(select(func.count()).select_from(Study))
-        return Finding("storage", "works", f"{shown}, {count} studies")
+        return Finding("storage", "works", f"{shown}, {counted(count, 'study')}")
     except UserError as error:
         reason, _, advice = str(error).rpartition(": ")
         return Finding("storage", "broken", reason, advice)

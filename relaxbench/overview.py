@@ -19,6 +19,7 @@ from relaxbench.errors import UserError, unknown
 from relaxbench.report.frames import StudyFrames, load_study, progress
 from relaxbench.report.sentences import sentence
 from relaxbench.report.verdicts import verdicts
+from relaxbench.words import counted
 
 
 def verdict_lines(frames: StudyFrames) -> list[Text]:
@@ -43,7 +44,7 @@ def list_tables() -> list[Any]:
             lines.append(_entry(name, "does not work", str(error)))
             continue
         target = f"gradients until the loss is ≤ {p.tolerance:g}" if p.tolerance is not None else p.metric
-        facts = f"{p.size:,} parameters; {p.budget:,} gradients a trial; judged by {target}"
+        facts = f"{counted(p.size, 'parameter')}; {p.budget:,} gradients a trial; judged by {target}"
         lines.append(_entry(name, p.title, facts, f"data: {p.data}"))
     lines.append(Text("\nMethods", style="bold"))
     for name in rule_names():
@@ -135,12 +136,12 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
 
     frames = load_study(database, study)
     if method not in frames.methods:
-        raise unknown(f"method of study {study!r}", method, frames.methods)
+        raise unknown(f"method in study {study!r}:", method, frames.methods)
     if problem is None and len(frames.problems) > 1:
         raise UserError(f"study {study!r} has several problems: give one of {', '.join(frames.problems)} as --problem")
     name = problem or frames.problems[0]
     if name not in frames.problems:
-        raise unknown(f"problem of study {study!r}", name, frames.problems)
+        raise unknown(f"problem in study {study!r}:", name, frames.problems)
     trials = frames.trials
     mine = trials[(trials["problem"] == name) & (trials["method"] == method) & (trials["status"] == "done")]
     found = mine[mine["phase"].isin(["explore", "exploit"])]

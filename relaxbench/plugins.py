@@ -67,6 +67,8 @@ def run_file(path: Path, kind: str, defines: str) -> ModuleType:
     Raises:
         UserError: if the file is missing or fails when run.
     """
+    if path.is_dir():
+        raise UserError(f"{kind} file {str(path)!r} is a folder: give a Python file that defines {defines}")
     if not path.is_file():
         raise UserError(
             f"{kind} file {str(path)!r} does not exist: give the path of a Python file that defines {defines}"

@@ -81,6 +81,8 @@ class Cell:
         """How it compares, in words."""
         if not len(self.counts):
             return "no run arrived"
+        if not len(self.counts):
+            return "so there is no mean to compare"
         apart = self.mean - self.published[0]
         where = "within" if self.holds else "outside of"
         side = "above" if apart > 0 else "below"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -45,5 +46,9 @@ def _marked(cell: Cell) -> Text:
 
 
 def _pm(mean: float, spread: float) -> str:
+    if math.isnan(mean):
+        return "none arrived"
+    if math.isnan(spread):
+        return f"{mean:.0f}, one run"
     digits = 1 if mean < 100 and not float(mean).is_integer() else 0
     return f"{mean:.{digits}f} ± {spread:.{1 if spread < 10 and not float(spread).is_integer() else 0}f}"

@@ -144,6 +144,8 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("study", "--storage", "postgresql+psycopg://me:geheim@127.0.0.1:1/db"), ("cannot be used",)),
     (("study", "--methods", "sgd"), ("--methods",)),
     (("study", "a.toml", "b.toml"), ("b.toml",)),
+    (("study", "--seed", "-1"), ("--seed -1", "0 or more")),
+    (("study", "--seed", str(2**63)), ("--seed", "less than 2⁶³")),
     (("stduy",), ("stduy",)),
     (("plan", "--device", "cuda:77"), ("cuda:77",)),
     (("plan", "--budget", "0"), ("--budget 0",)),
@@ -272,6 +274,12 @@ def test_bad_problem_files_are_one_line_and_code_2(
     assert len(parts) == sum(part in line for part in parts), line
 
 
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    out, err = capsys.readouterr()
+    assert "Usage: relaxbench" in out and "study" in out and err == ""
+
+
 def test_a_newer_storage_is_refused_and_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     from sqlalchemy import update
 
@@ -353,7 +361,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     for name in (*PROBLEMS, *RULES):
         assert re.search(rf"^\s+{re.escape(name)}  ", out, re.MULTILINE), name
     for name in PROBLEMS:
-        assert f"{problem(name).size:,} parameters" in out
+        assert f"{problem(name).size:,} parameter" in out
     assert f"{64 * 32 + 32 + 32 * 10 + 10:,} parameters" in out and "1,797" in out
 
 

@@ -65,7 +65,7 @@ def test_they_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None
     assert re.search(r"qhm +QHM", listed) and re.search(r"wine +", listed)
     checked = run(site, tmp_path, "relaxbench", "check", "qhm", "wine")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "✓ method qhm: 13 of 13" in checked.stdout and "✓ problem wine: 10 of 10" in checked.stdout
+    assert "✓ method qhm: 14 of 14" in checked.stdout and "✓ problem wine: 10 of 10" in checked.stdout
     study = ("study", "--problem", "wine", "--method", "qhm", "--blocks", "2", "--trials", "2", "--budget", "40")
     done = run(site, tmp_path, "relaxbench", *study, "--population", "8")
     assert done.returncode == 0, done.stderr
@@ -88,7 +88,7 @@ def test_a_file_is_checked_as_it_is(site: Path, tmp_path: Path, file: str) -> No
 
 def test_the_test_files_of_the_documentation_pass_in_pytest(site: Path) -> None:
     done = run(site, site, "pytest", "-q", "-p", "no:cacheprovider", "tests")
-    assert done.returncode == 0 and "23 passed" in done.stdout, done.stdout
+    assert done.returncode == 0 and "24 passed" in done.stdout, done.stdout
 
 
 def test_the_drop_in_of_the_documentation_runs(site: Path, tmp_path: Path) -> None:
@@ -178,7 +178,8 @@ def test_drop_in_gives_the_class_that_is_there(faked: Faked) -> None:
     ("arguments", "told"),
     [
         ((), "expected names of methods or problems, or --all"),
-        (("sgd", "--all"), "expected names of methods or problems, or --all"),
+        (("sgd", "--all"), "--all checks 'sgd' as well"),
+        (("folder.py",), "is a folder"),
         (("entropysgd",), "did you mean 'entropy-sgd'"),
         (("absent.py",), "does not exist"),
         (("empty.py",), "neither a rule nor a problem"),
@@ -195,6 +196,7 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.py").write_text("x = 1\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "folder.py").mkdir()
     assert cli.main(["check", *arguments]) == 2
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
@@ -207,4 +209,4 @@ def test_a_failed_check_is_shown_with_its_reason(
     (tmp_path / "heavy.py").write_text(text)
     assert cli.main(["check", str(tmp_path / "heavy.py")]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "✗ method qhm: 12 of 13 checks passed" in out and "are 3 copies of the parameters, 2 are declared" in out
+    assert "✗ method qhm: 13 of 14 checks passed" in out and "are 3 copies of the parameters, 2 are declared" in out

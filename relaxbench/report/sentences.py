@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from relaxbench.report.statistics import LEVEL
+from relaxbench.words import counted
 
 Row = Mapping[str, Any]
 """A row of `verdicts` (a pandas Series will do)."""
@@ -75,7 +76,7 @@ def explanation(row: Row, prefix: str = "") -> str:
         return f"The study has no baseline to compare with. {_alone(row)}"
     if called == "no claim":
         return " ".join([f"{_capital(reason)}.", *_missed(row, prefix)])
-    blocks = _count(row[prefix + "compared"], "block")
+    blocks = counted(row[prefix + "compared"], "block")
     interval = f"95 % interval {_signed(row, prefix + 'low')} to {_signed(row, prefix + 'high')} over {blocks}"
     words = [f"{_difference(row, prefix)} ({interval})."]
     unit = difference_unit(row)
@@ -122,7 +123,7 @@ def _missed(row: Row, prefix: str) -> list[str]:
     other = row[("control" if prefix else "reference") + "_title"]
     budget = f" of {number(row['budget'], 0)}" if row["budget"] else ""
     return [
-        f"{ours} of its {_count(row['blocks'], 'run')} and {theirs} of {other}'s missed the tolerance "
+        f"{ours} of its {counted(row['blocks'], 'run')} and {theirs} of {other}'s missed the tolerance "
         f"and count as the full budget{budget}, so the true difference is not known exactly."
     ]
 
@@ -134,9 +135,9 @@ def _alone(row: Row) -> str:
     unit = f" {row['unit']}" if row["unit"] and not row["censored"] else ""
     spread = f" ± {number(row['std'], int(row['decimals']))}" if math.isfinite(float(row["std"])) else ""
     words = f"{_capital(row['metric'])} {number(row['mean'], int(row['decimals']))}{spread}{unit}"
-    words += f" over {_count(row['blocks'], 'block')}."
+    words += f" over {counted(row['blocks'], 'block')}."
     if row["missed"]:
-        words += f" {int(row['missed'])} of {_count(row['blocks'], 'run')} missed the tolerance."
+        words += f" {int(row['missed'])} of {counted(row['blocks'], 'run')} missed the tolerance."
     return words
 
 
@@ -148,7 +149,7 @@ def _repeated(row: Row) -> str:
     different = int(row["called_different"])
     rate, low, high = (f"{100 * float(row[key]):.1f}" for key in ("rate", "rate_low", "rate_high"))
     return (
-        f"in {different} of {_count(total, 'repetition')} "
+        f"in {different} of {counted(total, 'repetition')} "
         f"({rate} %, 95 % Wilson interval {low} to {high} %): better {int(row['called_better'])}, "
         f"worse {int(row['called_worse'])}, equivalent {int(row['called_equivalent'])}, "
         f"undecided {int(row['called_undecided'])}, no claim {int(row['called_no_claim'])}."
@@ -157,10 +158,6 @@ def _repeated(row: Row) -> str:
 
 def _signed(row: Row, key: str) -> str:
     return number(row[key], int(row["decimals"]), sign=True)
-
-
-def _count(count: Any, noun: str) -> str:
-    return f"{int(count):,} {noun}{'' if int(count) == 1 else 's'}"
 
 
 def _capital(text: Any) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from relaxbench.report.frames import StudyFrames
 from relaxbench.report.statistics import LEVEL, MIN_BLOCKS, Comparison, compare, holm, verdict, wilson
+from relaxbench.words import counted
 
 VERDICTS = ("better", "worse", "equivalent", "undecided", "no claim")
 _COMPARISON = ("difference", "low", "high", "p", "p_exact", "p_equivalence", "correlation", "detectable")
@@ -177,7 +178,7 @@ def _obstacle(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.
     if not len(theirs):
         return "the reference has no complete block yet"
     if len(common) < MIN_BLOCKS:
-        return f"{len(common)} complete {'block' if len(common) == 1 else 'blocks'}, at least {MIN_BLOCKS} are needed"
+        return f"{counted(len(common), 'complete block')}, at least {MIN_BLOCKS} are needed"
     if ours["diverged"].all() or theirs["diverged"].all():
         return "every confirming run diverged" + ("" if ours["diverged"].all() else " in the reference")
     if _missed(frames, problem, ours) == len(ours) and _missed(frames, problem, theirs) == len(theirs):

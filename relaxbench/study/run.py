@@ -26,6 +26,7 @@ from relaxbench.study.trials import GENERATION, PHASES, Plan
 from relaxbench.study.tuning import propose
 from relaxbench.training import engine as engines
 from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.words import counted
 
 CHECKPOINT_SECONDS = 60.0
 RENEW_SECONDS = 20.0
@@ -127,8 +128,9 @@ class StudyRun:
         start = time.monotonic()
         problems = self.problems or prepare(self.spec, self.device)
         study, self.spec, new = record.open_study(self.database, self.spec, self.source, problems, self.device)
-        tried = f"{len(self.spec.methods)} methods on {', '.join(p.name for p in problems)}"
-        blocks = f"{self.spec.blocks * self.spec.repetitions:,} blocks of {self.spec.trials} trials"
+        tried = f"{counted(len(self.spec.methods), 'method')} on {', '.join(p.name for p in problems)}"
+        blocks = counted(self.spec.blocks * self.spec.repetitions, "block")
+        blocks = f"{blocks} of {counted(self.spec.trials, 'trial')}"
         self.announce(f"Study {self.spec.name}: {tried}; {blocks}.")
         self.claims = Claims(self.database, study)
         self.claims.reap()

@@ -28,8 +28,8 @@ from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 
 Range = list[float] | list[str]
-Positive = Annotated[int, Field(ge=1, le=10_000_000)]
-Natural = Annotated[int, Field(ge=0, le=10_000_000)]
+Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
+Natural = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
 
 EXTENDABLE = ("problems", "methods", "blocks", "trials", "exploit", "recommend", "repetitions", "method")
 """Keys that may grow in a study that has begun."""
@@ -76,13 +76,13 @@ class StudySpec(BaseModel):
     methods: Annotated[list[str], Field(min_length=1)]
     baseline: str = "sgd"
     controls: list[str] = []
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     blocks: Positive = 10
     trials: Positive = 12
     exploit: Natural = 16
     recommend: Natural = 10
     repetitions: Positive = 1
-    budget: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    budget: Annotated[int, Field(ge=1, le=10**12, strict=True)] | None = None
     margin: Annotated[float, Field(gt=0)] | None = None
     space: dict[str, Range] = {}
     method: dict[str, Variant] = {}
@@ -247,7 +247,13 @@ def load(file: Path, overrides: dict[str, Any] | None = None) -> tuple[StudySpec
     values.update(overrides or {})
     if overrides and "methods" in overrides:  # what everything is compared with always takes part
         values["methods"] = list(dict.fromkeys([values.get("baseline", "sgd"), *overrides["methods"]]))
-    return parse(values, str(file)), text
+        return parse(values, str(file)), text
+    spec = parse(values, str(file))
+    for key, labels in (("controls", spec.controls), ("[method.…]", spec.method)):
+        idle = [label for label in labels if label not in spec.methods]
+        if idle:
+            raise UserError(f"{file}: {key} names {idle[0]!r}, which is not among the methods: add it to `methods`")
+    return spec, text
 
 
 def parse(values: dict[str, Any], where: str) -> StudySpec:
@@ -261,6 +267,8 @@ def parse(values: dict[str, Any], where: str) -> StudySpec:
         if first["type"] == "extra_forbidden":
             fields = Variant.model_fields if path[0] == "method" else StudySpec.model_fields
             raise unknown(f"key in {where}:", path[-1], fields) from None
+        if first["type"] == "too_short":
+            raise UserError(f"{where}: {key} is empty: name at least one") from None
         if first["type"] == "missing":
             raise UserError(f"{where}: the key {key!r} is missing") from None
         raise UserError(f"{where}: {key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None

@@ -32,29 +32,29 @@ class Metered:
 
     Args:
         oracle: what answers.
-        spoil: a member whose gradients become NaN, or None.
+        spoil: a member whose gradients and losses are multiplied by `factor`, or None for all members.
+        factor: NaN, or a number.
     """
 
-    def __init__(self, oracle: Oracle, spoil: int | None = None) -> None:
-        self.oracle, self.spoil, self.meter = oracle, spoil, Meter()
+    def __init__(self, oracle: Oracle, spoil: int | None = None, factor: float = 1.0) -> None:
+        self.oracle, self.factor, self.meter = oracle, factor, Meter()
+        self.spoil = slice(None) if spoil is None else spoil
 
     def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
         """See `GradientOracle`."""
         self.meter.gradients += query.batch.shape[1]
         self.meter.batches.append(query.batch.clone())
         grad, loss = self.oracle.gradient(query)
-        if self.spoil is not None:
-            grad[self.spoil] = float("nan")
-            loss[self.spoil] = float("nan")
+        grad[self.spoil] *= self.factor
+        loss[self.spoil] *= self.factor
         return grad, loss
 
     def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearization:
         """See `CurvatureOracle`; the pull comes on top."""
         self.meter.gradients += FORWARD + TANGENT
         self.meter.batches.append(batch.clone())
-        if self.spoil is not None:
-            points = points.clone()
-            points[self.spoil] = float("nan")
+        points = points.clone()
+        points[self.spoil] *= self.factor
         return _Counted(self.oracle.linearize(points, direction, batch), self.meter)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from relaxbench.optim.drop_ins import drop_in
 from relaxbench.optim.hyper import Choice, Int, Value, defaults, expected, stack
+from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.testing.metered import Metered
@@ -63,6 +65,17 @@ class RuleConformance:
         require(
             rule.replicas >= 1 and rule.price > 0, f"replicas {rule.replicas}, price {rule.price}: expected positive"
         )
+        taken = RULES.get(rule.name, self.rule) is not self.rule
+        require(not taken, f"name {rule.name!r} is that of a built-in method: choose another one")
+
+    def test_every_hyperparameter_does_something(self) -> None:
+        """Early in a run, another value of it leads to other iterates: none wastes trials of a search."""
+        low, high = ({n: getattr(d, end, d.default) for n, d in self.rule.space.items()} for end in ("low", "high"))
+        for name, declared in self.rule.space.items():
+            others = declared.options if isinstance(declared, Choice) else (declared.low, declared.high)
+            # It may matter only where others are large or small.
+            matters = any(self._matters(name, others, {**self._values(), **base}) for base in ({}, low, high))
+            require(matters, f"{name} changes nothing, whichever of {list(others)} it is: use it, or do not declare it")
 
     def test_shapes_and_types_stay_what_they_are(self) -> None:
         """State tensors begin with the axis of members and keep shape and type; queries name their mini-batches."""
@@ -100,12 +113,15 @@ class RuleConformance:
         require(torch.equal(start, kept), "a step writes into the initial parameters: copy them in init")
 
     def test_a_member_is_the_same_alone_and_in_any_slot(self) -> None:
-        """K-invariance: bit for bit, alone, in a population, and in another order."""
+        """K-invariance: bit for bit, alone, in a population, and in another order; also of large and tiny gradients."""
         steps = 2 * self._period() + 1
-        together = self._trace(list(range(MEMBERS)), steps)
-        for order in ([2], [4, 0, 2], list(range(MEMBERS))[::-1]):
-            for place, values in zip(order, self._trace(order, steps), strict=True):
-                require(torch.equal(values, together[place]), f"member {place} differs when the population is {order}")
+        for factor in (1.0,) if self.rule.curvature else (1.0, 1e4, 1e-4):
+            together = self._trace(list(range(MEMBERS)), steps, factor)
+            for order in ([2], [4, 0, 2], list(range(MEMBERS))[::-1]):
+                for place, values in zip(order, self._trace(order, steps, factor), strict=True):
+                    times = "" if factor == 1 else f" and gradients are {factor:g} times as large"
+                    same = _same(values, together[place])
+                    require(same, f"member {place} differs when the population is {order}{times}")
 
     def test_neighbours_with_other_settings_change_nothing(self) -> None:
         """Members never mix, also where their outer steps end at different times."""
@@ -151,19 +167,18 @@ class RuleConformance:
             )
 
     def test_nan_stays_with_its_member(self) -> None:
-        """One member's NaN never touches its neighbours."""
+        """One member's NaN never touches its neighbours; nor do gradients a million times as large as theirs."""
         steps = 2 * self._period() + 1
-        clean, spoilt = (self._crowd() for _ in range(2))
-        _meter(spoilt, spoil=2)
-        for _ in range(steps):
-            clean.step()
-            spoilt.step()
-        for k in range(MEMBERS):
-            for name, value in clean.state.items():
-                if k != 2:
-                    require(
-                        torch.equal(value[k], spoilt.state[name][k]), f"NaN of member 2 reaches {name!r} of member {k}"
-                    )
+        for what, factor in (("a large gradient", 1e6), ("NaN", math.nan)):
+            clean, spoilt = (self._crowd() for _ in range(2))
+            _meter(spoilt, 2, factor)
+            for _ in range(steps):
+                clean.step()
+                spoilt.step()
+            for k in {*range(MEMBERS)} - {2}:
+                for name, value in clean.state.items():
+                    same = torch.equal(value[k], spoilt.state[name][k])
+                    require(same, f"{what} of member 2 reaches {name!r} of member {k}")
         lost = not bool(torch.isfinite(self._make().iterate(spoilt.state)[2]).all())
         require(lost, "a gradient of NaN leaves no trace in the member's own iterate: a divergence would be hidden")
 
@@ -207,14 +222,22 @@ class RuleConformance:
             before = now
 
     def test_it_takes_no_more_memory_than_it_declares(self) -> None:
-        """`copies`: the state in numbers of P values, and a gradient for every replica."""
+        """`copies`: the state in numbers of P values, and a gradient for every replica; nothing is kept elsewhere."""
         crowd = self._crowd()
-        held = sum(value[0].numel() for value in crowd.state.values()) // TASK.size
+        one = TASK.size * crowd.rule.iterate(crowd.state).element_size()
+        held = sum(value[0].numel() * value.element_size() for value in crowd.state.values()) // one
         gradients = 2 if crowd.rule.curvature else crowd.rule.replicas  # Δz, and the point that is linearized at
         needed, declared = held + gradients, crowd.rule.copies
         require(
             needed <= declared, f"state and gradients are {needed} copies of the parameters, {declared} are declared"
         )
+        sizes = []
+        for _ in range(3):
+            for _ in range(self._period()):
+                crowd.step()
+            sizes.append(len(pickle.dumps(vars(crowd.rule))))
+        grown = (sizes[-1] - sizes[0]) // one
+        require(grown == 0, f"beside its state the rule keeps {grown} copies of the parameters more than at first")
 
     def test_it_descends(self) -> None:
         """With its settings, two hundred gradients lower the loss of a small classifier."""
@@ -288,13 +311,28 @@ class RuleConformance:
             start = torch.stack([TASK.init(seed) for seed in seeds]).to(dtype)
         return Ensemble(TASK, self._make(), start, seeds, 400, self._values(inner_steps), "direct")
 
-    def _trace(self, seeds: list[int], steps: int) -> list[Tensor]:
-        """All iterates of some members, ``[steps, P]`` each."""
+    def _trace(self, seeds: list[int], steps: int, factor: float = 1.0) -> list[Tensor]:
+        """All iterates of some members, ``[steps, P]`` each, with gradients and losses multiplied by a factor."""
         crowd, seen = self._crowd(seeds), []
+        if factor != 1:
+            _meter(crowd, None, factor)
         for _ in range(steps):
             crowd.step()
             seen.append(crowd.rule.iterate(crowd.state).clone())
         return list(torch.stack(seen, dim=1))
+
+    def _matters(self, name: str, others: Sequence[Value], values: dict[str, Value]) -> bool:
+        before = self._early(values)
+        return any(not _same(before, self._early({**values, name: other})) for other in others)
+
+    def _early(self, values: dict[str, Value]) -> Tensor:
+        """Iterates on the way of 64 queries as they are taken after a tenth of a run."""
+        crowd, seen = self._crowd(members=2), []
+        crowd.hyper = crowd.rule.at(stack([values] * 2, CPU, torch.float32), torch.full((2, 1), 0.1))
+        for _ in range(64):
+            crowd.step()
+            seen.append(crowd.rule.iterate(crowd.state).clone())
+        return torch.stack(seen)
 
     def _mixed(self, settings: list[dict[str, Value]], seeds: list[int], steps: int) -> Tensor:
         """The last iterates of members that differ in their settings."""
@@ -305,8 +343,13 @@ class RuleConformance:
         return crowd.rule.iterate(crowd.state).clone()
 
 
-def _meter(crowd: Ensemble, spoil: int | None = None) -> Metered:
-    """Count what a crowd asks for from now on."""
-    metered = Metered(crowd.oracle, spoil)
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Bit for bit, NaN included."""
+    return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def _meter(crowd: Ensemble, spoil: int | None = None, factor: float = 1.0) -> Metered:
+    """Count what a crowd asks for from now on; see `Metered`."""
+    metered = Metered(crowd.oracle, spoil, factor)
     crowd.oracle = metered  # type: ignore[assignment]
     return metered

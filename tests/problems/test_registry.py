@@ -80,5 +80,5 @@ def test_a_file_without_a_problem_is_refused_in_one_line(tmp_path: Path, text: s
 
 def test_a_folder_that_ends_in_py_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "p.py").mkdir()
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="is a folder"):
         problem(str(tmp_path / "p.py"))

@@ -30,6 +30,10 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"methods": ["sgd", "haet"]}, ("haet", "did you mean 'heat'?")),
     ({"baseline": "sdg"}, ("sdg", "did you mean 'sgd'?")),
     ({"controls": ["lookahaed"]}, ("lookahaed", "'lookahead'")),
+    ({"blocks": True}, ("blocks = True", "valid integer")),
+    ({"seed": -1}, ("seed = -1", "greater than or equal to 0")),
+    ({"seed": 2**63}, ("seed =", "less than")),
+    ({"problems": []}, ("problems is empty: name at least one",)),
     ({"block": 3}, ("'block'", "did you mean 'blocks'?")),
     ({"method": {"mine": {"rule": "sgd", "fixd": {}}}}, ("'fixd'", "did you mean 'fixed'?")),
     ({"method": {"mine": {"rule": "sdg"}}, "methods": ["sgd", "mine"]}, ("sdg", "'sgd'")),
@@ -46,8 +50,7 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"blocks": "ten"}, ("blocks", "'ten'", "integer")),
     ({"blocks": 2.5}, ("blocks", "2.5")),
     ({"problems": "rosenbrock"}, ("problems", "'rosenbrock'", "list")),
-    ({"problems": []}, ("problems", "[]", "at least 1")),
-    ({"methods": []}, ("methods", "[]", "at least 1")),
+    ({"methods": []}, ("methods is empty: name at least one",)),
     ({"name": ""}, ("name", "''")),
     ({"methods": ["sgd", "heat", "sgd"]}, ("method 'sgd'", "twice")),
     ({"problems": ["rosenbrock", "rosenbrock"]}, ("problem 'rosenbrock'", "twice")),
@@ -137,6 +140,22 @@ def test_shipped_studies_are_sound_and_found_from_anywhere(tmp_path: Path, monke
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "digits.toml").write_text("name = 'own'")
     assert find("studies/digits.toml") == Path("studies/digits.toml")  # a file of one's own goes first
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('controls = ["adamw"]', "controls names 'adamw', which is not among the methods"),
+        ('[method.hot]\nrule = "heat"', "names 'hot', which is not among the methods"),
+    ],
+)
+def test_what_a_file_defines_and_does_not_use_is_told(text: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'name = "mine"\nproblems = ["rosenbrock"]\nmethods = ["sgd", "heat"]\n{text}\n')
+    with pytest.raises(UserError, match=re.escape(told)):
+        load(file)
+    s, _ = load(file, {"methods": ["heat"]})  # on the command line, fewer are asked for
+    assert s.methods == ["sgd", "heat"]
 
 
 def test_overrides_replace_keys_of_the_file() -> None:

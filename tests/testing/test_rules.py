@@ -19,7 +19,7 @@ from relaxbench.testing import RuleConformance, run
 def test_every_rule_that_is_built_in_passes(name: str) -> None:
     suite = type("Suite", (RuleConformance,), {"rule": RULES[name]})()
     checks = list(run(suite))
-    assert len(checks) == 13
+    assert len(checks) == 14
     assert [(check.name, check.reason) for check in checks if not check.passed] == []
 
 
@@ -54,6 +54,16 @@ class BadName(Good):
 
 class BadDefault(Good):
     space = {**Good.space, "lr": Float(1e-3, 1.0, 2.0)}
+
+
+class Taken(Good):
+    name = "sgd"
+
+
+class Idle(Good):
+    """Searches for something that it does not use."""
+
+    space = {**Good.space, "momentum": Float(0.0, 0.9, 0.5)}
 
 
 class WithoutSource(Good):
@@ -99,6 +109,20 @@ class Mixing(Good):
         return super().update(state, grad + 1e-3 * grad.mean(dim=0), loss, hyper)
 
 
+class Clipping(Good):
+    """Clips the norm of the whole population's gradient, which is small in most tests."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad / max(100.0, float(grad.norm())), loss, hyper)
+
+
+class MixingWhereItIsFlat(Good):
+    """Uses the mean over the members when all of them are nearly done."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad.mean(0).expand_as(grad) if float(loss.mean()) < 1e-3 else grad, loss, hyper)
+
+
 class Leaking(Good):
     """Uses the first member's step size for all."""
 
@@ -133,6 +157,13 @@ class Hiding(Good):
         return super().update(state, torch.nan_to_num(grad), loss, hyper)
 
 
+class Bounding(Good):
+    """What it does to all depends on the largest gradient."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad * (0.5 if float(grad.abs().max()) > 1e5 else 1.0), loss, hyper)
+
+
 class Greedy(Good):
     """Asks twice, is billed once."""
 
@@ -157,6 +188,21 @@ class Heavy(Good):
     copies = 3
 
 
+class Double(Good):
+    """Half of its state in float64."""
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        return {**super().init(x, seed), "v": torch.zeros_like(x, dtype=torch.float64)}
+
+
+class Hoarding(Good):
+    """Keeps a history beside its state."""
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        self.history = [*getattr(self, "history", []), grad.clone()]
+        return super().update(state, grad, loss, hyper)
+
+
 class Climbing(Good):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         return super().update(state, -grad, loss, hyper)
@@ -172,22 +218,29 @@ class LossReading(Good):
 BROKEN: list[tuple[type[Rule], str, str]] = [
     (BadName, "it declares itself", "words-with-dashes"),
     (BadDefault, "it declares itself", "lies outside"),
+    (Taken, "it declares itself", "'sgd' is that of a built-in"),
     (WithoutSource, "it declares itself", "source is missing"),
+    (Idle, "every hyperparameter does something", "momentum changes nothing"),
     (Narrowing, "shapes and types stay what they are", "changed names, shapes or types"),
     (Shared, "shapes and types stay what they are", "first axis"),
     (FlatBatch, "shapes and types stay what they are", "int64"),
     (InPlace, "it begins where it is put", "copy them"),
     (Elsewhere, "it begins where it is put", "not the initial"),
     (Mixing, "a member is the same alone and in any slot", "differs when"),
+    (Clipping, "a member is the same alone and in any slot", "10000 times as large"),
+    (MixingWhereItIsFlat, "a member is the same alone and in any slot", "0.0001 times as large"),
     (Leaking, "neighbours with other settings change nothing", "leak"),
     (Drawing, "the seed fixes everything", "generator"),
     (Remembering, "the state is complete in the middle of an inner loop", "keep everything in the state"),
     (Multiplying, "nan stays with its member", "reaches"),
+    (Bounding, "nan stays with its member", "a large gradient of member 2 reaches"),
     (Hiding, "nan stays with its member", "hidden"),
     (Greedy, "everything that is asked for is billed", "were asked for"),
     (Ahead, "everything that is asked for is billed", "announced"),
     (Restless, "the iterate changes with outer steps only", "in the middle of a period"),
     (Heavy, "it takes no more memory than it declares", "4 copies"),
+    (Double, "it takes no more memory than it declares", "5 copies"),
+    (Hoarding, "it takes no more memory than it declares", "beside its state the rule keeps"),
     (Climbing, "it descends", "the loss goes from"),
     (LossReading, "the drop in class takes the same steps", "away from the population"),
 ]
