@@ -34,7 +34,7 @@ def population_tables(figures: dict[str, Any]) -> list[RenderableType]:
 
 def step_tables(figures: dict[str, Any]) -> list[RenderableType]:
     """What a step of the drop-in classes costs."""
-    table = _table("optimizer", "gradients billed", "ratio", "95 % interval", "target", "")
+    table = _table("optimizer", "gradients", "ratio", "95 % interval", "target", "")
     for name, row in figures["steps"].items():
         wanted = "" if row["target"] is None else f"≤ {row['target']:.2f} ×"
         between = f"{row['low']:.2f} – {row['high']:.2f}"
@@ -43,7 +43,7 @@ def step_tables(figures: dict[str, Any]) -> list[RenderableType]:
         Text(f"\nA whole training step of LeNet, batches of {BATCH}, against torch.optim.SGD(foreach=True)"),
         table,
         _note(
-            f"Single steps in turn; the mean over an outer step (L = {INNER_STEPS}) of median ratios. No Langevin "
+            f"Gradients as billed. Single steps in turn; the mean over an outer step (L = {INNER_STEPS}) of median ratios. No Langevin "
             "noise unless said; heat and lpf-sgd always draw theirs. The first row shows what the measurement is worth."
         ),
     ]

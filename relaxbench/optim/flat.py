@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +44,12 @@ class Flat:
         for p in self.params:
             self.dtype = torch.promote_types(self.dtype, p.dtype)
         self._versions: list[int] = []
+        self._last: weakref.ref[Tensor] | None = None
+        self._parts: list[Tensor] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the views of a point, which a copy does not share."""
+        return {**self.__dict__, "_last": None, "_parts": []}
 
     def values(self) -> Tensor:
         """The parameters, ``[1, P]``."""
@@ -88,7 +96,14 @@ class Flat:
         return all(torch.equal(p, v.to(p.dtype)) for p, v in zip(self.params, self._views(point), strict=True))
 
     def _views(self, point: Tensor) -> list[Tensor]:
-        return [part.view(shape) for part, shape in zip(torch.split(point[0], self.sizes), self.shapes, strict=True)]
+        again = self._last is not None and self._last() is point
+        if again and self._parts:  # most rules ask at one and the same tensor all the time
+            return self._parts
+        parts = torch.split(point[0], self.sizes)
+        views = [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        # Not those of a point that is seen once: they would keep its memory.
+        self._last, self._parts = weakref.ref(point), views if again else []
+        return views
 
     def _join(self, tensors: list[Tensor]) -> Tensor:
         return torch.cat([t.reshape(-1) for t in tensors]).to(self.dtype)[None]

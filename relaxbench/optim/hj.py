@@ -20,7 +20,7 @@ from relaxbench.optim.hyper import (
     WEIGHT_DECAY,
     Hyper,
 )
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step
+from relaxbench.optim.rule import Query, Rule, State, agreed, counters, nesterov, outer_step
 
 
 class HJ(EntropySGD):
@@ -76,7 +76,10 @@ class HJImplicit(Rule):
         p, b = state["p"], hyper["averaging"]
         first = state["t"] % self.period(hyper) == 0
         d = (hyper["weight_decay"] * self._point(state, hyper)).add_(grad)
-        torch.where(first, d, (b * p).add_((1 - b) * d), out=p)
+        if agreed(first) is False:
+            p.mul_(b).add_(d.mul_(1 - b))
+        else:
+            torch.where(first, d, (b * p).add_((1 - b) * d), out=p)
         state["t"] += 1
         due = state["t"] % self.period(hyper) == 0
         outer_step(due, state, hyper, "x p v lr momentum", self._outer)
@@ -87,7 +90,8 @@ class HJImplicit(Rule):
 
     def _point(self, state: State, hyper: Hyper) -> Tensor:
         first = state["t"] % self.period(hyper) == 0
-        return torch.where(first, state["x"], state["x"] - hyper["gamma"] * state["p"])
+        inside = state["x"] - hyper["gamma"] * state["p"]
+        return inside if agreed(first) is False else torch.where(first, state["x"], inside)
 
     @staticmethod
     def _outer(state: State, hyper: Hyper) -> State:

@@ -209,6 +209,13 @@ def row_sums(values: Tensor) -> Tensor:
     return values.flatten(1).sum(dim=1, keepdim=True)
 
 
+def agreed(mask: Tensor) -> bool | None:
+    """What a mask ``[K, 1]`` is for all members; None if they differ, or where a device would have to be waited for."""
+    if mask.device.type != "cpu":
+        return None
+    return True if bool(mask.all()) else None if bool(mask.any()) else False
+
+
 def outer_step(due: Tensor, state: State, hyper: Hyper, reads: str, step: Callable[[State, Hyper], State]) -> None:
     """Give the members that are due their outer step, and leave the others as they are.
 

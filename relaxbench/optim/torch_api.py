@@ -91,6 +91,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._flat = Flat([p for group in trained for p in group])
         self.rule.bind(self._flat.shapes)
         self._pending: list[Tensor] = []  # gradients of the replicas that have been asked so far
+        self._unknown_loss: Tensor | None = None
         self._start()
         sizes = [sum(p.numel() for p in group) for group in trained]
         self._hyper = Hyperparameters(self.rule, self.param_groups, sizes, self._rule_state["x"])
@@ -296,8 +297,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._pending.append(self._flat.gradients())
         if len(self._pending) == self.rule.replicas:
             grad = torch.stack(self._pending, dim=1) if self.rule.replicas > 1 else self._pending[0]
-            unknown_loss = torch.full((1, self.rule.replicas), float("nan"), dtype=grad.dtype, device=grad.device)
-            self._rule_state = self.rule.update(self._rule_state, grad, unknown_loss, self._scheduled())
+            if self._unknown_loss is None:
+                self._unknown_loss = grad.new_full((1, self.rule.replicas), float("nan"))
+            self._rule_state = self.rule.update(self._rule_state, grad, self._unknown_loss, self._scheduled())
             self._queries += 1
             self._pending.clear()
         self._write_query()
