@@ -31,6 +31,7 @@ from relaxbench.cli_options import (
 )
 from relaxbench.cli_tools import tools
 from relaxbench.errors import UserError
+from relaxbench.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from relaxbench.study.spec import StudySpec
@@ -165,6 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code. A user's mistake is one line on the error stream and code 2."""
     # MKL reads this at its first call; with it, results do not depend on the alignment of a member's rows.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    keep_freed_memory()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "relaxbench"
 
-BASEMENT = {"__init__", "errors", "random", "plugins", "words"}
+BASEMENT = {"__init__", "errors", "memory", "random", "plugins", "words"}
 GROUND = {"optim", "problems", "store"}
 MIDDLE = {"training", "report", "study", "theory"}
 
@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"random"},
     "random": {"errors"},
     "words": set(),
+    "memory": set(),
     "plugins": {"errors"},
     "optim": BASEMENT,
     "problems": BASEMENT,

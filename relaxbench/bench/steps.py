@@ -21,6 +21,8 @@ from relaxbench.problems.networks import lenet
 BATCH = 128
 PAIRS = 150
 """Steps of either side. A ratio then moves by about a hundredth from run to run of a quiet machine."""
+EACH = 20
+"""Steps at every place of an outer step, at least."""
 INNER_STEPS = 5
 """L, of the published ones the smallest: outer steps weigh most."""
 NOISE_FREE = {"temperature": 0.0}
@@ -33,7 +35,7 @@ Step = Callable[[], object]
 
 
 def step_costs(
-    device: torch.device, names: tuple[str, ...] = NAMES, pairs: int = PAIRS
+    device: torch.device, names: tuple[str, ...] = NAMES, pairs: int = PAIRS, each: int = EACH
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and figures of each method, as they are measured.
 
@@ -45,7 +47,7 @@ def step_costs(
         method, compiled = name.removesuffix(", compiled"), name.endswith(", compiled")
         base, _, _ = _training(device, "torch SGD", compiled)
         step, period, gradients = _training(device, method, compiled)
-        phases, ratios = _in_turn(base, step, period, pairs, device)
+        phases, ratios = _in_turn(base, step, period, max(pairs, each * period), device)
         ratio, low, high = mean_of_medians(phases, ratios)
         figures = {"ratio": ratio, "low": low, "high": high, "gradients": gradients, "target": TARGETS.get(name)}
         yield name, figures
@@ -113,7 +115,7 @@ def _in_turn(base: Step, step: Step, period: int, pairs: int, device: torch.devi
         base()
         step()
     phases, ratios = [], []
-    for pair in range(-(-pairs // period) * period):
+    for pair in range(-(-pairs // period) * period):  # whole outer steps
         first, second = (base, step) if pair % 2 else (step, base)
         times = {first: _time(first, device), second: _time(second, device)}
         phases.append(pair % period)

@@ -43,8 +43,9 @@ def step_tables(figures: dict[str, Any]) -> list[RenderableType]:
         Text(f"\nA whole training step of LeNet, batches of {BATCH}, against torch.optim.SGD(foreach=True)"),
         table,
         _note(
-            f"Gradients as billed. Single steps in turn; the mean over an outer step (L = {INNER_STEPS}) of median ratios. No Langevin "
-            "noise unless said; heat and lpf-sgd always draw theirs. The first row shows what the measurement is worth."
+            f"Gradients as billed. Single steps in turn; mean over an outer step (L = {INNER_STEPS}) of median ratios. "
+            "No Langevin noise unless said; heat and lpf-sgd always draw theirs. The first row shows what the "
+            "measurement is worth."
         ),
     ]
 
