@@ -82,14 +82,17 @@ def normal(words: tuple[Tensor, Tensor], size: int, dtype: torch.dtype = torch.f
     device, shape = words[0].device, words[0].shape[:-1]
     half = (size + 1) // 2
     result = torch.empty(*shape, 2, half, dtype=dtype, device=device)
-    length = max(1, PIECE // max(1, shape.numel())) if device.type == "cpu" else half
+    length = max(1, PIECE // (2 * max(1, shape.numel()))) if device.type == "cpu" else half
+    first, second = (word[..., None] for word in words)
+    rows = torch.arange(2, device=device, dtype=torch.int32)[:, None] * half  # of radii and of angles
     for start in range(0, half, length):
-        index = torch.arange(start, min(start + length, half), device=device, dtype=torch.int32)
-        radius = uniform(words, index, dtype).log_().mul_(-2.0).sqrt_()
-        angle = uniform(words, index + half, dtype).mul_(2.0 * math.pi)
-        part = result[..., start : start + len(index)]
-        torch.mul(radius, angle.cos(), out=part[..., 0, :])
-        torch.mul(radius, angle.sin_(), out=part[..., 1, :])
+        stop = min(start + length, half)
+        index = torch.arange(start, stop, device=device, dtype=torch.int32) + rows
+        radius, angle = uniform((first, second), index, dtype).unbind(-2)
+        radius = radius.log_().mul_(-2.0).sqrt_()
+        angle = angle.mul_(2.0 * math.pi)
+        torch.mul(radius, angle.cos(), out=result[..., 0, start:stop])
+        torch.mul(radius, angle.sin_(), out=result[..., 1, start:stop])
     return result.flatten(-2)[..., :size]
 
 
