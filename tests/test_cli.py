@@ -252,9 +252,9 @@ BAD_PROBLEMS: list[tuple[str, tuple[str, ...]]] = [
     (PROBLEM + "problem = SupervisedProblem('mine', lambda: torch.nn.Linear(4, 2), lambda: splits, batch_size=8)", ()),
     (
         PROBLEM
-        + "net = lambda: torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))\n"
+        + "net = lambda: torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.SyncBatchNorm(4), torch.nn.Linear(4, 2))\n"
         + "problem = SupervisedProblem('mine', net, lambda: splits, batch_size=8)",
-        ("BatchNorm1d", "running statistics"),
+        ("SyncBatchNorm", "running statistics"),
     ),
 ]
 

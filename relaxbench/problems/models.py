@@ -50,7 +50,7 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` of any shape, with a share p of its entries set to zero and the rest divided by 1 − p."""
-        if not self.training or self.p == 0:
+        if not self.training or self.p == 0 or _collected.get() is not None:
             return x
         draw = _draw.get()
         if draw is None:
@@ -66,17 +66,74 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+Collected = dict["BatchNorm", list[tuple[Tensor, Tensor]]]
+"""Means and variances ``[C]`` of the inputs of a layer, one pair for every time that it was called."""
+_collected: contextvars.ContextVar[Collected | None] = contextvars.ContextVar("collected", default=None)
+
+
+@contextlib.contextmanager
+def collecting() -> Iterator[Collected]:
+    """Within this block, one forward pass, batch normalization uses and tells the statistics of its inputs."""
+    found: Collected = {}
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalization without memory: what it needs in evaluation is collected anew for the point in question.
+
+    Running averages would belong to the points where gradients were taken, not to the iterate that is measured, and to
+    one member of a population. In plain operations, so that a member's sums do not depend on its neighbours.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, original: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__()
+        self.eps: float = original.eps
+        self.weight: nn.Parameter | None = original.weight
+        self.bias: nn.Parameter | None = original.bias
+        self.register_buffer("running_mean", torch.zeros(original.num_features))
+        self.register_buffer("running_var", torch.ones(original.num_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` of shape ``[B, C, …]``."""
+        found, shape = _collected.get(), (1, -1, *(1 for _ in x.shape[2:]))
+        if self.training or found is not None:
+            others = [0, *range(2, x.dim())]
+            mean = x.mean(others, keepdim=True)
+            centred = x - mean
+            variance = centred.square().mean(others, keepdim=True)
+            if found is not None:
+                count = x.numel() // x.shape[1]
+                pair = mean.flatten(), variance.flatten() * (count / max(1, count - 1))
+                found.setdefault(self, []).append(pair)
+        else:
+            centred, variance = x - self.running_mean.view(shape), self.running_var.view(shape)
+        result = centred * torch.rsqrt(variance + self.eps)
+        if self.weight is None or self.bias is None:
+            return result
+        return result * self.weight.view(shape) + self.bias.view(shape)
+
+
 def adapt(model: nn.Module) -> nn.Module:
-    """The model with its `nn.Dropout` layers replaced by ours; changed in place.
+    """The model with its layers of `nn.Dropout` and of batch normalization replaced by ours; changed in place.
 
     Raises:
         UserError: for a layer that a population cannot hold, naming the layer and the remedy.
     """
+    norms: dict[nn.Module, BatchNorm] = {}
     for name, parent in list(model.named_modules()):
         for child_name, child in list(parent._modules.items()):  # named_children() lists a layer used twice only once
             where = f"{name}.{child_name}".lstrip(".")
             if type(child) is nn.Dropout:
                 setattr(parent, child_name, Dropout(child.p))
+            elif type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) and child.track_running_stats:
+                setattr(parent, child_name, norms.setdefault(child, BatchNorm(child)))  # used twice, it stays one
             elif isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
                 raise UserError(
                     f"layer {where!r} ({type(child).__name__}) draws its mask from a generator, which cannot be "
@@ -88,7 +145,7 @@ def adapt(model: nn.Module) -> nn.Module:
         if getattr(module, "track_running_stats", False) and getattr(module, "running_mean", None) is not None:
             raise UserError(
                 f"layer {name!r} ({type(module).__name__}) keeps running statistics, which a population does not "
-                "have: build it with track_running_stats=False, or use GroupNorm or LayerNorm"
+                "have: build it with track_running_stats=False, or use BatchNorm, GroupNorm or LayerNorm"
             )
     return model
 

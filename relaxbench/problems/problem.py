@@ -40,6 +40,8 @@ class Problem:
         margin: differences of the metric (in `unit`) smaller than this do not matter to anyone.
         tolerance: if not None, the metric is the number of gradients until the validation loss is this small.
         test_examples: size of the test split, None without one.
+        statistics_examples: size of the split ``"statistics"``, training examples on which evaluation collects what
+            batch normalization needs; 0 without such layers.
         data: one line on the data.
         caution: what a reader must know before believing a result, or "".
         fixed: hyperparameters that mean nothing on this problem, with the value that all methods use instead.
@@ -60,6 +62,7 @@ class Problem:
     margin: float
     tolerance: float | None = None
     test_examples: int | None = None
+    statistics_examples: int = 0
     data: str = "none"
     caution: str = ""
     fixed: Mapping[str, float] = {}
@@ -82,8 +85,12 @@ class Problem:
         raise NotImplementedError
 
     def split(self, name: str, device: torch.device) -> Batch:
-        """All of a held-out split, ``"validation"`` or ``"test"``, shared by all members."""
+        """All of a split that members share: ``"validation"``, ``"test"``, and ``"statistics"`` where it is needed."""
         raise NotImplementedError
+
+    def statistics(self, params: Params, batch: Batch) -> Params:
+        """Means and variances inside of one member's model on a batch: what `outputs` wants beside the parameters."""
+        return {}
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
         """Which examples of a split are right, bool ``[N]``; None if that means nothing here."""

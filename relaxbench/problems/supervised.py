@@ -18,6 +18,8 @@ from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params, Problem
 
 SPLITS = ("train", "validation", "test")
+STATISTICS = 8192
+"""Training examples on which batch normalization is measured, at most."""
 Data = Mapping[str, tuple[Tensor, Tensor]]
 
 
@@ -94,6 +96,11 @@ class SupervisedProblem(Problem):
         return f"{self._source}, {sizes} for training/validation/test"
 
     @property
+    def statistics_examples(self) -> int:  # type: ignore[override]
+        """Size of the part of the training split on which batch normalization is measured."""
+        return min(STATISTICS, len(self.tensors["train"][0])) if self._norms else 0
+
+    @property
     def test_examples(self) -> int:  # type: ignore[override]
         """Size of the test split."""
         return len(self.tensors["test"][0])
@@ -113,14 +120,33 @@ class SupervisedProblem(Problem):
         self.model.train(training)
         self._place(batch["x"].device)
         with models.drawing(batch["seed"], batch["step"]) if training else contextlib.nullcontext():
-            x, dtype = batch["x"], next(iter(params.values())).dtype
-            result = functional_call(self.model, params, (x.to(dtype) if x.is_floating_point() else x,))
+            result = self._call(params, batch["x"])
         if not isinstance(result, Tensor):
             raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
         if result.dim() < 2:  # a loss would take the examples for the numbers of one
             shape = tuple(result.shape)
             raise UserError(f"problem {self.name!r}: the model returned shape {shape}; expected (examples, outputs)")
         return result
+
+    def statistics(self, params: Params, batch: Batch) -> Params:
+        self.model.train(False)
+        self._place(batch["x"].device)
+        with models.collecting() as found:
+            self._call(params, batch["x"])
+        return {
+            f"{self._norms[layer]}.{name}": torch.stack(values).mean(dim=0)
+            for layer, pairs in found.items()
+            for name, values in zip(("running_mean", "running_var"), zip(*pairs, strict=True), strict=True)
+        }
+
+    @cached_property
+    def _norms(self) -> dict[models.BatchNorm, str]:
+        """Layers of batch normalization and their names."""
+        return {layer: name for name, layer in self.model.named_modules() if isinstance(layer, models.BatchNorm)}
+
+    def _call(self, params: Params, x: Tensor) -> object:
+        dtype = next(iter(params.values())).dtype
+        return functional_call(self.model, params, (x.to(dtype) if x.is_floating_point() else x,))
 
     def _place(self, device: torch.device) -> None:
         """Move the constants of the model (its buffers) to where it is asked for; its parameters are never used."""
@@ -132,7 +158,12 @@ class SupervisedProblem(Problem):
     def split(self, name: str, device: torch.device) -> Batch:
         place = (name, str(device))
         if place not in self._device_splits:
-            x, y = self.tensors[name]
+            if name == "statistics":
+                words = random.key(torch.tensor([0]), random.DATA, torch.tensor([0]))
+                chosen = random.permutation(words, len(self.tensors["train"][0]))[: self.statistics_examples]
+                x, y = (part[chosen] for part in self.tensors["train"])
+            else:
+                x, y = self.tensors[name]
             self._device_splits[place] = {"x": x.to(device), "y": y.to(device)}
         return self._device_splits[place]
 

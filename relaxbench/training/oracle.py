@@ -114,10 +114,9 @@ class Oracle:
     def measure(self, points: Tensor, split: str) -> Measurement:
         """Loss and metric at ``[K, P]`` on a held-out split, in evaluation mode."""
         batch = self.problem.split(split, points.device)
-        count = len(next(iter(batch.values())))
-        # In pieces whose size does not depend on K, so that a member's outputs do not either.
-        pieces = [{n: v[i : i + PIECE] for n, v in batch.items()} for i in range(0, count, PIECE)]
-        outputs = torch.cat([self._outputs(points, piece) for piece in pieces], dim=1)
+        pieces = _pieces(batch)
+        params = {**self.problem.unflatten(points), **self._statistics(points)}
+        outputs = torch.cat([self._outputs(params, piece) for piece in pieces], dim=1)
         # Losses one member at a time: their sums then run in the same order for any K.
         loss = torch.stack([self.problem.loss.value(out, batch) for out in outputs])
         correct = None
@@ -128,15 +127,45 @@ class Oracle:
             metric = 1.0 - correct.float().mean(dim=1)
         return Measurement(loss, metric, correct)
 
-    def _outputs(self, points: Tensor, batch: Batch) -> Tensor:
+    def _outputs(self, params: Params, batch: Batch) -> Tensor:
         """Outputs ``[K, N, …]`` in evaluation mode, on examples that all members share."""
 
-        def forward(params: Params) -> Tensor:
-            return self.problem.outputs(params, batch, False)
+        def forward(own: Params) -> Tensor:
+            return self.problem.outputs(own, batch, False)
 
         if self.path == "vectorized":
-            return vmap(forward)(self.problem.unflatten(points))
-        return torch.stack([forward(self.problem.unflatten(row)) for row in points])
+            return vmap(forward)(params)
+        return torch.stack([forward(own) for own in _members(params)])
+
+    def _statistics(self, points: Tensor) -> Params:
+        """What batch normalization needs at the points, ``[K, C]`` each: plain means over pieces (arXiv 1704.04932)."""
+        if not self.problem.statistics_examples:
+            return {}
+        params, pieces = self.problem.unflatten(points), _pieces(self.problem.split("statistics", points.device))
+        found: list[Params] = []
+        for piece in pieces:
+
+            def collect(own: Params, piece: Batch = piece) -> Params:
+                return self.problem.statistics(own, piece)
+
+            if self.path == "vectorized":
+                found.append(vmap(collect)(params))
+            else:
+                rows = [collect(own) for own in _members(params)]
+                found.append({name: torch.stack([row[name] for row in rows]) for name in rows[0]})
+        return {name: torch.stack([each[name] for each in found]).mean(dim=0) for name in found[0]}
 
     def _loss(self, params: dict[str, Tensor], batch: Batch) -> Tensor:
         return self.problem.loss.value(self.problem.outputs(params, batch, True), batch)
+
+
+def _pieces(batch: Batch) -> list[Batch]:
+    """In pieces whose size does not depend on K, so that a member's outputs do not either."""
+    count = len(next(iter(batch.values())))
+    return [{n: v[i : i + PIECE] for n, v in batch.items()} for i in range(0, count, PIECE)]
+
+
+def _members(params: Params) -> list[Params]:
+    """One member's after another's, from those of all."""
+    count = len(next(iter(params.values())))
+    return [{name: value[k] for name, value in params.items()} for k in range(count)]

@@ -237,7 +237,7 @@ class Population:
         ended: list[int] = []
         diverged: list[bool] = []
         for k, (slot, (loss, metric, is_finite)) in enumerate(zip(self.slots, rows, strict=True)):
-            slot.ledger.bill_measurement(self._examples("validation"), self.problem.batch_size)
+            self._bill_measurement(slot, "validation")
             if self.problem.tolerance is not None:
                 if slot.reached is None and loss <= self.problem.tolerance:
                     slot.reached = slot.ledger.total
@@ -268,7 +268,7 @@ class Population:
             correct = None
             if test is not None and i in tested:
                 row = tested.index(i)
-                slot.ledger.bill_measurement(self._examples("test"), self.problem.batch_size)
+                self._bill_measurement(slot, "test")
                 measures["test_loss"] = test.loss[row].item()
                 censored = self.problem.tolerance is not None
                 measures["test_metric"] = metric if lost or censored else test.metric[row].item()
@@ -279,5 +279,7 @@ class Population:
             outcomes.append(Outcome(slot.job, value, lost, measures, slot.ledger, curve, correct, iterate[i].cpu()))
         return outcomes
 
-    def _examples(self, split: str) -> int:
-        return len(next(iter(self.problem.split(split, self.device).values())))
+    def _bill_measurement(self, slot: Slot, split: str) -> None:
+        """A pass over a split, and one over the examples on which batch normalization is measured first."""
+        examples = len(next(iter(self.problem.split(split, self.device).values())))
+        slot.ledger.bill_measurement(examples + self.problem.statistics_examples, self.problem.batch_size)

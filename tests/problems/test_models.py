@@ -125,12 +125,27 @@ def test_other_dropout_is_refused_by_name(layer: nn.Module) -> None:
     assert adapt(nn.Sequential(nn.Dropout2d(0.0)))  # which draws nothing
 
 
-@pytest.mark.parametrize(
-    "layer", [nn.BatchNorm1d(4), nn.BatchNorm2d(4), nn.InstanceNorm1d(4, track_running_stats=True)]
-)
+@pytest.mark.parametrize("layer", [nn.SyncBatchNorm(4), nn.InstanceNorm1d(4, track_running_stats=True)])
 def test_running_statistics_are_refused_by_name(layer: nn.Module) -> None:
     with pytest.raises(UserError, match=rf"layer '1' \({type(layer).__name__}\) keeps running statistics"):
         adapt(nn.Sequential(nn.Linear(4, 4), layer))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_is_that_of_pytorch_in_training(affine: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(
+        nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3, affine=affine), nn.Flatten(), nn.BatchNorm1d(27)
+    ).double()
+    x = torch.randn(6, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    expected = plain(x)
+    (slope,) = torch.autograd.grad(expected.sin().sum(), x)
+    names = [name for name, _ in plain.named_parameters()]
+    ours = adapt(plain)
+    assert [name for name, _ in ours.named_parameters()] == names
+    found = ours(x)
+    assert torch.allclose(found, expected, atol=1e-12)
+    assert torch.allclose(torch.autograd.grad(found.sin().sum(), x)[0], slope, atol=1e-12)
 
 
 def test_batch_norm_without_running_statistics_and_other_norms_are_welcome() -> None:
