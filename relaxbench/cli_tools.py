@@ -60,6 +60,9 @@ def check(
     chosen = all_subjects() if everything else [each for name in names or [] for each in subjects(name)]
     failed = 0
     for subject in chosen:
+        if subject.missing:
+            options.console.print(f"– {subject.kind} {subject.name}: not checked, {subject.missing}", style="yellow")
+            continue
         with options.console.status(f"{subject.kind} {subject.name}"):
             found = list(run(subject.suite))
         bad = [each for each in found if not each.passed]

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 from hypothesis import settings
 
+from tests.mnist import REAL, small_mnist
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Images of the published sizes, a few of each class: real ones where they are at hand. Tests of commands and of other
+# processes see them, too.
+SMALL = small_mnist(Path(tempfile.mkdtemp(prefix="relaxbench-tests-")))
+atexit.register(shutil.rmtree, SMALL.folder, ignore_errors=True)
+os.environ.setdefault("RELAXBENCH_TESTS_DATA", str(REAL))
+os.environ.update(RELAXBENCH_DATA=str(SMALL.folder / "data"), RELAXBENCH_CACHE=str(SMALL.folder / "cache"))
+
+
+def pytest_report_header() -> str:
+    return f"MNIST in these tests: {SMALL.what}"
+
 
 settings.register_profile("relaxbench", deadline=None, derandomize=True)
 settings.load_profile("relaxbench")

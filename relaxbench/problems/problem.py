@@ -96,6 +96,10 @@ class Problem:
         """Which examples of a split are right, bool ``[N]``; None if that means nothing here."""
         return None
 
+    def missing(self) -> str:
+        """What is needed and not here, with the remedy; "" if nothing is."""
+        return ""
+
     def convex_loss(self) -> Loss:
         """The loss, for methods that need its curvature.
 

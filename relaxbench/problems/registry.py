@@ -8,6 +8,7 @@ from pathlib import Path
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems.digits import digits_mlp
+from relaxbench.problems.image_problems import lenet, mnist_tanh, mnistfc
 from relaxbench.problems.landscapes import ChainedRosenbrock, Rosenbrock, Rugged1D
 from relaxbench.problems.linear_net import LinearNet
 from relaxbench.problems.problem import Problem
@@ -30,6 +31,12 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "quadratic": lambda: Quadratic(SPECTRUM),
     "quadratic-noisy": lambda: Quadratic(SPECTRUM, 0.03, "quadratic-noisy", tolerance=1e-3),
     "linear-net": LinearNet,
+    "mnistfc": mnistfc,
+    "mnistfc-small": lambda: mnistfc(small=True),
+    "lenet": lenet,
+    "lenet-small": lambda: lenet(small=True),
+    "mnist-mlp-tanh": mnist_tanh,
+    "mnist-mlp-tanh-small": lambda: mnist_tanh(small=True),
 }
 """The problems that are built in."""
 

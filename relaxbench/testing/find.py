@@ -11,7 +11,7 @@ from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.registry import rule_class, rule_names
 from relaxbench.optim.rule import Rule
-from relaxbench.problems import Problem, problem_names
+from relaxbench.problems import Problem, problem, problem_names
 from relaxbench.testing.problems import ProblemConformance
 from relaxbench.testing.rules import RuleConformance
 
@@ -24,16 +24,19 @@ class Subject:
         kind: ``"method"`` or ``"problem"``.
         name: of it.
         suite: an object with its checks.
+        missing: why it cannot be checked here, or "".
     """
 
     kind: str
     name: str
     suite: Any
+    missing: str = ""
 
 
 def everything() -> list[Subject]:
     """All that `list` shows."""
-    return [*(_rule(name) for name in rule_names()), *(_problem(name, name) for name in problem_names())]
+    problems = (dataclasses.replace(_problem(n, n), missing=problem(n).missing()) for n in problem_names())
+    return [*(_rule(name) for name in rule_names()), *problems]
 
 
 def subjects(name: str) -> list[Subject]:

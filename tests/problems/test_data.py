@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import pickle
 import struct
 from pathlib import Path
@@ -16,8 +15,8 @@ from scipy import io
 from relaxbench.errors import UserError
 from relaxbench.problems import data
 from relaxbench.problems.data import SOURCES, Images, held_out, images
+from tests.mnist import REAL
 
-REAL = Path(os.environ.get("RELAXBENCH_DATA") or Path(__file__).parents[3] / "shared" / "data").absolute()
 RNG = np.random.default_rng(0)
 
 
