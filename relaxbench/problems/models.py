@@ -66,6 +66,46 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+_together: contextvars.ContextVar[bool] = contextvars.ContextVar("together", default=False)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Within this block, one forward pass under `torch.vmap` serves several members."""
+    token = _together.set(True)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+
+
+class Conv2d(nn.Module):
+    """A convolution that is one matrix product a member where several are trained together.
+
+    PyTorch makes one grouped convolution of a population's, whose sums run in an order that changes with K; those of
+    matrix products do not. A member alone is convolved as ever.
+    """
+
+    def __init__(self, original: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = original.weight, original.bias
+        self.stride, self.padding, self.dilation = original.stride, original.padding, original.dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` of shape ``[B, C, H, W]``."""
+        if not _together.get():
+            return nn.functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+        count, size = x.shape[0], self.weight.shape[2:]
+        assert not isinstance(self.padding, str)  # `adapt` leaves those alone
+        patches = nn.functional.unfold(x, size, self.dilation, self.padding, self.stride)
+        result = self.weight.flatten(1) @ patches.transpose(0, 1).flatten(1)
+        if self.bias is not None:
+            result = result + self.bias[:, None]
+        sides = zip(x.shape[2:], size, self.stride, self.padding, self.dilation, strict=True)
+        height, width = ((length + 2 * p - d * (k - 1) - 1) // s + 1 for length, k, s, p, d in sides)
+        return result.view(-1, count, height, width).transpose(0, 1)
+
+
 Collected = dict["BatchNorm", list[tuple[Tensor, Tensor]]]
 """Means and variances ``[C]`` of the inputs of a layer, one pair for every time that it was called."""
 _collected: contextvars.ContextVar[Collected | None] = contextvars.ContextVar("collected", default=None)
@@ -121,7 +161,7 @@ class BatchNorm(nn.Module):
 
 
 def adapt(model: nn.Module) -> nn.Module:
-    """The model with its layers of `nn.Dropout` and of batch normalization replaced by ours; changed in place.
+    """The model with its dropout, batch normalization and convolutions replaced by ours; changed in place.
 
     Raises:
         UserError: for a layer that a population cannot hold, naming the layer and the remedy.
@@ -134,6 +174,9 @@ def adapt(model: nn.Module) -> nn.Module:
                 setattr(parent, child_name, Dropout(child.p))
             elif type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) and child.track_running_stats:
                 setattr(parent, child_name, norms.setdefault(child, BatchNorm(child)))  # used twice, it stays one
+            elif type(child) is nn.Conv2d and child.groups == 1 and not isinstance(child.padding, str):
+                if child.padding_mode == "zeros":
+                    setattr(parent, child_name, Conv2d(child))
             elif isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
                 raise UserError(
                     f"layer {where!r} ({type(child).__name__}) draws its mask from a generator, which cannot be "

@@ -7,8 +7,9 @@ vectorize. Within a path, a member's numbers do not depend on the others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, vmap
@@ -16,9 +17,10 @@ from torch import Tensor, vmap
 from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
-from relaxbench.problems import Batch, Loss, Params, Problem, Sampler
+from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, models
 
 Path = Literal["vectorized", "direct"]
+Result = TypeVar("Result")
 PIECE = 1024
 """Held-out examples in one forward pass."""
 
@@ -80,7 +82,7 @@ class Oracle:
         """The same on a given batch, every tensor of which has a first axis K."""
         if self.path == "vectorized":
             leaf = points.detach().requires_grad_()
-            losses = vmap(self._loss)(self.problem.unflatten(leaf), batch)
+            losses = _together(self._loss)(self.problem.unflatten(leaf), batch)
             (grad,) = torch.autograd.grad(losses.sum(), leaf)
             return grad, losses.detach()[:, None]
         grads = torch.empty_like(points)
@@ -103,7 +105,7 @@ class Oracle:
         def outputs(x: Tensor) -> Tensor:
             params = self.problem.unflatten(x)
             if self.path == "vectorized":
-                return vmap(lambda own, part: self.problem.outputs(own, part, True))(params, batch)
+                return _together(lambda own, part: self.problem.outputs(own, part, True))(params, batch)
             rows = [({n: p[k] for n, p in params.items()}, {n: b[k] for n, b in batch.items()}) for k in range(len(x))]
             return torch.stack([self.problem.outputs(own, part, True) for own, part in rows])
 
@@ -134,7 +136,7 @@ class Oracle:
             return self.problem.outputs(own, batch, False)
 
         if self.path == "vectorized":
-            return vmap(forward)(params)
+            return _together(forward)(params)
         return torch.stack([forward(own) for own in _members(params)])
 
     def _statistics(self, points: Tensor) -> Params:
@@ -149,7 +151,7 @@ class Oracle:
                 return self.problem.statistics(own, piece)
 
             if self.path == "vectorized":
-                found.append(vmap(collect)(params))
+                found.append(_together(collect)(params))
             else:
                 rows = [collect(own) for own in _members(params)]
                 found.append({name: torch.stack([row[name] for row in rows]) for name in rows[0]})
@@ -157,6 +159,17 @@ class Oracle:
 
     def _loss(self, params: dict[str, Tensor], batch: Batch) -> Tensor:
         return self.problem.loss.value(self.problem.outputs(params, batch, True), batch)
+
+
+def _together(function: Callable[..., Result]) -> Callable[..., Result]:
+    """`torch.vmap` of something that calls a model."""
+
+    def run(*arguments: Any) -> Result:
+        with models.together():
+            result: Result = vmap(function)(*arguments)
+        return result
+
+    return run
 
 
 def _pieces(batch: Batch) -> list[Batch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from relaxbench.errors import UserError
-from relaxbench.problems.models import Dropout, adapt, drawing, initial
+from relaxbench.problems.models import Conv2d, Dropout, adapt, drawing, initial, together
 
 
 def mask(layer: Dropout, seed: int, step: int, shape: tuple[int, ...] = (64, 32)) -> Tensor:
@@ -129,6 +130,33 @@ def test_other_dropout_is_refused_by_name(layer: nn.Module) -> None:
 def test_running_statistics_are_refused_by_name(layer: nn.Module) -> None:
     with pytest.raises(UserError, match=rf"layer '1' \({type(layer).__name__}\) keeps running statistics"):
         adapt(nn.Sequential(nn.Linear(4, 4), layer))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": (2, 0), "bias": False}, {"stride": (1, 3)}]
+)
+def test_convolutions_of_several_members_are_those_of_each(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(3, 4, (3, 2), **options).double()
+    x = torch.randn(5, 2, 3, 9, 8, dtype=torch.float64, requires_grad=True)
+    expected = torch.stack([plain(part) for part in x])
+    (slope,) = torch.autograd.grad(expected.sin().sum(), x)
+    ours = adapt(nn.Sequential(plain))
+    assert isinstance(ours[0], Conv2d)  # type: ignore[index]
+    assert torch.equal(ours(x[0]), expected[0])
+    with together():
+        found = torch.vmap(ours)(x)
+    assert torch.allclose(found, expected, atol=1e-12)
+    assert torch.allclose(torch.autograd.grad(found.sin().sum(), x)[0], slope, atol=1e-12)
+
+
+def test_convolutions_of_other_kinds_are_left_alone() -> None:
+    kinds = (
+        nn.Conv2d(4, 4, 3, groups=2),
+        nn.Conv2d(4, 4, 3, padding="same"),
+        nn.Conv2d(4, 4, 3, padding_mode="circular", padding=1),
+    )
+    assert all(type(layer) is nn.Conv2d for layer in adapt(nn.Sequential(*kinds)))
 
 
 @pytest.mark.parametrize("affine", [True, False])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import nn
@@ -30,13 +28,7 @@ def network() -> nn.Module:
     )
 
 
-def full() -> nn.Module:
-    """Without convolutions, whose arithmetic changes with the size of a population."""
-    norms = nn.Linear(36, 41), nn.BatchNorm1d(41), nn.ReLU(), nn.Linear(41, 16), nn.ReLU(), nn.BatchNorm1d(16)
-    return nn.Sequential(nn.Flatten(), *norms, nn.Linear(16, 3))
-
-
-def task(network: Callable[[], nn.Module] = network, examples: int = 300) -> SupervisedProblem:
+def task(examples: int = 300) -> SupervisedProblem:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(examples + 90, *SHAPE, generator=generator)
     y = (x[:, 0, 0, :3] + 0.3 * torch.randn(len(x), 3, generator=generator)).argmax(1)
@@ -77,7 +69,7 @@ def test_statistics_are_of_training_examples_in_no_order_of_theirs() -> None:
 
 
 def test_it_vectorizes_and_a_member_s_numbers_do_not_depend_on_the_others() -> None:
-    problem = task(full)
+    problem = task()
     assert why_not_vectorized(problem) is None and choose(problem, torch.device("cpu"), 8).path == "vectorized"
     assert invariance_of(problem, 9, torch.device("cpu")) == "bit for bit"
     points = torch.stack([problem.init(seed) for seed in range(9)])
