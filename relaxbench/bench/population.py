@@ -12,13 +12,13 @@ from torch import nn
 
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
+from relaxbench.optim.rule import Rule
 from relaxbench.problems import SupervisedProblem
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training.engine import STRETCH_SECONDS, throughput
 
 SIZE = 32
 REPEATS = 7
-NOISE_FREE = {"temperature": 0.0}
 
 
 def measure(device: torch.device) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def measure(device: torch.device) -> dict[str, Any]:
     problem = digits_mlp()
     population: dict[str, Any] = {}
     for name, rule in RULES.items():
-        params = {**defaults(rule.space), **{k: v for k, v in NOISE_FREE.items() if k in rule.space}}
+        params = noise_free(rule)
         repeats = REPEATS if name in ("sgd", "entropy-sgd") else 3
         pairs = _paired(
             lambda: plain_loop(problem, device),
@@ -46,6 +46,11 @@ def measure(device: torch.device) -> dict[str, Any]:
         sgd, ours = (max(column) for column in zip(*pairs, strict=True))
         alone[name] = sgd / ours
     return {"size": SIZE, "population": population, "cost_alone": alone}
+
+
+def noise_free(rule: type[Rule]) -> dict[str, Any]:
+    """A rule's defaults, without Langevin noise."""
+    return {**defaults(rule.space), **({"temperature": 0.0} if "temperature" in rule.space else {})}
 
 
 def plain_loop(problem: SupervisedProblem, device: torch.device, seconds: float = 0.3) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from relaxbench.bench.population import noise_free
 from relaxbench.errors import UserError
 from relaxbench.optim.drop_ins import DROP_INS
 from relaxbench.optim.hyper import defaults
@@ -25,7 +26,6 @@ EACH = 20
 """Steps at every place of an outer step, at least."""
 INNER_STEPS = 5
 """L, of the published ones the smallest: outer steps weigh most."""
-NOISE_FREE = {"temperature": 0.0}
 TARGETS = {"lookahead": 1.05, "entropy-sgd": 1.05, "hj": 1.05, "hj-implicit": 1.05, "elastic-sgd": 1.05, "parle": 1.05}
 TARGETS |= {"curveball": 3.0, "curveball, compiled": 2.5}
 NAMES = ("torch SGD", *DROP_INS, "entropy-sgd with noise")
@@ -78,8 +78,8 @@ def _training(device: torch.device, method: str, compiled: bool) -> tuple[Step, 
         return plain, 1, 1.0
 
     cls = DROP_INS[method.removesuffix(" with noise")]
-    hyper: dict[str, Any] = {**defaults(cls.rule_class.space), **({} if method.endswith("noise") else NOISE_FREE)}
-    hyper = {name: value for name, value in hyper.items() if name in cls.rule_class.space}
+    rule = cls.rule_class
+    hyper: dict[str, Any] = defaults(rule.space) if method.endswith(" with noise") else noise_free(rule)
     hyper |= {"inner_steps": INNER_STEPS} if "inner_steps" in hyper else {}
     if cls is CurveBall:
         curved = CurveBall(model, total_steps=10**6, compile=compiled, **hyper)

@@ -33,8 +33,8 @@ def forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[T
         where outputs do not depend on the points.
     """
     _load()
-    with uncompiled(), _Spared():
-        return _both(outputs, points, direction)
+    with uncompiled():
+        return _sparing(outputs, points, direction)
 
 
 def batched_forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -55,19 +55,17 @@ def compiled_forward_mode() -> ForwardMode:
     """`forward_mode`, to be compiled with the model in it, which must not be an `OptimizedModule` already.
 
     For one model: `torch.compile` counts how often a piece of code is compiled again and gives up at eight.
-
     Its random numbers are those of the model when it is not compiled, so that all passes draw the same masks.
     """
     _load()
 
-    def spared(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
-        with _Spared():
-            return _both(outputs, points, direction)
-
-    own = FunctionType(
-        spared.__code__.replace(), spared.__globals__, spared.__name__
-    )  # code of its own is counted alone
+    own = FunctionType(_sparing.__code__.replace(), globals())  # code of its own is counted alone
     return cast(ForwardMode, torch.compile(own, options={"fallback_random": True}))
+
+
+def _sparing(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
+    with _Spared():
+        return _both(outputs, points, direction)
 
 
 def _both(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -46,13 +46,12 @@ def cached(name: str, key: str, make: Callable[[], Tensors]) -> dict[str, Tensor
     return tensors
 
 
-def fingerprint(tensors: Tensors) -> str:
-    """A digest of names, types, shapes and values."""
+def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A digest of names, types, shapes and values, in this order."""
     digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.numpy().tobytes())
+    for name, tensor in tensors:
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -62,7 +61,7 @@ def _read(path: Path) -> dict[str, Tensor] | None:
     try:
         saved = torch.load(path, weights_only=True)
         tensors: dict[str, Tensor] = saved["tensors"]
-        whole = saved["format"] == FORMAT and saved["fingerprint"] == fingerprint(tensors)
+        whole = saved["format"] == FORMAT and saved["fingerprint"] == fingerprint(sorted(tensors.items()))
     except Exception:  # whatever a damaged file makes of itself
         return None
     return tensors if whole else None
@@ -75,7 +74,10 @@ def _write(path: Path, tensors: Tensors) -> None:
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
             with os.fdopen(handle, "wb") as file:
-                torch.save({"format": FORMAT, "fingerprint": fingerprint(tensors), "tensors": dict(tensors)}, file)
+                torch.save(
+                    {"format": FORMAT, "fingerprint": fingerprint(sorted(tensors.items())), "tensors": dict(tensors)},
+                    file,
+                )
                 file.flush()
                 os.fsync(file.fileno())
             Path(beside).replace(path)

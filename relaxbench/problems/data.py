@@ -1,7 +1,6 @@
 """Real images, decoded once to uint8: torchvision's data sets, read from where they are.
 
-Files are looked for in ``RELAXBENCH_DATA``, in the layout that torchvision uses, and nowhere else. Nothing is
-downloaded unless it is asked for.
+Files are looked for in `data_dir`, in the layout that torchvision uses, and nowhere else. Only `download` fetches any.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,8 +24,7 @@ from relaxbench.errors import UserError, unknown
 from relaxbench.problems.cache import cache_dir, cached
 
 
-@dataclass(frozen=True)
-class Images:
+class Images(NamedTuple):
     """Labelled images.
 
     Attributes:

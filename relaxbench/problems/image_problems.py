@@ -97,5 +97,4 @@ def mnist_tanh(small: bool = False) -> ImageProblem:
 def _splits(source: str, folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     """Once in a process, for all problems on a source."""
     published = data.images(source)
-    parts = {**data.held_out(published["train"], data.SOURCES[source].held_out), "test": published["test"]}
-    return {name: (part.x, part.y) for name, part in parts.items()}
+    return {**data.held_out(published["train"], data.SOURCES[source].held_out), "test": published["test"]}

@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,12 @@ from relaxbench import random
 from relaxbench.errors import UserError
 
 _draw: contextvars.ContextVar[_Draw | None] = contextvars.ContextVar("draw", default=None)
+_together: contextvars.ContextVar[bool] = contextvars.ContextVar("together", default=False)
+_collected: contextvars.ContextVar[Collected | None] = contextvars.ContextVar("collected", default=None)
+
+Collected = dict["BatchNorm", list[tuple[Tensor, Tensor]]]
+"""Means and variances ``[C]`` of the inputs of a layer, one pair for every time that it was called."""
+Value = TypeVar("Value")
 
 
 class _Draw(NamedTuple):
@@ -25,14 +31,30 @@ class _Draw(NamedTuple):
     calls: Counter[int]
 
 
-@contextlib.contextmanager
-def drawing(seed: Tensor, step: Tensor) -> Iterator[None]:
+def drawing(seed: Tensor, step: Tensor) -> contextlib.AbstractContextManager[object]:
     """Within this block, one forward pass, masks are a function of seed and step (int64 scalars, also under vmap)."""
-    token = _draw.set(_Draw(seed, step, Counter()))
+    return _within(_draw, _Draw(seed, step, Counter()))
+
+
+def together() -> contextlib.AbstractContextManager[object]:
+    """Within this block, one forward pass under `torch.vmap` serves several members."""
+    return _within(_together, True)
+
+
+def collecting() -> contextlib.AbstractContextManager[Collected]:
+    """Within this block, one forward pass, batch normalization uses and tells the statistics of its inputs."""
+    found: Collected = {}
+    return _within(_collected, found)
+
+
+@contextlib.contextmanager
+def _within(variable: contextvars.ContextVar[Any], value: Value) -> Iterator[Value]:
+    """The value of a variable within a block."""
+    token = variable.set(value)
     try:
-        yield
+        yield value
     finally:
-        _draw.reset(token)
+        variable.reset(token)
 
 
 class Dropout(nn.Module):
@@ -66,19 +88,6 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-_together: contextvars.ContextVar[bool] = contextvars.ContextVar("together", default=False)
-
-
-@contextlib.contextmanager
-def together() -> Iterator[None]:
-    """Within this block, one forward pass under `torch.vmap` serves several members."""
-    token = _together.set(True)
-    try:
-        yield
-    finally:
-        _together.reset(token)
-
-
 class Conv2d(nn.Module):
     """A convolution that is one matrix product a member where several are trained together.
 
@@ -104,22 +113,6 @@ class Conv2d(nn.Module):
         sides = zip(x.shape[2:], size, self.stride, self.padding, self.dilation, strict=True)
         height, width = ((length + 2 * p - d * (k - 1) - 1) // s + 1 for length, k, s, p, d in sides)
         return result.view(-1, count, height, width).transpose(0, 1)
-
-
-Collected = dict["BatchNorm", list[tuple[Tensor, Tensor]]]
-"""Means and variances ``[C]`` of the inputs of a layer, one pair for every time that it was called."""
-_collected: contextvars.ContextVar[Collected | None] = contextvars.ContextVar("collected", default=None)
-
-
-@contextlib.contextmanager
-def collecting() -> Iterator[Collected]:
-    """Within this block, one forward pass, batch normalization uses and tells the statistics of its inputs."""
-    found: Collected = {}
-    token = _collected.set(found)
-    try:
-        yield found
-    finally:
-        _collected.reset(token)
 
 
 class BatchNorm(nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -14,6 +13,7 @@ from torch.func import functional_call
 from relaxbench import random
 from relaxbench.errors import UserError
 from relaxbench.problems import losses, models
+from relaxbench.problems.cache import fingerprint
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params, Problem
 
@@ -171,12 +171,7 @@ class SupervisedProblem(Problem):
         return outputs.argmax(-1) == batch["y"] if self.loss.name == "cross-entropy" else None
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for split in SPLITS:
-            for tensor in self.tensors[split]:
-                digest.update(f"{split} {tuple(tensor.shape)} {tensor.dtype}".encode())
-                digest.update(tensor.contiguous().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint((split, tensor) for split in SPLITS for tensor in self.tensors[split])[:16]
 
 
 class EpochSampler:

@@ -204,10 +204,12 @@ def why_not_vectorized(problem: Problem) -> str | None:
     device = torch.device("cpu")
     points = torch.stack([problem.init(seed) for seed in (0, 1)])
     batch = problem.sampler([0, 1], [0, 0], 1, device).batch(torch.zeros(2, 1, dtype=torch.int64))
+    direct, exact = Oracle(problem, "direct"), points.double()
     try:  # in float64 if the model can: rounding turns ReLUs and pools at their kinks, and a gradient with them
-        points, grads = points.double(), Oracle(problem, "direct").gradient_on(points.double(), batch)[0]
+        grads, _ = direct.gradient_on(exact, batch)
+        points = exact
     except RuntimeError:
-        grads, _ = Oracle(problem, "direct").gradient_on(points, batch)
+        grads, _ = direct.gradient_on(points, batch)
     try:
         together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
     except (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError) as error:
