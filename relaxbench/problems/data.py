@@ -90,10 +90,18 @@ def held_out(data: Images, share: float) -> dict[str, Images]:
     words = random.key(torch.tensor([0]), random.DATA, torch.tensor([1]))
     order = random.permutation(words, len(data.y)).flatten()
     chosen = torch.zeros(len(data.y), dtype=torch.bool)
-    for label in set(data.y.tolist()):
-        members = order[data.y[order] == label]
-        chosen[members[: max(1, round(share * len(members)))]] = True
+    for label, count in _shares(torch.bincount(data.y), share).items():
+        chosen[order[data.y[order] == label][:count]] = True
     return {name: Images(data.x[rows], data.y[rows]) for name, rows in (("train", ~chosen), ("validation", chosen))}
+
+
+def _shares(counts: Tensor, share: float) -> dict[int, int]:
+    """How many to take of each class: one at least, and together the share of the whole (largest remainders)."""
+    exact = counts.double() * share
+    taken = exact.floor().clamp(min=1).where(counts > 0, 0)
+    left = max(0, round(float(exact.sum() - taken.sum())))
+    taken[torch.argsort(exact - taken, descending=True, stable=True)[:left]] += 1
+    return {label: int(count) for label, count in enumerate(taken.tolist()) if count}
 
 
 def download(name: str) -> None:

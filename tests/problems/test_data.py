@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import io
 
 from relaxbench.errors import UserError
@@ -153,6 +155,17 @@ def test_validation_has_the_same_share_of_every_class_and_never_changes() -> Non
     assert max(rows[1]) > 900  # not the first ones of the file
 
 
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=12).filter(lambda c: sum(c) >= 2), st.floats(0.05, 0.5))
+def test_the_parts_of_a_split_have_the_sizes_asked_for(counts: list[int], share: float) -> None:
+    y = torch.repeat_interleave(torch.tensor(counts))
+    validation = held_out(Images(torch.zeros(len(y), 1, 1, 1, dtype=torch.uint8), y), share)["validation"]
+    taken = validation.y.bincount(minlength=len(counts)).tolist()
+    for count, part in zip(counts, taken, strict=True):
+        assert min(count, 1) <= part <= max(count, 1) and abs(part - share * count) <= 1
+    if all(share * count >= 1 for count in counts if count):
+        assert abs(sum(taken) - share * sum(counts)) <= 0.5 + 1e-9
+
+
 @pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="MNIST is not at hand (RELAXBENCH_DATA)")
 def test_mnist_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes and class counts as published; brightness as everybody's normalization has it."""
@@ -162,4 +175,6 @@ def test_mnist_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert found["test"].x.shape == (10_000, 1, 28, 28)
     pixels = found["train"].x.double() / 255
+    parts = held_out(found["train"], SOURCES["mnist"].held_out)
+    assert [len(parts[split].y) for split in ("train", "validation")] == [50_000, 10_000]
     assert (pixels.mean().item(), pixels.std().item()) == pytest.approx((0.1307, 0.3081), abs=5e-5)
