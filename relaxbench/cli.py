@@ -17,7 +17,9 @@ from relaxbench.cli_options import (
     STORAGE,
     Blocks,
     Budget,
+    DataDir,
     Device,
+    Download,
     File,
     Methods,
     Name,
@@ -57,6 +59,8 @@ def study(
     population: Population = None,
     device: Device = "auto",
     seed: Seed = None,
+    data_dir: DataDir = None,
+    download: Download = False,
     report: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
     checkpoints: Annotated[Path, typer.Option(help="Folder for unfinished trials.")] = Path("checkpoints"),
@@ -72,7 +76,8 @@ def study(
     options.check_folder("--checkpoints", checkpoints)
     if not no_report:
         options.check_folder("--report", report)
-    problems = prepare(spec, device)
+    options.use_data(data_dir, download)
+    problems = prepare(spec, device, download)
     database = open_database(storage)
     display = Display(options.console, spec, quiet=quiet)
     with interruptible() as stopping, display:
@@ -108,6 +113,8 @@ def plan(
     population: Population = None,
     device: Device = "auto",
     seed: Seed = None,
+    data_dir: DataDir = None,
+    download: Download = False,
     std: Annotated[
         float | None, typer.Option(help="Standard deviation of the difference between blocks, in the metric's unit.")
     ] = None,
@@ -119,7 +126,8 @@ def plan(
         raise UserError(f"--std {std:g}: expected a positive number")
     spec, _ = _spec(file, name, blocks, trials, budget, method, problem, seed)
     _check_population(population)
-    for part in plan_tables(spec, storage, device, population, std):
+    options.use_data(data_dir, download)
+    for part in plan_tables(spec, storage, device, population, std, download):
         options.console.print(part)
 
 
@@ -130,10 +138,11 @@ def report(study: Study = None, storage: Storage = STORAGE, report: ReportDir = 
 
 
 @app.command("list")
-def list_() -> None:
-    """All problems with their parameters, data and targets, and all methods."""
+def list_(data_dir: DataDir = None) -> None:
+    """All problems with their parameters, data, budgets and targets, and all methods."""
     from relaxbench.overview import list_tables
 
+    options.use_data(data_dir)
     for part in list_tables():
         options.console.print(part)
 

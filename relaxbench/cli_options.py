@@ -30,8 +30,31 @@ Methods = Annotated[list[str] | None, typer.Option("--method", help="A method; m
 Problems = Annotated[list[str] | None, typer.Option("--problem", help="A problem, or a .py file; may be repeated.")]
 Population = Annotated[int | None, typer.Option(help=r"Trials side by side (K).  \[default: the fastest, measured]")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help=r"Folder of the data sets.  \[default: $RELAXBENCH_DATA]")
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch what is missing, with torchvision.")]
 Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
 ReportDir = Annotated[Path, typer.Option("--report", help="Folder for the report.")]
+
+
+def use_data(folder: Path | None, download: bool = False) -> None:
+    """Take data from this folder, in this process and those that it starts.
+
+    Args:
+        folder: as given, or None for the one of the environment.
+        download: whether files will be put there, so that it need not exist yet.
+
+    Raises:
+        UserError: if it is not there, or could not be made or written into.
+    """
+    if folder is None:
+        return
+    if download:
+        check_folder("--data-dir", folder)
+    elif not folder.is_dir():
+        raise UserError(f"--data-dir {str(folder)!r} is not a folder: name the one that holds the data sets")
+    os.environ["RELAXBENCH_DATA"] = str(folder.absolute())
 
 
 def check_folder(option: str, folder: Path) -> None:

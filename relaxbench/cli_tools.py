@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from relaxbench import cli_options as options
-from relaxbench.cli_options import STORAGE, Device, ReportDir, Storage
+from relaxbench.cli_options import STORAGE, DataDir, Device, ReportDir, Storage
 from relaxbench.errors import UserError, unknown
 
 tools = typer.Typer()
@@ -47,12 +47,14 @@ def check(
         list[str] | None, typer.Argument(metavar="NAME", help="Methods or problems, or a .py file that holds them.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that `list` shows.")] = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Does a method or a problem keep the rules: shapes, invariance, determinism, NaN, honest bills, memory?"""
     if everything and names:
         raise UserError(f"--all checks {names[0]!r} as well: give names or --all, not both")
     if not everything and not names:
         raise UserError("expected names of methods or problems, or --all (python -m relaxbench list shows the names)")
+    options.use_data(data_dir)
     from relaxbench.testing.find import everything as all_subjects
     from relaxbench.testing.find import subjects
     from relaxbench.testing.run import run

@@ -35,17 +35,35 @@ def list_tables() -> list[Any]:
     """Problems and methods, with what they need and what is searched."""
     from relaxbench.optim.registry import rule_class, rule_names
     from relaxbench.problems import problem, problem_names
+    from relaxbench.problems.data import data_dir
 
     lines: list[Any] = [Text("Problems", style="bold")]
-    for name in problem_names():
+    names = problem_names()
+    for name in names:
+        if name.endswith("-small") and name.removesuffix("-small") in names:
+            continue  # told with the large one
         try:
             p = problem(name)
         except UserError as error:  # of another package: the rest is still worth a list
             lines.append(_entry(name, "does not work", str(error)))
             continue
         target = f"gradients until the loss is ≤ {p.tolerance:g}" if p.tolerance is not None else p.metric
-        facts = f"{counted(p.size, 'parameter')}; {p.budget:,} gradients a trial; judged by {target}"
-        lines.append(_entry(name, p.title, facts, f"data: {p.data}"))
+        published = f"; published: {p.published}" if p.published else ""
+        try:
+            size = counted(p.size, "parameter")
+        except UserError:  # it depends on the number of classes or characters
+            size = "parameters unknown until its data are here"
+        facts = [f"{size}; {_budget(p)}; judged by {target}{published}"]
+        if f"{name}-small" in names:
+            facts.append(f"{name}-small: {_budget(problem(f'{name}-small'))}")
+        lines.append(_entry(name, p.title, *facts, f"data: {p.data}"))
+    lines.append(
+        Text(
+            f"Data lie in {data_dir()} (--data-dir, RELAXBENCH_DATA); study --download fetches what torchvision knows. "
+            "Networks take other data after a colon: lenet:fashion-mnist, allcnn-bn:FOLDER, char-lstm:FILE.txt.",
+            style="dim",
+        )
+    )
     lines.append(Text("\nMethods", style="bold"))
     for name in rule_names():
         try:
@@ -58,13 +76,20 @@ def list_tables() -> list[Any]:
     return lines
 
 
+def _budget(problem: Any) -> str:
+    """Of one trial."""
+    return f"{problem.budget:,} gradients a trial" + (f" of {problem.batch_size}" if problem.batch_size > 1 else "")
+
+
 def _entry(name: str, title: str, *facts: str) -> Padding:
     """A name, what it is, and facts below it, indented; readable at any width."""
     head = Text.assemble((name, "bold cyan"), "  ", title)
     return Padding(Group(head, *(Padding(Text(fact, style="dim"), (0, 0, 0, 4)) for fact in facts)), (0, 0, 0, 2))
 
 
-def plan_tables(spec: Any, storage: str, device: str, population: int | None, std: float | None) -> list[Any]:
+def plan_tables(
+    spec: Any, storage: str, device: str, population: int | None, std: float | None, download: bool = False
+) -> list[Any]:
     """A study's gradients, its time on this machine, and what it could detect."""
     from relaxbench.optim.hyper import defaults
     from relaxbench.report.statistics import MIN_BLOCKS, detectable_effect
@@ -78,7 +103,7 @@ def plan_tables(spec: Any, storage: str, device: str, population: int | None, st
     for column in ("problem", "method", "trials", "gradients", "gradients/s", "time"):
         table.add_column(column, justify="left" if column in ("problem", "method") else "right")
     notes, seconds, gradients = [], 0.0, 0
-    for p in prepare(spec, device):
+    for p in prepare(spec, device, download):
         engine, budget = engines.choose(p, place, population), spec.budget_of(p)
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")

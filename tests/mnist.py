@@ -1,8 +1,9 @@
-"""MNIST in small, in its published files: real images where they are at hand, else bars of the same shapes."""
+"""MNIST and a text in small, in their published files: real ones where they are at hand, else made up ones."""
 
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import struct
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ SIZES = {"train": 1600, "t10k": 400}
 
 @dataclass(frozen=True)
 class Small:
-    """A folder with ``data/MNIST/raw``, and what is in it, in words."""
+    """A folder with ``data/MNIST/raw`` and ``data/war-and-peace.txt``, and what is in it, in words."""
 
     folder: Path
     what: str
@@ -45,6 +46,12 @@ def small_mnist(folder: Path) -> Small:
                 content = pixels.astype(np.uint8).tobytes()
             head = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
             (raw / file).write_bytes(gzip.compress(head + content, 1))
+    novel = REAL / "war-and-peace.txt.xz"
+    text = "Well, Prince, so Genoa and Lucca are now just family estates of the Buonapartes. " * 500
+    if novel.exists():
+        with lzma.open(novel, "rt", encoding="utf-8-sig") as whole_text:
+            text = whole_text.read(40_000)
+    (folder / "data" / "war-and-peace.txt").write_text(text, encoding="utf-8")
     total = sum(SIZES.values())
     return Small(
         folder, f"{total:,} real images" if real else f"{total:,} synthetic images, for the real ones are not here"

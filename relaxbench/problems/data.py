@@ -1,53 +1,73 @@
-"""Real images, decoded once to uint8: torchvision's data sets, read from where they are.
+"""Real images, decoded once to uint8: torchvision's data sets, read from where they are, and folders of one's own.
 
 Files are looked for in `data_dir`, in the layout that torchvision uses, and nowhere else. Only `download` fetches any.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import io
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from relaxbench import random
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems.cache import cache_dir, cached
+from relaxbench.problems.folders import ARCHIVES, LAYOUT, ImageFolder
+from relaxbench.problems.images import Images, first_line
 
 
-class Images(NamedTuple):
-    """Labelled images.
+class Source(Hashable, Protocol):
+    """Where labelled images come from.
 
     Attributes:
-        x: uint8 ``[N, channels, height, width]``.
-        y: labels, int64 ``[N]``.
+        name: short, as in the names of problems.
+        title: as people write it.
+        layout: which files it consists of, for people.
+        held_out: share of the training images that is kept for validation, where there is no split for that.
+        classes: how many. Folders are read for it.
     """
 
-    x: Tensor
-    y: Tensor
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def layout(self) -> str: ...
+    @property
+    def held_out(self) -> float: ...
+    @property
+    def classes(self) -> int: ...
+
+    def published(self) -> dict[str, Images]:
+        """``"train"``, ``"test"`` and maybe ``"validation"``; a `UserError` if they are not there or damaged."""
+        ...
+
+    def download(self) -> None:
+        """Fetch it into the data folder; a `UserError` if that fails."""
+        ...
 
 
 @dataclass(frozen=True)
-class Source:
-    """A data set of torchvision.
+class Published:
+    """A data set that torchvision knows: its files, its layout, its download.
 
     Attributes:
-        title: as people write it.
         cls: name of torchvision's class.
         places: its folders or files below the data folder.
-        classes: how many.
-        held_out: share of the published training set that is kept for validation.
     """
 
+    name: str
     title: str
     cls: str
     places: tuple[str, ...]
@@ -59,13 +79,71 @@ class Source:
         """Where its files lie, for people."""
         return " and ".join(self.places)
 
+    def published(self) -> dict[str, Images]:
+        """The published ``"train"`` and ``"test"`` images.
 
-SOURCES = {
-    "mnist": Source("MNIST", "MNIST", ("MNIST/raw",), held_out=1 / 6),
-    "fashion-mnist": Source("Fashion-MNIST", "FashionMNIST", ("FashionMNIST/raw",), held_out=1 / 6),
-    "cifar10": Source("CIFAR-10", "CIFAR10", ("cifar-10-batches-py",)),
-    "cifar100": Source("CIFAR-100", "CIFAR100", ("cifar-100-python",), 100),
-    "svhn": Source("SVHN", "SVHN", ("train_32x32.mat", "test_32x32.mat")),
+        Raises:
+            UserError: if they are not there, saying where they are looked for and how to get them; if a file is
+                damaged.
+        """
+        folder = data_dir()
+        tensors = cached(self.name, _files(self, folder), lambda: _decode(self, folder))
+        return {split: Images(tensors[f"{split}.x"], tensors[f"{split}.y"]) for split in ("train", "test")}
+
+    def download(self) -> None:
+        """Fetch it into the data folder with torchvision, unless it is there.
+
+        Raises:
+            UserError: if that fails.
+        """
+        folder = data_dir()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.redirect_stderr(io.StringIO()):  # torchvision's bar of progress
+                _torchvision(self, folder, download=True)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"{self.title} cannot be downloaded into {str(folder)!r} ({first_line(error)}): put its files there "
+                f"yourself, as {self.layout}"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Yours:
+    """Images that are not public: whoever has them names their folder."""
+
+    problem: str
+    name: str = "yours"
+    title: str = "images of your own"
+    layout: str = LAYOUT
+    held_out: float = 0.1
+    classes: int = 1000
+
+    def published(self) -> dict[str, Images]:
+        """There are none yet.
+
+        Raises:
+            UserError: always, saying how to name them.
+        """
+        raise UserError(
+            f"problem {self.problem!r} needs images of your own: name a folder or an archive with {self.layout}, "
+            f"as {self.problem}:FOLDER"
+        )
+
+    def download(self) -> None:
+        """Nobody else has them."""
+        self.published()
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        Published("mnist", "MNIST", "MNIST", ("MNIST/raw",), held_out=1 / 6),
+        Published("fashion-mnist", "Fashion-MNIST", "FashionMNIST", ("FashionMNIST/raw",), held_out=1 / 6),
+        Published("cifar10", "CIFAR-10", "CIFAR10", ("cifar-10-batches-py",)),
+        Published("cifar100", "CIFAR-100", "CIFAR100", ("cifar-100-python",), 100),
+        Published("svhn", "SVHN", "SVHN", ("train_32x32.mat", "test_32x32.mat")),
+    )
 }
 
 
@@ -74,60 +152,31 @@ def data_dir() -> Path:
     return Path(os.environ.get("RELAXBENCH_DATA") or cache_dir() / "data")
 
 
-def images(name: str) -> dict[str, Images]:
-    """The published ``"train"`` and ``"test"`` images of a source.
+def in_data_dir(path: str) -> Path:
+    """A path as it stands if there is something, else below the data folder."""
+    return Path(path) if Path(path).exists() else data_dir() / path
+
+
+def source(name: str, size: int | None = None) -> Source:
+    """The source of a name of `SOURCES`, or the `ImageFolder` of a path (absolute, or below the data folder).
+
+    Args:
+        name: one or the other.
+        size: of the images of a folder, see there.
 
     Raises:
-        UserError: if they are not there, saying where they are looked for and how to get them; if a file is damaged.
+        UserError: if it is neither a name nor a path of something that is there.
     """
-    source, folder = _source(name), data_dir()
-    tensors = cached(name, _files(source, folder), lambda: _decode(source, folder))
-    return {split: Images(tensors[f"{split}.x"], tensors[f"{split}.y"]) for split in ("train", "test")}
+    if name in SOURCES:
+        return SOURCES[name]
+    path = in_data_dir(name)
+    if not path.exists() and "/" not in name and not name.endswith(ARCHIVES):
+        place = f"nor is there a folder or an archive of images of that name in {str(data_dir())!r}"
+        raise unknown("data set", name, SOURCES, place)
+    return ImageFolder(path, size)
 
 
-def held_out(data: Images, share: float) -> dict[str, Images]:
-    """``"train"`` and ``"validation"``: the same share of every class, always the same images."""
-    words = random.key(torch.tensor([0]), random.DATA, torch.tensor([1]))
-    order = random.permutation(words, len(data.y)).flatten()
-    chosen = torch.zeros(len(data.y), dtype=torch.bool)
-    for label, count in _shares(torch.bincount(data.y), share).items():
-        chosen[order[data.y[order] == label][:count]] = True
-    return {name: Images(data.x[rows], data.y[rows]) for name, rows in (("train", ~chosen), ("validation", chosen))}
-
-
-def _shares(counts: Tensor, share: float) -> dict[int, int]:
-    """How many to take of each class: one at least, and together the share of the whole (largest remainders)."""
-    exact = counts.double() * share
-    taken = exact.floor().clamp(min=1).where(counts > 0, 0)
-    left = max(0, round(float(exact.sum() - taken.sum())))
-    taken[torch.argsort(exact - taken, descending=True, stable=True)[:left]] += 1
-    return {label: int(count) for label, count in enumerate(taken.tolist()) if count}
-
-
-def download(name: str) -> None:
-    """Fetch a source into the data folder with torchvision.
-
-    Raises:
-        UserError: if that fails.
-    """
-    source, folder = _source(name), data_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _torchvision(source, folder, download=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"{source.title} cannot be downloaded into {str(folder)!r} ({_first_line(error)}): put its files there "
-            f"yourself, as {source.layout}"
-        ) from None
-
-
-def _source(name: str) -> Source:
-    if name not in SOURCES:
-        raise unknown("data set", name, SOURCES)
-    return SOURCES[name]
-
-
-def _files(source: Source, folder: Path) -> str:
+def _files(source: Published, folder: Path) -> str:
     """Names, sizes and times of the files of a source: what is decoded is decoded again when they change."""
     places = [folder / place for place in source.places]
     paths = [path for place in places for path in ([place] if place.is_file() else sorted(place.glob("*")))]
@@ -135,11 +184,11 @@ def _files(source: Source, folder: Path) -> str:
     return " ".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
 
 
-def _decode(source: Source, folder: Path) -> dict[str, Tensor]:
+def _decode(source: Published, folder: Path) -> dict[str, Tensor]:
     if not any((folder / place).exists() for place in source.places):
         raise UserError(
-            f"{source.title} is not in {str(folder)!r}: set RELAXBENCH_DATA to the folder that holds {source.layout} "
-            "(torchvision's layout)"
+            f"{source.title} is not in {str(folder)!r}: name the folder that holds {source.layout} (--data-dir or "
+            "RELAXBENCH_DATA), or fetch it with --download"
         )
     with _unpacked(source, folder) as place:
         try:
@@ -148,7 +197,7 @@ def _decode(source: Source, folder: Path) -> dict[str, Tensor]:
             raise _damaged(source, folder, error) from error
 
 
-def _torchvision(source: Source, folder: Path, download: bool = False) -> dict[str, Tensor]:
+def _torchvision(source: Published, folder: Path, download: bool = False) -> dict[str, Tensor]:
     from torchvision import datasets
 
     tensors: dict[str, Tensor] = {}
@@ -170,7 +219,7 @@ def _torchvision(source: Source, folder: Path, download: bool = False) -> dict[s
 
 
 @contextmanager
-def _unpacked(source: Source, folder: Path) -> Iterator[Path]:
+def _unpacked(source: Published, folder: Path) -> Iterator[Path]:
     """The data folder, or a passing one with those files unpacked that torchvision wants unpacked."""
     raw = folder / source.places[0]
     packed = [path for path in sorted(raw.glob("*-ubyte.gz")) if not path.with_suffix("").exists()]
@@ -191,13 +240,9 @@ def _unpacked(source: Source, folder: Path) -> Iterator[Path]:
         yield Path(passing)
 
 
-def _damaged(source: Source, folder: Path, error: Exception, file: str = "") -> UserError:
+def _damaged(source: Published, folder: Path, error: Exception, file: str = "") -> UserError:
     what = f", {file}," if file else ""
     return UserError(
-        f"{source.title} in {str(folder)!r}{what} is incomplete or damaged ({_first_line(error)}): delete the files in "
+        f"{source.title} in {str(folder)!r}{what} is incomplete or damaged ({first_line(error)}): delete the files in "
         f"{source.layout} and fetch them again"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,52 +1,177 @@
-"""The networks of the papers on real images, with the papers' budgets, and small ones for two cores."""
+"""Networks on images, as the papers train them, and with small budgets for two cores.
+
+A name is that of a network, with ``-small`` for its small budget, and after a colon other data than the papers':
+``lenet-small``, ``allcnn-bn:cifar100``, ``resnet18:flowers.tar.xz``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from relaxbench.errors import UserError
+from relaxbench.errors import UserError, unknown
 from relaxbench.problems import data, networks
+from relaxbench.problems.augment import crop_and_flip
+from relaxbench.problems.images import Images, held_out, moments, part
+from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SupervisedProblem
+from relaxbench.problems.supervised import SPLITS, Options, SupervisedProblem
+from relaxbench.problems.whitening import Whitening
 
-MNIST = (0.1307,), (0.3081,)
-"""Mean and standard deviation of its pixels, from 0 to 1."""
+DEEP_RELAXATION, CURVEBALL = "arXiv 1704.04932", "arXiv 1805.08095"
+
+
+@dataclass(frozen=True)
+class Small:
+    """What two cores finish in minutes.
+
+    Attributes:
+        budget: gradients a trial.
+        batch_size: images a gradient.
+        sizes: at most so many images for training, validation and test.
+        statistics: training images on which batch normalization is measured, at most.
+    """
+
+    budget: int
+    batch_size: int = 128
+    sizes: tuple[int, int, int] | None = None
+    statistics: int = 8192
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network as a paper trains it.
+
+    Attributes:
+        network: from a number of classes to the network.
+        title: one line.
+        source: name of the data set of the paper, "" if it is not public.
+        budget: gradients a trial.
+        small: the small variant.
+        batch_size: images a gradient.
+        shape: of the images that it takes, None for any.
+        size: images of a folder are scaled to this height and width, None: they must fit as they are.
+        published: what the paper says of SGD, for comparison.
+        augment: shift and mirror the images.
+        whiten: global contrast normalization and ZCA instead of a normalization of the channels.
+    """
+
+    network: Callable[[int], nn.Module]
+    title: str
+    source: str
+    budget: int
+    small: Small
+    batch_size: int = 128
+    shape: tuple[int, int, int] | None = None
+    size: int | None = None
+    published: str = ""
+    augment: bool = False
+    whiten: bool = False
+
+
+MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
+LITTLE = (5000, 500, 1000)
+"""Images for small budgets of large networks: even measuring them takes seconds on two cores."""
+_allcnn = partial(
+    Recipe, networks.allcnn, source="cifar10", budget=200 * 351, small=Small(150, 32, LITTLE, 512), shape=CIFAR
+)
+_basic = partial(Recipe, source="cifar10", budget=100 * 351, small=Small(3 * 351, 128), shape=CIFAR)
+_resnet = partial(Recipe, source="cifar10", budget=200 * 351, small=Small(100, 32, LITTLE, 512))
+
+RECIPES: dict[str, Recipe] = {
+    "mnistfc": Recipe(
+        networks.mnistfc,
+        "784-1024-1024-10 network",
+        "mnist",
+        100 * 390,
+        Small(3 * 390),
+        shape=MNIST,
+        published=f"SGD 1.10 ± 0.01 % ({DEEP_RELAXATION})",
+    ),
+    "lenet": Recipe(
+        networks.lenet,
+        "LeNet",
+        "mnist",
+        100 * 390,
+        Small(3 * 390),
+        shape=MNIST,
+        published=f"SGD 0.50 ± 0.02 % ({DEEP_RELAXATION})",
+    ),
+    "mnist-mlp-tanh": Recipe(
+        networks.mnist_tanh, "784-128-64-32-10 tanh network", "mnist", 100 * 781, Small(3 * 781, 64), 64, MNIST
+    ),
+    "allcnn-bn": _allcnn("All-CNN-BN"),
+    "allcnn-bn-zca": _allcnn(
+        "All-CNN-BN, contrast-normalized and whitened", published=f"SGD 7.94 ± 0.06 % ({DEEP_RELAXATION})", whiten=True
+    ),
+    "allcnn-bn-augmented": _allcnn(
+        "All-CNN-BN with crops and flips", published="SGD 6.15 % (arXiv 1707.00424)", augment=True
+    ),
+    "cifar-basic": _basic(
+        networks.cifar_basic,
+        "small CIFAR network",
+        published=f"SGD 21.1 % ({CURVEBALL})",
+    ),
+    "cifar-basic-bn": _basic(
+        partial(networks.cifar_basic, batch_norm=True),
+        "small CIFAR network with batch normalization",
+        published=f"SGD 16.1 % ({CURVEBALL})",
+    ),
+    "resnet18": _resnet(networks.resnet18, "ResNet-18 with a 3 × 3 stem"),
+    "resnet18-augmented": _resnet(networks.resnet18, "ResNet-18 with a 3 × 3 stem, with crops and flips", augment=True),
+    "resnet18-imagenet-stem": _resnet(
+        partial(networks.resnet18, small=False),
+        "ResNet-18 with its ImageNet stem",
+        published=f"SGD 12.8 % ({CURVEBALL})",
+    ),
+    "vggf": Recipe(
+        networks.vggf, "VGG-f with batch normalization", "", 20 * 4500, Small(60, 32, LITTLE, 256), 256, IMAGENET, 224
+    ),
+}
 
 
 class ImageProblem(SupervisedProblem):
-    """A network on images that are held as uint8, and normalized where they are used.
+    """A network on images that are held as uint8, and normalized (and cut, and mirrored) where they are used.
 
     Args:
         name: as in study files.
-        network: a function without arguments that builds it.
-        source: a name of `data.SOURCES`.
-        normalization: means and standard deviations of the channels, for pixels from 0 to 1.
+        network: from a number of classes to the network.
+        source: where the images come from: a name of `data.SOURCES`, or the path of a folder or an archive.
+        shape: of the images that the network takes, ``(channels, height, width)``; None for any.
+        size: images of a folder are scaled to this height and width; None: they must all be of one size.
+        sizes: at most so many images for training, validation and test.
+        augment: shift training images by up to 4 pixels and mirror half of them.
+        whiten: global contrast normalization and ZCA, instead of a normalization of the channels.
         options: as for `SupervisedProblem`.
     """
 
     def __init__(
         self,
         name: str,
-        network: Callable[[], nn.Module],
+        network: Callable[[int], nn.Module],
         source: str,
-        normalization: tuple[Sequence[float], Sequence[float]],
-        **options: object,
+        *,
+        shape: tuple[int, int, int] | None = None,
+        size: int | None = None,
+        sizes: tuple[int, int, int] | None = None,
+        augment: bool = False,
+        whiten: bool = False,
+        **options: Unpack[Options],
     ) -> None:
-        self.source = data.SOURCES[source]
-        super().__init__(name, network, lambda: _splits(source, data.data_dir()), source=self.source.title, **options)  # type: ignore[arg-type]
-        self._mean, self._std = (torch.tensor(values).view(-1, 1, 1) for values in normalization)
+        self.source = data.source(source, size) if source else data.Yours(name)
+        super().__init__(name, lambda: network(self.source.classes), self._images, source=self.source.title, **options)
+        self._shape, self._sizes, self._augment, self._whiten = shape, sizes, augment, whiten
 
     @property
     def data(self) -> str:  # type: ignore[override]
         """Source and sizes of the splits, or that it is not here."""
-        if self.missing():
-            return f"{self.source.title}, not here: set RELAXBENCH_DATA to the folder that holds {self.source.layout}"
-        return super().data
+        return f"{self.source.title} ({self.source.layout}), not here" if self.missing() else super().data
 
     def missing(self) -> str:
         try:
@@ -55,46 +180,85 @@ class ImageProblem(SupervisedProblem):
             return str(error)
         return ""
 
+    def download(self) -> None:
+        self.source.download()
+
+    def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        if training and self._augment:
+            batch = {**batch, "x": crop_and_flip(batch["x"], batch["seed"], batch["step"])}
+        return super().outputs(params, batch, training)
+
     def _call(self, params: Params, x: Tensor) -> object:
         dtype = next(iter(params.values())).dtype
-        mean, std = (values.to(x.device, dtype) for values in (self._mean, self._std))
-        return super()._call(params, (x.to(dtype) / 255 - mean) / std)
+        if x.dtype == torch.uint8:
+            mean, std = (values.to(x.device, dtype) for values in self._moments)
+            x = (x.to(dtype) / 255 - mean) / std
+        return super()._call(params, x)
+
+    @cached_property
+    def _splits(self) -> dict[str, Images]:
+        """All images, held once in a process for all problems on a source."""
+        return _read(self.source, data.data_dir())
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the channels of the training images, for pixels from 0 to 1."""
+        mean, std = (values.view(-1, 1, 1) for values in moments(self._splits["train"].x))
+        return mean, std.clamp(min=1 / 255)  # of a channel that is the same everywhere
+
+    def _images(self) -> dict[str, tuple[Tensor, Tensor]]:
+        splits = self._splits
+        found = tuple(splits["train"].x.shape[1:])
+        if self._shape is not None and found != self._shape:
+            takes, has = (" × ".join(map(str, shape)) for shape in (self._shape, found))
+            raise UserError(
+                f"problem {self.name!r} takes images of {takes} (channels × height × width), and those of "
+                f"{self.source.title} are {has}: choose other data, or scale them"
+            )
+        if self._sizes is not None:
+            splits = {name: part(splits[name], count) for name, count in zip(SPLITS, self._sizes, strict=True)}
+        if not self._whiten:
+            return dict(splits)
+        whitening = Whitening(self._splits["train"].x, self.source.name)
+        return {name: (whitening(images.x), images.y) for name, images in splits.items()}
 
 
-def mnist(name: str, network: Callable[[], nn.Module], title: str, *, small: bool = False) -> ImageProblem:
-    """A network on MNIST: 100 epochs as in the papers, or three."""
+def image_problem(name: str) -> ImageProblem:
+    """The problem of a name such as ``lenet``, ``lenet-small`` or ``allcnn-bn:cifar10-jpeg75.tar.xz``.
+
+    Raises:
+        UserError: if there is no such network or no such data.
+    """
+    network, _, source = name.partition(":")
+    base = network.removesuffix("-small")
+    if base not in RECIPES:
+        raise unknown("network on images", base, RECIPES)
+    recipe, small = RECIPES[base], network != base
+    budget = recipe.small.budget if small else recipe.budget
     return ImageProblem(
-        f"{name}-small" if small else name,
-        network,
-        "mnist",
-        MNIST,
-        batch_size=128,
-        budget=3 * 390 if small else 100 * 390,
+        f"{network}:{data.source(source).name}" if source else network,
+        recipe.network,
+        source or recipe.source,
+        shape=recipe.shape,
+        size=recipe.size,
+        sizes=recipe.small.sizes if small else None,
+        augment=recipe.augment,
+        whiten=recipe.whiten,
+        batch_size=recipe.small.batch_size if small else recipe.batch_size,
+        budget=budget,
         rounds=5 if small else 50,
         worst=10.0,
         margin=0.1,
-        title=f"{title}, {'3' if small else '100'} epochs of MNIST",
-        caution="Three epochs are a demonstration: published errors are those of 60 to 200 epochs." if small else "",
+        statistics_limit=recipe.small.statistics if small else 8192,
+        title=recipe.title,
+        published="" if source else recipe.published,
+        caution="A small budget is a demonstration: published errors are those of 60 to 200 epochs." if small else "",
     )
 
 
-def mnistfc(small: bool = False) -> ImageProblem:
-    """Full layers with dropout and batch normalization (Entropy-SGD, arXiv 1611.01838)."""
-    return mnist("mnistfc", networks.mnistfc, "784-1024-1024-10 network", small=small)
-
-
-def lenet(small: bool = False) -> ImageProblem:
-    """LeNet with dropout and batch normalization (Entropy-SGD, arXiv 1611.01838)."""
-    return mnist("lenet", networks.lenet, "LeNet", small=small)
-
-
-def mnist_tanh(small: bool = False) -> ImageProblem:
-    """The tanh network of CurveBall (arXiv 1805.08095)."""
-    return mnist("mnist-mlp-tanh", networks.mnist_tanh, "784-128-64-32-10 tanh network", small=small)
-
-
 @cache
-def _splits(source: str, folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Once in a process, for all problems on a source."""
-    published = data.images(source)
-    return {**data.held_out(published["train"], data.SOURCES[source].held_out), "test": published["test"]}
+def _read(source: data.Source, folder: Path) -> dict[str, Images]:
+    published = source.published()
+    if "validation" in published:
+        return published
+    return {**held_out(published["train"], source.held_out), "test": published["test"]}

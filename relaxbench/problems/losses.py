@@ -37,12 +37,12 @@ class Loss:
 
 
 class CrossEntropy(Loss):
-    """Softmax cross-entropy of logits ``[B, C]`` with labels ``batch["y"]``."""
+    """Softmax cross-entropy of logits ``[B, …, C]`` with labels ``batch["y"]`` ``[B, …]``, the mean over all labels."""
 
     name = "cross-entropy"
 
     def value(self, outputs: Tensor, batch: Batch) -> Tensor:
-        return functional.cross_entropy(outputs, batch["y"])
+        return functional.cross_entropy(outputs.flatten(0, -2), batch["y"].flatten())
 
     def gradient(self, outputs: Tensor, batch: Batch) -> Tensor:
         target = batch["y"][..., None] == torch.arange(outputs.shape[-1], device=outputs.device)

@@ -11,29 +11,29 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 
-def mnistfc() -> nn.Sequential:
+def mnistfc(classes: int = 10) -> nn.Sequential:
     """784-1024-1024-10 with dropout and batch normalization, 1,867,786 parameters."""
     return nn.Sequential(
         *(nn.Flatten(), nn.Dropout(0.2), nn.Linear(784, 1024), nn.ReLU(), nn.BatchNorm1d(1024)),
         *(nn.Dropout(0.2), nn.Linear(1024, 1024), nn.ReLU(), nn.Dropout(0.2), nn.BatchNorm1d(1024)),
-        nn.Linear(1024, 10),
+        nn.Linear(1024, classes),
     )
 
 
-def lenet() -> nn.Sequential:
+def lenet(classes: int = 10) -> nn.Sequential:
     """LeNet for 28 × 28 images of one channel, 131,220 parameters."""
     return nn.Sequential(
         *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(3), nn.BatchNorm2d(20), nn.Dropout(0.25)),
         *(nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(50), nn.Dropout(0.25)),
-        *(nn.Flatten(), nn.Linear(200, 500), nn.ReLU(), nn.Dropout(0.25), nn.Linear(500, 10)),
+        *(nn.Flatten(), nn.Linear(200, 500), nn.ReLU(), nn.Dropout(0.25), nn.Linear(500, classes)),
     )
 
 
-def mnist_tanh() -> nn.Sequential:
+def mnist_tanh(classes: int = 10) -> nn.Sequential:
     """784-128-64-32-10 with tanh, 111,146 parameters."""
     widths = (784, 128, 64, 32)
     hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.Tanh())]
-    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(32, 10))
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(32, classes))
 
 
 def allcnn(classes: int = 10) -> nn.Sequential:
@@ -52,7 +52,7 @@ def allcnn(classes: int = 10) -> nn.Sequential:
     )
 
 
-def cifar_basic(batch_norm: bool = False, classes: int = 10) -> nn.Sequential:
+def cifar_basic(classes: int = 10, batch_norm: bool = False) -> nn.Sequential:
     """The small CIFAR network of MatConvNet's examples, with or without batch normalization; 145,578 parameters."""
 
     def layer(inputs: int, outputs: int, size: int, pool: nn.Module | None) -> list[nn.Module]:

@@ -43,6 +43,7 @@ class Problem:
         statistics_examples: size of the split ``"statistics"``, training examples on which evaluation collects what
             batch normalization needs; 0 without such layers.
         data: one line on the data.
+        published: what a paper says of SGD on this problem, or "".
         caution: what a reader must know before believing a result, or "".
         fixed: hyperparameters that mean nothing on this problem, with the value that all methods use instead.
         space: ranges that hold on this problem instead of the shared ones, for all methods: name → (low, high).
@@ -64,6 +65,7 @@ class Problem:
     test_examples: int | None = None
     statistics_examples: int = 0
     data: str = "none"
+    published: str = ""
     caution: str = ""
     fixed: Mapping[str, float] = {}
     space: dict[str, tuple[float, float]]
@@ -96,9 +98,26 @@ class Problem:
         """Which examples of a split are right, bool ``[N]``; None if that means nothing here."""
         return None
 
+    def check(self) -> None:
+        """Look at all the data, once, for what training would trip over later.
+
+        Raises:
+            UserError: naming it.
+        """
+
     def missing(self) -> str:
         """What is needed and not here, with the remedy; "" if nothing is."""
         return ""
+
+    def download(self) -> None:
+        """Fetch what is missing.
+
+        Raises:
+            UserError: if that is not possible.
+        """
+        raise UserError(
+            f"problem {self.name!r} has nothing that could be downloaded: {self.missing() or 'all is here'}"
+        )
 
     def convex_loss(self) -> Loss:
         """The loss, for methods that need its curvature.

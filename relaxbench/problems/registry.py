@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems.digits import digits_mlp
-from relaxbench.problems.image_problems import lenet, mnist_tanh, mnistfc
+from relaxbench.problems.image_problems import RECIPES, image_problem
 from relaxbench.problems.landscapes import ChainedRosenbrock, Rosenbrock, Rugged1D
 from relaxbench.problems.linear_net import LinearNet
 from relaxbench.problems.problem import Problem
 from relaxbench.problems.quadratic import Quadratic
+from relaxbench.problems.text import text_problem
 from relaxbench.problems.wells import DoubleWell, GaussianWells
 
 SPECTRUM = [10 ** (-3 * i / 19) for i in range(20)]
@@ -31,12 +33,9 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "quadratic": lambda: Quadratic(SPECTRUM),
     "quadratic-noisy": lambda: Quadratic(SPECTRUM, 0.03, "quadratic-noisy", tolerance=1e-3),
     "linear-net": LinearNet,
-    "mnistfc": mnistfc,
-    "mnistfc-small": lambda: mnistfc(small=True),
-    "lenet": lenet,
-    "lenet-small": lambda: lenet(small=True),
-    "mnist-mlp-tanh": mnist_tanh,
-    "mnist-mlp-tanh-small": lambda: mnist_tanh(small=True),
+    **{name: partial(image_problem, name) for recipe in RECIPES for name in (recipe, f"{recipe}-small")},
+    "char-lstm": partial(text_problem, "char-lstm"),
+    "char-lstm-small": partial(text_problem, "char-lstm-small"),
 }
 """The problems that are built in."""
 
@@ -46,8 +45,16 @@ def problem_names() -> list[str]:
     return [*PROBLEMS, *(name for name in plugins.found(plugins.PROBLEMS) if name not in PROBLEMS)]
 
 
+def takes_data(name: str) -> bool:
+    """Whether a name is that of a network with other data after a colon, as ``lenet:fashion-mnist``."""
+    network, colon, _ = name.partition(":")
+    return bool(colon) and network.removesuffix("-small") in (*RECIPES, "char-lstm")
+
+
 def problem(name: str) -> Problem:
-    """The problem of a name, or the one in a Python file (a path that ends in ``.py``).
+    """The problem of a name, the one in a Python file (a path that ends in ``.py``), or a network on other data.
+
+    The latter are named as ``lenet:fashion-mnist``, ``allcnn-bn:FOLDER`` or ``char-lstm:FILE.txt``.
 
     Raises:
         UserError: if there is none, with the nearest name; if a file or another package does not define a problem.
@@ -56,6 +63,8 @@ def problem(name: str) -> Problem:
         return from_file(Path(name))
     if name in PROBLEMS:
         return PROBLEMS[name]()
+    if takes_data(name):
+        return text_problem(name) if name.startswith("char-lstm") else image_problem(name)
     if name not in plugins.found(plugins.PROBLEMS):
         names = problem_names()
         raise unknown("problem", name, names, "python -m relaxbench list shows all; a file's path ends in .py")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,23 @@ from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params, Problem
 
 SPLITS = ("train", "validation", "test")
-STATISTICS = 8192
-"""Training examples on which batch normalization is measured, at most."""
 Data = Mapping[str, tuple[Tensor, Tensor]]
+
+
+class Options(TypedDict, total=False):
+    """What every problem on data may be given, see `SupervisedProblem`; for families that pass it on."""
+
+    loss: str
+    batch_size: int
+    budget: int
+    worst: float
+    margin: float
+    rounds: int
+    title: str
+    caution: str
+    published: str
+    statistics_limit: int
+    space: Mapping[str, tuple[float, float]] | None
 
 
 class SupervisedProblem(Problem):
@@ -36,7 +51,8 @@ class SupervisedProblem(Problem):
         worst: the loss a diverged trial is given; above that of a model that knows nothing.
         margin: the smallest difference of the metric that matters, in its unit (points of error).
         rounds: measurements in a budget.
-        title, source, caution: lines for people; see `Problem`.
+        title, source, caution, published: lines for people; see `Problem`.
+        statistics_limit: training examples on which batch normalization is measured, at most.
         space: ranges for all methods on this problem, name → (low, high).
     """
 
@@ -55,9 +71,12 @@ class SupervisedProblem(Problem):
         title: str = "",
         source: str = "data of its own",
         caution: str = "",
+        published: str = "",
+        statistics_limit: int = 8192,
         space: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        self.name, self.title, self.caution = name, title or name, caution
+        self.name, self.title, self.caution, self.published = name, title or name, caution, published
+        self.statistics_limit = statistics_limit
         self.loss = losses.loss(loss)
         self.batch_size, self.budget, self.rounds = batch_size, budget, rounds
         self.worst, self.margin, self.space = worst, margin, dict(space or {})
@@ -98,7 +117,7 @@ class SupervisedProblem(Problem):
     @property
     def statistics_examples(self) -> int:  # type: ignore[override]
         """Size of the part of the training split on which batch normalization is measured."""
-        return min(STATISTICS, len(self.tensors["train"][0])) if self._norms else 0
+        return min(self.statistics_limit, len(self.tensors["train"][0])) if self._norms else 0
 
     @property
     def test_examples(self) -> int:  # type: ignore[override]
@@ -127,6 +146,24 @@ class SupervisedProblem(Problem):
             shape = tuple(result.shape)
             raise UserError(f"problem {self.name!r}: the model returned shape {shape}; expected (examples, outputs)")
         return result
+
+    def check(self) -> None:
+        if self.loss.name != "cross-entropy":
+            return
+        x, _ = self.tensors["train"]
+        with torch.no_grad():
+            params = self.unflatten(self.init(0))
+            classes = self.outputs(params, {"x": x[:1]}, False).shape[-1]
+        for split in SPLITS:
+            y = self.tensors[split][1]
+            if y.dtype != torch.int64:
+                kind = str(y.dtype).removeprefix("torch.")
+                raise UserError(f"problem {self.name!r}: {split} labels are {kind}; cross-entropy expects int64")
+            if not 0 <= int(y.min()) <= int(y.max()) < classes:
+                raise UserError(
+                    f"problem {self.name!r}: {split} labels go from {int(y.min())} to {int(y.max())}, and the model "
+                    f"has {classes} outputs: expected 0 to {classes - 1}"
+                )
 
     def statistics(self, params: Params, batch: Batch) -> Params:
         self.model.train(False)

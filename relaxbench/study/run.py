@@ -75,8 +75,13 @@ class Summary:
     seconds: float
 
 
-def prepare(spec: StudySpec, device: str) -> list[Problem]:
+def prepare(spec: StudySpec, device: str, download: bool = False) -> list[Problem]:
     """The problems of a study, their data at hand. What cannot run is refused here, before anything is written.
+
+    Args:
+        spec: the study.
+        device: as for `StudyRun`.
+        download: fetch data that are missing.
 
     Raises:
         UserError: for a problem, data, device or budget that does not do.
@@ -88,6 +93,8 @@ def prepare(spec: StudySpec, device: str) -> list[Problem]:
     for each in problems:
         if names.count(each.name) > 1:
             raise UserError(f"two problems are called {each.name!r}: give each a name of its own")
+        if download and each.missing():
+            each.download()
         each.fingerprint()
         engines.try_out(each)
     return problems

@@ -12,6 +12,7 @@ from relaxbench.errors import UserError, unknown
 from relaxbench.optim.registry import rule_class, rule_names
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem, problem, problem_names
+from relaxbench.problems.registry import takes_data
 from relaxbench.testing.problems import ProblemConformance
 from relaxbench.testing.rules import RuleConformance
 
@@ -34,8 +35,13 @@ class Subject:
 
 
 def everything() -> list[Subject]:
-    """All that `list` shows."""
-    problems = (dataclasses.replace(_problem(n, n), missing=problem(n).missing()) for n in problem_names())
+    """All that `list` shows; of networks with a small budget, which differs in numbers alone, only that."""
+    names = problem_names()
+    problems = (
+        dataclasses.replace(_problem(name, name), missing=problem(name).missing())
+        for name in names
+        if f"{name}-small" not in names
+    )
     return [*(_rule(name) for name in rule_names()), *problems]
 
 
@@ -48,7 +54,7 @@ def subjects(name: str) -> list[Subject]:
     if name.endswith(".py"):
         return list(_in_file(Path(name)))
     found = [_rule(name)] if name in rule_names() else []
-    found += [_problem(name, name)] if name in problem_names() else []
+    found += [_problem(name, name)] if name in problem_names() or takes_data(name) else []
     if not found:
         hint = "python -m relaxbench list shows all; a file's path ends in .py"
         raise unknown("method or problem", name, [*rule_names(), *problem_names()], hint)

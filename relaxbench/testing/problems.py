@@ -152,7 +152,8 @@ class ProblemConformance:
         if not p.loss.convex:
             return
         one = {name: value[0] for name, value in self._batch(p, 0).items()}
-        outputs = p.outputs(p.unflatten(p.init(SEEDS[0])), one, True).detach()
+        outputs = p.outputs(p.unflatten(p.init(SEEDS[0])), one, True).detach().double()
+        one = {name: value.double() if value.is_floating_point() else value for name, value in one.items()}
         v = torch.linspace(-1, 1, outputs.numel()).view_as(outputs)
         slope: Tensor = grad(p.loss.value)(outputs, one)
         bend: Tensor = vjp(lambda at: grad(p.loss.value)(at, one), outputs)[1](v)[0]  # symmetric: H v = Hᵀv
@@ -170,7 +171,8 @@ class ProblemConformance:
             **p.fixed,
             **{name: low for name, (low, _) in p.space.items() if name == "lr"},
         }
-        budget = max(2 * p.rounds, 10) if p.budget > 100 else p.budget
+        p.rounds = 5  # measurements of large problems last long
+        budget = min(p.budget, 10)
 
         def finish(resume: dict[str, Any] | None, rounds: int | None = None) -> tuple[list[Outcome], dict[int, Any]]:
             population, done = Population(p, rule(), budget, "direct"), list[Outcome]()

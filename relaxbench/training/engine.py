@@ -173,6 +173,7 @@ def try_out(problem: Problem) -> None:
     device, oracle = torch.device("cpu"), Oracle(problem, "direct")
     generator = torch.get_rng_state()
     try:
+        problem.check()
         points = problem.init(0)[None]
         batch = problem.sampler([0], [0], 1, device).batch(torch.zeros(1, 1, dtype=torch.int64))
         _, loss = oracle.gradient_on(points, batch)

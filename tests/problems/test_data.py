@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import io
 
 from relaxbench.errors import UserError
 from relaxbench.problems import data
-from relaxbench.problems.data import SOURCES, Images, held_out, images
+from relaxbench.problems.data import SOURCES, source
+from relaxbench.problems.images import held_out
 from tests.mnist import REAL
 
 RNG = np.random.default_rng(0)
@@ -55,7 +54,7 @@ def test_idx_files_are_read_packed_or_not_and_left_as_they_are(
     written = mnist(folder, packed, below)
     before = sorted(folder.rglob("*"))
     for _ in range(2):  # decoded, and from the cache
-        found = images(name)
+        found = source(name).published()
         assert found["train"].x.dtype == torch.uint8 and found["train"].x.shape == (30, 1, 28, 28)
         assert np.array_equal(found["train"].x[:, 0].numpy(), written["train-images-idx3-ubyte"])
         assert np.array_equal(found["test"].x[:, 0].numpy(), written["t10k-images-idx3-ubyte"])
@@ -65,21 +64,21 @@ def test_idx_files_are_read_packed_or_not_and_left_as_they_are(
 
 def test_changed_files_are_decoded_again(folder: Path) -> None:
     mnist(folder)
-    first = images("mnist")["train"].x
+    first = source("mnist").published()["train"].x
     file = folder / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
     file.write_bytes(gzip.compress(idx(255 - first[:, 0].numpy())))
-    assert torch.equal(images("mnist")["train"].x, 255 - first)
+    assert torch.equal(source("mnist").published()["train"].x, 255 - first)
 
 
 def test_what_is_not_there_is_told_with_the_place_and_the_remedy(folder: Path) -> None:
-    for name, source in SOURCES.items():
+    for name, known in SOURCES.items():
         with pytest.raises(UserError) as refused:
-            images(name)
+            source(name).published()
         line = str(refused.value)
-        assert line.startswith(f"{source.title} is not in '{folder}': set RELAXBENCH_DATA to the folder that holds ")
-        assert source.places[0] in line and "\n" not in line
+        assert line.startswith(f"{known.title} is not in '{folder}': name the folder that holds {known.layout} ")
+        assert "--data-dir" in line and "--download" in line and "\n" not in line
     with pytest.raises(UserError, match="unknown data set 'mnits': did you mean 'mnist'"):
-        images("mnits")
+        source("mnits")
 
 
 @pytest.mark.parametrize("damage", ["cut", "no gzip", "missing", "cut inside", "labels", "lengths", "empty"])
@@ -103,7 +102,7 @@ def test_damaged_files_are_told_and_nothing_is_kept(damage: str, folder: Path, t
     else:
         file.write_bytes(b"")
     with pytest.raises(UserError, match=r"MNIST in .* is incomplete or damaged \(.+\): delete the files in MNIST/raw"):
-        images("mnist")
+        source("mnist").published()
     assert not (tmp_path / "cache").exists()
 
 
@@ -122,12 +121,12 @@ def test_cifar_and_svhn_have_their_channels_where_models_want_them(
             pickle.dumps({"data": pixels.reshape(20, -1), "labels": [k % 10 for k in range(20)]})
         )
     monkeypatch.setattr(CIFAR10, "_load_meta", lambda self: None)
-    found = images("cifar10")
+    found = source("cifar10").published()
     assert found["train"].x.shape == (100, 3, 32, 32) and np.array_equal(found["test"].x.numpy(), pixels)
     for split in ("train", "test"):
         label = (np.arange(20) % 10 + 1).reshape(-1, 1)  # in its files, 10 stands for 0
         io.savemat(folder / f"{split}_32x32.mat", {"X": pixels.transpose(2, 3, 1, 0), "y": label})
-    found = images("svhn")
+    found = source("svhn").published()
     assert np.array_equal(found["train"].x.numpy(), pixels)
     assert found["train"].y.tolist() == [(k % 10 + 1) % 10 for k in range(20)]
 
@@ -138,39 +137,14 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(data, "_torchvision", offline)
     with pytest.raises(UserError, match=r"cannot be downloaded into .* \(no route to host\): put its files there"):
-        data.download("mnist")
-
-
-def test_validation_has_the_same_share_of_every_class_and_never_changes() -> None:
-    y = torch.arange(1000) % 7 % 4  # classes of different sizes
-    whole = Images(torch.arange(1000, dtype=torch.int64)[:, None], y)
-    parts = held_out(whole, 0.2)
-    again = held_out(whole, 0.2)
-    rows = [parts[name].x.flatten().tolist() for name in ("train", "validation")]
-    assert sorted(rows[0] + rows[1]) == list(range(1000))
-    assert all(torch.equal(parts[name].x, again[name].x) for name in parts)
-    for label in range(4):
-        share = int((parts["validation"].y == label).sum()) / int((y == label).sum())
-        assert share == pytest.approx(0.2, abs=0.005)
-    assert max(rows[1]) > 900  # not the first ones of the file
-
-
-@given(st.lists(st.integers(0, 300), min_size=1, max_size=12).filter(lambda c: sum(c) >= 2), st.floats(0.05, 0.5))
-def test_the_parts_of_a_split_have_the_sizes_asked_for(counts: list[int], share: float) -> None:
-    y = torch.repeat_interleave(torch.tensor(counts))
-    validation = held_out(Images(torch.zeros(len(y), 1, 1, 1, dtype=torch.uint8), y), share)["validation"]
-    taken = validation.y.bincount(minlength=len(counts)).tolist()
-    for count, part in zip(counts, taken, strict=True):
-        assert min(count, 1) <= part <= max(count, 1) and abs(part - share * count) <= 1
-    if all(share * count >= 1 for count in counts if count):
-        assert abs(sum(taken) - share * sum(counts)) <= 0.5 + 1e-9
+        source("mnist").download()
 
 
 @pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="MNIST is not at hand (RELAXBENCH_DATA)")
 def test_mnist_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes and class counts as published; brightness as everybody's normalization has it."""
     monkeypatch.setenv("RELAXBENCH_DATA", str(REAL))
-    found = images("mnist")
+    found = source("mnist").published()
     counts = found["train"].y.bincount().tolist()
     assert counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert found["test"].x.shape == (10_000, 1, 28, 28)

@@ -17,7 +17,12 @@ IMAGES = {
     "mnist-mlp-tanh": (networks.mnist_tanh, 111_146, (1, 28, 28), 10),
     "allcnn-bn": (networks.allcnn, 1_667_166, (3, 32, 32), 10),
     "cifar-basic": (networks.cifar_basic, 145_578, (3, 32, 32), 10),
-    "cifar-basic-bn": (lambda: networks.cifar_basic(True), 145_578 + 2 * (32 + 32 + 64 + 64), (3, 32, 32), 10),
+    "cifar-basic-bn": (
+        lambda: networks.cifar_basic(batch_norm=True),
+        145_578 + 2 * (32 + 32 + 64 + 64),
+        (3, 32, 32),
+        10,
+    ),
     "resnet18": (networks.resnet18, 11_173_962, (3, 32, 32), 10),
     "resnet18-imagenet": (lambda: networks.resnet18(1000, False), 11_689_512, (3, 64, 64), 1000),
 }

@@ -18,6 +18,7 @@ from relaxbench.errors import UserError
 from relaxbench.problems import SupervisedProblem
 from relaxbench.problems.losses import LOSSES, loss
 from relaxbench.problems.supervised import Data
+from relaxbench.training.engine import try_out
 
 CPU = torch.device("cpu")
 
@@ -165,6 +166,26 @@ def test_unusable_data_is_refused(change: dict[str, Any], message: str) -> None:
     task = SupervisedProblem("p", lambda: nn.Linear(2, 2), lambda: data, batch_size=5)
     with pytest.raises(UserError, match=message):
         task.split("train", CPU)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 1, 2, 3, 1]), "test labels go from 0 to 3, and the model has 3 outputs: expected 0 to 2"),
+        (torch.tensor([0, 1, 2, -1, 1]), "test labels go from -1 to 2"),
+        (torch.tensor([0.0, 1, 2, 1, 1]), "test labels are float32; cross-entropy expects int64"),
+    ],
+)
+def test_labels_that_no_output_stands_for_are_refused_wherever_they_are(labels: Tensor, message: str) -> None:
+    good = (torch.rand(5, 2), torch.arange(5) % 3)
+    data = {"train": good, "validation": good, "test": (good[0], labels)}
+    task = SupervisedProblem("p", lambda: nn.Linear(2, 3), lambda: data, batch_size=5)
+    with pytest.raises(UserError, match=message):
+        try_out(task)
+    assert (
+        try_out(SupervisedProblem("p", lambda: nn.Linear(2, 3), lambda: dict.fromkeys(data, good), batch_size=5))
+        is None
+    )
 
 
 class Pair(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 from relaxbench.optim import reestimate_batch_norm
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
-from relaxbench.problems import SupervisedProblem, supervised
+from relaxbench.problems import SupervisedProblem
 from relaxbench.training import oracle as oracles
 from relaxbench.training.engine import choose, invariance_of, why_not_vectorized
 from relaxbench.training.ledger import FORWARD
@@ -28,7 +28,7 @@ def network() -> nn.Module:
     )
 
 
-def task(examples: int = 300) -> SupervisedProblem:
+def task(examples: int = 300, statistics_limit: int = 8192) -> SupervisedProblem:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(examples + 90, *SHAPE, generator=generator)
     y = (x[:, 0, 0, :3] + 0.3 * torch.randn(len(x), 3, generator=generator)).argmax(1)
@@ -38,16 +38,17 @@ def task(examples: int = 300) -> SupervisedProblem:
         "test": slice(examples + 50, None),
     }
     data = {name: (x[rows], y[rows]) for name, rows in cuts.items()}
-    return SupervisedProblem("norms", network, lambda: data, batch_size=16, budget=60)
+    return SupervisedProblem(
+        "norms", network, lambda: data, batch_size=16, budget=60, statistics_limit=statistics_limit
+    )
 
 
 @pytest.mark.parametrize("path", ["vectorized", "direct"])
 def test_a_measurement_is_that_of_pytorch_s_layers_with_statistics_collected_at_the_point(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervised, "STATISTICS", 192)
     monkeypatch.setattr(oracles, "PIECE", 64)
-    problem = task()
+    problem = task(statistics_limit=192)
     points = torch.stack([problem.init(seed) for seed in (1, 2, 3)]) * 1.3
     measured = Oracle(problem, path).measure(points, "validation")
     batch = problem.split("statistics", torch.device("cpu"))

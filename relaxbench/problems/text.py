@@ -1,0 +1,158 @@
+"""A recurrent network that predicts the next character of a text."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import math
+from collections.abc import Callable
+from functools import cache, cached_property
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Unpack
+
+import torch
+from torch import Tensor
+
+from relaxbench import random
+from relaxbench.errors import UserError
+from relaxbench.problems import data, networks
+from relaxbench.problems.images import first_line
+from relaxbench.problems.losses import Batch
+from relaxbench.problems.problem import Params
+from relaxbench.problems.supervised import SPLITS, Options, SupervisedProblem
+
+WAR_AND_PEACE = "war-and-peace.txt"
+OPEN: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
+LENGTH = 64
+"""Characters of a window; the state of the network begins at zero in each."""
+SHARES = (0.8, 0.1, 0.1)
+"""Of the text for training, validation and test, one after the other."""
+
+
+class Text(NamedTuple):
+    """A text as numbers.
+
+    Attributes:
+        alphabet: its characters, in order.
+        codes: int16 ``[N]``, places in the alphabet.
+    """
+
+    alphabet: str
+    codes: Tensor
+
+
+def read(path: Path) -> Text:
+    """A text in UTF-8, plain or compressed (xz, gz, bz2).
+
+    Raises:
+        UserError: if it is not there, damaged, not UTF-8, or too short or too varied to be learned from.
+    """
+    found = next((p for p in (path, *(path.with_name(path.name + suffix) for suffix in OPEN)) if p.is_file()), None)
+    if found is None:
+        raise UserError(
+            f"text {str(path)!r} does not exist: name the folder that holds it (--data-dir or RELAXBENCH_DATA), or "
+            "another text, as char-lstm:FILE.txt"
+        )
+    try:
+        with OPEN.get(found.suffix, open)(found, "rb") as file:
+            content = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"text {str(found)!r} is not UTF-8 at byte {error.start}: convert it, or compress it") from None
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise UserError(f"text {str(found)!r} is damaged or cannot be read ({first_line(error)})") from None
+    content = content.replace("\r\n", "\n")
+    alphabet = "".join(sorted(set(content)))
+    if len(content) < 20 * LENGTH or not 2 <= len(alphabet) < 2**15:
+        raise UserError(
+            f"text {str(found)!r} has {len(content):,} characters, {len(alphabet):,} different: expected at least "
+            f"{20 * LENGTH:,}, of two kinds or more"
+        )
+    places = {character: place for place, character in enumerate(alphabet)}
+    return Text(alphabet, torch.tensor([places[character] for character in content], dtype=torch.int16))
+
+
+class TextProblem(SupervisedProblem):
+    """Characters of a text, each predicted from those before it in its window; judged by bits a character.
+
+    Args:
+        name: as in study files.
+        file: of the text, absolute or below the data folder.
+        limit: windows for validation and for test, at most; None for all.
+        options: as for `SupervisedProblem`.
+    """
+
+    def __init__(self, name: str, file: str, *, limit: int | None = None, **options: Unpack[Options]) -> None:
+        self.file, self.limit = file, limit
+        super().__init__(
+            name,
+            lambda: networks.CharLSTM(len(self.text.alphabet)),
+            self._windows,
+            source=Path(file).name,
+            **options,
+        )
+        self.metric, self.unit, self.metric_scale = "test cross-entropy", "bits a character", 1 / math.log(2)
+        self.worst_metric = self.worst
+
+    @property
+    def data(self) -> str:  # type: ignore[override]
+        """The text and the sizes of its parts, or that it is not here."""
+        return f"{self.file}, not here" if self.missing() else f"{super().data} (windows of {LENGTH})"
+
+    test_examples = None  # type: ignore[assignment]  # the windows of a text are not independent draws
+
+    @cached_property
+    def text(self) -> Text:
+        """The whole of it."""
+        return _read(data.in_data_dir(self.file))
+
+    def missing(self) -> str:
+        try:
+            self.tensors  # noqa: B018
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
+        return None
+
+    def _call(self, params: Params, x: Tensor) -> object:
+        return super()._call(params, x.long())
+
+    def _windows(self) -> dict[str, tuple[Tensor, Tensor]]:
+        codes, splits, start = self.text.codes, {}, 0
+        for name, share in zip(SPLITS, SHARES, strict=True):
+            count = (round(share * len(codes)) - 1) // LENGTH
+            x = codes[start : start + count * LENGTH].view(count, LENGTH)
+            y = codes[start + 1 : start + count * LENGTH + 1].view(count, LENGTH).long()
+            start += round(share * len(codes))
+            if self.limit is not None and name != "train" and count > self.limit:
+                words = random.key(torch.tensor([0]), random.DATA, torch.tensor([3]))
+                rows = random.permutation(words, count).flatten()[: self.limit].sort().values
+                x, y = x[rows], y[rows]
+            splits[name] = (x, y)
+        return splits
+
+
+def text_problem(name: str) -> TextProblem:
+    """The problem of a name such as ``char-lstm``, ``char-lstm-small`` or ``char-lstm:shakespeare.txt``."""
+    network, _, file = name.partition(":")
+    small = network.endswith("-small")
+    return TextProblem(
+        f"{network}:{Path(file).name.split('.')[0]}" if file else network,
+        file or WAR_AND_PEACE,
+        limit=500 if small else None,
+        batch_size=64,
+        budget=600 if small else 50 * 636,
+        rounds=5 if small else 50,
+        worst=20.0,
+        margin=0.01,
+        title="two layers of LSTM that predict the next character",
+        caution="A small budget is a demonstration: training is far from its end." if small else "",
+    )
+
+
+@cache
+def _read(path: Path) -> Text:
+    """Once in a process."""
+    return read(path)
