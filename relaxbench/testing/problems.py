@@ -154,7 +154,7 @@ class ProblemConformance:
         one = {name: value[0] for name, value in self._batch(p, 0).items()}
         outputs = p.outputs(p.unflatten(p.init(SEEDS[0])), one, True).detach().double()
         one = {name: value.double() if value.is_floating_point() else value for name, value in one.items()}
-        v = torch.linspace(-1, 1, outputs.numel()).view_as(outputs)
+        v = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype).view_as(outputs)
         slope: Tensor = grad(p.loss.value)(outputs, one)
         bend: Tensor = vjp(lambda at: grad(p.loss.value)(at, one), outputs)[1](v)[0]  # symmetric: H v = Hᵀv
         given = OnBatch(p.loss, {name: value[None] for name, value in one.items()})

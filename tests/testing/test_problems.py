@@ -15,7 +15,6 @@ from relaxbench.problems.digits import digits_mlp
 from relaxbench.problems.losses import LeastSquares, loss
 from relaxbench.testing import ProblemConformance, run
 
-
 HERE = [name for name in PROBLEMS if f"{name}-small" not in PROBLEMS and not problem(name).missing()]
 
 
