@@ -19,7 +19,7 @@ PIECE = 1 << 17
 """Words in one go on the CPU: temporaries of megabytes come with fresh pages each time, which cost more than a hash."""
 
 # Streams: what a draw is for. Two purposes never share numbers.
-INIT, ORDER, NOISE, DROPOUT, DATA = 1, 2, 3, 4, 5
+INIT, ORDER, NOISE, DROPOUT, DATA, PROBES = 1, 2, 3, 4, 5, 6
 
 
 def derive(*parts: object) -> int:
