@@ -19,7 +19,9 @@ PIECE = 1 << 17
 """Words in one go on the CPU: temporaries of megabytes come with fresh pages each time, which cost more than a hash."""
 
 # Streams: what a draw is for. Two purposes never share numbers.
-INIT, ORDER, NOISE, DROPOUT, DATA, AUGMENT = 1, 2, 3, 4, 5, 6
+INIT, ORDER, NOISE, DROPOUT, DATA, AUGMENT, PROBES = 1, 2, 3, 4, 5, 6, 7
+# The steps of DATA: 0 statistics of batch normalization, 1 held-out images, 2 a part of them, 3 windows of a text,
+# 4 the examples of a Hessian.
 
 
 def derive(*parts: object) -> int:

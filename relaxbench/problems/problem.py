@@ -87,7 +87,10 @@ class Problem:
         raise NotImplementedError
 
     def split(self, name: str, device: torch.device) -> Batch:
-        """All of a split that members share: ``"validation"``, ``"test"``, and ``"statistics"`` where it is needed."""
+        """All of a split that members share: ``"validation"``, ``"test"``, and ``"statistics"`` where it is needed.
+
+        Flatness is measured on ``"train"``; a problem without that split has none.
+        """
         raise NotImplementedError
 
     def statistics(self, params: Params, batch: Batch) -> Params:

@@ -110,3 +110,12 @@ def searched(frames: StudyFrames, problem: str) -> pd.DataFrame:
             quantiles = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
             rows.append((method, *quantiles, float(values.min()), len(values)))
     return pd.DataFrame(rows, columns=["method", "p5", "p25", "p50", "p75", "p95", "best", "trials"])
+
+
+def confirmed_flatness(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """Flatness of every block's confirm run: method, block, value (the test metric), top (the largest eigenvalue)."""
+    flat = frames.flatness
+    rows = flat[(flat["problem"] == problem) & (flat["phase"] == "confirm")]
+    return rows[["method", "block", "test_metric", "hessian_top_1"]].rename(
+        columns={"test_metric": "value", "hessian_top_1": "top"}
+    )

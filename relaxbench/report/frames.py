@@ -19,6 +19,7 @@ from relaxbench.store.schema import CURVE_COLUMNS, Curve, Study, Trial
 
 MEASURES = ("train_loss", "validation_loss", "validation_metric", "test_loss", "test_metric")
 LEDGER = ("gradients", "examples", "jvps", "measurement")
+FLATNESS = (*(f"hessian_top_{rank}" for rank in range(1, 6)), "hessian_trace", "hessian_trace_error")
 PHASES = ("explore", "confirm", "exploit", "recommend")
 
 
@@ -36,6 +37,9 @@ class StudyFrames:
         curves: one row a measured point: trial_id, problem, method, phase, block, point and `CURVE_COLUMNS`.
         blocks: one row a problem x method x complete block: its winner and the winner's confirm run on a fresh seed.
         recommended: one row a fresh seed of a method's best setting, with that setting.
+        flatness: one row a run of `blocks` and `recommended` whose flatness was measured: trial_id, problem, method,
+            phase, block, number, train_loss, test_loss, test_metric, `FLATNESS` (``hessian_top_1`` is the largest
+            eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where there is none.
     """
 
     name: str
@@ -46,6 +50,7 @@ class StudyFrames:
     curves: pd.DataFrame
     blocks: pd.DataFrame
     recommended: pd.DataFrame
+    flatness: pd.DataFrame
 
     @property
     def problems(self) -> list[str]:
@@ -135,14 +140,17 @@ def load_study(engine_or_url: Engine | str, name: str | None = None) -> StudyFra
 
     raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in trial_columns])
     none = pd.DataFrame()
-    frames = StudyFrames(name, study.spec or {}, study.manifest or {}, study.source or "", none, none, none, none)
+    frames = StudyFrames(name, study.spec or {}, study.manifest or {}, study.source or "", none, none, none, none, none)
     trials = _tidy(raw, frames)
+    blocks, recommended = _blocks(trials, int(frames.spec.get("trials") or 1)), _recommended(trials)
+    counted = trials[trials["id"].isin([*blocks["confirm"], *recommended["id"]])]
     return replace(
         frames,
         trials=trials,
         curves=_unpack([(row.trial_id, row.data) for row in packed], trials, _scales(frames)),
-        blocks=_blocks(trials, int(frames.spec.get("trials") or 1)),
-        recommended=_recommended(trials),
+        blocks=blocks,
+        recommended=recommended,
+        flatness=_flatness(counted, raw["measures"]),
     )
 
 
@@ -259,3 +267,22 @@ def _recommended(trials: pd.DataFrame) -> pd.DataFrame:
     runs = best.merge(runs, left_on=[*key, "source"], right_on=[*key, "parent"]).drop(columns="parent")
     runs = runs[runs["source"] == runs.groupby(key)["source"].transform("min")]
     return runs.sort_values([*key, "number"], ignore_index=True)
+
+
+def _flatness(runs: pd.DataFrame, stored: pd.Series) -> pd.DataFrame:
+    """Flatness of the runs that have it; `stored` holds the measures of all trials by the same index."""
+    found = {index: row for index, row in stored.loc[runs.index].items() if row and "hessian_top" in row}
+    gammas = sorted({gamma for row in found.values() for gamma in row["local_entropy"]}, key=float)
+    known = ["problem", "method", "phase", "block", "number", "train_loss", "test_loss", "test_metric"]
+    table = runs.loc[list(found), ["id", *known]].rename(columns={"id": "trial_id"})
+    numbers = [
+        [
+            *(row["hessian_top"] + [None] * 5)[:5],
+            *(row[key] for key in FLATNESS[5:]),
+            *(row["local_entropy"].get(gamma) for gamma in gammas),
+        ]
+        for row in found.values()
+    ]
+    names = [*FLATNESS, *(f"local_entropy_{gamma}" for gamma in gammas)]
+    measured = pd.DataFrame(numbers, columns=names, index=table.index, dtype=float)
+    return pd.concat([table, measured], axis=1).reset_index(drop=True)

@@ -16,6 +16,7 @@ from relaxbench.report.cautions import cautions, missing
 from relaxbench.report.figures import Figure
 from relaxbench.report.frames import StudyFrames
 from relaxbench.report.look import Look, file_name
+from relaxbench.report.sharpness import sharpness
 from relaxbench.report.verdicts import verdicts
 
 EMBED = 2_000_000
@@ -51,6 +52,7 @@ def tables_of(frames: StudyFrames, table: pd.DataFrame) -> dict[str, pd.DataFram
         "verdicts": table,
         "blocks": frames.blocks,
         "recommended": frames.recommended,
+        "flatness": frames.flatness,
         "trials": frames.trials,
         "curves": frames.curves,
     }
@@ -103,6 +105,7 @@ def _problem(frames: StudyFrames, table: pd.DataFrame, look: Look, name: str) ->
         "curves": _curves(frames, look, name),
         "schedules": _schedules(frames, look, name),
         "search": _some(figures.search(collect.searched(frames, name), look, name)),
+        "flatness": _some(_flatness(frames, look, name)),
         "recommended": _recommended(frames, rows, name),
     }
 
@@ -160,6 +163,13 @@ def _schedules(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
         for method in frames.methods
         if (scope := frames.method(method)["scope"])
     ))  # fmt: skip
+
+
+def _flatness(frames: StudyFrames, look: Look, name: str) -> Figure | None:
+    about = frames.problem(name)
+    if about["censored"]:  # gradients to a tolerance do not generalize
+        return None
+    return sharpness(collect.confirmed_flatness(frames, name), look, name, str(about["metric"]), str(about["unit"]))
 
 
 def _recommended(frames: StudyFrames, rows: pd.DataFrame, name: str) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from relaxbench.problems import Problem, problem
 from relaxbench.store.claims import Claims, Result
 from relaxbench.store.schema import Trial, Weights
 from relaxbench.study import record
+from relaxbench.study.flatness import FlatnessMeter
 from relaxbench.study.mirror import MIRRORED, mirror, optuna_storage
 from relaxbench.study.spec import StudySpec
 from relaxbench.study.trials import GENERATION, PHASES, Plan
@@ -139,7 +140,7 @@ class StudyRun:
         blocks = counted(self.spec.blocks * self.spec.repetitions, "block")
         blocks = f"{blocks} of {counted(self.spec.trials, 'trial')}"
         self.announce(f"Study {self.spec.name}: {tried}; {blocks}.")
-        self.claims = Claims(self.database, study)
+        self.claims, self.meter = Claims(self.database, study), FlatnessMeter(self.announce)
         self.claims.reap()
         plans = [Plan(self.database, study, self.spec, p, label) for p in problems for label in self.spec.methods]
         for plan in plans:
@@ -216,12 +217,22 @@ class StudyRun:
         population = Population(plan.problem, rule, budget, engine["path"], engine["device"])
         saved = renewed = time.monotonic()
 
+        def renew() -> None:
+            nonlocal renewed
+            if time.monotonic() - renewed > RENEW_SECONDS:
+                self.claims.renew()
+                renewed = time.monotonic()
+
         def feed(free: int) -> list[Job]:
             taken = self.claims.take(plan.problem.name, plan.method, (phase,), free)
             return [self._job(trial) for trial in taken]
 
         def report(outcomes: Sequence[Outcome]) -> None:
-            results = [self._result(outcome, keep=phase == "recommend") for outcome in outcomes]
+            results = []
+            for outcome in outcomes:
+                more = self.meter.measure(plan.problem, outcome, engine["device"]) if self.spec.flatness else {}
+                results.append(self._result(outcome, more, keep=phase == "recommend"))
+                renew()  # seconds each, for a large network
             if results:
                 self.claims.finish(results)
             for outcome in outcomes:
@@ -233,14 +244,12 @@ class StudyRun:
             self.observe(list(self.progress.values()))
 
         def after_round(population: Population) -> bool:
-            nonlocal saved, renewed
+            nonlocal saved
             now, stop = time.monotonic(), self.stopping()
             if stop or now - saved > CHECKPOINT_SECONDS:
                 self._save(population)
                 saved = now
-            if now - renewed > RENEW_SECONDS:
-                self.claims.renew()
-                renewed = now
+            renew()
             self.observe(list(self.progress.values()))
             return not stop
 
@@ -270,14 +279,15 @@ class StudyRun:
     def _file(self, trial: int) -> Path:
         return self.checkpoints / f"{self.manifest['key']}-{trial}.pt"
 
-    def _result(self, outcome: Outcome, keep: bool) -> Result:
+    def _result(self, outcome: Outcome, more: dict[str, Any], keep: bool) -> Result:
+        measures = {name: value if math.isfinite(value) else None for name, value in outcome.measures.items()}
         bits = None if outcome.correct is None else np.packbits(outcome.correct).tobytes()
         return Result(
             trial=outcome.job.id,
             token=self.claims.tokens[outcome.job.id],
             value=outcome.value,
             diverged=outcome.diverged,
-            measures={name: value if math.isfinite(value) else None for name, value in outcome.measures.items()},
+            measures={**measures, **more},
             ledger=outcome.ledger.as_dict(),
             curve=outcome.curve.tobytes(),
             correct=bits,

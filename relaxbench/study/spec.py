@@ -33,8 +33,8 @@ Natural = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
 
 EXTENDABLE = ("problems", "methods", "blocks", "trials", "exploit", "recommend", "repetitions", "method")
 """Keys that may grow in a study that has begun."""
-FREE = ("description", "controls", "margin", "baseline")
-"""Keys that may change at any time: they say how results are read, not how they are made."""
+FREE = ("description", "controls", "margin", "baseline", "flatness")
+"""Keys that may change at any time: they say what is told of runs, not how these are made."""
 
 
 class Variant(BaseModel):
@@ -65,6 +65,7 @@ class StudySpec(BaseModel):
         repetitions: how often the whole comparison is repeated (for A/A studies).
         budget: gradient equivalents a trial; None for the problem's own.
         margin: the smallest difference that matters; None for the problem's own.
+        flatness: measure the Hessian's spectrum and the local entropy of every tested run from now on.
         space: ranges for all methods, name → [low, high] or a list of choices.
         method: variants.
     """
@@ -84,6 +85,7 @@ class StudySpec(BaseModel):
     repetitions: Positive = 1
     budget: Annotated[int, Field(ge=1, le=10**12, strict=True)] | None = None
     margin: Annotated[float, Field(gt=0)] | None = None
+    flatness: Annotated[bool, Field(strict=True)] = True
     space: dict[str, Range] = {}
     method: dict[str, Variant] = {}
 

@@ -117,7 +117,7 @@ class Oracle:
         """Loss and metric at ``[K, P]`` on a held-out split, in evaluation mode."""
         batch = self.problem.split(split, points.device)
         pieces = _pieces(batch)
-        params = {**self.problem.unflatten(points), **self._statistics(points)}
+        params = {**self.problem.unflatten(points), **self.statistics(points)}
         outputs = torch.cat([self._outputs(params, piece) for piece in pieces], dim=1)
         # Losses one member at a time: their sums then run in the same order for any K.
         loss = torch.stack([self.problem.loss.value(out, batch) for out in outputs])
@@ -129,17 +129,8 @@ class Oracle:
             metric = 1.0 - correct.float().mean(dim=1)
         return Measurement(loss, metric, correct)
 
-    def _outputs(self, params: Params, batch: Batch) -> Tensor:
-        """Outputs ``[K, N, …]`` in evaluation mode, on examples that all members share."""
-
-        def forward(own: Params) -> Tensor:
-            return self.problem.outputs(own, batch, False)
-
-        if self.path == "vectorized":
-            return _together(forward)(params)
-        return torch.stack([forward(own) for own in _members(params)])
-
-    def _statistics(self, points: Tensor) -> Params:
+    @torch.no_grad()
+    def statistics(self, points: Tensor) -> Params:
         """What batch normalization needs at the points, ``[K, C]`` each: plain means over pieces (arXiv 1704.04932)."""
         if not self.problem.statistics_examples:
             return {}
@@ -156,6 +147,16 @@ class Oracle:
                 rows = [collect(own) for own in _members(params)]
                 found.append({name: torch.stack([row[name] for row in rows]) for name in rows[0]})
         return {name: torch.stack([each[name] for each in found]).mean(dim=0) for name in found[0]}
+
+    def _outputs(self, params: Params, batch: Batch) -> Tensor:
+        """Outputs ``[K, N, …]`` in evaluation mode, on examples that all members share."""
+
+        def forward(own: Params) -> Tensor:
+            return self.problem.outputs(own, batch, False)
+
+        if self.path == "vectorized":
+            return _together(forward)(params)
+        return torch.stack([forward(own) for own in _members(params)])
 
     def _loss(self, params: dict[str, Tensor], batch: Batch) -> Tensor:
         return self.problem.loss.value(self.problem.outputs(params, batch, True), batch)

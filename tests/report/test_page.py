@@ -133,7 +133,7 @@ def test_recommended_table_follows_from_the_csv(page: Page) -> None:
 def test_csv_beside_the_page_is_the_one_inside(page: Page, digits_page: Path, digits: StudyFrames) -> None:
     folder = digits_page.parent / "digits"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"verdicts.csv", "blocks.csv", "recommended.csv", "trials.csv", "curves.csv"}
+    assert names == {f"{name}.csv" for name in ("verdicts", "blocks", "recommended", "flatness", "trials", "curves")}
     for name in names - {"curves.csv"}:
         assert (folder / name).read_bytes().decode() == page.packed[f"digits-{name}"]
     assert len(pd.read_csv(folder / "curves.csv")) == len(digits.curves)

@@ -89,6 +89,7 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"methods": ["heat"]}, ("baseline 'sgd' is not among the methods", "`methods`")),
     ({"blocks": 10**12}, ("blocks", "10000000")),
     ({"margin": float("nan")}, ("margin", "nan")),
+    ({"flatness": "yes"}, ("flatness = 'yes'", "boolean")),
 ]
 
 
@@ -237,9 +238,10 @@ def test_what_trials_depend_on_may_not_change(change: dict[str, Any], told: str)
 
 
 def test_how_results_are_read_may_change() -> None:
-    new = stored(description="new", controls=["heat"], margin=3.0, baseline="heat")
+    new = stored(description="new", controls=["heat"], margin=3.0, baseline="heat", flatness=False)
     assert changes(stored(), new) == ([], new)
-    assert {"description", "controls", "margin", "baseline"} == set(FREE) and not set(FREE) & set(EXTENDABLE)
+    assert set(FREE) == {"description", "controls", "margin", "baseline", "flatness"}
+    assert not set(FREE) & set(EXTENDABLE)
 
 
 def test_names_are_joined_and_never_lost() -> None:

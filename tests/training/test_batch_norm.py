@@ -100,4 +100,4 @@ def test_without_such_layers_nothing_is_collected() -> None:
     data = {name: (torch.randn(40, 4), torch.randint(0, 2, (40,))) for name in ("train", "validation", "test")}
     problem = SupervisedProblem("plain", lambda: nn.Linear(4, 2), lambda: data, batch_size=8)
     assert problem.statistics_examples == 0
-    assert Oracle(problem, "direct")._statistics(problem.init(0)[None]) == {}
+    assert Oracle(problem, "direct").statistics(problem.init(0)[None]) == {}
