@@ -103,6 +103,8 @@ class Conv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` of shape ``[B, C, H, W]``."""
         if not _together.get():
+            if x.is_cuda:  # the order in which its units multiply
+                x = x.contiguous(memory_format=torch.channels_last)
             return nn.functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
         count, size = x.shape[0], self.weight.shape[2:]
         assert not isinstance(self.padding, str)  # `adapt` leaves those alone
@@ -136,6 +138,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` of shape ``[B, C, …]``."""
         found, shape = _collected.get(), (1, -1, *(1 for _ in x.shape[2:]))
+        x = x.float() if x.dtype == torch.bfloat16 else x  # its sums are over thousands of numbers
         if self.training or found is not None:
             others = [0, *range(2, x.dim())]
             mean = x.mean(others, keepdim=True)

@@ -18,6 +18,7 @@ from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
 from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, models
+from relaxbench.training.precision import Precision, forward, products
 
 Path = Literal["vectorized", "direct"]
 Result = TypeVar("Result")
@@ -63,8 +64,8 @@ class OnBatch:
 class Oracle:
     """Everything that is computed from a problem. Satisfies `optim.rule.Oracle` once a round is set."""
 
-    def __init__(self, problem: Problem, path: Path) -> None:
-        self.problem, self.path = problem, path
+    def __init__(self, problem: Problem, path: Path, precision: Precision = "float32") -> None:
+        self.problem, self.path, self.precision = problem, path, precision
         self.sampler: Sampler | None = None
 
     def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
@@ -80,6 +81,10 @@ class Oracle:
 
     def gradient_on(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The same on a given batch, every tensor of which has a first axis K."""
+        with products(self.precision, points.device):
+            return self._gradient_on(points, batch)
+
+    def _gradient_on(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         if self.path == "vectorized":
             leaf = points.detach().requires_grad_()
             losses = _together(self._loss)(self.problem.unflatten(leaf), batch)
@@ -105,9 +110,9 @@ class Oracle:
         def outputs(x: Tensor) -> Tensor:
             params = self.problem.unflatten(x)
             if self.path == "vectorized":
-                return _together(lambda own, part: self.problem.outputs(own, part, True))(params, batch)
+                return _together(lambda own, part: self._outputs_on(own, part, True))(params, batch)
             rows = [({n: p[k] for n, p in params.items()}, {n: b[k] for n, b in batch.items()}) for k in range(len(x))]
-            return torch.stack([self.problem.outputs(own, part, True) for own, part in rows])
+            return torch.stack([self._outputs_on(own, part, True) for own, part in rows])
 
         forward = batched_forward_mode if self.path == "vectorized" else forward_mode
         return Linearized(OnBatch(self.problem.convex_loss(), batch), outputs, points, direction, forward)
@@ -115,6 +120,10 @@ class Oracle:
     @torch.no_grad()
     def measure(self, points: Tensor, split: str) -> Measurement:
         """Loss and metric at ``[K, P]`` on a held-out split, in evaluation mode."""
+        with products(self.precision, points.device):
+            return self._measure(points, split)
+
+    def _measure(self, points: Tensor, split: str) -> Measurement:
         batch = self.problem.split(split, points.device)
         pieces = _pieces(batch)
         params = {**self.problem.unflatten(points), **self.statistics(points)}
@@ -152,14 +161,21 @@ class Oracle:
         """Outputs ``[K, N, …]`` in evaluation mode, on examples that all members share."""
 
         def forward(own: Params) -> Tensor:
-            return self.problem.outputs(own, batch, False)
+            return self._outputs_on(own, batch, False)
 
         if self.path == "vectorized":
             return _together(forward)(params)
         return torch.stack([forward(own) for own in _members(params)])
 
     def _loss(self, params: dict[str, Tensor], batch: Batch) -> Tensor:
-        return self.problem.loss.value(self.problem.outputs(params, batch, True), batch)
+        return self.problem.loss.value(self._outputs_on(params, batch, True), batch)
+
+    def _outputs_on(self, params: Params, batch: Batch, training: bool) -> Tensor:
+        """Outputs of one member in the precision of this oracle, rounded up to float32 for the loss."""
+        device = next(iter(params.values())).device
+        with forward(self.precision, device):
+            outputs = self.problem.outputs(params, batch, training)
+        return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
 
 
 def _together(function: Callable[..., Result]) -> Callable[..., Result]:

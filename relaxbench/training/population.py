@@ -18,10 +18,12 @@ from torch import Tensor
 from relaxbench.errors import UserError
 from relaxbench.optim import hyper as declared
 from relaxbench.optim.hyper import Value
-from relaxbench.optim.rule import Rule, State, wide
+from relaxbench.optim.rule import Rule, State
 from relaxbench.problems import Problem
 from relaxbench.training.ledger import Ledger
 from relaxbench.training.oracle import Oracle, Path
+from relaxbench.training.precision import Precision
+from relaxbench.training.replay import Round
 
 
 @dataclass
@@ -91,6 +93,8 @@ class Population:
         path: see `oracle`.
         device: where the population lives.
         dtype: of parameters and state.
+        precision: in which models compute, see there.
+        captured: replay the steps of a round as a CUDA graph.
     """
 
     def __init__(
@@ -101,10 +105,12 @@ class Population:
         path: Path = "vectorized",
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        precision: Precision = "float32",
+        captured: bool = True,
     ) -> None:
         self.problem, self.rule, self.budget = problem, rule, budget
         self.device, self.dtype = torch.device(device), dtype
-        self.oracle = Oracle(problem, path)
+        self.oracle, self.captured = Oracle(problem, path, precision), captured
         self.price = rule.price * rule.replicas  # gradient equivalents a query
         self.round_length = max(1, math.ceil(budget / problem.rounds / self.price))
         rule.bind([shape for _, shape in problem.layout()])
@@ -184,11 +190,8 @@ class Population:
         seeds = [slot.job.seed for slot in slots]
         self.oracle.sampler = self.problem.sampler(seeds, begin, end + self.rule.replicas, self.device)
         table = self._schedule(first, steps)
-        losses = torch.zeros(len(slots), 1, device=self.device, dtype=self.dtype)
-        for step in range(steps):
-            now = {name: value[step] if value.dim() == 3 else value for name, value in table.items()}
-            alive = [step < count for count in counts]
-            losses += self._step(now, None if all(alive) else alive)
+        stay = torch.tensor(counts)[:, None].to(self.device)
+        losses = self._steps(table, stay, steps, all_alive=min(counts) == steps)
         for slot, count in zip(slots, counts, strict=True):
             slot.done += count
             slot.ledger.bill_gradient(self.problem.batch_size, count * self.rule.replicas)
@@ -216,17 +219,19 @@ class Population:
         progress = (count // period).double() / outer.double()
         return self.rule.at(self.hyper, progress.to(self.device, self.dtype))
 
-    def _step(self, hyper: dict[str, Tensor], alive: list[bool] | None) -> Tensor:
-        """One query of every member that is alive (None: all); returns their losses ``[K, 1]``, 0 for the others."""
-        # Some may have reached their last outer step within the budget: their state stays as it is.
-        before = {name: value.clone() for name, value in self.state.items()} if alive else {}
-        self.state, losses = self.rule.step(self.state, self.oracle, hyper)
-        loss = losses.mean(dim=1, keepdim=True) if self.rule.replicas > 1 else losses
-        if alive is None:
-            return loss
-        mask = torch.tensor(alive, device=self.device)[:, None]
-        self.state = {n: torch.where(wide(mask, value), value, before[n]) for n, value in self.state.items()}
-        return torch.where(mask, loss, torch.zeros_like(loss))
+    def _steps(self, table: dict[str, Tensor], counts: Tensor, steps: int, all_alive: bool) -> Tensor:
+        """The queries of a round, without a wait for the device; returns the sums ``[K, 1]`` of their losses.
+
+        A member that has reached its last outer step within the budget stays as it is.
+        """
+        whole = Round(self._step, self.state, table, counts, steps, all_alive)
+        whole.run(self.captured)
+        self.state = whole.state
+        return whole.losses
+
+    def _step(self, state: State, hyper: dict[str, Tensor]) -> tuple[State, Tensor]:
+        state, losses = self.rule.step(state, self.oracle, hyper)
+        return state, losses.mean(dim=1, keepdim=True) if self.rule.replicas > 1 else losses
 
     def _measure(self, train: list[float], gamma: list[float]) -> list[Outcome]:
         """Measure every slot on the validation split; report and drop those that are done or have diverged."""
