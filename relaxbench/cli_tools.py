@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,18 +29,44 @@ def doctor(storage: Storage = STORAGE) -> None:
 
 @tools.command()
 def bench(
-    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
-    device: Device = "auto",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PART",
+            help=r"population, trials, steps, allcnn, memory or ledger; may be repeated.  \[default: all]",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Little of everything: a minute, and figures that move.")
+    ] = False,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Also compiled training steps (needs a C++ compiler on the CPU).")
     ] = False,
+    device: Device = "auto",
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    report: ReportDir = Path("reports"),
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no page.")] = False,
 ) -> None:
-    """Speed on this machine, as ratios measured side by side in one run (two minutes)."""
-    from relaxbench.bench.run import run
+    """Speed, memory and bills on this machine, as ratios measured side by side: printed, and as a page (minutes)."""
+    if not no_report:
+        options.check_folder("--report", report)
+    from relaxbench.bench.run import Options, run
 
+    page = None if no_report else report / "bench.html"
+    command = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
+    asked = Options(device, only or (), quick, compiled, json, page, command)
     with options.console.status("") as status:
-        for part in run(device, json, compiled, lambda what: status.update(f"Measuring {what}")):
+
+        def tell(what: str) -> None:
+            if options.console.is_terminal:
+                status.update(f"Measuring {what}")
+            else:
+                options.console.print(f"measuring {what}", style="dim", markup=False, soft_wrap=True)
+
+        for part in run(asked, tell):
             options.console.print(part)
+    for file in filter(None, (json, page)):
+        options.console.print(f"\n{'Page' if file == page else 'Figures'}: {file}", soft_wrap=True, highlight=False)
 
 
 @tools.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import signal
@@ -19,8 +18,6 @@ import torch
 from rich.console import Console
 
 from relaxbench import cli, cli_options
-from relaxbench.bench import population, steps
-from relaxbench.bench.tables import step_tables
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import PROBLEMS, data, problem
 from relaxbench.problems.digits import digits_mlp, mlp
@@ -169,6 +166,9 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("best", "tiny"), ("'method'",)),
     (("bench", "--device", "cuda:77"), ("cuda:77",)),
     (("bench", "--json", "/proc/nowhere/x.json"), ("/proc/nowhere/x.json", "cannot be written")),
+    (("bench", "--report", "/proc/nowhere"), ("/proc/nowhere/bench.html", "cannot be written")),
+    (("bench", "--only", "step"), ("unknown part 'step'", "did you mean 'steps'?")),
+    (("bench", "--only", "ledger", "--compile"), ("--compile", "--only steps")),
 ]
 
 
@@ -606,52 +606,3 @@ def test_ctrl_c_keeps_everything_and_says_how_to_continue(folder: Path, capsys: 
     assert f"{374 - done} trials in" in out and "374 in the study" in out
     assert {row.status for row in rows("relaxbench.db")} == {"done"} and len(rows("relaxbench.db")) == 374
     assert not list(Path("checkpoints").glob("*"))
-
-
-# --- bench ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("file", [".", "mine.toml/x.json"])
-def test_bench_refuses_a_file_that_cannot_be_written_before_it_measures(
-    file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("mine.toml").write_text(STUDY)
-    monkeypatch.setattr(population, "measure", lambda device: pytest.fail("it was measured first"))
-    assert "cannot be written" in refused(capsys, "bench", "--json", file)
-
-
-def test_bench_refuses_to_compile_without_a_compiler_before_it_measures(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(population, "measure", lambda device: pytest.fail("it was measured first"))
-    monkeypatch.setenv("PATH", "")
-    assert "no C++ compiler" in refused(capsys, "bench", "--compile", "--device", "cpu")
-
-
-def test_bench_writes_its_figures_and_prints_ratios(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the clock replaced: 5 times the speed of the loop is told as 5.00, half as fast a step as 2.00."""
-    import json
-
-    monkeypatch.setattr(population, "plain_loop", lambda *arguments, **options: 1000.0)
-    monkeypatch.setattr(population, "throughput", lambda *arguments, **options: 5000.0)
-    monkeypatch.setattr(steps, "_training", lambda device, method, compiled: (lambda: None, 5, 1.0))
-    monkeypatch.setattr(steps, "_in_turn", lambda *arguments: ([0, 1], [1.5, 2.5]))
-    out = printed(capsys, "bench", "--json", "out/bench.json", "--device", "cpu")
-    figures = json.loads(Path("out/bench.json").read_text())
-    for name in RULES:
-        assert figures["population"][name]["ratio"] == 5 and figures["cost_alone"][name] == 1
-        assert figures["steps"][name]["ratio"] == 2
-    assert "5.00 ×" in out and "1.00 ×" in out and figures["size"] == 32
-    lines = {line.split("  ")[0]: line for line in out.splitlines() if "2.00 ×" in line}
-    assert "≤ 1.05 ×" in lines["entropy-sgd"] and lines["entropy-sgd"].rstrip().endswith("✗")
-    assert lines["curveball"].rstrip().endswith("✓") and lines["adamw"].rstrip().endswith("2.00 – 2.00")
-
-
-@pytest.mark.parametrize(("high", "low", "met"), [(1.05, 1.0, "✓"), (1.06, 1.04, "undecided"), (1.2, 1.06, "✗")])
-def test_bench_says_that_a_target_is_met_when_it_is_sure(low: float, high: float, met: str) -> None:
-    row = {"ratio": (low + high) / 2, "low": low, "high": high, "gradients": 1.0, "target": 1.05}
-    console = Console(width=120, file=io.StringIO())
-    console.print(*step_tables({"steps": {"heat": row}}))
-    assert any(line.rstrip().endswith(met) for line in console.file.getvalue().splitlines() if "heat  " in line)  # type: ignore[attr-defined]

@@ -1,49 +1,138 @@
-"""All measurements, one after another: what is printed as it comes, and the figures in a file."""
+"""All measurements, one after another: what is printed as it comes, the figures in a file, and the page."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import RenderableType
 
-from relaxbench.bench import population, steps
-from relaxbench.bench.tables import population_tables, step_tables
-from relaxbench.errors import UserError
+import relaxbench
+from relaxbench.bench import allcnn, ledger, memory, population, steps, trials
+from relaxbench.bench.crew import cores
+from relaxbench.bench.tables import TABLES
+from relaxbench.errors import UserError, unknown
 from relaxbench.training.engine import machine, torch_device
 
+Tell = Callable[[str], object]
+PARTS = tuple(TABLES)
 
-def run(device: str, file: Path | None, compiled: bool, tell: Callable[[str], object]) -> Iterator[RenderableType]:
-    """Measure, and give what to print as it comes.
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for.
+
+    Attributes:
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        only: names of parts; none means all.
+        quick: little of everything.
+        compiled: whether compiled training steps are measured too.
+        json: a file for the figures, or None.
+        page: a file for the page, or None.
+        command: as it was typed, for the page.
+    """
+
+    device: str = "auto"
+    only: Sequence[str] = ()
+    quick: bool = False
+    compiled: bool = False
+    json: Path | None = None
+    page: Path | None = None
+    command: str = ""
+
+
+def run(options: Options, tell: Tell) -> Iterator[RenderableType]:
+    """Measure, and give what to print as it comes. Files are written after every part, whole or not at all.
 
     Args:
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        file: for the figures, as JSON.
-        compiled: whether compiled training steps are measured too.
+        options: what, where and how much.
         tell: is told what is being measured.
 
     Raises:
-        UserError: if the file cannot be written or the device or a compiler is not there; nothing is measured then.
+        UserError: if a part is unknown, a file cannot be written, or the device or a compiler is not there; nothing is
+            measured then.
     """
-    place = torch_device(device)
-    if compiled:
-        steps.check_compiler(place)
+    for name in options.only:
+        if name not in PARTS:
+            raise unknown("part", name, PARTS)
+    parts = [part for part in PARTS if not options.only or part in options.only]
+    device = torch_device(options.device)
+    if options.compiled:
+        if "steps" not in parts:
+            raise UserError("--compile is about training steps, which --only leaves out: add --only steps")
+        steps.check_compiler(device)
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns that there is no GPU
-    if file is not None:
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.open("a").close()
-        except OSError as error:
-            raise UserError(f"--json {str(file)!r} cannot be written: {error.strerror}") from None
-    tell("populations against a plain loop")
-    figures = {"machine": machine(), "device": str(place), **population.measure(place)}
-    yield from population_tables(figures)
-    figures["steps"] = {}
-    for name in (*steps.NAMES, *(steps.COMPILED if compiled else ())):
-        tell(f"training steps of LeNet: {name}")
-        figures["steps"].update(steps.step_costs(place, (name,)))
-    yield from step_tables(figures)
-    if file is not None:
-        file.write_text(json.dumps(figures, indent=2) + "\n")
+    for option, file in (("--json", options.json), ("--report", options.page)):
+        check_file(option, file)
+    figures: dict[str, Any] = {"machine": machine(), "about": _about(options, device)}
+    for part in parts:
+        figures[part] = _measure(part, device, options, tell)
+        for table in TABLES[part][1](figures[part]):
+            yield from table.printed()
+        _write(figures, options)
+
+
+def check_file(option: str, file: Path | None) -> None:
+    """Refuse, before anything is measured, a file that could not be written at the end.
+
+    Tried, not asked for: permissions do not say everything.
+    """
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=file.parent).close()
+        reason = "it is a folder" if file.is_dir() else ""
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    if reason:
+        raise UserError(f"{option} {str(file)!r} cannot be written ({reason}): name another one")
+
+
+def _about(options: Options, device: torch.device) -> dict[str, Any]:
+    return {
+        "version": relaxbench.__version__,
+        "date": datetime.now().astimezone().isoformat(timespec="minutes"),
+        "device": str(device),
+        "cores": cores(),
+        "quick": options.quick,
+        "command": options.command,
+    }
+
+
+def _measure(part: str, device: torch.device, options: Options, tell: Tell) -> dict[str, Any]:
+    quick = options.quick
+    match part:
+        case "population":
+            return population.measure(device, quick, tell)
+        case "trials":
+            return trials.measure(device, quick, tell)
+        case "steps":
+            return steps.measure(device, quick, options.compiled, tell)
+        case "allcnn":
+            return allcnn.measure(device, quick, tell)
+        case "memory":
+            return memory.measure(device, quick, tell)
+        case _:
+            return ledger.measure(tell)
+
+
+def _write(figures: dict[str, Any], options: Options) -> None:
+    from relaxbench.report import html
+
+    try:
+        if options.json is not None:
+            html.write(options.json, json.dumps(figures, indent=2) + "\n")
+        if options.page is not None:
+            from relaxbench.bench.page import render
+
+            html.write(options.page, render(figures))
+    except OSError as error:
+        raise UserError(f"cannot write the figures to {error.filename!r}: {error.strerror}") from error

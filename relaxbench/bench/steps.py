@@ -24,6 +24,7 @@ PAIRS = 150
 """Steps of either side. A ratio then moves by about a hundredth from run to run of a quiet machine."""
 EACH = 20
 """Steps at every place of an outer step, at least."""
+QUICK_PAIRS, QUICK_EACH = 10, 3
 INNER_STEPS = 5
 """L, of the published ones the smallest: outer steps weigh most."""
 TARGETS = {"lookahead": 1.05, "entropy-sgd": 1.05, "hj": 1.05, "hj-implicit": 1.05, "elastic-sgd": 1.05, "parle": 1.05}
@@ -51,6 +52,16 @@ def step_costs(
         ratio, low, high = mean_of_medians(phases, ratios)
         figures = {"ratio": ratio, "low": low, "high": high, "gradients": gradients, "target": TARGETS.get(name)}
         yield name, figures
+
+
+def measure(device: torch.device, quick: bool, compiled: bool, tell: Callable[[str], object]) -> dict[str, Any]:
+    """Figures of all methods, one after another."""
+    figures: dict[str, Any] = {}
+    pairs, each = (QUICK_PAIRS, QUICK_EACH) if quick else (PAIRS, EACH)
+    for name in (*NAMES, *(COMPILED if compiled else ())):
+        tell(f"training steps of LeNet: {name}")
+        figures.update(step_costs(device, (name,), pairs, each))
+    return figures
 
 
 def check_compiler(device: torch.device) -> None:

@@ -1,67 +1,262 @@
-"""The figures as people see them."""
+"""The figures as tables, the same in a terminal and on the page."""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
 from relaxbench.bench.steps import BATCH, INNER_STEPS
+from relaxbench.words import counted
+
+Figures = dict[str, Any]
+Row = tuple[str, ...]
 
 
-def population_tables(figures: dict[str, Any]) -> list[RenderableType]:
-    """What a population gains, and what each rule costs on a tiny network."""
-    gains = _table("method", "member-steps/s", "plain steps/s", "ratio", "median ratio")
-    for name, row in figures["population"].items():
-        rates = f"{row['member_steps']:,.0f}", f"{row['plain_steps']:,.0f}"
-        gains.add_row(name, *rates, f"{row['ratio']:.2f} ×", f"{row['median_ratio']:.2f} ×")
-    costs = _table("method", "ratio")
-    for name, ratio in figures["cost_alone"].items():
-        costs.add_row(name, f"{ratio:.2f} ×")
+@dataclass(frozen=True)
+class Table:
+    """What is told of one measurement.
+
+    Attributes:
+        title: what was measured.
+        columns: their heads; the first one names the rows.
+        rows: as text.
+        reading: how to read it.
+    """
+
+    title: str
+    columns: Row
+    rows: tuple[Row, ...]
+    reading: str
+
+    def printed(self) -> Iterator[RenderableType]:
+        """For a terminal."""
+        grid = Grid(box=None, pad_edge=False, header_style="dim")
+        for column in self.columns:
+            first = not grid.columns
+            grid.add_column(column, justify="left" if first else "right", no_wrap=not first)
+        for row in self.rows:
+            grid.add_row(*map(Text, row))
+        yield from (Text(f"\n{self.title}"), grid, Text(self.reading, style="dim"))
+
+
+def met(row: Figures, at_least: bool = False) -> str:
+    """Whether a ratio meets its target: said only when its whole interval lies on one side."""
+    if row.get("target") is None:
+        return ""
+    low, high, target = row["low"], row["high"], row["target"]
+    if at_least:
+        return "✓" if low >= target else "✗" if high < target else "undecided"
+    return "✓" if high <= target else "✗" if low > target else "undecided"
+
+
+def population_tables(figures: Figures) -> list[Table]:
+    """What a population gains with each rule, and what each rule costs on a tiny network."""
+    gains = tuple(
+        (
+            name,
+            f"{row['member_steps']:,.0f}",
+            f"{row['plain_steps']:,.0f}",
+            times(row["ratio"]),
+            times(row["median_ratio"]),
+        )
+        for name, row in figures["methods"].items()
+    )
     return [
-        Text(
-            f"A population of {figures['size']} on digits-mlp against a plain PyTorch loop of SGD beside it, "
-            f"on {figures['device']}"
+        Table(
+            f"A population of {figures['size']} on digits-mlp against a plain PyTorch loop of SGD beside it",
+            ("method", "member-steps/s", "plain steps/s", "ratio", "median ratio"),
+            gains,
+            "Fastest stretches of either side, run in turn; the median is over repeats. No Langevin noise. "
+            "Member-steps are gradient equivalents.",
         ),
-        gains,
-        _note("Fastest stretches of either side, run in turn; the median is over repeats. No Langevin noise."),
-        Text("\nCost of a gradient relative to SGD's, alone (K = 1, direct path)"),
-        costs,
+        Table(
+            "Cost of a gradient relative to SGD's, alone (K = 1, direct path)",
+            ("method", "ratio"),
+            tuple((name, times(ratio)) for name, ratio in figures["cost_alone"].items()),
+            "On so small a network, a rule's own arithmetic, and its noise above all, weighs as much as its gradients.",
+        ),
     ]
 
 
-def step_tables(figures: dict[str, Any]) -> list[RenderableType]:
+WAYS = ("way", "ratio", "95 % interval", "target", "steps/s", "trials/h")
+
+
+def trials_tables(figures: Figures) -> list[Table]:
+    """One table a problem: the engine's choice, and the other ways to run the same trials."""
+    return [_trials_table(label, row) for label, row in figures.items()]
+
+
+def _trials_table(label: str, row: Figures) -> Table:
+    if "missing" in row:
+        return Table(
+            label, WAYS, ((f"not measured: {row['missing']}", *[""] * 5),), "Its data are not on this machine."
+        )
+    engine, against = row["engine"], row["against"]
+    rows: list[Row] = [(_engine(engine), times(1), "", "", *_speed(row, "ours"))]
+    for name, about in against.items():
+        if "reason" in about:
+            rows.append((f"{way(name, about)}: not measured, {about['reason']}", *[""] * 5))
+            continue
+        wanted = "" if about["target"] is None else f"≥ {about['target']:.2f} ×"
+        judged = f"{wanted} {met(about, at_least=True)}".strip()
+        rows.append((way(name, about), times(about["ratio"]), between(about), judged, *_speed(row, name)))
+    chose = "was given K and chose" if "K = " in label else "chose"
+    why = f" The direct path, because: {engine['note']}." if engine["note"] else ""
+    return Table(
+        f"{label}: the engine {chose} the {engine['path']} path, K = {engine['population']}",
+        WAYS,
+        tuple(rows),
+        f"Steps of all trials together, SGD with batches of {row['batch_size']}, and what that makes at "
+        f"{row['budget']:,} steps a trial; measurements excluded. Ratio: ours to theirs, in turn, the median over "
+        f"{counted(len(row['rates']['ours']), 'round')}.{why}",
+    )
+
+
+def _engine(engine: Figures) -> str:
+    return f"ours, {engine['population']} at once" if engine["path"] == "vectorized" else "ours, one after another"
+
+
+def way(name: str, about: Figures) -> str:
+    """A way to run trials, in words."""
+    if name == "processes":
+        several = f"{about['processes']} processes" if about["processes"] > 1 else "1 process"
+        return f"{several} of {counted(about['threads'], 'thread')}"
+    if name == "loader":
+        workers = f", {counted(about['workers'], 'worker')}" if about["workers"] else ""
+        return f"plain loop, DataLoader{workers}"
+    return "plain loop, data in memory"
+
+
+def _speed(row: Figures, name: str) -> tuple[str, str]:
+    rate = statistics.median(row["rates"][name])
+    return number(rate), number(rate * 3600 / row["budget"])
+
+
+def step_tables(figures: Figures) -> list[Table]:
     """What a step of the drop-in classes costs."""
-    table = _table("optimizer", "gradients", "ratio", "95 % interval", "target", "")
-    for name, row in figures["steps"].items():
+    rows = []
+    for name, row in figures.items():
         wanted = "" if row["target"] is None else f"≤ {row['target']:.2f} ×"
-        between = f"{row['low']:.2f} – {row['high']:.2f}"
-        table.add_row(name, f"{row['gradients']:.3g}", f"{row['ratio']:.2f} ×", between, wanted, _met(row))
+        judged = f"{wanted} {met(row)}".strip()
+        rows.append((name, f"{row['gradients']:.3g}", times(row["ratio"]), between(row), judged))
     return [
-        Text(f"\nA whole training step of LeNet, batches of {BATCH}, against torch.optim.SGD(foreach=True)"),
-        table,
-        _note(
+        Table(
+            f"A whole training step of LeNet, batches of {BATCH}, against torch.optim.SGD(foreach=True)",
+            ("optimizer", "gradients", "ratio", "95 % interval", "target"),
+            tuple(rows),
             f"Gradients as billed. Single steps in turn; mean over an outer step (L = {INNER_STEPS}) of median ratios. "
             "No Langevin noise unless said; heat and lpf-sgd always draw theirs. The first row shows what the "
-            "measurement is worth."
-        ),
+            "measurement is worth.",
+        )
     ]
 
 
-def _met(row: dict[str, Any]) -> str:
-    if row["target"] is None:
-        return ""
-    return "✓" if row["high"] <= row["target"] else "✗" if row["low"] > row["target"] else "undecided"
+def allcnn_tables(figures: Figures) -> list[Table]:
+    """Seconds an epoch, and the share of what the device can do."""
+    rows, against, rounds = list[Row](), figures["against"], len(figures["rates"]["ours"])
+    for name, title in (("ours", "ours, direct path"), ("plain", "plain loop")):
+        row = figures["ways"][name]
+        rows.append((
+            title, f"{row['seconds_per_epoch']:,.1f}", number(row["flops_per_second"] / 1e9),
+            f"{100 * row['fraction']['ratio']:.0f} %",
+            f"{100 * row['fraction']['low']:.0f} – {100 * row['fraction']['high']:.0f} %" if rounds > 1 else "",
+        ))  # fmt: skip
+    size, spread = f"{figures['side']:,}", f" ({between(against)})" if rounds > 1 else ""
+    products = ("product", f"product of two matrices, {size} × {size}"), ("convolution", "the same, as a convolution")
+    for name, title in products:
+        rate = statistics.median(figures["rates"][name])
+        rows.append((title, "", number(rate / 1e9), f"{100 * rate / figures['peak']:.0f} %", ""))
+    return [
+        Table(
+            f"All-CNN-BN with SGD, batches of {figures['batch_size']}, {figures['arithmetic']}",
+            ("way", "seconds an epoch", "GFLOP/s", "of the peak", "95 % interval"),
+            tuple(rows),
+            f"An epoch is {figures['steps_per_epoch']:,} steps, extrapolated from a few on noise; medians of "
+            f"{counted(rounds, 'round')} in turn. A step takes {figures['flops_per_step'] / 1e9:,.1f} GFLOP in "
+            "convolutions, as PyTorch counts them; the peak is the faster of the two products, in every round. "
+            f"Ours makes {times(against['ratio'])} the plain loop's steps{spread}.",
+        )
+    ]
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right")
-    return table
+def memory_tables(figures: Figures) -> list[Table]:
+    """What a member takes at the peak, and what a report says of it."""
+    found = []
+    for network, row in figures.items():
+        rows = []
+        for name, about in row["rules"].items():
+            head = name, str(about["copies"]), megabytes(about["stated"])
+            ratio = "measured" in about and times(about["measured"] / about["stated"])
+            tail = (megabytes(about["measured"]), ratio) if ratio else (about["reason"], "")
+            rows.append((*head, *tail))
+        few, many = row["sizes"]
+        found.append(
+            Table(
+                f"Peak memory a member: {network}, {row['parameters']:,} parameters, batches of {row['batch_size']}",
+                ("method", "copies declared", "stated MB", "measured MB", "ratio"),
+                tuple(rows),
+                f"Measured: the slope of the peak between populations of {few} and {many} on the vectorized path. "
+                "Stated, as in a report: the declared copies of the parameters and what autograd keeps of a "
+                "mini-batch. What lies between the two are the passing results of a step.",
+            )
+        )
+    return found
 
 
-def _note(text: str) -> Text:
-    return Text(text, style="dim")
+def ledger_tables(figures: Figures) -> list[Table]:
+    """Bills beside counts of FLOPs."""
+    rows = []
+    for name, row in figures["rules"].items():
+        cells, holds = [name, f"{row['billed']:.4g}"], True
+        for count in ("profiler", "flop_counter"):
+            cells += [f"{row[count]:.4g}", f"{row[count] / row['billed']:.3f}"]
+            holds = holds and abs(row[count] / row["billed"] - 1) <= figures["within"]
+        rows.append((*cells, "✓" if holds else "✗"))
+    within = f"within {100 * figures['within']:.0f} %"
+    return [
+        Table(
+            "An outer step's bill against PyTorch's counts of FLOPs",
+            ("method", "billed", "torch.profiler", "ratio", "FLOP counter", "ratio", within),
+            tuple(rows),
+            "All in gradients: FLOPs of the outer step divided by those of one gradient, in matrix products and "
+            "convolutions. torch.profiler on 20 full layers, torch.utils.flop_counter on LeNet, whose first layer "
+            "weighs more.",
+        )
+    ]
+
+
+TABLES: dict[str, tuple[str, Callable[[Figures], list[Table]]]] = {
+    "population": ("A population on a tiny network", population_tables),
+    "trials": ("Trials side by side", trials_tables),
+    "steps": ("A step in a loop of one's own", step_tables),
+    "allcnn": ("All-CNN-BN", allcnn_tables),
+    "memory": ("Memory", memory_tables),
+    "ledger": ("The ledger", ledger_tables),
+}
+"""For every part its title and its tables."""
+
+
+def times(ratio: float) -> str:
+    """A ratio: 4.62 ×."""
+    return f"{ratio:.2f} ×"
+
+
+def between(row: Figures) -> str:
+    """An interval: 4.51 – 4.70; nothing where one round was measured."""
+    return "" if row["low"] == row["high"] else f"{row['low']:.2f} – {row['high']:.2f}"
+
+
+def number(value: float) -> str:
+    """A rate, with three digits or so: 0.051, 4.13, 41.3, 6,642."""
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
+
+
+def megabytes(size: float) -> str:
+    """Bytes as MB: 27.3."""
+    return f"{size / 1e6:,.1f}"

@@ -1,0 +1,106 @@
+"""The ledger against PyTorch's own counts of FLOPs: is a rule billed what it computes?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from relaxbench.bench.subjects import SYNTHETIC, synthetic
+from relaxbench.optim.curveball import EVERY
+from relaxbench.optim.hyper import defaults
+from relaxbench.optim.registry import RULES
+from relaxbench.optim.rule import Rule
+from relaxbench.problems import SupervisedProblem, networks
+from relaxbench.problems.supervised import SPLITS
+from relaxbench.training.population import Job, Population
+
+WITHIN = 0.05
+"""The target: count and bill differ by no more than this share of the bill."""
+PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
+"""What the profiler counts of a network of full layers, the rule's own arithmetic and its noise aside."""
+INNER_STEPS = 2
+"""L, the smallest that every rule accepts: an outer step of any length is billed alike."""
+WIDTH, DEPTH = 64, 20
+
+
+def deep_network() -> nn.Sequential:
+    """Full layers of one size, so that the first one, through whose inputs nothing is differentiated, weighs little."""
+    layers = [part for _ in range(DEPTH - 1) for part in (nn.Linear(WIDTH, WIDTH), nn.Tanh())]
+    return nn.Sequential(*layers, nn.Linear(WIDTH, 10))
+
+
+def deep() -> SupervisedProblem:
+    """That network on noise."""
+
+    def data() -> dict[str, tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        part = torch.randn(SYNTHETIC, WIDTH, generator=generator), torch.randint(0, 10, (SYNTHETIC,))
+        return dict.fromkeys(SPLITS, part)
+
+    return SupervisedProblem("deep network on noise", deep_network, data, batch_size=64)
+
+
+def measure(tell: Callable[[str], object]) -> dict[str, Any]:
+    """Of every rule: what one outer step is billed, and how many gradients it takes by two counts of FLOPs.
+
+    For CurveBall the mean of five, in which it looks at the loss once.
+    On the CPU, whatever the device: the products are the same. ``"profiler"`` is `torch.profiler` on a deep network of
+    full layers (it does not count convolutions backwards), ``"flop_counter"`` is `torch.utils.flop_counter` on LeNet.
+    """
+    network, lenet, threads = deep(), synthetic("lenet", 16), torch.get_num_threads()
+    torch.set_num_threads(1)  # the work is tiny, and nothing is timed
+    one = {
+        "profiler": profiled(_gradient(deep_network(), network)),
+        "flop_counter": counted(_gradient(networks.lenet(), lenet)),
+    }
+    found: dict[str, Any] = {}
+    for name, rule in RULES.items():
+        tell(f"the ledger against FLOPs: {name}")
+        times = EVERY if rule.curvature else 1
+        step, bill = outer_steps(network, rule(), times)
+        by_profiler = profiled(step) / one["profiler"]
+        step, _ = outer_steps(lenet, rule(), times)
+        by_counter = counted(step) / one["flop_counter"]
+        found[name] = {"billed": bill() / times, "profiler": by_profiler / times, "flop_counter": by_counter / times}
+    torch.set_num_threads(threads)
+    return {"within": WITHIN, "flops_of_a_gradient": one, "rules": found}
+
+
+def outer_steps(
+    problem: SupervisedProblem, rule: Rule, times: int = 1
+) -> tuple[Callable[[], object], Callable[[], float]]:
+    """Outer steps of a member alone on the direct path, to be made; and what the ledger then has on its bill."""
+    population = Population(problem, rule, budget=10**6, path="direct")
+    small = {"inner_steps": INNER_STEPS} if "inner_steps" in rule.space else {}
+    population.admit([Job(0, 0, defaults(rule.space) | small)])
+    (slot,) = population.slots
+    population.advance(times * slot.period)  # the first time, PyTorch and the sampler prepare themselves
+    before = slot.ledger.total
+    return lambda: population.advance(times * slot.period), lambda: slot.ledger.total - before
+
+
+def counted(work: Callable[[], object]) -> float:
+    """FLOPs of products and convolutions, by `torch.utils.flop_counter`."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def profiled(work: Callable[[], object]) -> float:
+    """FLOPs of matrix products, by `torch.profiler`."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its library reports every start and stop
+    with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiler:
+        work()
+    return float(sum(event.flops for event in profiler.key_averages() if event.key in PRODUCTS))
+
+
+def _gradient(model: nn.Module, problem: SupervisedProblem) -> Callable[[], object]:
+    """One gradient of a plain network on a mini-batch."""
+    x, y = (part[: problem.batch_size] for part in problem.tensors["train"])
+    return lambda: torch.autograd.backward(nn.functional.cross_entropy(model(x), y))

@@ -1,0 +1,96 @@
+"""Peak memory a member: measured as the slope between two sizes of a population, beside what a report says of it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from relaxbench.bench.processes import fresh
+from relaxbench.bench.subjects import synthetic
+from relaxbench.memory import keep_freed_memory
+from relaxbench.optim.hyper import defaults
+from relaxbench.optim.registry import RULES
+from relaxbench.training.engine import calibrate
+from relaxbench.training.population import Job, Population
+
+SIZES = {"mnistfc": (2, 6), "lenet": (2, 6)}
+"""K of the two populations: what PyTorch needs itself is in both."""
+RULES_OF = {"mnistfc": tuple(RULES), "lenet": ("sgd", "entropy-sgd", "parle", "curveball")}
+QUICK = {"mnistfc": ("sgd", "entropy-sgd")}
+INNER_STEPS = 2
+
+
+def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
+    """Of a network and a rule: bytes a member at the peak, and those that a report states (`engine.calibrate`)."""
+    found: dict[str, Any] = {}
+    for network, rules in (QUICK if quick else RULES_OF).items():
+        problem = synthetic(network)
+        rows: dict[str, Any] = {}
+        for name in rules:
+            tell(f"memory of a population of {network}: {name}")
+            few, many = SIZES[network]
+            stated = calibrate(problem, RULES[name](), device)["peak_bytes"]
+            rows[name] = {"copies": RULES[name].copies, "stated": stated}
+            try:
+                low, high = peaks(network, name, (few, many), device)
+                rows[name] |= {"peaks": [low, high], "measured": (high - low) / (many - few)}
+            except (BrokenProcessPool, torch.OutOfMemoryError):
+                rows[name]["reason"] = "not enough memory"
+        found[network] = {
+            "sizes": list(SIZES[network]),
+            "parameters": problem.size,
+            "batch_size": problem.batch_size,
+            "rules": rows,
+        }
+    return found
+
+
+def peaks(network: str, rule: str, sizes: tuple[int, ...], device: torch.device) -> list[int]:
+    """Peak bytes of populations: on the CPU of fresh processes, for a process never forgets its peak."""
+    if device.type == "cuda":
+        return [_peak_on_gpu(network, rule, size, device) for size in sizes]
+    with ProcessPoolExecutor(len(sizes), fresh(device), max_tasks_per_child=1) as pool:
+        return list(pool.map(_peak_of_process, [network] * len(sizes), [rule] * len(sizes), sizes))
+
+
+def fly(network: str, rule: str, size: int, device: torch.device) -> None:
+    """A population for a whole outer step and the beginning of the next, all members at once."""
+    made = RULES[rule]()
+    population = Population(synthetic(network), made, budget=10**6, path="vectorized", device=device)
+    small = {"inner_steps": INNER_STEPS} if "inner_steps" in made.space else {}
+    population.admit([Job(k, k, defaults(made.space) | small) for k in range(size)])
+    population.advance(population.slots[0].period + 1)
+
+
+def _peak_of_process(network: str, rule: str, size: int) -> int:
+    keep_freed_memory()  # as the commands do
+    torch.set_num_threads(1)
+    fly(network, rule, size, torch.device("cpu"))
+    return peak_resident()
+
+
+def _peak_on_gpu(network: str, rule: str, size: int, device: torch.device) -> int:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    fly(network, rule, size, device)
+    return int(torch.cuda.max_memory_allocated(device))
+
+
+def peak_resident() -> int:
+    """Bytes of this process in memory at the most, so far.
+
+    On Linux not by `getrusage`, whose figure begins with the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,36 @@
+"""The page: the tables and the ratios drawn, in one file that opens offline."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from relaxbench.bench.figures import FIGURES
+from relaxbench.bench.tables import TABLES
+from relaxbench.report import html
+from relaxbench.words import counted
+
+
+def render(figures: dict[str, Any]) -> str:
+    """The HTML text of the page, from the figures of the parts that were measured."""
+    parts = [
+        {
+            "key": part, "title": title, "tables": tables(figures[part]),
+            "figure": FIGURES[part](figures[part]) if part in FIGURES else None,
+        }
+        for part, (title, tables) in TABLES.items()
+        if part in figures
+    ]  # fmt: skip
+    machine, about = figures["machine"], figures["about"]
+    cores, threads = counted(about["cores"], "core"), counted(machine["threads"], "thread")
+    processor = f"{machine['cpu']}, {cores}, {threads} of PyTorch"
+    facts = {
+        "Measured": about["date"].replace("T", " "),
+        "Device": processor if about["device"] == "cpu" else f"{machine['gpu']}, beside {processor}",
+        "System": machine["platform"],
+        "Software": f"relaxbench {about['version']} · Python {machine['python']} · PyTorch {machine['torch']}",
+        "Command": about["command"],
+    }
+    templates = html.environment("relaxbench.bench")
+    text = json.dumps(figures, indent=1)
+    return html.page(templates, "bench.html", parts=parts, facts=facts, about=about, figures=text)

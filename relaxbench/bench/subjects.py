@@ -1,0 +1,84 @@
+"""What is trained here: problems of ours, and the same networks and images as PyTorch's own examples hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, TensorDataset
+from torchvision import datasets, transforms
+
+from relaxbench.problems import SupervisedProblem, networks
+from relaxbench.problems.digits import mlp
+from relaxbench.problems.registry import problem
+from relaxbench.problems.supervised import SPLITS
+
+MEAN, STD = 0.1307, 0.3081
+"""Of MNIST's pixels, as in PyTorch's MNIST example."""
+SYNTHETIC = 512
+"""Images of a synthetic data set: a few mini-batches, for time and memory do not depend on what is in them."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network on data, for us and for a plain loop.
+
+    Attributes:
+        name: of the problem, as in study files.
+        network: builds it of plain layers.
+        normalized: from the stored inputs to what the network is given.
+        dataset: the stored inputs and their labels as a data set that gives single examples.
+    """
+
+    name: str
+    network: Callable[[], nn.Module]
+    normalized: Callable[[Tensor], Tensor]
+    dataset: Callable[[Tensor, Tensor], Dataset[Any]]
+
+    def problem(self) -> SupervisedProblem:
+        """Ours."""
+        found = problem(self.name)
+        assert isinstance(found, SupervisedProblem)
+        return found
+
+
+class DecodedMNIST(datasets.MNIST):  # type: ignore[misc]
+    """torchvision's MNIST of images that are decoded already; what a single example costs is torchvision's."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        normalize = transforms.Normalize((MEAN,), (STD,))
+        datasets.VisionDataset.__init__(self, "", transform=transforms.Compose([transforms.ToTensor(), normalize]))
+        self.data, self.targets = images[:, 0], labels
+
+
+def normalized_mnist(images: Tensor) -> Tensor:
+    """uint8 images as the network is given them."""
+    return (images.float() / 255 - MEAN) / STD
+
+
+SUBJECTS = {
+    each.name: each
+    for each in (
+        Subject("digits-mlp", mlp, lambda x: x, lambda x, y: TensorDataset(x, y)),
+        Subject("mnistfc", networks.mnistfc, normalized_mnist, DecodedMNIST),
+        Subject("lenet", networks.lenet, normalized_mnist, DecodedMNIST),
+    )
+}
+
+SHAPES = {"mnistfc": (1, 28, 28), "lenet": (1, 28, 28), "allcnn": (3, 32, 32)}
+"""Images of the networks that are measured without data."""
+
+
+def synthetic(network: str, batch_size: int = 128) -> SupervisedProblem:
+    """A network of `relaxbench.problems.networks` on noise of the right shape."""
+
+    def data() -> dict[str, tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(SYNTHETIC, *SHAPES[network], generator=generator)
+        y = torch.randint(0, 10, (SYNTHETIC,), generator=generator)
+        return dict.fromkeys(SPLITS, (x, y))
+
+    return SupervisedProblem(f"{network} on noise", getattr(networks, network), data, batch_size=batch_size)

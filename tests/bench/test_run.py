@@ -1,0 +1,242 @@
+"""The command: what it refuses, prints and writes; and that terminal, page and file say the same."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from relaxbench import cli, cli_options
+from relaxbench.bench import allcnn, crew, ledger, memory, population, run, steps, trials
+from relaxbench.bench.page import render
+from relaxbench.bench.tables import TABLES, met, step_tables
+from relaxbench.optim.registry import RULES
+from relaxbench.report import html as files
+from tests.report.test_browser import browse, check
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli_options, "console", Console(width=300, highlight=False))
+
+
+@pytest.fixture
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring anything fails."""
+    for module in (population, trials, steps, allcnn, memory, ledger):
+        monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("it was measured first"))
+
+
+RATIO = {"ratio": 1.5, "low": 1.25, "high": 1.75}
+
+
+def figures() -> dict[str, Any]:
+    """Of every part, as its `measure` gives them."""
+    rates = {"ours": [30.0, 31.0], "memory": [20.0, 20.0], "loader": [10.0, 10.0]}
+    engine = {"path": "direct", "population": 1, "note": "<the direct path is faster>"}
+    against = {
+        "memory": RATIO | {"target": 0.95},
+        "loader": RATIO | {"workers": 0, "target": None},
+        "processes": {"processes": 2, "threads": 1, "target": None, "reason": "a process of 2 ended"},
+    }
+    used = {"seconds_per_epoch": 321.0, "flops_per_second": 9e10, "fraction": RATIO}
+    return {
+        "population": {
+            "size": 32,
+            "methods": {"sgd": {"member_steps": 5e4, "plain_steps": 1e4, "ratio": 5.0, "median_ratio": 4.5}},
+            "cost_alone": {"sgd": 1.0, "heat": 2.31},
+        },
+        "trials": {
+            "lenet": {"engine": engine, "batch_size": 128, "budget": 39_000, "rates": rates, "against": against},
+            "mnistfc": {"missing": "MNIST is not in 'nowhere'"},
+        },
+        "steps": {"heat": RATIO | {"gradients": 1.0, "target": None}, "hj": RATIO | {"gradients": 1.0, "target": 1.05}},
+        "allcnn": {
+            "batch_size": 128, "steps_per_epoch": 351, "flops_per_step": 23e10, "side": 2048, "arithmetic": "float32",
+            "rates": {"ours": [0.4, 0.4], "plain": [0.4, 0.4], "product": [1e11] * 2, "convolution": [2e11] * 2},
+            "peak": 2e11, "against": RATIO, "ways": {"ours": used, "plain": used},
+        },
+        "memory": {
+            "lenet": {
+                "sizes": [2, 6], "parameters": 131_220, "batch_size": 128,
+                "rules": {"sgd": {"copies": 3, "stated": 1.2e7, "measured": 2.4e7}},
+            }
+        },
+        "ledger": {
+            "within": 0.05, "flops_of_a_gradient": {"profiler": 1.0, "flop_counter": 1.0},
+            "rules": {"sgd": {"billed": 1.0, "profiler": 1.0, "flop_counter": 1.06}},
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    found = figures()
+    for module in (population, trials, steps, allcnn, memory, ledger):
+        part = module.__name__.rsplit(".", 1)[-1]
+        monkeypatch.setattr(module, "measure", lambda *_, part=part: found[part])
+    return found
+
+
+class Tables(HTMLParser):
+    """The text of every row of every table of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.cell: list[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.cell = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th") and self.cell is not None:
+            self.rows[-1].append("".join(self.cell))
+            self.cell = None
+
+    def handle_data(self, data: str) -> None:
+        if self.cell is not None:
+            self.cell.append(data)
+
+
+def test_terminal_page_and_file_say_the_same(known: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--json", "out/figures.json", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    written = json.loads(Path("out/figures.json").read_text())
+    assert {part: written[part] for part in TABLES} == known
+    text = Path("reports/bench.html").read_text()
+    assert json.loads(html.unescape(text.split('<pre id="figures">')[1].split("</pre>")[0])) == written
+    parsed = Tables()
+    parsed.feed(text)
+    expected = [
+        list(row)
+        for part, (_, tables) in TABLES.items()
+        for table in tables(written[part])
+        for row in (table.columns, *table.rows)
+    ]
+    assert parsed.rows == expected
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for row in expected:
+        assert " ".join(" ".join(row).split()) in lines
+    for told in (written["about"]["version"], written["machine"]["torch"], written["about"]["date"][:10], "no other"):
+        assert told in text
+    assert "Page: reports/bench.html" in out and "Figures: out/figures.json" in out
+    assert "<the direct" not in text  # text is text, whatever it holds
+
+
+def test_the_page_is_drawn_in_a_browser_in_light_and_dark_and_on_a_phone(known: dict[str, Any]) -> None:
+    assert cli.main(["bench", "--device", "cpu"]) == 0
+    for width, steps_ in ((1200, ""), (500, 'document.getElementById("theme").click();')):
+        facts, document, console = browse(Path("reports/bench.html").absolute(), steps_, width)
+        check(facts, console)
+        assert facts["canvases"] == 4
+        assert "a process of 2 ended" in document and bool(re.search('<html[^>]*data-theme="dark"', document)) == bool(
+            steps_
+        )
+
+
+def test_parts_are_chosen_and_files_are_whole_after_every_part(
+    known: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(memory, "measure", interrupted)
+    chosen = ["--only", "memory", "--only", "steps"]
+    assert cli.main(["bench", *chosen, "--json", "x.json", "--no-report", "--quick"]) == 130
+    written = json.loads(Path("x.json").read_text())
+    assert set(written) == {"machine", "about", "steps"} and written["about"]["quick"]
+    assert [path.name for path in Path().iterdir()] == ["x.json"]
+    assert "A quick run." in render(written)
+
+
+@pytest.mark.parametrize("file", [".", "file/x.json"])
+@pytest.mark.parametrize("option", ["--json", "--report"])
+@pytest.mark.usefixtures("nothing")
+def test_what_cannot_be_written_is_refused_before_anything_is_measured(
+    option: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    if option == "--report" and file == ".":
+        Path("bench.html").mkdir()
+    assert cli.main(["bench", option, file]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and option in error
+    assert sorted(path.name for path in Path().iterdir() if path.name != "reports") == (
+        ["bench.html", "file"] if option == "--report" and file == "." else ["file"]
+    )
+
+
+@pytest.mark.usefixtures("nothing")
+def test_without_a_compiler_nothing_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert cli.main(["bench", "--compile", "--device", "cpu"]) == 2
+    assert "no C++ compiler" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_one_line(
+    known: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "write", full)
+    assert cli.main(["bench", "--only", "steps", "--json", "x.json"]) == 2
+    assert "cannot write the figures to 'x.json': No space left on device" in capsys.readouterr().err
+
+
+def test_ratios_follow_from_rates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the clock replaced: 5 times the speed of the loop is told as 5.00, half as fast a step as 2.00."""
+    monkeypatch.setattr(population, "plain_loop", lambda *arguments: 1000.0)
+    monkeypatch.setattr(population, "throughput", lambda *arguments, **options: 5000.0)
+    monkeypatch.setattr(steps, "_training", lambda device, method, compiled: (lambda: None, 5, 1.0))
+    monkeypatch.setattr(steps, "_in_turn", lambda *arguments: ([0, 1], [1.5, 2.5]))
+    assert cli.main(["bench", "--only", "population", "--only", "steps", "--json", "x.json", "--no-report"]) == 0
+    out, found = capsys.readouterr().out, json.loads(Path("x.json").read_text())
+    assert list(found["population"]["methods"]) == list(RULES) and set(found["steps"]) == set(steps.NAMES)
+    for name in RULES:
+        assert found["population"]["methods"][name]["ratio"] == 5 and found["population"]["cost_alone"][name] == 1
+        assert found["steps"][name]["ratio"] == 2
+    assert "5.00 ×" in out and "1.00 ×" in out
+    lines = {line.split("  ")[0]: line.rstrip() for line in out.splitlines() if "2.00 ×" in line}
+    assert lines["entropy-sgd"].endswith("≤ 1.05 × ✗") and lines["curveball"].endswith("≤ 3.00 × ✓")
+    assert lines["adamw"].endswith("2.00 ×")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "at_most", "at_least"),
+    [(1.0, 1.05, "✓", "undecided"), (1.04, 1.06, "undecided", "undecided"), (1.06, 1.2, "✗", "✓"), (0.9, 1, "✓", "✗")],
+)
+def test_a_target_is_called_met_when_that_is_sure(low: float, high: float, at_most: str, at_least: str) -> None:
+    row = {"ratio": (low + high) / 2, "low": low, "high": high, "gradients": 1.0, "target": 1.05}
+    assert met(row) == at_most and met(row, at_least=True) == at_least
+    assert met(row | {"target": None}) == ""
+    assert step_tables({"heat": row})[0].rows[0][-1] == f"≤ 1.05 × {at_most}"
+
+
+def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing replaced but sizes; what it finds is not looked at."""
+    for module, name, value in (
+        (trials, "QUICK", (2, 0.01)), (steps, "QUICK_PAIRS", 1), (steps, "QUICK_EACH", 1), (steps, "BATCH", 4),
+        (allcnn, "QUICK_BATCH", 1), (allcnn, "SIDE", {"cpu": 64}), (allcnn, "SECONDS", 0.0),
+        (memory, "QUICK", {"lenet": ("sgd",)}), (crew, "cores", lambda: 1),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    assert cli.main(["bench", "--quick", "--device", "cpu", "--json", "x.json"]) == 0
+    out, found = capsys.readouterr().out, json.loads(Path("x.json").read_text())
+    assert set(TABLES) < set(found) and Path("reports/bench.html").stat().st_size > 1e6
+    assert re.search(r"^measuring lenet: settings of a DataLoader$", out, re.MULTILINE)
+    assert found["trials"]["digits-mlp"]["against"]["processes"]["processes"] == 1
+    assert found["about"]["cores"] == run.cores()
