@@ -141,9 +141,13 @@ def _storage(storage: str) -> Finding:
 
 
 def _data() -> Finding:
-    folder = os.environ.get("RELAXBENCH_DATA")
-    if folder is None:
-        return Finding("data folder", "works", "RELAXBENCH_DATA is not set; the built-in problems need none")
-    if Path(folder).is_dir():
-        return Finding("data folder", "works", f"RELAXBENCH_DATA = {folder}")
-    return Finding("data folder", "broken", f"RELAXBENCH_DATA = {folder} is not a folder", "set it to one, or unset it")
+    from relaxbench.problems.data import SOURCES, data_dir
+
+    given, folder = os.environ.get("RELAXBENCH_DATA"), data_dir()
+    if given is not None and not folder.is_dir():
+        said = f"RELAXBENCH_DATA = {given} is not a folder"
+        return Finding("data folder", "broken", said, "set it to one, or unset it")
+    here = [source.title for source in SOURCES.values() if source.present(folder)]
+    where = f"{folder}" if given is not None else f"{folder} (RELAXBENCH_DATA is not set)"
+    what = f"has {', '.join(here)}" if here else "has no images yet: study --data-dir or --download"
+    return Finding("data folder", "works", f"{where} {what}")

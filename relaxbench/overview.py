@@ -104,13 +104,16 @@ def plan_tables(
         table.add_column(column, justify="left" if column in ("problem", "method") else "right")
     notes, seconds, gradients = [], 0.0, 0
     for p in prepare(spec, device, download):
-        engine, budget = engines.choose(p, place, population), spec.budget_of(p)
+        engine, budget = engines.choose(p, place, population, spec.precision), spec.budget_of(p)
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
         for label in spec.methods:
             rule, params = spec.make_rule(label), {**defaults(spec.rule_of(label).space), **spec.fixed_of(label, p)}
-            fast = engines.throughput(p, rule, engine.path, engine.population, place, **params)
-            slow = engines.throughput(p, rule, engine.path, min(GENERATION, engine.population), place, **params)
+            fast = engines.throughput(
+                p, rule, engine.path, engine.population, place, precision=spec.precision, **params
+            )
+            few_slots = min(GENERATION, engine.population)
+            slow = engines.throughput(p, rule, engine.path, few_slots, place, precision=spec.precision, **params)
             many, few = blocks * (spec.trials + 1) + spec.recommend, spec.exploit
             spent = budget * (many / fast + few / slow)
             seconds, gradients = seconds + spent, gradients + budget * (many + few)

@@ -90,6 +90,10 @@ class Published:
         tensors = cached(self.name, _files(self, folder), lambda: _decode(self, folder))
         return {split: Images(tensors[f"{split}.x"], tensors[f"{split}.y"]) for split in ("train", "test")}
 
+    def present(self, folder: Path) -> bool:
+        """Whether a folder has something of it."""
+        return any((folder / place).exists() for place in self.places)
+
     def download(self) -> None:
         """Fetch it into the data folder with torchvision, unless it is there.
 
@@ -135,7 +139,7 @@ class Yours:
         self.published()
 
 
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, Published] = {
     source.name: source
     for source in (
         Published("mnist", "MNIST", "MNIST", ("MNIST/raw",), held_out=1 / 6),
@@ -185,7 +189,7 @@ def _files(source: Published, folder: Path) -> str:
 
 
 def _decode(source: Published, folder: Path) -> dict[str, Tensor]:
-    if not any((folder / place).exists() for place in source.places):
+    if not source.present(folder):
         raise UserError(
             f"{source.title} is not in {str(folder)!r}: name the folder that holds {source.layout} (--data-dir or "
             "RELAXBENCH_DATA), or fetch it with --download"

@@ -191,8 +191,8 @@ class ImageProblem(SupervisedProblem):
     def _call(self, params: Params, x: Tensor) -> object:
         dtype = next(iter(params.values())).dtype
         if x.dtype == torch.uint8:
-            mean, std = (values.to(x.device, dtype) for values in self._moments)
-            x = (x.to(dtype) / 255 - mean) / std
+            scale, shift = (values.to(x.device, dtype) for values in self._moments)
+            x = x.to(dtype).mul_(scale).sub_(shift)
         return super()._call(params, x)
 
     @cached_property
@@ -202,9 +202,10 @@ class ImageProblem(SupervisedProblem):
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the channels of the training images, for pixels from 0 to 1."""
+        """What pixels from 0 to 255 are multiplied by, and what is taken off then: mean 0 and deviation 1 a channel."""
         mean, std = (values.view(-1, 1, 1) for values in moments(self._splits["train"].x))
-        return mean, std.clamp(min=1 / 255)  # of a channel that is the same everywhere
+        std = std.clamp(min=1 / 255)  # of a channel that is the same everywhere
+        return 1 / (255 * std), mean / std
 
     def _images(self) -> dict[str, tuple[Tensor, Tensor]]:
         splits = self._splits

@@ -24,16 +24,15 @@ Value = TypeVar("Value")
 
 
 class _Draw(NamedTuple):
-    """What the masks of one forward pass are functions of, and how often each layer has drawn one in it."""
+    """The key of the masks of one forward pass, and how often each layer has drawn one in it."""
 
-    seed: Tensor
-    step: Tensor
+    words: tuple[Tensor, Tensor]
     calls: Counter[int]
 
 
 def drawing(seed: Tensor, step: Tensor) -> contextlib.AbstractContextManager[object]:
     """Within this block, one forward pass, masks are a function of seed and step (int64 scalars, also under vmap)."""
-    return _within(_draw, _Draw(seed, step, Counter()))
+    return _within(_draw, _Draw(random.key(seed, random.DROPOUT, step), Counter()))
 
 
 def together() -> contextlib.AbstractContextManager[object]:
@@ -79,10 +78,8 @@ class Dropout(nn.Module):
             return nn.functional.dropout(x, self.p)
         place = self.layer + 1024 * draw.calls[self.layer]  # a layer that is called twice draws two masks
         draw.calls[self.layer] += 1
-        words = random.key(draw.seed, random.DROPOUT + 256 * (1 + place), draw.step)
-        index = torch.arange(x.numel(), device=x.device).view(x.shape)
-        keep = random.uniform(words, index) >= self.p
-        return torch.where(keep, x / (1 - self.p), torch.zeros_like(x))
+        keep = random.kept(random.branch(draw.words, place), x.numel(), 1 - self.p)
+        return x * keep.view(x.shape).to(x.dtype).mul_(1 / (1 - self.p))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -121,7 +118,8 @@ class BatchNorm(nn.Module):
     """Batch normalization without memory: what it needs in evaluation is collected anew for the point in question.
 
     Running averages would belong to the points where gradients were taken, not to the iterate that is measured, and to
-    one member of a population. In plain operations, so that a member's sums do not depend on its neighbours.
+    one member of a population. Where several are trained together, in plain operations: a member's sums then do not
+    depend on its neighbours.
     """
 
     running_mean: Tensor
@@ -139,6 +137,9 @@ class BatchNorm(nn.Module):
         """`x` of shape ``[B, C, …]``."""
         found, shape = _collected.get(), (1, -1, *(1 for _ in x.shape[2:]))
         x = x.float() if x.dtype == torch.bfloat16 else x  # its sums are over thousands of numbers
+        if found is None and not _together.get():
+            mean, variance = (None, None) if self.training else (self.running_mean, self.running_var)
+            return nn.functional.batch_norm(x, mean, variance, self.weight, self.bias, self.training, eps=self.eps)
         if self.training or found is not None:
             others = [0, *range(2, x.dim())]
             mean = x.mean(others, keepdim=True)

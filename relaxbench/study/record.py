@@ -181,7 +181,7 @@ def begin_session(
     chosen = dict(manifest.get("engines", {}))
     for problem in problems:
         if problem.name not in chosen:
-            chosen[problem.name] = engines.choose(problem, place, population).as_dict()
+            chosen[problem.name] = engines.choose(problem, place, population, spec.precision).as_dict()
         elif population and population != chosen[problem.name]["population"]:
             chosen[problem.name] = {**chosen[problem.name], "population": population}
 

@@ -214,7 +214,8 @@ class StudyRun:
     def _advance(self, plan: Plan, phase: str, progress: Progress) -> None:
         engine = self.manifest["engines"][plan.problem.name]
         rule, budget = plan.spec.make_rule(plan.method), plan.spec.budget_of(plan.problem)
-        population = Population(plan.problem, rule, budget, engine["path"], engine["device"])
+        precision = engine["precision"]
+        population = Population(plan.problem, rule, budget, engine["path"], engine["device"], precision=precision)
         saved = renewed = time.monotonic()
 
         def renew() -> None:
@@ -255,8 +256,22 @@ class StudyRun:
 
         try:
             population.run(feed, report, engine["population"], after_round)
+        except (RuntimeError, MemoryError) as error:
+            if not engines.out_of_memory(error):
+                raise
+            self._halve(plan.problem.name)  # the trials in flight go on from their checkpoints
         finally:
             self.claims.release()
+
+    def _halve(self, problem: str) -> None:
+        """Memory did not suffice: half the slots from now on, for this study."""
+        half = engines.halved(self.manifest["engines"][problem], problem)
+
+        def edit(stored: dict[str, Any]) -> None:
+            stored["engines"][problem] = half
+
+        self.manifest = record.edit_manifest(self.database, self.claims.study, edit)
+        self.announce(f"{problem}: {half['note']}; going on with K = {half['population']}")
 
     def _job(self, trial: Trial) -> Job:
         file, resume = self._file(trial.id), None
@@ -309,7 +324,7 @@ class StudyRun:
             progress.phase = "calibrate"
             self.observe(list(self.progress.values()))
             place = torch.device(self.manifest["engines"][plan.problem.name]["device"])
-            cost = engines.calibrate(plan.problem, plan.spec.make_rule(plan.method), place)
+            cost = engines.calibrate(plan.problem, plan.spec.make_rule(plan.method), place, self.spec.precision)
             key = (plan.method, plan.problem.name)
             costs[key] = min(cost, costs.get(key, cost), key=lambda c: c["seconds_per_gradient"])
             progress.phase = ""

@@ -26,6 +26,7 @@ from relaxbench.optim.hyper import (
 from relaxbench.optim.registry import RULES, rule_class, rule_names
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
+from relaxbench.training.precision import Precision
 
 Range = list[float] | list[str]
 Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -65,6 +66,7 @@ class StudySpec(BaseModel):
         repetitions: how often the whole comparison is repeated (for A/A studies).
         budget: gradient equivalents a trial; None for the problem's own.
         margin: the smallest difference that matters; None for the problem's own.
+        precision: ``"float32"``, ``"tf32"`` or ``"bf16"``, see `training.precision`.
         flatness: measure the Hessian's spectrum and the local entropy of every tested run from now on.
         space: ranges for all methods, name → [low, high] or a list of choices.
         method: variants.
@@ -85,6 +87,7 @@ class StudySpec(BaseModel):
     repetitions: Positive = 1
     budget: Annotated[int, Field(ge=1, le=10**12, strict=True)] | None = None
     margin: Annotated[float, Field(gt=0)] | None = None
+    precision: Precision = "float32"
     flatness: Annotated[bool, Field(strict=True)] = True
     space: dict[str, Range] = {}
     method: dict[str, Variant] = {}

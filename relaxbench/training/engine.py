@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +20,16 @@ from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Job, Population
+from relaxbench.training.precision import Precision
 
 CANDIDATES = (8, 16, 32, 64, 128, 256)
 """Population sizes that are tried for the vectorized path."""
+MORE = (512, 1024, 2048)
+"""Further ones on a GPU."""
+PAIRS = 3
+"""Measurements of either path, in turn, before one is chosen."""
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "cannot allocate memory")
+"""What PyTorch and its libraries say when memory does not suffice."""
 STRETCH_SECONDS = 0.02
 """A stretch of steps is timed when it lasts at least this long."""
 
@@ -35,6 +43,7 @@ class Engine:
         population: K, slots.
         device: ``"cpu"`` or ``"cuda:0"``.
         dtype: of the parameters.
+        precision: in which models compute, see `precision.PRECISIONS`.
         threads: CPU threads of torch.
         invariance: how much a trial's gradient depends on K and its slot: ``"bit for bit"``, or the difference found.
         note: why the direct path was taken, or "".
@@ -44,6 +53,7 @@ class Engine:
     population: int
     device: str
     dtype: str
+    precision: Precision
     threads: int
     invariance: str
     note: str = ""
@@ -78,30 +88,61 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
-def choose(problem: Problem, device: torch.device, population: int | None = None) -> Engine:
+def choose(
+    problem: Problem, device: torch.device, population: int | None = None, precision: Precision = "float32"
+) -> Engine:
     """The fastest engine for a problem on a device: member-steps a second of plain SGD decide.
 
     Args:
         problem: what will be trained.
         device: where.
         population: K if it is given; then the path alone is measured.
+        precision: in which models compute.
     """
     obstacle = why_not_vectorized(problem)
     path: Path = "direct"
     size = population or 1
     if obstacle is None:
         sizes = (population,) if population else _fitting(problem, device)
-        direct = throughput(problem, RULES["sgd"](), "direct", 1, device)
-        rates = _rates(problem, sizes, device)
+        rates = _rates(problem, sizes, device, precision)
         if not rates:
             obstacle = "a population would not fit into memory"
-        elif max(rates.values()) > direct:
-            # The smallest that is nearly as fast as any: its slots are refilled more often.
-            path, size = "vectorized", min(k for k in rates if rates[k] >= 0.9 * max(rates.values()))
         else:
-            obstacle = "the direct path is faster"
+            # The smallest that is nearly as fast as any: its slots are refilled more often.
+            best = min(k for k in rates if rates[k] >= 0.9 * max(rates.values()))
+            if _gain(problem, best, device, precision) > 1:
+                path, size = "vectorized", best
+            else:
+                obstacle = "the direct path is faster"
     invariance = "bit for bit" if path == "direct" else invariance_of(problem, size, device)
-    return Engine(path, size, str(device), "float32", torch.get_num_threads(), invariance, obstacle or "")
+    return Engine(path, size, str(device), "float32", precision, torch.get_num_threads(), invariance, obstacle or "")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, of the device or of the machine, did not suffice."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY)
+
+
+def halved(engine: dict[str, Any], problem: str) -> dict[str, Any]:
+    """An engine as stored, with half the slots.
+
+    Raises:
+        UserError: if it has one alone.
+    """
+    size = engine["population"]
+    if size == 1:
+        raise _no_room(problem, engine["device"])
+    return {**engine, "population": size // 2, "note": f"memory did not suffice for K = {size}"}
+
+
+def _no_room(problem: str, device: object) -> UserError:
+    return UserError(
+        f"problem {problem!r} does not fit into the memory of {device} even with a single trial: take a smaller "
+        "batch_size, or another device"
+    )
 
 
 def _fitting(problem: Problem, device: torch.device) -> list[int]:
@@ -110,27 +151,48 @@ def _fitting(problem: Problem, device: torch.device) -> list[int]:
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
     copies = max(rule.copies for rule in RULES.values()) + 2  # gradients and temporaries
     member = copies * problem.size * 4 + 3 * _kept(problem, device)
-    return [k for k in CANDIDATES if k * member <= free / 2]
+    return [k for k in (CANDIDATES + MORE if on_gpu else CANDIDATES) if k * member <= free / 2]
 
 
-def _rates(problem: Problem, sizes: Sequence[int], device: torch.device) -> dict[int, float]:
-    """Member-steps a second of the vectorized path; sizes whose steps would take seconds are not tried."""
+def _rates(problem: Problem, sizes: Sequence[int], device: torch.device, precision: Precision) -> dict[int, float]:
+    """Member-steps a second of the vectorized path; sizes that do not fit or would take seconds a step are left out."""
     rates: dict[int, float] = {}
     for k in sizes:
         if rates and k / max(rates.values()) > 1.0:
             break
-        rates[k] = throughput(problem, RULES["sgd"](), "vectorized", k, device)
+        try:
+            rates[k] = throughput(problem, RULES["sgd"](), "vectorized", k, device, precision=precision)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            break
     return rates
 
 
+def _gain(problem: Problem, size: int, device: torch.device, precision: Precision) -> float:
+    """How many times as fast as the direct path a population is: the median of pairs that are measured in turn."""
+    ratios = []
+    for _ in range(PAIRS):
+        direct = throughput(problem, RULES["sgd"](), "direct", 1, device, precision=precision)
+        ratios.append(throughput(problem, RULES["sgd"](), "vectorized", size, device, precision=precision) / direct)
+    return statistics.median(ratios)
+
+
 def throughput(
-    problem: Problem, rule: Rule, path: Path, size: int, device: torch.device, seconds: float = 0.15, **params: float
+    problem: Problem,
+    rule: Rule,
+    path: Path,
+    size: int,
+    device: torch.device,
+    seconds: float = 0.15,
+    precision: Precision = "float32",
+    **params: float,
 ) -> float:
     """Member-steps (gradient equivalents) a second of a population in full flight, measuring and starting excluded.
 
     The fastest of many short stretches counts: the one that other programs on the machine did not disturb.
     """
-    population = Population(problem, rule, budget=10**9, path=path, device=device)
+    population = Population(problem, rule, budget=10**9, path=path, device=device, precision=precision)
     values = {**defaults(rule.space), **params}
     population.admit([Job(i, i, values) for i in range(size)])
     chunk, spent, fastest = 1, 0.0, 0.0
@@ -149,14 +211,24 @@ def throughput(
     return fastest
 
 
-def calibrate(problem: Problem, rule: Rule, device: torch.device, **params: float) -> dict[str, float]:
+def calibrate(
+    problem: Problem, rule: Rule, device: torch.device, precision: Precision = "float32", **params: float
+) -> dict[str, float]:
     """What one gradient of a rule costs alone (K = 1, direct path), so that methods are compared on equal terms.
 
     Returns:
         ``seconds_per_gradient``, the rule's own arithmetic included; ``peak_bytes``: the rule's declared copies of the
         parameters plus what autograd keeps of one mini-batch for the backward pass.
+
+    Raises:
+        UserError: if memory does not suffice.
     """
-    rate = throughput(problem, rule, "direct", 1, device, seconds=0.1, **params)
+    try:
+        rate = throughput(problem, rule, "direct", 1, device, seconds=0.1, precision=precision, **params)
+    except (RuntimeError, MemoryError) as error:
+        if out_of_memory(error):
+            raise _no_room(problem.name, device) from None
+        raise
     return {
         "seconds_per_gradient": 1 / rate,
         "peak_bytes": rule.copies * problem.size * 4 + _kept(problem, device),

@@ -93,9 +93,11 @@ class Oracle:
         grads = torch.empty_like(points)
         losses = points.new_empty(points.shape[0], 1)
         for k in range(points.shape[0]):
-            leaf = points[k].detach().requires_grad_()
-            loss = self._loss(self.problem.unflatten(leaf), {name: value[k] for name, value in batch.items()})
-            (grads[k],) = torch.autograd.grad(loss, leaf)
+            # Each parameter by itself: the gradient of a view would be a copy of the whole vector.
+            params = {name: p.detach().requires_grad_() for name, p in self.problem.unflatten(points[k]).items()}
+            loss = self._loss(params, {name: value[k] for name, value in batch.items()})
+            parts = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
+            torch.cat([part.flatten() for part in parts], out=grads[k])
             losses[k, 0] = loss.detach()
         return grads, losses
 

@@ -23,7 +23,7 @@ from relaxbench.problems import Problem
 from relaxbench.training.ledger import Ledger
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.precision import Precision
-from relaxbench.training.replay import Round
+from relaxbench.training.replay import Capture, CudaGraph, Round
 
 
 @dataclass
@@ -110,7 +110,8 @@ class Population:
     ) -> None:
         self.problem, self.rule, self.budget = problem, rule, budget
         self.device, self.dtype = torch.device(device), dtype
-        self.oracle, self.captured = Oracle(problem, path, precision), captured
+        self.oracle = Oracle(problem, path, precision)
+        self.capture: Capture | None = CudaGraph(self.device) if captured and self.device.type == "cuda" else None
         self.price = rule.price * rule.replicas  # gradient equivalents a query
         self.round_length = max(1, math.ceil(budget / problem.rounds / self.price))
         rule.bind([shape for _, shape in problem.layout()])
@@ -225,7 +226,8 @@ class Population:
         A member that has reached its last outer step within the budget stays as it is.
         """
         whole = Round(self._step, self.state, table, counts, steps, all_alive)
-        whole.run(self.captured)
+        if not whole.run(self.capture):
+            self.capture = None  # nor could the next
         self.state = whole.state
         return whole.losses
 

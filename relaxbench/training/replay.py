@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,44 @@ WORTH = 8
 """A round of fewer steps is not worth a capture."""
 
 Step = Callable[[State, dict[str, Tensor]], tuple[State, Tensor]]
+
+
+class Capture(Protocol):
+    """A way to record what a function does to tensors, without doing it, and to repeat that."""
+
+    def warm(self, function: Callable[[], None], times: int) -> None:
+        """Call the function as it is, in a setting in which it may be captured later."""
+        ...
+
+    def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Something that does to the same tensors what the function does; a `RuntimeError` if that cannot be."""
+        ...
+
+
+class CudaGraph:
+    """A `Capture` by CUDA graphs: one launch for all kernels of a step.
+
+    Args:
+        device: a CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def warm(self, function: Callable[[], None], times: int) -> None:
+        """On a stream of its own, as captures are."""
+        side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(side):
+            for _ in range(times):
+                function()
+        torch.cuda.current_stream(self.device).wait_stream(side)
+
+    def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            function()
+        return graph.replay
 
 
 class Round:
@@ -40,23 +79,25 @@ class Round:
         self.losses = torch.zeros_like(next(iter(table.values())).view(-1, *counts.shape)[0])
         self._place = torch.zeros(1, dtype=torch.int64, device=counts.device)
 
-    def run(self, captured: bool) -> None:
-        """Take all steps, as a graph if that is worth it and the step can be captured."""
-        if not captured or self.steps < WORTH or self.counts.device.type != "cuda":
+    def run(self, capture: Capture | None) -> bool:
+        """Take all steps; replayed, if a round is long enough and the step can be captured.
+
+        Returns:
+            false if it could not.
+        """
+        if capture is None or self.steps < WORTH:
             for _ in range(self.steps):
                 self.advance()
-            return
-        side = torch.cuda.Stream(self.counts.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self.counts.device))
-        with torch.cuda.stream(side):
-            for _ in range(WARM):
-                self.advance()
-        torch.cuda.current_stream(self.counts.device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self.advance()
+            return True
+        capture.warm(self.advance, WARM)
+        possible, replay = True, self.advance
+        try:
+            replay = capture(self.advance)
+        except RuntimeError:  # the step waits for the device, or draws from a generator: it is taken as it is, then
+            possible = False
         for _ in range(self.steps - WARM):
-            graph.replay()
+            replay()
+        return possible
 
     def advance(self) -> None:
         """One step, in place."""

@@ -78,7 +78,7 @@ def test_single_examples_are_the_same_as_those_in_memory(name: str) -> None:
         assert image.shape == held[index].shape and torch.allclose(image, held[index], atol=1e-6)
 
 
-def test_normalized_mnist_has_mean_0_and_deviation_1_as_our_problem_sees_it() -> None:
+def test_mnist_is_normalized_as_in_pytorch_s_example_and_for_our_problem_by_its_own_images() -> None:
     subject = SUBJECTS["lenet"]
     x, _ = subject.problem().tensors["train"]
     held = subject.normalized(x[:100])
@@ -86,7 +86,9 @@ def test_normalized_mnist_has_mean_0_and_deviation_1_as_our_problem_sees_it() ->
     hook = problem.model.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
     problem.outputs(problem.unflatten(problem.init(0)), {"x": x[:100], "y": x}, False)
     hook.remove()
-    assert torch.allclose(given[0], held, atol=1e-6)
+    pixels, whole = x[:100] / 255, x.double() / 255
+    assert torch.allclose(held, (pixels - 0.1307) / 0.3081, atol=1e-6)
+    assert torch.allclose(given[0], (pixels - whole.mean()) / whole.std(correction=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("network", SHAPES)

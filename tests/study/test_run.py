@@ -67,6 +67,46 @@ def current(results: Results) -> Results:
     return {key: row for key, row in results.items() if key[5] is None or key[5] in leaders}
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_where_memory_does_not_suffice_half_the_slots_go_on_and_nothing_is_lost(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = tiny.spec(blocks=4)
+    (tmp_path / "calm").mkdir()
+    (tmp_path / "tight").mkdir()
+    tiny.run(tmp_path / "calm", s, population=8)
+    round_, sizes, said = Population.round, list[int](), list[str]()
+
+    def tight(self: Population) -> Any:
+        sizes.append(len(self.slots))
+        if len(self.slots) > 2 and any(slot.done for slot in self.slots):  # in the middle of a trial
+            raise error
+        return round_(self)
+
+    monkeypatch.setattr(Population, "round", tight)
+    summary = tiny.run(tmp_path / "tight", s, population=8, announce=said.append)
+    assert summary.missing == 0 and max(sizes) == 8 and sizes[-1] <= 2
+    assert tiny.results(tmp_path / "tight") == tiny.results(tmp_path / "calm")
+    assert [line for line in said if "memory" in line] == [
+        "rosenbrock: memory did not suffice for K = 8; going on with K = 4",
+        "rosenbrock: memory did not suffice for K = 4; going on with K = 2",
+    ]
+    assert study_row(tmp_path / "tight").manifest["engines"]["rosenbrock"]["population"] == 2
+
+
+@pytest.mark.parametrize("place", ["advance", "round"])  # while the cost is measured, and in a trial
+def test_a_trial_that_does_not_fit_alone_ends_the_study_in_one_line_and_frees_its_trials(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tight(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Population, place, tight)
+    with pytest.raises(UserError, match="does not fit into the memory of cpu even with a single trial"):
+        tiny.run(tmp_path, tiny.spec(), population=2)
+    assert {row.status for row in tiny.rows(tmp_path)} == {"waiting"}
+
+
 def assert_mirrored(folder: Path, s: StudySpec) -> None:
     """Optuna, read by its own means, has each explore and exploit trial exactly once, with its value and settings."""
     url = f"sqlite:///{folder / 'study.db'}"
@@ -529,7 +569,7 @@ def test_the_mirror_is_open_to_optuna_and_its_own_storage(tmp_path: Path) -> Non
 def test_the_engine_is_chosen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int | None] = []
 
-    def choose(task: Any, place: torch.device, population: int | None = None) -> Any:
+    def choose(task: Any, place: torch.device, population: int | None, precision: str) -> Any:
         calls.append(population)
         return tiny.engine(population or 8)
 

@@ -106,7 +106,7 @@ def steady(population: int | None = 3) -> None:
     """For a process of its own: nothing that is decided by a clock (as the fixture of the same name does)."""
     from relaxbench.training import engine as engines
 
-    engines.choose = lambda problem, place, k=None: engine(k or 8)  # type: ignore[assignment]
+    engines.choose = lambda problem, place, k=None, precision="float32": engine(k or 8)  # type: ignore[assignment]
     engines.calibrate = lambda *a, **k: dict(COST)  # type: ignore[assignment]
 
 
@@ -116,7 +116,7 @@ COST = {"seconds_per_gradient": 1e-4, "peak_bytes": 100}
 def engine(population: int) -> Any:
     from relaxbench.training.engine import Engine
 
-    return Engine("vectorized", population, "cpu", "float32", 1, "bit for bit")
+    return Engine("vectorized", population, "cpu", "float32", "float32", 1, "bit for bit")
 
 
 def die() -> None:

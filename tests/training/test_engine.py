@@ -152,7 +152,7 @@ def test_the_smallest_population_that_is_nearly_as_fast_as_any_is_taken(monkeypa
     assert (chosen.path, chosen.population, chosen.note) == ("vectorized", 32, "")
     assert (chosen.device, chosen.dtype, chosen.threads) == ("cpu", "float32", torch.get_num_threads())
     assert chosen.invariance == "bit for bit"
-    assert measured == [("direct", 1), *(("vectorized", k) for k in CANDIDATES)]
+    assert measured == [*(("vectorized", k) for k in CANDIDATES), *3 * [("direct", 1), ("vectorized", 32)]]
     assert json.loads(json.dumps(chosen.as_dict())) == chosen.as_dict()
 
 
@@ -160,6 +160,67 @@ def test_the_direct_path_is_taken_where_it_is_faster(monkeypatch: pytest.MonkeyP
     rates({("direct", 1): 500.0, **{("vectorized", k): 400.0 for k in CANDIDATES}}, monkeypatch)
     chosen = choose(digits_mlp(), CPU)
     assert (chosen.path, chosen.population, chosen.note) == ("direct", 1, "the direct path is faster")
+
+
+def test_the_paths_are_compared_in_turn_so_that_one_lucky_measurement_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    direct = iter([90.0, 300.0, 310.0])  # another program disturbed the first
+
+    def throughput(task: Problem, rule: object, path: str, size: int, device: torch.device, **_: Any) -> float:
+        return next(direct) if path == "direct" else 200.0
+
+    monkeypatch.setattr(engine, "throughput", throughput)
+    assert choose(digits_mlp(), CPU).path == "direct"
+
+
+def test_sizes_for_which_memory_does_not_suffice_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def throughput(task: Problem, rule: object, path: str, size: int, device: torch.device, **_: Any) -> float:
+        if size > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return 10.0 * size
+
+    monkeypatch.setattr(engine, "throughput", throughput)
+    assert (choose(digits_mlp(), CPU).path, choose(digits_mlp(), CPU).population) == ("vectorized", 16)
+
+    def broken(*_: object, **__: object) -> float:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(engine, "throughput", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        choose(digits_mlp(), CPU)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            True,
+        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_says_that_memory_did_not_suffice(error: Exception, is_it: bool) -> None:
+    assert engine.out_of_memory(error) is is_it
+
+
+def test_a_real_refusal_of_memory_is_one() -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as refused:
+        torch.empty(2**46, dtype=torch.float64)
+    assert engine.out_of_memory(refused.value)
+
+
+def test_half_the_slots_and_a_line_for_one_that_is_too_large() -> None:
+    whole = engine.Engine("vectorized", 9, "cuda:0", "float32", "float32", 1, "bit for bit").as_dict()
+    half = engine.halved(whole, "p")
+    assert half == {**whole, "population": 4, "note": "memory did not suffice for K = 9"}
+    with pytest.raises(UserError, match="'p' does not fit into the memory of cuda:0 even with a single trial"):
+        engine.halved({**whole, "population": 1}, "p")
 
 
 def test_a_given_population_is_kept_on_either_path(monkeypatch: pytest.MonkeyPatch) -> None:
