@@ -21,7 +21,7 @@ from relaxbench.problems.augment import crop_and_flip
 from relaxbench.problems.images import Images, held_out, moments, part
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SPLITS, Options, SupervisedProblem
+from relaxbench.problems.supervised import SPLITS, Options, StoredProblem
 from relaxbench.problems.whitening import Whitening
 
 DEEP_RELAXATION, CURVEBALL = "arXiv 1704.04932", "arXiv 1805.08095"
@@ -136,7 +136,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-class ImageProblem(SupervisedProblem):
+class ImageProblem(StoredProblem):
     """A network on images that are held as uint8, and normalized (and cut, and mirrored) where they are used.
 
     Args:
@@ -172,13 +172,6 @@ class ImageProblem(SupervisedProblem):
     def data(self) -> str:  # type: ignore[override]
         """Source and sizes of the splits, or that it is not here."""
         return f"{self.source.title} ({self.source.layout}), not here" if self.missing() else super().data
-
-    def missing(self) -> str:
-        try:
-            self.tensors  # noqa: B018
-        except UserError as error:
-            return str(error)
-        return ""
 
     def download(self) -> None:
         self.source.download()

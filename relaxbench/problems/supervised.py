@@ -211,6 +211,17 @@ class SupervisedProblem(Problem):
         return fingerprint((split, tensor) for split in SPLITS for tensor in self.tensors[split])[:16]
 
 
+class StoredProblem(SupervisedProblem):
+    """Its data lie in files, which may not be here."""
+
+    def missing(self) -> str:
+        try:
+            self.tensors  # noqa: B018
+        except UserError as error:
+            return str(error)
+        return ""
+
+
 class EpochSampler:
     """Mini-batches without replacement: epoch e of a member visits the training set in an order of (seed, e) alone.
 

@@ -20,7 +20,7 @@ from relaxbench.problems import data, networks
 from relaxbench.problems.images import first_line
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SPLITS, Options, SupervisedProblem
+from relaxbench.problems.supervised import SPLITS, Options, StoredProblem
 
 WAR_AND_PEACE = "war-and-peace.txt"
 OPEN: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
@@ -72,7 +72,7 @@ def read(path: Path) -> Text:
     return Text(alphabet, torch.tensor([places[character] for character in content], dtype=torch.int16))
 
 
-class TextProblem(SupervisedProblem):
+class TextProblem(StoredProblem):
     """Characters of a text, each predicted from those before it in its window; judged by bits a character.
 
     Args:
@@ -105,13 +105,6 @@ class TextProblem(SupervisedProblem):
     def text(self) -> Text:
         """The whole of it."""
         return _read(data.in_data_dir(self.file))
-
-    def missing(self) -> str:
-        try:
-            self.tensors  # noqa: B018
-        except UserError as error:
-            return str(error)
-        return ""
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
         return None

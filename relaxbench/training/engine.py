@@ -18,6 +18,7 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.training.footprint import gradient_bytes
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Job, Population
 from relaxbench.training.precision import Precision
@@ -149,8 +150,8 @@ def _fitting(problem: Problem, device: torch.device) -> list[int]:
     """Population sizes whose states and activations take at most half of the memory that is free."""
     on_gpu = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
-    copies = max(rule.copies for rule in RULES.values()) + 2  # gradients and temporaries
-    member = copies * problem.size * 4 + 3 * _kept(problem, device)
+    copies = max(rule.copies for rule in RULES.values()) + 2  # temporaries of a rule
+    member = copies * problem.size * 4 + gradient_bytes(problem, device)
     return [k for k in (CANDIDATES + MORE if on_gpu else CANDIDATES) if k * member <= free / 2]
 
 
@@ -218,7 +219,7 @@ def calibrate(
 
     Returns:
         ``seconds_per_gradient``, the rule's own arithmetic included; ``peak_bytes``: the rule's declared copies of the
-        parameters plus what autograd keeps of one mini-batch for the backward pass.
+        parameters plus what is held while a gradient is computed, see `footprint`.
 
     Raises:
         UserError: if memory does not suffice.
@@ -231,7 +232,8 @@ def calibrate(
         raise
     return {
         "seconds_per_gradient": 1 / rate,
-        "peak_bytes": rule.copies * problem.size * 4 + _kept(problem, device),
+        # The gradient is one of the copies, and of what is held while it is computed.
+        "peak_bytes": (rule.copies - 1) * problem.size * 4 + gradient_bytes(problem, device, precision),
     }
 
 
@@ -326,23 +328,6 @@ def _cpu_name() -> str:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def _kept(problem: Problem, device: torch.device) -> int:
-    """Bytes that autograd keeps of one mini-batch, parameters aside."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    leaf = problem.init(0).to(device).requires_grad_()
-    batch = problem.sampler([0], [0], 1, device).batch(torch.zeros(1, 1, dtype=torch.int64, device=device))
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        one = {name: value[0] for name, value in batch.items()}
-        problem.loss.value(problem.outputs(problem.unflatten(leaf), one, True), one)
-    kept.pop(leaf.untyped_storage().data_ptr(), None)
-    return sum(kept.values())
 
 
 def _culprit(problem: Problem) -> str | None:
