@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,11 +15,14 @@ from relaxbench.bench.subjects import SHAPES, synthetic
 from relaxbench.bench.trials import Flight
 from relaxbench.bench.turns import Contender, in_turn, median_ratio, stretch
 from relaxbench.problems import networks
+from relaxbench.training.precision import Precision
 
 BATCH, QUICK_BATCH = 128, 16
 IMAGES = 45_000
 """Of CIFAR-10, less a tenth for validation."""
 ROUNDS, SECONDS = 5, 1.0
+TARGETS = {"cuda": 0.5}
+"""Seconds an epoch, of one H200."""
 SIDE = {"cpu": 2048, "cuda": 8192}
 """Of the square matrices whose product shows what the device can do."""
 
@@ -34,12 +35,13 @@ class Product:
         side: of the matrices.
         convolution: as a convolution of size 1, which is the same product by another library; on some processors that
             one is much the faster.
+        dtype: of the matrices.
     """
 
-    def __init__(self, device: torch.device, side: int, convolution: bool) -> None:
+    def __init__(self, device: torch.device, side: int, convolution: bool, dtype: torch.dtype = torch.float32) -> None:
         self.device, self.side, self.convolution = device, side, convolution
         shapes = ((side, side, 1, 1), (side // 64, side, 8, 8)) if convolution else ((side, side), (side, side))
-        self.a, self.b = (torch.randn(shape, device=device) for shape in shapes)
+        self.a, self.b = (torch.randn(shape, device=device).to(dtype) for shape in shapes)
 
     @torch.no_grad()
     def step(self) -> int:
@@ -52,21 +54,7 @@ class Product:
 
     def rate(self, seconds: float) -> float:
         """FLOPs a second."""
-        with _as_convolutions():
-            return stretch(self.step, seconds / 2, self.device)
-
-
-@contextlib.contextmanager
-def _as_convolutions() -> Iterator[None]:
-    """On a GPU, products in TF32 where convolutions are: PyTorch has a setting for each, and they differ by default."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of PyTorch's new names for this, which not all of its versions have
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
-        try:
-            yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = before
+        return stretch(self.step, seconds / 2, self.device)
 
 
 def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
@@ -76,11 +64,13 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
     x, y = (part.to(device) for part in problem.tensors["train"])
     tell("All-CNN-BN: the first step")
     side = SIDE[device.type]
+    precision: Precision = "bf16" if device.type == "cuda" else "float32"
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     contenders: dict[str, Contender] = {
-        "ours": Flight(problem, "direct", 1, device, lead=0),
-        "plain": PlainLoop(networks.allcnn(), resident(x, y, batch), device, lead=0),
-        "product": Product(device, side, convolution=False),
-        "convolution": Product(device, side, convolution=True),
+        "ours": Flight(problem, "direct", 1, device, 0, precision),
+        "plain": PlainLoop(networks.allcnn(), resident(x, y, batch), device, 0, 0, precision),
+        "product": Product(device, side, False, dtype),
+        "convolution": Product(device, side, True, dtype),
     }
     contenders["plain"].rate(0)
     tell("All-CNN-BN, a plain loop, and products of large matrices in turn")
@@ -90,7 +80,8 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
         "steps_per_epoch": IMAGES // batch,
         "flops_per_step": gradient_flops("allcnn", batch),
         "side": side,
-        "arithmetic": "TF32" if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "float32",
+        "arithmetic": precision,
+        "target": TARGETS.get(device.type),
         "rates": rates,
     } | derived(rates, IMAGES // batch, gradient_flops("allcnn", batch))
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from relaxbench.bench.processes import fresh
 from relaxbench.bench.subjects import Subject
 from relaxbench.bench.turns import stretch
+from relaxbench.training.precision import Precision, forward
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 SETTLE = 0.1
@@ -28,11 +29,19 @@ class PlainLoop:
         device: where the model is trained.
         workers: processes that load the data.
         lead: steps before a stretch that are not timed; with workers, those come on top whose data are there already.
+        precision: in which the network computes.
     """
 
     def __init__(
-        self, network: nn.Module, batches: Batches, device: torch.device, workers: int = 0, lead: int = 1
+        self,
+        network: nn.Module,
+        batches: Batches,
+        device: torch.device,
+        workers: int = 0,
+        lead: int = 1,
+        precision: Precision = "float32",
     ) -> None:
+        self.precision = precision
         self.network, self.batches, self.device = network.to(device).train(), batches, device
         self.workers, self.lead = workers, lead + 2 * workers
         self.optimizer = torch.optim.SGD(
@@ -43,7 +52,9 @@ class PlainLoop:
         """One step."""
         x, y = next(self.batches)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(nn.functional.cross_entropy(self.network(x), y))
+        with forward(self.precision, self.device):
+            loss = nn.functional.cross_entropy(self.network(x), y)
+        torch.autograd.backward(loss)
         self.optimizer.step()
         return 1
 

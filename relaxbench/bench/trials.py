@@ -20,6 +20,7 @@ from relaxbench.problems import SupervisedProblem
 from relaxbench.training.engine import choose
 from relaxbench.training.oracle import Path
 from relaxbench.training.population import Job, Population
+from relaxbench.training.precision import Precision
 
 ROUNDS, SECONDS = 24, 0.3
 """Stretches of every contender, and how long each lasts at least."""
@@ -44,12 +45,21 @@ class Flight:
         path, size: of the engine.
         device: where.
         lead: steps before a stretch that are not timed.
+        precision: in which the model computes.
     """
 
-    def __init__(self, problem: SupervisedProblem, path: Path, size: int, device: torch.device, lead: int = 1) -> None:
+    def __init__(
+        self,
+        problem: SupervisedProblem,
+        path: Path,
+        size: int,
+        device: torch.device,
+        lead: int = 1,
+        precision: Precision = "float32",
+    ) -> None:
         rule = RULES["sgd"]()
         self.size, self.device, self.lead, self.chunk = size, device, lead, 1
-        self.population = Population(problem, rule, budget=10**9, path=path, device=device)
+        self.population = Population(problem, rule, budget=10**9, path=path, device=device, precision=precision)
         self.population.admit([Job(i, i, defaults(rule.space)) for i in range(size)])
         self.longest = -(-problem.budget // problem.rounds)  # steps between two measurements of a study
         self.step()  # the first one allocates
