@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -62,5 +63,7 @@ def check_folder(option: str, folder: Path) -> None:
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not a folder: name another one")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not writable: name another folder")
+    try:  # permissions do not say everything
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError:
+        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not writable: name another folder") from None

@@ -145,7 +145,7 @@ def show_tables(frames: StudyFrames) -> list[Any]:
         done = {row.phase: f"{row.done}/{row.planned}" for row in rows.itertuples()}
         table.add_row(str(problem), str(method), *(done.get(phase, "") for phase in phases))
     engines = [
-        f"{name}: {engine['path']} path, K = {engine['population']} on {engine['device']}; "
+        f"{name}: {engine['path']} path, K = {engine['population']}, {engine['precision']} on {engine['device']}; "
         f"a trial's gradients are the same in any slot: {engine['invariance']}"
         for name, engine in frames.manifest.get("engines", {}).items()
     ]

@@ -166,7 +166,10 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("best", "tiny"), ("'method'",)),
     (("bench", "--device", "cuda:77"), ("cuda:77",)),
     (("bench", "--json", "/proc/nowhere/x.json"), ("/proc/nowhere/x.json", "cannot be written")),
-    (("bench", "--report", "/proc/nowhere"), ("/proc/nowhere/bench.html", "cannot be written")),
+    (("bench", "--report", "/proc/nowhere"), ("--report '/proc/nowhere'", "'/proc' is not writable")),
+    (("study", "--report", "/proc/nowhere"), ("--report '/proc/nowhere'", "'/proc' is not writable")),
+    (("study", "--checkpoints", "/proc/nowhere"), ("--checkpoints '/proc/nowhere'", "'/proc' is not writable")),
+    (("study", "--problem", "allcnn-bn:"), ("'allcnn-bn:' names no data after the colon",)),
     (("bench", "--only", "step"), ("unknown part 'step'", "did you mean 'steps'?")),
     (("bench", "--only", "ledger", "--compile"), ("--compile", "--only steps")),
 ]

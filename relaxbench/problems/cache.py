@@ -69,6 +69,11 @@ def _read(path: Path) -> dict[str, Tensor] | None:
 
 def _write(path: Path, tensors: Tensors) -> None:
     """Beside its place first: a file of that name is always whole."""
+    nearest = next(place for place in (path.parent, *path.parent.parents) if place.exists())
+    if not nearest.is_dir():
+        raise UserError(
+            f"cache folder {str(path.parent)!r}: {str(nearest)!r} is not a folder: set RELAXBENCH_CACHE to one"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")

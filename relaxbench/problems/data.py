@@ -92,7 +92,8 @@ class Published:
 
     def present(self, folder: Path) -> bool:
         """Whether a folder has something of it."""
-        return any((folder / place).exists() for place in self.places)
+        places = [folder / place for place in self.places]
+        return any(place.is_file() or (place.is_dir() and any(place.iterdir())) for place in places)
 
     def download(self) -> None:
         """Fetch it into the data folder with torchvision, unless it is there.

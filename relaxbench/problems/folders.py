@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ class ImageFolder:
                 f"{str(self.path)!r} does not exist: name a folder or an archive ({', '.join(ARCHIVES)}) of images, "
                 f"with {LAYOUT}"
             )
-        if self.path.is_file() and not self.path.name.endswith(ARCHIVES):
+        if self.path.is_file() and not self.path.name.lower().endswith(ARCHIVES):
             raise UserError(f"{str(self.path)!r} is no archive: expected {', '.join(ARCHIVES)}, or a folder")
         with self._reading():
             key = f"{self.size} {self._state()}"
@@ -140,6 +141,12 @@ class ImageFolder:
         if "test" not in parts and "validation" in parts:
             parts["test"] = parts.pop("validation")
         elif "test" not in parts:
+            few, rarest = min(zip(parts["train"].y.bincount().tolist(), labels, strict=True))
+            if few < 3:
+                raise UserError(
+                    f"{self._named} has {few} image(s) of class {rarest!r}: expected three at least, for training, "
+                    "validation and test"
+                )
             divided = held_out(parts["train"], UNTESTED)
             parts = {"train": divided["train"], "test": divided["validation"]}
         tensors = {f"{split}.{name}": value for split, part in parts.items() for name, value in part._asdict().items()}
@@ -158,7 +165,7 @@ class ImageFolder:
                 sizes = [f"{p.shape[1]} × {p.shape[0]}" for p in (read[first], pixels)]
                 raise UserError(
                     f"{self._named} holds images of several sizes ({first.place!r}: {sizes[0]}, {found.place!r}: "
-                    f"{sizes[1]}): scale them to one, or give size= to ImageFolder"
+                    f"{sizes[1]}): scale them to one size"
                 )
 
     def _together(self, rows: list[Found], read: dict[Found, np.ndarray], labels: list[str]) -> Images:
@@ -170,7 +177,7 @@ class ImageFolder:
 
     def _pixels(self, found: Found, content: bytes) -> np.ndarray:
         """uint8 ``[H, W]`` of a grey image, ``[H, W, 3]`` of any other."""
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
         from torchvision.transforms import functional
 
         try:
@@ -181,6 +188,8 @@ class ImageFolder:
                     image = functional.resize(image, [round(self.size * 256 / 224)])
                     image = functional.center_crop(image, [self.size])
                 return np.array(image)
+        except UnidentifiedImageError:
+            raise UserError(f"{self._named}: {found.place!r} is of no known image format: remove it") from None
         except Exception as error:  # Pillow raises many kinds; those of damaged files are not documented
             raise UserError(
                 f"{self._named}: {found.place!r} cannot be read as an image ({first_line(error)}): remove it"
@@ -191,13 +200,13 @@ class ImageFolder:
         if self.path.is_dir():
             for path in _images_below(self.path):
                 yield _found(path.relative_to(self.path).as_posix()), path.read_bytes()
-        elif self.path.name.endswith(".zip"):
+        elif self.path.name.lower().endswith(".zip"):
             with zipfile.ZipFile(self.path) as archive:
                 for name in archive.namelist():
                     if _found(name):
                         yield _found(name), archive.read(name)
         else:
-            with tarfile.open(self.path, "r|*") as stream:  # as it comes: xz cannot go back cheaply
+            with tarfile.open(self.path, "r|*", tarinfo=_Member) as stream:  # as it comes: xz cannot go back cheaply
                 for member in stream:
                     if member.isfile() and _found(member.name):
                         file = stream.extractfile(member)
@@ -232,6 +241,28 @@ def _found(place: str) -> Found | None:
     return Found("train", folders[-1], place)
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose header must be sound: tarfile takes a bad one for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ == "EOFHeaderError":  # the block of zeros that ends an archive
+                raise
+            raise tarfile.ReadError(f"{error} after some members") from None
+
+
 def _images_below(folder: Path) -> list[Path]:
-    paths = (Path(below) / file for below, _, files in os.walk(folder, followlinks=True) for file in files)
-    return sorted(path for path in paths if _found(path.relative_to(folder).as_posix()))
+    """Every image once, whatever links there are; an `OSError` for a folder that cannot be read."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    seen, images = set[str](), list[Path]()
+    for below, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(below, name)) not in seen)
+        seen |= {os.path.realpath(below), *(os.path.realpath(os.path.join(below, name)) for name in folders)}
+        images += [Path(below) / file for file in files]
+    return sorted(path for path in images if _found(path.relative_to(folder).as_posix()))

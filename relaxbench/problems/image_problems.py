@@ -115,12 +115,12 @@ RECIPES: dict[str, Recipe] = {
     ),
     "cifar-basic": _basic(
         networks.cifar_basic,
-        "small CIFAR network",
+        "small convolutional network",
         published=f"SGD 21.1 % ({CURVEBALL})",
     ),
     "cifar-basic-bn": _basic(
         partial(networks.cifar_basic, batch_norm=True),
-        "small CIFAR network with batch normalization",
+        "small convolutional network with batch normalization",
         published=f"SGD 16.1 % ({CURVEBALL})",
     ),
     "resnet18": _resnet(networks.resnet18, "ResNet-18 with a 3 × 3 stem"),
@@ -207,7 +207,7 @@ class ImageProblem(StoredProblem):
             takes, has = (" × ".join(map(str, shape)) for shape in (self._shape, found))
             raise UserError(
                 f"problem {self.name!r} takes images of {takes} (channels × height × width), and those of "
-                f"{self.source.title} are {has}: choose other data, or scale them"
+                f"{self.source.title} are {has}: choose other data, or convert them"
             )
         if self._sizes is not None:
             splits = {name: part(splits[name], count) for name, count in zip(SPLITS, self._sizes, strict=True)}
@@ -228,9 +228,12 @@ def image_problem(name: str) -> ImageProblem:
     if base not in RECIPES:
         raise unknown("network on images", base, RECIPES)
     recipe, small = RECIPES[base], network != base
+    if ":" in name and not source:
+        raise UserError(f"problem {name!r} names no data after the colon: expected a data set, a folder or an archive")
     budget = recipe.small.budget if small else recipe.budget
+    where = data.source(source or recipe.source) if source or recipe.source else None
     return ImageProblem(
-        f"{network}:{data.source(source).name}" if source else network,
+        f"{network}:{where.name}" if source and where else network,
         recipe.network,
         source or recipe.source,
         shape=recipe.shape,
@@ -244,9 +247,9 @@ def image_problem(name: str) -> ImageProblem:
         worst=10.0,
         margin=0.1,
         statistics_limit=recipe.small.statistics if small else 8192,
-        title=recipe.title,
+        title=f"{recipe.title} on {where.title}" if where else recipe.title,
         published="" if source else recipe.published,
-        caution="A small budget is a demonstration: published errors are those of 60 to 200 epochs." if small else "",
+        caution="A small budget is a demonstration: networks are trained for 60 to 200 epochs." if small else "",
     )
 
 

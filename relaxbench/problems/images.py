@@ -50,7 +50,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def first_line(error: Exception) -> str:
     """What an error says, for a message of ours."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return next(iter(str(error).splitlines()), "").rstrip(": ") or type(error).__name__
 
 
 def _chosen(y: Tensor, share: float, stream: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TypedDict
@@ -75,6 +76,16 @@ class SupervisedProblem(Problem):
         statistics_limit: int = 8192,
         space: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
+        numbers: dict[str, object] = {
+            "batch_size": batch_size,
+            "budget": budget,
+            "worst": worst,
+            "margin": margin,
+            "rounds": rounds,
+        }
+        for key, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise UserError(f"problem {name!r}: {key} = {value!r}: expected a positive number")
         self.name, self.title, self.caution, self.published = name, title or name, caution, published
         self.statistics_limit = statistics_limit
         self.loss = losses.loss(loss)
@@ -104,7 +115,7 @@ class SupervisedProblem(Problem):
         if len(data["train"][0]) < self.batch_size:
             raise UserError(
                 f"problem {self.name!r}: batch_size {self.batch_size} is larger than the training split "
-                f"({len(data['train'][0])} examples)"
+                f"({len(data['train'][0])} examples): take more data, or a problem with smaller batches"
             )
         return data
 

@@ -49,6 +49,8 @@ def read(path: Path) -> Text:
         UserError: if it is not there, damaged, not UTF-8, or too short or too varied to be learned from.
     """
     found = next((p for p in (path, *(path.with_name(path.name + suffix) for suffix in OPEN)) if p.is_file()), None)
+    if path.is_dir():
+        raise UserError(f"text {str(path)!r} is a folder: name a file, as char-lstm:FILE.txt")
     if found is None:
         raise UserError(
             f"text {str(path)!r} does not exist: name the folder that holds it (--data-dir or RELAXBENCH_DATA), or "
@@ -58,9 +60,11 @@ def read(path: Path) -> Text:
         with OPEN.get(found.suffix, open)(found, "rb") as file:
             content = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"text {str(found)!r} is not UTF-8 at byte {error.start}: convert it, or compress it") from None
+        raise UserError(f"text {str(found)!r} is not UTF-8 at byte {error.start}: convert it") from None
     except (OSError, EOFError, lzma.LZMAError) as error:
-        raise UserError(f"text {str(found)!r} is damaged or cannot be read ({first_line(error)})") from None
+        raise UserError(
+            f"text {str(found)!r} is damaged or cannot be read ({first_line(error)}): fetch or compress it again"
+        ) from None
     content = content.replace("\r\n", "\n")
     alphabet = "".join(sorted(set(content)))
     if len(content) < 20 * LENGTH or not 2 <= len(alphabet) < 2**15:

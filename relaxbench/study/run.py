@@ -152,7 +152,8 @@ class StudyRun:
             )
             for name, engine in self.manifest["engines"].items():
                 why = f" ({engine['note']})" if engine["note"] else ""
-                self.announce(f"{name}: {engine['path']} path, K = {engine['population']} on {engine['device']}{why}")
+                where = f"{engine['precision']} on {engine['device']}"
+                self.announce(f"{name}: {engine['path']} path, K = {engine['population']}, {where}{why}")
             self._work(plans)
             record.end_session(self.database, study, time.monotonic() - start, self.ran)
             self._count(plans)

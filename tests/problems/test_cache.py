@@ -77,7 +77,7 @@ def test_nothing_is_left_when_making_fails_or_the_disk_is_full(folder: Path, mon
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RELAXBENCH_CACHE", str(tmp_path / "file" / "below"))
-    with pytest.raises(UserError, match="set RELAXBENCH_CACHE to another folder"):
+    with pytest.raises(UserError, match="is not a folder: set RELAXBENCH_CACHE to one"):
         read()
 
 

@@ -146,7 +146,7 @@ def test_images_are_scaled_and_cut_where_a_size_is_asked_for(folder: Path) -> No
         (files({"train": 3}, ("cat",)), "has one class, 'cat': expected a folder for each of two or more"),
         (files({"test": 3}), "has a test split and no training images"),
         (files({"train": 1}) | {"test/cow/1.png": picture()}, "'test/cow/1.png' is of a class without training images"),
-        (files({"train": 1}) | {"train/cat/1.jpg": b"no jpeg"}, "'train/cat/1.jpg' cannot be read as an image"),
+        (files({"train": 1}) | {"train/cat/1.jpg": b"no jpeg"}, "'train/cat/1.jpg' is of no known image format"),
         (files({"train": 1}) | {"train/cat/1.png": picture()[:90]}, "'train/cat/1.png' cannot be read as an image"),
     ],
 )
@@ -171,6 +171,33 @@ def test_damaged_archives_are_refused(write: Callable[[Path, Files], Path], fold
         with pytest.raises(UserError, match=r"the archive is damaged or incomplete \(.+\): make or fetch it again"):
             ImageFolder(path).published()
     assert not (tmp_path / "cache").exists()
+
+
+def test_an_archive_with_a_bad_header_or_without_its_end_is_refused_not_shortened(folder: Path) -> None:
+    path = as_tar(folder / "pets", files({"train": 4, "test": 2}), "w", ".tar")
+    whole = path.read_bytes()
+    assert len(ImageFolder(path).published()["train"].y) == 8
+    flipped = bytearray(whole)
+    flipped[8 * 1024 + 5] ^= 1  # members of one block each: the header of the ninth
+    for content in (bytes(flipped), whole[: 8 * 1024]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="the archive is damaged or incomplete"):
+            ImageFolder(path).published()
+
+
+def test_links_are_followed_once(folder: Path) -> None:
+    path = as_folder(folder / "pets", files({"train": 3, "test": 1}))
+    (path / "train" / "dog" / "up").symlink_to("..")
+    (path / "train" / "cat" / "self").symlink_to(".")
+    assert {name: len(part.y) for name, part in ImageFolder(path).published().items()} == {"train": 6, "test": 2}
+    (folder / "linked").symlink_to(path)
+    assert len(ImageFolder(folder / "linked").published()["train"].y) == 6
+
+
+def test_too_few_images_of_a_class_are_refused(folder: Path) -> None:
+    flat = {place.removeprefix("train/"): written for place, written in files({"train": 2}).items()}
+    with pytest.raises(UserError, match=r"has 2 image\(s\) of class 'cat': expected three at least"):
+        ImageFolder(as_folder(folder / "few", flat)).published()
 
 
 def test_what_is_not_there_or_no_archive_is_refused(folder: Path) -> None:

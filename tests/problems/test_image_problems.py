@@ -156,7 +156,7 @@ def test_a_folder_that_does_not_fit_the_network_is_refused(pets: Path) -> None:
     task = image_problem("lenet:pets")
     assert task.missing() == (
         "problem 'lenet:pets' takes images of 1 × 28 × 28 (channels × height × width), and those of ImageFolder pets "
-        "are 3 × 32 × 32: choose other data, or scale them"
+        "are 3 × 32 × 32: choose other data, or convert them"
     )
     with pytest.raises(UserError, match="unknown data set 'cifr10': did you mean 'cifar10'"):
         problem("allcnn-bn:cifr10")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import operator
 from typing import Any
 
@@ -186,6 +187,15 @@ def test_labels_that_no_output_stands_for_are_refused_wherever_they_are(labels: 
         try_out(SupervisedProblem("p", lambda: nn.Linear(2, 3), lambda: dict.fromkeys(data, good), batch_size=5))
         is None
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("margin", "x"), ("margin", -1), ("budget", 0), ("batch_size", True), ("worst", math.inf), ("rounds", 0)],
+)
+def test_numbers_that_make_no_sense_are_refused_when_a_problem_is_made(key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"problem 'p': {key} = .*: expected a positive number"):
+        SupervisedProblem("p", lambda: nn.Linear(2, 3), dict, **{key: value})
 
 
 class Pair(nn.Module):
