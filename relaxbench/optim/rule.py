@@ -194,7 +194,7 @@ def replicated(x: Tensor, replicas: int) -> Tensor:
 def nesterov(velocity: Tensor, momentum: Tensor, direction: Tensor) -> Tensor:
     """PyTorch's Nesterov form N(v, d): v ← m v + d in place; returns d + m v."""
     velocity.mul_(momentum).add_(direction)
-    return (momentum * velocity).add_(direction)
+    return (momentum * velocity).add_(direction)  # new, so that callers may go on in place
 
 
 def standard_normal(state: State, size: int, dtype: torch.dtype, step: Tensor | None = None) -> Tensor:

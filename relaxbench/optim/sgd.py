@@ -35,7 +35,7 @@ class SGD(Rule):
         x, v = state["x"], state["v"]
         d = (hyper["weight_decay"] * x).add_(grad)
         direction = nesterov(v, hyper["momentum"], d)
-        x.sub_(hyper["lr"] * (direction if self.nesterov else v))
+        x.sub_(direction.mul_(hyper["lr"]) if self.nesterov else hyper["lr"] * v)
         state["t"] += 1
         return state
 
