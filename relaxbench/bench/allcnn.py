@@ -67,8 +67,8 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
     precision: Precision = "bf16" if device.type == "cuda" else "float32"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     contenders: dict[str, Contender] = {
-        "ours": Flight(problem, "direct", 1, device, 0, precision),
-        "plain": PlainLoop(networks.allcnn(), resident(x, y, batch), device, 0, 0, precision),
+        "ours": Flight(problem, "direct", 1, device, lead=0, precision=precision),
+        "plain": PlainLoop(networks.allcnn(), resident(x, y, batch), device, lead=0, precision=precision),
         "product": Product(device, side, False, dtype),
         "convolution": Product(device, side, True, dtype),
     }

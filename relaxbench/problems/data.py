@@ -170,7 +170,7 @@ def source(name: str, size: int | None = None) -> Source:
         size: of the images of a folder, see there.
 
     Raises:
-        UserError: if it is neither a name nor a path of something that is there.
+        UserError: if it is no name and does not look like a path. Whether a path is good is seen when it is read.
     """
     if name in SOURCES:
         return SOURCES[name]

@@ -124,7 +124,7 @@ class ImageFolder:
 
     def _decode(self) -> dict[str, Tensor]:
         with self._reading():
-            read = {found: self._pixels(found, content) for found, content in self._contents() if found is not None}
+            read = {found: self._pixels(found, content) for found, content in self._contents()}
         splits: dict[str, list[Found]] = {}
         for found in sorted(read, key=lambda f: (f.label, f.place)):
             splits.setdefault(found.split, []).append(found)
@@ -195,23 +195,24 @@ class ImageFolder:
                 f"{self._named}: {found.place!r} cannot be read as an image ({first_line(error)}): remove it"
             ) from None
 
-    def _contents(self) -> Iterator[tuple[Found | None, bytes]]:
-        """Every image's place and bytes, in any order; None for files that are not images."""
+    def _contents(self) -> Iterator[tuple[Found, bytes]]:
+        """Every image's place and bytes, in any order; other files are passed over."""
         if self.path.is_dir():
             for path in _images_below(self.path):
-                yield _found(path.relative_to(self.path).as_posix()), path.read_bytes()
+                if found := _found(path.relative_to(self.path).as_posix()):
+                    yield found, path.read_bytes()
         elif self.path.name.lower().endswith(".zip"):
             with zipfile.ZipFile(self.path) as archive:
                 for name in archive.namelist():
-                    if _found(name):
-                        yield _found(name), archive.read(name)
+                    if found := _found(name):
+                        yield found, archive.read(name)
         else:
             with tarfile.open(self.path, "r|*", tarinfo=_Member) as stream:  # as it comes: xz cannot go back cheaply
                 for member in stream:
-                    if member.isfile() and _found(member.name):
+                    if member.isfile() and (found := _found(member.name)):
                         file = stream.extractfile(member)
                         assert file is not None
-                        yield _found(member.name), file.read()
+                        yield found, file.read()
 
     @property
     def _named(self) -> str:

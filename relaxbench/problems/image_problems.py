@@ -78,31 +78,16 @@ class Recipe:
 MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 LITTLE = (5000, 500, 1000)
 """Images for small budgets of large networks: even measuring them takes seconds on two cores."""
+_mnist = partial(Recipe, source="mnist", budget=100 * 390, small=Small(3 * 390), shape=MNIST)
 _allcnn = partial(
     Recipe, networks.allcnn, source="cifar10", budget=200 * 351, small=Small(150, 32, LITTLE, 512), shape=CIFAR
 )
-_basic = partial(Recipe, source="cifar10", budget=100 * 351, small=Small(3 * 351, 128), shape=CIFAR)
+_basic = partial(Recipe, source="cifar10", budget=100 * 351, small=Small(3 * 351), shape=CIFAR)
 _resnet = partial(Recipe, source="cifar10", budget=200 * 351, small=Small(100, 32, LITTLE, 512))
 
 RECIPES: dict[str, Recipe] = {
-    "mnistfc": Recipe(
-        networks.mnistfc,
-        "784-1024-1024-10 network",
-        "mnist",
-        100 * 390,
-        Small(3 * 390),
-        shape=MNIST,
-        published=f"SGD 1.10 ± 0.01 % ({DEEP_RELAXATION})",
-    ),
-    "lenet": Recipe(
-        networks.lenet,
-        "LeNet",
-        "mnist",
-        100 * 390,
-        Small(3 * 390),
-        shape=MNIST,
-        published=f"SGD 0.50 ± 0.02 % ({DEEP_RELAXATION})",
-    ),
+    "mnistfc": _mnist(networks.mnistfc, "784-1024-1024-10 network", published=f"SGD 1.10 ± 0.01 % ({DEEP_RELAXATION})"),
+    "lenet": _mnist(networks.lenet, "LeNet", published=f"SGD 0.50 ± 0.02 % ({DEEP_RELAXATION})"),
     "mnist-mlp-tanh": Recipe(
         networks.mnist_tanh, "784-128-64-32-10 tanh network", "mnist", 100 * 781, Small(3 * 781, 64), 64, MNIST
     ),

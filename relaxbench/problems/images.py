@@ -53,8 +53,8 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "").rstrip(": ") or type(error).__name__
 
 
-def _chosen(y: Tensor, share: float, stream: int) -> Tensor:
-    words = random.key(torch.tensor([0]), random.DATA, torch.tensor([stream]))
+def _chosen(y: Tensor, share: float, step: int) -> Tensor:
+    words = random.key(torch.tensor([0]), random.DATA, torch.tensor([step]))
     order = random.permutation(words, len(y)).flatten()
     chosen = torch.zeros(len(y), dtype=torch.bool)
     for label, count in _shares(torch.bincount(y), share).items():

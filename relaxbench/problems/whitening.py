@@ -25,7 +25,7 @@ class Whitening:
 
     Args:
         train: uint8 images ``[N, C, H, W]``.
-        name: of the data, for the cache: the decomposition of 3,072 × 3,072 numbers takes half a minute.
+        name: of the data, for the cache: the decomposition of 3,072 × 3,072 numbers takes a while.
     """
 
     def __init__(self, train: Tensor, name: str) -> None:

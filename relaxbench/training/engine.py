@@ -47,7 +47,7 @@ class Engine:
         precision: in which models compute, see `precision.PRECISIONS`.
         threads: CPU threads of torch.
         invariance: how much a trial's gradient depends on K and its slot: ``"bit for bit"``, or the difference found.
-        note: why the direct path was taken, or "".
+        note: why the direct path was taken, or K is smaller than it was, or "".
     """
 
     path: Path
@@ -226,6 +226,7 @@ def calibrate(
     """
     try:
         rate = throughput(problem, rule, "direct", 1, device, seconds=0.1, precision=precision, **params)
+        held = gradient_bytes(problem, device, precision)
     except (RuntimeError, MemoryError) as error:
         if out_of_memory(error):
             raise _no_room(problem.name, device) from None
@@ -233,7 +234,7 @@ def calibrate(
     return {
         "seconds_per_gradient": 1 / rate,
         # The gradient is one of the copies, and of what is held while it is computed.
-        "peak_bytes": (rule.copies - 1) * problem.size * 4 + gradient_bytes(problem, device, precision),
+        "peak_bytes": (rule.copies - 1) * problem.size * 4 + held,
     }
 
 

@@ -93,7 +93,7 @@ class Population:
         path: see `oracle`.
         device: where the population lives.
         dtype: of parameters and state.
-        precision: in which models compute, see there.
+        precision: in which models compute, see `precision.PRECISIONS`.
         captured: replay the steps of a round as a CUDA graph.
     """
 

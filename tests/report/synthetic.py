@@ -72,7 +72,7 @@ def manifest(asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": "0.1.0", "python": "3.11.2", "torch": "2.15.0", "optuna": "5.0.0", "platform": "Linux",
         "cpu": "2 cores", "gpu": None, "git_commit": "ebe3048", "device": "cpu", "dtype": "float32",
-        "engines": {p: {"path": "vectorized", "population": 32, "threads": 2, "dtype": "float32", "device": "cpu",
+        "engines": {p: {"path": "vectorized", "population": 32, "threads": 2, "precision": "float32", "device": "cpu",
                         "invariance": "bit for bit"} for p in asked["problems"]},
         "problems": {p: problems[p] for p in asked["problems"] if p in problems},
         "methods": {label: method(label) for label in asked["methods"]},
