@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +31,7 @@ from relaxbench.cli_options import (
     Trials,
 )
 from relaxbench.cli_tools import tools
+from relaxbench.cli_workers import Crew, finish, log_to_console, supervise, worker_commands
 from relaxbench.errors import UserError
 from relaxbench.memory import keep_freed_memory
 
@@ -61,42 +61,38 @@ def study(
     seed: Seed = None,
     data_dir: DataDir = None,
     download: Download = False,
+    workers: options.Workers = None,
+    devices: options.Devices = None,
+    per_device: options.PerDevice = None,
+    retries: options.Retries = options.RETRIES,
     report: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
-    checkpoints: Annotated[Path, typer.Option(help="Folder for unfinished trials.")] = Path("checkpoints"),
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict and nothing else.")] = False,
+    checkpoints: options.Checkpoints = options.CHECKPOINTS,
+    quiet: options.Quiet = False,
 ) -> None:
     """Tune, compare with SGD and write the report. The same command continues, extends, or says that all is done."""
     from relaxbench.display import Display, interruptible
     from relaxbench.store.database import open_database
-    from relaxbench.study.run import StudyRun, prepare
+    from relaxbench.study.prepare import prepare
+    from relaxbench.study.run import StudyRun
 
     spec, source = _spec(file, name, blocks, trials, budget, method, problem, seed)
-    _check_population(population)
+    options.check_counts(population, retries)
     options.check_folder("--checkpoints", checkpoints)
     if not no_report:
         options.check_folder("--report", report)
+    crew = Crew(workers, devices, per_device) if workers or devices or per_device else None
+    if crew is not None:
+        crew.check(device)
+        device = crew.kind
     options.use_data(data_dir, download)
     problems = prepare(spec, device, download)
     database = open_database(storage)
-    display = Display(options.console, spec, quiet=quiet)
-    with interruptible() as stopping, display:
-        run = StudyRun(
-            database, spec, source, device, population, checkpoints, display.update, stopping, display.say, problems
-        )
-        summary = run.run()
-    if summary.missing:
-        again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
-        done = summary.total - summary.missing
-        options.console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:")
-        options.console.print(f"  {again}", markup=False, soft_wrap=True)  # one line, to be copied
-        raise typer.Exit(130)
-    if not quiet:
-        if summary.ran:
-            options.console.print(f"{summary.ran:,} trials in {summary.seconds:.0f} s; {summary.total:,} in the study.")
-        else:
-            options.console.print(f"All {summary.total:,} trials of study {spec.name!r} are done; nothing was run.")
-        options.console.print()
+    with interruptible() as stopping, Display(options.console, spec, quiet=quiet) as display:
+        run = StudyRun(database, spec, source, device, population, checkpoints, retries)
+        run.problems, run.observe, run.stopping, run.announce = problems, display.update, stopping, display.say
+        summary = supervise(run, crew, storage, display) if crew is not None else run.run()
+    finish(summary, spec.name, quiet)
     _conclude(storage, spec.name, None if no_report else report)
 
 
@@ -125,7 +121,7 @@ def plan(
     if std is not None and not (0 < std < math.inf):
         raise UserError(f"--std {std:g}: expected a positive number")
     spec, _ = _spec(file, name, blocks, trials, budget, method, problem, seed)
-    _check_population(population)
+    options.check_counts(population, options.RETRIES)
     options.use_data(data_dir, download)
     for part in plan_tables(spec, storage, device, population, std, download):
         options.console.print(part)
@@ -176,6 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     # MKL reads this at its first call; with it, results do not depend on the alignment of a member's rows.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     keep_freed_memory()
+    log_to_console()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
@@ -222,11 +219,6 @@ def _spec(
     return load(find(file), changes)
 
 
-def _check_population(population: int | None) -> None:
-    if population is not None and population < 1:
-        raise UserError(f"--population {population}: expected at least 1")
-
-
 def _reader(storage: str) -> Any:
     from relaxbench.store.database import open_database
 
@@ -262,4 +254,5 @@ def before(
     """Options before the command."""
 
 
+app.add_typer(worker_commands)
 app.add_typer(tools)

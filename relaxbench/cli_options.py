@@ -21,7 +21,12 @@ File = Annotated[
 ]
 Study = Annotated[str | None, typer.Argument(help=r"Name of a study.  \[default: the only one]", show_default=False)]
 Storage = Annotated[
-    str, typer.Option(help="Database: a file (sqlite:///file.db) or postgresql+psycopg://user@host/name.")
+    str,
+    typer.Option(
+        envvar="RELAXBENCH_STORAGE",
+        show_envvar=False,
+        help="Database: a file (sqlite:///file.db) or postgresql+psycopg://user@host/name.",
+    ),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
 Blocks = Annotated[int | None, typer.Option(help="Independent tunings of every method.")]
@@ -37,6 +42,28 @@ DataDir = Annotated[
 Download = Annotated[bool, typer.Option("--download", help="Fetch what is missing, with torchvision.")]
 Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
 ReportDir = Annotated[Path, typer.Option("--report", help="Folder for the report.")]
+
+
+Checkpoints = Annotated[Path, typer.Option(help="Folder for unfinished trials; the same for all workers.")]
+CHECKPOINTS = Path("checkpoints")
+Retries = Annotated[int, typer.Option(help="How often a trial is tried again when its worker fails or dies.")]
+RETRIES = 3
+Workers = Annotated[int | None, typer.Option(help=r"Worker processes on this machine.  \[default: this one]")]
+Devices = Annotated[str | None, typer.Option(help=r"Where they work: cuda:0,cuda:1 or cpu.  \[default: --device]")]
+PerDevice = Annotated[int | None, typer.Option(help="Workers on each of the devices.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict and nothing else.")]
+
+
+def check_counts(population: int | None, retries: int) -> None:
+    """Refuse numbers that mean nothing.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if population is not None and population < 1:
+        raise UserError(f"--population {population}: expected at least 1")
+    if retries < 0:
+        raise UserError(f"--retries {retries}: expected 0 or more")
 
 
 def use_data(folder: Path | None, download: bool = False) -> None:

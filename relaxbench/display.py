@@ -6,8 +6,9 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,9 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from relaxbench.study.run import Progress
 from relaxbench.study.spec import StudySpec
+from relaxbench.study.tally import Progress
 from relaxbench.study.trials import PHASES
+from relaxbench.words import counted, duration
 
 REFRESH_SECONDS = 0.25
 BAR = 20
@@ -60,8 +62,13 @@ class Display:
         if not self.quiet:
             self.console.print(line, markup=False)
 
-    def update(self, progress: list[Progress]) -> None:
-        """Show where things stand."""
+    def update(self, progress: list[Progress], crew: Sequence[Any] = ()) -> None:
+        """Show where things stand.
+
+        Args:
+            progress: of all methods.
+            crew: the rows of workers (see `store.workers.workers`) that are to be shown as well.
+        """
         if self.quiet:
             return
         now = time.monotonic()
@@ -70,7 +77,7 @@ class Display:
             self.began = sum(p.done for p in progress) + 1
         if self.live:
             if now - self.shown >= REFRESH_SECONDS or finished:
-                self.live.update(self._table(progress), refresh=True)
+                self.live.update(Group(self._table(progress), *crew_table(crew)), refresh=True)
                 self.shown = now
             return
         self._log(progress, now)
@@ -78,10 +85,11 @@ class Display:
     def _log(self, progress: list[Progress], now: float) -> None:
         """A line for every phase of a method that begins, and one now and then in between."""
         for p in progress:
-            if p.phase in PHASES and (p.problem, p.method, p.phase) not in self.logged:
-                self.logged.add((p.problem, p.method, p.phase))
-                best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
-                self._line(now, f"{p.problem} {p.method}: {p.phase}, {p.done:,} of {p.total:,} done{best}")
+            for phase in p.running:
+                if phase in PHASES and (p.problem, p.method, phase) not in self.logged:
+                    self.logged.add((p.problem, p.method, phase))
+                    best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
+                    self._line(now, f"{p.problem} {p.method}: {phase}, {p.done:,} of {p.total:,} done{best}")
         if now - self.shown >= LOG_SECONDS:
             done, total = sum(p.done for p in progress), sum(p.total for p in progress)
             self._line(now, f"{done:,} of {total:,} trials; {self._left(done, total)}")
@@ -113,7 +121,9 @@ class Display:
                 f"{p.done}/{p.total}",
                 f"{p.best:.4g}" if known else "",
                 versus,
-                Text(p.phase or ("done" if p.done >= p.total else ""), style="bold" if p.phase else "dim"),
+                Text(
+                    ", ".join(p.running) or ("done" if p.done >= p.total else ""), style="bold" if p.running else "dim"
+                ),
             )
         done, total = sum(p.done for p in progress), sum(p.total for p in progress)
         line = Text(f"{done:,} of {total:,} trials · {self._left(done, total)}", style="dim")
@@ -125,6 +135,24 @@ class Display:
             return "measuring the time left"
         seconds = spent / ran * (total - done)
         return f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"
+
+
+def crew_table(crew: Sequence[Any], shown: int = 16) -> list[Any]:
+    """Who works, where, at what, and when it was last heard of; nothing for nobody."""
+    if not crew:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("worker", "device", "now"):
+        table.add_column(column, no_wrap=True)
+    for column in ("running", "finished", "last sign of life"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in crew[:shown]:
+        host, number, _ = row.name.rsplit(":", 2)
+        silent = f"{duration(row.silent)} ago" if row.ended_at is None else "ended"
+        numbers = (f"{row.running:,}", f"{row.finished:,}", silent)
+        table.add_row(Text(f"{host}:{number}"), Text(row.device), Text(row.doing), *numbers)
+    more = [Text(f"and {counted(len(crew) - shown, 'more worker')}", style="dim")] if len(crew) > shown else []
+    return [Text(), table, *more]
 
 
 @contextlib.contextmanager

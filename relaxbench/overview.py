@@ -19,7 +19,7 @@ from relaxbench.errors import UserError, unknown
 from relaxbench.report.frames import StudyFrames, load_study, progress
 from relaxbench.report.sentences import sentence
 from relaxbench.report.verdicts import verdicts
-from relaxbench.words import counted
+from relaxbench.words import counted, duration
 
 
 def verdict_lines(frames: StudyFrames) -> list[Text]:
@@ -93,8 +93,8 @@ def plan_tables(
     """A study's gradients, its time on this machine, and what it could detect."""
     from relaxbench.optim.hyper import defaults
     from relaxbench.report.statistics import MIN_BLOCKS, detectable_effect
-    from relaxbench.study.run import prepare
-    from relaxbench.study.trials import GENERATION
+    from relaxbench.study.prepare import prepare
+    from relaxbench.study.tuning import GENERATION
     from relaxbench.training import engine as engines
 
     place = engines.torch_device(device)
@@ -211,14 +211,6 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     if weights is not None:
         lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for a person."""
-    for size, unit in ((3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _detectable(spec: Any, storage: str, std: float | None, effect: float) -> list[Text]:

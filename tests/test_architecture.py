@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "relaxbench"
 
-BASEMENT = {"__init__", "errors", "memory", "random", "plugins", "words"}
+BASEMENT = {"__init__", "errors", "memory", "random", "plugins", "seeds", "words"}
 GROUND = {"optim", "problems", "store"}
 MIDDLE = {"training", "report", "study", "theory"}
 
@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "errors": {"random"},
     "random": {"errors"},
+    "seeds": set(),
     "words": set(),
     "memory": set(),
     "plugins": {"errors"},
@@ -45,7 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     | GROUND
     | MIDDLE
     | {"cli_options", "testing", "bench", "doctor", "reproduce", "reproduce_table"},
-    "cli": BASEMENT | GROUND | MIDDLE | {"cli_options", "cli_tools", "display", "overview"},
+    "status": BASEMENT | GROUND | MIDDLE | {"display"},
+    "cli_workers": BASEMENT | GROUND | MIDDLE | {"cli_options", "display", "status"},
+    "cli": BASEMENT | GROUND | MIDDLE | {"cli_options", "cli_tools", "cli_workers", "display", "overview"},
     "__main__": {"__init__", "errors", "cli"},
 }
 

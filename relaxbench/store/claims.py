@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import platform
-import time
+import threading
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
-from sqlalchemy import Engine, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, or_, select, tuple_, update
 
 from relaxbench.store.schema import Curve, Trial, Weights
+from relaxbench.store.transactions import now, read, write
 
 LEASE_SECONDS = 120.0
 """A worker that has not renewed its claims for this long is taken for dead."""
+RETRIES = 3
+"""How often a trial is tried again after a failure, unless told otherwise."""
+DIED = "its worker died"
+"""The error of a trial whose worker can no longer say what happened."""
 
 
-def worker_name() -> str:
-    """This process, recognizable after its death: host, process number, time of its start."""
-    process = psutil.Process()
+def worker_name(process: psutil.Process | None = None) -> str:
+    """This process (or another one), recognizable after its death: host, process number, time of its start."""
+    process = process or psutil.Process()
     return f"{platform.node()}:{process.pid}:{process.create_time():.0f}"
 
 
@@ -40,109 +46,202 @@ class Result:
 
 @dataclass
 class Claims:
-    """The claims of one worker on one study.
+    """The claims of one worker on one study. A second thread may call `renew`.
 
     Attributes:
         engine: the database.
         study: id of the study.
         worker: see `worker_name`.
+        retries: a trial that has failed more often than this is given up.
         tokens: of the trials held, by trial id.
+        lost: trials that were held and have been claimed anew since: not to be worked on any longer.
     """
 
     engine: Engine
     study: int
     worker: str = field(default_factory=worker_name)
+    retries: int = RETRIES
     tokens: dict[int, int] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
+    guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def take(self, problem: str, method: str, phases: Sequence[str], limit: int) -> list[Trial]:
-        """Claim at most `limit` waiting (or abandoned) trials, oldest first, in one transaction."""
+    def take(self, problem: str, method: str, limit: int, alone: bool = False) -> list[Trial]:
+        """Claim at most `limit` waiting trials in one transaction.
+
+        Confirmations come first, then TPE's generations, then random trials, each in their order: the longest chain of
+        trials that wait for each other begins earliest. The phases' names happen to sort so.
+
+        Args:
+            problem: of the trials.
+            method: of the trials.
+            limit: how many.
+            alone: take one whose next failure would be its last. It gets no company, so that the failure is its own.
+        """
         if limit <= 0:
             return []
-        now = time.time()
-        with self.engine.begin() as connection:
-            free = or_(Trial.status == "waiting", (Trial.status == "running") & (Trial.lease_until < now))
-            here = (Trial.study_id == self.study, Trial.problem == problem, Trial.method == method)
-            chosen = select(Trial.id).where(*here, Trial.phase.in_(phases), free).order_by(Trial.id).limit(limit)
-            if connection.dialect.name != "sqlite":  # SQLite's BEGIN IMMEDIATE has locked the file already
-                chosen = chosen.with_for_update(skip_locked=True)
-            ids = list(connection.scalars(chosen))
+        here = (*self._waiting(), Trial.problem == problem, Trial.method == method)
+        chosen = select(Trial.id).where(*here, self._last_attempt() if alone else ~self._last_attempt())
+        chosen = chosen.order_by(Trial.phase, Trial.id).limit(1 if alone else limit)
+
+        def claim(connection: Connection) -> list[Trial]:
+            locked = chosen.with_for_update(skip_locked=True)  # SQLite has locked the file, and leaves this out
+            ids = list(connection.scalars(locked))
+            if not ids:
+                return []
             connection.execute(
                 update(Trial)
                 .where(Trial.id.in_(ids))
-                .values(status="running", worker=self.worker, token=Trial.token + 1, lease_until=now + LEASE_SECONDS)
+                .values(
+                    status="running",
+                    worker=self.worker,
+                    token=Trial.token + 1,
+                    lease_until=now(connection) + LEASE_SECONDS,
+                )
             )
-            rows = connection.execute(select(Trial.__table__).where(Trial.id.in_(ids)).order_by(Trial.id)).all()
-        trials = [Trial(**row._mapping) for row in rows]
-        self.tokens.update({trial.id: trial.token for trial in trials})
+            rows = connection.execute(select(Trial.__table__).where(Trial.id.in_(ids))).all()
+            return [Trial(**row._mapping) for row in rows]
+
+        place = {trial.id: trial for trial in write(self.engine, claim)}
+        trials = sorted(place.values(), key=lambda trial: (trial.phase, trial.id))
+        with self.guard:
+            self.tokens.update({trial.id: trial.token for trial in trials})
         return trials
 
+    def open(self) -> defaultdict[tuple[str, str], Counter[str]]:
+        """By problem and method, how many trials there are of each status; of those that wait, some are ``alone``."""
+        waits = Trial.status == "waiting"
+        kind = case((waits & self._last_attempt(), "alone"), else_=Trial.status).label("kind")
+        place = (Trial.problem, Trial.method, kind)
+        query = select(*place, func.count()).where(Trial.study_id == self.study).group_by(*place)
+        counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        for problem, method, what, count in read(self.engine, lambda connection: connection.execute(query).all()):
+            counts[problem, method][what] = count
+        return counts
+
     def renew(self) -> None:
-        """Extend the leases of all trials that are held."""
-        if self.tokens:
-            self._mine(lease_until=time.time() + LEASE_SECONDS)
+        """Extend the leases of all trials that are held; those that were claimed anew go to `lost`.
+
+        One that was freed meanwhile, because this worker was taken for dead, is taken back if nobody else has it.
+        """
+        with self.guard:
+            held = dict(self.tokens)
+        if not held:
+            return
+
+        def extend(connection: Connection) -> set[tuple[int, int]]:
+            until = now(connection) + LEASE_SECONDS
+            back = self._held(held) & Trial.status.in_(("running", "waiting"))
+            connection.execute(update(Trial).where(back).values(status="running", lease_until=until))
+            rows = connection.execute(select(Trial.id, Trial.token).where(self._mine(held))).all()
+            return {(row.id, row.token) for row in rows}
+
+        still = write(self.engine, extend)
+        with self.guard:
+            gone = {trial for trial, token in held.items() if (trial, token) not in still and trial in self.tokens}
+            self.lost |= gone
+            for trial in gone:
+                del self.tokens[trial]
 
     def release(self) -> None:
         """Give back what is held, for any worker to continue."""
-        if self.tokens:
-            self._mine(status="waiting", lease_until=None)
-            self.tokens.clear()
+        held = self._let_go()
+        if held:
+            back = update(Trial).where(self._mine(held)).values(status="waiting", lease_until=None)
+            write(self.engine, lambda connection: connection.execute(back))
+
+    def fail(self, error: str) -> None:
+        """Give back what is held because of an error: to be tried again, or given up if that happened too often."""
+        held = self._let_go()
+        if held:
+            back = update(Trial).where(self._mine(held)).values(**self._failed(error))
+            write(self.engine, lambda connection: connection.execute(back))
 
     def finish(self, results: Sequence[Result]) -> int:
-        """Store results in one transaction. One whose trial was claimed anew meanwhile is dropped; returns the rest."""
-        stored = 0
-        with self.engine.begin() as connection:
+        """Store results in one transaction. One whose trial was claimed anew meanwhile is dropped; returns the rest.
+
+        A lease that ran out does no harm while nobody else has the trial.
+        """
+
+        def store(connection: Connection) -> int:
+            stored = 0
             for result in results:
                 values = {
                     "status": "done",
                     "lease_until": None,
+                    "worker": self.worker,
                     "value": result.value,
                     "diverged": result.diverged,
                     "measures": result.measures,
                     "ledger": result.ledger,
                     "correct": result.correct,
-                    "finished_at": time.time(),
+                    "finished_at": now(connection),
                 }
-                mine = (Trial.id == result.trial, Trial.token == result.token, Trial.status == "running")
+                mine = (Trial.id == result.trial, Trial.token == result.token, Trial.status != "done")
                 if not connection.execute(update(Trial).where(*mine).values(**values)).rowcount:
                     continue
                 stored += 1
                 connection.execute(insert(Curve).values(trial_id=result.trial, data=result.curve))
                 if result.weights is not None:
                     connection.execute(insert(Weights).values(trial_id=result.trial, data=result.weights))
-        for result in results:
-            self.tokens.pop(result.trial, None)
+            return stored
+
+        stored = write(self.engine, store) if results else 0
+        with self.guard:
+            for result in results:
+                self.tokens.pop(result.trial, None)
         return stored
 
     def reap(self) -> int:
-        """Free the trials of workers on this machine that are dead; leases of other machines run out by themselves."""
-        with self.engine.begin() as connection:
+        """Free the trials of the dead: at once if they died on this machine, else when their leases have run out."""
+
+        def free(connection: Connection) -> int:
             running = (Trial.study_id == self.study, Trial.status == "running")
             holders = connection.scalars(select(Trial.worker).where(*running).distinct()).all()
             dead = [name for name in holders if name and name != self.worker and not alive(name)]
-            freed = update(Trial).where(*running, Trial.worker.in_(dead)).values(status="waiting", lease_until=None)
-            return connection.execute(freed).rowcount if dead else 0
+            over = or_(Trial.worker.in_(dead), Trial.lease_until < now(connection))
+            return connection.execute(update(Trial).where(*running, over).values(**self._failed(DIED))).rowcount
 
-    def count(self, *where: Any) -> int:
+        waiting = (Trial.study_id == self.study, Trial.status == "running")
+        return write(self.engine, free) if self.count(*waiting) else 0
+
+    def count(self, *where: ColumnElement[bool]) -> int:
         """How many trials of the study satisfy some conditions."""
-        with self.engine.connect() as connection:
-            query = select(func.count()).select_from(Trial).where(Trial.study_id == self.study, *where)
-            return connection.scalar(query) or 0
+        query = select(func.count()).select_from(Trial).where(Trial.study_id == self.study, *where)
+        return read(self.engine, lambda connection: connection.scalar(query)) or 0
 
-    def _mine(self, **values: Any) -> None:
-        """Change the trials that are held, except those that were claimed anew meanwhile."""
-        held = tuple_(Trial.id, Trial.token).in_(list(self.tokens.items()))
-        with self.engine.begin() as connection:
-            connection.execute(update(Trial).where(held, Trial.status == "running").values(**values))
+    def _waiting(self) -> tuple[ColumnElement[bool], ...]:
+        return (Trial.study_id == self.study, Trial.status == "waiting")
+
+    def _last_attempt(self) -> ColumnElement[bool]:
+        """Trials that have failed, and are given up if they fail once more."""
+        return Trial.failures >= max(self.retries, 1)
+
+    def _failed(self, error: str) -> dict[str, Any]:
+        """What becomes of a trial that is being run and fails."""
+        again = case((Trial.failures >= self.retries, "failed"), else_="waiting")
+        return {"status": again, "failures": Trial.failures + 1, "error": error, "lease_until": None}
+
+    def _let_go(self) -> dict[int, int]:
+        with self.guard:
+            held, self.tokens = self.tokens, {}
+        return held
+
+    def _mine(self, held: dict[int, int]) -> ColumnElement[bool]:
+        """The trials that are held, except those that were freed or claimed anew meanwhile."""
+        return self._held(held) & (Trial.status == "running")
+
+    def _held(self, held: dict[int, int]) -> ColumnElement[bool]:
+        return tuple_(Trial.id, Trial.token).in_(list(held.items()))
 
 
 def alive(worker: str) -> bool:
     """False only for a process of this machine that is certainly gone (or a zombie: nobody has collected it yet)."""
-    host, pid, started = worker.rsplit(":", 2)
-    if host != platform.node():
+    host, *process_and_start = worker.rsplit(":", 2)
+    if host != platform.node() or len(process_and_start) != 2:
         return True
     try:
-        process = psutil.Process(int(pid))
-        same = bool(abs(process.create_time() - float(started)) < 2)  # not another one with its number
+        process = psutil.Process(int(process_and_start[0]))
+        same = bool(abs(process.create_time() - float(process_and_start[1])) < 2)  # not another one with its number
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from relaxbench.errors import UserError
 from relaxbench.store.schema import SCHEMA_VERSION, Base, Schema
+from relaxbench.store.transactions import READS
 
 BUSY_SECONDS = 60
 """How long a writer waits for another one before it gives up."""
@@ -156,7 +157,8 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A transaction that will write takes the write lock at once; one that upgrades later can fail as "locked".
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        reads = read_only or connection.get_execution_options().get(READS)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 

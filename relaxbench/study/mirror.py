@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine as Database
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from relaxbench.store.database import BUSY_SECONDS
 from relaxbench.store.schema import Trial
-from relaxbench.study.suggest import distributions
+from relaxbench.store.transactions import read, write
 from relaxbench.study.trials import Plan
 
 ID = "relaxbench_trial"
@@ -26,32 +28,38 @@ def optuna_storage(database: Database) -> RDBStorage:
     return RDBStorage(url, engine_kwargs={"connect_args": arguments})
 
 
-def mirror(plan: Plan, storage: RDBStorage, phase: str) -> int:
+def behind(plans: Sequence[Plan]) -> int:
+    """How many finished trials Optuna does not have yet."""
+    waiting = (Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(MIRRORED))
+    mine = (Trial.problem.in_({p.problem for p in plans}), Trial.method.in_({p.method for p in plans}))
+    query = select(func.count()).select_from(Trial).where(Trial.study_id == plans[0].study, *waiting, *mine)
+    return read(plans[0].database, lambda connection: connection.scalar(query)) or 0
+
+
+def mirror(plan: Plan, storage: BaseStorage, phase: str) -> int:
     """Add the finished trials of a phase that the Optuna study ``study/problem/method/phase`` does not have yet."""
     columns = (Trial.id, Trial.value, Trial.params, Trial.diverged, Trial.block)
     where = (*plan.here(), Trial.phase == phase, Trial.status == "done", Trial.mirrored.is_(False))
-    with plan.database.connect() as connection:
-        rows = connection.execute(select(*columns).where(*where).order_by(Trial.id)).all()
+    query = select(*columns).where(*where).order_by(Trial.id)
+    rows = read(plan.database, lambda connection: connection.execute(query).all())
     if not rows:
         return 0
-    name = f"{plan.spec.name}/{plan.problem.name}/{plan.method}/{phase}"
+    name = f"{plan.name}/{plan.problem}/{plan.method}/{phase}"
     study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
     # After a kill between Optuna's transaction and ours, a trial may be there without its mark.
     there = {trial.user_attrs.get(ID) for trial in study.get_trials(deepcopy=False)}
-    space = distributions(plan.spec.space_of(plan.method, plan.problem))
     trials = [
         create_trial(
             state=TrialState.COMPLETE,
             value=row.value,
-            params={name: row.params[name] for name in space},
-            distributions=space,
+            params={name: row.params[name] for name in plan.space},
+            distributions=dict(plan.space),
             user_attrs={ID: row.id, "block": row.block, "diverged": row.diverged},
         )
         for row in rows
         if row.id not in there
     ]
     study.add_trials(trials)
-    with plan.database.begin() as connection:
-        marks = update(Trial).where(Trial.id == bindparam("row")).values(mirrored=True)
-        connection.execute(marks, [{"row": row.id} for row in rows])
+    marks = update(Trial).where(Trial.id == bindparam("row")).values(mirrored=True)
+    write(plan.database, lambda connection: connection.execute(marks, [{"row": row.id} for row in rows]))
     return len(rows)

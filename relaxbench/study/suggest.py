@@ -1,54 +1,46 @@
-"""From declared hyperparameters to values: independent random ones, and Optuna's distributions."""
+"""From searched ranges to values: independent random ones. Optuna's distributions stand for the ranges."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from relaxbench.optim.hyper import Choice, Float, Hyperparameter, Int, SearchSpace, Value
-from relaxbench.random import derive
+from relaxbench.seeds import derive
+
+Value = float | int | str
+Space = Mapping[str, BaseDistribution]
 
 
-def sample(space: SearchSpace, seed: int) -> dict[str, Value]:
+def sample(space: Space, seed: int) -> dict[str, Value]:
     """Independent random values, a function of the seed and the hyperparameter's name alone."""
-    return {name: _draw(declared, derive(seed, name) / 2**63) for name, declared in space.items()}
+    return {name: _draw(searched, derive(seed, name) / 2**63) for name, searched in space.items()}
 
 
-def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """The same space for Optuna."""
-    return {name: _distribution(declared) for name, declared in space.items()}
+def described(space: Mapping[str, dict[str, Any]]) -> dict[str, BaseDistribution]:
+    """A space as the manifest describes it (see `describe`)."""
+    return {name: _distribution(**description) for name, description in space.items()}
 
 
-def describe(space: SearchSpace) -> dict[str, dict[str, Any]]:
-    """The same space for the manifest and the report."""
-    return {name: _description(declared) for name, declared in space.items()}
+def _distribution(kind: str, **given: Any) -> BaseDistribution:
+    match kind:
+        case "categorical":
+            return CategoricalDistribution(**given)
+        case "int":
+            return IntDistribution(**given)
+        case _:
+            return FloatDistribution(**given)
 
 
-def _draw(declared: Hyperparameter, u: float) -> Value:
-    if isinstance(declared, Choice):
-        return declared.options[int(u * len(declared.options))]
-    if isinstance(declared, Int):
-        count = (declared.high - declared.low) // declared.step + 1
-        return declared.low + declared.step * int(u * count)
-    if declared.log:
-        return math.exp(math.log(declared.low) + u * (math.log(declared.high) - math.log(declared.low)))
-    return declared.low + u * (declared.high - declared.low)
-
-
-def _distribution(declared: Hyperparameter) -> BaseDistribution:
-    if isinstance(declared, Choice):
-        return CategoricalDistribution(declared.options)
-    if isinstance(declared, Int):
-        return IntDistribution(declared.low, declared.high, step=declared.step)
-    return FloatDistribution(declared.low, declared.high, log=declared.log)
-
-
-def _description(declared: Hyperparameter) -> dict[str, Any]:
-    if isinstance(declared, Choice):
-        return {"kind": "categorical", "choices": list(declared.options)}
-    if isinstance(declared, Int):
-        return {"kind": "int", "low": declared.low, "high": declared.high, "step": declared.step, "log": False}
-    assert isinstance(declared, Float)
-    return {"kind": "float", "low": declared.low, "high": declared.high, "log": declared.log}
+def _draw(searched: BaseDistribution, u: float) -> Value:
+    if isinstance(searched, CategoricalDistribution):
+        return searched.choices[int(u * len(searched.choices))]  # type: ignore[return-value]
+    if isinstance(searched, IntDistribution):
+        count = (searched.high - searched.low) // searched.step + 1
+        return searched.low + searched.step * int(u * count)
+    assert isinstance(searched, FloatDistribution)
+    if searched.log:
+        return math.exp(math.log(searched.low) + u * (math.log(searched.high) - math.log(searched.low)))
+    return searched.low + u * (searched.high - searched.low)

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
-from relaxbench.optim.hyper import Value
-from relaxbench.random import derive
-from relaxbench.study.suggest import distributions
-from relaxbench.study.trials import GENERATION, Plan
+from relaxbench.study.suggest import Space, Value
+
+GENERATION = 4
+"""Trials of a TPE generation: more in flight would starve it."""
 
 
-def propose(plan: Plan, generation: int) -> list[dict[str, Value]]:
-    """The settings of a generation (at most 4), from the completed generations before it.
+def propose(space: Space, seed: int, finished: Iterable[tuple[dict[str, Value], float]]) -> list[dict[str, Value]]:
+    """The settings of a generation, from all trials (settings and value) of the generations before it.
 
-    The sampler is made anew with a seed of (study seed, generation), so that neither interruptions nor the number of
-    workers change what is tried.
+    The sampler is made anew with a seed for the generation, so that neither interruptions nor the number of workers
+    change what is tried.
     """
-    count = min(GENERATION, plan.spec.exploit - generation * GENERATION)
-    space = distributions(plan.spec.space_of(plan.method, plan.problem))
-    seed = derive(plan.spec.seed, "tpe", plan.problem.name, plan.method, generation) % 2**32
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = TPESampler(seed=seed, n_startup_trials=2 * GENERATION, multivariate=True, constant_liar=True)
-    study = optuna.create_study(direction="minimize", sampler=sampler)
-    for trial in plan.finished("exploit"):
-        if trial.block < generation:
-            params = {name: trial.params[name] for name in space}
-            study.add_trial(
-                create_trial(state=TrialState.COMPLETE, value=trial.value, params=params, distributions=space)
-            )
-    return [dict(study.ask(space).params) for _ in range(count)]
+    study, searched = optuna.create_study(direction="minimize", sampler=sampler), dict(space)
+    for settings, value in finished:
+        params = {name: settings[name] for name in searched}
+        study.add_trial(create_trial(state=TrialState.COMPLETE, value=value, params=params, distributions=searched))
+    return [dict(study.ask(searched).params) for _ in range(GENERATION)]

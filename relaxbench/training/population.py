@@ -7,7 +7,7 @@ or has diverged leaves, and its slot is given the next trial at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,6 +168,11 @@ class Population:
         self.state = {n: torch.cat([self.state[n], v]) for n, v in state.items()} if self.state else state
         self.hyper = {n: torch.cat([self.hyper[n], v]) for n, v in new.items()} if self.hyper else new
 
+    def drop(self, jobs: Collection[int]) -> None:
+        """Empty the slots of some jobs, whose trials are nobody's business here any longer."""
+        if jobs:
+            self._keep([k for k, slot in enumerate(self.slots) if slot.job.id not in jobs])
+
     def round(self) -> list[Outcome]:
         """Advance every slot by one round, measure, and empty the slots whose trial is done."""
         slots = self.slots
@@ -257,11 +262,13 @@ class Population:
         if not ended:
             return []
         outcomes = self._outcomes(ended, diverged, iterate[ended].detach().clone())
-        stay = [k for k in range(len(self.slots)) if k not in set(ended)]
+        self._keep([k for k in range(len(self.slots)) if k not in set(ended)])
+        return outcomes
+
+    def _keep(self, stay: list[int]) -> None:
         self.slots = [self.slots[k] for k in stay]
         self.state = {n: v[stay] for n, v in self.state.items()} if stay else {}
         self.hyper = {n: v[stay] for n, v in self.hyper.items()} if stay else {}
-        return outcomes
 
     def _outcomes(self, ended: list[int], diverged: list[bool], iterate: Tensor) -> list[Outcome]:
         tested = [i for i, k in enumerate(ended) if self.slots[k].job.test]

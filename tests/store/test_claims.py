@@ -13,14 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sqlalchemy import Engine, event, insert, select
+from sqlalchemy import Engine, event, insert, select, update
 
 from relaxbench.store import claims as module
-from relaxbench.store.claims import LEASE_SECONDS, Claims, Result, worker_name
+from relaxbench.store.claims import DIED, LEASE_SECONDS, Claims, Result, worker_name
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Curve, Trial, Weights
-
-ALL = ("explore", "confirm")
 
 
 def result(trial: Trial, token: int | None = None, value: float = 0.5, weights: bytes | None = None) -> Result:
@@ -43,27 +41,28 @@ def states(database: Engine) -> list[str]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that a test can turn: its only entry is the time."""
     now = [time.time()]
-    monkeypatch.setattr(module.time, "time", lambda: now[0])
+    monkeypatch.setattr(module, "now", lambda connection: now[0])
     return now
 
 
 # Taking.
 
 
-def test_a_claim_takes_the_oldest_waiting_trials_of_its_method_and_phases(database: Engine) -> None:
+def test_a_claim_takes_the_oldest_waiting_trials_of_its_method_confirmations_first(database: Engine) -> None:
     mine = Claims(database, 1, "me")
-    taken = mine.take("digits-mlp", "sgd", ALL, 3)
-    assert [trial.number for trial in taken] == [0, 1, 3]
+    taken = mine.take("digits-mlp", "sgd", 6)
+    assert [trial.number for trial in taken] == [1, 4, 7, 10, 0, 3]
     assert all(t.status == "running" and t.worker == "me" and t.token == 1 for t in taken)
     assert all(t.lease_until is not None and abs(t.lease_until - time.time() - LEASE_SECONDS) < 30 for t in taken)
-    assert taken[0].seed == 2**62 and taken[0].params == {"lr": 0.1}
-    assert [trial.number for trial in mine.take("digits-mlp", "sgd", ["explore"], 9)] == [6, 9]
-    assert [trial.number for trial in mine.take("digits-mlp", "heat", ALL, 2)] == [2, 5]
-    assert mine.take("digits-mlp", "sgd", ["explore"], 9) == []
-    assert mine.take("rosenbrock", "sgd", ALL, 9) == [] and Claims(database, 2).take("digits-mlp", "sgd", ALL, 9) == []
-    assert mine.take("digits-mlp", "heat", ALL, 0) == mine.take("digits-mlp", "heat", ALL, -1) == []
-    assert mine.tokens == dict.fromkeys((1, 2, 4, 7, 10, 3, 6), 1)
-    assert mine.count(Trial.status == "running") == 7 and mine.count() == 12
+    assert taken[4].seed == 2**62 and taken[4].params == {"lr": 0.1}
+    assert [trial.number for trial in mine.take("digits-mlp", "sgd", 9)] == [6, 9]
+    assert [trial.number for trial in mine.take("digits-mlp", "heat", 2)] == [2, 5]
+    assert mine.take("digits-mlp", "sgd", 9) == []
+    assert mine.take("rosenbrock", "sgd", 9) == [] and Claims(database, 2).take("digits-mlp", "sgd", 9) == []
+    assert mine.take("digits-mlp", "heat", 0) == mine.take("digits-mlp", "heat", -1) == []
+    assert mine.tokens == dict.fromkeys((1, 2, 4, 5, 7, 8, 10, 11, 3, 6), 1)
+    assert mine.count(Trial.status == "running") == 10 and mine.count() == 12
+    assert mine.open() == {("digits-mlp", "sgd"): {"running": 8}, ("digits-mlp", "heat"): {"running": 2, "waiting": 2}}
 
 
 def test_threads_never_get_the_same_trial(database: Engine, file: Path) -> None:
@@ -74,7 +73,7 @@ def test_threads_never_get_the_same_trial(database: Engine, file: Path) -> None:
         try:
             engine = open_database(str(file))
             claims = Claims(engine, 1, name)
-            while got := claims.take("digits-mlp", "sgd", ALL, 1):
+            while got := claims.take("digits-mlp", "sgd", 1):
                 taken.extend(trial.id for trial in got)
             engine.dispose()
         except BaseException as error:
@@ -95,7 +94,7 @@ from relaxbench.store.database import open_database
 claims = Claims(open_database(sys.argv[1], create=False), 1)
 print("ready", flush=True)
 sys.stdin.readline()
-while got := claims.take("digits-mlp", sys.argv[2], ["explore"], 2):
+while got := claims.take("digits-mlp", sys.argv[2], 2):
     print(*(trial.id for trial in got), flush=True)
     if sys.argv[3] == "hang":
         time.sleep(60)
@@ -128,10 +127,10 @@ def test_processes_never_get_the_same_trial(file: Path) -> None:
         thread.join()
     assert [process.returncode for process in workers] == [0, 0, 0]
     taken = [int(word) for output in outputs for word in output.split()]
-    assert sorted(taken) == list(range(1, 121, 3))
+    assert sorted(taken) == [n for n in range(1, 121) if n % 3]
     with engine.connect() as connection:
         assert sorted(connection.scalars(select(Curve.trial_id))) == sorted(taken)
-    assert Claims(engine, 1).count(Trial.status == "done") == 40
+    assert Claims(engine, 1).count(Trial.status == "done") == 80
     engine.dispose()
 
 
@@ -142,12 +141,14 @@ def test_a_lease_that_has_run_out_can_be_taken_and_its_old_result_is_dropped(
     database: Engine, clock: list[float]
 ) -> None:
     slow, quick = Claims(database, 1, "slow"), Claims(database, 1, "quick")
-    (old,) = slow.take("digits-mlp", "sgd", ["explore"], 1)
+    (old,) = slow.take("digits-mlp", "sgd", 1)
     clock[0] += LEASE_SECONDS - 1
-    assert quick.take("digits-mlp", "sgd", ["explore"], 1)[0].id != old.id
+    assert quick.take("digits-mlp", "sgd", 1)[0].id != old.id
+    assert quick.reap() == 0
     clock[0] += 2
-    new = next(t for t in quick.take("digits-mlp", "sgd", ["explore"], 9) if t.id == old.id)
-    assert (new.token, new.worker) == (2, "quick")
+    assert quick.reap() == 1 and quick.reap() == 0
+    new = next(t for t in quick.take("digits-mlp", "sgd", 9) if t.id == old.id)
+    assert (new.token, new.worker, new.failures, new.error) == (2, "quick", 1, DIED)
     assert slow.finish([result(old, value=9.0, weights=b"old")]) == 0 and old.id not in slow.tokens
     assert row(database, old.id).status == "running"
     assert quick.finish([result(new, value=0.25)]) == 1
@@ -160,21 +161,22 @@ def test_a_lease_that_has_run_out_can_be_taken_and_its_old_result_is_dropped(
 
 def test_a_late_result_counts_while_nobody_else_has_the_trial(database: Engine, clock: list[float]) -> None:
     late = Claims(database, 1, "late")
-    (trial,) = late.take("digits-mlp", "sgd", ["explore"], 1)
+    (trial,) = late.take("digits-mlp", "sgd", 1)
     clock[0] += 10 * LEASE_SECONDS
     assert late.finish([result(trial)]) == 1
 
 
 def test_renewing_extends_what_is_held_and_nothing_else(database: Engine, clock: list[float]) -> None:
     mine, other = Claims(database, 1, "me"), Claims(database, 1, "other")
-    (kept,) = mine.take("digits-mlp", "sgd", ["explore"], 1)
-    (theirs,) = other.take("digits-mlp", "sgd", ["explore"], 1)
+    (kept,) = mine.take("digits-mlp", "sgd", 1)
+    (theirs,) = other.take("digits-mlp", "sgd", 1)
     clock[0] += 100
     mine.renew()
     assert row(database, kept.id).lease_until == clock[0] + LEASE_SECONDS
     assert row(database, theirs.id).lease_until == clock[0] - 100 + LEASE_SECONDS
     clock[0] += 100
-    assert Claims(database, 1, "third").take("digits-mlp", "sgd", ["explore"], 1)[0].id == theirs.id
+    third = Claims(database, 1, "third")
+    assert third.reap() == 1 and theirs.id in {trial.id for trial in third.take("digits-mlp", "sgd", 9)}
     assert row(database, kept.id).worker == "me"
     Claims(database, 1, "idle").renew()  # holds nothing
 
@@ -184,12 +186,14 @@ def test_a_lost_claim_is_neither_renewed_nor_released_even_by_its_own_namesake(
 ) -> None:
     """Two claims of one process: the name is the same, the tokens are not."""
     first, second = Claims(database, 1, "same"), Claims(database, 1, "same")
-    (old,) = first.take("digits-mlp", "sgd", ["explore"], 1)
+    (old,) = first.take("digits-mlp", "sgd", 1)
     clock[0] += LEASE_SECONDS + 1
-    new = second.take("digits-mlp", "sgd", ["explore"], 1)[0]
+    second.reap()
+    new = second.take("digits-mlp", "sgd", 1)[0]
     assert new.id == old.id
     clock[0] += 5
     first.renew()
+    assert first.lost == {old.id} and first.tokens == {} and second.lost == set()
     assert row(database, new.id).lease_until == clock[0] - 5 + LEASE_SECONDS
     first.release()
     assert row(database, new.id).status == "running"
@@ -198,15 +202,65 @@ def test_a_lost_claim_is_neither_renewed_nor_released_even_by_its_own_namesake(
 
 def test_releasing_gives_back_unfinished_trials_alone(database: Engine) -> None:
     mine = Claims(database, 1, "me")
-    trials = mine.take("digits-mlp", "sgd", ["explore"], 3)
+    trials = mine.take("digits-mlp", "sgd", 3)
     mine.finish([result(trials[0])])
     mine.release()
     assert mine.tokens == {} and states(database).count("waiting") == 11
     assert row(database, trials[0].id).status == "done"
-    again = Claims(database, 1, "other").take("digits-mlp", "sgd", ["explore"], 2)
+    again = Claims(database, 1, "other").take("digits-mlp", "sgd", 2)
     assert [t.id for t in again] == [t.id for t in trials[1:]] and {t.token for t in again} == {2}
     assert mine.finish([result(trials[1])]) == 0
     mine.release()
+
+
+def test_a_sleeper_takes_up_what_nobody_else_has_taken(database: Engine, clock: list[float]) -> None:
+    """A laptop that was closed: its trials were freed, and it comes back before anybody wants them."""
+    sleeper, other = Claims(database, 1, "sleeper"), Claims(database, 1, "other")
+    kept, lost = sleeper.take("digits-mlp", "sgd", 2)
+    clock[0] += LEASE_SECONDS + 1
+    assert other.reap() == 2
+    with database.begin() as connection:  # the other takes the second
+        connection.execute(update(Trial).where(Trial.id == lost.id).values(status="running", token=2, worker="other"))
+    sleeper.renew()
+    assert sleeper.lost == {lost.id} and sleeper.tokens == {kept.id: 1}
+    assert (row(database, kept.id).status, row(database, kept.id).lease_until) == ("running", clock[0] + LEASE_SECONDS)
+    assert sleeper.finish([result(kept), result(lost)]) == 1 and row(database, lost.id).status == "running"
+
+
+# Failing.
+
+
+def test_a_trial_that_fails_is_tried_again_at_last_alone_and_then_given_up(database: Engine) -> None:
+    mine = Claims(database, 1, "me", retries=2)
+    (bad,) = mine.take("digits-mlp", "sgd", 1)
+    for failures in (1, 2):
+        mine.fail(f"trouble {failures}")
+        found = row(database, bad.id)
+        assert (found.status, found.failures, found.error) == ("waiting", failures, f"trouble {failures}")
+        if failures == 1:
+            assert mine.take("digits-mlp", "sgd", 1)[0].id == bad.id
+    assert mine.open()["digits-mlp", "sgd"] == {"waiting": 7, "alone": 1}
+    assert bad.id not in {trial.id for trial in mine.take("digits-mlp", "sgd", 9)}  # not in company
+    mine.release()
+    assert [trial.id for trial in mine.take("digits-mlp", "sgd", 9, alone=True)] == [bad.id]
+    mine.fail("trouble 3")
+    assert (row(database, bad.id).status, row(database, bad.id).failures) == ("failed", 3)
+    assert mine.take("digits-mlp", "sgd", 9, alone=True) == [] and mine.open()["digits-mlp", "sgd"]["failed"] == 1
+    assert row(database, mine.take("digits-mlp", "sgd", 1)[0].id).failures == 0  # the others are not touched
+
+
+def test_without_retries_the_first_failure_is_the_last(database: Engine) -> None:
+    mine = Claims(database, 1, "me", retries=0)
+    trials = mine.take("digits-mlp", "sgd", 2)
+    mine.fail("trouble")
+    assert {row(database, trial.id).status for trial in trials} == {"failed"}
+
+
+def test_giving_back_is_no_failure(database: Engine) -> None:
+    mine = Claims(database, 1, "me", retries=0)
+    (trial,) = mine.take("digits-mlp", "sgd", 1)
+    mine.release()
+    assert (row(database, trial.id).status, row(database, trial.id).failures) == ("waiting", 0)
 
 
 # Finishing.
@@ -214,7 +268,7 @@ def test_releasing_gives_back_unfinished_trials_alone(database: Engine) -> None:
 
 def test_a_result_is_stored_whole(database: Engine, clock: list[float]) -> None:
     mine = Claims(database, 1, "me")
-    trials = mine.take("digits-mlp", "sgd", ["explore"], 2)
+    trials = mine.take("digits-mlp", "sgd", 2)
     diverged = Result(trials[1].id, 1, 10.0, True, {"train_loss": None}, {"gradients": 3}, b"c2")
     assert mine.finish([result(trials[0], weights=b"weights"), diverged]) == 2
     assert mine.tokens == {} and mine.finish([]) == 0
@@ -232,7 +286,7 @@ def test_a_result_is_stored_whole(database: Engine, clock: list[float]) -> None:
 def test_finishing_is_all_or_nothing(database: Engine) -> None:
     """The power goes out between a trial and its curve: neither is there, and both can be stored again."""
     mine = Claims(database, 1, "me")
-    trials = mine.take("digits-mlp", "sgd", ["explore"], 3)
+    trials = mine.take("digits-mlp", "sgd", 3)
 
     class PowerCutError(Exception):
         pass
@@ -260,7 +314,7 @@ def test_claiming_is_all_or_nothing(database: Engine) -> None:
 
     event.listen(database, "after_cursor_execute", cut)
     with pytest.raises(KeyboardInterrupt):
-        mine.take("digits-mlp", "sgd", ["explore"], 3)
+        mine.take("digits-mlp", "sgd", 3)
     event.remove(database, "after_cursor_execute", cut)
     assert mine.tokens == {} and set(states(database)) == {"waiting"}
 
@@ -295,7 +349,7 @@ def test_trials_of_a_killed_process_are_free_at_once_and_those_of_a_living_one_a
         assert [row(database, trial).status for trial in held[1]] == ["waiting"] * 2
         assert [row(database, trial).status for trial in held[0]] == ["running"] * 2
         assert mine.reap() == 0
-        assert [t.id for t in mine.take("digits-mlp", "sgd", ["explore"], 2)] == held[1]
+        assert [t.id for t in mine.take("digits-mlp", "sgd", 2)] == held[1]
         assert mine.reap() == 0  # its own are its own
     finally:
         for process in (living, killed):
@@ -310,7 +364,7 @@ def test_reaping_knows_another_process_with_the_same_number_and_leaves_other_mac
     elsewhere = f"another.host:{2**22 + 1}:1000"
     gone = f"{host}:{2**22 + 1}:1000"
     for name in (before, elsewhere, gone):
-        assert len(Claims(database, 1, name).take("digits-mlp", "sgd", ["explore"], 1)) == 1
+        assert len(Claims(database, 1, name).take("digits-mlp", "sgd", 1)) == 1
     assert Claims(database, 1, "reaper:1:1").reap() == 2
     with database.connect() as connection:
         running = connection.scalars(select(Trial.worker).where(Trial.status == "running")).all()
@@ -318,7 +372,7 @@ def test_reaping_knows_another_process_with_the_same_number_and_leaves_other_mac
 
 
 def test_reaping_keeps_to_its_study(database: Engine) -> None:
-    Claims(database, 1, f"{platform.node()}:{2**22 + 1}:1000").take("digits-mlp", "sgd", ["explore"], 1)
+    Claims(database, 1, f"{platform.node()}:{2**22 + 1}:1000").take("digits-mlp", "sgd", 1)
     assert Claims(database, 2).reap() == 0
     assert Claims(database, 1).reap() == 1
 

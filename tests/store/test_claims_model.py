@@ -15,9 +15,9 @@ from relaxbench.store.claims import Claims, Result
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial
 
-TRIALS, WORKERS = 4, 3
-EVENTS = ["take", "finish", "release", "renew", "expire"]
-STEPS = st.lists(st.tuples(st.integers(0, WORKERS - 1), st.sampled_from(EVENTS), st.integers(1, 3)), max_size=30)
+TRIALS, WORKERS, RETRIES = 4, 3, 2
+EVENTS = ["take", "take", "alone", "finish", "release", "fail", "renew", "expire", "reap"]
+STEPS = st.lists(st.tuples(st.integers(0, WORKERS - 1), st.sampled_from(EVENTS), st.integers(1, 3)), max_size=40)
 
 
 def waiting(file: Path) -> Engine:
@@ -37,47 +37,83 @@ def state(engine: Engine) -> dict[int, Any]:
         return {row.id: row for row in connection.execute(select(Trial.__table__))}
 
 
-@settings(max_examples=25)
+class Model:
+    """What should be true of the trials: plain Python, one trial a row."""
+
+    def __init__(self) -> None:
+        numbers = range(1, TRIALS + 1)
+        self.status = dict.fromkeys(numbers, "waiting")
+        self.token = dict.fromkeys(numbers, 0)
+        self.failures = dict.fromkeys(numbers, 0)
+        self.value: dict[int, float | None] = dict.fromkeys(numbers, None)
+        self.expired: set[int] = set()
+
+    def free(self, alone: bool) -> list[int]:
+        return [t for t, s in self.status.items() if s == "waiting" and (self.failures[t] >= RETRIES) == alone]
+
+    def held(self, tokens: dict[int, int], *states: str) -> list[int]:
+        return [t for t, token in tokens.items() if self.token[t] == token and self.status[t] in states]
+
+    def fail(self, trials: list[int]) -> None:
+        for trial in trials:
+            self.status[trial] = "failed" if self.failures[trial] >= RETRIES else "waiting"
+            self.failures[trial] += 1
+            self.expired.discard(trial)
+
+
+@settings(max_examples=60)
 @given(STEPS)
 def test_any_order_of_events_leaves_at_most_one_result_a_trial(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str, int]]
 ) -> None:
     engine = waiting(tmp_path_factory.mktemp("model") / "a.db")
-    workers = [Claims(engine, 1, f"elsewhere-{i}:1:1") for i in range(WORKERS)]
-    owner: dict[int, int] = {}
-    expired: set[int] = set()
-    done: dict[int, float] = {}
+    workers = [Claims(engine, 1, f"elsewhere-{i}:1:1", retries=RETRIES) for i in range(WORKERS)]
+    model = Model()
     for number, (i, event, count) in enumerate(steps):
-        worker = workers[i]
-        mine = [trial for trial in worker.tokens if owner.get(trial) == i]
-        if event == "take":
-            free = [t for t in range(1, TRIALS + 1) if t not in done and (t not in owner or t in expired)][:count]
-            assert [trial.id for trial in worker.take("p", "m", ("explore",), count)] == free
-            owner.update(dict.fromkeys(free, i))
-            expired -= set(free)
-        elif event == "finish":
-            tokens, now = dict(list(worker.tokens.items())[:count]), state(engine)
-            current = [t for t, token in tokens.items() if t in mine and now[t].token == token]
-            results = [Result(t, token, float(number), False, {}, {}, b"") for t, token in tokens.items()]
-            assert worker.finish(results) == len(current)
-            done.update(dict.fromkeys(current, float(number)))
-            expired -= set(current)
-            for trial in current:
-                del owner[trial]
-        elif event == "release":
-            worker.release()
-            expired -= set(mine)
-            for trial in mine:
-                del owner[trial]
-        elif event == "renew":
-            worker.renew()
-            expired -= set(mine)
-        elif owner:
-            trial = min(owner)
-            with engine.begin() as connection:
-                connection.execute(update(Trial).where(Trial.id == trial).values(lease_until=0.0))
-            expired.add(trial)
+        worker, tokens = workers[i], dict(workers[i].tokens)
+        match event:
+            case "take" | "alone":
+                alone = event == "alone"
+                taken = model.free(alone)[: 1 if alone else count]
+                assert [trial.id for trial in worker.take("p", "m", count, alone)] == taken
+                for trial in taken:
+                    model.status[trial], model.token[trial] = "running", model.token[trial] + 1
+            case "finish":
+                tokens = dict(list(tokens.items())[:count])
+                counted = model.held(tokens, "running", "waiting", "failed")
+                results = [Result(t, token, float(number), False, {}, {}, b"") for t, token in tokens.items()]
+                assert worker.finish(results) == len(counted)
+                for trial in counted:
+                    model.status[trial], model.value[trial] = "done", float(number)
+                    model.expired.discard(trial)
+            case "release":
+                for trial in model.held(tokens, "running"):
+                    model.status[trial] = "waiting"
+                    model.expired.discard(trial)
+                worker.release()
+            case "fail":
+                model.fail(model.held(tokens, "running"))
+                worker.fail("trouble")
+            case "renew":
+                still = model.held(tokens, "running", "waiting")
+                worker.renew()
+                assert sorted(worker.tokens) == sorted(still)
+                for trial in still:
+                    model.status[trial] = "running"
+                    model.expired.discard(trial)
+            case "expire":
+                for trial in [t for t, status in model.status.items() if status == "running"][:1]:
+                    model.expired.add(trial)
+                    with engine.begin() as connection:
+                        connection.execute(update(Trial).where(Trial.id == trial).values(lease_until=0.0))
+            case "reap":
+                assert worker.reap() == len(model.expired)
+                model.fail(list(model.expired))
     for trial, row in state(engine).items():
-        assert row.status == ("done" if trial in done else "running" if trial in owner else "waiting")
-        assert row.value == done.get(trial)
+        assert (row.status, row.token, row.failures) == (
+            model.status[trial],
+            model.token[trial],
+            model.failures[trial],
+        )
+        assert row.value == model.value[trial]
     engine.dispose()

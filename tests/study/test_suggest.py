@@ -11,7 +11,8 @@ from scipy import stats
 
 from relaxbench.optim.hyper import Choice, Float, Hyperparameter, Int
 from relaxbench.optim.registry import RULES
-from relaxbench.study.suggest import describe, distributions, sample
+from relaxbench.study.describe import describe, distributions
+from relaxbench.study.suggest import sample
 
 SEEDS = st.integers(0, 2**63 - 1)
 
@@ -31,8 +32,8 @@ def hyperparameters(draw: st.DrawFn) -> Hyperparameter:
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8), hyperparameters(), max_size=5), SEEDS)
 def test_samples_are_pure_in_range_and_what_optuna_accepts(space: dict[str, Hyperparameter], seed: int) -> None:
-    values = sample(space, seed)
-    assert values == sample(dict(reversed(space.items())), seed)  # nor does the order matter
+    values = sample(distributions(space), seed)
+    assert values == sample(distributions(dict(reversed(space.items()))), seed)  # nor does the order matter
     assert values.keys() == space.keys() == distributions(space).keys() == describe(space).keys()
     for name, declared in space.items():
         value = values[name]
@@ -48,7 +49,7 @@ def test_samples_are_pure_in_range_and_what_optuna_accepts(space: dict[str, Hype
 
 @given(SEEDS)
 def test_another_hyperparameter_beside_it_changes_nothing(seed: int) -> None:
-    one, other = sample(RULES["sgd"].space, seed), sample(RULES["heat"].space, seed)
+    one, other = (sample(distributions(RULES[name].space), seed) for name in ("sgd", "heat"))
     assert one == {name: other[name] for name in one}
 
 
@@ -56,7 +57,7 @@ def test_another_hyperparameter_beside_it_changes_nothing(seed: int) -> None:
 def test_samples_follow_the_declared_scale(name: str) -> None:
     """Against SciPy: Kolmogorov–Smirnov for numbers, χ² for the rest; each test at one in a million."""
     space = RULES[name].space
-    drawn = [sample(space, seed) for seed in range(2000)]
+    drawn = [sample(distributions(space), seed) for seed in range(2000)]
     for key, declared in space.items():
         values = [row[key] for row in drawn]
         if isinstance(declared, Float):
@@ -78,7 +79,7 @@ def test_samples_follow_the_declared_scale(name: str) -> None:
 def test_dimensions_are_independent() -> None:
     space = RULES["entropy-sgd"].space
     names = [n for n, declared in space.items() if isinstance(declared, Float)]
-    drawn = [sample(space, seed) for seed in range(2000)]
+    drawn = [sample(distributions(space), seed) for seed in range(2000)]
     for i, a in enumerate(names):
         for b in names[:i]:
             tau = stats.kendalltau([row[a] for row in drawn], [row[b] for row in drawn])

@@ -125,22 +125,24 @@ def die() -> None:
 
 
 def victim(folder: str, s: StudySpec, when: str, count: int) -> None:
-    """A session that is killed: at its n-th observation, or at a point of the bookkeeping at the end."""
+    """A session that is killed: at the n-th question whether to stop, or at a point of the bookkeeping at the end."""
     import optuna
 
-    from relaxbench.study import run as module
+    from relaxbench.study import session as module
+    from relaxbench.study import trainer
 
     steady()
-    seen = 0
+    asked = 0
 
-    def observe(progress: list[Any]) -> None:
-        nonlocal seen
-        seen += 1
-        if when == "round" and seen == count:
+    def stopping() -> bool:
+        nonlocal asked
+        asked += 1
+        if when == "round" and asked == count:
             die()
+        return False
 
     if when == "round":
-        module.CHECKPOINT_SECONDS = 0.0
+        trainer.CHECKPOINT_SECONDS = 0.0
     elif when == "before the mirror":
         module.mirror = lambda *arguments: die()  # type: ignore[assignment,return-value]
     elif when == "within the mirror":
@@ -153,4 +155,4 @@ def victim(folder: str, s: StudySpec, when: str, count: int) -> None:
         optuna.Study.add_trials = added  # type: ignore[method-assign]
     elif when == "never":
         pass
-    run(Path(folder), s, observe=observe)
+    run(Path(folder), s, stopping)

@@ -1,0 +1,206 @@
+"""The commands of many workers: a crew on this machine, one that joins from anywhere, who works, and freeing trials."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relaxbench import cli_options as options
+from relaxbench.cli_options import STORAGE, DataDir, Device, Population, Storage, Study
+from relaxbench.errors import UserError
+from relaxbench.words import counted, duration
+
+if TYPE_CHECKING:
+    from relaxbench.display import Display
+    from relaxbench.study.run import StudyRun, Summary
+    from relaxbench.study.supervisor import Slot
+
+worker_commands = typer.Typer()
+
+Files = Annotated[list[str] | None, typer.Option("--problem", help="A problem's .py file, if it lies elsewhere here.")]
+
+
+@worker_commands.command()
+def worker(
+    study: Annotated[str, typer.Argument(help="Name of a study, or its file (….toml).")],
+    storage: Storage = STORAGE,
+    device: Device = "auto",
+    population: Population = None,
+    checkpoints: options.Checkpoints = options.CHECKPOINTS,
+    retries: options.Retries = options.RETRIES,
+    data_dir: DataDir = None,
+    problem: Files = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Join a study that has begun, from any machine that reaches its database: works until nothing is left."""
+    from relaxbench.display import Display, interruptible
+    from relaxbench.store.database import open_database
+    from relaxbench.study.join import join
+    from relaxbench.study.run import StudyRun
+    from relaxbench.study.supervisor import orphaned
+
+    options.check_counts(population, retries)
+    options.check_folder("--checkpoints", checkpoints)
+    options.use_data(data_dir)
+    database = open_database(storage, create=False)
+    opened = join(database, study, device, problem)
+    with interruptible() as stopping, Display(options.console, opened.spec, quiet=quiet) as display:
+        run = StudyRun(database, opened.spec, "", device, population, checkpoints, retries)
+        run.observe, run.announce = display.update, display.say
+        run.stopping = lambda: stopping() or orphaned()
+        summary = run.work(opened)
+    finish(summary, opened.spec.name, quiet)
+
+
+@worker_commands.command()
+def status(study: Study = None, storage: Storage = STORAGE) -> None:
+    """Who works on a study: workers, running trials and their last sign of life, and trials that failed."""
+    from relaxbench.status import status_tables
+
+    for part in status_tables(_reader(storage), study):
+        options.console.print(part)
+
+
+@worker_commands.command()
+def reap(
+    study: Study = None,
+    storage: Storage = STORAGE,
+    worker: Annotated[str | None, typer.Option(help="Free what this worker holds (see status), dead or not.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Free every running trial.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Also try again what has been given up.")] = False,
+) -> None:
+    """Free the trials of dead workers by hand. A result that still comes from one is refused."""
+    from relaxbench.status import free
+    from relaxbench.store.database import open_database
+
+    freed, revived = free(open_database(storage, create=False), study, worker, everything, failed)
+    options.console.print(f"{counted(freed, 'trial')} freed" + (f", {revived:,} to be tried again" if failed else ""))
+
+
+@dataclass
+class Crew:
+    """Worker processes as they were asked for; see `supervisor.places`."""
+
+    workers: int | None
+    devices: str | None
+    per_device: int | None
+    kind: str = "cpu"
+
+    def check(self, device: str) -> None:
+        """Refuse what does not fit together; `kind` is then what all of its devices are.
+
+        Args:
+            device: of ``--device``, which says where the crew works if ``--devices`` does not.
+
+        Raises:
+            UserError: naming the option.
+        """
+        if self.devices is None and device != "cpu":
+            import torch
+
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            found = ",".join(f"cuda:{i}" for i in range(count)) or "cpu"
+            self.devices = found if device in ("auto", "cuda") else device
+        kinds = {slot.device.partition(":")[0] for slot in self.places(Path(), "")}
+        if len(kinds) > 1:
+            raise UserError(f"--devices {self.devices!r}: a study runs on one kind of device, cuda or cpu")
+        (self.kind,) = kinds
+
+    def places(self, folder: Path, name: str) -> list[Slot]:
+        """A slot for every worker."""
+        from relaxbench.study.supervisor import places
+
+        return places(self.workers, self.devices, self.per_device, folder, name)
+
+
+def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summary:
+    """A session in which processes of their own do the work; this one watches them."""
+    from relaxbench.store.claims import Claims
+    from relaxbench.store.workers import workers
+    from relaxbench.study.manifest import read_manifest
+    from relaxbench.study.mirror import behind
+    from relaxbench.study.run import Summary, open_run
+    from relaxbench.study.supervisor import Supervisor, environment
+    from relaxbench.study.tally import tally
+
+    start = time.monotonic()
+    assert run.problems is not None
+    opened = open_run(run.database, run.spec, run.source, run.problems, run.device)
+    claims = Claims(run.database, opened.study, retries=run.retries)
+    claims.reap()
+    before = tally(opened.plans)
+    slots = crew.places(run.checkpoints, read_manifest(run.database, opened.study)["key"])
+    looked = 0.0
+
+    def command(slot: Slot) -> tuple[list[str], dict[str, str]]:
+        line = [sys.executable, "-m", "relaxbench", "worker", opened.spec.name, "--quiet", "--device", run.device]
+        line += ["--checkpoints", str(run.checkpoints), "--retries", str(run.retries)]
+        line += ["--population", str(run.population)] if run.population else []
+        # The storage's address may hold a password, and every user of a machine can read command lines.
+        return line, {**environment(slot, len(slots)), "RELAXBENCH_STORAGE": storage}
+
+    def tick() -> None:
+        nonlocal looked
+        if time.monotonic() >= looked:
+            begin = time.monotonic()
+            here = [row for row in workers(run.database, opened.study) if row.ended_at is None]
+            display.update(tally(opened.plans), here)
+            looked = time.monotonic() + max(0.5, 20 * (time.monotonic() - begin))
+
+    if any(p.done < p.total for p in before) or behind(opened.plans):
+        display.say(f"Study {opened.spec.name}: {counted(len(slots), 'worker')} on {_where(slots)}.")
+        Supervisor(claims, slots, command, run.stopping, tick, display.say).run()
+    after = tally(opened.plans)
+    display.update(after)
+    total, done, failed = (sum(getattr(p, name) for p in after) for name in ("total", "done", "failed"))
+    ran = done - sum(p.done for p in before)
+    return Summary(opened.study, opened.new, ran, total, total - done, failed, time.monotonic() - start)
+
+
+def finish(summary: Summary, name: str, quiet: bool) -> None:
+    """Say what a session did; a study that is not complete ends the command here, with what to do."""
+    console, done = options.console, summary.total - summary.missing
+    if summary.missing and summary.failed:
+        console.print(f"{done:,} of {summary.total:,} trials are done; {summary.failed:,} failed too often.")
+        console.print(f"  see why:    python -m relaxbench status {shlex.quote(name)}", markup=False, soft_wrap=True)
+        console.print(
+            f"  try again:  python -m relaxbench reap {shlex.quote(name)} --failed", markup=False, soft_wrap=True
+        )
+        raise typer.Exit(1)
+    if summary.missing:
+        again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
+        console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:")
+        console.print(f"  {again}", markup=False, soft_wrap=True)  # one line, to be copied
+        raise typer.Exit(130)
+    if quiet:
+        return
+    if summary.ran:
+        console.print(f"{summary.ran:,} trials in {duration(summary.seconds)}; {summary.total:,} in the study.")
+    else:
+        console.print(f"All {summary.total:,} trials of study {name!r} are done; nothing was run.")
+    console.print()
+
+
+def log_to_console() -> None:
+    """Warnings of the library (an outage, a full disk) as lines on the error stream."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("relaxbench: %(message)s"))
+    logging.getLogger("relaxbench").addHandler(handler)
+
+
+def _where(slots: list[Slot]) -> str:
+    counts = {slot.device: sum(other.device == slot.device for other in slots) for slot in slots}
+    return ", ".join(device if count == 1 else f"{device} ({count})" for device, count in counts.items())
+
+
+def _reader(storage: str) -> Any:
+    from relaxbench.store.database import open_database
+
+    return open_database(storage, create=False, read_only=True)

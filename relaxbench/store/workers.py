@@ -1,0 +1,79 @@
+"""Who works on a study: a row for every session of a process, and its last sign of life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+
+from relaxbench.store.schema import Trial, Worker
+from relaxbench.store.transactions import now, read, write
+
+
+@dataclass
+class Presence:
+    """A worker's row.
+
+    Attributes:
+        engine: the database.
+        id: of the row.
+        doing: what it is at, for people.
+        finished: trials that it has finished.
+    """
+
+    engine: Engine
+    id: int
+    doing: str = ""
+    finished: int = 0
+
+    def seen(self) -> None:
+        """A sign of life."""
+        self._set()
+
+    def leave(self) -> None:
+        """The session is over."""
+        self.doing = ""
+        self._set(ended=True)
+
+    def _set(self, ended: bool = False) -> None:
+        def change(connection: Connection) -> None:
+            values: dict[str, Any] = {"doing": self.doing, "finished": self.finished, "seen_at": now(connection)}
+            if ended:
+                values["ended_at"] = values["seen_at"]
+            connection.execute(update(Worker).where(Worker.id == self.id).values(**values))
+
+        write(self.engine, change)
+
+
+def arrive(engine: Engine, study: int, name: str, device: str, about: dict[str, Any]) -> Presence:
+    """A row for a session that begins.
+
+    Args:
+        engine: the database.
+        study: its id.
+        name: see `claims.worker_name`.
+        device: where it computes.
+        about: what is written down of it: versions, processor, threads.
+    """
+
+    def add(connection: Connection) -> int:
+        time = now(connection)
+        values = {"study_id": study, "name": name, "device": device, "about": about, "doing": "", "finished": 0}
+        query = insert(Worker).values(**values, started_at=time, seen_at=time).returning(Worker.id)
+        return connection.execute(query).scalar_one()
+
+    return Presence(engine, write(engine, add))
+
+
+def workers(engine: Engine, study: int) -> list[Row[Any]]:
+    """All sessions of a study, oldest first: the columns of `Worker`, ``running`` (trials) and ``silent`` (seconds)."""
+
+    def rows(connection: Connection) -> list[Row[Any]]:
+        held = (Trial.study_id == study, Trial.status == "running", Trial.worker == Worker.name)
+        running = select(func.count()).select_from(Trial).where(*held).scalar_subquery()
+        silent = (now(connection) - Worker.seen_at).label("silent")
+        query = select(Worker.__table__, running.label("running"), silent).where(Worker.study_id == study)
+        return list(connection.execute(query.order_by(Worker.id)))
+
+    return read(engine, rows)

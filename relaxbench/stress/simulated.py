@@ -1,0 +1,153 @@
+"""A study whose trials only wait. Its rows, claims, generations and results are those of any other study."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import os
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine as Database
+from sqlalchemy import insert
+
+import relaxbench
+from relaxbench.seeds import derive
+from relaxbench.store.claims import Result
+from relaxbench.store.schema import Study, Trial
+from relaxbench.store.transactions import write
+from relaxbench.study.checkpoints import Checkpoints
+from relaxbench.study.session import Shift
+from relaxbench.study.trials import plans
+
+METHODS = ("sgd", "relaxed")
+PROBLEM = "simulated"
+WORST = 10.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a simulated study asks of the database.
+
+    Attributes:
+        seconds: a trial lasts.
+        hyperparameters: of every method.
+        rounds: of a trial: points of its curve, and checkpoints if it keeps any.
+        blocks, trials, exploit, recommend: as in a study file.
+        checkpoints: whether a checkpoint is written after every round.
+    """
+
+    seconds: float = 0.01
+    hyperparameters: int = 8
+    rounds: int = 10
+    blocks: int = 6
+    trials: int = 8
+    exploit: int = 8
+    recommend: int = 4
+    checkpoints: bool = False
+
+
+def make(database: Database, name: str, load: Load) -> int:
+    """A simulated study, its trials planned; returns its id."""
+    space = {f"x{i}": {"kind": "float", "low": 0.01, "high": 1.0, "log": i % 2 == 0} for i in range(load.hyperparameters)}
+    methods = {
+        method: {
+            "rule": method, "title": method, "source": "", "role": "baseline" if method == "sgd" else "candidate",
+            "dimensions": len(space), "space": space, "spaces": {PROBLEM: space}, "fixed": {}, "fixes": {PROBLEM: {}},
+            "options": {}, "copies": 1, "scope": None,
+            "calibration": {PROBLEM: {"seconds_per_gradient": 1e-3, "peak_bytes": 1000}},
+        }
+        for method in METHODS
+    }  # fmt: skip
+    problem = {
+        "title": "Simulated trials", "metric": "test error", "unit": "%", "metric_scale": 100.0, "loss": "none",
+        "parameters": 1, "data": "none", "fingerprint": "0", "budget": 100, "worst": WORST, "worst_metric": 1.0,
+        "margin": 0.5, "censored": False, "test_examples": 1000, "caution": "",
+    }  # fmt: skip
+    manifest = {
+        "key": uuid.uuid4().hex[:12], "version": relaxbench.__version__, "device": "cpu", "engines": {},
+        "problems": {PROBLEM: problem}, "methods": methods, "load": load.__dict__,
+    }  # fmt: skip
+    spec = {
+        "name": name, "problems": [PROBLEM], "methods": list(METHODS), "baseline": "sgd", "controls": [], "seed": 0,
+        "blocks": load.blocks, "trials": load.trials, "exploit": load.exploit, "recommend": load.recommend,
+        "repetitions": 1, "margin": None,
+    }  # fmt: skip
+    created = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    values = {"name": name, "spec": spec, "source": "", "manifest": manifest, "created_at": created}
+    adding = insert(Study).values(**values).returning(Study.id)
+    study = write(database, lambda connection: connection.execute(adding).scalar_one())
+    for plan in plans(database, study):
+        plan.begin()
+    return study
+
+
+@dataclass
+class Simulation:
+    """A trainer with one slot, whose trials wait.
+
+    Attributes:
+        load: see `Load`.
+        checkpoints: of unfinished trials.
+        memory_fault: a file; while it is not there, the next trial makes it and runs out of memory.
+    """
+
+    load: Load
+    checkpoints: Checkpoints
+    memory_fault: Path | None = None
+    lost: set[int] = field(default_factory=set)
+
+    def train(self, shift: Shift) -> None:
+        """One trial after another."""
+        while trials := shift.feed(1):
+            (trial,) = trials
+            done = self._resume(trial)
+            while done < max(self.load.rounds, 1):
+                time.sleep(self.load.seconds / max(self.load.rounds, 1))
+                self._run_out_of_memory()
+                done += 1
+                if self.load.checkpoints:
+                    self.checkpoints.save(trial.id, json.dumps({"trial": trial.id, "done": done}).encode())
+                if trial.id in shift.lost():
+                    break
+                if not shift.go_on():
+                    return
+            else:
+                shift.report([outcome(trial, self.load.rounds)])
+                if self.load.checkpoints:
+                    self.checkpoints.remove(trial.id)
+
+    def _resume(self, trial: Trial) -> int:
+        data = self.checkpoints.load(trial.id) if self.load.checkpoints else None
+        try:
+            return int(json.loads(data)["done"]) if data else 0
+        except ValueError:  # cut off: from the start, then
+            self.checkpoints.remove(trial.id)
+            return 0
+
+    def _run_out_of_memory(self) -> None:
+        if self.memory_fault is not None and not self.memory_fault.exists():
+            self.memory_fault.write_text(str(os.getpid()))
+            raise MemoryError("simulated")
+
+
+def outcome(trial: Trial, rounds: int) -> Result:
+    """What a trial gives: a function of its seed and settings alone, as in any study."""
+    values = [float(value) for _, value in sorted(trial.params.items())]
+    noise = derive(trial.seed, "noise") / 2**63 - 0.5
+    loss = 0.2 + sum((math.log(value) + 1) ** 2 for value in values) / 10 + 0.05 * noise
+    error = loss / 10 + 0.01 * (derive(trial.seed, "test") / 2**63)
+    tested = {"test_loss": loss, "test_metric": error} if trial.phase in ("confirm", "recommend") else {}
+    measures: dict[str, Any] = {"train_loss": loss, "validation_loss": loss, "validation_metric": error, **tested}
+    steps = np.arange(1, max(rounds, 1) + 1, dtype=np.float32)
+    curve = np.stack([steps * 10, loss + 1 / steps, loss + 1 / steps, error + 0 * steps, np.nan * steps])
+    ledger = {"gradients": 100, "jvps": 0.0, "examples": 100, "measured": 10}
+    return Result(
+        trial=trial.id, token=trial.token, value=min(loss, WORST), diverged=False, measures=measures, ledger=ledger,
+        curve=curve.astype(np.float32).tobytes(), weights=None,
+    )  # fmt: skip

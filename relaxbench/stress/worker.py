@@ -1,0 +1,62 @@
+"""A worker on a simulated study: ``python -m relaxbench.stress.worker STUDY``, told the rest by its environment."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from relaxbench.store.claims import Claims
+from relaxbench.store.database import open_database
+from relaxbench.store.workers import arrive
+from relaxbench.study.checkpoints import Checkpoints
+from relaxbench.study.manifest import read_manifest
+from relaxbench.study.session import Session
+from relaxbench.study.supervisor import INTERRUPTED, orphaned
+from relaxbench.study.trials import plans
+from relaxbench.stress.simulated import Load, Simulation
+
+FAULT = "RELAXBENCH_STRESS_FAULT"
+"""What this worker suffers from: ``clock``, ``disk`` or ``memory``."""
+FOLDER = "RELAXBENCH_STRESS_FOLDER"
+"""Where checkpoints lie."""
+SKEW = 3600.0
+
+
+def main(study: int) -> int:
+    """Work until nothing is left; returns the exit code."""
+    fault, folder = os.environ.get(FAULT, ""), Path(os.environ[FOLDER])
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    if fault == "clock":
+        true = time.time
+        time.time = lambda: true() + SKEW
+    if fault == "disk":
+        os.fsync = _full  # type: ignore[assignment]
+    database = open_database(os.environ["RELAXBENCH_STORAGE"], create=False)
+    manifest = read_manifest(database, study)
+    claims = Claims(database, study)
+    presence = arrive(database, study, claims.worker, "cpu", {})
+    checkpoints = Checkpoints(folder, manifest["key"])
+    simulation = Simulation(Load(**manifest["load"]), checkpoints, folder / "memory" if fault == "memory" else None)
+    Session(claims, plans(database, study), presence, simulation.train, lambda: stopped or orphaned()).work()
+    database.dispose()
+    return INTERRUPTED if stopped else 0
+
+
+def _full(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
