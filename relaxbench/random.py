@@ -9,7 +9,6 @@ a draw are int32, which multiplies several times faster and wraps by itself.
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 
 import torch
@@ -23,12 +22,6 @@ PIECE = 1 << 17
 INIT, ORDER, NOISE, DROPOUT, DATA, AUGMENT, PROBES = 1, 2, 3, 4, 5, 6, 7
 # The steps of DATA: 0 statistics of batch normalization, 1 held-out images, 2 a part of them, 3 windows of a text,
 # 4 the examples of a Hessian.
-
-
-def derive(*parts: object) -> int:
-    """A seed (63 bits) from anything that prints: ``derive(study_seed, "explore", method, block, i)``."""
-    digest = hashlib.blake2b("\x1f".join(str(p) for p in parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def mix(word: Tensor) -> Tensor:

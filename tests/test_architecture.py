@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "relaxbench"
 
-BASEMENT = {"__init__", "errors", "memory", "random", "plugins", "words"}
+BASEMENT = {"__init__", "errors", "memory", "random", "plugins", "seeds", "words"}
 GROUND = {"optim", "problems", "store"}
 MIDDLE = {"training", "report", "study", "theory"}
 
@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "errors": {"random"},
     "random": {"errors"},
+    "seeds": set(),
     "words": set(),
     "memory": set(),
     "plugins": {"errors"},

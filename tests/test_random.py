@@ -15,6 +15,7 @@ from torch import Tensor
 
 from relaxbench import random
 from relaxbench.random import DATA, DROPOUT, INIT, NOISE, ORDER
+from relaxbench.seeds import derive
 
 MASK = 2**32 - 1
 ALPHA = 1e-4  # the draws never change, so these tests cannot flicker; a bound this wide fails only for a reason
@@ -331,28 +332,28 @@ def test_a_seed_and_stream_never_repeat_a_key_within_2_to_the_32_steps(seed: int
 
 def test_derive_is_pinned() -> None:
     """A change of these two numbers is a change of every trial that was ever recorded."""
-    assert random.derive(0) == 4_761_921_975_702_974_394
-    assert random.derive(2024, "explore", "entropy-sgd", 3, 17) == 8_006_983_676_008_003_967
+    assert derive(0) == 4_761_921_975_702_974_394
+    assert derive(2024, "explore", "entropy-sgd", 3, 17) == 8_006_983_676_008_003_967
 
 
 @given(st.lists(st.one_of(st.integers(), st.text(max_size=5)), min_size=1, max_size=4))
 def test_derive_is_63_bits_of_blake2b(parts: list[int | str]) -> None:
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
-    seed = random.derive(*parts)
+    seed = derive(*parts)
     assert seed == int.from_bytes(digest, "big") // 2
     assert 0 <= seed < 2**63
     assert int(torch.tensor([seed])) == seed  # fits an int64
 
 
 def test_derive_tells_its_parts_apart() -> None:
-    assert random.derive("ab", "c") != random.derive("a", "bc") != random.derive("abc")
-    assert random.derive(1, 23) != random.derive(12, 3)
-    assert random.derive(1, 2) != random.derive(2, 1)
-    assert len({random.derive(1, "explore", method, i) for method in ("sgd", "heat") for i in range(2000)}) == 4000
+    assert derive("ab", "c") != derive("a", "bc") != derive("abc")
+    assert derive(1, 23) != derive(12, 3)
+    assert derive(1, 2) != derive(2, 1)
+    assert len({derive(1, "explore", method, i) for method in ("sgd", "heat") for i in range(2000)}) == 4000
 
 
 def test_derived_seeds_are_uniform() -> None:
-    seeds = [random.derive("study", i) / 2**63 for i in range(5000)]
+    seeds = [derive("study", i) / 2**63 for i in range(5000)]
     assert stats.kstest(seeds, "uniform").pvalue > ALPHA
 
 

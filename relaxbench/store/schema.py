@@ -12,9 +12,6 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 1
-"""Raised by one with every change of these tables. A database with a larger number is refused."""
-
 CURVE_COLUMNS = ("gradients", "train_loss", "validation_loss", "validation_metric", "gamma")
 """The rows of a packed curve, in order. ``gamma`` is σ² for `heat` and NaN for methods without a scope."""
 
@@ -23,13 +20,6 @@ class Base(DeclarativeBase):
     """All tables of relaxbench; names are prefixed so that they never meet Optuna's."""
 
     type_annotation_map = {dict[str, Any]: JSON}
-
-
-class Schema(Base):
-    """One row: which version of these tables the database holds."""
-
-    __tablename__ = "relaxbench_schema"
-    version: Mapped[int] = mapped_column(primary_key=True)
 
 
 class Study(Base):
@@ -45,7 +35,10 @@ class Study(Base):
 
 
 class Trial(Base):
-    """One training run, claimed by a worker, then done (or failed, for reasons outside the mathematics)."""
+    """One training run, claimed by a worker, then done (or failed, for reasons outside the mathematics).
+
+    `failures` counts the claims that ended with an error or with the worker's death; `error` says what the last one was.
+    """
 
     __tablename__ = "relaxbench_trials"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -59,10 +52,12 @@ class Trial(Base):
     seed: Mapped[int] = mapped_column(BigInteger)  # 63 bits
     params: Mapped[dict[str, Any]]
 
-    status: Mapped[str] = mapped_column(default="waiting")  # waiting, running, done
+    status: Mapped[str] = mapped_column(default="waiting")  # waiting, running, done, failed
     worker: Mapped[str | None]
     token: Mapped[int] = mapped_column(default=0)  # grows with every claim; a result with an older one is refused
-    lease_until: Mapped[float | None]  # seconds since the epoch
+    lease_until: Mapped[float | None]  # seconds since the epoch, by the database's clock
+    failures: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
 
     value: Mapped[float | None]  # validation loss at the end of the budget, at most the problem's worst value
     diverged: Mapped[bool] = mapped_column(default=False)
@@ -74,8 +69,25 @@ class Trial(Base):
 
     __table_args__ = (
         UniqueConstraint("study_id", "problem", "method", "phase", "block", "number", "parent"),
-        Index("relaxbench_trials_by_status", "study_id", "status"),
+        # Claims look for the first free trial of a method, phase by phase.
+        Index("relaxbench_trials_by_status", "study_id", "status", "problem", "method", "phase", "id"),
     )
+
+
+class Worker(Base):
+    """A process that works, or worked, on a study. Times are seconds since the epoch, by the database's clock."""
+
+    __tablename__ = "relaxbench_workers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("relaxbench_studies.id"), index=True)
+    name: Mapped[str]  # host, process number and its start, see `claims.worker_name`
+    device: Mapped[str]
+    about: Mapped[dict[str, Any]]  # versions, processor, threads
+    doing: Mapped[str] = mapped_column(default="")
+    finished: Mapped[int] = mapped_column(default=0)  # trials
+    started_at: Mapped[float]
+    seen_at: Mapped[float]
+    ended_at: Mapped[float | None]
 
 
 class Curve(Base):

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from relaxbench.optim.hyper import Choice, Float, Hyperparameter, Int, SearchSpace, Value
-from relaxbench.random import derive
+from relaxbench.seeds import derive
 
 
 def sample(space: SearchSpace, seed: int) -> dict[str, Value]:

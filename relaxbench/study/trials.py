@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from relaxbench.optim.hyper import Value
 from relaxbench.problems import Problem
-from relaxbench.random import derive
+from relaxbench.seeds import derive
 from relaxbench.store.schema import Trial
 from relaxbench.study.spec import StudySpec
 from relaxbench.study.suggest import sample

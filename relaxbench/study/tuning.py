@@ -9,7 +9,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
 from relaxbench.optim.hyper import Value
-from relaxbench.random import derive
+from relaxbench.seeds import derive
 from relaxbench.study.suggest import distributions
 from relaxbench.study.trials import GENERATION, Plan
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from relaxbench import random
+from relaxbench.seeds import derive
 from relaxbench.theory.diffusion import Control, control
 from relaxbench.theory.grid import Array
 from relaxbench.theory.particles import Field, Particles
@@ -97,7 +97,7 @@ def expect(scene: Scene, particles: int = 100_000, seed: int = 0, device: torch.
     exact = control(
         scene.loss(grid.points), scene.measured(grid.points), grid, scene.beta, scene.seconds, grid.nearest(scene.start)
     )
-    first = random.derive(seed, "theory", scene.name) >> 1  # with the particle's number below 63 bits
+    first = derive(seed, "theory", scene.name) >> 1  # with the particle's number below 63 bits
     seeds = range(first, first + particles)
     start = torch.tensor([scene.start], dtype=torch.float32, device=device).expand(particles, -1).clone()
     settings = {"time_step": scene.seconds / scene.steps, "beta": scene.beta}

@@ -20,7 +20,7 @@ from sqlalchemy import select, update
 from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import problem
-from relaxbench.random import derive
+from relaxbench.seeds import derive
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial, Weights
 from relaxbench.study.mirror import ID, optuna_storage
