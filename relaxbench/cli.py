@@ -31,6 +31,7 @@ from relaxbench.cli_options import (
     Study,
     Trials,
 )
+from relaxbench.cli_storage import storage_commands
 from relaxbench.cli_tools import tools
 from relaxbench.errors import UserError
 from relaxbench.memory import keep_freed_memory
@@ -262,4 +263,5 @@ def before(
     """Options before the command."""
 
 
+app.add_typer(storage_commands)
 app.add_typer(tools)

@@ -21,7 +21,14 @@ File = Annotated[
 ]
 Study = Annotated[str | None, typer.Argument(help=r"Name of a study.  \[default: the only one]", show_default=False)]
 Storage = Annotated[
-    str, typer.Option(help="Database: a file (sqlite:///file.db) or postgresql+psycopg://user@host/name.")
+    str,
+    typer.Option(
+        envvar="RELAXBENCH_STORAGE",
+        show_envvar=False,
+        show_default=False,
+        help="Database: a file (sqlite:///file.db) or postgresql+psycopg://user@host/name.  "
+        rf"\[default: $RELAXBENCH_STORAGE, or {STORAGE}]",
+    ),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
 Blocks = Annotated[int | None, typer.Option(help="Independent tunings of every method.")]

@@ -42,11 +42,12 @@ ALLOWED: dict[str, set[str]] = {
     "reproduce": BASEMENT | GROUND | {"training"},
     "reproduce_table": BASEMENT | {"reproduce"},
     "cli_options": BASEMENT,
+    "cli_storage": BASEMENT | {"store", "cli_options"},
     "cli_tools": BASEMENT
     | GROUND
     | MIDDLE
     | {"cli_options", "testing", "bench", "doctor", "reproduce", "reproduce_table"},
-    "cli": BASEMENT | GROUND | MIDDLE | {"cli_options", "cli_tools", "display", "overview"},
+    "cli": BASEMENT | GROUND | MIDDLE | {"cli_options", "cli_storage", "cli_tools", "display", "overview"},
     "__main__": {"__init__", "errors", "cli"},
 }
 

@@ -80,7 +80,7 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
         engine = _postgresql(url, shown)
     try:
         return engine, prepare(engine, shown, create=create and not read_only, write=not read_only)
-    except DBAPIError as error:
+    except (DBAPIError, UnicodeDecodeError) as error:  # the latter: names of tables in a damaged file
         engine.dispose()
         said = reason(error, url)
         raise UserError(f"storage {shown!r} cannot be used ({said}): {advice(error)}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from relaxbench.errors import UserError
 
@@ -80,8 +80,8 @@ def reason(error: Exception, *urls: URL) -> str:
     return said
 
 
-def advice(error: SQLAlchemyError) -> str:
-    """What to do about an error on opening a database."""
+def advice(error: Exception) -> str:
+    """What to do about an error of a database."""
     said = reason(error)
     fitting = (what for pattern, what in ADVICE if re.search(pattern, said, re.IGNORECASE))
     return next(fitting, "check the path, its permissions or the server")
