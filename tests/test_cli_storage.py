@@ -12,6 +12,7 @@ from rich.console import Console
 from sqlalchemy import create_engine
 
 from relaxbench import cli, cli_options
+from relaxbench.doctor import _storage
 from relaxbench.store.database import open_database
 from tests.postgres import Server
 from tests.store import studies, version_1
@@ -151,6 +152,13 @@ def test_a_password_in_the_environment_is_not_shown(
     open_database(os.environ["RELAXBENCH_STORAGE"]).dispose()
     out = printed(capsys, "upgrade")
     assert "tester:***@" in out and "geheim" not in out
+
+
+def test_doctor_shows_no_password_among_the_parameters(server: Server) -> None:
+    url = f"{server.new_url()}&password=geheim"
+    open_database(url).dispose()
+    finding = _storage(url)
+    assert finding.state == "works" and "password=***, 0 studies" in finding.what and "geheim" not in finding.what
 
 
 @pytest.mark.parametrize("command", ["study", "show", "copy", "export", "import", "upgrade", "doctor"])
