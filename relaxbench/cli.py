@@ -30,6 +30,7 @@ from relaxbench.cli_options import (
     Study,
     Trials,
 )
+from relaxbench.cli_storage import storage_commands
 from relaxbench.cli_tools import tools
 from relaxbench.cli_workers import Crew, finish, log_to_console, supervise, worker_commands
 from relaxbench.errors import UserError
@@ -255,4 +256,5 @@ def before(
 
 
 app.add_typer(worker_commands)
+app.add_typer(storage_commands)
 app.add_typer(tools)

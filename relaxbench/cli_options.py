@@ -25,7 +25,9 @@ Storage = Annotated[
     typer.Option(
         envvar="RELAXBENCH_STORAGE",
         show_envvar=False,
-        help="Database: a file (sqlite:///file.db) or postgresql+psycopg://user@host/name.",
+        show_default=False,
+        help="Database: a file (sqlite:///file.db) or postgresql+psycopg://user@host/name.  "
+        rf"\[default: $RELAXBENCH_STORAGE, or {STORAGE}]",
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]

@@ -122,18 +122,21 @@ def _storage(storage: str) -> Finding:
 
     from relaxbench.store.database import open_database, parse_url
     from relaxbench.store.schema import Study
+    from relaxbench.store.urls import show_url
 
     try:
         url = parse_url(storage)
-        shown = url.render_as_string(hide_password=True)
+        shown = show_url(url)
         if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
             folder = Path(str(url.database)).absolute().parent
             if os.access(folder, os.W_OK):
                 return Finding("storage", "works", f"{shown} will be created by the first study")
             what = f"{shown}: its folder is missing or not writable"
             return Finding("storage", "broken", what, "give another --storage")
-        with open_database(storage, create=False, read_only=True).connect() as connection:
+        database = open_database(storage, create=False, read_only=True)
+        with database.connect() as connection:
             count = connection.scalar(select(func.count()).select_from(Study))
+        database.dispose()
         return Finding("storage", "works", f"{shown}, {counted(count, 'study')}")
     except UserError as error:
         reason, _, advice = str(error).rpartition(": ")

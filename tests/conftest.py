@@ -6,10 +6,13 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
+from tests import postgres
 from tests.mnist import REAL, small_mnist
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the cores
@@ -20,6 +23,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers
 SMALL = small_mnist(Path(tempfile.mkdtemp(prefix="relaxbench-tests-")))
 atexit.register(shutil.rmtree, SMALL.folder, ignore_errors=True)
 os.environ.setdefault("RELAXBENCH_TESTS_DATA", str(REAL))
+os.environ.pop("RELAXBENCH_STORAGE", None)
 os.environ.update(RELAXBENCH_DATA=str(SMALL.folder / "data"), RELAXBENCH_CACHE=str(SMALL.folder / "cache"))
 
 
@@ -29,3 +33,15 @@ def pytest_report_header() -> str:
 
 settings.register_profile("relaxbench", deadline=None, derandomize=True)
 settings.load_profile("relaxbench")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Server]:
+    """A PostgreSQL server; take a database of your own with its `new_url`."""
+    postgres.require()
+    server = postgres.Server()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()

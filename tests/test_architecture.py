@@ -42,13 +42,18 @@ ALLOWED: dict[str, set[str]] = {
     "reproduce": BASEMENT | GROUND | {"training"},
     "reproduce_table": BASEMENT | {"reproduce"},
     "cli_options": BASEMENT,
+    "cli_storage": BASEMENT | {"store", "cli_options"},
     "cli_tools": BASEMENT
     | GROUND
     | MIDDLE
     | {"cli_options", "testing", "bench", "doctor", "reproduce", "reproduce_table"},
     "status": BASEMENT | GROUND | MIDDLE | {"display"},
     "cli_workers": BASEMENT | GROUND | MIDDLE | {"cli_options", "display", "status"},
-    "cli": BASEMENT | GROUND | MIDDLE | {"cli_options", "cli_tools", "cli_workers", "display", "overview"},
+    "stress": BASEMENT | {"store", "study", "report"},
+    "cli": BASEMENT
+    | GROUND
+    | MIDDLE
+    | {"cli_options", "cli_storage", "cli_tools", "cli_workers", "display", "overview"},
     "__main__": {"__init__", "errors", "cli"},
 }
 

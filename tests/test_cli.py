@@ -34,7 +34,10 @@ exploit = 2
 recommend = 2
 budget = 40
 """
-COMMANDS = ("study", "plan", "report", "list", "show", "best", "doctor", "bench", "check", "theory", "reproduce")
+COMMANDS = (
+    *("study", "plan", "report", "list", "show", "best", "copy", "export", "import", "upgrade"),
+    *("doctor", "bench", "check", "theory", "reproduce"),
+)
 
 PROBLEM = """
 import torch
@@ -296,14 +299,13 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_newer_storage_is_refused_and_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    from sqlalchemy import update
+    from sqlalchemy import text
 
     from relaxbench.store.database import open_database
-    from relaxbench.store.schema import SCHEMA_VERSION, Schema
 
     database = open_database("relaxbench.db")
     with database.begin() as connection:
-        connection.execute(update(Schema).values(version=SCHEMA_VERSION + 1))
+        connection.execute(text("UPDATE relaxbench_version SET version_num = '9999'"))
     database.dispose()
     for arguments in (("study",), ("show",), ("best", "digits", "sgd"), ("report",)):
         line = refused(capsys, *arguments)

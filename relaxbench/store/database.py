@@ -1,50 +1,38 @@
-"""Opening a database: SQLite in a file or PostgreSQL, created when new, refused when made by a newer version."""
+"""Opening a database: SQLite in a file or PostgreSQL, created when new, upgraded when old, refused when newer."""
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
 from relaxbench.errors import UserError
-from relaxbench.store.schema import SCHEMA_VERSION, Base, Schema
-from relaxbench.store.transactions import READS
+from relaxbench.store.upgrade import Upgraded, prepare
+from relaxbench.store.urls import advice, parse_url, reason, show_url
+
+__all__ = ["BUSY_SECONDS", "open_database", "parse_url", "snapshot", "upgrade_database"]
 
 BUSY_SECONDS = 60
 """How long a writer waits for another one before it gives up."""
-CREATION_LOCK = 1704_04932
-"""Number of PostgreSQL's advisory lock under which the tables are made."""
+CONNECT_SECONDS = 10
+"""How long a server may take to answer; one that is switched off does not answer at all."""
 
-
-def parse_url(text: str) -> URL:
-    """The URL of a storage; a bare path means a SQLite file.
-
-    Raises:
-        UserError: if it cannot be read as one.
-    """
-    if "://" not in text:
-        text = str(URL.create("sqlite", database=text))
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        shown = re.sub(r"(://[^/@]*:).*@", r"\1***@", text)
-        raise UserError(
-            f"storage {shown!r} is not a database URL: expected sqlite:///file.db or postgresql+psycopg://user@host/name"
-        ) from None
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise UserError("storage must be a file, for a study outlives its process: use sqlite:///file.db")
-    return url
+log = logging.getLogger("relaxbench")
 
 
 def open_database(storage: str, *, create: bool = True, read_only: bool = False) -> Engine:
     """An engine for a storage, with our tables in it.
+
+    Tables of an older version are upgraded, after a backup, and a line in the log says so.
 
     Args:
         storage: URL or path of a SQLite file.
@@ -54,55 +42,61 @@ def open_database(storage: str, *, create: bool = True, read_only: bool = False)
     Raises:
         UserError: if it cannot be opened, written or understood, in one line without any password.
     """
-    url = parse_url(storage)
-    shown = url.render_as_string(hide_password=True)
-    is_file = url.get_backend_name() == "sqlite"
-    if is_file:
-        _check_file(Path(str(url.database)), shown, create=create, write=not read_only)
-        engine = _sqlite(url, read_only)
-    else:
-        try:
-            engine = create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=0)
-        except (NoSuchModuleError, ModuleNotFoundError) as error:
-            raise UserError(
-                f"storage {shown!r} needs a driver that is not installed ({error}): pip install 'relaxbench[postgres]' "
-                "for postgresql+psycopg://"
-            ) from None
-    try:
-        _prepare(engine, shown, create=create and not read_only)
-    except DBAPIError as error:
-        engine.dispose()
-        reason = next(iter(str(error.orig).strip().splitlines()), type(error).__name__)
-        if url.password:
-            reason = reason.replace(str(url.password), "***")
-        raise UserError(
-            f"storage {shown!r} cannot be used ({reason}): check the path, its permissions or the server"
-        ) from None
-    except UserError:
-        engine.dispose()
-        raise
+    engine, upgraded = _open(storage, create=create, read_only=read_only)
+    if upgraded:
+        log.warning("%s", upgraded)
     return engine
 
 
-def _prepare(engine: Engine, shown: str, *, create: bool) -> None:
-    """Make our tables if they are missing, and refuse those of a newer version."""
+def upgrade_database(storage: str) -> Upgraded | None:
+    """Upgrade a storage's tables, after a backup; None if they are of this version already.
+
+    Raises:
+        UserError: if there are none, or it cannot be done; the database is then as it was.
+    """
+    engine, upgraded = _open(storage, create=False, read_only=False)
+    engine.dispose()
+    return upgraded
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection for reading: all that it reads is of one moment, and no writer has to wait for it."""
     with engine.connect() as connection:
-        has_tables = inspect(connection).has_table(Schema.__tablename__)
-        version = connection.scalar(select(Schema.version)) if has_tables else None
-    if version is None:
-        if not create:
-            raise UserError(f"storage {shown!r} holds no relaxbench study: run python -m relaxbench study first")
-        with engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # two workers may come at once; SQLite has locked the file
-                connection.execute(select(func.pg_advisory_xact_lock(CREATION_LOCK)))
-            Base.metadata.create_all(connection)
-            if connection.scalar(select(Schema.version)) is None:
-                connection.execute(insert(Schema).values(version=SCHEMA_VERSION))
-    elif version > SCHEMA_VERSION:
+        if connection.dialect.name == "sqlite":
+            connection.execution_options(relaxbench_begin="BEGIN")
+        else:
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        yield connection
+
+
+def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgraded | None]:
+    url = parse_url(storage)
+    shown = show_url(url)
+    if url.get_backend_name() == "sqlite":
+        _check_file(Path(str(url.database)), shown, create=create, write=not read_only)
+        engine = _sqlite(url, read_only)
+    else:
+        engine = _postgresql(url, shown)
+    try:
+        return engine, prepare(engine, shown, create=create and not read_only, write=not read_only)
+    except (DBAPIError, UnicodeDecodeError) as error:  # the latter: names of tables in a damaged file
+        engine.dispose()
+        said = reason(error, url)
+        raise UserError(f"storage {shown!r} cannot be used ({said}): {advice(error)}") from None
+    except BaseException:
+        engine.dispose()
+        raise
+
+
+def _postgresql(url: URL, shown: str) -> Engine:
+    patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+    try:
+        return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=0, connect_args=patience)
+    except ImportError:
         raise UserError(
-            f"storage {shown!r} was made by a newer version of relaxbench (tables {version}, this one knows "
-            f"{SCHEMA_VERSION}): upgrade relaxbench or use another --storage"
-        )
+            f"storage {shown!r} needs the driver psycopg, which is not installed: pip install 'relaxbench[postgres]'"
+        ) from None
 
 
 def _check_file(path: Path, shown: str, *, create: bool, write: bool) -> None:
@@ -157,8 +151,8 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A transaction that will write takes the write lock at once; one that upgrades later can fail as "locked".
-        reads = read_only or connection.get_execution_options().get(READS)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        usual = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+        connection.exec_driver_sql(connection.get_execution_options().get("relaxbench_begin", usual))
 
     return engine
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 OUTAGE_SECONDS = 900.0
 """A database that does not answer for longer than this ends the work."""
 LONGEST_PAUSE = 5.0
-READS = "relaxbench_reads"
+READS = {"relaxbench_begin": "BEGIN"}
 """Execution option of a connection that will not write: SQLite then takes no lock."""
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 AWAY = ("08", "40", "53", "57P", "55P03")
@@ -47,7 +47,7 @@ def read(engine: Engine, body: Callable[[Connection], T]) -> T:
     """What `body` reads in one snapshot, repeated as `write` is."""
 
     def attempt() -> T:
-        with engine.connect().execution_options(**{READS: True}) as connection:
+        with engine.connect().execution_options(**READS) as connection:
             return body(connection)
 
     return _patiently(attempt)

@@ -54,8 +54,9 @@ class Load:
 
 def make(database: Database, name: str, load: Load) -> int:
     """A simulated study, its trials planned; returns its id."""
-    space = {f"x{i}": {"kind": "float", "low": 0.01, "high": 1.0, "log": i % 2 == 0} for i in range(load.hyperparameters)}
-    methods = {
+    ranges = {"kind": "float", "low": 0.01, "high": 1.0}
+    space = {f"x{i}": {**ranges, "log": i % 2 == 0} for i in range(load.hyperparameters)}
+    methods: dict[str, dict[str, Any]] = {
         method: {
             "rule": method, "title": method, "source": "", "role": "baseline" if method == "sgd" else "candidate",
             "dimensions": len(space), "space": space, "spaces": {PROBLEM: space}, "fixed": {}, "fixes": {PROBLEM: {}},

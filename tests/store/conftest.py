@@ -30,7 +30,7 @@ def add_study(engine: Engine, trials: int = 12) -> None:
     places = [("sgd", "explore"), ("sgd", "confirm"), ("heat", "explore")]
     with engine.begin() as connection:
         now = dt.datetime(2026, 1, 1)
-        connection.execute(insert(Study).values(id=1, name="s", spec={}, source="", manifest={}, created_at=now))
+        connection.execute(insert(Study).values(name="s", spec={}, source="", manifest={}, created_at=now))
         for number in range(trials):
             method, phase = places[number % 3]
             seed = 2**62 + number

@@ -7,18 +7,21 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, insert, inspect, select, update
+from sqlalchemy import Engine, inspect, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from relaxbench.errors import UserError
 from relaxbench.store import database as module
 from relaxbench.store.database import open_database, parse_url
-from relaxbench.store.schema import CURVE_COLUMNS, SCHEMA_VERSION, Base, Schema, Study, Trial
+from relaxbench.store.migrations import HEAD
+from relaxbench.store.schema import CURVE_COLUMNS, Base, Study, Trial
 
 NOBODY = 65534
+VERSION = text("SELECT version_num FROM relaxbench_version")
 
 
 def refusal(storage: Path | str, **options: bool) -> str:
@@ -35,9 +38,11 @@ def refusal(storage: Path | str, **options: bool) -> str:
 def test_a_new_file_is_made_with_our_tables(file: Path) -> None:
     engine = open_database(f"sqlite:///{file}")
     names = set(inspect(engine).get_table_names())
-    assert names == set(Base.metadata.tables) and all(name.startswith("relaxbench_") for name in names)
+    assert names == {*Base.metadata.tables, "relaxbench_version"} and all(
+        name.startswith("relaxbench_") for name in names
+    )
     with engine.connect() as connection:
-        assert connection.scalar(select(Schema.version)) == SCHEMA_VERSION
+        assert connection.scalar(VERSION) == HEAD
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     engine.dispose()
 
@@ -47,7 +52,7 @@ def test_reopening_finds_what_was_written_and_makes_nothing_anew(database: Engin
         engine = open_database(str(file), **options)
         with engine.connect() as connection:
             assert connection.scalars(select(Study.name)).all() == ["s"]
-            assert connection.scalars(select(Schema.version)).all() == [SCHEMA_VERSION]
+            assert connection.scalars(VERSION).all() == [HEAD]
             seeds = connection.scalars(select(Trial.seed).order_by(Trial.id)).all()
             assert seeds == [2**62 + number for number in range(12)]
         engine.dispose()
@@ -106,7 +111,7 @@ def test_many_may_open_a_new_file_at_once(file: Path) -> None:
         thread.join()
     assert errors == []
     with sqlite3.connect(file) as connection:
-        assert connection.execute("SELECT version FROM relaxbench_schema").fetchall() == [(SCHEMA_VERSION,)]
+        assert connection.execute(VERSION.text).fetchall() == [(HEAD,)]
     connection.close()
 
 
@@ -137,12 +142,12 @@ def test_curves_have_names_for_their_rows() -> None:
 
 def test_a_newer_version_is_refused_and_left_as_it_is(database: Engine, file: Path) -> None:
     with database.begin() as connection:
-        connection.execute(update(Schema).values(version=SCHEMA_VERSION + 1))
+        connection.execute(text("UPDATE relaxbench_version SET version_num = '9999'"))
     database.dispose()
     before = file.read_bytes()
-    for options in ({}, {"read_only": True}):
+    for options in ({}, {"read_only": True}, {"create": False}):
         said = refusal(file, **options)
-        assert f"newer version of relaxbench (tables {SCHEMA_VERSION + 1}, this one knows {SCHEMA_VERSION})" in said
+        assert f"newer version of relaxbench (tables 9999, this one knows {HEAD})" in said
         assert "upgrade relaxbench" in said
     assert file.read_bytes() == before
 
@@ -199,9 +204,23 @@ def test_what_is_no_url_is_refused(storage: str) -> None:
         parse_url(storage)
 
 
-def test_a_missing_driver_is_named() -> None:
-    assert "needs a driver that is not installed" in refusal("postgresql+nosuchdriver://user@host/name")
-    assert "needs a driver that is not installed" in refusal("nosuchdatabase://user@host/name")
+@pytest.mark.parametrize("driver", ["mysql", "postgresql+psycopg2", "postgresql+nosuchdriver", "sqlite+aiosqlite"])
+def test_a_database_or_driver_that_is_not_supported_is_named(driver: str) -> None:
+    said = refusal(f"{driver}://user@host/name")
+    assert f"{driver!r} is not supported" in said
+    assert "expected sqlite:///file.db or postgresql+psycopg://" in said
+
+
+@pytest.mark.parametrize("driver", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgresql_without_a_driver_is_psycopg(driver: str) -> None:
+    assert parse_url(f"{driver}://user@host/name").drivername == "postgresql+psycopg"
+
+
+def test_a_missing_psycopg_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    said = refusal("postgresql://user:hunter2@host/name")
+    assert "needs the driver psycopg, which is not installed: pip install 'relaxbench[postgres]'" in said
+    assert "hunter2" not in said
 
 
 # Passwords.
@@ -213,11 +232,17 @@ def test_a_missing_driver_is_named() -> None:
         "postgresql+nosuchdriver://user:hunter2@host/name",
         "postgresql+psycopg://user:hunter2@host:notaport/name",
         "postgresql+psycopg://user:hun:hunter2@host:notaport/name",
+        "mysql://user:hunter2@host/name",
+        "postgresql://host:notaport/name?user=user&password=hunter2",
+        "postgresql://127.0.0.1:1/name?user=user&password=hunter2",
     ],
 )
 def test_a_password_is_never_shown(storage: str) -> None:
-    said = refusal(storage)
-    assert "hunter2" not in said and "***" in said and "user" in said
+    with pytest.raises(UserError) as error:
+        open_database(storage)
+    said = str(error.value)
+    assert "***" in said and "user" in said
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
 
 
 def test_a_password_in_the_driver_s_own_words_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +253,7 @@ def test_a_password_in_the_driver_s_own_words_is_hidden(monkeypatch: pytest.Monk
         def dispose(self) -> None: ...
 
     monkeypatch.setattr(module, "create_engine", lambda *_, **__: Server())
-    monkeypatch.setattr(module, "_prepare", lambda engine, *_, **__: engine.connect())
+    monkeypatch.setattr(module, "prepare", lambda engine, *_, **__: engine.connect())
     said = refusal("postgresql+psycopg://user:hunter2@host/name")
     assert 'bad login "user:***"' in said and "hunter2" not in said and "second line" not in said
 
@@ -237,6 +262,7 @@ def test_a_server_that_is_not_there_is_said_in_one_line() -> None:
     pytest.importorskip("psycopg", reason="needs psycopg")
     said = refusal("postgresql+psycopg://user:hunter2@127.0.0.1:1/name")
     assert "cannot be used (" in said and "hunter2" not in said
+    assert said.endswith("check the host and the port, and that the server runs")
 
 
 # What the operating system refuses. Root may write anywhere, so these run as nobody.
@@ -307,6 +333,6 @@ def test_a_busy_database_is_refused_when_the_waiting_is_over(
 ) -> None:
     monkeypatch.setattr(module, "BUSY_SECONDS", 0.1)
     with database.begin() as connection:
-        connection.execute(insert(Schema).values(version=0))
+        connection.execute(update(Study).values(name="other"))
         assert "database is locked" in refusal(file)
         connection.rollback()

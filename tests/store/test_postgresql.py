@@ -2,62 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, select, text
 
 from relaxbench.store.claims import Claims, Result
 from relaxbench.store.database import open_database
-from relaxbench.store.schema import SCHEMA_VERSION, Base, Curve, Schema, Trial
+from relaxbench.store.migrations import HEAD
+from relaxbench.store.schema import Curve, Trial
+from tests.postgres import Server
 from tests.store.conftest import add_study
-
-ALL = ("explore", "confirm")
-
-
-def program(name: str) -> str | None:
-    """Where a program of the server lies; Debian keeps them out of the path."""
-    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return str(places[-1]) if places else shutil.which(name)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The URL of a server of our own, reachable through a socket in its folder alone."""
-    pytest.importorskip("psycopg", reason="needs psycopg")
-    initdb, pg_ctl = program("initdb"), program("pg_ctl")
-    if initdb is None or pg_ctl is None:
-        pytest.skip("needs PostgreSQL's programs")
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
-        owner: dict[str, int] = {}
-        if os.getuid() == 0:  # a server refuses to run as root
-            os.chown(folder, 65534, 65534)
-            owner = {"user": 65534, "group": 65534}
-
-        def run(*command: str) -> None:
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **owner)  # type: ignore[call-overload]
-
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        run(initdb, "-D", f"{folder}/data", "-A", "trust", "-U", "tester", "--no-sync", "-E", "UTF8")
-        run(pg_ctl, "-D", f"{folder}/data", "-o", options, "-l", f"{folder}/log", "-w", "start")
-        try:
-            yield f"postgresql+psycopg://tester@/postgres?host={folder}"
-        finally:
-            run(pg_ctl, "-D", f"{folder}/data", "-m", "immediate", "-w", "stop")
 
 
 @pytest.fixture
-def database(server: str) -> Iterator[Engine]:
-    engine = open_database(server)
+def url(server: Server) -> str:
+    return server.new_url()
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Engine]:
+    engine = open_database(url)
     add_study(engine, 60)
     yield engine
-    Base.metadata.drop_all(engine)
     engine.dispose()
 
 
@@ -80,12 +48,11 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
         raise errors[0]
 
 
-def test_many_may_open_a_new_database_at_once(server: str) -> None:
-    in_threads(8, lambda _: open_database(server).dispose())
-    engine = open_database(server)
+def test_many_may_open_a_new_database_at_once(url: str) -> None:
+    in_threads(8, lambda _: open_database(url).dispose())
+    engine = open_database(url)
     with engine.connect() as connection:
-        assert connection.scalars(select(Schema.version)).all() == [SCHEMA_VERSION]
-    Base.metadata.drop_all(engine)
+        assert connection.scalars(text("SELECT version_num FROM relaxbench_version")).all() == [HEAD]
     engine.dispose()
 
 
@@ -95,13 +62,13 @@ def test_seeds_of_63_bits_survive(database: Engine) -> None:
     assert seeds == [2**62 + number for number in range(60)]
 
 
-def test_workers_never_get_the_same_trial_and_every_trial_is_finished_once(database: Engine, server: str) -> None:
+def test_workers_never_get_the_same_trial_and_every_trial_is_finished_once(database: Engine, url: str) -> None:
     taken: list[int] = []
 
     def work(i: int) -> None:
-        engine = open_database(server)
+        engine = open_database(url)
         claims = Claims(engine, 1, f"worker {i}")
-        while got := claims.take("digits-mlp", "sgd", ALL, 2):
+        while got := claims.take("digits-mlp", "sgd", 2):
             taken.extend(trial.id for trial in got)
             claims.renew()
             assert claims.finish([Result(t.id, t.token, 0.5, False, {}, {}, b"c") for t in got]) == len(got)
@@ -115,9 +82,9 @@ def test_workers_never_get_the_same_trial_and_every_trial_is_finished_once(datab
 
 def test_an_old_token_s_result_is_dropped(database: Engine) -> None:
     slow, quick = Claims(database, 1, "slow"), Claims(database, 1, "quick")
-    (old,) = slow.take("digits-mlp", "sgd", ALL, 1)
+    (old,) = slow.take("digits-mlp", "sgd", 1)
     slow.release()
-    (new,) = quick.take("digits-mlp", "sgd", ALL, 1)
+    (new,) = quick.take("digits-mlp", "sgd", 1)
     assert (new.id, new.token) == (old.id, 2)
     assert slow.finish([Result(old.id, old.token, 9.0, False, {}, {}, b"old")]) == 0
     assert quick.finish([Result(new.id, new.token, 0.5, False, {}, {}, b"new")]) == 1
@@ -127,7 +94,7 @@ def test_an_old_token_s_result_is_dropped(database: Engine) -> None:
 
 def test_finishing_is_all_or_nothing(database: Engine) -> None:
     mine = Claims(database, 1, "me")
-    first, second = mine.take("digits-mlp", "sgd", ALL, 2)
+    first, second = mine.take("digits-mlp", "sgd", 2)
     with database.begin() as connection:  # its curve cannot be stored twice
         connection.execute(Curve.__table__.insert().values(trial_id=second.id, data=b"in the way"))  # type: ignore[attr-defined]
     results = [Result(trial.id, trial.token, 0.5, False, {}, {}, b"c") for trial in (first, second)]

@@ -1,0 +1,68 @@
+"""A study in a SQLite file of its own, to be sent or kept: written, and opened again."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+
+from relaxbench.errors import UserError
+from relaxbench.store.backup import make_single, place
+from relaxbench.store.database import open_database
+from relaxbench.store.transfer import Copied, copy_study, one_line
+from relaxbench.store.urls import reason
+
+
+def export_study(source: Engine, file: Path, name: str) -> Copied:
+    """Copy a study into a new SQLite file that needs no other file beside it.
+
+    Raises:
+        UserError: if the file exists or cannot be written, or as `copy_study`; then there is no file.
+    """
+    taken = UserError(f"file {str(file)!r} is already there: choose another name, or remove it first")
+    if file.exists() or file.is_symlink():
+        raise taken
+    if not file.parent.is_dir():
+        raise UserError(f"file {str(file)!r}: the folder {str(file.parent)!r} does not exist: create it first")
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
+            whole = Path(folder) / "study.db"
+            target = open_database(str(whole))
+            try:
+                copied = copy_study(source, target, name)
+            finally:
+                target.dispose()
+            make_single(whole)
+            place(whole, [file])
+    except FileExistsError:
+        raise taken from None
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(
+            f"file {str(file)!r} cannot be written ({reason(error)}): check its folder, or choose another one"
+        ) from None
+    return copied
+
+
+def open_export(file: Path) -> Engine:
+    """A file of `export_study`, or any SQLite database with studies, for reading.
+
+    Raises:
+        UserError: if it is not there, damaged, or something else.
+    """
+    if not file.exists():
+        raise UserError(f"file {str(file)!r} does not exist: name one that python -m relaxbench export has written")
+    try:
+        engine = open_database(str(file), create=False, read_only=True)
+    except UserError as error:
+        raise UserError(f"file {str(file)!r} cannot be imported: {error}") from None
+    try:
+        with one_line(f"file {str(file)!r} is damaged", todo="export the study again"), engine.connect() as connection:
+            found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+            if found != "ok":
+                raise ValueError(found)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine

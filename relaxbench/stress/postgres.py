@@ -1,0 +1,115 @@
+"""A PostgreSQL server of one's own, which can be stopped and started again."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, text
+
+from relaxbench.errors import UserError
+
+USER = "tester"
+NOBODY = 65534
+
+
+class Server:
+    """A server in a folder of its own, reached through a socket there, and over TCP on this machine if asked to.
+
+    Args:
+        password: what its user must say; None trusts everybody.
+        tcp: also listen on a free port of the loopback interface.
+    """
+
+    def __init__(self, password: str | None = None, tcp: bool = False) -> None:
+        self.password = password
+        self.port = free_port() if tcp else None
+        self.folder = Path(tempfile.mkdtemp(prefix="pg"))
+        self.numbers = itertools.count(1)
+        self.running = False
+        secret = self.folder / "secret"
+        secret.write_text(password or "")
+        if os.getuid() == 0:  # a server refuses to run as root
+            os.chown(self.folder, NOBODY, NOBODY)
+            os.chown(secret, NOBODY, NOBODY)
+        who = ("-A", "scram-sha-256", "--pwfile", str(secret)) if password else ("-A", "trust")
+        self._run("initdb", *who, "-U", USER, "--no-sync", "-E", "UTF8")
+
+    def start(self) -> None:
+        """Start it; a server that was killed recovers first."""
+        listen = f"127.0.0.1 -p {self.port}" if self.port else "''"
+        options = f"-k {self.folder} -c fsync=off -c listen_addresses={listen}"
+        self._run("pg_ctl", "-o", options, "-l", str(self.folder / "log"), "-w", "start")
+        self.running = True
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: ``"immediate"`` as a crash does, ``"fast"`` after ending all sessions in order."""
+        if self.running:
+            self._run("pg_ctl", "-m", mode, "-w", "stop")
+            self.running = False
+
+    def restart(self, mode: str = "immediate") -> None:
+        """Stop it and start it again."""
+        self.stop(mode)
+        self.start()
+
+    def remove(self) -> None:
+        """Stop it and delete its folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def url(self) -> str:
+        """Of the database that every server has."""
+        return self.url_of("postgres")
+
+    def url_of(self, database: str, user: str = USER, password: str | None = None) -> str:
+        """Of a database on this server, for a user."""
+        password = password or self.password
+        who = f"{user}:{password}" if password else user
+        if self.port:
+            return f"postgresql+psycopg://{who}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://{who}@/{database}?host={self.folder}"
+
+    def new_url(self) -> str:
+        """Of a new, empty database."""
+        name = f"test{next(self.numbers)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.url_of(name)
+
+    def execute(self, statement: str, url: str | None = None) -> Any:
+        """Run a statement as the owner of everything; gives its rows, if it has any."""
+        engine = create_engine(url or self.url, isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                result = connection.execute(text(statement))
+                return result.all() if result.returns_rows else None
+        finally:
+            engine.dispose()
+
+    def _run(self, name: str, *arguments: str) -> None:
+        owner: dict[str, Any] = {"user": NOBODY, "group": NOBODY} if os.getuid() == 0 else {}
+        command = [program(name), "-D", str(self.folder / "data"), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **owner)
+
+
+def program(name: str) -> str:
+    """Where a program of the server lies; Debian keeps them out of the path."""
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    found = str(places[-1]) if places else shutil.which(name)
+    if not found:
+        raise UserError(f"PostgreSQL's program {name!r} is not here: install it (apt install postgresql)")
+    return found
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
