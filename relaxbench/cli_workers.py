@@ -84,6 +84,32 @@ def reap(
     options.console.print(f"{counted(freed, 'trial')} freed" + (f", {revived:,} to be tried again" if failed else ""))
 
 
+@worker_commands.command()
+def stress(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", help=r"load, faults, or one of these (kill, outage, …).  \[default: all]"),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few workers and three faults: minutes.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Simulated trials by many workers on SQLite and PostgreSQL: how many a second, and what faults do (a while)."""
+    from relaxbench.stress.run import Options, run
+
+    if json is not None:
+        options.check_folder("--json", json.parent)
+    with options.console.status("") as shown:
+
+        def tell(what: str) -> None:
+            if options.console.is_terminal:
+                shown.update(what)
+            else:
+                options.console.print(what, style="dim", markup=False, soft_wrap=True)
+
+        for part in run(Options(only or (), quick, json), tell):
+            options.console.print(part)
+
+
 @dataclass
 class Crew:
     """Worker processes as they were asked for; see `supervisor.places`."""

@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     | MIDDLE
     | {"cli_options", "testing", "bench", "doctor", "reproduce", "reproduce_table"},
     "status": BASEMENT | GROUND | MIDDLE | {"display"},
-    "cli_workers": BASEMENT | GROUND | MIDDLE | {"cli_options", "display", "status"},
+    "cli_workers": BASEMENT | GROUND | MIDDLE | {"cli_options", "display", "status", "stress"},
     "stress": BASEMENT | {"store", "study", "report"},
     "cli": BASEMENT
     | GROUND

@@ -119,7 +119,11 @@ def load_study(engine_or_url: Engine | str, name: str | None = None) -> StudyFra
     if isinstance(engine_or_url, str):
         from relaxbench.store.database import open_database
 
-        engine_or_url = open_database(engine_or_url, read_only=True, create=False)
+        engine = open_database(engine_or_url, read_only=True, create=False)
+        try:
+            return load_study(engine, name)
+        finally:
+            engine.dispose()
     trial_columns = [
         Trial.id, Trial.problem, Trial.method, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.seed,
         Trial.status, Trial.value, Trial.diverged, Trial.params, Trial.measures, Trial.ledger,

@@ -8,13 +8,13 @@ import math
 import os
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Engine as Database
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 import relaxbench
 from relaxbench.seeds import derive
@@ -40,6 +40,7 @@ class Load:
         rounds: of a trial: points of its curve, and checkpoints if it keeps any.
         blocks, trials, exploit, recommend: as in a study file.
         checkpoints: whether a checkpoint is written after every round.
+        mirrored: whether Optuna gets the trials.
     """
 
     seconds: float = 0.01
@@ -50,6 +51,7 @@ class Load:
     exploit: int = 8
     recommend: int = 4
     checkpoints: bool = False
+    mirrored: bool = True
 
 
 def make(database: Database, name: str, load: Load) -> int:
@@ -85,6 +87,9 @@ def make(database: Database, name: str, load: Load) -> int:
     study = write(database, lambda connection: connection.execute(adding).scalar_one())
     for plan in plans(database, study):
         plan.begin()
+    if not load.mirrored:
+        done = update(Trial).where(Trial.study_id == study).values(mirrored=True)
+        write(database, lambda connection: connection.execute(done))
     return study
 
 
@@ -101,15 +106,16 @@ class Simulation:
     load: Load
     checkpoints: Checkpoints
     memory_fault: Path | None = None
-    lost: set[int] = field(default_factory=set)
 
     def train(self, shift: Shift) -> None:
         """One trial after another."""
+        rounds = self.load.rounds
         while trials := shift.feed(1):
             (trial,) = trials
-            done = self._resume(trial)
-            while done < max(self.load.rounds, 1):
-                time.sleep(self.load.seconds / max(self.load.rounds, 1))
+            done, due = self._resume(trial), time.monotonic()
+            while done < rounds:
+                due += self.load.seconds / rounds
+                time.sleep(max(0.0, due - time.monotonic()))
                 self._run_out_of_memory()
                 done += 1
                 if self.load.checkpoints:
@@ -119,7 +125,7 @@ class Simulation:
                 if not shift.go_on():
                     return
             else:
-                shift.report([outcome(trial, self.load.rounds)])
+                shift.report([outcome(trial, rounds)])
                 if self.load.checkpoints:
                     self.checkpoints.remove(trial.id)
 
@@ -145,7 +151,7 @@ def outcome(trial: Trial, rounds: int) -> Result:
     error = loss / 10 + 0.01 * (derive(trial.seed, "test") / 2**63)
     tested = {"test_loss": loss, "test_metric": error} if trial.phase in ("confirm", "recommend") else {}
     measures: dict[str, Any] = {"train_loss": loss, "validation_loss": loss, "validation_metric": error, **tested}
-    steps = np.arange(1, max(rounds, 1) + 1, dtype=np.float32)
+    steps = np.arange(1, rounds + 1, dtype=np.float32)
     curve = np.stack([steps * 10, loss + 1 / steps, loss + 1 / steps, error + 0 * steps, np.nan * steps])
     ledger = {"gradients": 100, "jvps": 0.0, "examples": 100, "measured": 10}
     return Result(

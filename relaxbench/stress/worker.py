@@ -1,4 +1,4 @@
-"""A worker on a simulated study: ``python -m relaxbench.stress.worker STUDY``, told the rest by its environment."""
+"""A worker on a simulated study: ``python -m relaxbench.stress.worker ID``, told the rest by its environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ FAULT = "RELAXBENCH_STRESS_FAULT"
 """What this worker suffers from: ``clock``, ``disk`` or ``memory``."""
 FOLDER = "RELAXBENCH_STRESS_FOLDER"
 """Where checkpoints lie."""
+START = "RELAXBENCH_STRESS_START"
+"""A file whose appearance starts the work: so that the time of starting processes is not measured."""
 SKEW = 3600.0
+"""Seconds by which a skewed clock is ahead: far more than a lease."""
 
 
 def main(study: int) -> int:
@@ -47,6 +50,9 @@ def main(study: int) -> int:
     manifest = read_manifest(database, study)
     claims = Claims(database, study)
     presence = arrive(database, study, claims.worker, "cpu", {})
+    start = os.environ.get(START)
+    while start and not Path(start).exists() and not orphaned():
+        time.sleep(0.01)
     checkpoints = Checkpoints(folder, manifest["key"])
     simulation = Simulation(Load(**manifest["load"]), checkpoints, folder / "memory" if fault == "memory" else None)
     Session(claims, plans(database, study), presence, simulation.train, lambda: stopped or orphaned()).work()
@@ -54,7 +60,7 @@ def main(study: int) -> int:
     return INTERRUPTED if stopped else 0
 
 
-def _full(descriptor: int) -> None:
+def _full(descriptor: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 

@@ -1,0 +1,130 @@
+"""How many trials a second many workers get through a database, and what the framework costs them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlalchemy import Engine as Database
+from sqlalchemy import func, select, update
+
+from relaxbench.store.claims import Claims
+from relaxbench.store.database import open_database
+from relaxbench.store.schema import Trial, Worker
+from relaxbench.store.transactions import now, read, write
+from relaxbench.stress.simulated import METHODS, Load, make
+from relaxbench.stress.worker import FOLDER, START
+from relaxbench.study.mirror import behind, mirror_all
+from relaxbench.study.supervisor import Slot, Supervisor
+from relaxbench.study.trials import plans
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One study of simulated trials.
+
+    Attributes:
+        workers: processes.
+        trials: finished by them.
+        rate: trials a second, from the moment at which all workers were ready to the last result.
+        overhead: share of the workers' time, from then to the last result of each, that was not spent in trials;
+            None for trials that take no time.
+        locked: how often "database is locked" was seen.
+        stopped: workers that did not end in order.
+    """
+
+    workers: int
+    trials: int
+    rate: float
+    overhead: float | None
+    locked: int
+    stopped: int
+
+
+def measure(storage: str, folder: Path, workers: int, load: Load, name: str) -> Measured:
+    """Run a simulated study of random trials with so many worker processes.
+
+    Args:
+        storage: URL of the database.
+        folder: for logs and the sign to start.
+        workers: processes.
+        load: of the study.
+        name: of the study.
+    """
+    database = open_database(storage)
+    study = make(database, name, load)
+    start, claims = folder / f"{name}-start", Claims(database, study)
+    slots = [Slot(i, "cpu", folder / f"{name}-{i}.log") for i in range(workers)]
+    began = 0.0
+
+    def command(slot: Slot) -> tuple[list[str], dict[str, str]]:
+        line = [sys.executable, "-m", "relaxbench.stress.worker", str(study)]
+        return line, {"RELAXBENCH_STORAGE": storage, FOLDER: str(folder), START: str(start), "OMP_NUM_THREADS": "1"}
+
+    def tick() -> None:
+        nonlocal began
+        if not began and _ready(database, study) >= workers:
+            time.sleep(1.0)  # the last to arrive is still starting
+            began = read(database, now)
+            start.touch()
+
+    said: list[str] = []
+    Supervisor(claims, slots, command, lambda: False, tick, said.append).run()
+    finished = _finished(database, study)
+    database.dispose()
+    ends = [time for times in finished.values() for time in times]
+    spent = sum(max(times) - began for times in finished.values())
+    busy = load.seconds * len(ends)
+    logs = [slot.log.read_text(errors="replace") for slot in slots if slot.log.exists()]
+    return Measured(
+        workers,
+        len(ends),
+        len(ends) / (max(ends) - began),
+        1 - busy / spent if load.seconds else None,
+        sum(log.count("database is locked") for log in logs),
+        len(said),
+    )
+
+
+def mirrored(storage: str, load: Load, seconds: float) -> float:
+    """How many finished trials a second one worker gives to Optuna's tables.
+
+    Args:
+        storage: URL of the database.
+        load: of the study whose trials these are.
+        seconds: for which it is tried.
+    """
+    database = open_database(storage)
+    study = make(database, "mirrored", replace(load, seconds=0.0, blocks=1, trials=1000, exploit=0, recommend=0))
+    done = update(Trial).where(Trial.study_id == study).values(status="done", value=1.0)
+    write(database, lambda connection: connection.execute(done))
+    planned, begin = plans(database, study), time.monotonic()
+    mirror_all(planned, begin + seconds)
+    elapsed = time.monotonic() - begin
+    rate = (len(METHODS) * 1000 - behind(planned)) / elapsed
+    database.dispose()
+    return rate
+
+
+def sized(load: Load, workers: int, seconds: float, most: int) -> Load:
+    """The load with about as many random trials as the workers finish in some seconds, if nothing holds them up."""
+    count = min(most, int(workers * seconds / load.seconds)) if load.seconds else most
+    per_method = max(1, count // len(METHODS))
+    return replace(load, blocks=1, trials=per_method, exploit=0, recommend=0, mirrored=False)
+
+
+def _ready(database: Database, study: int) -> int:
+    query = select(func.count()).select_from(Worker).where(Worker.study_id == study)
+    return read(database, lambda connection: connection.scalar(query)) or 0
+
+
+def _finished(database: Database, study: int) -> dict[str, list[float]]:
+    """When each worker finished its trials."""
+    query = select(Trial.worker, Trial.finished_at).where(Trial.study_id == study, Trial.status == "done")
+    times: dict[str, list[float]] = defaultdict(list)
+    for worker, finished in read(database, lambda connection: connection.execute(query).all()):
+        times[str(worker)].append(float(finished or 0))
+    return times

@@ -1,0 +1,53 @@
+"""Faults in short: one of each kind that a study meets most, and that a difference would be seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from relaxbench.store.schema import Trial
+from relaxbench.stress import faults
+from relaxbench.stress.simulated import Load
+from tests.postgres import Server
+
+SHORT = Load(seconds=0.1, rounds=4, blocks=6, trials=3, exploit=5, recommend=2, checkpoints=True)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "KILLS", 2)
+    monkeypatch.setattr(faults, "OUTAGES", 1)
+    monkeypatch.setattr(faults, "AWAY_SECONDS", 1.0)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[faults.Trials, Any]:
+    return faults.reference(tmp_path_factory.mktemp("reference"), SHORT)
+
+
+@pytest.mark.parametrize(("fault", "backend"), [("kill", "SQLite"), ("outage", "PostgreSQL"), ("memory", "PostgreSQL")])
+def test_a_study_survives(
+    fault: str, backend: str, tmp_path: Path, server: Server, expected: tuple[faults.Trials, Any]
+) -> None:
+    survived = faults.suffer(fault, backend, tmp_path, server, expected, SHORT)
+    assert survived.wrong == [] and survived.times >= 1
+    assert survived.restarts == {"kill": 2, "outage": 0, "memory": 1}[fault]
+
+
+def test_a_difference_is_seen(tmp_path: Path, expected: tuple[faults.Trials, Any]) -> None:
+    """A study that is not as it should be in three ways."""
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    run = faults.Run(storage, tmp_path, "spoiled", load=replace(SHORT, seconds=0.0), workers=1)
+    run.run()
+    assert faults.differences(run, expected) == []
+    with run.database.begin() as connection:
+        connection.execute(update(Trial).where(Trial.phase == "confirm", Trial.method == "sgd").values(value=9.0))
+        connection.execute(update(Trial).where(Trial.phase == "explore", Trial.number == 0).values(status="running"))
+    wrong = faults.differences(run, expected)
+    run.database.dispose()
+    assert any(line.endswith("trials have other results") for line in wrong)
+    assert "trials are still running" in wrong and "the verdict table is another one" in wrong

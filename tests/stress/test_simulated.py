@@ -1,0 +1,88 @@
+"""Simulated studies: made without torch, results that follow from seeds and settings, and loads of the asked size."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from relaxbench.report.frames import load_study
+from relaxbench.report.verdicts import verdicts
+from relaxbench.store.claims import Claims
+from relaxbench.store.database import open_database
+from relaxbench.store.workers import arrive
+from relaxbench.stress.load import Measured, sized
+from relaxbench.stress.run import LOADS, Figures
+from relaxbench.stress.simulated import METHODS, Load, Simulation, make, outcome
+from relaxbench.study.checkpoints import Checkpoints
+from relaxbench.study.session import Session
+from relaxbench.study.trials import plans
+
+QUICK = Load(seconds=0.0, rounds=3, blocks=6, trials=2, exploit=5, recommend=2)
+
+
+def worked(folder: Path, load: Load) -> str:
+    """The storage of a simulated study that one worker has done."""
+    storage = f"sqlite:///{folder / 'study.db'}"
+    database = open_database(storage)
+    study = make(database, "simulated", load)
+    claims, checkpoints = Claims(database, study), Checkpoints(folder, "key")
+    presence = arrive(database, study, claims.worker, "cpu", {})
+    Session(claims, plans(database, study), presence, Simulation(load, checkpoints).train).work()
+    database.dispose()
+    return storage
+
+
+def test_a_simulated_study_is_read_and_judged_like_any_other(tmp_path: Path) -> None:
+    frames = load_study(worked(tmp_path, QUICK), "simulated")
+    assert len(frames.trials) == len(METHODS) * (6 * 2 + 6 + 5 + 2) and set(frames.trials["status"]) == {"done"}
+    assert len(frames.curves) == 3 * len(frames.trials) and len(frames.blocks) == 12
+    table = verdicts(frames)
+    assert list(table["method"]) == list(METHODS) and np.isfinite(table["mean"]).all()
+    errors = frames.blocks.groupby("method")["test_metric"].mean()
+    assert table.set_index("method")["mean"].to_dict() == pytest.approx(errors.to_dict())
+
+
+def test_an_outcome_follows_from_seed_and_settings_and_a_better_setting_is_better(tmp_path: Path) -> None:
+    storage = worked(tmp_path, QUICK)
+    trials = load_study(storage, "simulated").trials
+    again = load_study(storage, "simulated").trials
+    assert trials["value"].equals(again["value"]) and trials["value"].nunique() == len(trials)
+    distance = [sum((np.log(value) + 1) ** 2 for value in params.values()) for params in trials["params"]]
+    assert np.corrcoef(distance, trials["value"])[0, 1] > 0.99
+    assert outcome.__doc__ and trials["value"].max() < 10
+
+
+@pytest.mark.parametrize("kind", LOADS)
+@pytest.mark.parametrize("workers", [1, 4, 64])
+def test_a_load_has_the_asked_size_and_ends(kind: str, workers: int) -> None:
+    load = sized(LOADS[kind], workers, 6.0, 2000)
+    count = len(METHODS) * load.blocks * (load.trials + 1)
+    assert 6 <= count <= 2010
+    if load.seconds:
+        assert count * load.seconds / workers <= 6.0 + 2 * len(METHODS) * load.seconds
+    assert (load.hyperparameters, load.rounds) == (LOADS[kind].hyperparameters, LOADS[kind].rounds)
+
+
+def test_what_was_missed_is_said() -> None:
+    good = Measured(workers=16, trials=100, rate=200.0, overhead=0.01, locked=0, stopped=0)
+    figures = Figures({("SQLite", "bare"): [good], ("PostgreSQL", "1 s"): [good]})
+    assert figures.missed() == []
+    figures.load["SQLite", "bare"] = [replace(good, rate=99.0), replace(good, workers=4, locked=1)]
+    figures.load["PostgreSQL", "1 s"] = [replace(good, overhead=0.031, stopped=2)]
+    assert figures.missed() == [
+        "bare trials on SQLite, 16 workers: 99 a second, aimed at 100",
+        "bare trials on SQLite, 4 workers: the database was locked 1 time",
+        "1 s trials on PostgreSQL, 16 workers: 2 workers crashed",
+        "1 s trials on PostgreSQL, 16 workers: 3.1% overhead, aimed at 3%",
+    ]
+
+
+def test_a_stress_worker_imports_no_torch() -> None:
+    code = "import sys, relaxbench.stress.worker; print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
