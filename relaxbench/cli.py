@@ -82,7 +82,8 @@ def study(
     options.check_folder("--checkpoints", checkpoints)
     if not no_report:
         options.check_folder("--report", report)
-    crew = Crew(workers, devices, per_device) if workers or devices or per_device else None
+    asked = (workers, devices, per_device)
+    crew = Crew(*asked) if any(option is not None for option in asked) else None
     if crew is not None:
         crew.check(device)
         device = crew.kind

@@ -44,7 +44,7 @@ def worker(
     from relaxbench.store.database import open_database
     from relaxbench.study.join import join
     from relaxbench.study.run import StudyRun
-    from relaxbench.study.supervisor import orphaned
+    from relaxbench.study.supervisor import orphaned, supervised
 
     options.check_counts(population, retries)
     options.check_folder("--checkpoints", checkpoints)
@@ -56,6 +56,8 @@ def worker(
         run.observe, run.announce = display.update, display.say
         run.stopping = lambda: stopping() or orphaned()
         summary = run.work(opened)
+    if supervised():
+        raise typer.Exit(summary.code)
     finish(summary, opened.spec.name, quiet)
 
 
@@ -128,16 +130,24 @@ class Crew:
         Raises:
             UserError: naming the option.
         """
+        from relaxbench.training.engine import torch_device
+
+        torch_device(device)
         if self.devices is None and device != "cpu":
             import torch
 
             count = torch.cuda.device_count() if torch.cuda.is_available() else 0
             found = ",".join(f"cuda:{i}" for i in range(count)) or "cpu"
             self.devices = found if device in ("auto", "cuda") else device
-        kinds = {slot.device.partition(":")[0] for slot in self.places(Path(), "")}
+        slots = self.places(Path(), "")
+        kinds = {slot.device.partition(":")[0] for slot in slots}
         if len(kinds) > 1:
             raise UserError(f"--devices {self.devices!r}: a study runs on one kind of device, cuda or cpu")
         (self.kind,) = kinds
+        if device != "auto" and torch_device(device).type != self.kind:
+            raise UserError(f"--devices {self.devices!r}: --device {device} is of another kind: leave one of them out")
+        for slot in slots:
+            torch_device(slot.device)
 
     def places(self, folder: Path, name: str) -> list[Slot]:
         """A slot for every worker."""
@@ -149,10 +159,10 @@ class Crew:
 def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summary:
     """A session in which processes of their own do the work; this one watches them."""
     from relaxbench.store.claims import Claims
-    from relaxbench.store.workers import workers
+    from relaxbench.store.workers import at_work, workers
     from relaxbench.study.manifest import read_manifest
     from relaxbench.study.mirror import behind
-    from relaxbench.study.run import Summary, open_run
+    from relaxbench.study.run import open_run
     from relaxbench.study.supervisor import Supervisor, environment
     from relaxbench.study.tally import tally
 
@@ -166,9 +176,10 @@ def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summ
     looked = 0.0
 
     def command(slot: Slot) -> tuple[list[str], dict[str, str]]:
-        line = [sys.executable, "-m", "relaxbench", "worker", opened.spec.name, "--quiet", "--device", run.device]
+        line = [sys.executable, "-m", "relaxbench", "worker", "--quiet", "--device", run.device]
         line += ["--checkpoints", str(run.checkpoints), "--retries", str(run.retries)]
         line += ["--population", str(run.population)] if run.population else []
+        line += ["--", opened.spec.name]
         # The storage's address may hold a password, and every user of a machine can read command lines.
         return line, {**environment(slot, len(slots)), "RELAXBENCH_STORAGE": storage}
 
@@ -176,35 +187,33 @@ def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summ
         nonlocal looked
         if time.monotonic() >= looked:
             begin = time.monotonic()
-            here = [row for row in workers(run.database, opened.study) if row.ended_at is None]
-            display.update(tally(opened.plans), here)
+            display.update(tally(opened.plans), [row for row in workers(run.database, opened.study) if at_work(row)])
             looked = time.monotonic() + max(0.5, 20 * (time.monotonic() - begin))
 
     if any(p.done < p.total for p in before) or behind(opened.plans):
         display.say(f"Study {opened.spec.name}: {counted(len(slots), 'worker')} on {_where(slots)}.")
         Supervisor(claims, slots, command, run.stopping, tick, display.say).run()
-    after = tally(opened.plans)
-    display.update(after)
-    total, done, failed = (sum(getattr(p, name) for p in after) for name in ("total", "done", "failed"))
-    ran = done - sum(p.done for p in before)
-    return Summary(opened.study, opened.new, ran, total, total - done, failed, time.monotonic() - start)
+    ran = sum(p.done for p in tally(opened.plans)) - sum(p.done for p in before)
+    return run.conclude(opened, ran, time.monotonic() - start)
 
 
 def finish(summary: Summary, name: str, quiet: bool) -> None:
     """Say what a session did; a study that is not complete ends the command here, with what to do."""
+    from relaxbench.study.supervisor import INCOMPLETE
+
     console, done = options.console, summary.total - summary.missing
-    if summary.missing and summary.failed:
+    if summary.code == INCOMPLETE:
         console.print(f"{done:,} of {summary.total:,} trials are done; {summary.failed:,} failed too often.")
         console.print(f"  see why:    python -m relaxbench status {shlex.quote(name)}", markup=False, soft_wrap=True)
         console.print(
             f"  try again:  python -m relaxbench reap {shlex.quote(name)} --failed", markup=False, soft_wrap=True
         )
-        raise typer.Exit(1)
+        raise typer.Exit(summary.code)
     if summary.missing:
         again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
         console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:")
         console.print(f"  {again}", markup=False, soft_wrap=True)  # one line, to be copied
-        raise typer.Exit(130)
+        raise typer.Exit(summary.code)
     if quiet:
         return
     if summary.ran:

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from relaxbench.store.workers import at_work
 from relaxbench.study.spec import StudySpec
 from relaxbench.study.tally import Progress
 from relaxbench.study.trials import PHASES
@@ -144,13 +145,12 @@ def crew_table(crew: Sequence[Any], shown: int = 16) -> list[Any]:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("worker", "device", "now"):
         table.add_column(column, no_wrap=True)
-    for column in ("running", "finished", "last sign of life"):
+    for column in ("running", "finished", "seen"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in crew[:shown]:
-        host, number, _ = row.name.rsplit(":", 2)
-        silent = f"{duration(row.silent)} ago" if row.ended_at is None else "ended"
-        numbers = (f"{row.running:,}", f"{row.finished:,}", silent)
-        table.add_row(Text(f"{host}:{number}"), Text(row.device), Text(row.doing), *numbers)
+        silent = f"{duration(row.silent)} ago"
+        numbers = (f"{row.running:,}", f"{row.finished:,}", silent if at_work(row) else f"gone, {silent}")
+        table.add_row(Text(row.name.rpartition(":")[0] or row.name), Text(row.device), Text(row.doing), *numbers)
     more = [Text(f"and {counted(len(crew) - shown, 'more worker')}", style="dim")] if len(crew) > shown else []
     return [Text(), table, *more]
 

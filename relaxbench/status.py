@@ -14,7 +14,7 @@ from relaxbench.errors import UserError, unknown
 from relaxbench.store.claims import alive
 from relaxbench.store.schema import Study, Trial
 from relaxbench.store.transactions import now, read, write
-from relaxbench.store.workers import workers
+from relaxbench.store.workers import at_work, workers
 from relaxbench.words import counted
 
 SHOWN = 20
@@ -48,10 +48,16 @@ def status_tables(database: Database, name: str | None) -> list[Any]:
     rows = read(database, lambda connection: connection.execute(counts).all())
     troubled = read(database, lambda connection: connection.execute(select(failures.subquery())).all())
     crew = workers(database, study)
-    working = [row for row in crew if row.ended_at is None and alive(row.name)]
-    ended = len(crew) - len(working)
+    working = [row for row in crew if at_work(row)]
+    gone = [row for row in crew if row.ended_at is None and row.running and not at_work(row)]
+    ended = len(crew) - len(working) - len(gone)
     parts: list[Any] = [Text(f"Study {name}", style="italic")]
-    parts += crew_table(working, shown=1000) if working else [Text("Nobody is working on it.")]
+    if not working:
+        parts.append(Text("Nobody is working on it."))
+    parts += crew_table([*working, *gone], shown=1000)
+    if gone:
+        held = sum(row.running for row in gone)
+        parts.append(Text(f"{counted(held, 'trial')} of workers that are gone: any other worker will free them."))
     if ended:
         parts.append(Text(f"{counted(ended, 'session')} before.", style="dim"))
     states = ("waiting", "running", "failed", "done")

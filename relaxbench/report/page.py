@@ -22,6 +22,9 @@ from relaxbench.report.verdicts import verdicts
 EMBED = 2_000_000
 """Packed tables up to this many bytes travel inside the page; larger ones, and all curves, lie beside it."""
 
+PASSING = ("origins", "turns")
+"""What a manifest says for workers alone: where files lie on a machine, and whose turn it is."""
+
 
 def write_report(frames: StudyFrames, directory: Path | str) -> Path:
     """Write ``<directory>/<study>.html`` and ``<directory>/<study>/*.csv``; each file appears whole or not at all.
@@ -88,7 +91,12 @@ def render(frames: StudyFrames, table: pd.DataFrame, texts: dict[str, str]) -> s
         counts={name: len(each) for name, each in tables_of(frames, table).items()},
         packed={name: data if len(data) <= EMBED else "" for name, data in packed},
         folder=file_name(frames.name),
-        manifest_text=json.dumps(frames.manifest, indent=2, ensure_ascii=False, default=str),
+        manifest_text=json.dumps(
+            {key: value for key, value in frames.manifest.items() if key not in PASSING},
+            indent=2,
+            ensure_ascii=False,
+            default=str,
+        ),
     )
 
 

@@ -13,7 +13,7 @@ import psutil
 from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, or_, select, tuple_, update
 
 from relaxbench.store.schema import Curve, Trial, Weights
-from relaxbench.store.transactions import now, read, write
+from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
 
 LEASE_SECONDS = 120.0
 """A worker that has not renewed its claims for this long is taken for dead."""
@@ -66,7 +66,7 @@ class Claims:
     guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def take(self, problem: str, method: str, limit: int, alone: bool = False) -> list[Trial]:
-        """Claim at most `limit` waiting trials in one transaction.
+        """Claim at most `limit` waiting trials in one transaction; none of those that are still being worked on here.
 
         Confirmations come first, then TPE's generations, then random trials, each in their order: the longest chain of
         trials that wait for each other begins earliest. The phases' names happen to sort so.
@@ -79,11 +79,20 @@ class Claims:
         """
         if limit <= 0:
             return []
-        here = (*self._waiting(), Trial.problem == problem, Trial.method == method)
-        chosen = select(Trial.id).where(*here, self._last_attempt() if alone else ~self._last_attempt())
+        with self.guard:
+            here = [*self.tokens, *self.lost]
+        place = (Trial.study_id == self.study, Trial.problem == problem, Trial.method == method)
+        free = (*place, Trial.status == "waiting", Trial.id.not_in(here))
+        chosen = select(Trial.id).where(*free, self._last_attempt() if alone else ~self._last_attempt())
         chosen = chosen.order_by(Trial.phase, Trial.id).limit(1 if alone else limit)
 
+        claimed: dict[int, int] = {}
+
         def claim(connection: Connection) -> list[Trial]:
+            if claimed:  # before, and only the answer was lost
+                mine = select(Trial.__table__).where(self._mine(claimed), Trial.worker == self.worker)
+                if rows := connection.execute(mine).all():
+                    return [Trial(**row._mapping) for row in rows]
             locked = chosen.with_for_update(skip_locked=True)  # SQLite has locked the file, and leaves this out
             ids = list(connection.scalars(locked))
             if not ids:
@@ -99,10 +108,11 @@ class Claims:
                 )
             )
             rows = connection.execute(select(Trial.__table__).where(Trial.id.in_(ids))).all()
+            claimed.clear()
+            claimed.update({row.id: row.token for row in rows})
             return [Trial(**row._mapping) for row in rows]
 
-        place = {trial.id: trial for trial in write(self.engine, claim)}
-        trials = sorted(place.values(), key=lambda trial: (trial.phase, trial.id))
+        trials = sorted(write(self.engine, claim), key=lambda trial: (trial.phase, trial.id))
         with self.guard:
             self.tokens.update({trial.id: trial.token for trial in trials})
         return trials
@@ -137,17 +147,21 @@ class Claims:
 
         still = write(self.engine, extend)
         with self.guard:
-            gone = {trial for trial, token in held.items() if (trial, token) not in still and trial in self.tokens}
+            gone = {t for t, token in held.items() if (t, token) not in still and self.tokens.get(t) == token}
             self.lost |= gone
             for trial in gone:
                 del self.tokens[trial]
 
     def release(self) -> None:
-        """Give back what is held, for any worker to continue."""
+        """Give back what is held, for any worker to continue.
+
+        Raises:
+            UserError: if the database does not answer; the leases will run out.
+        """
         held = self._let_go()
         if held:
             back = update(Trial).where(self._mine(held)).values(status="waiting", lease_until=None)
-            write(self.engine, lambda connection: connection.execute(back))
+            write(self.engine, lambda connection: connection.execute(back), COURTESY_SECONDS)
 
     def fail(self, error: str) -> None:
         """Give back what is held because of an error: to be tried again, or given up if that happened too often."""
@@ -204,13 +218,20 @@ class Claims:
         waiting = (Trial.study_id == self.study, Trial.status == "running")
         return write(self.engine, free) if self.count(*waiting) else 0
 
+    def free(self, workers: Sequence[str]) -> None:
+        """Give back what workers held that were ended on purpose: no failure of their trials.
+
+        Raises:
+            UserError: if the database does not answer; the leases will run out.
+        """
+        held = (Trial.study_id == self.study, Trial.status == "running", Trial.worker.in_(workers))
+        back = update(Trial).where(*held).values(status="waiting", lease_until=None)
+        write(self.engine, lambda connection: connection.execute(back), COURTESY_SECONDS)
+
     def count(self, *where: ColumnElement[bool]) -> int:
         """How many trials of the study satisfy some conditions."""
         query = select(func.count()).select_from(Trial).where(Trial.study_id == self.study, *where)
         return read(self.engine, lambda connection: connection.scalar(query)) or 0
-
-    def _waiting(self) -> tuple[ColumnElement[bool], ...]:
-        return (Trial.study_id == self.study, Trial.status == "waiting")
 
     def _last_attempt(self) -> ColumnElement[bool]:
         """Trials that have failed, and are given up if they fail once more."""

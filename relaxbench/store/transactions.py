@@ -12,10 +12,16 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from relaxbench.errors import UserError
+from relaxbench.store.urls import reason
+from relaxbench.words import duration
+
 T = TypeVar("T")
 
 OUTAGE_SECONDS = 900.0
 """A database that does not answer for longer than this ends the work."""
+COURTESY_SECONDS = 5.0
+"""How long one tries to say something that others find out by themselves: that one leaves."""
 LONGEST_PAUSE = 5.0
 READS = {"relaxbench_begin": "BEGIN"}
 """Execution option of a connection that will not write: SQLite then takes no lock."""
@@ -26,21 +32,27 @@ AWAY = ("08", "40", "53", "57P", "55P03")
 log = logging.getLogger("relaxbench")
 
 
-def write(engine: Engine, body: Callable[[Connection], T]) -> T:
+def write(engine: Engine, body: Callable[[Connection], T], patience: float | None = None) -> T:
     """What `body` gives in a transaction of its own.
 
     It is run again when the connection is lost, or the server is away, full or busy; so it must do no harm if the
     transaction before was in truth the last one and only the answer was lost.
 
+    Args:
+        engine: the database.
+        body: what is done.
+        patience: seconds after which an outage is not waited for any longer; None for `OUTAGE_SECONDS`.
+
     Raises:
-        DBAPIError: if the database does not answer for `OUTAGE_SECONDS`, or refuses for another reason.
+        UserError: if the database does not answer for so long.
+        DBAPIError: if it refuses for another reason.
     """
 
     def attempt() -> T:
         with engine.begin() as connection:
             return body(connection)
 
-    return _patiently(attempt)
+    return patiently(engine, attempt, patience)
 
 
 def read(engine: Engine, body: Callable[[Connection], T]) -> T:
@@ -50,7 +62,7 @@ def read(engine: Engine, body: Callable[[Connection], T]) -> T:
         with engine.connect().execution_options(**READS) as connection:
             return body(connection)
 
-    return _patiently(attempt)
+    return patiently(engine, attempt)
 
 
 def now(connection: Connection) -> float:
@@ -73,22 +85,28 @@ def passing(error: DBAPIError) -> bool:
     return isinstance(error, OperationalError) and (code is None or code.startswith(AWAY))
 
 
-def _patiently(attempt: Callable[[], T]) -> T:
+def patiently(engine: Engine, attempt: Callable[[], T], patience: float | None = None) -> T:
+    """What `attempt` gives, tried again as `write` does; it uses this database by means of its own."""
     begin, pause, told = time.monotonic(), 0.05, False
+    limit = OUTAGE_SECONDS if patience is None else patience
     while True:
         try:
             result = attempt()
         except DBAPIError as error:
-            waited = time.monotonic() - begin
-            if not passing(error) or waited > OUTAGE_SECONDS:
+            if not passing(error):
                 raise
+            waited, said = time.monotonic() - begin, reason(error, engine.url)
+            if waited > limit:
+                raise UserError(
+                    f"the database has not answered for {duration(waited)} ({said}): what was finished is kept; see to "
+                    "it, and run the same command again"
+                ) from error
             if waited > 1 and not told:
                 told = True
-                reason = next(iter(str(error.orig).strip().splitlines()), "no reason given")
-                log.warning(f"the database does not answer ({reason}): trying for {OUTAGE_SECONDS / 60:.0f} minutes")
+                log.warning(f"the database does not answer ({said}): trying for {duration(limit)}")
             time.sleep(pause * random.uniform(0.5, 1.5))  # workers that were cut off together do not return together
             pause = min(2 * pause, LONGEST_PAUSE)
         else:
             if told:
-                log.warning(f"the database answers again, after {time.monotonic() - begin:.0f} s")
+                log.warning(f"the database answers again, after {duration(time.monotonic() - begin)}")
             return result

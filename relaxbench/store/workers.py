@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
+from relaxbench.errors import UserError
+from relaxbench.store.claims import LEASE_SECONDS, alive
 from relaxbench.store.schema import Trial, Worker
-from relaxbench.store.transactions import now, read, write
+from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
 
 
 @dataclass
@@ -20,30 +24,34 @@ class Presence:
         id: of the row.
         doing: what it is at, for people.
         finished: trials that it has finished.
+        left: the session is over.
     """
 
     engine: Engine
     id: int
     doing: str = ""
     finished: int = 0
+    left: bool = False
 
     def seen(self) -> None:
         """A sign of life."""
         self._set()
 
     def leave(self) -> None:
-        """The session is over."""
-        self.doing = ""
-        self._set(ended=True)
+        """The session is over. A database that is away is not waited for: others see that the process is gone."""
+        if not self.left:
+            self.left, self.doing = True, ""
+            with contextlib.suppress(UserError, DBAPIError):
+                self._set(COURTESY_SECONDS)
 
-    def _set(self, ended: bool = False) -> None:
+    def _set(self, patience: float | None = None) -> None:
         def change(connection: Connection) -> None:
             values: dict[str, Any] = {"doing": self.doing, "finished": self.finished, "seen_at": now(connection)}
-            if ended:
+            if self.left:
                 values["ended_at"] = values["seen_at"]
             connection.execute(update(Worker).where(Worker.id == self.id).values(**values))
 
-        write(self.engine, change)
+        write(self.engine, change, patience)
 
 
 def arrive(engine: Engine, study: int, name: str, device: str, about: dict[str, Any]) -> Presence:
@@ -77,3 +85,12 @@ def workers(engine: Engine, study: int) -> list[Row[Any]]:
         return list(connection.execute(query.order_by(Worker.id)))
 
     return read(engine, rows)
+
+
+def at_work(row: Row[Any]) -> bool:
+    """Whether a session goes on, as far as one can see from here.
+
+    Args:
+        row: from `workers`.
+    """
+    return row.ended_at is None and row.silent < LEASE_SECONDS and alive(row.name)

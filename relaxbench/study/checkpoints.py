@@ -42,7 +42,8 @@ class Checkpoints:
             if not self._failed:
                 self._failed = True
                 log.warning(
-                    f"checkpoints cannot be written ({error}): trials go on without; make room in {self.folder}"
+                    f"checkpoints cannot be written to {str(self.folder)!r} ({error.strerror or error}): trials go on "
+                    "without, and begin anew after a stop; make room there, or make it writable"
                 )
 
     def load(self, trial: int) -> bytes | None:
@@ -56,6 +57,13 @@ class Checkpoints:
         """Forget a trial's checkpoint: it is finished, or its checkpoint is of no use."""
         with contextlib.suppress(OSError):
             self._file(trial).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Forget all that is left of the study, of which nothing is missing: of trials that others have finished."""
+        for pattern in (f"{self.key}-*.pt", f"{self.key}-*.part"):
+            for file in self.folder.glob(pattern):
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
 
     def _file(self, trial: int) -> Path:
         return self.folder / f"{self.key}-{trial}.pt"

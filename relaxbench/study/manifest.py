@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -71,7 +72,8 @@ def turn(database: Database, study: int, task: str, worker: str) -> Iterator[boo
 def _edited(connection: Connection, study: int, edit: Callable[[Manifest], None]) -> Manifest:
     # SQLite has locked the file already, and leaves the last words of this out.
     stored = connection.scalar(select(Study.manifest).where(Study.id == study).with_for_update())
-    manifest = dict(stored or {})
+    manifest = deepcopy(dict(stored or {}))
     edit(manifest)
-    connection.execute(update(Study).where(Study.id == study).values(manifest=manifest))
+    if manifest != stored:  # many workers may be asking whose turn it is
+        connection.execute(update(Study).where(Study.id == study).values(manifest=manifest))
     return manifest

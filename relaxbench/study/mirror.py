@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine as Database
 from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.exc import DBAPIError
 
 from relaxbench.store.database import BUSY_SECONDS
 from relaxbench.store.schema import Trial
-from relaxbench.store.transactions import read, write
+from relaxbench.store.transactions import patiently, read, write
 from relaxbench.study.trials import Plan
 
 ID = "relaxbench_trial"
@@ -36,7 +38,25 @@ def behind(plans: Sequence[Plan]) -> int:
     return read(plans[0].database, lambda connection: connection.scalar(query)) or 0
 
 
-def mirror(plan: Plan, storage: BaseStorage, phase: str) -> int:
+def mirror(plans: Sequence[Plan]) -> None:
+    """Give Optuna what it does not have of these plans; an outage of the database is waited for, as everywhere."""
+    database = plans[0].database
+
+    def attempt() -> None:
+        try:
+            storage = optuna_storage(database)
+            for plan in plans:
+                for phase in MIRRORED:
+                    add(plan, storage, phase)
+        except StorageInternalError as error:
+            if isinstance(error.__cause__, DBAPIError):
+                raise error.__cause__ from None
+            raise
+
+    patiently(database, attempt)
+
+
+def add(plan: Plan, storage: BaseStorage, phase: str) -> int:
     """Add the finished trials of a phase that the Optuna study ``study/problem/method/phase`` does not have yet."""
     columns = (Trial.id, Trial.value, Trial.params, Trial.diverged, Trial.block)
     where = (*plan.here(), Trial.phase == phase, Trial.status == "done", Trial.mirrored.is_(False))

@@ -18,7 +18,7 @@ from relaxbench.store.schema import Study
 from relaxbench.store.transactions import write
 from relaxbench.study.describe import describe_method, describe_problem
 from relaxbench.study.manifest import Manifest
-from relaxbench.study.spec import StudySpec, changes, parse
+from relaxbench.study.spec import FREE, StudySpec, changes, parse
 from relaxbench.training import engine as engines
 
 
@@ -51,6 +51,8 @@ def open_study(
                 "change `name` in the study file, or use another --storage"
             )
         refuse_changes(row.manifest, spec.name, problems, device)
+        if any(merged[key] != row.spec.get(key) for key in merged if key not in FREE):
+            refuse_version(row.manifest, spec.name)
         manifest = dict(row.manifest)
         _describe(manifest, spec, problems)
         values = {"spec": merged, "source": source, "manifest": manifest}

@@ -23,9 +23,10 @@ from relaxbench.study.flatness import FlatnessMeter
 from relaxbench.study.manifest import Manifest, read_manifest
 from relaxbench.study.mirror import behind
 from relaxbench.study.prepare import prepare
-from relaxbench.study.session import Session
+from relaxbench.study.session import Session, heartbeat
 from relaxbench.study.settle import Settlement
 from relaxbench.study.spec import StudySpec
+from relaxbench.study.supervisor import INCOMPLETE, INTERRUPTED
 from relaxbench.study.tally import Progress, tally
 from relaxbench.study.trainer import Trainer
 from relaxbench.study.trials import Plan, plans
@@ -47,6 +48,7 @@ class Summary:
         total: trials that the study has when it is complete.
         missing: trials that are not done.
         failed: trials that have been given up; others may wait for them.
+        stopped: somebody asked for an end.
         seconds: of the session.
     """
 
@@ -56,7 +58,13 @@ class Summary:
     total: int
     missing: int
     failed: int
+    stopped: bool
     seconds: float
+
+    @property
+    def code(self) -> int:
+        """The exit code of a command that did this."""
+        return 0 if not self.missing else INCOMPLETE if self.failed and not self.stopped else INTERRUPTED
 
 
 @dataclass
@@ -145,11 +153,17 @@ class StudyRun:
         missing, ran = any(p.done < p.total for p in tally(opened.plans)), 0
         if missing or behind(opened.plans):
             ran = self._session(opened, claims, missing)
+        return self.conclude(opened, ran, time.monotonic() - start)
+
+    def conclude(self, opened: Opened, ran: int, seconds: float) -> Summary:
+        """Look at what there is at the end of a session, and throw away what a complete study does not need."""
         progress = tally(opened.plans)
         self.observe(progress)
         _keep_best_weights(opened.plans, progress)
         total, done, failed = (sum(getattr(p, name) for p in progress) for name in ("total", "done", "failed"))
-        return Summary(opened.study, opened.new, ran, total, total - done, failed, time.monotonic() - start)
+        if done == total:
+            Checkpoints(self.checkpoints, read_manifest(self.database, opened.study)["key"]).clear()
+        return Summary(opened.study, opened.new, ran, total, total - done, failed, self.stopping(), seconds)
 
     def _session(self, opened: Opened, claims: Claims, missing: bool) -> int:
         """Work until nothing is left; returns how many trials were finished here."""
@@ -163,9 +177,9 @@ class StudyRun:
             if missing:
                 tell = partial(self._calibrating, opened.plans)
                 who = (place, claims.worker, presence)
-                manifest = Settlement(self.spec, opened.plans, problems, *who, self.stopping, tell).settle(
-                    self.population
-                )
+                settlement = Settlement(self.spec, opened.plans, problems, *who, self.stopping, tell)
+                with heartbeat(claims, presence):
+                    manifest = settlement.settle(self.population)
                 self._say(manifest)
             checkpoints, meter = Checkpoints(self.checkpoints, manifest["key"]), FlatnessMeter(self.announce)
             trainer = Trainer(self.spec, problems, place, checkpoints, meter, self.announce)

@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from dataclasses import dataclass, field
 from relaxbench.errors import UserError
 from relaxbench.store.claims import Claims, Result
 from relaxbench.store.schema import Trial
+from relaxbench.store.transactions import COURTESY_SECONDS
 from relaxbench.store.workers import Presence
 from relaxbench.study.manifest import turn
-from relaxbench.study.mirror import MIRRORED, behind, mirror, optuna_storage
+from relaxbench.study.mirror import behind, mirror
 from relaxbench.study.trials import Plan
 
 RENEW_SECONDS = 20.0
@@ -111,23 +113,26 @@ class Session:
     def work(self) -> None:
         """Do everything that is not done yet, and wait for what others have claimed."""
         pause = IDLE_SECONDS[0]
-        with self._heartbeat():
-            while not self.stopping():
-                shift = self._next()
-                if shift is not None:
-                    self._run(shift)
-                    self._mirror()
-                    pause = IDLE_SECONDS[0]
-                elif not any(place["running"] for place in self.claims.open().values()):
-                    break
-                else:
-                    self.presence.doing = "waiting for others"
-                    self.observe()
-                    time.sleep(pause * random.uniform(0.5, 1.0))
-                    pause = min(2 * pause, IDLE_SECONDS[1])
-            while behind(self.plans) and not self.stopping():
-                if not self._mirror(now=True):
-                    time.sleep(0.5)
+        try:
+            with heartbeat(self.claims, self.presence):
+                while not self.stopping():
+                    shift = self._next()
+                    if shift is not None:
+                        self._run(shift)
+                        self._mirror()
+                        pause = IDLE_SECONDS[0]
+                    elif self._over():
+                        break
+                    else:
+                        self.presence.doing = "waiting for others"
+                        self.observe()
+                        time.sleep(pause * random.uniform(0.5, 1.0))
+                        pause = min(2 * pause, IDLE_SECONDS[1])
+                while behind(self.plans) and not self.stopping():
+                    if not self._mirror(now=True):
+                        time.sleep(0.5)
+        finally:
+            self.presence.leave()
 
     def _next(self) -> Shift | None:
         """The plan with waiting trials that fewest are being run of; None if there is nothing to do for now."""
@@ -147,6 +152,23 @@ class Session:
                         plan.unlock()
         return None
 
+    def _over(self) -> bool:
+        """Whether there is nothing to wait for: none waits or is being run, nor do finished trials make any possible.
+
+        Another worker's last trial may have been finished between any two looks; so nothing may change in between.
+        """
+        before = self._here()
+        if any(counts[kind] for counts in before for kind in ("waiting", "alone", "running")):
+            return False
+        for plan in self.plans:
+            plan.unlock()
+        return self._here() == before
+
+    def _here(self) -> list[Counter[str]]:
+        """What there is of the plans, see `Claims.open`. Others of the study may be another session's business."""
+        counts = self.claims.open()
+        return [counts[plan.problem, plan.method] for plan in self.plans]
+
     def _run(self, shift: Shift) -> None:
         self.presence.doing = f"{shift.plan.problem} {shift.plan.method}"
         try:
@@ -157,7 +179,10 @@ class Session:
             self.claims.fail(_reason(error))
             raise
         finally:
-            self.claims.release()
+            try:
+                self.claims.release()
+            except UserError as error:
+                log.warning(f"trials could not be given back, and are free when their leases have run out: {error}")
             shift.lost()
 
     def _mirror(self, now: bool = False) -> bool:
@@ -168,33 +193,30 @@ class Session:
         plan = self.plans[0]
         with turn(plan.database, plan.study, "mirror", self.claims.worker) as granted:
             if granted:
-                storage = optuna_storage(plan.database)
-                for plan in self.plans:
-                    for phase in MIRRORED:
-                        mirror(plan, storage, phase)
+                mirror(self.plans)
         return granted
 
-    @contextmanager
-    def _heartbeat(self) -> Iterator[None]:
-        """Signs of life from a thread of their own: a round of a large network lasts longer than a lease."""
-        over = threading.Event()
 
-        def beat() -> None:
-            while not over.wait(RENEW_SECONDS):
-                try:
-                    self.claims.renew()
-                    self.presence.seen()
-                except Exception as error:  # the work itself will meet it, and say so
-                    log.warning(f"no sign of life could be given: {_reason(error)}")
+@contextmanager
+def heartbeat(claims: Claims, presence: Presence) -> Iterator[None]:
+    """Signs of life from a thread of their own: a round of a large network lasts longer than a lease."""
+    over = threading.Event()
 
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join(timeout=RENEW_SECONDS)
-            self.presence.leave()
+    def beat() -> None:
+        while not over.wait(RENEW_SECONDS):
+            try:
+                claims.renew()
+                presence.seen()
+            except Exception as error:  # the work itself will meet it, and say so
+                log.warning(f"no sign of life could be given: {_reason(error)}")
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=COURTESY_SECONDS)
 
 
 def _reason(error: BaseException) -> str:

@@ -5,6 +5,7 @@ One worker measures and the others wait, so that nothing of the study runs besid
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Settlement:
                     self._choose(population)
                     self._calibrate()
             if not granted:
-                time.sleep(0.3)
+                time.sleep(random.uniform(0.2, 0.6))
 
     def _measured(self, manifest: Manifest) -> bool:
         costs = (plan.problem in manifest["methods"][plan.method]["calibration"] for plan in self.plans)
@@ -89,7 +90,8 @@ class Settlement:
         def edit(stored: Manifest) -> None:
             for key, value in {**circumstances(), "device": self.place.type}.items():
                 stored.setdefault(key, value)
-            stored["engines"] = {**stored.get("engines", {}), **chosen}
+            known = stored.get("engines", {})  # another worker's choice, whose turn was thought to be over, stays
+            stored["engines"] = {**known, **chosen} if population else {**chosen, **known}
 
         edit_manifest(database, study, edit)
 

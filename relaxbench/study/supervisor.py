@@ -6,8 +6,10 @@ does not eat a study; the others go on. Torch is not imported here: every worker
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import re
 import signal
 import subprocess
 import time
@@ -30,8 +32,8 @@ TICK = 0.2
 """Seconds between two looks at the processes."""
 SUPERVISOR = "RELAXBENCH_SUPERVISOR"
 """Environment variable with the supervisor's process number: a worker ends when that process is gone."""
-MISTAKE, INTERRUPTED = 2, 130
-"""Exit codes of a worker for a person's mistake, and after being told to stop."""
+MISTAKE, INCOMPLETE, INTERRUPTED = 2, 3, 130
+"""Exit codes of a worker: for a person's mistake, with trials given up and nothing else left, and when stopped."""
 
 
 @dataclass
@@ -41,9 +43,10 @@ class Slot:
     Attributes:
         index: from 0.
         device: what it is called in messages: ``"cpu"``, ``"cuda:1"``.
-        log: file for what the worker prints.
+        log: file for what its workers print, one after another.
         process: the current one.
         name: its name as a worker.
+        begin: of what it prints, in the log.
         due: when it is to be started again.
         over: it is done, or given up.
     """
@@ -53,6 +56,7 @@ class Slot:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     name: str = ""
+    begin: int = 0
     due: float = 0.0
     over: bool = False
 
@@ -78,6 +82,7 @@ class Supervisor:
     announce: Callable[[str], None]
     restarts: int = 0
     _failures: dict[str, int] = field(default_factory=dict)
+    _last: Slot | None = None
 
     def run(self) -> None:
         """Until every worker is done, given up or stopped.
@@ -90,6 +95,7 @@ class Supervisor:
             while not all(slot.over for slot in self.slots):
                 if self.stopping() and not told:
                     told = True
+                    self.announce("Stopping at the end of a round; once more, and the workers are ended at once.")
                     self._tell(signal.SIGTERM)
                 for slot in self.slots:
                     self._attend(slot)
@@ -99,9 +105,11 @@ class Supervisor:
             self._end()
         given_up = [device for device, count in self._failures.items() if count >= BREAKER]
         if given_up and len(given_up) == len({slot.device for slot in self.slots}):
+            assert self._last is not None
+            words = self._last_words(self._last)
             raise UserError(
-                f"workers failed {BREAKER} times in a row on {', '.join(given_up)} without finishing a trial "
-                f"({self._last_words(self.slots[0])}): see {self.slots[0].log}, mend the cause and run it again"
+                f"workers failed {BREAKER} times in a row on {', '.join(given_up)} without finishing a trial"
+                f"{f' ({words})' if words else ''}: see {self._last.log}, mend the cause and run it again"
             )
 
     def _attend(self, slot: Slot) -> None:
@@ -118,10 +126,11 @@ class Supervisor:
         if code is None:
             return
         slot.process = None
-        if code == 0 or self.stopping():
+        if code in (0, INCOMPLETE) or self.stopping():
             slot.over = True
         elif code == MISTAKE:
-            raise UserError(self._last_words(slot).removeprefix("relaxbench: "))
+            words = self._last_words(slot).removeprefix("relaxbench: ")
+            raise UserError(words or f"a worker refused to work, and did not say why: see {slot.log}")
         else:
             self._crashed(slot, code)
 
@@ -129,6 +138,7 @@ class Supervisor:
         command, environment = self.command(slot)
         slot.log.parent.mkdir(parents=True, exist_ok=True)
         with slot.log.open("ab") as log:
+            slot.begin = log.tell()
             # A session of its own: Ctrl-C reaches the supervisor alone, which then tells the workers once.
             slot.process = subprocess.Popen(
                 command,
@@ -142,6 +152,7 @@ class Supervisor:
 
     def _crashed(self, slot: Slot, code: int) -> None:
         """Free what the worker held, and decide whether another one takes its place."""
+        self._last = slot
         self.claims.reap()
         lucky = self.claims.count(Trial.worker == slot.name, Trial.status == "done") > 0
         count = self._failures[slot.device] = 1 if lucky else self._failures.get(slot.device, 0) + 1
@@ -160,9 +171,11 @@ class Supervisor:
         self.announce(f"worker {slot.index + 1} on {slot.device} {how}{f' ({words})' if words else ''}: started again")
 
     def _last_words(self, slot: Slot) -> str:
-        """The last line that a worker printed."""
+        """The last line that the slot's latest worker printed."""
         try:
-            lines = slot.log.read_text(errors="replace").strip().splitlines()
+            with slot.log.open("rb") as log:
+                log.seek(max(slot.begin, log.seek(0, os.SEEK_END) - 10_000))
+                lines = log.read().decode(errors="replace").strip().splitlines()
         except OSError:
             return ""
         return lines[-1][:300] if lines else ""
@@ -173,14 +186,18 @@ class Supervisor:
                 slot.process.send_signal(number)
 
     def _end(self) -> None:
-        """Leave no process behind: after a mistake, a second Ctrl-C, or an error of our own."""
+        """Leave no process behind: after a mistake, a second Ctrl-C, or an error of our own. No trial is to blame."""
         self._tell(signal.SIGKILL)
+        ended = [slot for slot in self.slots if slot.process is not None]
+        for slot in ended:
+            assert slot.process is not None
+            slot.process.wait()
         for slot in self.slots:
-            if slot.process is not None:
-                slot.process.wait()
             if slot.log.exists() and slot.log.stat().st_size == 0:
                 slot.log.unlink()
-        self.claims.reap()
+        if ended:
+            with contextlib.suppress(UserError):  # the database is away: leases run out
+                self.claims.free([slot.name for slot in ended])
 
 
 def places(workers: int | None, devices: str | None, per_device: int | None, folder: Path, name: str) -> list[Slot]:
@@ -196,13 +213,17 @@ def places(workers: int | None, devices: str | None, per_device: int | None, fol
     Raises:
         UserError: if the numbers do not fit together, or a device is none.
     """
-    names = [device.strip() for device in (devices or "cpu").split(",")]
-    for device in names:
-        kind, _, index = device.partition(":")
-        if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
-            raise UserError(f"--devices {devices!r}: {device!r} is no device: expected cpu, or cuda:0,cuda:1,…")
-        if names.count(device) > 1:
-            raise UserError(f"--devices {devices!r}: {device!r} is named twice: use --per-device for several workers")
+    names = []
+    for given in ("cpu" if devices is None else devices).split(","):
+        found = re.fullmatch(r"cpu|cuda(:(\d{1,4}))?", given.strip())
+        if not found:
+            raise UserError(
+                f"--devices {devices!r}: {given.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on"
+            )
+        name = "cpu" if found[0] == "cpu" else f"cuda:{int(found[2] or 0)}"
+        if name in names:
+            raise UserError(f"--devices {devices!r}: {name!r} is named twice: use --per-device for several workers")
+        names.append(name)
     for option, value in (("--workers", workers), ("--per-device", per_device)):
         if value is not None and not 1 <= value <= 1024:
             raise UserError(f"{option} {value}: expected 1 to 1024")
@@ -212,7 +233,8 @@ def places(workers: int | None, devices: str | None, per_device: int | None, fol
             f"--workers {workers} do not fit on {counted(len(names), 'device')} with --per-device {per_device}: "
             f"use --per-device {math.ceil(workers / len(names))}, or name more --devices"
         )
-    return [Slot(i, names[i % len(names)], folder / f"{name}-worker-{i + 1}.log") for i in range(count)]
+    logs = [folder / f"{name}-worker-{os.getpid()}-{i + 1}.log" for i in range(count)]  # ours: others may be at work
+    return [Slot(i, names[i % len(names)], log) for i, log in enumerate(logs)]
 
 
 def environment(slot: Slot, workers: int) -> dict[str, str]:
@@ -220,7 +242,7 @@ def environment(slot: Slot, workers: int) -> dict[str, str]:
     kind, _, index = slot.device.partition(":")
     visible = ""
     if kind == "cuda":
-        seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        seen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
         number = int(index or 0)
         visible = seen[number] if number < len(seen) else str(number)
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
@@ -228,7 +250,11 @@ def environment(slot: Slot, workers: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": visible, **share}
 
 
+def supervised() -> bool:
+    """Whether this process was started by a supervisor, who tells what is to be told."""
+    return SUPERVISOR in os.environ
+
+
 def orphaned() -> bool:
     """Whether this process is a worker whose supervisor is gone: nobody would see it, or end it."""
-    supervisor = os.environ.get(SUPERVISOR)
-    return supervisor is not None and os.getppid() != int(supervisor)
+    return supervised() and os.getppid() != int(os.environ[SUPERVISOR])

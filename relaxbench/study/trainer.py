@@ -99,7 +99,8 @@ class Trainer:
         half = engines.halved(engine, plan.problem)
 
         def edit(stored: dict[str, Any]) -> None:
-            stored["engines"] = {**stored["engines"], plan.problem: half}
+            if half["population"] < stored["engines"][plan.problem]["population"]:  # unless another has gone lower
+                stored["engines"] = {**stored["engines"], plan.problem: half}
 
         edit_manifest(plan.database, plan.study, edit)
         self.announce(f"{plan.problem}: {half['note']}; going on with K = {half['population']}")

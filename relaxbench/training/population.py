@@ -35,7 +35,8 @@ class Job:
         seed: fixes initial weights, data order and all noise.
         params: a value for every hyperparameter of the rule.
         test: measure the test split at the end.
-        resume: a checkpoint made by `Population.checkpoints`, or None to start from the beginning.
+        resume: a checkpoint made by `Population.checkpoints`, or None to start from the beginning. So does a trial
+            whose checkpoint does not fit: the problem was changed since.
     """
 
     id: int
@@ -159,7 +160,7 @@ class Population:
                     f"budget {self.budget} is smaller than one outer step of {self.rule.name} ({cost:g} gradients): "
                     "raise the budget or lower inner_steps"
                 )
-            if job.resume is not None:
+            if job.resume is not None and _fits(job.resume["state"], state, k):
                 slot.done, slot.reached = job.resume["done"], job.resume["reached"]
                 slot.ledger, slot.curve = Ledger(**job.resume["ledger"]), list(job.resume["curve"])
                 for name, value in job.resume["state"].items():
@@ -297,3 +298,8 @@ class Population:
         """A pass over a split, and one over the examples on which batch normalization is measured first."""
         examples = len(next(iter(self.problem.split(split, self.device).values())))
         slot.ledger.bill_measurement(examples + self.problem.statistics_examples, self.problem.batch_size)
+
+
+def _fits(stored: dict[str, Tensor], state: State, k: int) -> bool:
+    """Whether a checkpoint's state is one of these trials, slot `k`."""
+    return stored.keys() == state.keys() and all(stored[name].shape == state[name][k].shape for name in state)
