@@ -1,5 +1,6 @@
 # make study   install, run the default study, write its report (another one: make study STUDY=studies/landscapes.toml)
 # make test    install, run the tests
+# make stress  many workers, load and faults, on SQLite and PostgreSQL (a quarter of an hour)
 # make lint    ruff and mypy
 # make clean   remove what was built here; databases and reports stay
 
@@ -12,13 +13,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 .DEFAULT_GOAL := study
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: study test lint clean
+.PHONY: study test stress lint clean
 
 study: $(VENV)/.base
 	@$(BIN)/python -m relaxbench study $(STUDY)
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+stress: $(VENV)/.test
+	@$(BIN)/python -m relaxbench stress
 
 lint: $(VENV)/.test
 	@$(BIN)/python -m ruff check --quiet .
