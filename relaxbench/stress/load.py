@@ -17,7 +17,7 @@ from relaxbench.store.schema import Trial, Worker
 from relaxbench.store.transactions import now, read, write
 from relaxbench.stress.simulated import METHODS, Load, make
 from relaxbench.stress.worker import FOLDER, START
-from relaxbench.study.mirror import behind, mirror_all
+from relaxbench.study.mirror import behind, mirror
 from relaxbench.study.supervisor import Slot, Supervisor
 from relaxbench.study.trials import plans
 
@@ -102,7 +102,7 @@ def mirrored(storage: str, load: Load, seconds: float) -> float:
     done = update(Trial).where(Trial.study_id == study).values(status="done", value=1.0)
     write(database, lambda connection: connection.execute(done))
     planned, begin = plans(database, study), time.monotonic()
-    mirror_all(planned, begin + seconds)
+    mirror(planned, until=begin + seconds)
     elapsed = time.monotonic() - begin
     rate = (len(METHODS) * 1000 - behind(planned)) / elapsed
     database.dispose()

@@ -7,6 +7,7 @@ problem as its slots fall free, and to which it gives their results.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -28,6 +29,8 @@ RENEW_SECONDS = 20.0
 """Between two signs of life."""
 MIRROR_SECONDS = 60.0
 """Between two additions to Optuna's tables while trials are being run."""
+SLICE_SECONDS = 1.0
+"""That such an addition takes: Optuna writes some dozens of trials a second, and training waits for it."""
 IDLE_SECONDS = (0.05, 1.0)
 """The first and the longest pause of a worker that waits for others."""
 
@@ -73,6 +76,7 @@ class Shift:
         self._news = True
         if any(result.trial in self._searched for result in results):
             self.plan.unlock()  # TPE's trials wait for each other: not for a slot to fall free as well
+        self.session.mirror()
         self.session.observe()
 
     def go_on(self) -> bool:
@@ -121,7 +125,7 @@ class Session:
                     shift = self._next()
                     if shift is not None:
                         self._run(shift)
-                        self._mirror()
+                        self.mirror()
                         pause = IDLE_SECONDS[0]
                     elif self._over():
                         break
@@ -131,7 +135,7 @@ class Session:
                         time.sleep(pause * random.uniform(0.5, 1.0))
                         pause = min(2 * pause, IDLE_SECONDS[1])
                 while behind(self.plans) and not self.stopping():
-                    if not self._mirror(now=True):
+                    if not self.mirror(everything=True):
                         time.sleep(0.5)
         finally:
             self.presence.leave()
@@ -187,15 +191,20 @@ class Session:
                 log.warning(f"trials could not be given back, and are free when their leases have run out: {error}")
             shift.lost()
 
-    def _mirror(self, now: bool = False) -> bool:
-        """Give Optuna what it does not have, if it is time and nobody else is at it; returns whether that was done."""
-        if not now and time.monotonic() - self._mirrored < MIRROR_SECONDS:
+    def mirror(self, everything: bool = False) -> bool:
+        """Give Optuna what it does not have, if it is time and nobody else is at it; returns whether that was done.
+
+        Args:
+            everything: now, and all of it: nothing else is left to do. Else it is a second's worth, once a minute.
+        """
+        begin = time.monotonic()
+        if not everything and begin - self._mirrored < MIRROR_SECONDS:
             return False
-        self._mirrored = time.monotonic()
         plan = self.plans[0]
         with turn(plan.database, plan.study, "mirror", self.claims.worker) as granted:
             if granted:
-                mirror(self.plans, self.optuna)
+                mirror(self.plans, self.optuna, math.inf if everything else begin + SLICE_SECONDS)
+        self._mirrored = time.monotonic()
         return granted
 
 
