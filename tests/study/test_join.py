@@ -121,7 +121,7 @@ def test_another_version_may_neither_extend_nor_go_on_but_tell(begun: Engine, fo
     run.run()
     edit_manifest(begun, 1, lambda manifest: manifest.update(version="0.0.1"))
     before = stored(begun)
-    with pytest.raises(UserError, match="began with relaxbench 0.0.1"):
+    with pytest.raises(UserError, match=r"began with relaxbench 0\.0\.1"):
         StudyRun(begun, tiny.spec(blocks=3), "other source", "cpu", checkpoints=folder / "c").run()
     assert stored(begun) == before
     assert run.run().ran == 0  # all is done: nothing is mixed
