@@ -325,6 +325,37 @@ def test_a_checkpoint_that_was_cut_off_is_made_anew(tmp_path: Path, whole: Resul
 
 
 @pytest.mark.usefixtures("steady")
+def test_a_checkpoint_that_does_not_fit_is_made_anew(tmp_path: Path, whole: Results) -> None:
+    """Whole files, but of a network that was another one then, or of another state."""
+    s = tiny.spec()
+    tiny.run(tmp_path, s, tiny.After(20))
+    files = sorted((tmp_path / "checkpoints").glob("*.pt"))
+    assert len(files) > 1
+    for number, file in enumerate(files):
+        checkpoint = torch.load(file, weights_only=True)
+        name = next(iter(checkpoint["state"]))
+        if number % 2:
+            checkpoint["state"][name] = torch.zeros(7)
+        else:
+            del checkpoint["state"][name]
+        torch.save(checkpoint, file)
+    tiny.run(tmp_path, s)
+    assert tiny.results(tmp_path) == whole
+
+
+@pytest.mark.usefixtures("steady")
+def test_checkpoints_that_others_left_are_gone_when_the_study_is_complete(tmp_path: Path) -> None:
+    """Of a trial that was finished elsewhere, or of a process that was killed while it wrote."""
+    s = tiny.spec(methods=["sgd"], exploit=0, recommend=0, blocks=1)
+    tiny.run(tmp_path, s, tiny.After(25))
+    (file, *_) = (tmp_path / "checkpoints").glob("*.pt")
+    for name in (f"{file.name.split('-')[0]}-999.pt", f"{file.name.split('-')[0]}-999.1234.part", "another-1.pt"):
+        (tmp_path / "checkpoints" / name).write_bytes(b"left")
+    tiny.run(tmp_path, s)
+    assert [path.name for path in (tmp_path / "checkpoints").glob("*")] == ["another-1.pt"]
+
+
+@pytest.mark.usefixtures("steady")
 def test_checkpoints_of_another_storage_are_not_taken_up(tmp_path: Path, whole: Results) -> None:
     """Two databases that share the default folder, or a database that was deleted after Ctrl-C and made anew."""
     tiny.run(tmp_path, tiny.spec(seed=5), tiny.After(20))
