@@ -144,13 +144,13 @@ def crew_table(crew: Sequence[Any], shown: int = 16) -> list[Any]:
         return []
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("worker", "device", "now"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=column != "now")  # what gives way where there is little room
     for column in ("running", "finished", "seen"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in crew[:shown]:
-        silent = f"{duration(row.silent)} ago"
+        doing, silent = Text(row.doing, no_wrap=True, overflow="ellipsis"), f"{duration(row.silent)} ago"
         numbers = (f"{row.running:,}", f"{row.finished:,}", silent if at_work(row) else f"gone, {silent}")
-        table.add_row(Text(row.name.rpartition(":")[0] or row.name), Text(row.device), Text(row.doing), *numbers)
+        table.add_row(Text(row.name.rpartition(":")[0] or row.name), Text(row.device), doing, *numbers)
     more = [Text(f"and {counted(len(crew) - shown, 'more worker')}", style="dim")] if len(crew) > shown else []
     return [Text(), table, *more]
 

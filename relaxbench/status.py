@@ -74,6 +74,8 @@ def status_tables(database: Database, name: str | None) -> list[Any]:
             what = f"  {row.problem} {row.method} {row.phase} {row.block}.{row.number} (id {row.id})"
             fate = "given up" if row.status == "failed" else f"{row.status} again"
             parts.append(Text(f"{what}: {row.failures}×, {fate}; {row.error}"))
+        if len(troubled) > SHOWN:
+            parts.append(Text(f"  and {len(troubled) - SHOWN:,} more", style="dim"))
     return parts
 
 
@@ -105,7 +107,7 @@ def free(database: Database, name: str | None, worker: str | None, everything: b
                     unknown("worker with running trials", worker, holders)
                     if holders
                     else UserError(
-                        f"no worker holds trials of this study, not {worker!r} either: see python -m relaxbench status"
+                        f"no worker holds trials of this study, nor does {worker!r}: see python -m relaxbench status"
                     )
                 )
             over: ColumnElement[bool] = Trial.worker.in_(chosen)

@@ -35,7 +35,8 @@ recommend = 2
 budget = 40
 """
 COMMANDS = (
-    *("study", "plan", "report", "list", "show", "best", "copy", "export", "import", "upgrade"),
+    *("study", "worker", "status", "reap", "plan", "report", "list", "show", "best"),
+    *("copy", "export", "import", "upgrade"),
     *("doctor", "bench", "check", "theory", "reproduce"),
 )
 
@@ -362,7 +363,8 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
 
 def test_study_has_the_options_that_were_promised(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "study", "--help")
-    promised = "storage blocks trials budget method problem population device seed report no-report quiet"
+    promised = "storage blocks trials budget method problem population device seed report no-report quiet "
+    promised += "workers devices per-device retries checkpoints"
     assert {f"--{name}" for name in promised.split()} <= set(re.findall(r"--[a-z-]+", out))
 
 

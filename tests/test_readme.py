@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from relaxbench.cli import app, main
+from relaxbench.cli_storage import storage_commands
 from relaxbench.cli_tools import tools
+from relaxbench.cli_workers import worker_commands
 from relaxbench.optim.registry import RULES
 from relaxbench.study.spec import load
 
@@ -44,7 +46,9 @@ def test_the_training_loop_runs() -> None:
 
 
 def test_every_command_and_method_that_it_names_exists() -> None:
-    registered = [*app.registered_commands, *tools.registered_commands]
+    registered = [
+        command for each in (app, tools, storage_commands, worker_commands) for command in each.registered_commands
+    ]
     commands = {command.name or command.callback.__name__ for command in registered if command.callback}
     named = set(re.findall(r"python -m relaxbench (\w+)", TEXT))
     assert named and named <= commands

@@ -76,7 +76,7 @@ class Shift:
         self._news = True
         if any(result.trial in self._searched for result in results):
             self.plan.unlock()  # TPE's trials wait for each other: not for a slot to fall free as well
-        self.session.mirror()
+        self.session.mirror_now_and_then()
         self.session.observe()
 
     def go_on(self) -> bool:
@@ -113,7 +113,7 @@ class Session:
     stopping: Callable[[], bool] = lambda: False
     observe: Callable[[], None] = lambda: None
     optuna: str | None = None
-    _mirrored: float = field(default_factory=time.monotonic)
+    _mirrored: float = -math.inf
     _unlocked: dict[Plan, int] = field(default_factory=dict)
 
     def work(self) -> None:
@@ -125,7 +125,6 @@ class Session:
                     shift = self._next()
                     if shift is not None:
                         self._run(shift)
-                        self.mirror()
                         pause = IDLE_SECONDS[0]
                     elif self._over():
                         break
@@ -135,8 +134,9 @@ class Session:
                         time.sleep(pause * random.uniform(0.5, 1.0))
                         pause = min(2 * pause, IDLE_SECONDS[1])
                 while behind(self.plans) and not self.stopping():
-                    if not self.mirror(everything=True):
+                    if not self.mirror(math.inf):
                         time.sleep(0.5)
+                self.mirror(SLICE_SECONDS)  # of a session that is stopped, so that its trials can be looked at
         finally:
             self.presence.leave()
 
@@ -191,20 +191,20 @@ class Session:
                 log.warning(f"trials could not be given back, and are free when their leases have run out: {error}")
             shift.lost()
 
-    def mirror(self, everything: bool = False) -> bool:
-        """Give Optuna what it does not have, if it is time and nobody else is at it; returns whether that was done.
+    def mirror_now_and_then(self) -> None:
+        """Once a minute, give Optuna a second's worth of what it does not have."""
+        if time.monotonic() - self._mirrored > MIRROR_SECONDS:
+            self.mirror(SLICE_SECONDS)
+            self._mirrored = time.monotonic()
 
-        Args:
-            everything: now, and all of it: nothing else is left to do. Else it is a second's worth, once a minute.
-        """
-        begin = time.monotonic()
-        if not everything and begin - self._mirrored < MIRROR_SECONDS:
-            return False
-        plan = self.plans[0]
+    def mirror(self, seconds: float) -> bool:
+        """Give Optuna what it does not have, for so long; returns whether it was this worker's turn to do so."""
+        plan, until = self.plans[0], time.monotonic() + seconds
+        if not behind(self.plans):
+            return True
         with turn(plan.database, plan.study, "mirror", self.claims.worker) as granted:
             if granted:
-                mirror(self.plans, self.optuna, math.inf if everything else begin + SLICE_SECONDS)
-        self._mirrored = time.monotonic()
+                mirror(self.plans, self.optuna, until)
         return granted
 
 

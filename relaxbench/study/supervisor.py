@@ -220,10 +220,10 @@ def places(workers: int | None, devices: str | None, per_device: int | None, fol
             raise UserError(
                 f"--devices {devices!r}: {given.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on"
             )
-        name = "cpu" if found[0] == "cpu" else f"cuda:{int(found[2] or 0)}"
-        if name in names:
-            raise UserError(f"--devices {devices!r}: {name!r} is named twice: use --per-device for several workers")
-        names.append(name)
+        device = "cpu" if found[0] == "cpu" else f"cuda:{int(found[2] or 0)}"
+        if device in names:
+            raise UserError(f"--devices {devices!r}: {device!r} is named twice: use --per-device for several workers")
+        names.append(device)
     for option, value in (("--workers", workers), ("--per-device", per_device)):
         if value is not None and not 1 <= value <= 1024:
             raise UserError(f"{option} {value}: expected 1 to 1024")

@@ -76,7 +76,8 @@ def manifest(asked: dict[str, Any]) -> dict[str, Any]:
                         "invariance": "bit for bit"} for p in asked["problems"]},
         "problems": {p: problems[p] for p in asked["problems"] if p in problems},
         "methods": {label: method(label) for label in asked["methods"]},
-        "sessions": [{"started": "2026-11-20T21:00:00", "ended": "2026-11-20T21:01:30", "seconds": 90, "trials": 800}],
+        "key": "0123456789ab", "origins": {p: f"/home/somebody/{p}.py" for p in asked["problems"]},
+        "turns": {"mirror": {"worker": "somewhere:1:2", "until": 3.0}},
     }  # fmt: skip
 
 

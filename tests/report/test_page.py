@@ -256,6 +256,13 @@ def test_study_that_stored_nothing_of_itself(tmp_path: Path) -> None:
     assert "names no problem or no method" in page.text and unclaimed(page)
 
 
+def test_the_page_says_nothing_of_places_and_turns(digits: StudyFrames, digits_page: Path) -> None:
+    """The manifest is printed, but for what is meant for workers: paths on somebody's machine are nobody's business."""
+    assert {"origins", "turns"} <= digits.manifest.keys()
+    text = digits_page.read_text()
+    assert "git_commit" in text and "somebody" not in text and "somewhere" not in text
+
+
 def test_manifest_that_is_missing(tmp_path: Path) -> None:
     writer = Writer(memory(), spec(methods=["sgd", "hj"]), {})
     writer.trial("digits-mlp", "hj", "explore", 0, 0, 0.5)

@@ -9,16 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from sqlalchemy import Engine, event, insert, select, update
+from sqlalchemy import Connection, Engine, event, insert, select, update
 
 from relaxbench.store import claims as module
 from relaxbench.store.claims import DIED, LEASE_SECONDS, Claims, Result, worker_name
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Curve, Trial, Weights
+from relaxbench.store.transactions import write
 
 
 def result(trial: Trial, token: int | None = None, value: float = 0.5, weights: bytes | None = None) -> Result:
@@ -227,6 +229,55 @@ def test_a_sleeper_takes_up_what_nobody_else_has_taken(database: Engine, clock: 
     assert sleeper.finish([result(kept), result(lost)]) == 1 and row(database, lost.id).status == "running"
 
 
+def test_nobody_takes_what_is_still_being_worked_on_here(database: Engine, clock: list[float]) -> None:
+    """Freed while this worker slept: it has the trial in a slot, and would run it twice at once."""
+    sleeper, other = Claims(database, 1, "sleeper"), Claims(database, 1, "other")
+    (mine,) = sleeper.take("digits-mlp", "sgd", 1)
+    clock[0] += LEASE_SECONDS + 1
+    assert other.reap() == 1 and row(database, mine.id).status == "waiting"
+    assert mine.id not in {trial.id for trial in sleeper.take("digits-mlp", "sgd", 2)}
+    assert other.take("digits-mlp", "sgd", 9)[0].id == mine.id
+    sleeper.renew()
+    other.release()
+    assert sleeper.lost == {mine.id}
+    assert mine.id not in {trial.id for trial in sleeper.take("digits-mlp", "sgd", 9)}  # until its slot is dropped
+    sleeper.lost.clear()
+    assert [trial.id for trial in sleeper.take("digits-mlp", "sgd", 9)] == [mine.id]
+
+
+def test_renewing_loses_no_trial_that_was_taken_again_meanwhile(database: Engine) -> None:
+    """A look of the heartbeat and a new claim of the same trial cross."""
+    mine = Claims(database, 1, "me")
+    (old,) = mine.take("digits-mlp", "sgd", 1)
+    with database.begin() as connection:
+        connection.execute(update(Trial).where(Trial.id == old.id).values(token=5))
+
+    def between(connection: object) -> None:
+        mine.tokens[old.id] = 5  # `renew` has noted by now what it holds
+
+    event.listen(database, "commit", between)
+    mine.renew()
+    event.remove(database, "commit", between)
+    assert mine.lost == set() and mine.tokens == {old.id: 5}
+
+
+def test_a_claim_whose_answer_was_lost_is_taken_up(database: Engine) -> None:
+    """The connection breaks after the commit: the trials are ours, and nobody else would know for a lease."""
+    mine = Claims(database, 1, "me")
+    answers: list[int] = []
+
+    def broken(engine: Engine, body: Callable[[Connection], list[Trial]]) -> list[Trial]:
+        answers.extend(trial.id for trial in write(engine, body))
+        return write(engine, body)  # as `write` does by itself
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "write", broken)
+        taken = mine.take("digits-mlp", "sgd", 3)
+    assert sorted(answers) == sorted(trial.id for trial in taken) and len(taken) == 3
+    assert {trial.token for trial in taken} == {1} and mine.tokens == dict.fromkeys(answers, 1)
+    assert mine.count(Trial.status == "running") == 3
+
+
 # Failing.
 
 
@@ -254,6 +305,14 @@ def test_without_retries_the_first_failure_is_the_last(database: Engine) -> None
     trials = mine.take("digits-mlp", "sgd", 2)
     mine.fail("trouble")
     assert {row(database, trial.id).status for trial in trials} == {"failed"}
+
+
+def test_trials_of_workers_that_were_ended_on_purpose_are_free_unharmed(database: Engine) -> None:
+    ended, other = Claims(database, 1, "ended"), Claims(database, 1, "other")
+    (theirs,), (mine,) = ended.take("digits-mlp", "sgd", 1), other.take("digits-mlp", "sgd", 1)
+    Claims(database, 1, "supervisor", retries=0).free(["ended", "nobody"])
+    assert (row(database, theirs.id).status, row(database, theirs.id).failures) == ("waiting", 0)
+    assert row(database, mine.id).status == "running"
 
 
 def test_giving_back_is_no_failure(database: Engine) -> None:

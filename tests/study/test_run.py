@@ -313,6 +313,17 @@ def test_a_stop_keeps_the_rounds_that_were_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("steady")
+def test_a_stopped_study_can_be_looked_at_with_optuna(tmp_path: Path) -> None:
+    """What was done until then is there, and nothing else: a dashboard opens the file at any moment."""
+    assert tiny.run(tmp_path, tiny.spec(), tiny.After(60)).missing > 0
+    done = {row.id for row in tiny.rows(tmp_path) if row.status == "done" and row.phase in ("explore", "exploit")}
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'study.db'}")
+    trials = [t for s in storage.get_all_studies() for t in storage.get_all_trials(s._study_id)]
+    storage.engine.dispose()
+    assert done and {t.user_attrs[ID] for t in trials} == done and {t.state.name for t in trials} == {"COMPLETE"}
+
+
+@pytest.mark.usefixtures("steady")
 def test_a_checkpoint_that_was_cut_off_is_made_anew(tmp_path: Path, whole: Results) -> None:
     s = tiny.spec()
     tiny.run(tmp_path, s, tiny.After(20))

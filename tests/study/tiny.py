@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -73,11 +74,18 @@ def rows(folder: Path) -> list[Any]:
 def results(folder: Path) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """Everything that a study's trials gave, bit by bit, by what they are (never by id or time)."""
     database = opened(folder)
+    try:
+        return results_in(database)
+    finally:
+        database.dispose()
+
+
+def results_in(database: Database) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """The same from any database."""
     with database.connect() as connection:
         trials = connection.execute(select(Trial.__table__)).all()
         curves = {row[0]: row[1] for row in connection.execute(select(Curve.trial_id, Curve.data))}
         weights = {row[0]: row[1] for row in connection.execute(select(Weights.trial_id, Weights.data))}
-    database.dispose()
     of = {row.id: tuple(getattr(row, key) for key in KEYS) for row in trials}
     table = {}
     for row in trials:
@@ -85,6 +93,28 @@ def results(folder: Path) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         got = (row.value, row.diverged, tuple(sorted(row.measures.items())), tuple(sorted(row.ledger.items())))
         table[(*of[row.id], of.get(row.parent))] = (*given, *got, row.correct, curves.get(row.id), weights.get(row.id))
     return table
+
+
+def settle(database: Database, s: StudySpec) -> None:
+    """A study that has begun, with all that a clock decides: for other processes, whose clocks cannot be turned."""
+    from relaxbench.study.manifest import edit_manifest
+    from relaxbench.study.prepare import prepare
+    from relaxbench.study.run import open_run
+
+    study = open_run(database, s, "source", prepare(s, "cpu"), "cpu").study
+
+    def decide(manifest: dict[str, Any]) -> None:
+        manifest["device"] = "cpu"
+        manifest["engines"] = {name: engine(3).as_dict() for name in manifest["problems"]}
+        for method in manifest["methods"].values():
+            method["calibration"] = {name: dict(COST) for name in manifest["problems"]}
+
+    edit_manifest(database, study, decide)
+
+
+def file(s: StudySpec) -> str:
+    """A study file with a specification that says no more than `spec` does."""
+    return "\n".join(f"{key} = {json.dumps(getattr(s, key))}" for key in s.model_fields_set)
 
 
 def curve(data: bytes) -> np.ndarray:
