@@ -27,7 +27,7 @@ from tests.study.test_manifest import DEAD
 from tests.study.test_run import assert_mirrored
 from tests.test_cli import command, nothing_written, printed, refused
 
-SPEC = tiny.spec(budget=800)
+SPEC = tiny.spec(budget=400)
 """Long enough to be disturbed."""
 
 

@@ -85,13 +85,14 @@ def test_reading_waits_for_nobody(database: Engine, locked: sqlite3.Connection) 
 def test_an_outage_that_lasts_is_one_line_for_a_person(
     database: Engine, locked: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(transactions, "OUTAGE_SECONDS", 1.3)
+    monkeypatch.setattr(transactions, "OUTAGE_SECONDS", 2.2)
+    monkeypatch.setattr(transactions.random, "uniform", lambda low, high: 1.0)  # tries after 1.55 and 3.15 seconds
     begin = time.monotonic()
     with pytest.raises(UserError, match=r"has not answered for \d s \(database is locked\): what was finished is kept"):
         write(database, add)
-    assert 1.3 < time.monotonic() - begin < 10
+    assert 2.2 < time.monotonic() - begin < 15
     assert [record.message for record in caplog.records] == [
-        "the database does not answer (database is locked): trying for 1 s"
+        "the database does not answer (database is locked): trying for 2 s"
     ]
 
 
@@ -105,7 +106,12 @@ def test_who_only_says_goodbye_does_not_wait_long(database: Engine, locked: sqli
 def test_a_long_outage_is_told_once_and_its_end(
     database: Engine, locked: sqlite3.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    opened = later(1.8, lambda: locked.execute("ROLLBACK"))
+    def unlock() -> None:
+        while not caplog.records:
+            time.sleep(0.01)
+        locked.execute("ROLLBACK")
+
+    opened = later(0, unlock)
     assert write(database, add) == 1
     opened.join()
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
