@@ -16,6 +16,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from relaxbench.errors import UserError
+from relaxbench.store.thrift import HELD_SECONDS, close_idle
+from relaxbench.store.transactions import crowded, patiently
 from relaxbench.store.upgrade import Upgraded, prepare
 from relaxbench.store.urls import advice, parse_url, reason, show_url
 
@@ -25,6 +27,9 @@ BUSY_SECONDS = 60
 """How long a writer waits for another one before it gives up."""
 CONNECT_SECONDS = 10
 """How long a server may take to answer; one that is switched off does not answer at all."""
+
+CROWDED_SECONDS = 120.0
+"""How long one waits at the door of a server that has no connection to spare."""
 
 log = logging.getLogger("relaxbench")
 
@@ -78,8 +83,12 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
         engine = _sqlite(url, read_only)
     else:
         engine = _postgresql(url, shown)
+
+    def made() -> Upgraded | None:
+        return prepare(engine, shown, create=create and not read_only, write=not read_only)
+
     try:
-        return engine, prepare(engine, shown, create=create and not read_only, write=not read_only)
+        return engine, patiently(engine, made, CROWDED_SECONDS, crowded)
     except (DBAPIError, UnicodeDecodeError) as error:  # the latter: names of tables in a damaged file
         engine.dispose()
         said = reason(error, url)
@@ -91,8 +100,9 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
 
 def _postgresql(url: URL, shown: str) -> Engine:
     patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+    pool = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 0, "pool_recycle": HELD_SECONDS}
     try:
-        return create_engine(url, pool_pre_ping=True, pool_size=2, max_overflow=0, connect_args=patience)
+        return close_idle(create_engine(url, **pool, connect_args=patience))
     except ImportError:
         raise UserError(
             f"storage {shown!r} needs the driver psycopg, which is not installed: pip install 'relaxbench[postgres]'"

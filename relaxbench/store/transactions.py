@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -23,11 +24,16 @@ OUTAGE_SECONDS = 900.0
 COURTESY_SECONDS = 5.0
 """How long one tries to say something that others find out by themselves: that one leaves."""
 LONGEST_PAUSE = 5.0
+CROWDED_PAUSE = 0.5
+"""The longest pause while a server has no connection to spare: others keep theirs for moments only."""
 READS = {"relaxbench_begin": "BEGIN"}
 """Execution option of a connection that will not write: SQLite then takes no lock."""
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 AWAY = ("08", "40", "53", "57P", "55P03")
 """Beginnings of PostgreSQL's codes for: connection lost, deadlock, no resources, shutting down, lock not available."""
+
+CROWD = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
+"""What a server says that has no connection to spare; libpq gives no code with it."""
 
 log = logging.getLogger("relaxbench")
 
@@ -85,15 +91,36 @@ def passing(error: DBAPIError) -> bool:
     return isinstance(error, OperationalError) and (code is None or code.startswith(AWAY))
 
 
-def patiently(engine: Engine, attempt: Callable[[], T], patience: float | None = None) -> T:
-    """What `attempt` gives, tried again as `write` does; it uses this database by means of its own."""
+def crowded(error: DBAPIError) -> bool:
+    """Whether a server has no connection to spare for now."""
+    return CROWD.search(str(error.orig)) is not None
+
+
+def patiently(
+    engine: Engine,
+    attempt: Callable[[], T],
+    patience: float | None = None,
+    worth: Callable[[DBAPIError], bool] = passing,
+) -> T:
+    """What `attempt` gives, tried again as `write` does; it uses this database by means of its own.
+
+    Args:
+        engine: the database.
+        attempt: may be called again after an error.
+        patience: seconds after which an outage is not waited for any longer; None for `OUTAGE_SECONDS`.
+        worth: whether an error is worth another attempt.
+
+    Raises:
+        UserError: if the database does not answer for so long.
+        DBAPIError: if it refuses for another reason.
+    """
     begin, pause, told = time.monotonic(), 0.05, False
     limit = OUTAGE_SECONDS if patience is None else patience
     while True:
         try:
             result = attempt()
         except DBAPIError as error:
-            if not passing(error):
+            if not worth(error):
                 raise
             waited, said = time.monotonic() - begin, reason(error, engine.url)
             if waited > limit:
@@ -105,7 +132,7 @@ def patiently(engine: Engine, attempt: Callable[[], T], patience: float | None =
                 told = True
                 log.warning(f"the database does not answer ({said}): trying for {duration(limit)}")
             time.sleep(pause * random.uniform(0.5, 1.5))  # workers that were cut off together do not return together
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, CROWDED_PAUSE if crowded(error) else LONGEST_PAUSE)
         else:
             if told:
                 log.warning(f"the database answers again, after {duration(time.monotonic() - begin)}")

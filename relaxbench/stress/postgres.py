@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,14 @@ class Server:
     Args:
         password: what its user must say; None trusts everybody.
         tcp: also listen on a free port of the loopback interface.
+        settings: further settings of the server, e.g. ``{"max_connections": 10}``.
     """
 
-    def __init__(self, password: str | None = None, tcp: bool = False) -> None:
+    def __init__(
+        self, password: str | None = None, tcp: bool = False, settings: Mapping[str, object] | None = None
+    ) -> None:
         self.password = password
+        self.settings = dict(settings or {})
         self.port = free_port() if tcp else None
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))
         self.numbers = itertools.count(1)
@@ -44,8 +49,9 @@ class Server:
     def start(self) -> None:
         """Start it; a server that was killed recovers first."""
         listen = f"127.0.0.1 -p {self.port}" if self.port else "''"
-        options = f"-k {self.folder} -c fsync=off -c listen_addresses={listen}"
-        self._run("pg_ctl", "-o", options, "-l", str(self.folder / "log"), "-w", "start")
+        options = [f"-k {self.folder} -c fsync=off -c listen_addresses={listen}"]
+        options += [f"-c {name}={value}" for name, value in self.settings.items()]
+        self._run("pg_ctl", "-o", " ".join(options), "-l", str(self.folder / "log"), "-w", "start")
         self.running = True
 
     def stop(self, mode: str = "immediate") -> None:
