@@ -59,6 +59,7 @@ def findings_of(storage: str) -> Iterator[Finding]:
         ("postgres", "psycopg", "studies in PostgreSQL"),
         ("dashboard", "optuna_dashboard", "optuna-dashboard on a study"),
         ("ray", "ray", "workers on a Ray cluster"),
+        ("grpc", "grpc", "study --optuna, which is Optuna's gRPC storage proxy"),
     ):
         there = importlib.util.find_spec(module) is not None
         if there:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from relaxbench.store.database import BUSY_SECONDS
 from relaxbench.store.schema import Trial
 from relaxbench.store.transactions import patiently, read, write
+from relaxbench.study import proxy
 from relaxbench.study.trials import Plan
 
 ID = "relaxbench_trial"
@@ -30,6 +32,16 @@ def optuna_storage(database: Database) -> RDBStorage:
     return RDBStorage(url, engine_kwargs={"connect_args": arguments})
 
 
+@contextmanager
+def reached(database: Database) -> Iterator[RDBStorage]:
+    """Optuna's storage for a moment: no connection is kept."""
+    storage = optuna_storage(database)
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
+
+
 def behind(plans: Sequence[Plan]) -> int:
     """How many finished trials Optuna does not have yet."""
     waiting = (Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(MIRRORED))
@@ -38,16 +50,21 @@ def behind(plans: Sequence[Plan]) -> int:
     return read(plans[0].database, lambda connection: connection.scalar(query)) or 0
 
 
-def mirror(plans: Sequence[Plan]) -> None:
-    """Give Optuna what it does not have of these plans; an outage of the database is waited for, as everywhere."""
+def mirror(plans: Sequence[Plan], address: str | None = None) -> None:
+    """Give Optuna what it does not have of these plans; an outage of the database is waited for, as everywhere.
+
+    Args:
+        plans: all of one study.
+        address: of Optuna's gRPC storage proxy, or None to reach its tables directly.
+    """
     database = plans[0].database
 
     def attempt() -> None:
         try:
-            storage = optuna_storage(database)
-            for plan in plans:
-                for phase in MIRRORED:
-                    add(plan, storage, phase)
+            with proxy.reached(address) if address else reached(database) as storage:
+                for plan in plans:
+                    for phase in MIRRORED:
+                        add(plan, storage, phase)
         except StorageInternalError as error:
             if isinstance(error.__cause__, DBAPIError):
                 raise error.__cause__ from None

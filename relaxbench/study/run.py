@@ -17,7 +17,7 @@ from relaxbench.store.claims import RETRIES, Claims
 from relaxbench.store.schema import Weights
 from relaxbench.store.transactions import write
 from relaxbench.store.workers import arrive
-from relaxbench.study import record
+from relaxbench.study import proxy, record
 from relaxbench.study.checkpoints import Checkpoints
 from relaxbench.study.flatness import FlatnessMeter
 from relaxbench.study.manifest import Manifest, read_manifest
@@ -122,6 +122,7 @@ class StudyRun:
         stopping: asked at the end of every round; True ends the session.
         announce: receives lines for people: what is done, and by which engine.
         problems: from `prepare`, which is called otherwise.
+        optuna: ``HOST:PORT`` of Optuna's gRPC storage proxy, or None where Optuna's tables are reached directly.
     """
 
     database: Database
@@ -135,6 +136,7 @@ class StudyRun:
     stopping: Callable[[], bool] = lambda: False
     announce: Callable[[str], None] = lambda line: None
     problems: list[Problem] | None = None
+    optuna: str | None = None
     _observed: float = field(default=0.0, repr=False)
 
     def run(self) -> Summary:
@@ -169,6 +171,8 @@ class StudyRun:
         """Work until nothing is left; returns how many trials were finished here."""
         manifest = read_manifest(self.database, opened.study)
         record.refuse_version(manifest, self.spec.name)
+        if self.optuna:
+            proxy.reach(self.optuna)
         place = engines.torch_device(manifest.get("device", "auto") if self.device == "auto" else self.device)
         problems = {problem.name: problem for problem in opened.problems}
         presence = arrive(self.database, opened.study, claims.worker, str(place), engines.machine())
@@ -183,10 +187,8 @@ class StudyRun:
                 self._say(manifest)
             checkpoints, meter = Checkpoints(self.checkpoints, manifest["key"]), FlatnessMeter(self.announce)
             trainer = Trainer(self.spec, problems, place, checkpoints, meter, self.announce)
-            session = Session(
-                claims, opened.plans, presence, trainer.train, self.stopping, lambda: self._look(opened.plans)
-            )
-            session.work()
+            look = partial(self._look, opened.plans)
+            Session(claims, opened.plans, presence, trainer.train, self.stopping, look, self.optuna).work()
         finally:
             torch.set_num_threads(threads)
             presence.leave()

@@ -99,6 +99,7 @@ class Session:
         train: runs the trials of a shift; returns when there are no more for now, or when told not to go on.
         stopping: asked between rounds; True ends the session.
         observe: called often.
+        optuna: address of Optuna's gRPC storage proxy, or None where Optuna's tables are reached directly.
     """
 
     claims: Claims
@@ -107,6 +108,7 @@ class Session:
     train: Callable[[Shift], None]
     stopping: Callable[[], bool] = lambda: False
     observe: Callable[[], None] = lambda: None
+    optuna: str | None = None
     _mirrored: float = field(default_factory=time.monotonic)
     _unlocked: dict[Plan, int] = field(default_factory=dict)
 
@@ -193,7 +195,7 @@ class Session:
         plan = self.plans[0]
         with turn(plan.database, plan.study, "mirror", self.claims.worker) as granted:
             if granted:
-                mirror(self.plans)
+                mirror(self.plans, self.optuna)
         return granted
 
 

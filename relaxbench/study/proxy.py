@@ -1,0 +1,71 @@
+"""Optuna's gRPC storage proxy: one server in front of Optuna's tables, so that workers need no connection for them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import GrpcStorageProxy
+from sqlalchemy.exc import OperationalError
+
+from relaxbench.errors import UserError
+
+READY_SECONDS = 10.0
+"""How long a proxy may take to answer at first."""
+
+
+def reach(address: str) -> None:
+    """Make sure that a proxy answers.
+
+    Args:
+        address: ``HOST:PORT``.
+
+    Raises:
+        UserError: if none does, or gRPC is not installed.
+    """
+    storage = proxy(address)
+    try:
+        storage.wait_server_ready(READY_SECONDS)
+    except ConnectionError:
+        raise UserError(
+            f"--optuna {address}: no gRPC storage proxy of Optuna answers there within {READY_SECONDS:.0f} s: start "
+            "it (docs/clusters.md), or leave --optuna out"
+        ) from None
+    finally:
+        storage.close()
+
+
+def proxy(address: str) -> GrpcStorageProxy:
+    """A storage behind a proxy.
+
+    Raises:
+        UserError: if gRPC is not installed.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return GrpcStorageProxy(host=host, port=int(port))
+    except ImportError:
+        raise UserError("--optuna needs gRPC, which is not installed: pip install 'relaxbench[grpc]'") from None
+
+
+@contextmanager
+def reached(address: str) -> Iterator[GrpcStorageProxy]:
+    """A storage behind a proxy, for a moment.
+
+    Raises:
+        OperationalError: if the proxy is away. So a database says that it is, and is waited for.
+    """
+    import grpc
+
+    storage = proxy(address)
+    try:
+        yield storage
+    except grpc.RpcError as error:
+        away = ConnectionError(f"Optuna's gRPC storage proxy at {address} cannot be reached")
+        raise OperationalError(None, None, away) from error
+    finally:
+        storage.close()
