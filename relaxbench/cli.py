@@ -30,6 +30,7 @@ from relaxbench.cli_options import (
     Study,
     Trials,
 )
+from relaxbench.cli_ray import asked_cluster, distribute, reached
 from relaxbench.cli_storage import storage_commands
 from relaxbench.cli_tools import tools
 from relaxbench.cli_workers import Crew, finish, log_to_console, supervise, worker_commands
@@ -65,6 +66,11 @@ def study(
     workers: options.Workers = None,
     devices: options.Devices = None,
     per_device: options.PerDevice = None,
+    engine: options.Engine = "local",
+    address: options.Address = None,
+    gpus_per_worker: options.GpusPerWorker = None,
+    cpus_per_worker: options.CpusPerWorker = None,
+    optuna: options.Optuna = None,
     retries: options.Retries = options.RETRIES,
     report: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
@@ -82,18 +88,30 @@ def study(
     options.check_folder("--checkpoints", checkpoints)
     if not no_report:
         options.check_folder("--report", report)
+    options.check_optuna(optuna)
+    here = {"--device": None if device == "auto" else device, "--devices": devices, "--per-device": per_device}
+    cluster = asked_cluster(engine, address, workers, gpus_per_worker, cpus_per_worker, here)
     asked = (workers, devices, per_device)
-    crew = Crew(*asked) if any(option is not None for option in asked) else None
+    crew = Crew(*asked) if cluster is None and any(option is not None for option in asked) else None
     if crew is not None:
         crew.check(device)
         device = crew.kind
+    elif cluster is not None and cluster.device == "cpu":
+        device = "cpu"  # otherwise its nodes have GPUs, and this machine need not have one
     options.use_data(data_dir, download)
     problems = prepare(spec, device, download)
-    database = open_database(storage)
-    with interruptible() as stopping, Display(options.console, spec, quiet=quiet) as display:
-        run = StudyRun(database, spec, source, device, population, checkpoints, retries)
-        run.problems, run.observe, run.stopping, run.announce = problems, display.update, stopping, display.say
-        summary = supervise(run, crew, storage, display) if crew is not None else run.run()
+    with reached(cluster, storage) as notes:
+        database = open_database(storage)
+        with interruptible() as stopping, Display(options.console, spec, quiet=quiet) as display:
+            run = StudyRun(database, spec, source, device, population, checkpoints, retries)
+            run.problems, run.observe, run.stopping, run.announce = problems, display.update, stopping, display.say
+            run.optuna = optuna
+            for note in notes:
+                display.say(note)
+            if cluster is not None:
+                summary = distribute(run, cluster, storage, display)
+            else:
+                summary = supervise(run, crew, storage, display) if crew is not None else run.run()
     finish(summary, spec.name, quiet)
     _conclude(storage, spec.name, None if no_report else report)
 

@@ -46,13 +46,23 @@ Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
 ReportDir = Annotated[Path, typer.Option("--report", help="Folder for the report.")]
 
 
-Checkpoints = Annotated[Path, typer.Option(help="Folder for unfinished trials; the same for all workers.")]
+Checkpoints = Annotated[Path, typer.Option(help="Folder for unfinished trials, shared by all workers on all machines.")]
 CHECKPOINTS = Path("checkpoints")
 Retries = Annotated[int, typer.Option(help="How often a trial is tried again when its worker fails or dies.")]
 RETRIES = 3
-Workers = Annotated[int | None, typer.Option(help=r"Worker processes on this machine.  \[default: this one]")]
+Workers = Annotated[int | None, typer.Option(help=r"Worker processes, here or on a cluster.  \[default: this one]")]
 Devices = Annotated[str | None, typer.Option(help=r"Where they work: cuda:0,cuda:1 or cpu.  \[default: --device]")]
 PerDevice = Annotated[int | None, typer.Option(help="Workers on each of the devices.")]
+Engine = Annotated[str, typer.Option(help="Where workers run: local (this machine) or ray (a Ray cluster).")]
+Address = Annotated[str | None, typer.Option(help=r"Of the Ray cluster: auto or HOST:PORT.  \[default: auto]")]
+GpusPerWorker = Annotated[
+    float | None, typer.Option(help=r"Of a Ray worker, as a fraction: 0.25 puts four on a GPU.  \[default: 0, the CPU]")
+]
+CpusPerWorker = Annotated[int | None, typer.Option(help=r"Cores of a Ray worker.  \[default: 1]")]
+Optuna = Annotated[
+    str | None,
+    typer.Option(help="HOST:PORT of Optuna's gRPC storage proxy, for workers to keep off Optuna's tables."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict and nothing else.")]
 
 
@@ -66,6 +76,27 @@ def check_counts(population: int | None, retries: int) -> None:
         raise UserError(f"--population {population}: expected at least 1")
     if retries < 0:
         raise UserError(f"--retries {retries}: expected 0 or more")
+
+
+def check_address(option: str, address: str, expected: str = "HOST:PORT") -> None:
+    """Refuse what names no port of a host.
+
+    Raises:
+        UserError: naming the option.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not (port.isdecimal() and 0 < int(port) < 65536):
+        raise UserError(f"{option} {address!r}: expected {expected}")
+
+
+def check_optuna(address: str | None) -> None:
+    """Refuse what cannot be the address of Optuna's proxy.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if address is not None:
+        check_address("--optuna", address)
 
 
 def use_data(folder: Path | None, download: bool = False) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +36,7 @@ def worker(
     retries: options.Retries = options.RETRIES,
     data_dir: DataDir = None,
     problem: Files = None,
+    optuna: options.Optuna = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Join a study that has begun, from any machine that reaches its database: works until nothing is left."""
@@ -48,13 +48,14 @@ def worker(
 
     options.check_counts(population, retries)
     options.check_folder("--checkpoints", checkpoints)
+    options.check_optuna(optuna)
     options.use_data(data_dir)
     database = open_database(storage, create=False)
     opened = join(database, study, device, problem)
     with interruptible() as stopping, Display(options.console, opened.spec, quiet=quiet) as display:
         run = StudyRun(database, opened.spec, "", device, population, checkpoints, retries)
         run.observe, run.announce = display.update, display.say
-        run.stopping = lambda: stopping() or orphaned()
+        run.stopping, run.optuna = lambda: stopping() or orphaned(), optuna
         summary = run.work(opened)
     if supervised():
         raise typer.Exit(summary.code)
@@ -132,43 +133,28 @@ class Crew:
 
 def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summary:
     """A session in which processes of their own do the work; this one watches them."""
-    from relaxbench.store.claims import Claims
-    from relaxbench.store.workers import at_work, workers
     from relaxbench.study.manifest import read_manifest
-    from relaxbench.study.mirror import behind
-    from relaxbench.study.run import open_run
     from relaxbench.study.supervisor import Supervisor, environment
-    from relaxbench.study.tally import tally
+    from relaxbench.watch import Watch
 
-    start = time.monotonic()
-    assert run.problems is not None
-    opened = open_run(run.database, run.spec, run.source, run.problems, run.device)
-    claims = Claims(run.database, opened.study, retries=run.retries)
-    claims.reap()
-    before = tally(opened.plans)
-    slots = crew.places(run.checkpoints, read_manifest(run.database, opened.study)["key"])
-    looked = 0.0
+    watch = Watch(run, display)
+    name = watch.opened.spec.name
+    slots = crew.places(run.checkpoints, read_manifest(run.database, watch.opened.study)["key"])
 
     def command(slot: Slot) -> tuple[list[str], dict[str, str]]:
         line = [sys.executable, "-m", "relaxbench", "worker", "--quiet", "--device", run.device]
         line += ["--checkpoints", str(run.checkpoints), "--retries", str(run.retries)]
         line += ["--population", str(run.population)] if run.population else []
-        line += ["--", opened.spec.name]
+        line += ["--optuna", run.optuna] if run.optuna else []
+        line += ["--", name]
         # The storage's address may hold a password, and every user of a machine can read command lines.
         return line, {**environment(slot, len(slots)), "RELAXBENCH_STORAGE": storage}
 
-    def tick() -> None:
-        nonlocal looked
-        if time.monotonic() >= looked:
-            begin = time.monotonic()
-            display.update(tally(opened.plans), [row for row in workers(run.database, opened.study) if at_work(row)])
-            looked = time.monotonic() + max(0.5, 20 * (time.monotonic() - begin))
+    def work() -> None:
+        display.say(f"Study {name}: {counted(len(slots), 'worker')} on {_where(slots)}.")
+        Supervisor(watch.claims, slots, command, run.stopping, watch.tick, display.say).run()
 
-    if any(p.done < p.total for p in before) or behind(opened.plans):
-        display.say(f"Study {opened.spec.name}: {counted(len(slots), 'worker')} on {_where(slots)}.")
-        Supervisor(claims, slots, command, run.stopping, tick, display.say).run()
-    ran = sum(p.done for p in tally(opened.plans)) - sum(p.done for p in before)
-    return run.conclude(opened, ran, time.monotonic() - start)
+    return watch.over(work)
 
 
 def finish(summary: Summary, name: str, quiet: bool) -> None:

@@ -48,12 +48,14 @@ ALLOWED: dict[str, set[str]] = {
     | MIDDLE
     | {"cli_options", "testing", "bench", "doctor", "reproduce", "reproduce_table"},
     "status": BASEMENT | GROUND | MIDDLE | {"display"},
-    "cli_workers": BASEMENT | GROUND | MIDDLE | {"cli_options", "display", "status"},
+    "watch": BASEMENT | GROUND | MIDDLE | {"display"},
+    "cli_ray": BASEMENT | GROUND | MIDDLE | {"cli_options", "display", "watch"},
+    "cli_workers": BASEMENT | GROUND | MIDDLE | {"cli_options", "display", "status", "watch"},
     "stress": BASEMENT | {"store", "study", "report"},
     "cli": BASEMENT
     | GROUND
     | MIDDLE
-    | {"cli_options", "cli_storage", "cli_tools", "cli_workers", "display", "overview"},
+    | {"cli_options", "cli_ray", "cli_storage", "cli_tools", "cli_workers", "display", "overview"},
     "__main__": {"__init__", "errors", "cli"},
 }
 
