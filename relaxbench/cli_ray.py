@@ -14,7 +14,7 @@ from relaxbench.words import counted
 
 if TYPE_CHECKING:
     from relaxbench.display import Display
-    from relaxbench.study.engine_ray import Cluster
+    from relaxbench.study.ray_cluster import Cluster
     from relaxbench.study.run import StudyRun, Summary
 
 
@@ -53,7 +53,7 @@ def asked_cluster(
         options.check_address("--address", address, "auto or HOST:PORT")
     if workers is None:
         raise UserError("--engine ray: say how many workers it gets, with --workers N")
-    from relaxbench.study.engine_ray import Cluster
+    from relaxbench.study.ray_cluster import Cluster
 
     return Cluster(address or "auto", workers, gpus or 0.0, 1 if cpus is None else cpus)
 
@@ -64,7 +64,7 @@ def reached(cluster: Cluster | None, storage: str) -> Iterator[list[str]]:
     if cluster is None:
         yield []
         return
-    from relaxbench.study.engine_ray import connected
+    from relaxbench.study.ray_cluster import connected
 
     with connected(cluster, storage) as notes:
         yield notes

@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DisconnectionError
 
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 0.05
 """A connection that has not been used for this long is closed."""
-HELD_SECONDS = 10
+HELD_SECONDS = 2
 """One that is older than this is closed before its next use (SQLAlchemy's ``pool_recycle``)."""
 
 
