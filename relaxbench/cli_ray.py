@@ -83,6 +83,8 @@ def distribute(run: StudyRun, cluster: Cluster, storage: str, display: Display) 
     order = Order(
         storage=url.render_as_string(hide_password=False),
         study=watch.opened.spec.name,
+        problems=[problem.name for problem in watch.opened.problems],
+        methods=watch.opened.spec.methods,
         device=cluster.device,
         threads=cluster.cpus,
         population=run.population,

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 worker_commands = typer.Typer()
 
-Files = Annotated[list[str] | None, typer.Option("--problem", help="A problem's .py file, if it lies elsewhere here.")]
+Part = Annotated[
+    list[str] | None,
+    typer.Option("--problem", help="Work on this problem only; a .py file says where a problem lies here."),
+]
+Only = Annotated[list[str] | None, typer.Option("--method", help="Work on this method only; may be repeated.")]
 
 
 @worker_commands.command()
@@ -35,7 +39,8 @@ def worker(
     checkpoints: options.Checkpoints = options.CHECKPOINTS,
     retries: options.Retries = options.RETRIES,
     data_dir: DataDir = None,
-    problem: Files = None,
+    problem: Part = None,
+    method: Only = None,
     optuna: options.Optuna = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -51,7 +56,7 @@ def worker(
     options.check_optuna(optuna)
     options.use_data(data_dir)
     database = open_database(storage, create=False)
-    opened = join(database, study, device, problem)
+    opened = join(database, study, device, problem or (), method or ())
     with interruptible() as stopping, Display(options.console, opened.spec, quiet=quiet) as display:
         run = StudyRun(database, opened.spec, "", device, population, checkpoints, retries)
         run.observe, run.announce = display.update, display.say
@@ -172,6 +177,9 @@ def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summ
         line += ["--checkpoints", str(run.checkpoints), "--retries", str(run.retries)]
         line += ["--population", str(run.population)] if run.population else []
         line += ["--optuna", run.optuna] if run.optuna else []
+        # The study may have more than what was asked for here.
+        line += [f"--problem={problem.name}" for problem in watch.opened.problems]
+        line += [f"--method={label}" for label in watch.opened.spec.methods]
         line += ["--", name]
         # The storage's address may hold a password, and every user of a machine can read command lines.
         return line, {**environment(slot, len(slots)), "RELAXBENCH_STORAGE": storage}

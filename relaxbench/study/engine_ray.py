@@ -34,6 +34,8 @@ class Order:
     Attributes:
         storage: the database's URL.
         study: name of the study.
+        problems: those of it that are to be worked on.
+        methods: likewise.
         device: see `Cluster.device`.
         threads: of the processor.
         population: K, or None for the fastest.
@@ -45,6 +47,8 @@ class Order:
 
     storage: str = field(repr=False)
     study: str
+    problems: list[str]
+    methods: list[str]
     device: str
     threads: int
     population: int | None
@@ -72,7 +76,7 @@ def work(order: Order) -> str:
     keep_freed_memory()
     try:
         database = open_database(order.storage, create=False)
-        opened = join(database, order.study, order.device)
+        opened = join(database, order.study, order.device, order.problems, order.methods)
         run = StudyRun(
             database, opened.spec, "", order.device, order.population, Path(order.checkpoints), order.retries
         )

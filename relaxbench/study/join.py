@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +20,60 @@ from relaxbench.study.spec import FREE, StudySpec, load, parse
 from relaxbench.study.trials import plans
 
 
-def join(database: Database, study: str, device: str = "auto", files: list[str] | None = None) -> Opened:
+def join(
+    database: Database, study: str, device: str = "auto", asked: Sequence[str] = (), methods: Sequence[str] = ()
+) -> Opened:
     """A study that somebody has begun, all of its problems and methods.
 
     Args:
         database: from `store.database.open_database`.
         study: its name, or the path of a study file (``….toml``) that has to say what is stored.
         device: as for `run.StudyRun`.
-        files: Python files of problems that do not lie here where they lay when the study began.
+        asked: names of its problems, if only some are to be worked on; or Python files of problems that do not lie here
+            where they lay when the study began.
+        methods: its methods, if only some are to be worked on.
 
     Raises:
         UserError: if it does not exist, was made by another version of relaxbench or from another study file, or a
             problem or its data are not here or others.
     """
-    asked = load(Path(study), {})[0] if study.endswith(".toml") else None
-    name = asked.name if asked else study
+    file = load(Path(study), {})[0] if study.endswith(".toml") else None
+    name = file.name if file else study
     query = select(Study.id, Study.name, Study.spec, Study.manifest)
     rows = {row.name: row for row in read(database, lambda connection: connection.execute(query).all())}
     if name not in rows:
         raise unknown("study", name, rows) if rows else UserError(f"unknown study {name!r}: there is none yet")
     row = rows[name]
     record.refuse_version(row.manifest, name)
-    spec = _with_files(parse(row.spec, f"study {name!r}"), row.manifest.get("origins", {}), files or [])
+    spec = _part(parse(row.spec, f"study {name!r}"), row.manifest.get("origins", {}), asked, methods)
     problems = prepare(spec, device)
-    if asked:
-        _refuse_differences(row.spec, record.stored_form(asked, [problem(given) for given in asked.problems]), study)
+    if file:
+        _refuse_differences(row.spec, record.stored_form(file, [problem(given) for given in file.problems]), study)
     record.refuse_changes(row.manifest, name, problems, device)
-    planned = plans(database, row.id)
+    planned = plans(database, row.id, [each.name for each in problems], spec.methods)
     for plan in planned:
         plan.begin()  # whoever began the study may have been stopped before this
     return Opened(row.id, False, spec, problems, planned)
 
 
-def _with_files(spec: StudySpec, origins: dict[str, str], files: list[str]) -> StudySpec:
-    """The specification with problems named by where they are found here."""
-    given = {problem(file).name: file for file in files}
-    for name in given:
-        if name not in spec.problems:
-            raise unknown(f"problem in study {spec.name!r}:", name, spec.problems)
-    found = [given.get(name, origins.get(name, name)) for name in spec.problems]
-    for name, origin in zip(spec.problems, found, strict=True):
+def _part(spec: StudySpec, origins: dict[str, str], asked: Sequence[str], methods: Sequence[str]) -> StudySpec:
+    """The specification of what is to be worked on, with problems named by where they are found here."""
+    files = {problem(given).name: given for given in asked if given.endswith(".py")}
+    names = [given for given in asked if not given.endswith(".py")]
+    for kind, given, known in (("problem", [*files, *names], spec.problems), ("method", methods, spec.methods)):
+        for name in given:
+            if name not in known:
+                raise unknown(f"{kind} in study {spec.name!r}:", name, known)
+    found = []
+    for name in [name for name in spec.problems if name in names] or spec.problems:
+        origin = files.get(name, origins.get(name, name))
         if origin.endswith(".py") and not Path(origin).is_file():
             raise UserError(
                 f"problem {name!r} of study {spec.name!r} is not here at {origin!r}: give --problem FILE.py"
             )
-    return spec.model_copy(update={"problems": found})
+        found.append(origin)
+    mine = [label for label in spec.methods if label in methods] or spec.methods
+    return spec.model_copy(update={"problems": found, "methods": mine})
 
 
 def _refuse_differences(stored: dict[str, Any], asked: dict[str, Any], file: str) -> None:

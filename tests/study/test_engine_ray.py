@@ -252,5 +252,5 @@ def test_a_file_is_no_storage_for_several_machines() -> None:
 
 
 def test_an_order_does_not_show_the_password() -> None:
-    order = Order("postgresql+psycopg://user:secret@host/name", "s", "cpu", 1, None, "checkpoints", 3)
+    order = Order("postgresql+psycopg://user:secret@host/name", "s", [], [], "cpu", 1, None, "checkpoints", 3)
     assert "secret" not in f"{order} {order!r}"

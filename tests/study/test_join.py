@@ -86,6 +86,19 @@ def test_by_its_file_that_says_the_same(begun: Engine, folder: Path) -> None:
     assert join(begun, "tiny.toml").spec.description == ""  # what is told of runs may differ
 
 
+@pytest.mark.usefixtures("steady")
+def test_a_part_of_a_study_can_be_joined(begun: Engine, folder: Path) -> None:
+    opened = join(begun, "tiny", "auto", ["rosenbrock"], ["heat"])
+    assert opened.spec.methods == ["heat"] and [plan.method for plan in opened.plans] == ["heat"]
+    summary = StudyRun(begun, opened.spec, "", checkpoints=folder / "c").work(opened)
+    assert (summary.ran, summary.total, summary.missing) == (18, 18, 0)
+    with begun.connect() as connection:
+        rows = connection.execute(select(Trial.method, Trial.status).distinct()).all()
+    assert sorted(map(tuple, rows)) == [("heat", "done"), ("sgd", "waiting")]
+    assert "unknown method in study 'tiny': 'hot'" in refused(begun, "tiny", "auto", [], ["hot"])
+    assert "unknown problem in study 'tiny': 'rosenbrok'" in refused(begun, "tiny", "auto", ["rosenbrok"])
+
+
 def test_another_file_is_refused_with_the_differences(begun: Engine, folder: Path) -> None:
     (folder / "tiny.toml").write_text(tiny.file(tiny.spec(blocks=3, seed=7)))
     assert refused(begun, "tiny.toml") == (
