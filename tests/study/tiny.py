@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -174,9 +175,11 @@ def victim(folder: str, s: StudySpec, when: str, count: int) -> None:
     if when == "round":
         trainer.CHECKPOINT_SECONDS = 0.0
     elif when == "before the mirror":
-        module.mirror = lambda *arguments: die()  # type: ignore[assignment,return-value]
-    elif when == "within the mirror":
-        add = optuna.Study.add_trials
+        module.mirror = lambda plans, address, until: die() if until == math.inf else None  # type: ignore[assignment]
+    elif when in ("within a slice", "within the mirror"):
+        add, mirror = optuna.Study.add_trials, module.mirror
+        if when == "within the mirror":  # the last one, of all that is left
+            module.mirror = lambda *told: mirror(*told) if told[-1] == math.inf else None  # type: ignore[assignment]
 
         def added(self: optuna.Study, trials: Any) -> None:
             add(self, trials)
