@@ -33,7 +33,7 @@ from relaxbench.cli_options import (
 from relaxbench.cli_ray import asked_cluster, distribute, reached
 from relaxbench.cli_storage import storage_commands
 from relaxbench.cli_tools import tools
-from relaxbench.cli_workers import Crew, finish, log_to_console, supervise, worker_commands
+from relaxbench.cli_workers import Crew, finish, log_to_console, reader, supervise, worker_commands
 from relaxbench.errors import UserError
 from relaxbench.memory import keep_freed_memory
 
@@ -169,7 +169,7 @@ def show(study: Study = None, storage: Storage = STORAGE) -> None:
     from relaxbench.overview import show_tables
     from relaxbench.report.frames import load_study
 
-    for part in show_tables(load_study(_reader(storage), study)):
+    for part in show_tables(load_study(reader(storage), study)):
         options.console.print(part)
 
 
@@ -184,7 +184,7 @@ def best(
     """A method's best settings, as a constructor to paste into a training loop."""
     from relaxbench.overview import best_constructor
 
-    print(best_constructor(_reader(storage), study, method, problem, weights))
+    print(best_constructor(reader(storage), study, method, problem, weights))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -239,19 +239,13 @@ def _spec(
     return load(find(file), changes)
 
 
-def _reader(storage: str) -> Any:
-    from relaxbench.store.database import open_database
-
-    return open_database(storage, create=False, read_only=True)
-
-
 def _conclude(storage: str, study: str | None, directory: Path | None) -> None:
     """Print one sentence a method, and where the report lies."""
     from relaxbench.overview import verdict_lines
     from relaxbench.report.frames import load_study
     from relaxbench.report.page import write_report
 
-    frames = load_study(_reader(storage), study)
+    frames = load_study(reader(storage), study)
     for line in verdict_lines(frames):
         options.console.print(line)
     if directory is not None:

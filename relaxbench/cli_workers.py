@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,8 @@ from relaxbench.errors import UserError
 from relaxbench.words import counted, duration
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from relaxbench.display import Display
     from relaxbench.study.run import StudyRun, Summary
     from relaxbench.study.supervisor import Slot
@@ -72,7 +74,7 @@ def status(study: Study = None, storage: Storage = STORAGE) -> None:
     """Who works on a study: workers, running trials and their last sign of life, and trials that failed."""
     from relaxbench.status import status_tables
 
-    for part in status_tables(_reader(storage), study):
+    for part in status_tables(reader(storage), study):
         options.console.print(part)
 
 
@@ -229,7 +231,8 @@ def _where(slots: list[Slot]) -> str:
     return ", ".join(device if count == 1 else f"{device} ({count})" for device, count in counts.items())
 
 
-def _reader(storage: str) -> Any:
+def reader(storage: str) -> Engine:
+    """A database that is only read."""
     from relaxbench.store.database import open_database
 
     return open_database(storage, create=False, read_only=True)

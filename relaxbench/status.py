@@ -13,6 +13,7 @@ from relaxbench.display import crew_table
 from relaxbench.errors import UserError, unknown
 from relaxbench.store.claims import alive
 from relaxbench.store.schema import Study, Trial
+from relaxbench.store.studies import meant
 from relaxbench.store.transactions import now, read, write
 from relaxbench.store.workers import at_work, workers
 from relaxbench.words import counted
@@ -29,12 +30,7 @@ def find(database: Database, name: str | None) -> tuple[int, str]:
     """
     query = select(Study.name, Study.id).order_by(Study.id)
     ids = {row.name: row.id for row in read(database, lambda connection: connection.execute(query).all())}
-    if name is not None and name not in ids:
-        raise unknown("study", name, ids) if ids else UserError(f"unknown study {name!r}: there is none yet")
-    if name is None and len(ids) != 1:
-        names = ", ".join(ids)
-        raise UserError(f"which study? there are {len(ids)}: {names}" if ids else "there is no study in this database")
-    name = name or next(iter(ids))
+    name = meant(ids, name)
     return ids[name], name
 
 

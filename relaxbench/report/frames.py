@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine, select
 
-from relaxbench.errors import UserError, unknown
 from relaxbench.store.schema import CURVE_COLUMNS, Curve, Study, Trial
+from relaxbench.store.studies import meant
 
 MEASURES = ("train_loss", "validation_loss", "validation_metric", "test_loss", "test_metric")
 LEDGER = ("gradients", "examples", "jvps", "measurement")
@@ -130,7 +130,7 @@ def load_study(engine_or_url: Engine | str, name: str | None = None) -> StudyFra
     ]  # fmt: skip
     with engine_or_url.connect() as connection:
         names = [row.name for row in connection.execute(select(Study.name).order_by(Study.id))]
-        name = _choose(names, name)
+        name = meant(names, name)
         study = connection.execute(
             select(Study.id, Study.spec, Study.manifest, Study.source).where(Study.name == name)
         ).one()
@@ -181,19 +181,6 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
         if planned[phase]
     ]
     return pd.DataFrame(rows, columns=["problem", "method", "phase", "done", "planned"])
-
-
-def _choose(names: list[str], name: str | None) -> str:
-    """The study that is meant."""
-    if name is not None:
-        if name not in names:
-            raise unknown("study", name, names) if names else UserError(f"unknown study {name!r}: there is none yet")
-        return name
-    if not names:
-        raise UserError("there is no study in this database: run `python -m relaxbench study` first")
-    if len(names) > 1:
-        raise UserError(f"which study? there are {len(names)}: {', '.join(names)}")
-    return names[0]
 
 
 def _scales(frames: StudyFrames) -> dict[str, float]:

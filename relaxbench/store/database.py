@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from relaxbench.errors import UserError
 from relaxbench.store.thrift import HELD_SECONDS, close_idle
-from relaxbench.store.transactions import crowded, patiently
+from relaxbench.store.transactions import BEGIN, READS, crowded, patiently
 from relaxbench.store.upgrade import Upgraded, prepare
 from relaxbench.store.urls import advice, parse_url, reason, show_url
 
@@ -69,7 +69,7 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection for reading: all that it reads is of one moment, and no writer has to wait for it."""
     with engine.connect() as connection:
         if connection.dialect.name == "sqlite":
-            connection.execution_options(relaxbench_begin="BEGIN")
+            connection.execution_options(**READS)
         else:
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         yield connection
@@ -162,7 +162,7 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
     def _begin(connection: Connection) -> None:
         # A transaction that will write takes the write lock at once; one that upgrades later can fail as "locked".
         usual = "BEGIN" if read_only else "BEGIN IMMEDIATE"
-        connection.exec_driver_sql(connection.get_execution_options().get("relaxbench_begin", usual))
+        connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, usual))
 
     return engine
 

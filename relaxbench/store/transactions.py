@@ -26,8 +26,10 @@ COURTESY_SECONDS = 5.0
 LONGEST_PAUSE = 5.0
 CROWDED_PAUSE = 0.5
 """The longest pause while a server has no connection to spare: others keep theirs for moments only."""
-READS = {"relaxbench_begin": "BEGIN"}
-"""Execution option of a connection that will not write: SQLite then takes no lock."""
+BEGIN = "relaxbench_begin"
+"""Execution option of a connection: with which words SQLite begins a transaction."""
+READS = {BEGIN: "BEGIN"}
+"""For one that will not write: it takes no lock then."""
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 AWAY = ("08", "40", "53", "57P", "55P03")
 """Beginnings of PostgreSQL's codes for: connection lost, deadlock, no resources, shutting down, lock not available."""

@@ -12,9 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from relaxbench.errors import UserError, unknown
+from relaxbench.errors import UserError
 from relaxbench.store.database import snapshot
 from relaxbench.store.schema import Base, Curve, Study, Trial, Weights, Worker
+from relaxbench.store.studies import meant
 from relaxbench.store.urls import advice, reason, show_url
 
 AT_ONCE = {Trial: 500, Curve: 200, Weights: 1, Worker: 1000}
@@ -86,16 +87,7 @@ def copy_study(source: Engine, target: Engine, name: str, new_name: str | None =
 
 
 def _choose(connection: Connection, name: str | None) -> str:
-    names = list(connection.scalars(select(Study.name).order_by(Study.id)))
-    if name is None and len(names) == 1:
-        return names[0]
-    if not names:
-        raise UserError("there is no study in this database: run python -m relaxbench study first")
-    if name is None:
-        raise UserError(f"which study? there are {len(names)}: {', '.join(names)}")
-    if name not in names:
-        raise unknown("study", name, names)
-    return name
+    return meant(connection.scalars(select(Study.name).order_by(Study.id)).all(), name)
 
 
 def _copy(reading: Connection, writing: Connection, name: str, wanted: str) -> Copied:

@@ -28,14 +28,16 @@ from relaxbench.store.transactions import read
 from relaxbench.stress.postgres import Server
 from relaxbench.stress.simulated import Load, make
 from relaxbench.stress.worker import FAULT, FOLDER
+from relaxbench.study.checkpoints import Checkpoints
 from relaxbench.study.manifest import read_manifest
-from relaxbench.study.mirror import optuna_storage
+from relaxbench.study.mirror import reached
 from relaxbench.study.supervisor import Slot, Supervisor
 
 LOAD = Load(seconds=0.25, rounds=5, checkpoints=True)
 WORKERS = 4
 KILLS = 20
 OUTAGES = 2
+TRUNCATIONS = 5
 AWAY_SECONDS = 2.0
 
 Trials = dict[tuple[Any, ...], tuple[Any, ...]]
@@ -83,7 +85,12 @@ class Run:
         self.stopping = False
         self.slots = [Slot(i, "cpu", self.folder / f"{self.name}-{i}.log") for i in range(self.workers)]
         supervisor = Supervisor(
-            Claims(self.database, self.study), self.slots, self._command, lambda: self.stopping, self._tick, _ignore
+            Claims(self.database, self.study),
+            self.slots,
+            self._command,
+            lambda: self.stopping,
+            lambda: self.disturb(self),
+            _ignore,
         )
         with _terminable(self):
             supervisor.run()
@@ -103,9 +110,6 @@ class Run:
         line = [sys.executable, "-m", "relaxbench.stress.worker", str(self.study)]
         fault = self.fault if slot.index == 0 else ""
         return line, {"RELAXBENCH_STORAGE": self.storage, FOLDER: str(self.folder), FAULT: fault}
-
-    def _tick(self) -> None:
-        self.disturb(self)
 
 
 def kill(run: Run) -> None:
@@ -130,11 +134,11 @@ def outage(run: Run) -> None:
 
 
 def truncate(run: Run) -> None:
-    """Workers are killed and what they had written of their trials is cut in half; five times."""
-    if run.done < 5 and time.monotonic() - run.last > 0.7:
-        key = read_manifest(run.database, run.study)["key"]
+    """Workers are killed, and what they had written of their trials is cut off after a few bytes; five times."""
+    if run.done < TRUNCATIONS and time.monotonic() - run.last > 0.7:
+        checkpoints = Checkpoints(run.folder, read_manifest(run.database, run.study)["key"])
         running = run.running()
-        held = {trial: run.folder / f"{key}-{trial}.pt" for trial in running}
+        held = {trial: checkpoints.file(trial) for trial in running}
         written = [trial for trial, file in held.items() if file.exists()]
         for slot in run.slots:
             mine = [trial for trial in written if running[trial] == slot.name]
@@ -158,7 +162,7 @@ def terminate(run: Run) -> None:
 FAULTS: dict[str, tuple[str, str, Callable[[Run], None]]] = {
     "kill": (f"kill -9 of a random worker, {KILLS} times", "", kill),
     "outage": (f"PostgreSQL crashes and comes back, {OUTAGES} times", "", outage),
-    "truncated": ("kill -9 and a checkpoint cut off, 5 times", "", truncate),
+    "truncated": (f"kill -9 and a checkpoint cut off, {TRUNCATIONS} times", "", truncate),
     "clock": ("a worker's clock is an hour ahead", "clock", lambda run: None),
     "disk": ("no space left for a worker's checkpoints", "disk", lambda run: None),
     "memory": ("out of memory in a trial", "memory", lambda run: None),
@@ -222,7 +226,7 @@ def suffer(
         run.go_on()
     seconds = time.monotonic() - begin
     wrong = differences(run, expected)
-    struck = {"kill": KILLS, "outage": OUTAGES, "truncated": 5, "terminate": 1}.get(fault, 0)
+    struck = {"kill": KILLS, "outage": OUTAGES, "truncated": TRUNCATIONS, "terminate": 1}.get(fault, 0)
     if run.done < struck:
         wrong.append(f"the fault struck {run.done} times, not {struck}: the study was over")
     if fault == "memory" and not (place / "memory").exists():
@@ -270,12 +274,9 @@ def _verdicts(storage: str, name: str) -> Any:
 
 
 def _optuna(database: Database) -> Counter[str]:
-    storage = optuna_storage(database)
-    studies = storage.get_all_studies()
-    states = Counter(trial.state.name for s in studies for trial in storage.get_all_trials(s._study_id, deepcopy=False))
-    storage.remove_session()
-    storage.engine.dispose()
-    return states
+    with reached(database) as storage:
+        trials = (storage.get_all_trials(study._study_id, deepcopy=False) for study in storage.get_all_studies())
+        return Counter(trial.state.name for each in trials for trial in each)
 
 
 @contextmanager

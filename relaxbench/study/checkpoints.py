@@ -26,7 +26,7 @@ class Checkpoints:
 
     def save(self, trial: int, data: bytes) -> None:
         """Write a trial's checkpoint. Where that fails, the one before stays, and the trial goes on."""
-        file = self._file(trial)
+        file = self.file(trial)
         part = file.with_suffix(f".{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -49,14 +49,14 @@ class Checkpoints:
     def load(self, trial: int) -> bytes | None:
         """A trial's checkpoint, or None."""
         try:
-            return self._file(trial).read_bytes()
+            return self.file(trial).read_bytes()
         except OSError:
             return None
 
     def remove(self, trial: int) -> None:
         """Forget a trial's checkpoint: it is finished, or its checkpoint is of no use."""
         with contextlib.suppress(OSError):
-            self._file(trial).unlink(missing_ok=True)
+            self.file(trial).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Forget all that is left of the study, of which nothing is missing: of trials that others have finished."""
@@ -65,5 +65,6 @@ class Checkpoints:
                 with contextlib.suppress(OSError):
                     file.unlink(missing_ok=True)
 
-    def _file(self, trial: int) -> Path:
+    def file(self, trial: int) -> Path:
+        """Where a trial's checkpoint lies."""
         return self.folder / f"{self.key}-{trial}.pt"

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import problem
 from relaxbench.store.schema import Study
+from relaxbench.store.studies import meant
 from relaxbench.store.transactions import read
 from relaxbench.study import record
 from relaxbench.study.prepare import prepare
@@ -41,9 +42,7 @@ def join(
     name = file.name if file else study
     query = select(Study.id, Study.name, Study.spec, Study.manifest)
     rows = {row.name: row for row in read(database, lambda connection: connection.execute(query).all())}
-    if name not in rows:
-        raise unknown("study", name, rows) if rows else UserError(f"unknown study {name!r}: there is none yet")
-    row = rows[name]
+    row = rows[meant(rows, name)]
     record.refuse_version(row.manifest, name)
     spec = _part(parse(row.spec, f"study {name!r}"), row.manifest.get("origins", {}), asked, methods)
     problems = prepare(spec, device)

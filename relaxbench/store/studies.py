@@ -1,0 +1,24 @@
+"""Which study of a database is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from relaxbench.errors import UserError, unknown
+
+
+def meant(names: Collection[str], name: str | None) -> str:
+    """The study that is meant among these; None means the only one.
+
+    Raises:
+        UserError: if it is not there, or none was named and there is not exactly one.
+    """
+    if name is not None:
+        if name not in names:
+            raise unknown("study", name, names) if names else UserError(f"unknown study {name!r}: there is none yet")
+        return name
+    if not names:
+        raise UserError("there is no study in this database: run python -m relaxbench study first")
+    if len(names) > 1:
+        raise UserError(f"which study? there are {len(names)}: {', '.join(names)}")
+    return next(iter(names))
