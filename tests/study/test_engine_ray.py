@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -153,9 +154,23 @@ def test_a_study_that_is_stopped_and_then_loses_a_node_ends_as_if_nothing_had_ha
     process = study(folder, cluster, s)
     held = until(lambda: pair if len(pair := running(folder)) == 2 else None, process)
     (survivor,) = (each for each in held if raylet not in ancestors(each))
-    os.kill(survivor, signal.SIGSTOP)  # it would finish the study before Ray has noticed anything
+    (doomed,) = set(held) - {survivor}
+
+    def frozen() -> bool:
+        """Both in the midst of trials: the survivor would finish the study before Ray has noticed anything."""
+        for each in held:
+            os.kill(each, signal.SIGSTOP)
+        if len(running(folder)) == 2:
+            return True
+        for each in held:
+            os.kill(each, signal.SIGCONT)
+        return False
+
+    until(frozen, process)
     before = sessions(folder)
     cluster.remove_node(node, allow_graceful=False)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(doomed, signal.SIGKILL)  # as a lost node's are: one that is stopped does not notice
     replacement = cluster.add_node(num_cpus=1, object_store_memory=STORE)
     until(lambda: sessions(folder) > before, process)
     os.kill(survivor, signal.SIGCONT)
