@@ -36,6 +36,7 @@ class Figure:
         reading: one sentence on how to read it.
         figure: the figure itself.
         views: the alternatives of a switch: label → {"visible": [...], "layout": {...}}.
+        data: the numbers that are drawn, as its CSV button gives them.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Figure:
     reading: str
     figure: go.Figure
     views: dict[str, Any] = field(default_factory=dict)
+    data: pd.DataFrame | None = None
 
 
 def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure | None:

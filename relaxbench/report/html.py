@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -37,8 +40,22 @@ def page(templates: Environment, name: str, **values: Any) -> str:
 
 def embed(figure: Figure) -> Markup:
     """A figure as JSON for the page's script."""
-    about = json.dumps({"key": figure.key, "views": figure.views})
+    data = None if figure.data is None else pack(csv(figure.data))
+    about = json.dumps({"key": figure.key, "views": figure.views, "csv": data})
     return safe_json(f'{about[:-1]}, "figure": {figure.figure.to_json()}}}')
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """A table as CSV text; settings are JSON, so that they stay whole."""
+    if "params" in frame:
+        params = [json.dumps(each, ensure_ascii=False, sort_keys=True) for each in frame["params"]]
+        frame = frame.assign(params=params)
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def pack(text: str) -> str:
+    """Compressed text for a page's script; mtime 0 keeps two pages of one study the same."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def safe_json(text: str) -> Markup:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,7 @@ def write_report(frames: StudyFrames, directory: Path | str) -> Path:
     stem = file_name(frames.name)
     page = Path(directory) / f"{stem}.html"
     table = verdicts(frames)
-    texts = {name: csv(each) for name, each in tables_of(frames, table).items()}
+    texts = {name: html.csv(each) for name, each in tables_of(frames, table).items()}
     try:
         (Path(directory) / stem).mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -61,14 +59,6 @@ def tables_of(frames: StudyFrames, table: pd.DataFrame) -> dict[str, pd.DataFram
     }
 
 
-def csv(frame: pd.DataFrame) -> str:
-    """A table as CSV text; settings are JSON, so that they stay whole."""
-    if "params" in frame:
-        params = [json.dumps(each, ensure_ascii=False, sort_keys=True) for each in frame["params"]]
-        frame = frame.assign(params=params)
-    return str(frame.to_csv(index=False, lineterminator="\n"))
-
-
 def render(frames: StudyFrames, table: pd.DataFrame, texts: dict[str, str]) -> str:
     """The HTML text of the page, from the verdict table and the CSV texts that it carries inside."""
     look = Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
@@ -78,7 +68,7 @@ def render(frames: StudyFrames, table: pd.DataFrame, texts: dict[str, str]) -> s
         "sentence": sentences.sentence, "explanation": sentences.explanation, "finite": _finite,
         "difference_unit": sentences.difference_unit, "probability": sentences.probability,
     }  # fmt: skip
-    packed = [(name, _pack(text) if name != "curves" else "") for name, text in texts.items()]
+    packed = [(name, html.pack(text) if name != "curves" else "") for name, text in texts.items()]
     return html.page(
         templates,
         "report.html",
@@ -220,8 +210,3 @@ def _some(*found: Figure | None) -> list[Figure]:
 
 def _finite(value: Any) -> bool:
     return value is not None and not pd.isna(value) and abs(float(value)) != float("inf")
-
-
-def _pack(text: str) -> str:
-    """Compressed text for an attribute; mtime 0 keeps two pages of one study the same."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()

@@ -41,18 +41,29 @@
   document.querySelectorAll("[data-format]").forEach(button => button.addEventListener("click", () => {
     const canvas = button.closest("figure").querySelector(".canvas");
     const format = button.dataset.format;
+    if (format === "csv") {
+      const { csv } = JSON.parse(button.closest("figure").querySelector("script.figure").textContent);
+      save(csv, `${canvas.id}.csv`);
+      return;
+    }
     Plotly.downloadImage(canvas, { format, filename: canvas.id, scale: format === "png" ? 2 : 1 });
   }));
 
-  document.querySelectorAll("[data-packed]").forEach(button => button.addEventListener("click", async () => {
-    const bytes = Uint8Array.from(atob(button.dataset.packed), character => character.charCodeAt(0));
-    const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).blob();
+  // Tables travel compressed.
+  function unpacked(packed) {
+    const bytes = Uint8Array.from(atob(packed), character => character.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+  async function save(packed, name) {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    link.download = button.dataset.name;
+    link.href = URL.createObjectURL(new Blob([await unpacked(packed)], { type: "text/csv" }));
+    link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  }));
+  }
+
+  document.querySelectorAll("[data-packed]").forEach(button => button.addEventListener("click",
+    () => save(button.dataset.packed, button.dataset.name)));
 
   // Paper is white and narrower than the window: draw for it, and go back afterwards.
   let before;
