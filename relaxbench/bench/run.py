@@ -125,14 +125,14 @@ def _measure(part: str, device: torch.device, options: Options, tell: Tell) -> d
 
 
 def _write(figures: dict[str, Any], options: Options) -> None:
-    from relaxbench.report import html
+    from relaxbench.report import files
 
     try:
         if options.json is not None:
-            html.write(options.json, json.dumps(figures, indent=2) + "\n")
+            files.write(options.json, json.dumps(figures, indent=2) + "\n")
         if options.page is not None:
             from relaxbench.bench.page import render
 
-            html.write(options.page, render(figures))
+            files.write(options.page, render(figures))
     except OSError as error:
         raise UserError(f"cannot write the figures to {error.filename!r}: {error.strerror}") from error

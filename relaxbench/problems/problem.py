@@ -39,6 +39,7 @@ class Problem:
         worst_metric: the metric of a diverged trial.
         margin: differences of the metric (in `unit`) smaller than this do not matter to anyone.
         tolerance: if not None, the metric is the number of gradients until the validation loss is this small.
+        train_examples: size of the training split: gradients become epochs by it. None where an epoch means nothing.
         test_examples: size of the test split, None without one.
         statistics_examples: size of the split ``"statistics"``, training examples on which evaluation collects what
             batch normalization needs; 0 without such layers.
@@ -62,6 +63,7 @@ class Problem:
     worst_metric: float = 1.0
     margin: float
     tolerance: float | None = None
+    train_examples: int | None = None
     test_examples: int | None = None
     statistics_examples: int = 0
     data: str = "none"

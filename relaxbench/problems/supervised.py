@@ -131,6 +131,11 @@ class SupervisedProblem(Problem):
         return min(self.statistics_limit, len(self.tensors["train"][0])) if self._norms else 0
 
     @property
+    def train_examples(self) -> int:  # type: ignore[override]
+        """Size of the training split."""
+        return len(self.tensors["train"][0])
+
+    @property
     def test_examples(self) -> int:  # type: ignore[override]
         """Size of the test split."""
         return len(self.tensors["test"][0])

@@ -61,6 +61,20 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
+def scales(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """What a gradient is in other units, by method: seconds (calibrated alone) and epochs; NaN where it is not known.
+
+    Epochs are counted in training examples, so that two gradients of one mini-batch (SAM's) are not two batches.
+    """
+    examples = frames.problem(problem)["train_examples"]
+    rows = frames.blocks[frames.blocks["problem"] == problem]
+    seen = rows.groupby("method")[["examples", "gradients"]].sum().reindex(frames.methods)
+    return pd.DataFrame({
+        "seconds": [frames.cost(method, problem, "seconds_per_gradient") for method in frames.methods],
+        "epochs": (seen["examples"] / seen["gradients"] / (examples or np.nan)).to_numpy(dtype=float),
+    }, index=frames.methods)  # fmt: skip
+
+
 def schedules(frames: StudyFrames, problem: str, method: str) -> pd.DataFrame:
     """γ schedules of explore trials: trial_id, gradients, gamma, fifth (0 best … 4 worst by value), winner, total.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +35,8 @@ class Figure:
         reading: one sentence on how to read it.
         figure: the figure itself.
         views: the alternatives of a switch: label → {"visible": [...], "layout": {...}}.
+        axes: those of a second one, for the horizontal axis: label → {"scale": a factor for every trace's x,
+            "layout": {...}}.
         data: the numbers that are drawn, as its CSV button gives them.
     """
 
@@ -44,6 +45,7 @@ class Figure:
     reading: str
     figure: go.Figure
     views: dict[str, Any] = field(default_factory=dict)
+    axes: dict[str, Any] = field(default_factory=dict)
     data: pd.DataFrame | None = None
 
 
@@ -146,66 +148,6 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
     )
 
 
-def curves(views: Mapping[str, pd.DataFrame], look: Look, problem: str) -> list[Figure]:
-    """One panel a method: its median and middle half, the tuned baseline's mean drawn through.
-
-    Args:
-        views: label of the measure, e.g. "validation loss" → frame of `collect.bands`; the first is shown first.
-    """
-    frames = list(views.values())
-    present = [method for method in look.titles if any(method in set(frame["method"]) for frame in frames)]
-    panels = [method for method in present if method != look.baseline] or present
-    return [_panel(views, look, problem, method) for method in panels]
-
-
-def _panel(views: Mapping[str, pd.DataFrame], look: Look, problem: str, method: str) -> Figure:
-    figure, layouts, owners = go.Figure(), {}, []
-    for label, frame in views.items():
-        if look.baseline in set(frame["method"]):
-            reference = frame[frame["method"] == look.baseline]
-            owners += [label] * _band(figure, reference, INK)
-            title = f"tuned {look.title(str(look.baseline))}, mean"
-            figure.add_scatter(**_line(reference["gradients"], reference["mean"], INK, title, "dot"))
-            owners.append(label)
-        if method != look.baseline:
-            own = frame[frame["method"] == method]
-            owners += [label] * _band(figure, own, look.colours[method])
-            figure.add_scatter(**_line(own["gradients"], own["median"], look.colours[method], look.title(method)))
-            owners.append(label)
-        layouts[label] = {"yaxis.title.text": plain(label, 60)} | _range(frame)
-    chosen = {
-        label: {"visible": [owner == label for owner in owners], "layout": layout} for label, layout in layouts.items()
-    }
-    first = next(iter(views))
-    figure.update_layout(layout(
-        height=270, xaxis=axis("gradients"), yaxis=axis(""), hovermode="x unified",
-        annotations=[_key(look, method)], margin={"l": 58, "r": 8, "t": 28, "b": 42},
-    ))  # fmt: skip
-    figure.update_layout(chosen[first]["layout"])
-    for trace, shown in zip(figure.data, chosen[first]["visible"], strict=True):
-        trace.visible = shown
-    runs = int(next(iter(views.values())).query("method == @method")["runs"].max())
-    return Figure(
-        f"curve-{file_name(problem)}-{file_name(method)}",
-        look.titles[method],
-        f"{look.titles[method]}: median of {runs} confirming runs against gradients, the baseline's mean beside it.",
-        figure,
-        chosen,
-    )
-
-
-def _key(look: Look, method: str) -> dict[str, Any]:
-    """What the lines of a panel are, on one line above it (plotly's legend would wrap)."""
-    words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
-    if look.baseline:
-        dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}, mean"
-        words = dotted if method == look.baseline else f"{words}   {dotted}"
-    return {
-        "text": words, "x": 0, "y": 1.03, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom",
-        "showarrow": False, "font": {"color": INK, "size": 12},
-    }  # fmt: skip
-
-
 def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope: str) -> Figure | None:
     """The γ (or σ²) schedules tried, strong where the trial was good (a frame of `collect.schedules`)."""
     if frame.empty:
@@ -296,22 +238,6 @@ def _f(values: Any) -> np.ndarray[Any, Any]:
     return np.asarray(values, dtype=np.float32)
 
 
-def _line(x: pd.Series, y: pd.Series, colour: str, name: str, dash: str = "solid") -> dict[str, Any]:
-    line = {"color": colour, "width": 2, "dash": dash}
-    return {"x": _f(x), "y": _f(y), "mode": "lines", "name": name, "line": line,
-            "hovertemplate": "%{y:.4~g}"}  # fmt: skip
-
-
-def _band(figure: go.Figure, frame: pd.DataFrame, colour: str) -> int:
-    """The middle half as a filled outline; returns how many traces it added."""
-    x, low, high = _f(frame["gradients"]), _f(frame["low"]), _f(frame["high"])
-    figure.add_scatter(
-        x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), fill="toself", mode="lines",
-        fillcolor=tint(colour, 0.18), line={"width": 0}, hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
-    return 1
-
-
 def _joined(frame: pd.DataFrame) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Many lines as one trace, a gap between two: a trace a trial would be slow to draw."""
     trial = frame["trial_id"].to_numpy()
@@ -320,17 +246,3 @@ def _joined(frame: pd.DataFrame) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, 
         np.insert(_f(frame["gradients"]), cuts, np.nan).astype(np.float32),
         np.insert(_f(frame["gamma"]), cuts, np.nan).astype(np.float32),
     )
-
-
-def _range(frame: pd.DataFrame) -> dict[str, Any]:
-    """The same vertical axis for every panel: a difference in height is then a difference in result."""
-    low, high = float(frame[["low", "mean"]].min(axis=None)), float(frame[["high", "mean"]].max(axis=None))
-    if not (np.isfinite(low) and np.isfinite(high)):
-        axis = {"type": "linear", "tickmode": "auto", "autorange": True}
-    elif low > 0:
-        pad = 0.05 * np.log10(high / low) or 0.1
-        axis = log_axis(low, high) | {"range": [np.log10(low) - pad, np.log10(high) + pad]}
-    else:
-        pad = 0.05 * (high - low) or 0.5
-        axis = {"type": "linear", "tickmode": "auto", "range": [low - pad, high + pad]}
-    return {f"yaxis.{key}": value for key, value in axis.items()}

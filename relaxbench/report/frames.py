@@ -7,13 +7,17 @@ method's cost a gradient, calibrated alone at K = 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
+from relaxbench.report import files
 from relaxbench.store.schema import CURVE_COLUMNS, Curve, Study, Trial
 from relaxbench.store.studies import meant
 
@@ -33,13 +37,15 @@ class StudyFrames:
         manifest: under which circumstances it ran, as stored.
         source: the study file, as read.
         trials: one row a trial of any phase and status: id, problem, method, phase, block, number, parent, seed,
-            status, value, diverged, params (a dict), the measures, the ledger, seconds, repetition.
+            status, error, value, diverged, params (a dict), the measures, the ledger, seconds, repetition.
         curves: one row a measured point: trial_id, problem, method, phase, block, point and `CURVE_COLUMNS`.
         blocks: one row a problem x method x complete block: its winner and the winner's confirm run on a fresh seed.
         recommended: one row a fresh seed of a method's best setting, with that setting.
         flatness: one row a run of `blocks` and `recommended` whose flatness was measured: trial_id, problem, method,
             phase, block, number, train_loss, test_loss, test_metric, `FLATNESS` (``hessian_top_1`` is the largest
             eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where there is none.
+        correct: which test examples a confirm run got right: id of the run → bool ``[test_examples]``; empty where
+            right and wrong mean nothing.
     """
 
     name: str
@@ -51,6 +57,7 @@ class StudyFrames:
     blocks: pd.DataFrame
     recommended: pd.DataFrame
     flatness: pd.DataFrame
+    correct: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
@@ -78,7 +85,7 @@ class StudyFrames:
         neutral: dict[str, Any] = {
             "title": name, "metric": "test metric", "unit": "", "metric_scale": 1.0, "loss": "", "parameters": None,
             "data": "", "fingerprint": "", "budget": None, "worst": None, "worst_metric": None, "margin": None,
-            "censored": False, "test_examples": None, "caution": "",
+            "censored": False, "train_examples": None, "test_examples": None, "caution": "",
         }  # fmt: skip
         return {**neutral, **self.manifest.get("problems", {}).get(name, {})}
 
@@ -105,44 +112,70 @@ class StudyFrames:
         value = self.method(label)["calibration"].get(problem, {}).get(key)
         return float("nan") if value is None else float(value)
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All frames by name, for export."""
+        return {
+            "trials": self.trials, "blocks": self.blocks, "recommended": self.recommended,
+            "flatness": self.flatness, "curves": self.curves,
+        }  # fmt: skip
 
-def load_study(engine_or_url: Engine | str, name: str | None = None) -> StudyFrames:
+    def save(self, folder: Path | str, format: str = "parquet") -> list[Path]:
+        """Write every frame into a folder, made if it is missing: ``trials.parquet`` and so on.
+
+        Args:
+            folder: where.
+            format: ``"parquet"`` or ``"csv"``. A setting (a dict) becomes JSON.
+
+        Raises:
+            UserError: for another format, or where the folder cannot be written.
+        """
+        return files.save(self.tables(), Path(folder), format)
+
+
+def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: str | None = None) -> StudyFrames:
     """Read a study.
 
     Args:
-        engine_or_url: an open database, or its address, e.g. ``"sqlite:///relaxbench.db"`` (opened read-only).
+        storage: an open database, or its address (``"relaxbench.db"``, ``"postgresql+psycopg://user@host/name"``),
+            which is opened read-only.
         name: the study; None means the only one there is.
 
     Raises:
         UserError: the study does not exist, or none was named and there is not exactly one.
     """
-    if isinstance(engine_or_url, str):
+    if not isinstance(storage, Engine):
         from relaxbench.store.database import open_database
 
-        engine = open_database(engine_or_url, read_only=True, create=False)
+        engine = open_database(str(storage), read_only=True, create=False)
         try:
             return load_study(engine, name)
         finally:
             engine.dispose()
-    trial_columns = [
+    columns = [
         Trial.id, Trial.problem, Trial.method, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.seed,
-        Trial.status, Trial.value, Trial.diverged, Trial.params, Trial.measures, Trial.ledger,
+        Trial.status, Trial.error, Trial.value, Trial.diverged, Trial.params, Trial.measures, Trial.ledger,
     ]  # fmt: skip
-    with engine_or_url.connect() as connection:
+    with storage.connect() as connection:
         names = [row.name for row in connection.execute(select(Study.name).order_by(Study.id))]
         name = meant(names, name)
         study = connection.execute(
             select(Study.id, Study.spec, Study.manifest, Study.source).where(Study.name == name)
         ).one()
-        rows = connection.execute(select(*trial_columns).where(Trial.study_id == study.id).order_by(Trial.id)).all()
+        own = Trial.study_id == study.id
+        rows = connection.execute(select(*columns).where(own).order_by(Trial.id)).all()
         packed = connection.execute(
             select(Curve.trial_id, Curve.data)
             .join(Trial, Trial.id == Curve.trial_id)
-            .where(Trial.study_id == study.id)
+            .where(own)
             .order_by(Curve.trial_id)
         ).all()
+        bits = connection.execute(
+            select(Trial.id, Trial.problem, Trial.correct).where(
+                own, Trial.phase == "confirm", Trial.status == "done", Trial.correct.is_not(None)
+            )
+        ).all()
 
-    raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in trial_columns])
+    raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in columns])
     none = pd.DataFrame()
     frames = StudyFrames(name, study.spec or {}, study.manifest or {}, study.source or "", none, none, none, none, none)
     trials = _tidy(raw, frames)
@@ -155,6 +188,7 @@ def load_study(engine_or_url: Engine | str, name: str | None = None) -> StudyFra
         blocks=blocks,
         recommended=recommended,
         flatness=_flatness(counted, raw["measures"]),
+        correct={row.id: _bits(row.correct, frames.problem(row.problem)["test_examples"]) for row in bits},
     )
 
 
@@ -181,6 +215,10 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
         if planned[phase]
     ]
     return pd.DataFrame(rows, columns=["problem", "method", "phase", "done", "planned"])
+
+
+def _bits(packed: bytes, examples: int | None) -> NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=examples).astype(bool)
 
 
 def _scales(frames: StudyFrames) -> dict[str, float]:

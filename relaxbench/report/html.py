@@ -1,21 +1,18 @@
-"""What every page of ours shares: templates, figures as JSON, files that appear whole or not at all."""
+"""What every page of ours shares: templates, figures as JSON."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import json
-import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from relaxbench.report.figures import Figure
+from relaxbench.report.files import csv
 
 
 def environment(*packages: str) -> Environment:
@@ -32,8 +29,8 @@ def page(templates: Environment, name: str, **values: Any) -> str:
     """A page that extends ``base.html``: one file, with the script and the style inside."""
     return templates.get_template(name).render(
         style=_asset(templates, "style.css"),
-        script=_asset(templates, "page.js"),
-        plotly=Markup(get_plotlyjs()),
+        script=_asset(templates, "page.js") + _asset(templates, "table.js"),
+        plotly=Markup(pack(get_plotlyjs())),  # a third of its size; a browser needs a moment to unpack it
         **values,
     )
 
@@ -41,16 +38,8 @@ def page(templates: Environment, name: str, **values: Any) -> str:
 def embed(figure: Figure) -> Markup:
     """A figure as JSON for the page's script."""
     data = None if figure.data is None else pack(csv(figure.data))
-    about = json.dumps({"key": figure.key, "views": figure.views, "csv": data})
+    about = json.dumps({"key": figure.key, "views": figure.views, "axes": figure.axes, "csv": data})
     return safe_json(f'{about[:-1]}, "figure": {figure.figure.to_json()}}}')
-
-
-def csv(frame: pd.DataFrame) -> str:
-    """A table as CSV text; settings are JSON, so that they stay whole."""
-    if "params" in frame:
-        params = [json.dumps(each, ensure_ascii=False, sort_keys=True) for each in frame["params"]]
-        frame = frame.assign(params=params)
-    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def pack(text: str) -> str:
@@ -70,19 +59,6 @@ def tied(text: str) -> str:
     for loose in (" %", " ± ", "p = ", "p < "):
         text = text.replace(loose, loose.replace(" ", "\u00a0"))
     return text
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _asset(templates: Environment, name: str) -> Markup:

@@ -32,8 +32,10 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def difference_unit(row: Row) -> str:
+def difference_unit(row: Row, prefix: str = "") -> str:
     """What differences are counted in: differences of percentages are points."""
+    if row["censored"] and prefix.endswith("seconds_"):
+        return "s"
     return "points" if row["unit"] == "%" else str(row["unit"] or "")
 
 
@@ -48,8 +50,10 @@ def sentence(row: Row) -> str:
         return f"{title} is the baseline on {problem}. {explanation(row)}"
     if not row["reference_title"]:
         return f"{title} on {problem}: no claim. {explanation(row)}"
+    timed = row["seconds_verdict"]
+    also = f" At equal seconds: {timed}." if timed not in ("no claim", None) and called != "repeated" else ""
     called = "called different" if called == "repeated" else f"{called}."
-    return f"{title} against {row['reference_title']} on {problem}: {called} {explanation(row)}"
+    return f"{title} against {row['reference_title']} on {problem}: {called} {explanation(row)}{also}"
 
 
 def control_sentence(row: Row) -> str:
@@ -60,12 +64,38 @@ def control_sentence(row: Row) -> str:
     return f"Against the best control, {control}: {called}. {explanation(row, 'control_')}"
 
 
+def seconds_sentence(row: Row, prefix: str = "") -> str:
+    """The comparison at equal seconds; empty where there is none.
+
+    Args:
+        row: a row of `relaxbench.report.verdicts`.
+        prefix: "" for the comparison with the baseline, "control_" with the best control.
+    """
+    key = prefix + "seconds_"
+    if row["verdict"] in ("repeated", "baseline") or not isinstance(row[key + "verdict"], str):
+        return ""
+    other = row[("control" if prefix else "reference") + "_title"]
+    at = f" ({seconds(row[key + 'at'])} a run)" if math.isfinite(float(row[key + "at"])) else ""
+    return f"At equal seconds{at} against {other}: {row[key + 'verdict']}. {explanation(row, key)}"
+
+
+def seconds(value: float) -> str:
+    """A duration for people."""
+    return f"{number(value, 3 if value < 0.1 else 2 if value < 10 else 0)} s"
+
+
+def timed_metric(row: Row) -> str:
+    """What is compared at equal seconds, where no test data have been read."""
+    return str(row["metric"]).replace("test", "validation")
+
+
 def explanation(row: Row, prefix: str = "") -> str:
     """The part of a sentence after the verdict: how much, how sure, and what is in the way.
 
     Args:
         row: a row of `relaxbench.report.verdicts`.
-        prefix: "" for the comparison with the baseline, "control_" with the best control.
+        prefix: "" for the comparison with the baseline, "control_" with the best control; "seconds_" and
+            "control_seconds_" for the same at equal seconds.
     """
     if row["verdict"] == "baseline":
         return _alone(row)
@@ -77,9 +107,10 @@ def explanation(row: Row, prefix: str = "") -> str:
     if called == "no claim":
         return " ".join([f"{_capital(reason)}.", *_missed(row, prefix)])
     blocks = counted(row[prefix + "compared"], "block")
-    interval = f"95 % interval {_signed(row, prefix + 'low')} to {_signed(row, prefix + 'high')} over {blocks}"
+    low, high = (number(row[prefix + end], _decimals(row, prefix), sign=True) for end in ("low", "high"))
+    interval = f"95 % interval {low} to {high} over {blocks}"
     words = [f"{_difference(row, prefix)} ({interval})."]
-    unit = difference_unit(row)
+    unit = difference_unit(row, prefix)
     p, p_holm, p_exact = (float(row[prefix + key]) for key in ("p", "p_holm", "p_exact"))
     if called == "equivalent":
         words.append("That is within the stated margin of " + f"±{float(row['margin']):g} {unit}".rstrip() + ".")
@@ -89,7 +120,7 @@ def explanation(row: Row, prefix: str = "") -> str:
             f"for {int(row[prefix + 'family'])} comparisons (p {probability(p_holm)})."
         )
     if called == "undecided" and math.isfinite(float(row[prefix + "detectable"])):
-        detectable = number(row[prefix + "detectable"], int(row["decimals"]))
+        detectable = number(row[prefix + "detectable"], _decimals(row, prefix))
         words.append(f"At this spread {blocks} can only detect " + f"{detectable} {unit}".rstrip() + " or more.")
     if called in ("better", "worse") and p_exact > LEVEL:
         words.append(f"The exact permutation test does not confirm it (p {probability(p_exact)}).")
@@ -98,29 +129,30 @@ def explanation(row: Row, prefix: str = "") -> str:
 
 def _difference(row: Row, prefix: str) -> str:
     """How much lower or higher; for gradients to a tolerance, how many fewer or more."""
-    difference, decimals = float(row[prefix + "difference"]), int(row["decimals"])
-    shown = number(abs(difference), decimals)
+    difference, timed = float(row[prefix + "difference"]), prefix.endswith("seconds_")
+    shown = number(abs(difference), _decimals(row, prefix))
     same = difference == 0
     if row["censored"]:
         if same:
-            return "It takes equally many gradients to the tolerance"
+            return f"It takes equally {'long' if timed else 'many gradients'} to the tolerance"
+        if timed:
+            return f"It takes {shown} s {'less' if difference < 0 else 'more'} to the tolerance"
         noun = "gradient" if shown == "1" else "gradients"
         return f"It takes {shown} {noun} {'fewer' if difference < 0 else 'more'} to the tolerance"
+    metric = _capital(timed_metric(row) if timed else row["metric"])
     if same:
         where = "in every block" if row[prefix + "low"] == row[prefix + "high"] else "on average"
-        return f"{_capital(row['metric'])} is the same {where}"
-    return f"{_capital(row['metric'])} is {shown} {difference_unit(row)}".rstrip() + (
-        " lower" if difference < 0 else " higher"
-    )
+        return f"{metric} is the same {where}"
+    return f"{metric} is {shown} {difference_unit(row)}".rstrip() + (" lower" if difference < 0 else " higher")
 
 
 def _missed(row: Row, prefix: str) -> list[str]:
     """How many runs of a censored metric never arrived: their true number is unknown, and larger."""
-    theirs = row.get(prefix + "reference_missed")
+    theirs = row.get(prefix.replace("seconds_", "") + "reference_missed")
     ours, theirs = int(row["missed"]), int(theirs) if theirs == theirs and theirs is not None else 0
     if not row["censored"] or not ours + theirs:
         return []
-    other = row[("control" if prefix else "reference") + "_title"]
+    other = row[("control" if prefix.startswith("control") else "reference") + "_title"]
     budget = f" of {number(row['budget'], 0)}" if row["budget"] else ""
     return [
         f"{ours} of its {counted(row['blocks'], 'run')} and {theirs} of {other}'s missed the tolerance "
@@ -156,8 +188,8 @@ def _repeated(row: Row) -> str:
     )
 
 
-def _signed(row: Row, key: str) -> str:
-    return number(row[key], int(row["decimals"]), sign=True)
+def _decimals(row: Row, prefix: str) -> int:
+    return int(row["seconds_decimals" if prefix.endswith("seconds_") else "decimals"])
 
 
 def _capital(text: Any) -> str:

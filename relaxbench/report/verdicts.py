@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from relaxbench.report.equal import Pairs, at_gradients, at_seconds
 from relaxbench.report.frames import StudyFrames
 from relaxbench.report.statistics import LEVEL, MIN_BLOCKS, Comparison, compare, holm, verdict, wilson
 from relaxbench.words import counted
 
 VERDICTS = ("better", "worse", "equivalent", "undecided", "no claim")
+PREFIXES = ("", "seconds_", "control_", "control_seconds_")
+"""Of the columns of a comparison: with the baseline or the best control, at equal gradients or at equal seconds."""
+
 _COMPARISON = ("difference", "low", "high", "p", "p_exact", "p_equivalence", "correlation", "detectable")
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A comparison that a row of the table makes: which columns it fills in, and what it rests on."""
+
+    row: dict[str, Any]
+    prefix: str
+    pairs: Pairs
+    margin: float | None
+    obstacle: str
 
 
 def verdicts(frames: StudyFrames) -> pd.DataFrame:
@@ -24,31 +39,30 @@ def verdicts(frames: StudyFrames) -> pd.DataFrame:
     Columns: problem, method, their titles, role, metric, unit, censored, margin, decimals (with which to show the
     metric); blocks (complete) of planned; mean and std over blocks of the test metric; against the baseline
     (difference, low, high, p, p_holm, p_exact, p_equivalence, correlation, detectable, probability_better, compared
-    blocks, family, verdict and, for "no claim", its reason) and the same against the best control (``control_…``);
-    gradients, seconds (calibrated alone) and peak_bytes of a run; how many explore trials and confirm runs diverged,
-    and how many confirm runs missed a censored metric's tolerance.
+    blocks, family, verdict and, for "no claim", its reason); the same at equal seconds (``seconds_…``, with
+    ``seconds_at``, the seconds of a run); both again against the best control (``control_…``,
+    ``control_seconds_…``); gradients, seconds (calibrated alone) and peak_bytes of a run; how many explore trials and
+    confirm runs diverged, and how many confirm runs missed a censored metric's tolerance.
 
     In a repeated (A/A) study ``verdict`` is "repeated": the answer is how often each verdict came up over the
-    repetitions (``called_better`` …, ``called_different`` with its rate and Wilson interval); differences are then
-    over all blocks together and only describe.
+    repetitions (``called_better`` …, and ``called_different``: at equal gradients or at equal seconds, with its rate
+    and Wilson interval); differences are then over all blocks together and only describe.
 
     The best control has the lowest mean validation loss over its confirm runs: test data choose nothing.
     """
     rows = [_describe(frames, problem, method) for problem in frames.problems for method in frames.methods]
-    pairs: dict[str, list[tuple[dict[str, Any], str]]] = {"": [], "control_": []}
     for row in rows:
-        reference, control = frames.baseline, _best_control(frames, row["problem"])
-        row["reference"] = reference
-        row["reference_title"] = frames.method(reference)["title"] if reference else ""
-        row["control"] = control
+        control = _best_control(frames, row["problem"])
+        row["reference"], row["control"] = frames.baseline, control
+        row["reference_title"] = frames.method(frames.baseline)["title"] if frames.baseline else ""
         row["control_title"] = frames.method(control)["title"] if control else ""
-        if row["method"] != reference and reference:
-            pairs[""].append((row, reference))
-        if row["role"] == "candidate" and control:
-            pairs["control_"].append((row, control))
-    for prefix, family in pairs.items():
-        _judge(frames, family, prefix)
-    repeated = _repeat(frames) if frames.repetitions > 1 else {}
+    families = {
+        "": [row for row in rows if frames.baseline not in (None, row["method"])],
+        "control_": [row for row in rows if row["role"] == "candidate" and row["control"]],
+    }
+    for prefix, family in families.items():
+        _judge([claim for row in family for claim in _claims(frames, row, prefix)])
+    repeated = _repeat(frames, families[""]) if frames.repetitions > 1 else {}
     for row in rows:
         if row["method"] == frames.baseline:
             row["verdict"] = "baseline"
@@ -57,11 +71,16 @@ def verdicts(frames: StudyFrames) -> pd.DataFrame:
         elif frames.repetitions > 1:
             row |= {"verdict": "repeated"} | repeated[row["problem"], row["method"]]
     table = pd.DataFrame(rows, columns=list(dict.fromkeys(key for row in rows for key in row)))
-    for key in ("", "control_"):
-        for column in (*_COMPARISON, "p_holm", "probability_better", "compared", "family", "verdict", "reason"):
-            if key + column not in table:
-                table[key + column] = None if column in ("verdict", "reason") else np.nan
-    table["decimals"] = table.groupby("problem")["std"].transform(_decimals).astype(int) if len(table) else 0
+    for prefix in PREFIXES:
+        for column in (*_COMPARISON, "p_holm", "probability_better", "compared", "family", "at", "verdict", "reason"):
+            if prefix + column not in table and (column != "at" or prefix.endswith("seconds_")):
+                table[prefix + column] = None if column in ("verdict", "reason") else np.nan
+    if table.empty:
+        return table.assign(decimals=0, seconds_decimals=0)
+    table["decimals"] = table.groupby("problem")["std"].transform(_decimals).astype(int)
+    # A censored metric is counted in gradients; at equal seconds it is one of seconds.
+    timed = (table["std"] * table["seconds"] / table["gradients"]).groupby(table["problem"]).transform(_decimals)
+    table["seconds_decimals"] = table["decimals"].where(~table["censored"].astype(bool), timed).astype(int)
     return table
 
 
@@ -98,66 +117,77 @@ def _describe(frames: StudyFrames, problem: str, method: str) -> dict[str, Any]:
     }
 
 
-def _judge(frames: StudyFrames, family: list[tuple[dict[str, Any], str]], prefix: str) -> None:
+def _claims(frames: StudyFrames, row: dict[str, Any], prefix: str) -> list[_Claim]:
+    """A method against the baseline ("") or the best control ("control_"), at equal gradients and at equal seconds."""
+    problem = row["problem"]
+    ours = _of(frames.blocks, problem, row["method"])
+    theirs = _of(frames.blocks, problem, row["control" if prefix else "reference"])
+    row[prefix + "reference_missed"] = _missed(frames, problem, theirs)
+    obstacle = _obstacle(frames, problem, ours, theirs)
+    timed = at_seconds(frames, problem, ours, theirs)
+    row[prefix + "seconds_at"] = timed.seconds
+    margin = _margin(frames, problem, ours, theirs)
+    return [
+        _Claim(row, prefix, at_gradients(ours, theirs), margin, obstacle),
+        # The margin is one of the metric; of seconds none was stated.
+        _Claim(row, prefix + "seconds_", timed, None if row["censored"] else margin, obstacle or timed.obstacle),
+    ]
+
+
+def _judge(claims: list[_Claim]) -> None:
     """Fill in the comparisons of one family, with Holm's correction over it."""
-    found: list[tuple[dict[str, Any], Comparison | None, str]] = []
-    level = LEVEL / max(len(family), 1)
-    for row, reference in family:
-        ours = _of(frames.blocks, row["problem"], row["method"])
-        theirs = _of(frames.blocks, row["problem"], reference)
-        reason = _obstacle(frames, row["problem"], ours, theirs)
-        comparison = _paired(ours, theirs, _margin(frames, row["problem"], ours, theirs), level)
-        row[prefix + "compared"] = comparison.n if comparison else len(set(ours["block"]) & set(theirs["block"]))
-        row[prefix + "reference_missed"] = _missed(frames, row["problem"], theirs)
-        found.append((row, comparison, reason))
-    adjusted = holm([np.nan if reason or not comparison else comparison.p for _, comparison, reason in found])
-    for (row, comparison, reason), p_holm in zip(found, adjusted, strict=True):
+    level = LEVEL / max(sum(not claim.obstacle for claim in claims), 1)
+    found = [_compare(claim, level) for claim in claims]
+    judged = [comparison if not claim.obstacle else None for claim, comparison in zip(claims, found, strict=True)]
+    adjusted = holm([comparison.p if comparison else np.nan for comparison in judged])
+    for claim, shown, comparison, p_holm in zip(claims, found, judged, adjusted, strict=True):
+        row, prefix = claim.row, claim.prefix
+        row[prefix + "compared"] = len(claim.pairs.table)
         row[prefix + "family"] = int(np.isfinite(adjusted).sum())
-        row[prefix + "reason"] = reason
+        row[prefix + "reason"] = claim.obstacle
         row[prefix + "p_holm"] = float(p_holm)
-        if comparison:
-            row |= {prefix + key: getattr(comparison, key) for key in _COMPARISON}
-            row[prefix + "probability_better"] = comparison.better
-        row[prefix + "verdict"] = "no claim" if reason or not comparison else verdict(comparison, float(p_holm))
+        if shown:
+            row |= {prefix + key: getattr(shown, key) for key in _COMPARISON}
+            row[prefix + "probability_better"] = shown.better
+        row[prefix + "verdict"] = verdict(comparison, float(p_holm)) if comparison else "no claim"
 
 
-def _repeat(frames: StudyFrames) -> dict[tuple[str, str], dict[str, Any]]:
+def _compare(claim: _Claim, level: float) -> Comparison | None:
+    """The comparison over the blocks that both have; None with fewer than two."""
+    table = claim.pairs.table
+    if len(table) < 2:
+        return None
+    return compare(table["ours"].to_numpy(), table["theirs"].to_numpy(), claim.margin, level)
+
+
+def _repeat(frames: StudyFrames, family: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
     """How often each verdict came up over the repetitions of a study, each judged as a study of its own."""
     called: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     asked = int(frames.spec.get("blocks") or 1)
-    parts = dict(tuple(frames.blocks.groupby("repetition")))
-    for part in parts.values():
+    for _, part in frames.blocks.groupby("repetition"):
         once = replace(frames, blocks=part)
-        family: list[tuple[str, str, Comparison | None]] = []
-        for problem in frames.problems:
-            theirs = _of(part, problem, str(frames.baseline))
-            for method in frames.methods:
-                ours = _of(part, problem, method)
-                if method == frames.baseline or min(len(ours), len(theirs)) < asked:
-                    continue  # an unfinished repetition is not counted
-                blocked = _obstacle(once, problem, ours, theirs)
-                found = None if blocked else _paired(ours, theirs, _margin(once, problem, ours, theirs), LEVEL)
-                family.append((problem, method, found))
-        adjusted = holm([found.p if found else np.nan for *_, found in family])
-        for (problem, method, found), p_holm in zip(family, adjusted, strict=True):
-            called[problem, method][verdict(found, float(p_holm)) if found else "no claim"] += 1
-    return {(where, method): _rate(called[where, method]) for where in frames.problems for method in frames.methods}
+        size = part.groupby(["problem", "method"]).size()
+        whole = [
+            row for row in family  # an unfinished repetition is not counted
+            if min(size.get((row["problem"], method), 0) for method in (row["method"], row["reference"])) >= asked
+        ]  # fmt: skip
+        claims = [
+            claim for row in whole for claim in _claims(once, dict(row), "")
+        ]  # a copy: `row` is the whole study's
+        _judge(claims)
+        for row in {id(claim.row): claim.row for claim in claims}.values():
+            counts = called[row["problem"], row["method"]]
+            counts[row["verdict"]] += 1
+            counts["different"] += not {"better", "worse"}.isdisjoint((row["verdict"], row["seconds_verdict"]))
+    return {(row["problem"], row["method"]): _rate(called[row["problem"], row["method"]]) for row in family}
 
 
 def _rate(called: Counter[str]) -> dict[str, Any]:
-    total, different = called.total(), called["better"] + called["worse"]
+    total, different = sum(called[key] for key in VERDICTS), called["different"]
     low, high = wilson(different, total)
     counts = {"called_" + key.replace(" ", "_"): called[key] for key in VERDICTS}
     rate = different / total if total else np.nan
     return {"repeated": total, "called_different": different, "rate": rate, "rate_low": low, "rate_high": high} | counts
-
-
-def _paired(ours: pd.DataFrame, theirs: pd.DataFrame, margin: float | None, level: float) -> Comparison | None:
-    """The comparison over the blocks that both have; None with fewer than two."""
-    both = ours[["block", "test_metric"]].merge(theirs[["block", "test_metric"]], on="block").dropna()
-    if len(both) < 2:
-        return None
-    return compare(both["test_metric_x"].to_numpy(), both["test_metric_y"].to_numpy(), margin, level)
 
 
 def _margin(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> float | None:

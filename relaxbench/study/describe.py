@@ -38,6 +38,7 @@ def describe_problem(problem: Problem, spec: StudySpec) -> dict[str, Any]:
         "worst_metric": problem.worst_metric,
         "margin": spec.margin or problem.margin,
         "censored": problem.tolerance is not None,
+        "train_examples": problem.train_examples,
         "test_examples": problem.test_examples,
         "caution": problem.caution,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import relaxbench
 from relaxbench.errors import UserError
-from relaxbench.report import html
+from relaxbench.report import files, html
 from relaxbench.theory import figures
 from relaxbench.theory.expectation import Estimate, Expectation
 
@@ -48,7 +48,7 @@ def write_page(results: Sequence[Expectation], directory: Path) -> Path:
     file = directory / "theory.html"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        html.write(file, text)
+        files.write(file, text)
     except OSError as error:
         raise UserError(f"cannot write {str(file)!r}: {error.strerror} (choose another folder)") from error
     return file

@@ -51,7 +51,8 @@ def shifted(by: float, noise: float = 0.1) -> list[float]:
 def test_known_study(digits_table: pd.DataFrame) -> None:
     called = digits_table.set_index("method")["verdict"].to_dict()
     assert called["sgd"] == "baseline" and called["entropy-sgd"] == "better" and called["heat"] == "worse"
-    assert set(digits_table["family"].dropna()) == {5} and set(digits_table["control_family"].dropna()) == {3}
+    # Five methods beside SGD, three of them candidates; each comparison at equal gradients and at equal seconds.
+    assert set(digits_table["family"].dropna()) == {10} and set(digits_table["control_family"].dropna()) == {6}
 
 
 def test_numbers_agree_with_scipy() -> None:
@@ -159,13 +160,17 @@ def test_repeated_study(repeated: StudyFrames) -> None:
     found = row(repeated, "again")
     assert found["verdict"] == "repeated" and found["repeated"] == 40
     counts = [found[f"called_{name}"] for name in ("better", "worse", "equivalent", "undecided", "no_claim")]
-    assert sum(counts) == 40 and found["called_different"] == counts[0] + counts[1] <= 8
-    parts = repeated.blocks.groupby("repetition")
-    by_hand = sum(
-        stats.ttest_rel(*(part.loc[part["method"] == m, "test_metric"].to_numpy() for m in ("again", "sgd"))).pvalue
-        <= 0.05
-        for _, part in parts
-    )
+    assert sum(counts) == 40 and 1 <= found["called_different"] <= 8
+    last = repeated.curves.groupby("trial_id")["validation_metric"].last()  # both cost the same: read at the end
+    blocks = repeated.blocks.assign(last=repeated.blocks["confirm"].map(last).astype(float))
+    pairs = [
+        [
+            stats.ttest_rel(*(part.loc[part["method"] == m, key].to_numpy() for m in ("again", "sgd"))).pvalue
+            for key in ("test_metric", "last")
+        ]
+        for _, part in blocks.groupby("repetition")
+    ]
+    by_hand = sum(2 * min(pair) <= 0.05 for pair in pairs)  # Holm's correction of two
     assert found["called_different"] == by_hand
     assert f"called different in {by_hand} of 40 repetitions" in sentence(found)
 

@@ -1,14 +1,36 @@
 "use strict";
+// What travels compressed: the tables, and plotly itself.
+async function unpacked(packed) {
+  const bytes = Uint8Array.from(atob(packed), character => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+async function save(packed, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([await unpacked(packed)], { type: "text/csv" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
 (() => {
   const root = document.documentElement;
   const style = name => getComputedStyle(root).getPropertyValue(name).trim();
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
   const figures = [...document.querySelectorAll("script.figure")].map(element => ({
-    text: element.textContent, canvas: element.parentElement.querySelector(".canvas"), view: null,
+    text: element.textContent, canvas: element.parentElement.querySelector(".canvas"), view: null, axis: null,
   }));
 
   const config = { responsive: true, displayModeBar: false, showTips: false, scrollZoom: false, doubleClick: false };
+  const ready = unpacked(document.getElementById("plotly").textContent).then(text => {
+    const script = document.createElement("script");
+    script.textContent = text;
+    document.head.append(script);
+  });
+
+  // plotly's arrays come as base64 of float32.
+  const numbers = packed => new Float32Array(Uint8Array.from(atob(packed.bdata), c => c.charCodeAt(0)).buffer);
 
   // Figures carry stand-ins for the theme's colours (report/look.py), so one text serves light and dark.
   function draw(figure) {
@@ -16,13 +38,22 @@
       .replaceAll("#010203", style("--ink")).replaceAll("#010204", style("--muted"))
       .replaceAll("#010205", style("--line")).replaceAll("#010206", style("--paper"))
       .replaceAll("rgba(1,2,3,0.13)", style("--band"));
-    const { figure: { data, layout }, views } = JSON.parse(text);
-    const view = views[figure.view];
+    const { figure: { data, layout }, views, axes } = JSON.parse(text);
+    const view = views[figure.view], axis = axes[figure.axis];
     if (view) data.forEach((trace, index) => { trace.visible = view.visible[index]; });
+    if (axis) data.forEach((trace, index) => { trace.x = numbers(trace.x).map(x => x * axis.scale[index]); });
+    const changes = { ...(view && view.layout), ...(axis && axis.layout) };
     const drawn = Plotly.react(figure.canvas, data, layout, config);
-    return view ? drawn.then(() => Plotly.relayout(figure.canvas, view.layout)) : drawn;
+    return Object.keys(changes).length ? drawn.then(() => Plotly.relayout(figure.canvas, changes)) : drawn;
   }
-  const drawAll = () => figures.reduce((before, figure) => before.then(() => draw(figure)), Promise.resolve());
+  // One after the other, so that the first is seen at once and the page can be scrolled meanwhile.
+  async function drawAll() {
+    await ready;
+    for (const figure of figures) {
+      await draw(figure);
+      await new Promise(resolve => setTimeout(resolve));
+    }
+  }
 
   const toggle = document.getElementById("theme");
   const label = () => { toggle.textContent = isDark() ? "Light" : "Dark"; };
@@ -30,37 +61,24 @@
   toggle.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; retheme(); });
   dark.addEventListener("change", retheme);
 
-  document.querySelectorAll(".switch").forEach(group => group.addEventListener("click", event => {
-    const view = event.target.dataset.view;
-    if (!view) return;
+  document.querySelectorAll(".switch").forEach(group => group.addEventListener("click", async event => {
+    const { view, axis } = event.target.dataset;
+    if (view === undefined && axis === undefined) return;
     group.querySelectorAll("button").forEach(button => button.setAttribute("aria-pressed", String(button === event.target)));
-    const panels = group.closest(".group");
-    figures.filter(figure => panels.contains(figure.canvas)).forEach(figure => { figure.view = view; draw(figure); });
+    const panels = group.closest(".group, figure");
+    await ready;
+    figures.filter(figure => panels.contains(figure.canvas)).forEach(figure => {
+      if (view === undefined) figure.axis = axis; else figure.view = view;
+      draw(figure);
+    });
   }));
 
   document.querySelectorAll("[data-format]").forEach(button => button.addEventListener("click", () => {
     const canvas = button.closest("figure").querySelector(".canvas");
     const format = button.dataset.format;
-    if (format === "csv") {
-      const { csv } = JSON.parse(button.closest("figure").querySelector("script.figure").textContent);
-      save(csv, `${canvas.id}.csv`);
-      return;
-    }
-    Plotly.downloadImage(canvas, { format, filename: canvas.id, scale: format === "png" ? 2 : 1 });
+    if (format === "csv") save(JSON.parse(button.closest("figure").querySelector("script.figure").textContent).csv, `${canvas.id}.csv`);
+    else Plotly.downloadImage(canvas, { format, filename: canvas.id, scale: format === "png" ? 2 : 1 });
   }));
-
-  // Tables travel compressed.
-  function unpacked(packed) {
-    const bytes = Uint8Array.from(atob(packed), character => character.charCodeAt(0));
-    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-  }
-  async function save(packed, name) {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([await unpacked(packed)], { type: "text/csv" }));
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  }
 
   document.querySelectorAll("[data-packed]").forEach(button => button.addEventListener("click",
     () => save(button.dataset.packed, button.dataset.name)));
@@ -71,7 +89,7 @@
     before = root.dataset.theme;
     root.dataset.theme = "light";
     figures.forEach(draw);
-    figures.forEach(({ canvas }) => Plotly.relayout(canvas, { width: canvas.closest(".panels") ? 330 : 680 }));
+    figures.forEach(({ canvas }) => Plotly.relayout(canvas, { width: canvas.closest(".panels, .pairs") ? 330 : 680 }));
   });
   addEventListener("afterprint", () => {
     if (before) root.dataset.theme = before; else delete root.dataset.theme;

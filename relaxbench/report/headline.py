@@ -1,0 +1,77 @@
+"""The answer about a problem in one sentence, with its figures."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from relaxbench.report.look import Look
+from relaxbench.report.sentences import difference_unit, listed, number
+from relaxbench.words import counted
+
+
+def headline(rows: pd.DataFrame, look: Look) -> str:
+    """The shortest true answer about a problem; empty where nothing is compared.
+
+    Args:
+        rows: of `verdicts`, of one problem.
+        look: of the methods.
+    """
+    candidates = rows[rows["role"] == "candidate"]
+    if candidates.empty or look.baseline is None:
+        return ""
+    baseline = look.titles[look.baseline]
+    if (candidates["verdict"] == "repeated").any():
+        told = candidates.set_index("title")[["called_different", "repeated"]].astype(int)
+        return "; ".join(f"{title}: {row.called_different} of {row.repeated}" for title, row in told.iterrows())
+    groups = dict(tuple(candidates.groupby("verdict")))
+    if set(groups) == {"no claim"}:
+        return "No claim can be made yet."
+    rest = [
+        _verdict(groups[called], called)
+        for called in ("worse", "equivalent", "undecided", "no claim")
+        if called in groups
+    ]
+    first = _better(groups["better"], baseline) if "better" in groups else _none(candidates, baseline)
+    return f"{first}{': ' if 'better' not in groups else '; '}{', '.join(rest)}." if rest else f"{first}."
+
+
+def _none(candidates: pd.DataFrame, baseline: str) -> str:
+    who = f"{candidates['title'].iloc[0]} is not" if len(candidates) == 1 else "No method is"
+    return f"{who} shown to beat {baseline} here"
+
+
+def _better(rows: pd.DataFrame, baseline: str) -> str:
+    told = listed(f"{row['title']} ({_interval(row)})" for _, row in rows.iterrows())
+    words = f"{told} {'beats' if len(rows) == 1 else 'beat'} {baseline} here"
+    control = rows["control_title"].iloc[0]
+    beaten = rows.loc[rows["control_verdict"] == "better", "title"]
+    if not control:
+        return words
+    if len(beaten) == len(rows):
+        return f"{words}, and the best control, {control}, too"
+    if beaten.empty:
+        return f"{words}, but not shown to beat the best control, {control}"
+    return f"{words}; the best control, {control}, is beaten by {listed(beaten)} only"
+
+
+def _verdict(rows: pd.DataFrame, called: str) -> str:
+    who = f"{listed(rows['title'])} {'is' if len(rows) == 1 else 'are'}"
+    if called == "no claim":
+        return f"no claim is made of {listed(rows['title'])}"
+    if called == "equivalent":
+        return f"{who} equivalent within the margin"
+    detectable = rows["detectable"].astype(float).max()
+    if called == "undecided" and detectable == detectable:
+        row = rows.iloc[0]
+        unit = f" {difference_unit(row)}".rstrip()
+        seen = f"{number(detectable, int(row['decimals']))}{unit}"
+        return f"{who} undecided ({counted(int(rows['compared'].max()), 'block')} can only detect {seen} or more)"
+    return f"{who} {called}"
+
+
+def _interval(row: pd.Series) -> str:
+    decimals, unit = int(row["decimals"]), difference_unit(row)
+    low, high = number(-row["high"], decimals), number(-row["low"], decimals)
+    lower = "fewer" if row["censored"] else "lower"
+    shown = f"{number(-row['difference'], decimals)} {unit}".rstrip()
+    return f"{shown} {lower}, 95 % interval {low} to {high}"

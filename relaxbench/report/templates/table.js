@@ -1,0 +1,114 @@
+// Reading the tables that the page carries: unpacked when they come into sight, sorted by a click, searched by words.
+(() => {
+  const place = document.querySelector("[data-browse]");
+  if (!place) return;
+  const ROWS = 50;
+  const choice = place.querySelector("select"), search = place.querySelector("input");
+  const [head, body, status] = ["thead", "tbody", "[role=status]"].map(part => place.querySelector(part));
+  const state = { columns: [], rows: [], shown: [], by: null, descending: false, first: 0 };
+
+  // A CSV's fields: quoted ones may hold commas, line breaks and doubled quotes.
+  function parse(text) {
+    const rows = [[]];
+    for (const [, quoted, plain, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\n]*))(,|\n|$)/g)) {
+      rows.at(-1).push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
+      if (end === "\n") rows.push([]);
+      if (end === "") break;
+    }
+    return rows.filter(row => row.length > 1 || row[0]);
+  }
+
+  // Settings are JSON in a column of their own: a column for each, so that they can be sorted.
+  function spread([columns, ...rows]) {
+    const at = columns.indexOf("params");
+    if (at < 0) return [columns, rows];
+    const settings = rows.map(row => JSON.parse(row[at] || "{}"));
+    const names = [...new Set(settings.flatMap(Object.keys))];
+    const others = columns.filter((_, index) => index !== at);
+    return [
+      [...others, ...names],
+      rows.map((row, index) => [...row.filter((_, column) => column !== at), ...names.map(name => String(settings[index][name] ?? ""))]),
+    ];
+  }
+
+  const numeric = text => (text.trim() === "" ? NaN : Number(text));
+  const shorter = text => {
+    const value = numeric(text);
+    return Number.isFinite(value) && !Number.isInteger(value) ? String(Number(value.toPrecision(5))) : text;
+  };
+  const compared = (a, b) => {
+    const [x, y] = [numeric(a), numeric(b)];
+    if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y) || a.localeCompare(b);
+    return x - y;
+  };
+  const element = (name, text, attributes = {}) => {
+    const made = Object.assign(document.createElement(name), attributes);
+    made.textContent = text;
+    return made;
+  };
+
+  function select() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    state.shown = state.rows.filter(row => {
+      const text = row.join("\n").toLowerCase();
+      return words.every(word => text.includes(word));
+    });
+    if (state.by !== null) {
+      const sign = state.descending ? -1 : 1;
+      state.shown.sort((a, b) => {
+        const [x, y] = [a[state.by], b[state.by]];
+        return x === "" || y === "" ? (x === "") - (y === "") : sign * compared(x, y);  // what is missing comes last
+      });
+    }
+    state.first = 0;
+    show();
+  }
+
+  function show() {
+    const { columns, shown, first } = state;
+    head.replaceChildren(element("tr", ""));
+    columns.forEach((name, index) => {
+      const cell = element("th", "", { scope: "col" });
+      const sorted = state.by === index;
+      cell.setAttribute("aria-sort", sorted ? (state.descending ? "descending" : "ascending") : "none");
+      const button = element("button", name + (sorted ? (state.descending ? " ↓" : " ↑") : ""), { type: "button" });
+      button.addEventListener("click", () => {
+        state.descending = sorted && !state.descending;
+        state.by = index;
+        select();
+        head.querySelectorAll("button")[index].focus();
+      });
+      cell.append(button);
+      head.firstChild.append(cell);
+    });
+    body.replaceChildren(...shown.slice(first, first + ROWS).map(row => {
+      const line = element("tr", "");
+      line.append(...row.map(text => element("td", shorter(text), { className: Number.isNaN(numeric(text)) ? "" : "n", title: text })));
+      return line;
+    }));
+    const last = Math.min(first + ROWS, shown.length);
+    status.textContent = shown.length ? `rows ${first + 1} to ${last} of ${shown.length.toLocaleString("en")}` : "no row has all these words";
+    place.querySelectorAll("[data-step]").forEach(button => {
+      button.disabled = button.dataset.step < 0 ? first === 0 : last === shown.length;
+    });
+  }
+
+  async function open() {
+    const button = document.querySelector(`[data-packed][data-name$="-${choice.value}.csv"]`);
+    [state.columns, state.rows] = spread(parse(await unpacked(button.dataset.packed)));
+    [state.by, state.descending] = [null, false];
+    select();
+  }
+
+  choice.addEventListener("change", open);
+  search.addEventListener("input", select);
+  place.querySelectorAll("[data-step]").forEach(button => button.addEventListener("click", () => {
+    state.first += Number(button.dataset.step) * ROWS;
+    show();
+  }));
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some(entry => entry.isIntersecting)) return;
+    observer.disconnect();
+    open();
+  }, { rootMargin: "800px" }).observe(place);
+})();
