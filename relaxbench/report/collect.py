@@ -15,6 +15,9 @@ GRID = 80
 MAX_SCHEDULES = 200
 """Explore trials drawn in a figure of schedules; the subsample is by value, so that its spread is kept."""
 
+MAX_POINTS = 24
+"""Points of a drawn schedule, evenly along the run: schedules are smooth."""
+
 
 def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
     """Learning curves of the confirm runs: method, gradients, mean, median, low, high (the quartiles), runs.
@@ -92,6 +95,9 @@ def schedules(frames: StudyFrames, problem: str, method: str) -> pd.DataFrame:
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
     winners = frames.blocks.loc[of, "winner"]
     drawn = curves[curves["trial_id"].isin(kept) | curves["trial_id"].isin(winners)]
+    place, size = drawn.groupby("trial_id").cumcount(), drawn["trial_id"].map(drawn["trial_id"].value_counts())
+    # Every k-th point, counted from the last one, which is where a schedule ends.
+    drawn = drawn[(size - 1 - place) % np.ceil(size / MAX_POINTS).astype(int) == 0]
     return drawn.assign(
         fifth=drawn["trial_id"].map(fifth).astype(int), winner=drawn["trial_id"].isin(winners), total=total
     )

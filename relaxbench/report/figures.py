@@ -94,6 +94,7 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
         "Each mark is a mean difference over blocks with its unadjusted 95 % interval: an interval that crosses zero "
         f"leaves open who is better{band}. Diamonds are controls; an arrow gives a value beyond the axis.",
         figure,
+        data=rows.iloc[::-1][["problem", "method", "difference", "low", "high", "p", "p_holm", "verdict", "margin"]],
     )
 
 
@@ -145,6 +146,7 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
         "A dot is one block: one whole tuning of the method, its winner run once more on a fresh seed; diamonds are "
         "means with 95 % intervals, the dotted line is the baseline's mean. Triangles lie beyond the axis.",
         figure,
+        data=values.merge(means, on="method"),
     )
 
 
@@ -184,6 +186,7 @@ def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope:
         f"Each line is the {name} of one explore trial ({drawn} of {total} drawn), the stronger the better its "
         "validation loss; neutral lines won their block.",
         figure,
+        data=frame,
     )
 
 
@@ -216,6 +219,7 @@ def search(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         "Boxes hold the middle half of each method's explore trials, whiskers 90 %, the tick is the best: a box far to "
         "the left is a method that is easy to tune.",
         figure,
+        data=frame,
     )
 
 

@@ -41,8 +41,12 @@ def _none(candidates: pd.DataFrame, baseline: str) -> str:
 
 
 def _better(rows: pd.DataFrame, baseline: str) -> str:
-    told = listed(f"{row['title']} ({_interval(row)})" for _, row in rows.iterrows())
-    words = f"{told} {'beats' if len(rows) == 1 else 'beat'} {baseline} here"
+    if len(rows) == 1:
+        row = rows.iloc[0]
+        words = f"{row['title']} beats {baseline} here by {_amount(row)} ({_interval(row)})"
+    else:
+        each = [f"{row['title']} (by {_amount(row)})" for _, row in rows.iterrows()]
+        words = f"{listed(each)} beat {baseline} here"
     control = rows["control_title"].iloc[0]
     beaten = rows.loc[rows["control_verdict"] == "better", "title"]
     if not control:
@@ -69,9 +73,11 @@ def _verdict(rows: pd.DataFrame, called: str) -> str:
     return f"{who} {called}"
 
 
+def _amount(row: pd.Series) -> str:
+    shown = f"{number(-row['difference'], int(row['decimals']))} {difference_unit(row)}".rstrip()
+    return shown if row["censored"] else f"{shown} of {row['metric']}"
+
+
 def _interval(row: pd.Series) -> str:
-    decimals, unit = int(row["decimals"]), difference_unit(row)
-    low, high = number(-row["high"], decimals), number(-row["low"], decimals)
-    lower = "fewer" if row["censored"] else "lower"
-    shown = f"{number(-row['difference'], decimals)} {unit}".rstrip()
-    return f"{shown} {lower}, 95 % interval {low} to {high}"
+    low, high = (number(-row[end], int(row["decimals"])) for end in ("high", "low"))
+    return f"95 % interval {low} to {high}"

@@ -45,4 +45,5 @@ def sharpness(frame: pd.DataFrame, look: Look, problem: str, metric: str, unit: 
         "A mark is a block's confirming run: farther left is flatter, lower generalizes better. Diamonds are the "
         "baseline's.",
         figure,
+        data=shown,
     )

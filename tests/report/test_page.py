@@ -180,7 +180,7 @@ def test_headings_scopes_and_labels(page: Page) -> None:
     assert len(identities) == len(set(identities))
     canvases = [value for tag, key, value in page.attributes if key == "aria-label" and tag == "div" and value]
     assert len(canvases) >= len(page.figures) == 2 + 5 + 3 + 1 + 1
-    answer = page.text.index("Entropy-SGD (1.78 points lower, 95 % interval")
+    answer = page.text.index("Entropy-SGD beats SGD here by 1.78 points of test error (95 % interval")
     assert answer < page.text.index("Over complete blocks") < page.text.index("Learning curves")
     for words in ("Digits is a demonstration", "lower is better", "calibrated alone", "paired t test"):
         assert words in page.text
