@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from relaxbench.report.figures import Figure
 from relaxbench.report.frames import StudyFrames
-from relaxbench.report.look import INK, MUTED, PAPER, Look, axis, file_name, layout, row_axis
+from relaxbench.report.look import INK, MUTED, Look, axis, file_name, layout, row_axis
 
 LEDGER = ("gradients", "jvps", "examples", "measurement")
 
@@ -43,15 +43,13 @@ def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     figure.add_shape(
         type="line", x0=1, x1=1, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1, "dash": "dot"}, layer="below"
     )
-    colours = [look.colours[method] for method in rows["method"]]
-    marks = (
-        ("seconds_ratio", "seconds", "circle", colours),
-        ("peak_bytes_ratio", "memory", "square", [PAPER] * len(rows)),
-    )
-    for key, name, symbol, fill in marks:
+    for key, name, symbol, offset in (
+        ("seconds_ratio", "time", "circle", 0.13),
+        ("peak_bytes_ratio", "memory", "square-open", -0.13),
+    ):
         figure.add_scatter(
-            x=rows[key].to_numpy(dtype=np.float32), y=places, mode="markers", name=name, hovertemplate="%{x:.2f}×",
-            marker={"color": fill, "size": 11, "symbol": symbol, "line": {"color": colours, "width": 2}},
+            x=rows[key].to_numpy(dtype=np.float32), y=places + np.float32(offset), mode="markers", name=name,
+            marker={"color": INK, "size": 10, "symbol": symbol}, hovertemplate=f"{name} %{{x:.2f}}×<extra></extra>",
         )  # fmt: skip
     high = float(rows[["seconds_ratio", "peak_bytes_ratio"]].max(axis=None))
     low = float(rows[["seconds_ratio", "peak_bytes_ratio"]].min(axis=None))
@@ -66,7 +64,7 @@ def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     return Figure(
         f"cost-{file_name(problem)}",
         f"A run beside one of {look.titles[look.baseline]}",
-        "A filled mark is the time of a run of the same number of gradients, a square the memory it needs, both as "
+        "A dot is the time of a run of the same number of gradients, a square the memory that it needs, both as "
         "multiples of the baseline's (dotted): farther right is dearer.",
         figure,
         data=table,
