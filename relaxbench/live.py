@@ -117,7 +117,7 @@ class Live:
                 frames = load_study(self.engine, self.name)
                 rows = verdicts(frames).to_dict("records")
                 keys = ("problem_title", "title", "role", "verdict")
-                told = [{key: str(row[key]) for key in keys} | {"sentence": sentence(row)} for row in rows]
+                told = [{key: str(row[key]) for key in keys} | {"sentence": html.tied(sentence(row))} for row in rows]
                 self.reported = Reported(told, write_report(frames, self.directory), time.time())
             except Exception as error:  # the page says so; the next attempt may do better
                 self.reported.failure = f"the report could not be written: {_line(error)}"
