@@ -7,6 +7,7 @@ that nothing corrects) and never judged; where data, budget or metric differ, it
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,9 @@ def welch(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> tuple[float
     change = float(other.mean() - one.mean())
     if np.ptp(one) == 0 and np.ptp(other) == 0:
         return change, math.nan, math.nan
-    interval = stats.ttest_ind(other, one, equal_var=False).confidence_interval(1 - LEVEL)
+    with warnings.catch_warnings():  # scipy warns of an arm that does not vary; the other one does
+        warnings.simplefilter("ignore", RuntimeWarning)
+        interval = stats.ttest_ind(other, one, equal_var=False).confidence_interval(1 - LEVEL)
     return change, float(interval.low), float(interval.high)
 
 

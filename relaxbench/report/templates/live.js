@@ -10,7 +10,7 @@
   function element(tag, text = "", kind = "") {
     const made = document.createElement(tag);
     made.textContent = text;
-    made.className = kind;
+    if (kind) made.className = kind;
     return made;
   }
   function named(tag, text) {
