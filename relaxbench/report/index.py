@@ -95,6 +95,8 @@ def _entry(engine: Engine, name: str, created: dt.datetime | None, directory: Pa
         table, counts = verdicts(frames), progress(frames)
         look = Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
         told = {each: headline(table[table["problem"] == each], look) for each in frames.problems}
+        if frames.repetitions > 1:
+            told = {each: f"Called different, by repetition: {text}." for each, text in told.items() if text}
         return Entry(
             name,
             created,

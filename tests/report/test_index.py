@@ -65,6 +65,12 @@ def test_a_study_that_is_called_index_does_not_take_its_place(database: Engine, 
     assert "1 study" in (tmp_path / "index.html").read_text()
 
 
+def test_a_repeated_study_is_told_as_rates(database: Engine, tmp_path: Path) -> None:
+    add(database, "aa", repetitions=3, blocks=6)
+    (entry,) = write_all(database, tmp_path)
+    assert list(entry.headlines.values()) == ["Called different, by repetition: Hamilton–Jacobi: 3 of 3."]
+
+
 def test_an_empty_database_has_a_page_that_says_so(database: Engine, tmp_path: Path) -> None:
     assert list(write_all(database, tmp_path)) == []
     page = (tmp_path / "index.html").read_text()
