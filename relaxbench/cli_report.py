@@ -153,8 +153,8 @@ def _watch(study: str | None, storage: str, directory: Path, port: int, every: f
             live.report()
             live.state()
             if live.finished and not told:
-                told = True
                 _say(f"Study {live.name} is finished; its page stays up to Ctrl-C.")
+            told = live.finished  # it may be extended, and finish again
             time.sleep(0.2)
 
 

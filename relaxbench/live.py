@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 """Between two looks at the database, at least, however many browsers ask."""
-SHARE = 10
+OLD_SECONDS = 10.0
+"""After this long the page looks again, however long that takes."""
+SHARE = 5
 """Neither looking nor writing reports takes more than one part in so many of the time: the study needs the machine."""
 
 
@@ -103,7 +105,9 @@ class Live:
                     self._state = json.dumps(self._look()).encode()
                 except Exception as error:  # of a study that is damaged, or of an older relaxbench
                     self._state = json.dumps({"failure": _line(error)}).encode()
-                self._look_at = time.monotonic() + max(LOOK_SECONDS, SHARE * (time.monotonic() - begin))
+                self._look_at = time.monotonic() + max(
+                    LOOK_SECONDS, min(SHARE * (time.monotonic() - begin), OLD_SECONDS)
+                )
             return self._state
 
     def report(self) -> None:
