@@ -31,6 +31,7 @@ from relaxbench.cli_options import (
     Trials,
 )
 from relaxbench.cli_ray import asked_cluster, distribute, reached
+from relaxbench.cli_report import conclude, report_commands
 from relaxbench.cli_storage import storage_commands
 from relaxbench.cli_tools import tools
 from relaxbench.cli_workers import Crew, finish, log_to_console, reader, supervise, worker_commands
@@ -113,7 +114,7 @@ def study(
             else:
                 summary = supervise(run, crew, storage, display) if crew is not None else run.run()
     finish(summary, spec.name, quiet)
-    _conclude(storage, spec.name, None if no_report else report)
+    conclude(storage, spec.name, None if no_report else report)
 
 
 @app.command()
@@ -145,12 +146,6 @@ def plan(
     options.use_data(data_dir, download)
     for part in plan_tables(spec, storage, device, population, std, download):
         options.console.print(part)
-
-
-@app.command()
-def report(study: Study = None, storage: Storage = STORAGE, report: ReportDir = Path("reports")) -> None:
-    """Write the report of a study again, finished or not."""
-    _conclude(storage, study, report)
 
 
 @app.command("list")
@@ -239,20 +234,6 @@ def _spec(
     return load(find(file), changes)
 
 
-def _conclude(storage: str, study: str | None, directory: Path | None) -> None:
-    """Print one sentence a method, and where the report lies."""
-    from relaxbench.overview import verdict_lines
-    from relaxbench.report.frames import load_study
-    from relaxbench.report.page import write_report
-
-    frames = load_study(reader(storage), study)
-    for line in verdict_lines(frames):
-        options.console.print(line)
-    if directory is not None:
-        page = write_report(frames, directory)
-        options.console.print(f"\nReport: {page}", soft_wrap=True, highlight=False)
-
-
 def _version(value: bool) -> None:
     if value:
         print(f"relaxbench {relaxbench.__version__}")
@@ -268,6 +249,7 @@ def before(
     """Options before the command."""
 
 
+app.add_typer(report_commands)
 app.add_typer(worker_commands)
 app.add_typer(storage_commands)
 app.add_typer(tools)

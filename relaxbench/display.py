@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,10 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from relaxbench.store.workers import at_work
-from relaxbench.study.spec import StudySpec
 from relaxbench.study.tally import Progress
 from relaxbench.study.trials import PHASES
 from relaxbench.words import counted, duration
+
+if TYPE_CHECKING:
+    from relaxbench.study.spec import StudySpec
 
 REFRESH_SECONDS = 0.25
 BAR = 20

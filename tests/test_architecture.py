@@ -42,6 +42,13 @@ ALLOWED: dict[str, set[str]] = {
     "reproduce": BASEMENT | GROUND | {"training"},
     "reproduce_table": BASEMENT | {"reproduce"},
     "cli_options": BASEMENT,
+    "serve": BASEMENT,
+    "dashboard": BASEMENT | {"store"},
+    "live": BASEMENT | GROUND | MIDDLE | {"serve", "status"},
+    "cli_report": BASEMENT
+    | GROUND
+    | MIDDLE
+    | {"cli_options", "cli_workers", "dashboard", "display", "live", "overview", "serve"},
     "cli_storage": BASEMENT | {"store", "cli_options"},
     "cli_tools": BASEMENT
     | GROUND
@@ -55,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": BASEMENT
     | GROUND
     | MIDDLE
-    | {"cli_options", "cli_ray", "cli_storage", "cli_tools", "cli_workers", "display", "overview"},
+    | {"cli_options", "cli_ray", "cli_report", "cli_storage", "cli_tools", "cli_workers", "display", "overview"},
     "__main__": {"__init__", "errors", "cli"},
 }
 

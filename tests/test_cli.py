@@ -35,7 +35,7 @@ recommend = 2
 budget = 40
 """
 COMMANDS = (
-    *("study", "worker", "status", "reap", "plan", "report", "list", "show", "best"),
+    *("study", "worker", "status", "reap", "plan", "report", "dashboard", "list", "show", "best"),
     *("copy", "export", "import", "upgrade"),
     *("doctor", "bench", "check", "theory", "reproduce"),
 )

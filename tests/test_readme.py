@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from relaxbench.cli import app, main
+from relaxbench.cli_report import report_commands
 from relaxbench.cli_storage import storage_commands
 from relaxbench.cli_tools import tools
 from relaxbench.cli_workers import worker_commands
@@ -46,9 +47,8 @@ def test_the_training_loop_runs() -> None:
 
 
 def test_every_command_and_method_that_it_names_exists() -> None:
-    registered = [
-        command for each in (app, tools, storage_commands, worker_commands) for command in each.registered_commands
-    ]
+    parts = (app, tools, report_commands, storage_commands, worker_commands)
+    registered = [command for each in parts for command in each.registered_commands]
     commands = {command.name or command.callback.__name__ for command in registered if command.callback}
     named = set(re.findall(r"python -m relaxbench (\w+)", TEXT))
     assert named and named <= commands

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import json
 from typing import Any
@@ -30,7 +31,7 @@ def page(templates: Environment, name: str, **values: Any) -> str:
     return templates.get_template(name).render(
         style=_asset(templates, "style.css"),
         script=_asset(templates, "page.js") + _asset(templates, "table.js"),
-        plotly=Markup(pack(get_plotlyjs())),  # a third of its size; a browser needs a moment to unpack it
+        plotly=_plotly(),
         **values,
     )
 
@@ -45,6 +46,12 @@ def embed(figure: Figure) -> Markup:
 def pack(text: str) -> str:
     """Compressed text for a page's script; mtime 0 keeps two pages of one study the same."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+@functools.cache
+def _plotly() -> Markup:
+    """The library that draws, at a third of its size: a browser needs a moment to unpack it."""
+    return Markup(pack(get_plotlyjs()))
 
 
 def safe_json(text: str) -> Markup:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Engine as Database
 
 from relaxbench.store.schema import Trial
 from relaxbench.store.transactions import read
-from relaxbench.study.trials import PHASES, Plan
+from relaxbench.study.trials import PHASES, Plan, Size
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Progress:
         failed: trials that have been given up.
         best: smallest validation loss found so far.
         running: trials that are being run, by phase.
+        phases: trials that are done, by phase.
     """
 
     problem: str
@@ -33,25 +35,38 @@ class Progress:
     failed: int = 0
     best: float = math.inf
     running: dict[str, int] = field(default_factory=dict)
+    phases: dict[str, int] = field(default_factory=dict)
 
 
 def tally(plans: Sequence[Plan]) -> list[Progress]:
-    """The progress of every plan of a study.
+    """The progress of every plan of a study."""
+    first = plans[0]
+    return count(first.database, first.study, first.size, [(plan.problem, plan.method) for plan in plans])
+
+
+def count(database: Database, study: int, size: Size, places: Sequence[tuple[str, str]]) -> list[Progress]:
+    """The progress of methods on problems.
 
     Of confirmations and recommended runs, those count whose parents still win; an extended study may have others.
+
+    Args:
+        database: where the trials lie.
+        study: id of the study.
+        size: how many there are to be.
+        places: (problem, method), in the order of what is returned.
     """
-    study, size = plans[0].study, plans[0].size
-    place = (Trial.problem, Trial.method, Trial.phase, Trial.status)
-    counts = select(*place, func.count(), func.min(Trial.value)).where(Trial.study_id == study).group_by(*place)
+    key = (Trial.problem, Trial.method, Trial.phase, Trial.status)
+    counts = select(*key, func.count(), func.min(Trial.value)).where(Trial.study_id == study).group_by(*key)
     blocks = _children(study, "confirm", ("explore",), (Trial.block,), size.trials)
     searched = _children(study, "recommend", ("explore", "exploit"), (), size.of("explore") + size.of("exploit"))
 
-    def count(connection: Connection) -> tuple[list[Any], list[Any]]:
-        children = [row for query in (blocks, searched) for row in connection.execute(query)]
-        return list(connection.execute(counts)), children
+    def counted(connection: Connection) -> tuple[list[Any], list[Any]]:
+        children = {"confirm": connection.execute(blocks), "recommend": connection.execute(searched)}
+        current = [(phase, *row) for phase, found in children.items() for row in found]
+        return list(connection.execute(counts)), current
 
-    rows, children = read(plans[0].database, count)
-    found = {(p.problem, p.method): Progress(p.problem, p.method, 0, size.total) for p in plans}
+    rows, children = read(database, counted)
+    found = {place: Progress(*place, 0, size.total) for place in places}
     for problem, method, phase, status, number, best in rows:
         progress = found.get((problem, method))
         if progress is None:
@@ -62,11 +77,13 @@ def tally(plans: Sequence[Plan]) -> list[Progress]:
             progress.failed += number
         elif status == "done":
             progress.best = min(progress.best, best)
-            progress.done += 0 if phase in ("confirm", "recommend") else number
-    for problem, method, number in children:
+            if phase not in ("confirm", "recommend"):
+                progress.phases[phase] = number
+    for phase, problem, method, number in children:
         if (problem, method) in found:
-            found[problem, method].done += number
+            found[problem, method].phases[phase] = number
     for progress in found.values():
+        progress.done = sum(progress.phases.values())
         progress.running = {phase: progress.running[phase] for phase in PHASES if phase in progress.running}
     return list(found.values())
 

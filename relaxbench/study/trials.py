@@ -29,6 +29,12 @@ class Size:
     exploit: int
     recommend: int
 
+    @classmethod
+    def asked(cls, spec: dict[str, Any]) -> Size:
+        """What a stored specification asks for."""
+        blocks = spec["blocks"] * spec["repetitions"]
+        return cls(spec["seed"], blocks, spec["trials"], spec["exploit"], spec["recommend"])
+
     def of(self, phase: str) -> int:
         """How many trials a phase has when it is complete."""
         counts = {"explore": self.blocks * self.trials, "confirm": self.blocks}
@@ -186,9 +192,7 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
     query = select(Study.name, Study.spec, Study.manifest).where(Study.id == study)
     row = read(database, lambda connection: connection.execute(query).one())
     spec, manifest = row.spec, row.manifest
-    blocks = spec["blocks"] * spec["repetitions"]
-    size = Size(spec["seed"], blocks, spec["trials"], spec["exploit"], spec["recommend"])
-    found = []
+    size, found = Size.asked(spec), []
     for problem in spec["problems"]:
         for method in spec["methods"]:
             about = manifest["methods"][method]

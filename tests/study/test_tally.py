@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def plain(size: Size, rows: list[dict[str, Any]], problem: str, method: str) -> 
         failed=sum(row["status"] == "failed" for row in mine),
         best=min((row["value"] for row in done), default=math.inf),
         running={phase: count for phase, count in running.items() if count},
+        phases=dict(Counter(row["phase"] for row in [*searched, *children])),
     )
 
 

@@ -23,11 +23,12 @@ async function save(packed, name) {
   }));
 
   const config = { responsive: true, displayModeBar: false, showTips: false, scrollZoom: false, doubleClick: false };
-  const ready = unpacked(document.getElementById("plotly").textContent).then(text => {
+  const library = document.getElementById("plotly");  // a page without figures has none
+  const ready = library ? unpacked(library.textContent).then(text => {
     const script = document.createElement("script");
     script.textContent = text;
     document.head.append(script);
-  });
+  }) : Promise.resolve();
 
   // plotly's arrays come as base64 of float32.
   const numbers = packed => new Float32Array(Uint8Array.from(atob(packed.bdata), c => c.charCodeAt(0)).buffer);

@@ -1,0 +1,64 @@
+"""optuna-dashboard on the database of a study, unable to change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, inspect
+from sqlalchemy.exc import DBAPIError
+
+from relaxbench.errors import UserError
+from relaxbench.store.database import open_database
+from relaxbench.store.urls import reason, show_url
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+READ_ONLY = {"options": "-c default_transaction_read_only=on"}
+"""For PostgreSQL: what its connections may do."""
+
+
+@contextmanager
+def dashboard_app(storage: str) -> Iterator[WSGIApplication]:
+    """The dashboard as an application; every write to the database fails.
+
+    Raises:
+        UserError: if optuna-dashboard is not installed, the database cannot be opened, holds none of Optuna's tables
+            yet, or those of another version of Optuna.
+    """
+    try:
+        from optuna_dashboard import wsgi
+    except ImportError:
+        raise UserError(
+            "optuna-dashboard is not installed: pip install 'relaxbench[dashboard]', or look at python -m relaxbench "
+            "report"
+        ) from None
+    from optuna.storages import RDBStorage
+
+    engine = open_database(storage, create=False, read_only=True)
+    try:
+        shown = show_url(engine.url)
+        if not inspect(engine).has_table("trials"):
+            raise UserError(f"storage {shown!r} has no trials of Optuna's yet: they come with a study's first ones")
+        url, options = _optuna(engine)
+        try:
+            # Optuna would make tables of its own here; it finds them, and the mark of their version.
+            rdb = RDBStorage(url, options, skip_table_creation=True)
+        except (RuntimeError, DBAPIError) as error:
+            raise UserError(f"storage {shown!r} cannot be shown ({reason(error, engine.url)})") from None
+        try:
+            yield wsgi(rdb)
+        finally:
+            rdb.remove_session()
+            rdb.engine.dispose()
+    finally:
+        engine.dispose()
+
+
+def _optuna(engine: Engine) -> tuple[str, dict[str, Any]]:
+    """Where Optuna's storage gets its connections: of a SQLite file, those that we have opened for reading."""
+    if engine.dialect.name == "sqlite":
+        return "sqlite://", {"pool": engine.pool}
+    return engine.url.render_as_string(hide_password=False), {"connect_args": READ_ONLY, "pool_pre_ping": True}
