@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 
+from relaxbench.report.drawing import Drawing
 from relaxbench.report.figures import Figure
 from relaxbench.report.look import INK, MUTED, PALETTE, axis, layout, log_axis, row_axis
 
@@ -28,25 +28,36 @@ class Mark(NamedTuple):
 def ratios(key: str, title: str, reading: str, unit: str, marks: Sequence[Mark]) -> Figure:
     """Ratios on a logarithmic axis, one row each, as lines that begin at 1."""
     rows = list(marks)[::-1]  # plotly counts from below
-    figure = go.Figure()
+    figure = Drawing()
     places, values = list(range(len(rows))), [row.ratio for row in rows]
     stems_x = [x for value in values for x in (1.0, value, None)]
     stems_y = [y for place in places for y in (place, place, None)]
-    figure.add_scatter(
-        x=[1.0, 1.0], y=[-0.6, len(rows) - 0.4], mode="lines", line={"color": INK, "width": 1}, hoverinfo="skip"
+    figure.add(
+        "scatter",
+        x=[1.0, 1.0],
+        y=[-0.6, len(rows) - 0.4],
+        mode="lines",
+        line={"color": INK, "width": 1},
+        hoverinfo="skip",
     )
-    figure.add_scatter(
-        x=stems_x, y=stems_y, mode="lines", line={"color": PALETTE[0], "width": 7}, opacity=0.35, hoverinfo="skip"
+    figure.add(
+        "scatter",
+        x=stems_x,
+        y=stems_y,
+        mode="lines",
+        line={"color": PALETTE[0], "width": 7},
+        opacity=0.35,
+        hoverinfo="skip",
     )
     if any(row.target for row in rows):
-        figure.add_scatter(
-            x=[row.target for row in rows if row.target], y=[p for p, row in enumerate(rows) if row.target],
+        figure.add(
+            "scatter", x=[row.target for row in rows if row.target], y=[p for p, row in enumerate(rows) if row.target],
             mode="markers", marker={"symbol": "line-ns-open", "size": 22, "color": MUTED, "line": {"width": 2}},
             hovertemplate="target %{x:.3~g} ×<extra></extra>",
         )  # fmt: skip
     spread = [((row.high or row.ratio) - row.ratio, row.ratio - (row.low or row.ratio)) for row in rows]
-    figure.add_scatter(
-        x=values, y=places, mode="markers", text=[row.label for row in rows],
+    figure.add(
+        "scatter", x=values, y=places, mode="markers", text=[row.label for row in rows],
         marker={"color": PALETTE[0], "size": 11},
         error_x={"type": "data", "symmetric": False, "array": [up for up, _ in spread],
                  "arrayminus": [down for _, down in spread], "color": PALETTE[0], "thickness": 2.5, "width": 5},

@@ -12,10 +12,10 @@ from relaxbench.report.statistics import LEVEL
 GRID = 80
 """Points of a band along the budget."""
 
-MAX_SCHEDULES = 200
+MAX_SCHEDULES = 120
 """Explore trials drawn in a figure of schedules; the subsample is by value, so that its spread is kept."""
 
-MAX_POINTS = 24
+MAX_POINTS = 16
 """Points of a drawn schedule, evenly along the run: schedules are smooth."""
 
 

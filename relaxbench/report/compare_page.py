@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 import relaxbench
 from relaxbench.errors import UserError
 from relaxbench.report import files, html, sentences
 from relaxbench.report.cautions import missing
 from relaxbench.report.compare import SIDES, Side, differences, only_one, sentence
+from relaxbench.report.drawing import Drawing
 from relaxbench.report.figures import Figure
 from relaxbench.report.frames import StudyFrames, load_study
 from relaxbench.report.look import INK, Look, axis, file_name, layout, plain, row_axis, visible
@@ -124,14 +124,14 @@ def figure(table: pd.DataFrame, one: Side, other: Side, problem: str) -> Figure 
     spans = rows[[f"{key}_{side}" for side in SIDES for key in ("low", "high")]].astype(float)
     known = spans[spans.notna().all(axis=1)]
     left, right = visible(list(known.min(axis=1)), list(known.max(axis=1))) if len(known) else (-1.0, 1.0)
-    drawn = go.Figure()
+    drawn = Drawing()
     drawn.add_shape(type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="between")
     for position, (_, row) in enumerate(rows.iterrows()):
         colour, title = look.colours[row["method"]], look.title(row["method"])
         for side, study, mark, shift in zip(SIDES, (one, other), MARKS, (0.16, -0.16), strict=True):
             difference, high = float(row[f"difference_{side}"]), float(row[f"high_{side}"])
-            drawn.add_scatter(
-                x=_f([difference]), y=_f([position + shift]), mode="markers", showlegend=False, name=title,
+            drawn.add(
+                "scatter", x=_f([difference]), y=_f([position + shift]), mode="markers", showlegend=False, name=title,
                 marker={"color": colour, "size": 10, "symbol": mark, "line": {"width": 2, "color": colour}},
                 error_x={"type": "data", "array": _f([high - difference]), "color": colour, "thickness": 2, "width": 0},
                 hovertemplate=f"{title}, {plain(study.label)}: %{{x:+.3~g}} {unit} (±{high - difference:.3g}), "

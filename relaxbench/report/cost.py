@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
+from relaxbench.report.drawing import Drawing
 from relaxbench.report.figures import Figure
 from relaxbench.report.frames import StudyFrames
 from relaxbench.report.look import INK, MUTED, Look, axis, file_name, layout, row_axis
@@ -39,7 +39,7 @@ def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     rows = rows[rows["method"] != look.baseline]
     if rows.empty or look.baseline is None:
         return None
-    figure, places = go.Figure(), np.arange(len(rows), dtype=np.float32)
+    figure, places = Drawing(), np.arange(len(rows), dtype=np.float32)
     figure.add_shape(
         type="line", x0=1, x1=1, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1, "dash": "dot"}, layer="below"
     )
@@ -47,8 +47,8 @@ def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         ("seconds_ratio", "time", "circle", 0.13),
         ("peak_bytes_ratio", "memory", "square-open", -0.13),
     ):
-        figure.add_scatter(
-            x=rows[key].to_numpy(dtype=np.float32), y=places + np.float32(offset), mode="markers", name=name,
+        figure.add(
+            "scatter", x=rows[key].to_numpy(dtype=np.float32), y=places + np.float32(offset), mode="markers", name=name,
             marker={"color": INK, "size": 10, "symbol": symbol}, hovertemplate=f"{name} %{{x:.2f}}×<extra></extra>",
         )  # fmt: skip
     high = float(rows[["seconds_ratio", "peak_bytes_ratio"]].max(axis=None))

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
+from relaxbench.report.drawing import Drawing
 from relaxbench.report.figures import Figure
 from relaxbench.report.look import INK, Look, axis, file_name, layout, log_axis, plain, tint
 
@@ -36,19 +36,19 @@ def _panel(
     views: Mapping[str, pd.DataFrame], axes: Mapping[str, pd.Series], limits: Mapping[str, float], look: Look,
     problem: str, method: str,
 ) -> Figure:  # fmt: skip
-    figure, layouts = go.Figure(), dict[str, dict[str, Any]]()
+    figure, layouts = Drawing(), dict[str, dict[str, Any]]()
     owners: list[tuple[str, str]] = []  # of the traces: measure and method
     for label, frame in views.items():
         if look.baseline in set(frame["method"]):
             base = str(look.baseline)
             reference = frame[frame["method"] == base]
-            figure.add_scatter(**_band(reference, INK))
-            figure.add_scatter(**_line(reference, "mean", INK, f"tuned {look.title(base)}, mean", "dot"))
+            figure.add("scatter", **_band(reference, INK))
+            figure.add("scatter", **_line(reference, "mean", INK, f"tuned {look.title(base)}, mean", "dot"))
             owners += 2 * [(label, base)]
         if method != look.baseline:
             own, colour = frame[frame["method"] == method], look.colours[method]
-            figure.add_scatter(**_band(own, colour))
-            figure.add_scatter(**_line(own, "median", colour, look.title(method)))
+            figure.add("scatter", **_band(own, colour))
+            figure.add("scatter", **_line(own, "median", colour, look.title(method)))
             owners += 2 * [(label, method)]
         layouts[label] = {"yaxis.title.text": plain(label, 60)} | _range(frame)
     chosen = {
@@ -69,7 +69,7 @@ def _panel(
     first = next(iter(views))
     figure.update_layout({**layouts[first], **_along("gradients", limits)})
     for trace, shown in zip(figure.data, chosen[first]["visible"], strict=True):
-        trace.visible = shown
+        trace["visible"] = shown
     shown = [
         frame[frame["method"].isin([method, look.baseline])].assign(measure=label) for label, frame in views.items()
     ]
@@ -83,8 +83,8 @@ def _panel(
         f"{look.titles[method]}: median of {runs} confirming runs against gradients, the baseline's mean beside it.",
         figure,
         chosen,
-        along,
         data,
+        along,
     )
 
 

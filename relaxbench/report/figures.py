@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
+from relaxbench.report.drawing import Drawing
 from relaxbench.report.look import (
     BAND,
     INK,
@@ -35,18 +35,18 @@ class Figure:
         reading: one sentence on how to read it.
         figure: the figure itself.
         views: the alternatives of a switch: label → {"visible": [...], "layout": {...}}.
-        axes: those of a second one, for the horizontal axis: label → {"scale": a factor for every trace's x,
-            "layout": {...}}.
         data: the numbers that are drawn, as its CSV button gives them.
+        axes: the alternatives of a second switch, for the horizontal axis: label → {"scale": a factor for every trace's
+            x, "layout": {...}}.
     """
 
     key: str
     title: str
     reading: str
-    figure: go.Figure
+    figure: Drawing
     views: dict[str, Any] = field(default_factory=dict)
-    axes: dict[str, Any] = field(default_factory=dict)
     data: pd.DataFrame | None = None
+    axes: dict[str, Any] = field(default_factory=dict)
 
 
 def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure | None:
@@ -58,7 +58,7 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
     rows = table[np.isfinite(table["difference"].astype(float))].iloc[::-1]
     if rows.empty:
         return None
-    figure = go.Figure()
+    figure = Drawing()
     stated = rows["margin"].iloc[0]
     margin = 0.0 if pd.isna(stated) else float(stated)
     if margin:
@@ -72,10 +72,10 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
     for position, (_, row) in enumerate(rows.iterrows()):
         colour, title = look.colours[row["method"]], look.title(row["method"])
         if not left < row["difference"] < right:
-            figure.add_annotation(_outside(float(row["difference"]), left, right, position, colour))
+            figure.add_annotation(**_outside(float(row["difference"]), left, right, position, colour))
         half = float(row["high"]) - float(row["difference"])
-        figure.add_scatter(
-            x=_f([row["difference"]]), y=[position], mode="markers", name=title, showlegend=False,
+        figure.add(
+            "scatter", x=_f([row["difference"]]), y=[position], mode="markers", name=title, showlegend=False,
             marker={"color": colour, "size": 11, "symbol": "diamond" if row["role"] == "control" else "circle"},
             error_x={"type": "data", "array": _f([half]), "color": colour, "thickness": 2.5, "width": 0},
             hovertemplate=f"{title}: %{{x:+.3~g}} {plain(unit)} (±{half:.3g}), {row['verdict']}<extra></extra>",
@@ -103,7 +103,7 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
     methods = [method for method in look.titles if method in set(values["method"])][::-1]
     if not methods:
         return None
-    figure = go.Figure()
+    figure = Drawing()
     known = means.set_index("method")
     if look.baseline in methods:
         centre = float(known["mean"][look.baseline])
@@ -118,18 +118,18 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, me
         part = values.loc[values["method"] == method, "value"].to_numpy()
         colour, title = look.colours[method], look.title(method)
         if not left < known["mean"][method] < right:
-            figure.add_annotation(_outside(float(known["mean"][method]), left, right, position + 0.24, colour))
+            figure.add_annotation(**_outside(float(known["mean"][method]), left, right, position + 0.24, colour))
         offset = 0.16 * np.sin(2.4 * np.arange(len(part))) - 0.12  # spread out, the same in every run
-        figure.add_scatter(
-            x=_f(np.clip(part, left + inset, right - inset)), y=_f(position + offset), mode="markers",
+        figure.add(
+            "scatter", x=_f(np.clip(part, left + inset, right - inset)), y=_f(position + offset), mode="markers",
             name=title, showlegend=False,
             marker={"color": tint(colour, 0.75) if colour != INK else MUTED, "size": 6,
                     "symbol": [_symbol(value, left, right) for value in part]},
             customdata=_f(part),
             hovertemplate=f"{title}: %{{customdata:.4~g}} {plain(unit)}<extra></extra>",
         )  # fmt: skip
-        figure.add_scatter(
-            x=_f([known["mean"][method]]), y=[position + 0.24], mode="markers", name=title, showlegend=False,
+        figure.add(
+            "scatter", x=_f([known["mean"][method]]), y=[position + 0.24], mode="markers", name=title, showlegend=False,
             marker={"color": colour, "size": 10, "symbol": "diamond"},
             error_x={"type": "data", "array": _f([known["half"][method]]), "color": colour, "thickness": 2, "width": 0},
             hovertemplate=f"{title}: mean %{{x:.4~g}} {plain(unit)}<extra></extra>",
@@ -154,7 +154,7 @@ def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope:
     """The γ (or σ²) schedules tried, strong where the trial was good (a frame of `collect.schedules`)."""
     if frame.empty:
         return None
-    figure, colour = go.Figure(), look.colours[method]
+    figure, colour = Drawing(), look.colours[method]
     alphas = (0.9, 0.5, 0.3, 0.2, 0.12)
     names = ("best fifth", "second", "third", "fourth", "worst fifth")
     for fifth in range(4, -1, -1):
@@ -162,13 +162,13 @@ def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope:
         if len(part):
             x, y = _joined(part)
             line = {"color": tint(colour, alphas[fifth]), "width": 1.2}
-            figure.add_scatter(
-                x=x, y=y, mode="lines", name=names[fifth], line=line, hoverinfo="skip", showlegend=fifth == 0
+            figure.add(
+                "scatter", x=x, y=y, mode="lines", name=names[fifth], line=line, hoverinfo="skip", showlegend=fifth == 0
             )
     if frame["winner"].any():
         x, y = _joined(frame[frame["winner"]])
-        figure.add_scatter(
-            x=x, y=y, mode="lines", name="won its block", line={"color": INK, "width": 2}, hoverinfo="skip"
+        figure.add(
+            "scatter", x=x, y=y, mode="lines", name="won its block", line={"color": INK, "width": 2}, hoverinfo="skip"
         )
     low = float(frame["gamma"].min())
     name = "σ²" if scope == "sigma" else "γ"
@@ -195,16 +195,16 @@ def search(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     rows = frame.iloc[::-1]
     if rows.empty:
         return None
-    figure = go.Figure()
+    figure = Drawing()
     for position, (_, row) in enumerate(rows.iterrows()):
         colour = look.colours[row["method"]]
-        figure.add_box(
-            y=[position], q1=[row["p25"]], median=[row["p50"]], q3=[row["p75"]], lowerfence=[row["p5"]],
+        figure.add(
+            "box", y=[position], q1=[row["p25"]], median=[row["p50"]], q3=[row["p75"]], lowerfence=[row["p5"]],
             upperfence=[row["p95"]], orientation="h", name=look.title(row["method"]), showlegend=False, width=0.5,
             line={"color": colour, "width": 1.6}, fillcolor=tint(colour, 0.15), hoverinfo="x",
         )  # fmt: skip
-        figure.add_scatter(
-            x=_f([row["best"]]), y=[position], mode="markers", showlegend=False, name="best",
+        figure.add(
+            "scatter", x=_f([row["best"]]), y=[position], mode="markers", showlegend=False, name="best",
             marker={"color": colour, "symbol": "line-ns-open", "size": 12},
             hovertemplate="best %{x:.4~g}<extra></extra>",
         )  # fmt: skip

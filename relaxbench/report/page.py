@@ -84,6 +84,7 @@ def render(
         frames=frames,
         about=frames.manifest,
         problems=sections.problems(frames, table, look, theory or {}),
+        overall=sections.overall(frames, look),
         look=look,
         missing=missing(frames),
         cautions=cautions(frames, table),

@@ -7,26 +7,40 @@ from typing import Any
 
 import pandas as pd
 
-from relaxbench.report import collect, figures
+from relaxbench.report import budget_collect, budget_figures, collect, figures
 from relaxbench.report.cost import costs, relative
 from relaxbench.report.curves import curves
 from relaxbench.report.figures import Figure
 from relaxbench.report.frames import StudyFrames
 from relaxbench.report.headline import headline
+from relaxbench.report.history import history, incumbents
+from relaxbench.report.importance import importance, importances
+from relaxbench.report.interaction import interaction
 from relaxbench.report.look import Look
+from relaxbench.report.parallel import parallel
+from relaxbench.report.settings import tried
 from relaxbench.report.sharpness import sharpness
+from relaxbench.report.slices import slices
+from relaxbench.report.target_figures import profile, target
 from relaxbench.report.theorem import Theorem, expectation, measured
+from relaxbench.report.tuned import reference
 
 
 def problems(
     frames: StudyFrames, table: pd.DataFrame, look: Look, theory: Mapping[str, Theorem]
 ) -> list[dict[str, Any]]:
     """All that the page shows, a dict a problem; ``table`` is the study's `verdicts`."""
-    return [_problem(frames, table, look, name, theory.get(name)) for name in frames.problems]
+    shares = importances(frames)
+    return [_problem(frames, table, look, name, shares, theory.get(name)) for name in frames.problems]
+
+
+def overall(frames: StudyFrames, look: Look) -> list[Figure]:
+    """What is shown of all problems together: performance profiles, where there are enough problems for them."""
+    return _some(profile(*budget_collect.profiles(frames), look)) if frames.repetitions == 1 else []
 
 
 def _problem(
-    frames: StudyFrames, table: pd.DataFrame, look: Look, name: str, theorem: Theorem | None
+    frames: StudyFrames, table: pd.DataFrame, look: Look, name: str, shares: pd.DataFrame, theorem: Theorem | None
 ) -> dict[str, Any]:
     rows = table[table["problem"] == name]
     cost = costs(frames, name)
@@ -37,9 +51,10 @@ def _problem(
         "headline": headline(rows, look),
         "results": [] if frames.repetitions > 1 else _results(frames, rows, look, name),
         "curves": _curves(frames, look, name),
-        "budget": [],
-        "why": _schedules(frames, look, name),
-        "search": _some(figures.search(collect.searched(frames, name), look, name)),
+        "budget": _budget(frames, look, name),
+        "target": _some(target(budget_collect.to_target(frames, name), look, name)),
+        "why": _why(frames, look, name, shares),
+        "search": _search(frames, look, name),
         "costs": cost.to_dict("records"),
         "cost": _some(relative(cost, look, name)),
         "theory": [expectation(theorem, measured(frames, name), look, name)] if theorem else [],
@@ -68,12 +83,44 @@ def _curves(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
     return curves(views, collect.scales(frames, name), look, name) if views else []
 
 
+def _why(frames: StudyFrames, look: Look, name: str, shares: pd.DataFrame) -> dict[str, list[Figure]]:
+    """Figures by what they show: importances of all methods, then a figure a method; empty without a search."""
+    tuned = reference(frames, name)
+    trials = {method: tried(frames, name, method) for method in frames.methods}
+    scopes = {method: str(scope) for method in frames.methods if (scope := frames.method(method)["scope"])}
+    found = {
+        "importance": _some(importance(shares, look, name)),
+        "schedules": _schedules(frames, look, name),
+        "interactions": _some(*(interaction(trials[m], look, name, m, scope) for m, scope in scopes.items())),
+        "slices": _some(*(slices(trials[m], look, name, m, tuned) for m in frames.methods)),
+        "parallel": _some(*(parallel(trials[m], look, name, m, tuned) for m in frames.methods)),
+    }
+    return {kind: group for kind, group in found.items() if group}
+
+
+def _search(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
+    return _some(
+        figures.search(collect.searched(frames, name), look, name),
+        history(incumbents(frames, name), look, name, reference(frames, name)),
+    )
+
+
 def _schedules(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
     return _some(*(
         figures.schedules(collect.schedules(frames, name, method), look, name, method, str(scope))
         for method in frames.methods
         if (scope := frames.method(method)["scope"])
     ))  # fmt: skip
+
+
+def _budget(frames: StudyFrames, look: Look, name: str) -> dict[str, list[Figure]]:
+    """Panels by what they show; empty where nothing was searched."""
+    table, medians = budget_collect.by_budget(frames, name), budget_collect.medians(frames, name)
+    panels = {
+        "verdict": budget_figures.differences(table, look, name),
+        "best": budget_figures.best(table, medians, look, name),
+    }
+    return {kind: found for kind, found in panels.items() if found}
 
 
 def _flatness(frames: StudyFrames, look: Look, name: str) -> Figure | None:

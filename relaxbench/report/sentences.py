@@ -122,6 +122,8 @@ def explanation(row: Row, prefix: str = "") -> str:
     if called == "undecided" and math.isfinite(float(row[prefix + "detectable"])):
         detectable = number(row[prefix + "detectable"], _decimals(row, prefix))
         words.append(f"At this spread {blocks} can only detect " + f"{detectable} {unit}".rstrip() + " or more.")
+    if called in ("better", "worse") and not prefix.endswith("seconds_"):
+        words += _beyond(row, prefix)
     if called in ("better", "worse") and p_exact > LEVEL:
         words.append(f"The exact permutation test does not confirm it (p {probability(p_exact)}).")
     return " ".join([*words, *_missed(row, prefix)])
@@ -144,6 +146,17 @@ def _difference(row: Row, prefix: str) -> str:
         where = "in every block" if row[prefix + "low"] == row[prefix + "high"] else "on average"
         return f"{metric} is the same {where}"
     return f"{metric} is {shown} {difference_unit(row)}".rstrip() + (" lower" if difference < 0 else " higher")
+
+
+def _beyond(row: Row, prefix: str) -> list[str]:
+    """What may be said of other test examples than these, where anything may."""
+    low, high = (float(row[prefix + "beyond_" + end]) for end in ("low", "high"))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return []
+    shown = " to ".join(number(end, _decimals(row, prefix), sign=True) for end in (low, high))
+    if low < 0 < high:
+        return [f"That holds for these test examples: with others too the interval is {shown}."]
+    return [f"With other test examples too the interval is {shown}."]
 
 
 def _missed(row: Row, prefix: str) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
+from relaxbench.report.drawing import Drawing
 from relaxbench.report.figures import Figure
 from relaxbench.report.look import INK, Look, axis, file_name, layout, log_axis, plain
 
@@ -15,14 +15,15 @@ def sharpness(frame: pd.DataFrame, look: Look, problem: str, metric: str, unit: 
     shown = frame[(frame["top"] > 0) & np.isfinite(frame["value"])]
     if shown.empty:
         return None
-    figure = go.Figure()
+    figure = Drawing()
     for method in look.titles:
         part = shown[shown["method"] == method]
         if part.empty:
             continue
         colour, title = look.colours[method], look.title(method)
-        figure.add_scatter(
-            x=np.asarray(part["top"], dtype=np.float32), y=np.asarray(part["value"], dtype=np.float32), mode="markers",
+        figure.add(
+            "scatter", x=np.asarray(part["top"], dtype=np.float32), y=np.asarray(part["value"], dtype=np.float32),
+            mode="markers",
             name=title, marker={"color": colour, "size": 8, "symbol": "diamond" if colour == INK else "circle"},
             hovertemplate=f"{title}: λ₁ %{{x:.3~g}}, %{{y:.4~g}} {plain(unit)}<extra></extra>",
         )  # fmt: skip

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
+from relaxbench.report.drawing import Drawing
 from relaxbench.report.figures import Figure
 from relaxbench.report.frames import StudyFrames
 from relaxbench.report.look import INK, MUTED, Look, axis, file_name, layout, log_axis, plain, row_axis
@@ -62,14 +62,14 @@ def expectation(theorem: Theorem, table: pd.DataFrame, look: Look, problem: str)
             for row in table.itertuples()
         ]
     rows = rows[::-1]
-    figure = go.Figure()
+    figure = Drawing()
     figure.add_shape(
         type="line", x0=theorem.plain[0], x1=theorem.plain[0], y0=0, y1=1, yref="paper", layer="below",
         line={"color": INK, "width": 1, "dash": "dot"},
     )  # fmt: skip
     for place, (name, mean, half, colour, symbol) in enumerate(rows):
-        figure.add_scatter(
-            x=np.asarray([mean], dtype=np.float32), y=[place], mode="markers", name=name, showlegend=False,
+        figure.add(
+            "scatter", x=np.asarray([mean], dtype=np.float32), y=[place], mode="markers", name=name, showlegend=False,
             marker={"color": colour, "size": 10, "symbol": symbol}, hovertemplate="%{x:.4~g}",
             error_x={"type": "data", "array": [float(half)], "color": colour, "thickness": 2, "width": 0},
         )  # fmt: skip

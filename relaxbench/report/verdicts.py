@@ -13,6 +13,7 @@ import pandas as pd
 from relaxbench.report.equal import Pairs, at_gradients, at_seconds
 from relaxbench.report.frames import StudyFrames
 from relaxbench.report.statistics import LEVEL, MIN_BLOCKS, Comparison, compare, holm, verdict, wilson
+from relaxbench.report.two_way import two_way
 from relaxbench.words import counted
 
 VERDICTS = ("better", "worse", "equivalent", "undecided", "no claim")
@@ -40,9 +41,10 @@ def verdicts(frames: StudyFrames) -> pd.DataFrame:
     metric); blocks (complete) of planned; mean and std over blocks of the test metric; against the baseline
     (difference, low, high, p, p_holm, p_exact, p_equivalence, correlation, detectable, probability_better, compared
     blocks, family, verdict and, for "no claim", its reason); the same at equal seconds (``seconds_…``, with
-    ``seconds_at``, the seconds of a run); both again against the best control (``control_…``,
-    ``control_seconds_…``); gradients, seconds (calibrated alone) and peak_bytes of a run; how many explore trials and
-    confirm runs diverged, and how many confirm runs missed a censored metric's tolerance.
+    ``seconds_at``, the seconds of a run); beyond_low and beyond_high, the interval of the difference under new blocks
+    *and* new test examples, where right and wrong answers are stored; all of it again against the best control
+    (``control_…``, ``control_seconds_…``); gradients, seconds (calibrated alone) and peak_bytes of a run; how many
+    explore trials and confirm runs diverged, and how many confirm runs missed a censored metric's tolerance.
 
     In a repeated (A/A) study ``verdict`` is "repeated": the answer is how often each verdict came up over the
     repetitions (``called_better`` …, and ``called_different``: at equal gradients or at equal seconds, with its rate
@@ -75,6 +77,8 @@ def verdicts(frames: StudyFrames) -> pd.DataFrame:
         for column in (*_COMPARISON, "p_holm", "probability_better", "compared", "family", "at", "verdict", "reason"):
             if prefix + column not in table and (column != "at" or prefix.endswith("seconds_")):
                 table[prefix + column] = None if column in ("verdict", "reason") else np.nan
+    for column in ("beyond_low", "beyond_high", "control_beyond_low", "control_beyond_high"):
+        table[column] = table[column].astype(float) if column in table else np.nan
     if table.empty:
         return table.assign(decimals=0, seconds_decimals=0)
     table["decimals"] = table.groupby("problem")["std"].transform(_decimals).astype(int)
@@ -126,6 +130,7 @@ def _claims(frames: StudyFrames, row: dict[str, Any], prefix: str) -> list[_Clai
     obstacle = _obstacle(frames, problem, ours, theirs)
     timed = at_seconds(frames, problem, ours, theirs)
     row[prefix + "seconds_at"] = timed.seconds
+    row |= {prefix + key: value for key, value in _beyond(frames, problem, ours, theirs).items()}
     margin = _margin(frames, problem, ours, theirs)
     return [
         _Claim(row, prefix, at_gradients(ours, theirs), margin, obstacle),
@@ -188,6 +193,20 @@ def _rate(called: Counter[str]) -> dict[str, Any]:
     counts = {"called_" + key.replace(" ", "_"): called[key] for key in VERDICTS}
     rate = different / total if total else np.nan
     return {"repeated": total, "called_different": different, "rate": rate, "rate_low": low, "rate_high": high} | counts
+
+
+def _beyond(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float]:
+    """The interval of the difference under new blocks and new test examples; empty where it is not known."""
+    both = ours.merge(theirs, on="block", suffixes=("_x", "_y"))
+    arms = [[frames.correct.get(run) for run in both[f"confirm_{side}"]] for side in "xy"]
+    if len(both) < MIN_BLOCKS or any(run is None for arm in arms for run in arm):
+        return {}
+    scale = float(frames.problem(problem)["metric_scale"] or 1)
+    found = two_way(*(np.stack([run for run in arm if run is not None]) for arm in arms))
+    mean = float((both["test_metric_x"] - both["test_metric_y"]).mean())
+    if not np.isclose(scale * found.difference, mean, rtol=1e-3, atol=1e-6 * scale):
+        return {}  # the metric is not the share of wrong answers: a diverged run's is the worst there is
+    return {"beyond_low": scale * found.low, "beyond_high": scale * found.high}
 
 
 def _margin(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> float | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from relaxbench.report.drawing import Drawing
 from relaxbench.report.figures import Figure
 from relaxbench.report.look import BAND, INK, MUTED, PALETTE, axis, layout, row_axis, tint
 from relaxbench.theory import pde
@@ -39,15 +39,15 @@ def inequality(result: Expectation) -> Figure:
         ("bound", result.bound, exact.plain_loss - exact.cost, MUTED),
         ("controlled SGD", result.controlled, exact.controlled_loss, CONTROLLED),
     )
-    figure = go.Figure()
+    figure = Drawing()
     for position, (name, found, truth, colour) in enumerate(rows[::-1]):
-        figure.add_scatter(
-            x=[truth], y=[position], mode="markers", name="on the grid", showlegend=False,
+        figure.add(
+            "scatter", x=[truth], y=[position], mode="markers", name="on the grid", showlegend=False,
             marker={"color": colour, "symbol": "line-ns-open", "size": 22, "line": {"width": 2, "color": colour}},
             hovertemplate=f"{name}, on the grid: %{{x:.5f}}<extra></extra>",
         )  # fmt: skip
-        figure.add_scatter(
-            x=[found.mean], y=[position], mode="markers", name=name, showlegend=False,
+        figure.add(
+            "scatter", x=[found.mean], y=[position], mode="markers", name=name, showlegend=False,
             marker={"color": colour, "size": 11, "symbol": "diamond" if name == "bound" else "circle"},
             error_x={"type": "data", "array": [found.half], "color": colour, "thickness": 2.5, "width": 6},
             hovertemplate=f"{name}: %{{x:.5f}} ± {found.half:.5f}<extra></extra>",
@@ -64,7 +64,7 @@ def inequality(result: Expectation) -> Figure:
 
 
 def _line_landscape(scene: Scene) -> Figure:
-    (low, high), figure = scene.shown[0], go.Figure()
+    (low, high), figure = scene.shown[0], Drawing()
     x = np.linspace(low, high, 401)[:, None]
     grid = Grid.box([low - 8.0], [high + 8.0], [8001])
     f = scene.loss(x)
@@ -98,18 +98,18 @@ def _plane_landscape(scene: Scene) -> Figure:
     (left, right), (bottom, top) = scene.shown
     shown = Grid.box([left, bottom], [right, top], [71, 57])
     around = Grid.box([left - 1.6, bottom - 1.6], [right + 1.6, top + 1.6], [181, 151])
-    figure, owners = go.Figure(), list[float | None]()
+    figure, owners = Drawing(), list[float | None]()
     f = scene.loss(shown.points)
     levels = {
         "start": float(f.min()),
         "end": float(np.quantile(f, 0.9)),
         "size": float(np.quantile(f, 0.9) - f.min()) / 14,
     }
-    figure.add_contour(**_contour(shown, f, MUTED, levels, "f", 1.0))
+    figure.add("contour", **_contour(shown, f, MUTED, levels, "f", 1.0))
     owners.append(None)
     for gamma in scene.gammas:
         u = pde.viscous(scene.loss, shown.points, gamma, scene.beta, around).value
-        figure.add_contour(**_contour(shown, u, VISCOUS, levels, "viscous (local entropy)", 1.8))
+        figure.add("contour", **_contour(shown, u, VISCOUS, levels, "viscous (local entropy)", 1.8))
         owners.append(gamma)
     figure.update_layout(layout(height=420, **_plane(scene), legend=LEGEND))
     return _switched(
@@ -119,24 +119,24 @@ def _plane_landscape(scene: Scene) -> Figure:
     )  # fmt: skip
 
 
-def _switched(figure: go.Figure, scene: Scene, owners: list[float | None], title: str, reading: str) -> Figure:
+def _switched(figure: Drawing, scene: Scene, owners: list[float | None], title: str, reading: str) -> Figure:
     """One view a γ; the middle one is shown first."""
     views = {
         f"γ = {gamma:g}": {"visible": [owner in (None, gamma) for owner in owners], "layout": {}}
         for gamma in scene.gammas
     }
     for trace, visible in zip(figure.data, views[f"γ = {scene.gammas[1]:g}"]["visible"], strict=True):
-        trace.visible = visible
+        trace["visible"] = visible
     return Figure(f"landscape-{scene.name}", title, reading, figure, views)
 
 
 def _line_densities(result: Expectation) -> Figure:
-    scene, exact, figure = result.scene, result.exact, go.Figure()
+    scene, exact, figure = result.scene, result.exact, Drawing()
     (low, high), x = scene.shown[0], result.exact.grid.axes[0]
     seen = (x >= low) & (x <= high)
     f = scene.loss(x[seen][:, None])
-    figure.add_scatter(
-        x=_f(x[seen]), y=_f(f), mode="lines", name="f", yaxis="y2", line={"color": MUTED, "width": 1},
+    figure.add(
+        "scatter", x=_f(x[seen]), y=_f(f), mode="lines", name="f", yaxis="y2", line={"color": MUTED, "width": 1},
         fill="tozeroy", fillcolor=BAND, hoverinfo="skip",
     )  # fmt: skip
     edges = np.linspace(low, high, 81)
@@ -145,8 +145,8 @@ def _line_densities(result: Expectation) -> Figure:
         ("controlled SGD", exact.controlled[-1], result.at_end[1], CONTROLLED),
     ):
         counted = np.histogram(particles[:, 0], edges)[0] / len(particles) / (edges[1] - edges[0])
-        figure.add_scatter(
-            x=_f((edges[1:] + edges[:-1]) / 2), y=_f(counted), mode="markers", name=f"{name}, particles",
+        figure.add(
+            "scatter", x=_f((edges[1:] + edges[:-1]) / 2), y=_f(counted), mode="markers", name=f"{name}, particles",
             marker={"color": tint(colour, 0.75) if colour != INK else MUTED, "size": 5}, hoverinfo="skip",
         )  # fmt: skip
         _line(figure, x[seen][:, None], density[seen] / exact.grid.cell, name, colour, 2.2)
@@ -166,7 +166,7 @@ def _line_densities(result: Expectation) -> Figure:
 
 
 def _plane_densities(result: Expectation) -> Figure:
-    scene, figure = result.scene, go.Figure()
+    scene, figure = result.scene, Drawing()
     (left, right), (bottom, top) = scene.shown
     shown = Grid.box([left, bottom], [right, top], [71, 57])
     f = scene.loss(shown.points)
@@ -175,11 +175,11 @@ def _plane_densities(result: Expectation) -> Figure:
         "end": float(np.quantile(f, 0.9)),
         "size": float(np.quantile(f, 0.9) - f.min()) / 14,
     }
-    figure.add_contour(**_contour(shown, f, MUTED, levels, "f", 1.0))
+    figure.add("contour", **_contour(shown, f, MUTED, levels, "f", 1.0))
     for name, particles, colour in (("SGD", result.at_end[0], MUTED), ("controlled SGD", result.at_end[1], CONTROLLED)):
         few = particles[:DOTS]
-        figure.add_scatter(
-            x=_f(few[:, 0]), y=_f(few[:, 1]), mode="markers", name=name, hoverinfo="skip",
+        figure.add(
+            "scatter", x=_f(few[:, 0]), y=_f(few[:, 1]), mode="markers", name=name, hoverinfo="skip",
             marker={"color": colour, "size": 3, "opacity": 0.7},
         )  # fmt: skip
     figure.update_layout(layout(height=420, **_plane(scene), legend=LEGEND))
@@ -212,9 +212,10 @@ def _contour(
     }  # fmt: skip
 
 
-def _line(figure: go.Figure, x: Array, y: Array, name: str, colour: str, width: float, dash: str = "solid") -> None:
-    figure.add_scatter(
-        x=_f(x[:, 0]), y=_f(y), mode="lines", name=name, line={"color": colour, "width": width, "dash": dash},
+def _line(figure: Drawing, x: Array, y: Array, name: str, colour: str, width: float, dash: str = "solid") -> None:
+    figure.add(
+        "scatter", x=_f(x[:, 0]), y=_f(y), mode="lines", name=name, line={"color": colour, "width": width,
+        "dash": dash},
         hovertemplate="%{y:.3~g}",
     )  # fmt: skip
 
