@@ -32,7 +32,7 @@ def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
     for method in frames.methods:
         part = done[done["method"] == method]
         table = np.full((max(planned, int(part["block"].max()) + 1 if len(part) else 0), asked), np.nan)
-        table[part["block"].to_numpy(), part["number"].to_numpy()] = part["value"].to_numpy()
+        table[part["block"].to_numpy(dtype=int), part["number"].to_numpy(dtype=int)] = part["value"].to_numpy()
         found[method] = table
     return found
 

@@ -17,7 +17,7 @@ from relaxbench.bench import allcnn, crew, ledger, memory, population, run, step
 from relaxbench.bench.page import render
 from relaxbench.bench.tables import TABLES, met, step_tables
 from relaxbench.optim.registry import RULES
-from relaxbench.report import html as files
+from relaxbench.report import files
 from tests.report.test_browser import browse, check
 
 

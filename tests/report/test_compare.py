@@ -249,8 +249,9 @@ def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path) 
         drawn.figure.data, [(m, s) for m in ("heat", "hj", "lookahead") for s in ("one", "other")], strict=True
     ):
         found = row(table, method)
-        assert trace.x[0] == pytest.approx(found[f"difference_{side}"], rel=1e-6)
-        assert trace.error_x.array[0] == pytest.approx(found[f"high_{side}"] - found[f"difference_{side}"], rel=1e-6)
+        half = found[f"high_{side}"] - found[f"difference_{side}"]
+        assert trace["x"][0] == pytest.approx(found[f"difference_{side}"], rel=1e-6)
+        assert trace["error_x"]["array"][0] == pytest.approx(half, rel=1e-6)
     page = write_comparison(before, after, table, tmp_path)
     assert page.name == "compare-study-1-study-2.html" and [each.name for each in tmp_path.iterdir()] == [page.name]
     for width in (1200, 500):
