@@ -92,7 +92,8 @@ def _why(frames: StudyFrames, look: Look, name: str, shares: pd.DataFrame) -> di
         "importance": _some(importance(shares, look, name)),
         "schedules": _schedules(frames, look, name),
         "interactions": _some(*(interaction(trials[m], look, name, m, scope) for m, scope in scopes.items())),
-        "slices": _some(*(slices(trials[m], look, name, m, tuned) for m in frames.methods)),
+        "slices": _some(*(slices(trials[m], look, name, m, tuned) for m in scopes)),
+        "others": _some(*(slices(trials[m], look, name, m, tuned) for m in frames.methods if m not in scopes)),
         "parallel": _some(*(parallel(trials[m], look, name, m, tuned) for m in frames.methods)),
     }
     return {kind: group for kind, group in found.items() if group}

@@ -47,14 +47,20 @@ async function save(packed, name) {
     const drawn = Plotly.react(figure.canvas, data, layout, config);
     return Object.keys(changes).length ? drawn.then(() => Plotly.relayout(figure.canvas, changes)) : drawn;
   }
-  // One after the other, so that the first is seen at once and the page can be scrolled meanwhile.
+  // One after the other, so that the first is seen at once and the page can be scrolled meanwhile. What is folded away
+  // has no size yet and is drawn when it is opened.
+  const folded = ({ canvas }) => canvas.offsetParent === null;
   async function drawAll() {
     await ready;
-    for (const figure of figures) {
+    for (const figure of figures.filter(figure => !folded(figure))) {
       await draw(figure);
       await new Promise(resolve => setTimeout(resolve));
     }
   }
+  document.addEventListener("toggle", async event => {
+    await ready;
+    if (event.target.open) figures.filter(({ canvas }) => event.target.contains(canvas)).forEach(draw);
+  }, true);
 
   const toggle = document.getElementById("theme");
   const label = () => { toggle.textContent = isDark() ? "Light" : "Dark"; };
@@ -70,7 +76,7 @@ async function save(packed, name) {
     await ready;
     figures.filter(figure => panels.contains(figure.canvas)).forEach(figure => {
       if (view === undefined) figure.axis = axis; else figure.view = view;
-      draw(figure);
+      if (!folded(figure)) draw(figure);
     });
   }));
 
@@ -89,8 +95,9 @@ async function save(packed, name) {
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
-    figures.forEach(draw);
-    figures.forEach(({ canvas }) => Plotly.relayout(canvas, { width: canvas.closest(".panels, .pairs") ? 330 : 680 }));
+    const seen = figures.filter(figure => !folded(figure));
+    seen.forEach(draw);
+    seen.forEach(({ canvas }) => Plotly.relayout(canvas, { width: canvas.closest(".panels, .pairs") ? 330 : 680 }));
   });
   addEventListener("afterprint", () => {
     if (before) root.dataset.theme = before; else delete root.dataset.theme;
