@@ -1,8 +1,13 @@
 "use strict";
+function bytes(base64) {
+  const text = atob(base64), found = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) found[at] = text.charCodeAt(at);
+  return found;
+}
+
 // What travels compressed: the tables, and plotly itself.
 async function unpacked(packed) {
-  const bytes = Uint8Array.from(atob(packed), character => character.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  return new Response(new Blob([bytes(packed)]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
 async function save(packed, name) {
@@ -31,7 +36,7 @@ async function save(packed, name) {
   }) : Promise.resolve();
 
   // plotly's arrays come as base64 of float32.
-  const numbers = packed => new Float32Array(Uint8Array.from(atob(packed.bdata), c => c.charCodeAt(0)).buffer);
+  const numbers = packed => new Float32Array(bytes(packed.bdata).buffer);
 
   // Figures carry stand-ins for the theme's colours (report/look.py), so one text serves light and dark.
   function draw(figure) {
