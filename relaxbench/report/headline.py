@@ -64,12 +64,13 @@ def _verdict(rows: pd.DataFrame, called: str) -> str:
         return f"no claim is made of {listed(rows['title'])}"
     if called == "equivalent":
         return f"{who} equivalent within the margin"
-    detectable = rows["detectable"].astype(float).max()
-    if called == "undecided" and detectable == detectable:
+    seen = rows["detectable"].astype(float).dropna()
+    if called == "undecided" and len(seen):
         row = rows.iloc[0]
+        least, most = (number(end, int(row["decimals"])) for end in (seen.min(), seen.max()))
         unit = f" {difference_unit(row)}".rstrip()
-        seen = f"{number(detectable, int(row['decimals']))}{unit}"
-        return f"{who} undecided ({counted(int(rows['compared'].max()), 'block')} can only detect {seen} or more)"
+        what = f"{least}{unit} or more" if least == most else f"from {least} to {most}{unit}, by the method's spread"
+        return f"{who} undecided ({counted(int(rows['compared'].max()), 'block')} can only detect {what})"
     return f"{who} {called}"
 
 
