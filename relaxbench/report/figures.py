@@ -63,7 +63,15 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
     margin = 0.0 if pd.isna(stated) else float(stated)
     if margin:
         figure.add_shape(
-            type="rect", x0=-margin, x1=margin, y0=0, y1=1, yref="paper", fillcolor=BAND, line_width=0, layer="below"
+            type="rect",
+            x0=-margin,
+            x1=margin,
+            y0=0,
+            y1=1,
+            yref="paper",
+            fillcolor=BAND,
+            line={"width": 0},
+            layer="below",
         )
     figure.add_shape(
         type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="between"
