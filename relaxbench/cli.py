@@ -198,11 +198,28 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("relaxbench: interrupted; what was finished is kept", file=sys.stderr)
         return 130
+    except Exception as error:
+        said = _said_by_database(error)
+        if said is None:
+            raise
+        return _mistake(said)
 
 
 def _mistake(message: str) -> int:
     print(f"relaxbench: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+def _said_by_database(error: Exception) -> str | None:
+    """What a person can do about an error of the database; None for one that is ours."""
+    from sqlalchemy.exc import DBAPIError
+
+    from relaxbench.store.transactions import curable
+    from relaxbench.store.urls import advice, reason
+
+    if isinstance(error, DBAPIError) and curable(error):
+        return f"the database refuses ({reason(error)}): {advice(error)}"
+    return None
 
 
 def _spec(

@@ -20,7 +20,7 @@ from relaxbench import cli, cli_options
 from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial
-from relaxbench.store.workers import workers
+from relaxbench.store.workers import arrive, workers
 from tests.postgres import Server
 from tests.study import tiny
 from tests.study.test_manifest import DEAD
@@ -288,6 +288,50 @@ def test_a_crew_on_another_kind_of_device_than_its_study_is_refused(
     edit_manifest(database, 1, lambda manifest: manifest.update(device="cuda"))
     line = refused(capsys, "study", "tiny.toml", "--storage", "study.db", "--devices", "cpu", "--workers", "2")
     assert "study 'tiny' began on cuda, not on cpu" in line
+
+
+def test_rights_that_are_wanting_are_one_line_and_those_that_are_advised_suffice(
+    server: Server, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For another user of the database than the one who began the study."""
+    url = server.new_url()
+    engine = open_database(url)
+    tiny.settle(engine, SPEC)
+    server.execute("CREATE USER guest")
+    server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest", url)
+    at = ("--storage", url.replace("tester@", "guest@"))
+    cpu = ("--device", "cpu")
+    Claims(engine, 1, DEAD).take("rosenbrock", "sgd", 2)  # of whom there is something to free
+    for line in (("reap",), ("worker", "tiny", *cpu), ("study", "tiny.toml", "--no-report", *cpu)):
+        assert cli.main([*line, *at]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "permission denied for table relaxbench_" in err
+        assert "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES" in err and "GRANT CREATE" not in err
+    assert {row.status for row in trials(engine)} == {"waiting", "running"}
+    (advised,) = re.findall(r"\((GRANT.*)\)", err)
+    for grant in advised.split(", GRANT "):
+        server.execute(f"GRANT {grant.removeprefix('GRANT ')} TO guest", url)
+    assert "2 trials freed" in printed(capsys, "reap", *at)
+    presence = arrive(open_database(at[1], create=False), 1, "guest:1:1", "cpu", {})
+    presence.leave()
+    assert [row.name for row in workers(engine, 1)] == ["guest:1:1"]
+    engine.dispose()
+    presence.engine.dispose()
+
+
+def test_a_file_that_is_damaged_is_one_line(database: Engine, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the pages of a table: the file can still be opened."""
+    with database.connect() as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'relaxbench_trials'"
+        page = connection.exec_driver_sql(query).scalar_one()
+        size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    database.dispose()
+    with Path("study.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    for line in (("status",), ("show",)):
+        said = refused(capsys, *line, "--storage", "study.db")
+        assert "(database disk image is malformed): the file is damaged: restore a copy of it" in said
 
 
 # --- status and reap --------------------------------------------------------------------------------------------------
