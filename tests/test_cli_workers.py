@@ -322,6 +322,8 @@ def test_rights_that_are_wanting_are_one_line_and_those_that_are_advised_suffice
     at = ("--storage", url.replace("tester@", "guest@"))
     cpu = ("--device", "cpu")
     Claims(engine, 1, DEAD).take("rosenbrock", "sgd", 2)  # of whom there is something to free
+    for line in ("status", "show"):
+        assert "rosenbrock" in printed(capsys, line, *at)
     for line in (("reap",), ("worker", "tiny", *cpu), ("study", "tiny.toml", "--no-report", *cpu)):
         assert cli.main([*line, *at]) == 2
         err = capsys.readouterr().err
