@@ -100,6 +100,10 @@ def study(
     elif cluster is not None and cluster.device == "cpu":
         device = "cpu"  # otherwise its nodes have GPUs, and this machine need not have one
     options.use_data(data_dir, download)
+    if optuna:
+        from relaxbench.study.proxy import reach
+
+        reach(optuna)  # before a database is made
     problems = prepare(spec, device, download)
     with reached(cluster, storage) as notes:
         database = open_database(storage)
@@ -174,7 +178,14 @@ def best(
     method: Annotated[str, typer.Argument(help="One of its methods.")],
     storage: Storage = STORAGE,
     problem: Annotated[str | None, typer.Option(help=r"One of its problems.  \[default: the only one]")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Also write the best run's weights to this file (.pt).")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            parser=options.named_path,
+            metavar="<Path>",
+            help="Also write the best run's weights to this file (.pt).",
+        ),
+    ] = None,
 ) -> None:
     """A method's best settings, as a constructor to paste into a training loop."""
     from relaxbench.overview import best_constructor
@@ -194,15 +205,40 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         return _mistake(str(error))
     except typer.TyperException as error:
-        return _mistake(f"{error.format_message().rstrip('.')} (see python -m relaxbench --help)")
+        return _mistake(f"{error.format_message().rstrip('.')}{_given(error)} (see python -m relaxbench --help)")
     except (KeyboardInterrupt, typer.Abort):
         print("relaxbench: interrupted; what was finished is kept", file=sys.stderr)
         return 130
+    except Exception as error:
+        said = _said_by_database(error)
+        if said is None:
+            raise
+        return _mistake(said)
 
 
 def _mistake(message: str) -> int:
     print(f"relaxbench: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+def _given(error: typer.TyperException) -> str:
+    """What was typed where something else was expected, if the message does not say it."""
+    from pydantic import ValidationError
+
+    cause = error.__cause__
+    return f", given {cause.errors()[0]['input']!r}" if isinstance(cause, ValidationError) else ""
+
+
+def _said_by_database(error: Exception) -> str | None:
+    """What a person can do about an error of the database; None for one that is ours."""
+    from sqlalchemy.exc import DBAPIError
+
+    from relaxbench.store.transactions import curable
+    from relaxbench.store.urls import advice, reason
+
+    if isinstance(error, DBAPIError) and curable(error):
+        return f"the database refuses ({reason(error)}): {advice(error)}"
+    return None
 
 
 def _spec(

@@ -16,6 +16,14 @@ console = Console(highlight=False)
 
 STORAGE = "sqlite:///relaxbench.db"
 
+
+def named_path(text: str | Path) -> Path:
+    """A path as it was typed. An empty one is a mistake: pathlib takes it for the folder that one is in."""
+    if text == "":
+        raise typer.BadParameter("'' names no file or folder")
+    return Path(text)
+
+
 File = Annotated[
     str | None, typer.Argument(help=r"Study file (TOML).  \[default: studies/digits.toml]", show_default=False)
 ]
@@ -39,20 +47,45 @@ Problems = Annotated[list[str] | None, typer.Option("--problem", help="A problem
 Population = Annotated[int | None, typer.Option(help=r"Trials side by side (K).  \[default: the fastest, measured]")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help=r"Folder of the data sets.  \[default: $RELAXBENCH_DATA]")
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        parser=named_path,
+        metavar="<Path>",
+        help=r"Folder of the data sets.  \[default: $RELAXBENCH_DATA]",
+    ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Fetch what is missing, with torchvision.")]
 Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
-ReportDir = Annotated[Path, typer.Option("--report", help="Folder for the report.")]
+ReportDir = Annotated[
+    Path, typer.Option("--report", parser=named_path, metavar="<Path>", help="Folder for the report.")
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", parser=named_path, metavar="<Path>", help="Also write the figures to this file."),
+]
 
 
-Checkpoints = Annotated[Path, typer.Option(help="Folder for unfinished trials, shared by all workers on all machines.")]
+Checkpoints = Annotated[
+    Path,
+    typer.Option(
+        parser=named_path,
+        metavar="<Path>",
+        help="Folder for unfinished trials, shared by all workers on all machines.",
+    ),
+]
 CHECKPOINTS = Path("checkpoints")
-Retries = Annotated[int, typer.Option(help="How often a trial is tried again when its worker fails or dies.")]
+MOST_RETRIES = 1000
+Retries = Annotated[
+    int, typer.Option(help=f"How often a trial is tried again when its worker fails or dies (0 to {MOST_RETRIES}).")
+]
 RETRIES = 3
-Workers = Annotated[int | None, typer.Option(help=r"Worker processes, here or on a cluster.  \[default: this one]")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help=r"Worker processes: 1 to 1024 here, to 4096 on a cluster.  \[default: this one]"),
+]
 Devices = Annotated[str | None, typer.Option(help=r"Where they work: cuda:0,cuda:1 or cpu.  \[default: --device]")]
-PerDevice = Annotated[int | None, typer.Option(help="Workers on each of the devices.")]
+PerDevice = Annotated[int | None, typer.Option(help="Workers on each of the devices (1 to 1024).")]
 Engine = Annotated[str, typer.Option(help="Where workers run: local (this machine) or ray (a Ray cluster).")]
 Address = Annotated[str | None, typer.Option(help=r"Of the Ray cluster: auto or HOST:PORT.  \[default: auto]")]
 GpusPerWorker = Annotated[
@@ -64,6 +97,7 @@ Optuna = Annotated[
     typer.Option(help="HOST:PORT of Optuna's gRPC storage proxy, for workers to keep off Optuna's tables."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict and nothing else.")]
+QuietWorker = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless trials are left undone.")]
 
 
 def check_counts(population: int | None, retries: int) -> None:
@@ -74,8 +108,8 @@ def check_counts(population: int | None, retries: int) -> None:
     """
     if population is not None and population < 1:
         raise UserError(f"--population {population}: expected at least 1")
-    if retries < 0:
-        raise UserError(f"--retries {retries}: expected 0 or more")
+    if not 0 <= retries <= MOST_RETRIES:
+        raise UserError(f"--retries {retries}: expected 0 to {MOST_RETRIES}")
 
 
 def check_address(option: str, address: str, expected: str = "HOST:PORT") -> None:
@@ -120,10 +154,21 @@ def use_data(folder: Path | None, download: bool = False) -> None:
 
 def check_folder(option: str, folder: Path) -> None:
     """Refuse, before anything is run, a folder that could not be made or written into at the end."""
+    _check_place(f"{option} {str(folder)!r}", folder)
+
+
+def check_file(option: str, file: Path) -> None:
+    """Refuse, before anything is run, a file that could not be written at the end; its folder may be made then."""
+    if file.is_dir():
+        raise UserError(f"{option} {str(file)!r} is a folder: name a file in it")
+    _check_place(f"{option} {str(file)!r}", file.parent)
+
+
+def _check_place(given: str, folder: Path) -> None:
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
-        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not a folder: name another one")
+        raise UserError(f"{given}: {str(nearest)!r} is not a folder: name another one")
     try:  # permissions do not say everything
         tempfile.TemporaryFile(dir=nearest).close()
     except OSError:
-        raise UserError(f"{option} {str(folder)!r}: {str(nearest)!r} is not writable: name another folder") from None
+        raise UserError(f"{given}: {str(nearest)!r} is not writable: name another folder") from None

@@ -37,7 +37,7 @@ def copy(
 
     with _closing(open_database(storage, create=False, read_only=True)) as source:
         choose(source, study)  # before a database is made
-        with _closing(open_database(to)) as target:
+        with _closing(open_database(to), source) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Copied {study!r} to {show_url(target.url)!r}", study, copied)
 
@@ -45,7 +45,9 @@ def copy(
 @storage_commands.command()
 def export(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
-    file: Annotated[Path, typer.Argument(help="File to write, e.g. study.db.")],
+    file: Annotated[
+        Path, typer.Argument(parser=options.named_path, metavar="file", help="File to write, e.g. study.db.")
+    ],
     storage: Storage = STORAGE,
 ) -> None:
     """Write a study into a file of its own, to be sent, kept, or imported elsewhere."""
@@ -58,7 +60,14 @@ def export(
 
 @storage_commands.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file that `export` has written, or another SQLite database.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            parser=options.named_path,
+            metavar="file",
+            help="A file that `export` has written, or another SQLite database.",
+        ),
+    ],
     study: Study = None,
     storage: Storage = STORAGE,
     name: NewName = None,
@@ -70,7 +79,7 @@ def import_(
 
     with _closing(open_export(file)) as source:
         study = choose(source, study)  # before a database is made
-        with _closing(open_database(storage)) as target:
+        with _closing(open_database(storage), source) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Imported {study!r} from {str(file)!r}", study, copied)
 
@@ -89,10 +98,13 @@ def upgrade(storage: Storage = STORAGE) -> None:
 
 
 @contextmanager
-def _closing(engine: Engine) -> Iterator[Engine]:
+def _closing(engine: Engine, reader: Engine | None = None) -> Iterator[Engine]:
+    """An engine that is closed at the end, after one that only reads: that one cannot take SQLite's files away."""
     try:
         yield engine
     finally:
+        if reader is not None:
+            reader.dispose()
         engine.dispose()
 
 

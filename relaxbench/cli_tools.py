@@ -43,7 +43,7 @@ def bench(
         bool, typer.Option("--compile", help="Also compiled training steps (needs a C++ compiler on the CPU).")
     ] = False,
     device: Device = "auto",
-    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json: options.JsonFile = None,
     report: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no page.")] = False,
 ) -> None:

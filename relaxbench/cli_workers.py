@@ -44,7 +44,7 @@ def worker(
     problem: Part = None,
     method: Only = None,
     optuna: options.Optuna = None,
-    quiet: options.Quiet = False,
+    quiet: options.QuietWorker = False,
 ) -> None:
     """Join a study that has begun, from any machine that reaches its database: works until nothing is left."""
     from relaxbench.display import Display, interruptible
@@ -101,13 +101,13 @@ def stress(
         typer.Option(metavar="PART", help=r"load, faults, or one of these (kill, outage, …).  \[default: all]"),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few workers and three faults: minutes.")] = False,
-    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json: options.JsonFile = None,
 ) -> None:
     """Simulated trials by many workers on SQLite and PostgreSQL: how many a second, and what faults do (a while)."""
     from relaxbench.stress.run import Options, run
 
     if json is not None:
-        options.check_folder("--json", json.parent)
+        options.check_file("--json", json)
     with options.console.status("") as shown:
 
         def tell(what: str) -> None:

@@ -103,7 +103,7 @@ def free(database: Database, name: str | None, worker: str | None, everything: b
                     unknown("worker with running trials", worker, holders)
                     if holders
                     else UserError(
-                        f"no worker holds trials of this study, nor does {worker!r}: see python -m relaxbench status"
+                        f"--worker {worker!r}: no worker holds trials of this study, so there is nothing to free"
                     )
                 )
             over: ColumnElement[bool] = Trial.worker.in_(chosen)

@@ -78,11 +78,17 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(capsys: pytest.CaptureFi
     )
     assert "does not exist" in refused(capsys, "copy", "s", "--to", "no/such/folder/x.db")
     assert "does not exist" in refused(capsys, "copy", "s", "--storage", "none.db", "--to", "new.db")
-    assert "expected 1 to 200" in refused(capsys, "copy", "s", "--to", "there.db", "--name", "")
+    assert "--name '': expected 1 to 200" in refused(capsys, "copy", "s", "--to", "there.db", "--name", "")
+    assert "storage 'sqlite://' must be a file" in refused(capsys, "copy", "s", "--to", "sqlite://")
+    assert "storage '' must be a file" in refused(capsys, "copy", "s", "--to", "")
     assert "'--to'" in refused(capsys, "copy", "s")
     assert "'mysql' is not supported" in refused(capsys, "copy", "s", "--to", "mysql://me:geheim@host/x")
     assert "unknown study 'x'" in refused(capsys, "export", "x", "new.db")
     assert "is already there" in refused(capsys, "export", "s", "diary.txt")
+    assert "unknown study ''" in refused(capsys, "export", "", "new.db")
+    assert "'file': '' names no file or folder" in refused(capsys, "export", "s", "")
+    assert "'file': '' names no file or folder" in refused(capsys, "import", "")
+    assert "file '.' is a folder: name a file in it, e.g. 'study.db'" in refused(capsys, "export", "s", ".")
     assert "does not exist" in refused(capsys, "export", "s", "no/such/folder/x.db")
     assert "file 'none.db' does not exist" in refused(capsys, "import", "none.db", "--storage", "new.db")
     assert "is not a SQLite database" in refused(capsys, "import", "diary.txt", "--storage", "new.db")
@@ -90,6 +96,22 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(capsys: pytest.CaptureFi
     assert "unknown study 'x'" in refused(capsys, "import", "relaxbench.db", "x", "--storage", "new.db")
     assert "does not exist" in refused(capsys, "upgrade", "--storage", "none.db")
     assert names("there.db") == []
+
+
+def test_a_file_without_anything_stays_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty.db").touch()
+    for line in (("import", "empty.db"), *((name, "--storage", "empty.db") for name in ("upgrade", "reap", "show"))):
+        assert "storage 'sqlite:///empty.db' holds no relaxbench study" in refused(capsys, *line)
+    assert os.path.getsize("empty.db") == 0
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_refused_import_leaves_no_file_of_sqlite_s(capsys: pytest.CaptureFixture[str]) -> None:
+    printed(capsys, "export", "s", "mine.db")
+    before = sorted(os.listdir())
+    assert cli.main(["import", "mine.db", "--storage", "mine.db"]) == 2
+    assert "study 's' is already in storage 'sqlite:///mine.db'" in capsys.readouterr().err
+    assert sorted(os.listdir()) == before
 
 
 def test_upgrade_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,8 +20,8 @@ from relaxbench import cli, cli_options
 from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial
-from relaxbench.store.workers import workers
-from tests.postgres import Server
+from relaxbench.store.workers import arrive, workers
+from tests.postgres import Server, free_port
 from tests.study import tiny
 from tests.study.test_manifest import DEAD
 from tests.study.test_run import assert_mirrored
@@ -242,14 +242,19 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("study", "--devices", "cpu,cuda:0"), "a study runs on one kind of device, cuda or cpu"),
     (("study", "--devices", "cpu", "--device", "cuda:77"), "cuda:77"),
     (("study", "--device", "gpu", "--workers", "2"), "'gpu'"),
-    (("study", "--devices", "cuda:77"), "cuda:77"),
+    (("study", "--devices", "cuda:77"), "device 'cuda:77' is not there (no CUDA device is usable here): use cpu, or"),
+    (("study", "--devices", "cuda:99999"), "device 'cuda:99999' is not there"),
     (("study", "--per-device", "0"), "--per-device 0: expected 1 to 1024"),
     (("study", "--workers", "3", "--per-device", "2", "--device", "cpu"), "--workers 3 do not fit on 1 device"),
-    (("study", "--retries", "-1"), "--retries -1: expected 0 or more"),
+    (("study", "--retries", "-1"), "--retries -1: expected 0 to 1000"),
+    (("study", "--retries", "9" * 20), f"--retries {'9' * 20}: expected 0 to 1000"),
+    (("study", "tiny.toml", "--name", "x" * 201), f"--name '{'x' * 201}': "),
     (("study", "--workers", "2", "--population", "0"), "--population 0: expected at least 1"),
     (("worker", "tiny"), "'sqlite:///relaxbench.db' does not exist"),
     (("worker",), "'study'"),
-    (("worker", "tiny", "--retries", "-1"), "--retries -1: expected 0 or more"),
+    (("worker", "tiny", "--retries", "-1"), "--retries -1: expected 0 to 1000"),
+    (("worker", "tiny", "--retries", "1001"), "--retries 1001: expected 0 to 1000"),
+    (("worker", "tiny", "--checkpoints", ""), "'--checkpoints': '' names no file or folder"),
     (("worker", "tiny", "--population", "0"), "--population 0: expected at least 1"),
     (("worker", "tiny", "--checkpoints", "/dev/null"), "--checkpoints '/dev/null'"),
     (("worker", "tiny", "--data-dir", "no/such"), "--data-dir 'no/such' is not a folder"),
@@ -261,7 +266,10 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("status", "tyni", "--storage", "study.db"), "unknown study 'tyni': did you mean 'tiny'?"),
     (("reap",), "does not exist"),
     (("reap", "tyni", "--storage", "study.db"), "unknown study 'tyni': did you mean 'tiny'?"),
-    (("reap", "--worker", "host:1", "--storage", "study.db"), "no worker holds trials of this study"),
+    (("reap", "--worker", "host:1", "--storage", "study.db"), "--worker 'host:1': no worker holds trials of this"),
+    (("stress", "--json", "."), "--json '.' is a folder: name a file in it"),
+    (("stress", "--json", "tiny.toml/x.json"), "--json 'tiny.toml/x.json': "),
+    (("stress", "--json", "/proc/nowhere/x.json"), "--json '/proc/nowhere/x.json': '/proc' is not writable"),
 ]
 
 
@@ -288,6 +296,64 @@ def test_a_crew_on_another_kind_of_device_than_its_study_is_refused(
     edit_manifest(database, 1, lambda manifest: manifest.update(device="cuda"))
     line = refused(capsys, "study", "tiny.toml", "--storage", "study.db", "--devices", "cpu", "--workers", "2")
     assert "study 'tiny' began on cuda, not on cpu" in line
+
+
+def test_a_proxy_that_is_not_there_is_refused_before_a_database_is_made(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("grpc")
+    from relaxbench.study import proxy
+
+    monkeypatch.setattr(proxy, "READY_SECONDS", 0.2)
+    for more in ((), ("--workers", "2")):
+        said = refused(capsys, "study", "tiny.toml", "--device", "cpu", "--optuna", f"127.0.0.1:{free_port()}", *more)
+        assert "no gRPC storage proxy of Optuna answers there" in said
+
+
+def test_rights_that_are_wanting_are_one_line_and_those_that_are_advised_suffice(
+    server: Server, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For another user of the database than the one who began the study."""
+    url = server.new_url()
+    engine = open_database(url)
+    tiny.settle(engine, SPEC)
+    server.execute("CREATE USER guest")
+    server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest", url)
+    at = ("--storage", url.replace("tester@", "guest@"))
+    cpu = ("--device", "cpu")
+    Claims(engine, 1, DEAD).take("rosenbrock", "sgd", 2)  # of whom there is something to free
+    for line in ("status", "show"):
+        assert "rosenbrock" in printed(capsys, line, *at)
+    for line in (("reap",), ("worker", "tiny", *cpu), ("study", "tiny.toml", "--no-report", *cpu)):
+        assert cli.main([*line, *at]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "permission denied for table relaxbench_" in err
+        assert "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES" in err and "GRANT CREATE" not in err
+    assert {row.status for row in trials(engine)} == {"waiting", "running"}
+    (advised,) = re.findall(r"\((GRANT.*)\)", err)
+    for grant in advised.split(", GRANT "):
+        server.execute(f"GRANT {grant.removeprefix('GRANT ')} TO guest", url)
+    assert "2 trials freed" in printed(capsys, "reap", *at)
+    presence = arrive(open_database(at[1], create=False), 1, "guest:1:1", "cpu", {})
+    presence.leave()
+    assert [row.name for row in workers(engine, 1)] == ["guest:1:1"]
+    engine.dispose()
+    presence.engine.dispose()
+
+
+def test_a_file_that_is_damaged_is_one_line(database: Engine, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the pages of a table: the file can still be opened."""
+    with database.connect() as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'relaxbench_trials'"
+        page = connection.exec_driver_sql(query).scalar_one()
+        size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    database.dispose()
+    with Path("study.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    for line in (("status",), ("show",)):
+        said = refused(capsys, *line, "--storage", "study.db")
+        assert "(database disk image is malformed): the file is damaged: restore a copy of it" in said
 
 
 # --- status and reap --------------------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def test_which_study(database: Engine) -> None:
     with database.begin() as connection:
         row = connection.execute(select(Study.__table__)).one()._asdict()
         connection.execute(Study.__table__.insert().values(**{**row, "id": 2, "name": "t"}))  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match="which study\\? there are 2: s, t"):
+    with pytest.raises(UserError, match=r"which study\? there are 2: s, t \(name one of them in the command\)"):
         find(database, None)
     with database.begin() as connection:
         connection.execute(Trial.__table__.delete())  # type: ignore[attr-defined]
@@ -208,5 +208,5 @@ def test_a_worker_that_holds_nothing_is_refused_with_those_that_do(
     ):
         free(database, "s", "far.awya:12:1000", False, False)
     assert free(database, "s", None, True, False)[0] == 6
-    with pytest.raises(UserError, match=r"no worker holds trials of this study, nor does 'far.away'"):
+    with pytest.raises(UserError, match=r"--worker 'far.away': no worker holds trials of this study"):
         free(database, "s", "far.away", False, False)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from relaxbench.errors import UserError
 from relaxbench.store.thrift import HELD_SECONDS, close_idle
 from relaxbench.store.transactions import BEGIN, READS, crowded, patiently
-from relaxbench.store.upgrade import Upgraded, prepare
+from relaxbench.store.upgrade import Upgraded, no_study, prepare
 from relaxbench.store.urls import advice, parse_url, reason, show_url
 
 __all__ = ["BUSY_SECONDS", "open_database", "parse_url", "snapshot", "upgrade_database"]
@@ -134,6 +134,8 @@ def _check_file(path: Path, shown: str, *, create: bool, write: bool) -> None:
         )
     with path.open("rb") as file:
         head = file.read(16)
+    if not head and not create:  # SQLite would take it for a database, and write into it
+        raise no_study(shown)
     if head and head != b"SQLite format 3\x00":
         raise UserError(f"storage {shown!r} is not a SQLite database: choose another file")
 

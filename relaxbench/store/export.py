@@ -19,8 +19,10 @@ def export_study(source: Engine, file: Path, name: str) -> Copied:
     """Copy a study into a new SQLite file that needs no other file beside it.
 
     Raises:
-        UserError: if the file exists or cannot be written, or as `copy_study`; then there is no file.
+        UserError: if the file exists, is a folder or cannot be written, or as `copy_study`; then there is no file.
     """
+    if file.is_dir():
+        raise UserError(f"file {str(file)!r} is a folder: name a file in it, e.g. {str(file / 'study.db')!r}")
     taken = UserError(f"file {str(file)!r} is already there: choose another name, or remove it first")
     if file.exists() or file.is_symlink():
         raise taken
@@ -39,8 +41,9 @@ def export_study(source: Engine, file: Path, name: str) -> Copied:
     except FileExistsError:
         raise taken from None
     except (OSError, sqlite3.Error) as error:
+        said = getattr(error, "strerror", None) or reason(error)  # without the name of a file that is not the user's
         raise UserError(
-            f"file {str(file)!r} cannot be written ({reason(error)}): check its folder, or choose another one"
+            f"file {str(file)!r} cannot be written ({said}): check its folder, or choose another one"
         ) from None
     return copied
 

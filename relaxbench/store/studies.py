@@ -20,5 +20,5 @@ def meant(names: Collection[str], name: str | None) -> str:
     if not names:
         raise UserError("there is no study in this database: run python -m relaxbench study first")
     if len(names) > 1:
-        raise UserError(f"which study? there are {len(names)}: {', '.join(names)}")
+        raise UserError(f"which study? there are {len(names)}: {', '.join(names)} (name one of them in the command)")
     return next(iter(names))

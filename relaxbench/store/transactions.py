@@ -34,6 +34,12 @@ BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 AWAY = ("08", "40", "53", "57P", "55P03")
 """Beginnings of PostgreSQL's codes for: connection lost, deadlock, no resources, shutting down, lock not available."""
 
+REFUSED = ("42501", "25006")
+"""PostgreSQL's codes for: no right to do that, read-only."""
+BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+FORBIDDEN = (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH)
+"""SQLite's codes for: a damaged file, no right to read or write it."""
+
 CROWD = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
 """What a server says that has no connection to spare; libpq gives no code with it."""
 
@@ -91,6 +97,14 @@ def passing(error: DBAPIError) -> bool:
     code = getattr(error.orig, "sqlstate", None)
     # libpq gives no code where it could not even connect
     return isinstance(error, OperationalError) and (code is None or code.startswith(AWAY))
+
+
+def curable(error: DBAPIError) -> bool:
+    """Whether an error is for a person to mend (rights, space, the server, a damaged file), and not one of ours."""
+    if isinstance(error.orig, sqlite3.Error):
+        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # not all of them come from SQLite
+        return code in (*BUSY, *BROKEN, *FORBIDDEN)
+    return passing(error) or getattr(error.orig, "sqlstate", None) in REFUSED
 
 
 def crowded(error: DBAPIError) -> bool:

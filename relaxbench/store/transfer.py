@@ -72,8 +72,8 @@ def copy_study(source: Engine, target: Engine, name: str, new_name: str | None =
         UserError: if there is no such study, the name is taken, or a database fails; then nothing was written.
     """
     wanted = name if new_name is None else new_name
-    if not 0 < len(wanted) <= LONGEST_NAME:
-        raise UserError(f"name {wanted!r} has {len(wanted)} letters: expected 1 to {LONGEST_NAME}")
+    if new_name is not None and not 0 < len(new_name) <= LONGEST_NAME:
+        raise UserError(f"--name {new_name!r}: expected 1 to {LONGEST_NAME} letters, not {len(new_name)}")
     failed = f"study {name!r} could not be copied, and nothing was written"
     with one_line(failed, source, target), snapshot(source) as reading:
         _choose(reading, name)

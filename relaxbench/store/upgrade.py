@@ -88,6 +88,11 @@ def prepare(engine: Engine, shown: str, *, create: bool, write: bool) -> Upgrade
     return Upgraded(shown, found, HEAD, backup)
 
 
+def no_study(shown: str) -> UserError:
+    """An error for a database without our tables."""
+    return UserError(f"storage {shown!r} holds no relaxbench study: run python -m relaxbench study first")
+
+
 def revision(connection: Connection) -> str | None:
     """The version of the tables in a database; None where there are none."""
     there = inspect(connection)
@@ -110,7 +115,7 @@ def _check(found: str | None, shown: str, *, create: bool, write: bool) -> None:
     """Refuse what may not be done."""
     if found is None:
         if not create:
-            raise UserError(f"storage {shown!r} holds no relaxbench study: run python -m relaxbench study first")
+            raise no_study(shown)
     elif found not in REVISIONS:
         raise UserError(
             f"storage {shown!r} was made by a newer version of relaxbench (tables {found}, this one knows {HEAD}): "

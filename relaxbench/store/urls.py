@@ -21,6 +21,10 @@ DRIVERS = {
 SECRETS = ("password", "sslpassword")
 """Parameters of PostgreSQL that are never shown."""
 
+EXPECTED = "expected sqlite:///file.db or postgresql+psycopg://user@host/name"
+MEANT = re.compile(rf"({'|'.join(map(re.escape, DRIVERS))}):|.*:.*@|.*\b({'|'.join(SECRETS)})=")
+"""What begins a text without ``://`` that was meant to be a URL, and not a path."""
+
 ADVICE = (
     (r"password authentication failed|no password supplied", "check the user and the password, or set PGPASSWORD"),
     (
@@ -28,12 +32,22 @@ ADVICE = (
         "check the host and the port, and that the server runs",
     ),
     (r'database ".*" does not exist', "create it first, with createdb"),
+    (r"invalid port", "expected a port from 1 to 65535"),
+    (r"invalid connection option|invalid URI query", "check what stands after the ? of the URL"),
     (
-        r"permission denied|must be owner",
+        r"permission denied for (table|relation|sequence)",
+        "ask the owner for rights on the tables (GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, "
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public)",
+    ),
+    (
+        r"permission denied",
         "ask the owner for the right to make tables there (GRANT CREATE ON SCHEMA public), or use another database",
     ),
+    (r"must be owner", "have the owner of the tables run python -m relaxbench upgrade"),
     (r"database is locked|lock timeout", "another process is using it; try again when that has ended"),
     (r"disk is full|no space left", "free some space"),
+    (r"malformed|not a database", "the file is damaged: restore a copy of it, or use another --storage"),
+    (r"read-?only", "use a storage that can be written"),
 )
 """What to do, by what the database says."""
 
@@ -44,23 +58,22 @@ def parse_url(text: str) -> URL:
     Raises:
         UserError: if it cannot be read as one, or names a database that is not supported.
     """
+    shown = _hidden(text)
     if "://" not in text:
+        if MEANT.match(text):
+            raise UserError(f"storage {shown!r} is not a database URL: {EXPECTED}")
         text = str(URL.create("sqlite", database=text))
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        shown = _hidden(re.sub(r"(://[^/@]*:).*@", r"\1***@", text))
-        raise UserError(
-            f"storage {shown!r} is not a database URL: expected sqlite:///file.db or postgresql+psycopg://user@host/name"
-        ) from None
+        raise UserError(f"storage {shown!r} is not a database URL: {EXPECTED}") from None
+    if "@" in (url.host or "") or (url.password and "@" in (url.database or "")):  # the rest of the password
+        raise UserError(f"storage {shown!r} has more than one @: write those of the user and the password as %40")
     if url.drivername not in DRIVERS:
-        raise UserError(
-            f"storage {show_url(url)!r}: the database or driver {url.drivername!r} is not supported: expected "
-            "sqlite:///file.db or postgresql+psycopg://user@host/name"
-        )
+        raise UserError(f"storage {shown!r}: the database or driver {url.drivername!r} is not supported: {EXPECTED}")
     url = url.set(drivername=DRIVERS[url.drivername])
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise UserError("storage must be a file, for a study outlives its process: use sqlite:///file.db")
+        raise UserError(f"storage {shown!r} must be a file, for a study outlives its process: use sqlite:///file.db")
     return url
 
 
@@ -88,5 +101,6 @@ def advice(error: Exception) -> str:
 
 
 def _hidden(text: str) -> str:
-    """A text without the passwords among its parameters."""
-    return re.sub(rf"\b({'|'.join(SECRETS)})=[^&]*", r"\1=***", text)
+    """A text, a URL or what was meant to be one, without passwords: before the last @, and among its parameters."""
+    text = re.sub(r"((?:^|/)[^/:@]*:)(?!//).*@", r"\1***@", text)
+    return re.sub(rf"\b({'|'.join(SECRETS)})=[^&\s]*", r"\1=***", text)

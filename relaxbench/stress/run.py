@@ -16,6 +16,7 @@ from rich.text import Text
 
 import relaxbench
 from relaxbench.errors import unknown
+from relaxbench.report import files
 from relaxbench.stress.faults import FAULTS, LOAD, WORKERS, Survived, reference, suffer
 from relaxbench.stress.load import Measured, measure, sized
 from relaxbench.stress.postgres import Server
@@ -123,7 +124,8 @@ def run(options: Options, tell: Callable[[str], None]) -> Iterator[Any]:
         finally:
             server.remove()
     if options.json:
-        options.json.write_text(json.dumps(_plain(figures), indent=1) + "\n")
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        files.write(options.json, json.dumps(_plain(figures), indent=1) + "\n")
     missed = figures.missed()
     yield Text("\nEverything is as it should be." if not missed else "")
     yield from (Text(f"✗ {line}", style="red") for line in missed)

@@ -64,6 +64,10 @@ class Checkpoints:
             for file in self.folder.glob(pattern):
                 with contextlib.suppress(OSError):
                     file.unlink(missing_ok=True)
+        for log_file in self.folder.glob(f"{self.key}-worker-*.log"):  # of supervisors that were killed
+            with contextlib.suppress(OSError):
+                if log_file.stat().st_size == 0:
+                    log_file.unlink()
 
     def file(self, trial: int) -> Path:
         """Where a trial's checkpoint lies."""

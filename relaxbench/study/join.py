@@ -77,9 +77,20 @@ def _part(spec: StudySpec, origins: dict[str, str], asked: Sequence[str], method
 
 def _refuse_differences(stored: dict[str, Any], asked: dict[str, Any], file: str) -> None:
     keys = sorted((stored.keys() | asked.keys()) - {*FREE})
-    differences = [f"{key}: {stored.get(key)} → {asked.get(key)}" for key in keys if stored.get(key) != asked.get(key)]
+    differences = [
+        f"{key}: stored {_plain(stored.get(key))}, in the file {_plain(asked.get(key))}"
+        for key in keys
+        if stored.get(key) != asked.get(key)
+    ]
     if differences:
         raise UserError(
             f"the stored study {stored['name']!r} is not the one of {file} ({'; '.join(differences)}): join by its "
             "name, or extend it with python -m relaxbench study"
         )
+
+
+def _plain(value: Any) -> str:
+    """A value of a study file as it is read in a sentence."""
+    if value is None:
+        return "the problem's own"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

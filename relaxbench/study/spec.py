@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -252,8 +253,8 @@ def load(file: Path, overrides: dict[str, Any] | None = None) -> tuple[StudySpec
     values.update(overrides or {})
     if overrides and "methods" in overrides:  # what everything is compared with always takes part
         values["methods"] = list(dict.fromkeys([values.get("baseline", "sgd"), *overrides["methods"]]))
-        return parse(values, str(file)), text
-    spec = parse(values, str(file))
+        return parse(values, str(file), overrides), text
+    spec = parse(values, str(file), overrides or ())
     for key, labels in (("controls", spec.controls), ("[method.…]", spec.method)):
         idle = [label for label in labels if label not in spec.methods]
         if idle:
@@ -261,8 +262,17 @@ def load(file: Path, overrides: dict[str, Any] | None = None) -> tuple[StudySpec
     return spec, text
 
 
-def parse(values: dict[str, Any], where: str) -> StudySpec:
-    """A checked study from plain values; `where` names their origin in error messages."""
+def parse(values: dict[str, Any], where: str, options: Collection[str] = ()) -> StudySpec:
+    """A checked study from plain values.
+
+    Args:
+        values: key → value.
+        where: names their origin in error messages.
+        options: keys whose values are the command line's.
+
+    Raises:
+        UserError: naming the first key, or option, that is wrong.
+    """
     try:
         return StudySpec.model_validate(values).check()
     except ValidationError as error:
@@ -276,7 +286,8 @@ def parse(values: dict[str, Any], where: str) -> StudySpec:
             raise UserError(f"{where}: {key} is empty: name at least one") from None
         if first["type"] == "missing":
             raise UserError(f"{where}: the key {key!r} is missing") from None
-        raise UserError(f"{where}: {key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        origin = f"--{key} {first['input']!r}" if key in options else f"{where}: {key} = {first['input']!r}"
+        raise UserError(f"{origin}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 

@@ -215,7 +215,7 @@ def places(workers: int | None, devices: str | None, per_device: int | None, fol
     """
     names = []
     for given in ("cpu" if devices is None else devices).split(","):
-        found = re.fullmatch(r"cpu|cuda(:(\d{1,4}))?", given.strip())
+        found = re.fullmatch(r"cpu|cuda(:(\d{1,9}))?", given.strip())
         if not found:
             raise UserError(
                 f"--devices {devices!r}: {given.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on"

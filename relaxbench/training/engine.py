@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import statistics
 import time
 from collections.abc import Sequence
@@ -72,18 +73,17 @@ def torch_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    found = re.fullmatch(r"cuda(:(\d{1,9}))?", name)
+    if found:  # torch itself takes cuda:256 for cuda:0
+        index, count = int(found[2] or 0), torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if index >= count:
+            there = f"{count} CUDA device(s) here" if count else "no CUDA device is usable here"
+            raise UserError(f"device {name!r} is not there ({there}): use cpu, or see python -m relaxbench doctor")
+        return torch.device("cuda", index)
     try:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"unknown device {name!r}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            there = f"{count} CUDA device(s) here" if count else "no CUDA device is usable here"
-            raise UserError(
-                f"device {name!r} is not there ({there}): use --device cpu, or see python -m relaxbench doctor"
-            )
-        return torch.device("cuda", device.index or 0)
     if device.type != "cpu":
         raise UserError(f"device {name!r} is not supported: expected auto, cpu, cuda or cuda:N")
     return device

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -93,10 +94,20 @@ def test_no_file_is_overwritten(source: Engine, tmp_path: Path) -> None:
     taken.write_text("mine")
     link.symlink_to("nowhere")
     before = set(os.listdir(tmp_path))
-    for path in (taken, link, tmp_path):
+    for path in (taken, link):
         with pytest.raises(UserError, match="is already there: choose another name, or remove it first"):
             export_study(source, path, "s")
+    with pytest.raises(UserError, match=r"is a folder: name a file in it, e\.g\. '.*/study.db'"):
+        export_study(source, tmp_path, "s")
     assert taken.read_text() == "mine" and set(os.listdir(tmp_path)) == before
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_no_file_of_ours(source: Engine) -> None:
+    with pytest.raises(UserError) as error:
+        export_study(source, Path("/proc/study.db"), "s")
+    assert re.fullmatch(
+        r"file '/proc/study.db' cannot be written \([A-Za-z ]+\): check its folder, .*", str(error.value)
+    )
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(

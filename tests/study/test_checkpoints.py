@@ -82,6 +82,16 @@ def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path, caplog: pyte
     assert len(caplog.records) == 1 and "Not a directory" in caplog.text
 
 
+def test_what_a_killed_supervisor_left_goes_with_the_study_s_end_unless_something_was_said(
+    checkpoints: Checkpoints,
+) -> None:
+    checkpoints.save(1, b"data")
+    for name, words in (("key-worker-7-1", ""), ("key-worker-7-2", "CUDA error"), ("other-worker-7-1", "")):
+        (checkpoints.folder / f"{name}.log").write_text(words)
+    checkpoints.clear()
+    assert names(checkpoints) == ["key-worker-7-2.log", "other-worker-7-1.log"]
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_is_not_writable_stops_nothing(
     checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,16 @@ def test_a_part_of_a_study_can_be_joined(begun: Engine, folder: Path) -> None:
 def test_another_file_is_refused_with_the_differences(begun: Engine, folder: Path) -> None:
     (folder / "tiny.toml").write_text(tiny.file(tiny.spec(blocks=3, seed=7)))
     assert refused(begun, "tiny.toml") == (
-        "the stored study 'tiny' is not the one of tiny.toml (blocks: 2 → 3; seed: 0 → 7): join by its name, or extend "
-        "it with python -m relaxbench study"
+        "the stored study 'tiny' is not the one of tiny.toml (blocks: stored 2, in the file 3; seed: stored 0, in the "
+        "file 7): join by its name, or extend it with python -m relaxbench study"
     )
     (folder / "tiny.toml").write_text(tiny.file(tiny.spec(problems=["rugged-1d"])))
-    assert "problems: ['rosenbrock'] → ['rugged-1d']" in refused(begun, "tiny.toml")
+    assert "(problems: stored rosenbrock, in the file rugged-1d)" in refused(begun, "tiny.toml")
+    (folder / "tiny.toml").write_text(tiny.file(tiny.spec(methods=["sgd", "hj"], margin=0.5)))
+    said = refused(begun, "tiny.toml")
+    assert "(margin" not in said and "(methods: stored sgd, heat, in the file sgd, hj)" in said
+    (folder / "tiny.toml").write_text(re.sub("budget = .*", "", tiny.file(tiny.spec())))
+    assert f"(budget: stored {tiny.spec().budget}, in the file the problem's own)" in refused(begun, "tiny.toml")
     assert "'none.toml' does not exist" in refused(begun, "none.toml")
 
 

@@ -83,6 +83,9 @@ def test_cpu_and_auto() -> None:
         ("cuda:x", "unknown device"),
         ("cuda:-1", "unknown device"),
         ("cuda:99", "'cuda:99' is not there .*doctor"),
+        ("cuda:256", "'cuda:256' is not there"),
+        ("cuda:99999", "'cuda:99999' is not there"),
+        (f"cuda:{'9' * 20}", "expected auto, cpu, cuda or cuda:N"),
         ("mps", "'mps' is not supported"),
         ("meta", "'meta' is not supported"),
     ],
@@ -91,6 +94,15 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name: str, message: s
     with pytest.raises(UserError, match=message) as error:
         torch_device(name)
     assert "\n" not in str(error.value)
+
+
+def test_no_number_stands_for_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert torch_device("cuda") == torch.device("cuda", 0) and torch_device("cuda:1") == torch.device("cuda", 1)
+    for name in ("cuda:2", "cuda:255", "cuda:256", "cuda:4294967296"):  # torch keeps eight bits
+        with pytest.raises(UserError, match=f"device '{name}'"):
+            torch_device(name)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
