@@ -51,14 +51,14 @@ def summary(times: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
 
     Args:
         times: method, gradients: one row a confirm run, inf for a miss.
-        baseline: whose median is the denominator of ``ratio``; NaN without it or where neither arrives.
+        baseline: whose median is the denominator of ``ratio``; NaN without it or where half of its runs miss.
     """
     rows = []
     for method, part in times.groupby("method", sort=False)["gradients"]:
         values = part.to_numpy(dtype=float)
         rows.append((method, *median_interval(values), len(values), int(np.isinf(values).sum())))
     table = pd.DataFrame(rows, columns=["method", "median", "low", "high", "runs", "misses"])
-    theirs = table.loc[table["method"] == baseline, "median"]
+    theirs = table.loc[(table["method"] == baseline) & np.isfinite(table["median"].astype(float)), "median"]
     return table.assign(ratio=table["median"] / (theirs.iloc[0] if len(theirs) else np.nan))
 
 

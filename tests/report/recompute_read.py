@@ -1,0 +1,112 @@
+"""A report as it lies on disk: what its page says, and the tables beside it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+class Page(HTMLParser):
+    """What a page says: its answers, its tables as rows of cells, and the data of its figures."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.answers, self.tables, self.figures = list[str](), list[list[list[str]]](), dict[str, pd.DataFrame]()
+        self.headlines, self._place = list[str](), ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        kind = dict(attrs).get("class") or ""
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        elif tag == "li" and kind in ("candidate", "control"):
+            self.answers.append("")
+        elif tag == "h2":
+            self.headlines.append("")
+        if tag in ("td", "th", "h2") or (tag == "li" and kind) or (tag == "script" and kind == "figure"):
+            self._place = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._place or tag in ("table", "ul"):
+            self._place = ""
+
+    def handle_data(self, data: str) -> None:
+        data, place = data.replace("\u00a0", " "), self._place
+        if place == "script":
+            figure = json.loads(data)
+            if figure["csv"]:
+                self.figures[figure["key"]] = read(gzip.decompress(base64.b64decode(figure["csv"])).decode())
+        elif place in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+        elif place:
+            told = self.answers if place == "li" else self.headlines
+            told[-1] += data
+
+
+class Report:
+    """A report's page and the tables beside it, and what was found when they were checked."""
+
+    def __init__(self, path: Path) -> None:
+        folder = path.parent / path.name.removesuffix(".html")
+        self.page = Page(path.read_text(encoding="utf-8"))
+        tables = {name: read((folder / f"{name}.csv").read_text(encoding="utf-8"))
+                  for name in ("verdicts", "blocks", "trials", "recommended", "flatness")}  # fmt: skip
+        self.verdicts, self.blocks, self.trials = tables["verdicts"], tables["blocks"], tables["trials"]
+        self.recommended, self.flatness = tables["recommended"], tables["flatness"]
+        self.curves = pd.read_parquet(folder / "curves.parquet")
+        self.rows: dict[tuple[str, str], Any] = {(row["problem"], row["method"]): row for _, row in
+                                                 self.verdicts.iterrows()}  # fmt: skip
+        runs = self.curves[self.curves["trial_id"].isin(self.blocks["confirm"])]
+        self.runs = dict(tuple(runs.groupby("trial_id")))
+        self.agreed, self.wrong, self.seen = Counter[str](), list[str](), set[str]()
+
+    def check(self, what: str, told: Any, known: Any, places: int | None = None, relative: float = 1e-5) -> None:
+        """Compare numbers (a NaN agrees with a NaN) within half of the last decimal told, or words."""
+        if isinstance(known, str):
+            agree = str(told) == known
+        else:
+            told, known = np.asarray(told, dtype=float), np.asarray(known, dtype=float)
+            slack = 1e-9 if places is None else 0.5001 * 10.0**-places
+            agree = told.shape == known.shape and np.allclose(told, known, rtol=relative, atol=slack, equal_nan=True)
+        kind = what.split(":")[0]
+        self.agreed[kind] += agree
+        if not agree:
+            self.wrong.append(f"{what}: told {told}, found {known}")
+
+    def of(self, problem: str, method: str) -> pd.DataFrame:
+        """The blocks of a method on a problem, by their numbers."""
+        rows = self.blocks[(self.blocks["problem"] == problem) & (self.blocks["method"] == method)]
+        return rows.set_index("block").sort_index()
+
+    def tried(self, problem: str, method: str, phase: str = "explore") -> pd.DataFrame:
+        """The trials of a phase that are done."""
+        own = (self.trials["problem"] == problem) & (self.trials["method"] == method)
+        return self.trials[own & (self.trials["phase"] == phase) & (self.trials["status"] == "done")]
+
+    def worst(self, problem: str, column: str) -> float:
+        """What a diverged run counts for, as the diverged ones tell it; infinite where none did."""
+        lost = self.trials[(self.trials["problem"] == problem) & self.trials["diverged"]][column].dropna()
+        return float(lost.max()) if len(lost) else np.inf
+
+    def figure(self, *key: str) -> pd.DataFrame | None:
+        """The data of a figure, where the page has it."""
+        self.seen.add("-".join(key))
+        return self.page.figures.get("-".join(key))
+
+
+def read(text: str) -> pd.DataFrame:
+    """A table in which only an empty cell is no value."""
+    return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])

@@ -1,0 +1,112 @@
+"""Every number of a report again, by a script that sees only its files: what it says agrees, and a forgery is found."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("recompute.py")
+STUDY = """
+name = "small"
+problems = ["digits-mlp"]
+methods = ["sgd", "lookahead", "entropy-sgd"]
+baseline = "sgd"
+controls = ["lookahead"]
+blocks = 6
+trials = 3
+exploit = 2
+recommend = 2
+budget = 150
+"""
+
+
+def recomputed(page: Path) -> subprocess.CompletedProcess[str]:
+    """What the script says of a report, and its exit code."""
+    asked = [sys.executable, "-W", "error", str(SCRIPT), str(page)]
+    return subprocess.run(asked, capture_output=True, text=True, check=False)
+
+
+def agreed(said: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """How much of what agrees."""
+    assert said.returncode == 0, said.stdout + said.stderr
+    return {what: int(count) for what, count in re.findall(r"^(.+): (\d+) agree$", said.stdout, re.M)}
+
+
+EVERYWHERE = {
+    "blocks", "recommended", "verdicts", "sentences", "table", "statistics", "headline", "settings",
+    "figure difference", "figure blocks", "figure curve", "figure target", "figure budget", "figure best",
+    "figure search", "figure history", "figure cost", "figure schedule",
+}  # fmt: skip
+
+
+def test_a_study_with_a_better_and_a_worse_method(digits_page: Path) -> None:
+    counts = agreed(recomputed(digits_page))
+    assert counts.keys() >= EVERYWHERE | {"figure importance"}
+    assert counts["sentences"] > 100 and counts["verdicts"] > 200 and counts["figure budget"] > 200
+
+
+def test_two_problems_one_of_them_censored(both_page: Path) -> None:
+    assert agreed(recomputed(both_page)).keys() >= EVERYWHERE
+
+
+def test_a_study_that_was_run(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(STUDY)
+    asked = ["study", "small.toml", "--storage", "sqlite:///small.db", "--report", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "relaxbench", *asked]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    counts = agreed(recomputed(tmp_path / "small.html"))
+    assert counts.keys() >= EVERYWHERE | {"flatness", "figure sharpness"}
+
+
+FORGERIES = {
+    "blocks": ("digits/blocks.csv", r"(digits-mlp,hj,4,\d+,)(\d+)", r"\g<1>1000001"),
+    "verdicts": ("digits/verdicts.csv", r",better,", ",worse,"),
+    "recommended": ("digits/recommended.csv", r"(explore|exploit),0\.\d", r"\g<1>,0.9"),
+    "sentences": ("digits.html", r"(95 % interval )−2\.", r"\g<1>−3."),
+    "table": ("digits.html", r'(<span class="range">−)2\.', r"\g<1>3."),
+    "statistics": ("digits.html", r'(<td class="n">0\.)(\d{3})(\d</td>)', r"\g<1>777\g<3>"),
+    "headline": ("digits.html", r"beats SGD here by 1\.", "beats SGD here by 2."),
+    "settings": ("digits.html", r"\d(\.\d\d</span> <span class=\"range\">± [\d.]+, 10 seeds)", r"9\g<1>"),
+}  # fmt: skip
+
+
+def test_forged_numbers_are_found(digits_page: Path, tmp_path: Path) -> None:
+    shutil.copy(digits_page, tmp_path)
+    shutil.copytree(digits_page.with_suffix(""), tmp_path / "digits")
+    for name, pattern, other in FORGERIES.values():
+        text = (tmp_path / name).read_text().replace("\u00a0", " ")
+        changed = re.sub(pattern, other, text, count=1)
+        assert changed != text, pattern
+        (tmp_path / name).write_text(changed)
+    said = recomputed(tmp_path / "digits.html")
+    assert said.returncode == 1 and set(re.findall(r"^WRONG (\w+)", said.stdout, re.M)) >= FORGERIES.keys(), said.stdout
+
+
+FIGURES = {
+    "difference", "blocks", "curve", "target", "budget", "best", "search", "history", "cost", "importance", "schedule",
+}  # fmt: skip
+
+
+def test_forged_data_of_figures_are_found(digits_page: Path, tmp_path: Path) -> None:
+    """Of every kind of figure one number, the last with decimals in its CSV's first line, gets another first digit."""
+    text = digits_page.read_text()
+    for kind in FIGURES:
+        packed = re.search(rf'"key": "{kind}-[^"]*".*?"csv": "([^"]+)"', text)
+        assert packed
+        header, first, *rest = gzip.decompress(base64.b64decode(packed[1])).decode().split("\n")
+        cells = first.split(",")
+        place = max(at for at, cell in enumerate(cells) if re.fullmatch(r"-?\d+\.\d{3,}(e-\d+)?", cell))
+        cells[place] = re.sub(r"[1-9]", lambda digit: str(int(digit[0]) % 9 + 1), cells[place], count=1)
+        table = "\n".join([header, ",".join(cells), *rest])
+        text = text.replace(packed[1], base64.b64encode(gzip.compress(table.encode(), mtime=0)).decode())
+    (tmp_path / "digits.html").write_text(text)
+    shutil.copytree(digits_page.with_suffix(""), tmp_path / "digits")
+    said = recomputed(tmp_path / "digits.html")
+    assert said.returncode == 1 and set(re.findall(r"^WRONG figure (\w+)", said.stdout, re.M)) == FIGURES, said.stdout
