@@ -155,7 +155,7 @@ def eventually(page: Page, holds: Callable[[], bool]) -> None:
 
 
 def press_every_switch(page: Page) -> int:
-    """Press each button of each switch: it alone is then marked, its figures change, and no others; returns how many."""
+    """Press each button of each switch: it alone is then marked, only its figures change; returns how many."""
     pressed = 0
     for switch in page.locator(".switch:visible").all():
         buttons = switch.locator("button")
