@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser
 
-from tests import postgres
+from tests import browser, postgres
 from tests.mnist import REAL, small_mnist
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the cores
@@ -45,3 +46,17 @@ def server() -> Iterator[postgres.Server]:
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser, one a file of tests: others may want an event loop of their own."""
+    with browser.chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visit(chromium: Browser, tmp_path: Path) -> Iterator[browser.Visit]:
+    """Opens pages in the browser; what goes wrong in one fails the test."""
+    with browser.Visit(chromium, browser.artefacts(tmp_path / "artefacts")) as visit:
+        yield visit

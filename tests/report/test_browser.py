@@ -1,136 +1,95 @@
-"""The page in a real browser: every figure is drawn, the console stays silent, nothing is asked of a network."""
+"""The report in a real browser: every figure is drawn, every button works, every download has the numbers."""
 
 from __future__ import annotations
 
-import html
-import json
-import re
-import shutil
-import subprocess
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 
-from relaxbench.report import load_study, write_report
+from tests import browser
+from tests.browser import Scheme, Visit, eventually
 
-from . import synthetic
-from .synthetic import Writer, memory, spec
-from .test_page import HOSTILE
+STAND_INS = ("rgb(1, 2, 3)", "rgb(1, 2, 4)", "rgb(1, 2, 5)", "rgb(1, 2, 6)", "rgba(1, 2, 3", "#01020")
+"""Colours that templates/page.js replaces."""
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-PROBE = """
-<script>
-document.addEventListener("DOMContentLoaded", () => {
-  const facts = document.createElement("output");
-  facts.id = "facts";
-  const extra = {};
-  const done = setInterval(async () => {
-    if (!document.documentElement.dataset.drawn) return;
-    clearInterval(done);
-    STEPS
-    facts.textContent = JSON.stringify({
-      drawn: document.querySelectorAll(".canvas .main-svg").length,
-      canvases: document.querySelectorAll(".canvas").length,
-      lines: document.querySelectorAll(".canvas .trace, .canvas .trace.boxes").length,
-      wide: document.documentElement.scrollWidth > document.documentElement.clientWidth,
-      requests: performance.getEntriesByType("resource").filter(each => !/^(data|blob):/.test(each.name)).length,
-      hacked: "hacked" in window,
-      extra,
-    });
-    document.body.append(facts);
-  }, 20);
-});
-</script>
-"""
+PAPER = "getComputedStyle(document.body).backgroundColor"
 
 
-def browse(page: Path, steps: str = "", width: int = 1200) -> tuple[dict[str, Any], str, str]:
-    """Open a page; returns what a probe found in it, the document as it then was, and the browser's console."""
-    found = [path for path in map(shutil.which, BROWSERS) if path]
-    assert found, "no browser: install chromium (apt-get install chromium), this test needs it"
-    probed = page.with_name(f"probed-{page.name}")
-    probed.write_text(page.read_text().replace("<head>", "<head>" + PROBE.replace("STEPS", steps), 1))
-    command = [
-        found[0], "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-        "--enable-logging=stderr", "--v=0", "--virtual-time-budget=600000", f"--window-size={width},3000",
-        f"--user-data-dir={page.parent / 'profile'}", "--dump-dom", probed.as_uri(),
-    ]  # fmt: skip
-    # On a starved machine the browser's own clock can run out before an image has been encoded: then once more.
-    for _ in range(3):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-        match = re.search(r'<output id="facts">(.*?)</output>', done.stdout, re.DOTALL)
-        if match:
-            break
-    assert match, f"the page never finished drawing:\n{done.stderr[-2000:]}"
-    return json.loads(html.unescape(match[1])), done.stdout, "\n".join(re.findall(r".*CONSOLE.*", done.stderr))
+def painted(page: Page, colours: Iterable[str]) -> list[str]:
+    """Which of these colours plotly has drawn with."""
+    probe = "() => [...document.querySelectorAll('.canvas')].map(each => each.innerHTML).join()"
+    drawing = page.evaluate(probe)
+    return [colour for colour in colours if colour in drawing]
 
 
-def check(facts: dict[str, Any], console: str) -> None:
-    assert console == ""
-    assert facts["canvases"] > 0
-    assert facts["drawn"] >= facts["canvases"]  # plotly lays several svg on one canvas
-    assert facts["lines"] >= facts["canvases"]
-    assert facts["requests"] == 0 and not facts["hacked"] and not facts["wide"]
+@pytest.mark.parametrize(("width", "schemes"), [(1200, ("light", "dark")), (390, ("dark", "light"))])
+def test_everything_is_drawn_and_nothing_is_too_wide(
+    both_page: Path, visit: Visit, width: int, schemes: tuple[Scheme, Scheme]
+) -> None:
+    page = visit.open(both_page, width, scheme=schemes[0])
+    assert page.locator("figure.plot:visible").count() > 40 and browser.undrawn(page) == []
+    browser.unfold(page)
+    assert page.locator("figure.plot:visible").count() == page.locator("figure.plot").count() > 60
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        eventually(page, lambda: painted(page, themed(page)) == themed(page))
+        assert painted(page, STAND_INS) == []
+        assert browser.wide(page) <= 0
+        assert browser.barriers(page) == []
+        visit.picture(page, f"report-{width}-{scheme}")
 
 
-def test_everything_is_drawn(both_page: Path) -> None:
-    facts, document, console = browse(both_page)
-    check(facts, console)
-    assert facts["canvases"] == 2 * (1 + 1 + 5 + 3 + 1)
-    assert "rgb(1, 2, 3)" not in document  # every stand-in has become a colour of the theme
+def themed(page: Page) -> list[str]:
+    """The theme's colours that figures are drawn with and that differ between light and dark."""
+    probe = """names => names.map(name => {
+      const body = document.body;
+      body.style.outlineColor = `var(${name})`;
+      return getComputedStyle(body).outlineColor;
+    })"""
+    return page.evaluate(probe, ["--ink", "--muted", "--line"])
 
 
-def test_switches_and_theme_on_a_phone(digits_page: Path) -> None:
-    steps = """
-      document.querySelector('[data-view="validation error (%)"]').click();
-      document.getElementById("theme").click();
+def test_every_switch_changes_its_figures_and_no_others(digits_page: Path, visit: Visit) -> None:
+    assert browser.press_every_switch(visit.open(digits_page)) > 6
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_theme_button_changes_every_colour_there_and_back(digits_page: Path, visit: Visit, scheme: Scheme) -> None:
+    page = visit.open(digits_page, scheme=scheme)
+    first = themed(page)
+    for told in ("Dark", "Light") if scheme == "light" else ("Light", "Dark"):
+        old, paper = themed(page), page.evaluate(PAPER)
+        assert page.locator("#theme").inner_text() == told and painted(page, old) == old
+        page.locator("#theme").click()
+        eventually(page, lambda old=old: not painted(page, old))
+        assert page.evaluate(PAPER) != paper
+    assert themed(page) == first and painted(page, first) == first
+
+
+def test_what_goes_wrong_in_a_page_is_told(chromium: Browser, digits_page: Path, tmp_path: Path) -> None:
+    mistakes = """
+      <p style="color: #eee; background: #fff">faint</p>
+      <div style="width: 3000px"><img src="https://example.org/x.png" alt=""></div>
+      <script>console.error("mistake"); alert("hello"); setTimeout(() => { throw new Error("oh"); });</script>
     """
-    facts, document, console = browse(digits_page, steps, width=500)
-    check(facts, console)
-    assert 'data-theme="dark"' in document
-    assert document.count("validation error (%)</text>") == 5
-    assert document.count("validation loss</text>") == 1  # of the search, which has no switch
+    spoilt = tmp_path / "spoilt.html"
+    spoilt.write_text(digits_page.read_text().replace("</main>", mistakes + "</main>"))
+    visit = Visit(chromium, tmp_path)
+    page = visit.open(spoilt)
+    page.evaluate("document.querySelector('.canvas').replaceChildren()")
+    assert browser.undrawn(page) == ["difference-digits-mlp"]
+    assert browser.wide(page) > 1500
+    assert [told.split(":")[0] for told in browser.barriers(page)] == ["color-contrast"]
+    with pytest.raises(AssertionError):
+        visit.__exit__()
+    told = " ".join(visit.wrong)
+    for expected in ("console: mistake", "dialog: hello", "error: oh", "request: https://example.org/x.png"):
+        assert expected in told
 
 
-def test_downloads_give_the_numbers_of_the_frames(digits_page: Path) -> None:
-    steps = """
-      const clicked = [], blobs = {}, make = URL.createObjectURL;
-      URL.createObjectURL = blob => { const link = make.call(URL, blob); blobs[link] = blob; return link; };
-      HTMLAnchorElement.prototype.click = function () { clicked.push([this.download, this.href]); };
-      document.querySelector('[data-name="digits-blocks.csv"]').click();
-      document.querySelector('[data-format="svg"]').click();
-      while (clicked.length < 2) await new Promise(resolve => setTimeout(resolve, 20));
-      for (const [name, link] of clicked) {
-        extra[name] = link in blobs ? await blobs[link].text() : decodeURIComponent(link);
-      }
-    """
-    facts, _, console = browse(digits_page, steps)
-    check(facts, console)
-    assert facts["extra"]["digits-blocks.csv"] == (digits_page.parent / "digits" / "blocks.csv").read_text()
-    picture = facts["extra"]["difference-digits-mlp.svg"]
-    assert "<svg" in picture and "HEAT" in picture
-
-
-def test_an_error_would_be_seen(digits_page: Path) -> None:
-    _, _, console = browse(digits_page, "console.error('a mistake');")
-    assert "a mistake" in console
-
-
-def test_hostile_names_do_nothing(tmp_path: Path) -> None:
-    asked = spec(name="hostile", methods=["sgd", *HOSTILE], controls=[], blocks=6, trials=2, exploit=0, recommend=1)
-    about = synthetic.manifest(asked)
-    for name in HOSTILE:
-        about["methods"][name] |= {"scope": "gamma", "space": synthetic.RELAXED}
-    page = write_report(load_study(synthetic.fill(Writer(memory(), asked, about))), tmp_path)
-    facts, document, console = browse(page)
-    check(facts, console)
-    assert "<tspan" not in document or "bold</tspan>" not in document  # plotly's own markup is escaped, too
-
-
-def test_without_a_browser_the_test_says_so(digits_page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_browser_the_test_fails_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(AssertionError, match="install chromium"):
-        browse(digits_page)
+    with pytest.raises(pytest.fail.Exception, match="install chromium"):
+        browser.program()

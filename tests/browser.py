@@ -1,0 +1,181 @@
+"""Our pages in a real browser: chromium without a network, in which nothing that goes wrong is overlooked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 120_000
+"""Milliseconds for anything the browser is asked for: on a starved machine a page takes long, not forever."""
+
+LOCAL = ("file:", "data:", "blob:")
+WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
+
+Scheme = Literal["light", "dark"]
+
+
+def program() -> str:
+    """The system's chromium; without one a test fails, it is not skipped."""
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if found is None:
+        pytest.fail("no browser: install chromium (apt-get install chromium), this test needs it")
+    return found
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser; while it runs, Playwright's event loop runs in this thread and `asyncio.run` would refuse."""
+    with sync_playwright() as playwright:
+        options = {"executable_path": program(), "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
+        browser = playwright.chromium.launch(timeout=PATIENCE, **options)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """Opens pages, each in a context of its own, and keeps a list of all that goes wrong in them.
+
+    Args:
+        browser: where they are opened.
+        artefacts: folder of the pictures that `picture` takes.
+
+    Attributes:
+        wrong: words on a console, uncaught errors, dialogs, requests that are not local.
+    """
+
+    def __init__(self, browser: Browser, artefacts: Path) -> None:
+        self.browser, self.artefacts = browser, artefacts
+        self.wrong: list[str] = []
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for context in self.browser.contexts:
+            context.close()
+        assert self.wrong == []
+
+    def open(
+        self, path: Path, width: int = 1200, height: int = 900, scheme: Scheme = "light", reduced_motion: bool = True
+    ) -> Page:
+        """Open a page and wait until all of it is drawn."""
+        context = self.browser.new_context(
+            offline=True, viewport={"width": width, "height": height}, color_scheme=scheme,
+            reduced_motion="reduce" if reduced_motion else "no-preference",
+        )  # fmt: skip
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.on("console", lambda message: self.wrong.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+        page.on("dialog", self._dialog)
+        page.on("request", self._request)
+        page.goto(path.absolute().as_uri())
+        page.wait_for_function("document.documentElement.dataset.drawn")
+        return page
+
+    def picture(self, page: Page, name: str) -> None:
+        """Keep the whole page as it looks now, for people."""
+        page.screenshot(path=self.artefacts / f"{name}.png", full_page=True)
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith(LOCAL):
+            self.wrong.append(f"request: {request.url}")
+
+
+def artefacts(otherwise: Path) -> Path:
+    """Where pictures are kept: the folder that RELAXBENCH_ARTEFACTS names, else the one given."""
+    folder = Path(os.environ.get("RELAXBENCH_ARTEFACTS") or otherwise)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def unfold(page: Page) -> None:
+    """Open every part of the page that can be opened, and wait until the figures in it are drawn."""
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    eventually(page, lambda: undrawn(page) == [])
+
+
+def undrawn(page: Page) -> list[str]:
+    """The figures in sight that show nothing: no trace of any size."""
+    return page.evaluate("""
+        [...document.querySelectorAll("figure.plot .canvas")].filter(canvas => canvas.offsetParent).filter(canvas =>
+          ![...canvas.querySelectorAll(".main-svg .trace, .main-svg .hm image, .main-svg .contour")].some(element => {
+            const { width, height } = element.getBoundingClientRect();
+            return width + height > 1;
+          })
+        ).map(canvas => canvas.id)
+    """)
+
+
+def wide(page: Page) -> int:
+    """By how many pixels the document is wider than the window: a reader would have to scroll sideways."""
+    return page.evaluate("document.scrollingElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def barriers(page: Page) -> list[str]:
+    """What keeps somebody from reading the page: violations of WCAG 2, levels A and AA, that axe-core finds.
+
+    It is not led through what plotly draws, thousands of elements: to a reader a figure is one image with a name.
+    """
+    rules: dict[str, Any] = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
+    found = Axe().run(page, context={"exclude": [[".canvas > *"]]}, options=rules).response["violations"]
+    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
+
+
+def shown(page: Page) -> dict[str, str]:
+    """What every figure shows: its words, its lines, its pictures."""
+    return page.evaluate("""
+        Object.fromEntries([...document.querySelectorAll("figure.plot .canvas")].map(canvas => [canvas.id,
+          [...canvas.querySelectorAll(".main-svg :is(text, path, image)")].map(element =>
+            element.textContent + (element.getAttribute("d") ?? element.getAttribute("href") ?? "")).join("\\n"),
+        ]))
+    """)
+
+
+def eventually(page: Page, holds: Callable[[], bool]) -> None:
+    """Wait until something holds in a page."""
+    end = time.monotonic() + PATIENCE / 1000
+    while not holds():
+        assert time.monotonic() < end, "it never came about"
+        page.wait_for_timeout(20)
+
+
+def press_every_switch(page: Page) -> int:
+    """Press each button of each switch: it alone is then marked, only its figures change; returns how many."""
+    pressed = 0
+    for switch in page.locator(".switch:visible").all():
+        buttons = switch.locator("button")
+        for at in [*range(1, buttons.count()), 0]:
+            ours, before = buttons.nth(at).evaluate(WITH_CHOICE), shown(page)
+            buttons.nth(at).click()
+            eventually(page, lambda old=before, ours=ours: all(shown(page)[each] != old[each] for each in ours))
+            now = shown(page)
+            assert [each for each in now if now[each] != before[each]] == ours != []
+            marked = [each.get_attribute("aria-pressed") for each in buttons.all()]
+            assert marked == ["true" if index == at else "false" for index in range(len(marked))]
+            pressed += 1
+    return pressed
+
+
+WITH_CHOICE = """
+    button => [...document.querySelectorAll("figure.plot")].filter(figure => {
+      const { views, axes } = JSON.parse(figure.querySelector("script.figure").textContent);
+      const beside = button.closest("figure, .group").contains(figure);
+      return beside && (button.dataset.view in views || button.dataset.axis in axes);
+    }).map(figure => figure.querySelector(".canvas").id)
+"""
+"""The figures that a button of a switch is for: those beside it that have a view or an axis of its name."""
