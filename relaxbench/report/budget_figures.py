@@ -16,6 +16,9 @@ EXPECTED, MEDIAN = "expected best of n", "median best of n"
 
 TRIALS = "n, random trials of tuning"
 
+NARROW = 5.0
+"""Values that span a smaller ratio have a linear axis: a logarithmic one would hardly have a tick there."""
+
 
 def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
     """One panel a method: the difference in expected best of n from the baseline, with the verdict at every n.
@@ -159,14 +162,13 @@ def _band(figure: Drawing, n: pd.Series, low: pd.Series, high: pd.Series, colour
 
 def _scale(frame: pd.DataFrame) -> tuple[dict[str, Any], float]:
     """The vertical axis that all panels of a view share, and the lowest value that is drawn on it."""
-    low = float(frame["value"].min())
-    high = float(frame[["value", "high"]].max(axis=None))
-    if low > 0:
-        floor = max(float(frame[["value", "low"]].min(axis=None)), low / 2)  # an interval may reach below zero
-        pad = 0.05 * np.log10(high / floor) or 0.1
+    best = float(frame["value"].min())
+    floor, high = float(frame[["value", "low"]].min(axis=None)), float(frame[["value", "high"]].max(axis=None))
+    if best > 0 and high > NARROW * best:
+        floor = max(floor, best / 2)  # an interval may reach below zero
+        pad = 0.05 * np.log10(high / floor)
         shared = log_axis(floor, high) | {"range": [np.log10(floor) - pad, np.log10(high) + pad]}
     else:
-        floor = float(frame[["value", "low"]].min(axis=None))
         pad = 0.05 * (high - floor) or 0.5
         shared = {"type": "linear", "tickmode": "auto", "range": [floor - pad, high + pad]}
     return {f"yaxis.{key}": value for key, value in shared.items()}, floor

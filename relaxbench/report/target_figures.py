@@ -79,7 +79,7 @@ def profile(steps: pd.DataFrame, scores: pd.DataFrame, look: Look) -> Figure | N
             hovertemplate=f"{look.title(method)}: %{{y:.0%}} within %{{x:.2f}} times the fastest<extra></extra>",
         )  # fmt: skip
     figure.update_layout(layout(
-        height=380, xaxis=axis("τ, gradients over the fastest method's") | {"range": [1, REACH]},
+        height=440, xaxis=axis("τ, gradients over the fastest method's") | {"range": [1, REACH]},
         yaxis=axis("share of problems solved") | {"range": [-0.02, 1.02], "tickformat": ".0%"},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
         margin={"l": 62, "r": 12, "t": 34, "b": 48},

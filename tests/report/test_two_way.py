@@ -96,6 +96,23 @@ def test_coverage(effects: tuple[float, ...]) -> None:
     assert rms("bootstrap_error", found) > rms("standard_error", found)
 
 
+def test_blocks_that_differ_by_far_cost_coverage() -> None:
+    """Error rates of runs are then skewed, and ten of them few: the paired t interval over blocks covers no more.
+
+    Measured, 1,000 studies: 89.3 %, and 89.2 % of the interval over blocks alone.
+    """
+    effects = (0.5, 0.5, 0.1, 0.2, 0.3)
+    rng, known, covered, over_blocks = np.random.default_rng(5), truth(*effects), 0, 0
+    for _ in range(1000):
+        ours, theirs = answers(rng, *effects)
+        found = two_way(ours, theirs)
+        covered += found.low <= known <= found.high
+        plain = stats.ttest_1samp((theirs.astype(float) - ours).mean(axis=1), 0).confidence_interval(0.95)
+        over_blocks += plain.low <= known <= plain.high
+    assert over_blocks <= covered
+    assert covered / 1000 == pytest.approx(0.893, abs=tolerance(0.893, 1000))
+
+
 def rms(name: str, found: list[TwoWay]) -> float:
     return float(np.sqrt(np.mean([getattr(each, name) ** 2 for each in found])))
 
