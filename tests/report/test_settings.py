@@ -24,6 +24,12 @@ def test_log_places_round_trip(low: float, factor: float, at: float) -> None:
     assert math.log(number[0]) == pytest.approx(math.log(low) + at * math.log(factor), abs=1e-6)
 
 
+def test_on_a_log_scale_what_is_not_positive_lies_infinitely_far_below() -> None:
+    """An interval of a mean may reach below 0, though no loss does."""
+    places = Range("validation loss", 0.1, 10.0, log=True).places(np.array([-0.5, 0.0, 0.1, 1.0, np.nan]))
+    assert places == pytest.approx([-np.inf, -np.inf, 0, 0.5, np.nan], nan_ok=True)
+
+
 @given(low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6), at=place)
 def test_linear_places_round_trip(low: float, width: float, at: float) -> None:
     range_ = Range("momentum", low, low + width)

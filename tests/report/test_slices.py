@@ -14,7 +14,7 @@ from relaxbench.report.look import Look
 from relaxbench.report.parallel import MAX_LINES, parallel, places
 from relaxbench.report.settings import Range, Tried, tried
 from relaxbench.report.slices import BINS, running_median, slices
-from relaxbench.report.tuned import loss_range, reference
+from relaxbench.report.tuned import Reference, loss_range, reference
 
 PROBLEM = "digits-mlp"
 
@@ -116,6 +116,16 @@ def test_lines_cross_the_axes_at_their_places(digits: StudyFrames, look: Look) -
     shown = places(found, loss_range(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(),
                                      reference(digits, PROBLEM)))  # fmt: skip
     assert np.allclose(won, shown[found.trials["winner"]], atol=1e-6)
+
+
+def test_the_baseline_s_interval_is_marked_although_it_reaches_below_zero(digits: StudyFrames, look: Look) -> None:
+    found = tried(digits, PROBLEM, "hj")
+    wide = Reference(mean=0.05, low=-0.3, high=0.4)  # the axis is logarithmic
+    assert loss_range(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(), wide).log
+    figure = parallel(found, look, PROBLEM, "hj", wide)
+    assert figure is not None
+    band = next(shape for shape in figure.figure.layout["shapes"] if shape["type"] == "rect")
+    assert band["x0"] == -0.02 and band["x1"] > 0
 
 
 def test_nothing_is_drawn_where_every_trial_diverged(look: Look) -> None:
