@@ -56,10 +56,14 @@ class Range:
         return np.asarray(list(values), dtype=np.float64)
 
     def places(self, numbers: Vector) -> Vector:
-        """Where numbers lie on the range's own scale: 0 is its low end, 1 its high end, beyond is possible."""
+        """Where numbers lie on the range's own scale: 0 is its low end, 1 its high end, beyond is possible.
+
+        On a logarithmic scale 0 and what is below it lie infinitely far below the low end.
+        """
         low, high = self.low, self.high
         if self.log:
-            low, high, numbers = np.log(low), np.log(high), np.log(numbers)
+            with np.errstate(divide="ignore"):
+                low, high, numbers = np.log(low), np.log(high), np.log(np.maximum(numbers, 0))
         return (numbers - low) / (high - low) if high > low else np.full(np.shape(numbers), 0.5)
 
     def at(self, places: Vector) -> Vector:

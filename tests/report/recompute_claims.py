@@ -23,14 +23,26 @@ def paired(ours: np.ndarray, theirs: np.ndarray, margin: float) -> dict[str, flo
     found = {"difference": mean, "p_exact": float(flips.pvalue)}
     found["correlation"] = np.nan if np.ptp(ours) == 0 or np.ptp(theirs) == 0 else stats.pearsonr(ours, theirs)[0]
     found["probability_better"] = stats.mannwhitneyu(theirs, ours).statistic / n**2
-    if np.ptp(apart) <= 1e-12 * max(np.abs(ours).max(), np.abs(theirs).max()):
+    scale = max(np.abs(ours).max(), np.abs(theirs).max())
+    found["low"], found["high"], found["p"] = one_sample(apart, scale)
+    if np.ptp(apart) <= 1e-12 * scale:
         equal = np.nan if np.isnan(margin) else 0.5**n if abs(mean) < margin else 1.0
-        return found | {"low": mean, "high": mean, "p": 1.0 if mean == 0 else 2 * 0.5**n, "p_equivalence": equal}
-    test = stats.ttest_1samp(apart, 0)
-    low, high = test.confidence_interval(0.95)
+        return found | {"p_equivalence": equal}
     sides = [stats.ttest_1samp(apart, end, alternative=side).pvalue
              for end, side in ((-margin, "greater"), (margin, "less"))]  # fmt: skip
-    return found | {"low": low, "high": high, "p": test.pvalue, "p_equivalence": max(sides)}
+    return found | {"p_equivalence": max(sides)}
+
+
+def one_sample(values: np.ndarray, scale: float | None = None) -> tuple[float, float, float]:
+    """The t interval of a mean and the p-value of its being 0; signs decide where all values are the same."""
+    if len(values) < 2:
+        return np.nan, np.nan, np.nan
+    if np.ptp(values) <= 1e-12 * (np.abs(values).max() if scale is None else scale):
+        mean = float(np.mean(values))
+        return mean, mean, 1.0 if mean == 0 else 2 * 0.5 ** len(values)
+    test = stats.ttest_1samp(values, 0)
+    interval = test.confidence_interval(0.95)
+    return float(interval.low), float(interval.high), float(test.pvalue)
 
 
 def holm(p: list[float]) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from recompute_claims import holm, measured
+from recompute_claims import holm, measured, one_sample
 from recompute_read import Report
 from scipy import stats
 
@@ -47,7 +47,7 @@ def check_results(report: Report, problem: str, claims: Found) -> None:
         for method, rows in figure.groupby("method"):
             known = report.of(problem, str(method))["test_metric"]
             report.check("figure blocks", rows.set_index("block")["value"].sort_index(), known)
-            low, high = stats.t.interval(0.95, len(known) - 1, known.mean(), stats.sem(known))
+            low, high, _ = one_sample(known.to_numpy())
             report.check(
                 "figure blocks", [rows["mean"].iloc[0], rows["half"].iloc[0]], [known.mean(), (high - low) / 2]
             )
@@ -113,11 +113,9 @@ def check_budget(report: Report, problem: str) -> None:
         for row in figure.itertuples():
             both = explored[name].index.intersection(explored[base].index)
             ours, theirs = (jackknife(explored[each].loc[both], row.n) for each in (name, base))
-            test = stats.ttest_1samp(ours - theirs, 0)
-            low, high = test.confidence_interval(0.95)
-            p_values[name, row.n] = float(test.pvalue)
+            low, high, p_values[name, row.n] = one_sample(ours - theirs)
             report.check(f"figure budget: {name}", [row.difference, row.difference_low, row.difference_high, row.p],
-                         [(ours - theirs).mean(), low, high, test.pvalue])  # fmt: skip
+                         [(ours - theirs).mean(), low, high, p_values[name, row.n]])  # fmt: skip
     for n in {n for _, n in p_values}:
         family = [name for name, each in p_values if each == n]
         for name, p in zip(family, holm([p_values[name, n] for name in family]), strict=True):
@@ -159,7 +157,7 @@ def jackknife(blocks: pd.DataFrame, n: int) -> np.ndarray:
 
 def expected(blocks: pd.DataFrame, n: int) -> list[float]:
     """Expected best of n with its t interval over blocks."""
-    low, high = stats.ttest_1samp(jackknife(blocks, n), 0).confidence_interval(0.95)
+    low, high, _ = one_sample(jackknife(blocks, n))
     return [best_of(blocks.to_numpy(), n), low, high]
 
 
