@@ -32,6 +32,8 @@ def headline(rows: pd.DataFrame, look: Look) -> str:
         if called in groups
     ]
     first = _better(groups["better"], baseline) if "better" in groups else _none(candidates, baseline)
+    if "better" in groups:
+        rest += _at_equal_seconds(groups["better"])
     return f"{first}{': ' if 'better' not in groups else '; '}{', '.join(rest)}." if rest else f"{first}."
 
 
@@ -56,6 +58,15 @@ def _better(rows: pd.DataFrame, baseline: str) -> str:
     if beaten.empty:
         return f"{words}, but not shown to beat the best control, {control}"
     return f"{words}; the best control, {control}, is beaten by {listed(beaten)} only"
+
+
+def _at_equal_seconds(rows: pd.DataFrame) -> list[str]:
+    """What becomes of those that are better at equal gradients: who stays better need not be mentioned."""
+    lost = rows[rows["seconds_verdict"].isin(["worse", "equivalent", "undecided"])]
+    return [
+        f"at equal seconds {listed(part['title'])} {'is' if len(part) == 1 else 'are'} {called}"
+        for called, part in lost.groupby("seconds_verdict", sort=False)
+    ]
 
 
 def _verdict(rows: pd.DataFrame, called: str) -> str:

@@ -29,7 +29,7 @@ def row(title: str, verdict: str, control: str = "") -> dict[str, object]:
         "role": "candidate", "title": title, "verdict": verdict, "difference": difference, "low": difference - 0.25,
         "high": difference + 0.25, "decimals": 2, "unit": "%", "metric": "test error", "censored": False,
         "detectable": 0.7 if verdict == "undecided" else 0.5, "compared": 10, "control_verdict": control or None,
-        "control_title": "Lookahead" if control else "",
+        "control_title": "Lookahead" if control else "", "seconds_verdict": "better",
     }  # fmt: skip
 
 
@@ -77,6 +77,18 @@ def test_the_best_control_is_beaten_by_those_alone_that_beat_it(against: tuple[s
         1: f"; the best control, Lookahead, is beaten by {''.join(beat)} only.",
     }  # fmt: skip
     assert text.endswith(ends[len(beat)])
+
+
+def test_who_is_better_at_equal_gradients_alone_is_said() -> None:
+    seconds = zip(NAMES, ("worse", "better", "worse"), strict=True)
+    rows = [row(name, "better") | {"seconds_verdict": called} for name, called in seconds]
+    assert headline(pd.DataFrame(rows), LOOK).endswith("beat SGD here; at equal seconds Alpha and Gamma are worse.")
+    rows = [
+        row("Alpha", "better") | {"seconds_verdict": "undecided"},
+        row("Beta", "worse") | {"seconds_verdict": "worse"},
+    ]
+    assert headline(pd.DataFrame(rows), LOOK).endswith("; Beta is worse, at equal seconds Alpha is undecided.")
+    assert "equal seconds" not in headline(pd.DataFrame([row("Alpha", "better")]), LOOK)
 
 
 def test_gradients_to_a_tolerance_are_counted() -> None:
