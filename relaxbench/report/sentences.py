@@ -76,7 +76,7 @@ def seconds_sentence(row: Row, prefix: str = "") -> str:
         return ""
     other = row[("control" if prefix else "reference") + "_title"]
     at = f" ({seconds(row[key + 'at'])} a run)" if math.isfinite(float(row[key + "at"])) else ""
-    return f"At equal seconds{at} against {other}: {row[key + 'verdict']}. {explanation(row, key)}"
+    return f"At equal seconds{at} against {other}: {row[key + 'verdict']}. {explanation(row, key, brief=True)}"
 
 
 def seconds(value: float) -> str:
@@ -89,13 +89,14 @@ def timed_metric(row: Row) -> str:
     return str(row["metric"]).replace("test", "validation")
 
 
-def explanation(row: Row, prefix: str = "") -> str:
+def explanation(row: Row, prefix: str = "", brief: bool = False) -> str:
     """The part of a sentence after the verdict: how much, how sure, and what is in the way.
 
     Args:
         row: a row of `relaxbench.report.verdicts`.
         prefix: "" for the comparison with the baseline, "control_" with the best control; "seconds_" and
             "control_seconds_" for the same at equal seconds.
+        brief: no more than how much and how sure.
     """
     if row["verdict"] == "baseline":
         return _alone(row)
@@ -110,6 +111,8 @@ def explanation(row: Row, prefix: str = "") -> str:
     low, high = (number(row[prefix + end], _decimals(row, prefix), sign=True) for end in ("low", "high"))
     interval = f"95 % interval {low} to {high} over {blocks}"
     words = [f"{_difference(row, prefix)} ({interval})."]
+    if brief:
+        return words[0]
     unit = difference_unit(row, prefix)
     p, p_holm, p_exact = (float(row[prefix + key]) for key in ("p", "p_holm", "p_exact"))
     if called == "equivalent":
