@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120_000
@@ -56,14 +56,15 @@ class Visit:
     def __init__(self, browser: Browser, artefacts: Path) -> None:
         self.browser, self.artefacts = browser, artefacts
         self.wrong: list[str] = []
+        self._contexts: list[BrowserContext] = []
 
     def __enter__(self) -> Visit:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for context in self.browser.contexts:
+        for context in self._contexts:
             context.close()
-        assert self.wrong == []
+        assert self.wrong == [], self.wrong
 
     def open(
         self, path: Path, width: int = 1200, height: int = 900, scheme: Scheme = "light", reduced_motion: bool = True
@@ -73,6 +74,7 @@ class Visit:
             offline=True, viewport={"width": width, "height": height}, color_scheme=scheme,
             reduced_motion="reduce" if reduced_motion else "no-preference",
         )  # fmt: skip
+        self._contexts.append(context)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("console", lambda message: self.wrong.append(f"console: {message.text}"))
