@@ -106,9 +106,9 @@ def artefacts(otherwise: Path) -> Path:
 
 
 def unfold(page: Page) -> None:
-    """Open every part of the page that can be opened, and wait until the figures in it are drawn."""
+    """Open every part of the page that can be opened, and wait until plotly has been at the figures in it."""
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-    eventually(page, lambda: undrawn(page) == [])
+    page.wait_for_function("[...document.querySelectorAll('.canvas')].every(each => each.querySelector('.main-svg'))")
 
 
 def undrawn(page: Page) -> list[str]:

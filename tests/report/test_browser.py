@@ -32,6 +32,7 @@ def test_everything_is_drawn_and_nothing_is_too_wide(
     assert page.locator("figure.plot:visible").count() > 40 and browser.undrawn(page) == []
     browser.unfold(page)
     assert page.locator("figure.plot:visible").count() == page.locator("figure.plot").count() > 60
+    assert browser.undrawn(page) == []
     for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
         eventually(page, lambda: painted(page, themed(page)) == themed(page))
