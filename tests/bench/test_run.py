@@ -18,7 +18,8 @@ from relaxbench.bench.page import render
 from relaxbench.bench.tables import TABLES, met, step_tables
 from relaxbench.optim.registry import RULES
 from relaxbench.report import files
-from tests.report.test_browser import browse, check
+from tests import browser
+from tests.browser import Visit
 
 
 @pytest.fixture(autouse=True)
@@ -134,15 +135,14 @@ def test_terminal_page_and_file_say_the_same(known: dict[str, Any], capsys: pyte
     assert "<the direct" not in text  # text is text, whatever it holds
 
 
-def test_the_page_is_drawn_in_a_browser_in_light_and_dark_and_on_a_phone(known: dict[str, Any]) -> None:
+def test_the_page_is_drawn_in_a_browser_in_light_and_dark_and_on_a_phone(known: dict[str, Any], visit: Visit) -> None:
     assert cli.main(["bench", "--device", "cpu"]) == 0
-    for width, steps_ in ((1200, ""), (500, 'document.getElementById("theme").click();')):
-        facts, document, console = browse(Path("reports/bench.html").absolute(), steps_, width)
-        check(facts, console)
-        assert facts["canvases"] == 4
-        assert "a process of 2 ended" in document and bool(re.search('<html[^>]*data-theme="dark"', document)) == bool(
-            steps_
-        )
+    schemes: tuple[tuple[int, browser.Scheme], ...] = ((1200, "light"), (390, "dark"))
+    for width, scheme in schemes:
+        page = visit.open(Path("reports/bench.html"), width, scheme=scheme)
+        assert page.locator(".canvas").count() == 4 and browser.undrawn(page) == []
+        assert browser.wide(page) <= 0 and browser.barriers(page) == []
+        assert "a process of 2 ended" in page.locator("body").inner_text()
 
 
 def test_parts_are_chosen_and_files_are_whole_after_every_part(

@@ -18,9 +18,10 @@ from relaxbench.report import StudyFrames, load_study, verdicts
 from relaxbench.report.compare import Side, agreement, compare, differences, only_one, sentence, welch
 from relaxbench.report.compare_page import figure, find, sides, write_comparison
 from relaxbench.store.database import open_database
+from tests import browser
+from tests.browser import Visit
 
 from . import synthetic
-from .test_browser import browse, check
 from .test_page import HOSTILE
 
 Manifest = dict[str, Any]
@@ -241,7 +242,7 @@ def test_a_mistake_is_told_in_one_line(files: Path, one: str, other: str, said: 
 # The page.
 
 
-def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path) -> None:
+def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path, visit: Visit) -> None:
     table = compare(before, after)
     drawn = figure(table, before, after, "digits-mlp")
     assert drawn is not None and len(drawn.figure.data) == 2 * 3
@@ -254,16 +255,18 @@ def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path) 
         assert trace["error_x"]["array"][0] == pytest.approx(half, rel=1e-6)
     page = write_comparison(before, after, table, tmp_path)
     assert page.name == "compare-study-1-study-2.html" and [each.name for each in tmp_path.iterdir()] == [page.name]
-    for width in (1200, 500):
-        facts, _, console = browse(page, width=width)
-        check(facts, console)
+    for width in (1200, 390):
+        opened = visit.open(page, width)
+        assert opened.locator(".canvas").count() > 0 and browser.undrawn(opened) == []
+        assert browser.wide(opened) <= 0 and browser.barriers(opened) == []
 
 
-def test_hostile_names_do_nothing(tmp_path: Path) -> None:
+def test_hostile_names_do_nothing(tmp_path: Path, visit: Visit) -> None:
     asked = {"methods": ["sgd", *HOSTILE], "controls": [], "blocks": 6, "trials": 2}
     one, other = (replace(study({}, seed, **asked), label=f"{HOSTILE[0]}{seed}") for seed in (1, 2))
-    facts, _, console = browse(write_comparison(one, other, compare(one, other), tmp_path))
-    check(facts, console)
+    page = visit.open(write_comparison(one, other, compare(one, other), tmp_path))
+    assert browser.undrawn(page) == [] and browser.wide(page) <= 0
+    assert page.locator("body").inner_text().count(HOSTILE[0]) > 2 and not page.evaluate("'hacked' in window")
 
 
 def test_a_folder_that_cannot_be_written_is_told(before: Side, after: Side, tmp_path: Path) -> None:

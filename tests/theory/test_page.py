@@ -14,7 +14,8 @@ from relaxbench.errors import UserError
 from relaxbench.theory.expectation import Estimate, Expectation, expect
 from relaxbench.theory.page import sentence, write_page
 from relaxbench.theory.scenes import SCENES, scene
-from tests.report.test_browser import browse, check
+from tests import browser
+from tests.browser import Visit
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +28,13 @@ def page(results: list[Expectation], tmp_path_factory: pytest.TempPathFactory) -
     return write_page(results, tmp_path_factory.mktemp("theory") / "new")
 
 
-def test_the_page_is_drawn_in_a_browser_and_its_switches_work(page: Path) -> None:
-    steps = """document.querySelectorAll('[data-view="γ = 1"]').forEach(button => button.click());"""
-    facts, document, console = browse(page, steps)
-    check(facts, console)
-    assert facts["canvases"] == 6
-    assert (
-        'data-view="γ = 1" aria-pressed="true"' in document and 'data-view="γ = 0.3" aria-pressed="false"' in document
-    )
-    facts, _, console = browse(page, width=500)
-    check(facts, console)
+def test_the_page_is_drawn_in_a_browser_and_its_switches_work(page: Path, visit: Visit) -> None:
+    for width in (1200, 390):
+        opened = visit.open(page, width)
+        assert opened.locator(".canvas").count() == 6 and browser.undrawn(opened) == []
+        assert browser.wide(opened) <= 0 and browser.barriers(opened) == []
+    assert "γ = 1" in opened.locator(".switch button").all_inner_texts()
+    assert browser.press_every_switch(opened) >= 6
 
 
 def test_the_table_has_the_numbers_of_the_results(results: list[Expectation], page: Path) -> None:
