@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120_000
@@ -56,30 +56,36 @@ class Visit:
     def __init__(self, browser: Browser, artefacts: Path) -> None:
         self.browser, self.artefacts = browser, artefacts
         self.wrong: list[str] = []
+        self._contexts: list[BrowserContext] = []
 
     def __enter__(self) -> Visit:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for context in self.browser.contexts:
+        for context in self._contexts:
             context.close()
-        assert self.wrong == []
+        assert self.wrong == [], self.wrong
 
-    def open(
-        self, path: Path, width: int = 1200, height: int = 900, scheme: Scheme = "light", reduced_motion: bool = True
-    ) -> Page:
-        """Open a page and wait until all of it is drawn."""
+    def open(self, place: Path | str, width: int = 1200, height: int = 900, scheme: Scheme = "light") -> Page:
+        """Open a page and wait until all of it is drawn.
+
+        Args:
+            place: its file, for which there is no network; or the address of a server of ours, which it may ask.
+            width, height: of the window, in pixels.
+            scheme: what the reader's system prefers.
+        """
+        address = place if isinstance(place, str) else place.absolute().as_uri()
         context = self.browser.new_context(
-            offline=True, viewport={"width": width, "height": height}, color_scheme=scheme,
-            reduced_motion="reduce" if reduced_motion else "no-preference",
-        )  # fmt: skip
+            offline=isinstance(place, Path), viewport={"width": width, "height": height}, color_scheme=scheme
+        )
+        self._contexts.append(context)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("console", lambda message: self.wrong.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
         page.on("dialog", self._dialog)
-        page.on("request", self._request)
-        page.goto(path.absolute().as_uri())
+        page.on("request", lambda request: self._request(request, (*LOCAL, address)))
+        page.goto(address)
         page.wait_for_function("document.documentElement.dataset.drawn")
         return page
 
@@ -91,8 +97,8 @@ class Visit:
         self.wrong.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    def _request(self, request: Request) -> None:
-        if not request.url.startswith(LOCAL):
+    def _request(self, request: Request, allowed: tuple[str, ...]) -> None:
+        if not request.url.startswith(allowed):
             self.wrong.append(f"request: {request.url}")
 
 
@@ -104,9 +110,9 @@ def artefacts(otherwise: Path) -> Path:
 
 
 def unfold(page: Page) -> None:
-    """Open every part of the page that can be opened, and wait until the figures in it are drawn."""
+    """Open every part of the page that can be opened, and wait until plotly has been at the figures in it."""
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-    eventually(page, lambda: undrawn(page) == [])
+    page.wait_for_function("[...document.querySelectorAll('.canvas')].every(each => each.querySelector('.main-svg'))")
 
 
 def undrawn(page: Page) -> list[str]:
@@ -159,14 +165,16 @@ def press_every_switch(page: Page) -> int:
     pressed = 0
     for switch in page.locator(".switch:visible").all():
         buttons = switch.locator("button")
-        for at in [*range(1, buttons.count()), 0]:
+        marked = [each.get_attribute("aria-pressed") == "true" for each in buttons.all()]
+        first = marked.index(True)
+        for at in [*range(first + 1, len(marked)), *range(first + 1)]:
             ours, before = buttons.nth(at).evaluate(WITH_CHOICE), shown(page)
             buttons.nth(at).click()
             eventually(page, lambda old=before, ours=ours: all(shown(page)[each] != old[each] for each in ours))
             now = shown(page)
             assert [each for each in now if now[each] != before[each]] == ours != []
-            marked = [each.get_attribute("aria-pressed") for each in buttons.all()]
-            assert marked == ["true" if index == at else "false" for index in range(len(marked))]
+            marked = [each.get_attribute("aria-pressed") == "true" for each in buttons.all()]
+            assert marked == [index == at for index in range(len(marked))]
             pressed += 1
     return pressed
 

@@ -56,7 +56,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(chromium: Browser, tmp_path: Path) -> Iterator[browser.Visit]:
+def visit(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Visit]:
     """Opens pages in the browser; what goes wrong in one fails the test."""
-    with browser.Visit(chromium, browser.artefacts(tmp_path / "artefacts")) as visit:
+    with browser.Visit(chromium, browser.artefacts(tmp_path_factory.mktemp("artefacts"))) as visit:
         yield visit

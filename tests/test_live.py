@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 from sqlalchemy import Engine, text, update
 
 from relaxbench import live as module
@@ -22,6 +21,8 @@ from relaxbench.store.claims import worker_name
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial
 from relaxbench.store.workers import arrive
+from tests import browser
+from tests.browser import Visit
 from tests.report import synthetic
 from tests.report.test_page import HOSTILE
 from tests.study.test_manifest import DEAD
@@ -197,25 +198,21 @@ def test_the_report_and_its_tables_are_served_and_nothing_else(live: Live, tmp_p
             assert status == 404 and b"secret" not in body, path
 
 
-def test_the_page_fills_itself_and_names_do_nothing(tmp_path: Path, chromium: Browser) -> None:
+def test_the_page_fills_itself_and_names_do_nothing(tmp_path: Path, visit: Visit) -> None:
     engine = open_database(str(tmp_path / "hostile.db"))
     spec = synthetic.spec(name=HOSTILE[0], methods=["sgd", *HOSTILE], controls=[], trials=1, exploit=0, recommend=0)
     synthetic.fill(synthetic.Writer(engine, spec)).dispose()
     reader = open_database(str(tmp_path / "hostile.db"), create=False, read_only=True)
     live = Live(reader, None, tmp_path / "reports", every=1.0)
     live.report()
-    wrong: list[str] = []
     total = 10 * 2 * len(spec["methods"])
     with serving(live) as address:
-        page = chromium.new_page()
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        page.goto(address)
-        page.get_by_text(f"{total} of {total} trials are done. The study is finished: ").wait_for()
-        rows, document = page.locator("tr", has=page.locator("progress")).count(), page.content()
-        page.close()
+        for width in (1200, 390):
+            page = visit.open(address, width)
+            page.get_by_text(f"{total} of {total} trials are done. The study is finished: ").wait_for()
+            assert page.locator("tr", has=page.locator("progress")).count() == len(spec["methods"])
+            assert {*page.locator("tbody th").all_text_contents()} >= {*HOSTILE}
+            assert not page.evaluate("'hacked' in window")
+            assert browser.wide(page) <= 0 and browser.barriers(page) == []
+            page.close()  # before the server: it asks every two seconds
     reader.dispose()
-    assert wrong == [] and rows == len(spec["methods"])
-    for name in HOSTILE:
-        assert "<" not in name or name not in document

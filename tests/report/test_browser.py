@@ -32,6 +32,7 @@ def test_everything_is_drawn_and_nothing_is_too_wide(
     assert page.locator("figure.plot:visible").count() > 40 and browser.undrawn(page) == []
     browser.unfold(page)
     assert page.locator("figure.plot:visible").count() == page.locator("figure.plot").count() > 60
+    assert browser.undrawn(page) == []
     for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
         eventually(page, lambda: painted(page, themed(page)) == themed(page))
@@ -55,11 +56,10 @@ def test_every_switch_changes_its_figures_and_no_others(digits_page: Path, visit
     assert browser.press_every_switch(visit.open(digits_page)) > 6
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_theme_button_changes_every_colour_there_and_back(digits_page: Path, visit: Visit, scheme: Scheme) -> None:
-    page = visit.open(digits_page, scheme=scheme)
+def test_the_theme_button_changes_every_colour_there_and_back(digits_page: Path, visit: Visit) -> None:
+    page = visit.open(digits_page, scheme="dark")
     first = themed(page)
-    for told in ("Dark", "Light") if scheme == "light" else ("Light", "Dark"):
+    for told in ("Light", "Dark"):
         old, paper = themed(page), page.evaluate(PAPER)
         assert page.locator("#theme").inner_text() == told and painted(page, old) == old
         page.locator("#theme").click()

@@ -254,17 +254,19 @@ def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path, 
         assert trace["x"][0] == pytest.approx(found[f"difference_{side}"], rel=1e-6)
         assert trace["error_x"]["array"][0] == pytest.approx(half, rel=1e-6)
     page = write_comparison(before, after, table, tmp_path)
-    assert page.name == "compare-study-1-study-2.html" and [each.name for each in tmp_path.glob("*.*")] == [page.name]
+    assert page.name == "compare-study-1-study-2.html" and [each.name for each in tmp_path.iterdir()] == [page.name]
     for width in (1200, 390):
-        seen = visit.open(page, width)
-        assert browser.undrawn(seen) == [] and browser.wide(seen) <= 0 and browser.barriers(seen) == []
+        opened = visit.open(page, width)
+        assert opened.locator(".canvas").count() > 0 and browser.undrawn(opened) == []
+        assert browser.wide(opened) <= 0 and browser.barriers(opened) == []
 
 
 def test_hostile_names_do_nothing(tmp_path: Path, visit: Visit) -> None:
     asked = {"methods": ["sgd", *HOSTILE], "controls": [], "blocks": 6, "trials": 2}
     one, other = (replace(study({}, seed, **asked), label=f"{HOSTILE[0]}{seed}") for seed in (1, 2))
-    seen = visit.open(write_comparison(one, other, compare(one, other), tmp_path))
-    assert browser.undrawn(seen) == [] and not seen.evaluate("'hacked' in window")
+    page = visit.open(write_comparison(one, other, compare(one, other), tmp_path))
+    assert browser.undrawn(page) == [] and browser.wide(page) <= 0
+    assert page.locator("body").inner_text().count(HOSTILE[0]) > 2 and not page.evaluate("'hacked' in window")
 
 
 def test_a_folder_that_cannot_be_written_is_told(before: Side, after: Side, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from sqlalchemy import Engine, text
 from relaxbench.errors import UserError
 from relaxbench.report.index import write_all
 from relaxbench.store.database import open_database
+from tests import browser
+from tests.browser import Visit
 
 from . import synthetic
 from .test_page import HOSTILE
@@ -70,6 +72,21 @@ def test_a_repeated_study_is_told_as_rates(database: Engine, tmp_path: Path) -> 
     add(database, "aa", repetitions=3, blocks=6)
     (entry,) = write_all(database, tmp_path)
     assert list(entry.headlines.values()) == ["Called different, by repetition: Hamilton–Jacobi: 3 of 3."]
+
+
+def test_the_index_in_a_browser_leads_to_the_reports_and_names_do_nothing(
+    database: Engine, tmp_path: Path, visit: Visit
+) -> None:
+    add(database, HOSTILE[0], description=" ".join(HOSTILE))
+    list(write_all(database, tmp_path))
+    for width in (1200, 390):
+        page = visit.open(tmp_path / "index.html", width)
+        assert " ".join(HOSTILE).split() == page.locator(".note bdi").inner_text().split()
+        assert not page.evaluate("'hacked' in window")
+        assert browser.wide(page) <= 0 and browser.barriers(page) == []
+    page.get_by_role("link", name=HOSTILE[0]).click()
+    page.wait_for_function("document.documentElement.dataset.drawn")
+    assert page.locator("main h2").first.inner_text().startswith("Hamilton–Jacobi beats SGD")
 
 
 def test_an_empty_database_has_a_page_that_says_so(database: Engine, tmp_path: Path) -> None:

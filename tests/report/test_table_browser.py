@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from tests.browser import Visit, eventually
 
@@ -57,9 +58,17 @@ def same(page: Page, expected: pd.DataFrame) -> None:
             assert ours == theirs
 
 
+@pytest.fixture(scope="module")
+def opened(chromium: Browser, digits_page: Path) -> Iterator[Page]:
+    with Visit(chromium, digits_page.parent) as visit:
+        yield visit.open(digits_page)
+
+
 @pytest.fixture
-def page(digits_page: Path, visit: Visit) -> Page:
-    return visit.open(digits_page)
+def page(opened: Page) -> Page:
+    """The page, its words to search for taken out."""
+    opened.locator(".browse input").fill("")
+    return opened
 
 
 def test_every_table_shows_its_first_rows(page: Page, digits_page: Path) -> None:
@@ -111,9 +120,8 @@ def test_words_narrow_the_rows_and_pages_turn(page: Page, digits_page: Path) -> 
 
 def test_all_of_it_works_by_keyboard(page: Page, digits_page: Path) -> None:
     table = spread(digits_page.parent / "digits", "blocks")
+    open_table(page, "blocks")
     page.locator(".browse select").focus()
-    page.locator(".browse tbody tr").first.wait_for()
-    assert page.locator(".browse select").input_value() == "blocks"
     page.keyboard.press("Tab")
     page.keyboard.type("heat")
     assert told(page) == "rows 1 to 10 of 10"

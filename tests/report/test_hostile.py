@@ -1,0 +1,71 @@
+"""Names that would like to be more than names: all over the page they are text, and nothing of them is executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relaxbench.report import load_study, write_report
+from tests import browser
+from tests.browser import Visit, eventually
+
+from . import synthetic
+from .synthetic import Writer, memory, spec
+from .test_page import HOSTILE
+
+MARKUP = ".main-svg :is(a, foreignObject, [style*='bold'])"
+HOVER = """async canvas => {
+  const said = [];
+  for (const curveNumber of canvas.data.keys()) {
+    Plotly.Fx.hover(canvas, [{ curveNumber, pointNumber: 0 }]);
+    await new Promise(resolve => setTimeout(resolve, 70));  // plotly takes no second one within 50 ms
+    said.push(...[...canvas.querySelectorAll(".hoverlayer text")].map(each => each.textContent));
+  }
+  return said;
+}"""
+
+
+@pytest.fixture(scope="module")
+def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study in which everything that a person can name is called by every name in turn."""
+    asked = spec(
+        name=HOSTILE[0], description=" ".join(HOSTILE), methods=["sgd", *HOSTILE], controls=[], blocks=6, trials=4,
+        exploit=4, recommend=1,
+    )  # fmt: skip
+    about = synthetic.manifest(asked)
+    about["problems"]["digits-mlp"] |= {"title": "".join(HOSTILE), "caution": " ".join(HOSTILE), "metric": HOSTILE[4]}
+    named = {name: {"kind": "float", "low": 0.5, "high": 1.0, "log": False} for name in HOSTILE}
+    for name in HOSTILE:
+        about["methods"][name]["title"] = name
+    about["methods"][HOSTILE[0]] |= {"scope": "gamma", "space": synthetic.RELAXED | named}
+    return write_report(load_study(synthetic.fill(Writer(memory(), asked, about))), tmp_path_factory.mktemp("hostile"))
+
+
+def test_names_are_text_everywhere(hostile_page: Path, visit: Visit) -> None:
+    page = visit.open(hostile_page)
+    browser.unfold(page)
+    words = " ".join(page.locator("body").inner_text().split())
+    drawn = " ".join(page.locator(".main-svg text").all_text_contents())
+    said = page.locator(".canvas[id^=difference]").evaluate(HOVER)
+    for name in HOSTILE:
+        assert " ".join(name.split()) in words
+        assert name[:20] in drawn  # long ones are shortened
+        assert any(text.startswith(name[:20]) for text in said)
+
+    page.locator(".browse select").select_option("trials")
+    page.locator(".browse").scroll_into_view_if_needed()
+    for name in HOSTILE:
+        page.locator(".browse input").fill(name)
+        page.locator(".browse tbody tr").first.wait_for()
+        assert name in page.locator(".browse tbody tr").first.locator("td").all_text_contents()
+    assert set(HOSTILE) < set(page.locator(".browse th button").all_text_contents())
+
+    assert page.locator(MARKUP).count() == page.locator("main :is(img, iframe, object, [onclick])").count() == 0
+    assert page.evaluate("'hacked' in window") is False
+
+    for width in (1200, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        eventually(page, lambda: browser.wide(page) <= 0)  # figures follow the window after a moment
+        assert browser.barriers(page) == []
+        visit.picture(page, f"hostile-{width}")
