@@ -99,7 +99,8 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
             colour = look.colours[str(each)]
             _band(figure, part["n"], part["low"].clip(lower=floor), part["high"], colour)
             figure.add(
-                "scatter", x=_f(part["n"]), y=_f(part["value"]), mode="lines", name=look.title(str(each)),
+                "scatter", x=_f(part["n"]), y=_f(part["value"]), name=look.title(str(each)),
+                mode="lines" if len(part) > 1 else "markers", marker={"color": colour, "size": 8},
                 showlegend=False,
                 line={"color": colour, "width": 2, "dash": "dot" if each == look.baseline else "solid"},
                 customdata=_f(part["gradients"]),

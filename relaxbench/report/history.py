@@ -137,7 +137,14 @@ def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, colour: str, title: st
             fillcolor=tint(colour, 0.12), line={"width": 0}, hoverinfo="skip", showlegend=False,
         )  # fmt: skip
     figure.add(
-        "scatter", x=x, y=mean, mode="lines", name=title, line={"color": colour, "width": 2}, hovertemplate="%{y:.4~g}"
+        "scatter",
+        x=x,
+        y=mean,
+        mode="lines" if len(x) > 1 else "markers",
+        name=title,
+        line={"color": colour, "width": 2},
+        marker={"color": colour, "size": 8},
+        hovertemplate="%{y:.4~g}",
     )
     censored = np.diff(rows["pruned"].to_numpy(int), prepend=0) > 0
     if censored.any():

@@ -70,6 +70,7 @@ def render(
     templates = html.environment()
     templates.filters |= {
         "number": sentences.number, "memory": memory, "setting": setting, "seconds": sentences.seconds,
+        "capital": sentences.capital,
     }  # fmt: skip
     templates.globals |= {
         "sentence": sentences.sentence, "explanation": sentences.explanation, "finite": finite,

@@ -106,7 +106,7 @@ def explanation(row: Row, prefix: str = "", brief: bool = False) -> str:
     if called == "no claim" and reason == "no baseline":
         return f"The study has no baseline to compare with. {_alone(row)}"
     if called == "no claim":
-        return " ".join([f"{_capital(reason)}.", *_missed(row, prefix)])
+        return " ".join([f"{capital(reason)}.", *_missed(row, prefix)])
     blocks = counted(row[prefix + "compared"], "block")
     low, high = (number(row[prefix + end], _decimals(row, prefix), sign=True) for end in ("low", "high"))
     interval = f"95 % interval {low} to {high} over {blocks}"
@@ -144,7 +144,7 @@ def _difference(row: Row, prefix: str) -> str:
             return f"It takes {shown} s {'less' if difference < 0 else 'more'} to the tolerance"
         noun = "gradient" if shown == "1" else "gradients"
         return f"It takes {shown} {noun} {'fewer' if difference < 0 else 'more'} to the tolerance"
-    metric = _capital(timed_metric(row) if timed else row["metric"])
+    metric = capital(timed_metric(row) if timed else row["metric"])
     if same:
         where = "in every block" if row[prefix + "low"] == row[prefix + "high"] else "on average"
         return f"{metric} is the same {where}"
@@ -182,7 +182,7 @@ def _alone(row: Row) -> str:
         return "It has no complete block yet."
     unit = f" {row['unit']}" if row["unit"] and not row["censored"] else ""
     spread = f" ± {number(row['std'], int(row['decimals']))}" if math.isfinite(float(row["std"])) else ""
-    words = f"{_capital(row['metric'])} {number(row['mean'], int(row['decimals']))}{spread}{unit}"
+    words = f"{capital(row['metric'])} {number(row['mean'], int(row['decimals']))}{spread}{unit}"
     words += f" over {counted(row['blocks'], 'block')}."
     if row["missed"]:
         words += f" {int(row['missed'])} of {counted(row['blocks'], 'run')} missed the tolerance."
@@ -208,5 +208,6 @@ def _decimals(row: Row, prefix: str) -> int:
     return int(row["seconds_decimals" if prefix.endswith("seconds_") else "decimals"])
 
 
-def _capital(text: Any) -> str:
+def capital(text: Any) -> str:
+    """The first letter upper-case, the others as they are."""
     return str(text)[:1].upper() + str(text)[1:]
