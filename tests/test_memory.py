@@ -20,7 +20,7 @@ def step():
     kept = [torch.ones(1 << 22) for _ in range(4)]  # 64 MiB in all
     del kept
 
-for _ in range(3):
+for _ in range(10):  # the heap's layout settles in the first few
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
