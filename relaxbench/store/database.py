@@ -100,7 +100,7 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
 
 def _postgresql(url: URL, shown: str) -> Engine:
     patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
-    pool = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 0, "pool_recycle": HELD_SECONDS}
+    pool = {"pool_size": 2, "max_overflow": 0, "pool_recycle": HELD_SECONDS}
     try:
         return close_idle(create_engine(url, **pool, connect_args=patience))
     except ImportError:

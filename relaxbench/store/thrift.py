@@ -21,7 +21,10 @@ HELD_SECONDS = 2
 
 
 def close_idle(engine: Engine) -> Engine:
-    """Have the idle connections of an engine closed; its pool must ping before use, to open others in their place."""
+    """Have the idle connections of an engine closed, and others opened in the place of those that do not answer.
+
+    The pool must not ping on its own account (``pool_pre_ping``): it would while we may close the connection.
+    """
     guard = threading.Lock()
     idle: dict[Any, float] = {}
     watched = False
@@ -54,7 +57,11 @@ def close_idle(engine: Engine) -> Engine:
     def _taken(connection: Any, _: Any, __: Any) -> None:
         with guard:
             idle.pop(connection, None)
-        if connection.closed:  # between the pool's ping and this
+        try:
+            answers = not connection.closed and engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error:
+            answers = False
+        if not answers:
             raise DisconnectionError
 
     @event.listens_for(engine, "close")

@@ -14,6 +14,7 @@ from relaxbench.store import database as module
 from relaxbench.store.claims import Claims, Result
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial
+from relaxbench.store.thrift import IDLE_SECONDS
 from tests import postgres
 from tests.store.conftest import add_study
 from tests.store.test_postgresql import in_threads
@@ -46,6 +47,21 @@ def use(engine: Engine) -> int:
     """The server's process at the other end."""
     with engine.begin() as connection:
         return int(connection.scalar(text("SELECT pg_backend_pid()")) or 0)
+
+
+def test_a_connection_is_not_closed_while_it_is_pinged(
+    server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_database(server.new_url())
+    known, ping = use(engine), engine.dialect.do_ping
+
+    def slow(connection: object) -> bool:
+        time.sleep(4 * IDLE_SECONDS)
+        return ping(connection)
+
+    monkeypatch.setattr(engine.dialect, "do_ping", slow)
+    assert [use(engine) for _ in range(3)] == [known] * 3
+    engine.dispose()
 
 
 def test_a_connection_serves_a_burst_and_is_closed_when_idle(server: postgres.Server) -> None:
