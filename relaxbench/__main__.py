@@ -2,6 +2,6 @@
 
 import sys
 
-from relaxbench.cli import main
+from relaxbench.cli.main import main
 
 sys.exit(main())

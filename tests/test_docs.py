@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relaxbench.store.database import open_database
-from tests.report import synthetic
+from tests import synthetic
 
 PAGE = (Path(__file__).parents[1] / "docs" / "training-loops.md").read_text()
 REPORT = (Path(__file__).parents[1] / "docs" / "report.md").read_text()

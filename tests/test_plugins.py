@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from relaxbench import cli, plugins
+from relaxbench import plugins
+from relaxbench.cli import main as cli
 from relaxbench.errors import UserError
 from relaxbench.optim import drop_in
 from relaxbench.optim.registry import RULES, rule_class, rule_names
@@ -119,7 +120,7 @@ def test_a_rule_that_cannot_be_used_is_one_line(faked: Faked, capsys: pytest.Cap
         plugins.RULES,
         absent="no_such_module:Rule",
         number="math:pi",
-        sgdd="relaxbench.optim.sgd:SGD",
+        sgdd="relaxbench.optim.rules.sgd:SGD",
     )  # fmt: skip
     for name, told in (
         ("absent", "cannot be imported from 'no_such_module:Rule': ModuleNotFoundError"),
@@ -139,7 +140,10 @@ def test_a_rule_that_cannot_be_used_is_one_line(faked: Faked, capsys: pytest.Cap
 
 def test_a_problem_that_cannot_be_used_is_one_line(faked: Faked) -> None:
     faked(
-        plugins.PROBLEMS, number="math:factorial", empty="builtins:dict", other="relaxbench.problems.wells:DoubleWell"
+        plugins.PROBLEMS,
+        number="math:factorial",
+        empty="builtins:dict",
+        other="relaxbench.problems.landscapes.wells:DoubleWell",
     )
     for name, told in (
         ("number", "fails when it is made: TypeError"),

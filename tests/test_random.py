@@ -15,7 +15,7 @@ from torch import Tensor
 
 from relaxbench import random
 from relaxbench.random import DATA, DROPOUT, INIT, NOISE, ORDER
-from relaxbench.seeds import derive
+from relaxbench.util.seeds import derive
 
 MASK = 2**32 - 1
 ALPHA = 1e-4  # the draws never change, so these tests cannot flicker; a bound this wide fails only for a reason

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from relaxbench.cli import app, main
-from relaxbench.cli_report import report_commands
-from relaxbench.cli_storage import storage_commands
-from relaxbench.cli_tools import tools
-from relaxbench.cli_workers import worker_commands
+from relaxbench.cli.main import app, main
+from relaxbench.cli.report import report_commands
+from relaxbench.cli.storage import storage_commands
+from relaxbench.cli.tools import tools
+from relaxbench.cli.workers import worker_commands
 from relaxbench.optim.registry import RULES
-from relaxbench.study.spec import load
+from relaxbench.study.definition.spec import load
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

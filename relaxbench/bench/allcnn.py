@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from relaxbench.bench.plain import PlainLoop, resident
-from relaxbench.bench.subjects import SHAPES, synthetic
+from relaxbench.bench.interleave import Contender, in_turn, median_ratio, stretch
+from relaxbench.bench.plain_loop import PlainLoop, resident
 from relaxbench.bench.trials import Flight
-from relaxbench.bench.turns import Contender, in_turn, median_ratio, stretch
+from relaxbench.bench.workloads import SHAPES, synthetic
 from relaxbench.problems import networks
 from relaxbench.training.precision import Precision
 

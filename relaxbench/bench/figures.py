@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from relaxbench.report.drawing import Drawing
-from relaxbench.report.figures import Figure
-from relaxbench.report.look import INK, MUTED, PALETTE, axis, layout, log_axis, row_axis
+from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.pages.theme import INK, MUTED, PALETTE, axis, layout, log_axis, row_axis
 
 SHORT = {"memory": "plain loop", "loader": "DataLoader", "processes": "processes"}
 """Other ways to run trials, as narrow screens have room for."""

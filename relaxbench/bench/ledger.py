@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from relaxbench.bench.subjects import SYNTHETIC, synthetic
-from relaxbench.optim.curveball import EVERY
+from relaxbench.bench.workloads import SYNTHETIC, synthetic
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
+from relaxbench.optim.rules.curveball import EVERY
 from relaxbench.problems import SupervisedProblem, networks
 from relaxbench.problems.supervised import SPLITS
 from relaxbench.training.population import Job, Population

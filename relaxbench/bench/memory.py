@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from relaxbench.bench.processes import fresh
-from relaxbench.bench.subjects import synthetic
-from relaxbench.memory import keep_freed_memory
+from relaxbench.bench.workloads import synthetic
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.training.engine import calibrate
 from relaxbench.training.population import Job, Population
+from relaxbench.util.malloc import keep_freed_memory
 
 SIZES = {"mnistfc": (2, 6), "lenet": (2, 6)}
 """K of the two populations: what PyTorch needs itself is in both."""

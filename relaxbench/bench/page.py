@@ -7,8 +7,8 @@ from typing import Any
 
 from relaxbench.bench.figures import FIGURES
 from relaxbench.bench.tables import TABLES
-from relaxbench.report import html
-from relaxbench.words import counted
+from relaxbench.pages import html
+from relaxbench.util.text import counted
 
 
 def render(figures: dict[str, Any]) -> str:

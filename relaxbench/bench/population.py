@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from relaxbench.bench.plain import in_memory
-from relaxbench.bench.subjects import SUBJECTS
-from relaxbench.bench.turns import stretch
+from relaxbench.bench.interleave import stretch
+from relaxbench.bench.plain_loop import in_memory
+from relaxbench.bench.workloads import SUBJECTS
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule

@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-MODULES = ["relaxbench.bench.crew", "relaxbench.bench.memory"]
+MODULES = ["relaxbench.bench.process_pool", "relaxbench.bench.memory"]
 
 
 def fresh(device: torch.device) -> mp.context.ForkServerContext | mp.context.SpawnContext:

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from rich.console import RenderableType
 
-import relaxbench
 from relaxbench.bench import allcnn, ledger, memory, population, steps, trials
-from relaxbench.bench.crew import cores
+from relaxbench.bench.process_pool import cores
 from relaxbench.bench.tables import TABLES
 from relaxbench.errors import UserError, unknown
 from relaxbench.training.engine import machine, torch_device
+from relaxbench.version import __version__
 
 Tell = Callable[[str], object]
 PARTS = tuple(TABLES)
@@ -98,7 +98,7 @@ def check_file(option: str, file: Path | None) -> None:
 
 def _about(options: Options, device: torch.device) -> dict[str, Any]:
     return {
-        "version": relaxbench.__version__,
+        "version": __version__,
         "date": datetime.now().astimezone().isoformat(timespec="minutes"),
         "device": str(device),
         "cores": cores(),
@@ -125,7 +125,7 @@ def _measure(part: str, device: torch.device, options: Options, tell: Tell) -> d
 
 
 def _write(figures: dict[str, Any], options: Options) -> None:
-    from relaxbench.report import files
+    from relaxbench.util import files
 
     try:
         if options.json is not None:

@@ -13,10 +13,10 @@ from torch import nn
 
 from relaxbench.bench.population import noise_free
 from relaxbench.errors import UserError
-from relaxbench.optim.drop_ins import DROP_INS
+from relaxbench.optim.drop_in.base import RuleOptimizer
+from relaxbench.optim.drop_in.classes import DROP_INS
+from relaxbench.optim.drop_in.curveball import CurveBall
 from relaxbench.optim.hyper import defaults
-from relaxbench.optim.torch_api import RuleOptimizer
-from relaxbench.optim.torch_curvature import CurveBall
 from relaxbench.problems.networks import lenet
 
 BATCH = 128

@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from relaxbench.bench.steps import BATCH, INNER_STEPS
-from relaxbench.words import counted
+from relaxbench.util.text import counted
 
 Figures = dict[str, Any]
 Row = tuple[str, ...]

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from relaxbench.bench.crew import Crew, CrewError, cores, crew_size
-from relaxbench.bench.plain import PlainLoop, in_memory, loaded
-from relaxbench.bench.subjects import SUBJECTS, Subject
-from relaxbench.bench.turns import Contender, in_turn, median_ratio, stretch, synchronize
+from relaxbench.bench.interleave import Contender, in_turn, median_ratio, stretch, synchronize
+from relaxbench.bench.plain_loop import PlainLoop, in_memory, loaded
+from relaxbench.bench.process_pool import Crew, CrewError, cores, crew_size
+from relaxbench.bench.workloads import SUBJECTS, Subject
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem

@@ -1,7 +1,7 @@
 """The mathematics: one rule a file, schedules, declared hyperparameters; and the rules as PyTorch optimizers."""
 
-from relaxbench.optim.batch_norm import reestimate_batch_norm
-from relaxbench.optim.drop_ins import (
+from relaxbench.optim.drop_in.batch_norm import reestimate_batch_norm
+from relaxbench.optim.drop_in.classes import (
     LPFSGD,
     SAM,
     SGD,
@@ -16,7 +16,7 @@ from relaxbench.optim.drop_ins import (
     Parle,
     drop_in,
 )
-from relaxbench.optim.torch_curvature import CurveBall
+from relaxbench.optim.drop_in.curveball import CurveBall
 
 __all__ = [
     "LPFSGD",

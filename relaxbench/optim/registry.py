@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
-from relaxbench.optim.adamw import AdamW
-from relaxbench.optim.curveball import CurveBall
-from relaxbench.optim.elastic_sgd import ElasticSGD
-from relaxbench.optim.entropy_sgd import EntropySGD
-from relaxbench.optim.heat import Heat
-from relaxbench.optim.hj import HJ, HJImplicit
-from relaxbench.optim.lookahead import Lookahead
-from relaxbench.optim.lpf_sgd import LPFSGD
-from relaxbench.optim.parle import Parle
 from relaxbench.optim.rule import Rule
-from relaxbench.optim.sam import SAM
-from relaxbench.optim.sgd import SGD, SGDEMA
+from relaxbench.optim.rules.adamw import AdamW
+from relaxbench.optim.rules.curveball import CurveBall
+from relaxbench.optim.rules.elastic_sgd import ElasticSGD
+from relaxbench.optim.rules.entropy_sgd import EntropySGD
+from relaxbench.optim.rules.hamilton_jacobi import HJ, HJImplicit
+from relaxbench.optim.rules.heat import Heat
+from relaxbench.optim.rules.lookahead import Lookahead
+from relaxbench.optim.rules.lpf_sgd import LPFSGD
+from relaxbench.optim.rules.parle import Parle
+from relaxbench.optim.rules.sam import SAM
+from relaxbench.optim.rules.sgd import SGD, SGDEMA
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule

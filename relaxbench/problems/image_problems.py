@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from relaxbench.errors import UserError, unknown
-from relaxbench.problems import data, networks
-from relaxbench.problems.augment import crop_and_flip
-from relaxbench.problems.images import Images, held_out, moments, part
+from relaxbench.problems import networks
+from relaxbench.problems.data import published
+from relaxbench.problems.data.augment import crop_and_flip
+from relaxbench.problems.data.images import Images, held_out, moments, part
+from relaxbench.problems.data.whitening import Whitening
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
 from relaxbench.problems.supervised import SPLITS, Options, StoredProblem
-from relaxbench.problems.whitening import Whitening
 
 DEEP_RELAXATION, CURVEBALL = "arXiv 1704.04932", "arXiv 1805.08095"
 
@@ -127,7 +128,7 @@ class ImageProblem(StoredProblem):
     Args:
         name: as in study files.
         network: from a number of classes to the network.
-        source: where the images come from: a name of `data.SOURCES`, or the path of a folder or an archive.
+        source: where the images come from: a name of `published.SOURCES`, or the path of a folder or an archive.
         shape: of the images that the network takes, ``(channels, height, width)``; None for any.
         size: images of a folder are scaled to this height and width; None: they must all be of one size.
         sizes: at most so many images for training, validation and test.
@@ -149,7 +150,7 @@ class ImageProblem(StoredProblem):
         whiten: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        self.source = data.source(source, size) if source else data.Yours(name)
+        self.source = published.source(source, size) if source else published.Yours(name)
         super().__init__(name, lambda: network(self.source.classes), self._images, source=self.source.title, **options)
         self._shape, self._sizes, self._augment, self._whiten = shape, sizes, augment, whiten
 
@@ -176,7 +177,7 @@ class ImageProblem(StoredProblem):
     @cached_property
     def _splits(self) -> dict[str, Images]:
         """All images, held once in a process for all problems on a source."""
-        return _read(self.source, data.data_dir())
+        return _read(self.source, published.data_dir())
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
@@ -216,7 +217,7 @@ def image_problem(name: str) -> ImageProblem:
     if ":" in name and not source:
         raise UserError(f"problem {name!r} names no data after the colon: expected a data set, a folder or an archive")
     budget = recipe.small.budget if small else recipe.budget
-    where = data.source(source or recipe.source) if source or recipe.source else None
+    where = published.source(source or recipe.source) if source or recipe.source else None
     return ImageProblem(
         f"{network}:{where.name}" if source and where else network,
         recipe.network,
@@ -239,7 +240,7 @@ def image_problem(name: str) -> ImageProblem:
 
 
 @cache
-def _read(source: data.Source, folder: Path) -> dict[str, Images]:
+def _read(source: published.Source, folder: Path) -> dict[str, Images]:
     published = source.published()
     if "validation" in published:
         return published

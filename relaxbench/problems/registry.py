@@ -10,12 +10,12 @@ from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.problems.image_problems import RECIPES, image_problem
-from relaxbench.problems.landscapes import ChainedRosenbrock, Rosenbrock, Rugged1D
-from relaxbench.problems.linear_net import LinearNet
+from relaxbench.problems.landscapes.landscape import ChainedRosenbrock, Rosenbrock, Rugged1D
+from relaxbench.problems.landscapes.linear_net import LinearNet
+from relaxbench.problems.landscapes.quadratic import Quadratic
+from relaxbench.problems.landscapes.wells import DoubleWell, GaussianWells
 from relaxbench.problems.problem import Problem
-from relaxbench.problems.quadratic import Quadratic
 from relaxbench.problems.text import text_problem
-from relaxbench.problems.wells import DoubleWell, GaussianWells
 
 SPECTRUM = [10 ** (-3 * i / 19) for i in range(20)]
 """Of the quadratics: 20 eigenvalues from 1 down to 1/1000, evenly spaced in their logarithms."""

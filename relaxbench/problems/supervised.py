@@ -14,8 +14,8 @@ from torch.func import functional_call
 
 from relaxbench import random
 from relaxbench.errors import UserError
-from relaxbench.problems import losses, models
-from relaxbench.problems.cache import fingerprint
+from relaxbench.problems import layers, losses
+from relaxbench.problems.data.cache import fingerprint
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params, Problem
 
@@ -100,7 +100,7 @@ class SupervisedProblem(Problem):
     @cached_property
     def model(self) -> nn.Module:
         """The model, as a function: its own parameters are never used."""
-        return models.adapt(models.initial(self._build, 0))
+        return layers.adapt(layers.initial(self._build, 0))
 
     @cached_property
     def tensors(self) -> Data:
@@ -144,7 +144,7 @@ class SupervisedProblem(Problem):
         return [(n, p.shape) for n, p in self.model.named_parameters()]
 
     def init(self, seed: int) -> Tensor:
-        model = models.initial(self._build, seed)
+        model = layers.initial(self._build, seed)
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> EpochSampler:
@@ -154,7 +154,7 @@ class SupervisedProblem(Problem):
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         self.model.train(training)
         self._place(batch["x"].device)
-        with models.drawing(batch["seed"], batch["step"]) if training else contextlib.nullcontext():
+        with layers.drawing(batch["seed"], batch["step"]) if training else contextlib.nullcontext():
             result = self._call(params, batch["x"])
         if not isinstance(result, Tensor):
             raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
@@ -184,7 +184,7 @@ class SupervisedProblem(Problem):
     def statistics(self, params: Params, batch: Batch) -> Params:
         self.model.train(False)
         self._place(batch["x"].device)
-        with models.collecting() as found:
+        with layers.collecting() as found:
             self._call(params, batch["x"])
         return {
             f"{self._norms[layer]}.{name}": torch.stack(values).mean(dim=0)
@@ -193,9 +193,9 @@ class SupervisedProblem(Problem):
         }
 
     @cached_property
-    def _norms(self) -> dict[models.BatchNorm, str]:
+    def _norms(self) -> dict[layers.BatchNorm, str]:
         """Layers of batch normalization and their names."""
-        return {layer: name for name, layer in self.model.named_modules() if isinstance(layer, models.BatchNorm)}
+        return {layer: name for name, layer in self.model.named_modules() if isinstance(layer, layers.BatchNorm)}
 
     def _call(self, params: Params, x: Tensor) -> object:
         dtype = next(iter(params.values())).dtype

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from relaxbench import random
 from relaxbench.errors import UserError
-from relaxbench.problems import data, networks
-from relaxbench.problems.images import first_line
+from relaxbench.problems import networks
+from relaxbench.problems.data import published
+from relaxbench.problems.data.images import first_line
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
 from relaxbench.problems.supervised import SPLITS, Options, StoredProblem
@@ -108,7 +109,7 @@ class TextProblem(StoredProblem):
     @cached_property
     def text(self) -> Text:
         """The whole of it."""
-        return _read(data.in_data_dir(self.file))
+        return _read(published.in_data_dir(self.file))
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
         return None

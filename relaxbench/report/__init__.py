@@ -1,9 +1,9 @@
 """From a study in the database to a verdict, sentences and one HTML page. Needs no torch."""
 
-from relaxbench.report.frames import StudyFrames, load_study, progress
-from relaxbench.report.page import write_report
-from relaxbench.report.sentences import control_sentence, seconds_sentence, sentence
-from relaxbench.report.verdicts import verdicts
+from relaxbench.analysis.frames import StudyFrames, load_study, progress
+from relaxbench.analysis.sentences import control_sentence, seconds_sentence, sentence
+from relaxbench.analysis.verdicts import verdicts
+from relaxbench.report.study_page import write_report
 
 __all__ = [
     "StudyFrames", "control_sentence", "load_study", "progress", "seconds_sentence", "sentence", "verdicts",

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import relaxbench
+from relaxbench.analysis import sentences
+from relaxbench.analysis.caveats import missing
+from relaxbench.analysis.compare import SIDES, Side, differences, only_one, sentence
+from relaxbench.analysis.frames import StudyFrames, load_study
 from relaxbench.errors import UserError
-from relaxbench.report import files, html, sentences
-from relaxbench.report.cautions import missing
-from relaxbench.report.compare import SIDES, Side, differences, only_one, sentence
-from relaxbench.report.drawing import Drawing
-from relaxbench.report.figures import Figure
-from relaxbench.report.frames import StudyFrames, load_study
-from relaxbench.report.look import INK, Look, axis, file_name, layout, plain, row_axis, visible
+from relaxbench.pages import html
+from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.pages.theme import INK, Look, axis, file_name, layout, plain, row_axis, visible
 from relaxbench.store.urls import parse_url, show_url
+from relaxbench.util import files
+from relaxbench.version import __version__
 
 MARKS = ("circle", "square-open")
 """Of the first study and the other, in every figure."""
@@ -89,7 +90,7 @@ def write_comparison(one: Side, other: Side, table: pd.DataFrame, directory: Pat
 
 def render(one: Side, other: Side, table: pd.DataFrame) -> str:
     """The HTML text of the page; ``table`` is from `compare`."""
-    templates = html.environment()
+    templates = html.environment("relaxbench.report")
     templates.filters |= {"number": sentences.number}
     templates.globals |= {"sentence": sentence, "finite": np.isfinite, "difference_unit": sentences.difference_unit}
     problems = list(dict.fromkeys(table["problem"])) if len(table) else []
@@ -104,7 +105,7 @@ def render(one: Side, other: Side, table: pd.DataFrame) -> str:
         alone=[(side, only_one(side.frames, against.frames)) for side, against in ((one, other), (other, one))],
         unfinished=[side.label for side in (one, other) if missing(side.frames)],
         same_seed=seeds[0] is not None and seeds[0] == seeds[1],
-        version=relaxbench.__version__,
+        version=__version__,
     )
 
 

@@ -7,23 +7,26 @@ from typing import Any
 
 import pandas as pd
 
-from relaxbench.report import budget_collect, budget_figures, collect, figures
-from relaxbench.report.cost import costs, relative
-from relaxbench.report.curves import curves
-from relaxbench.report.figures import Figure
-from relaxbench.report.frames import StudyFrames
-from relaxbench.report.headline import headline
-from relaxbench.report.history import history, incumbents
-from relaxbench.report.importance import importance, importances
-from relaxbench.report.interaction import interaction
-from relaxbench.report.look import Look
-from relaxbench.report.parallel import parallel
-from relaxbench.report.settings import tried
-from relaxbench.report.sharpness import sharpness
-from relaxbench.report.slices import slices
-from relaxbench.report.target_figures import profile, target
-from relaxbench.report.theorem import Theorem, expectation, measured
-from relaxbench.report.tuned import reference
+from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.headline import headline
+from relaxbench.analysis.theory_numbers import Theorem
+from relaxbench.pages.figure import Figure
+from relaxbench.pages.theme import Look
+from relaxbench.report.figures import budget_collect, collect
+from relaxbench.report.figures import tuning_budget as budget_figures
+from relaxbench.report.figures import verdicts as figures
+from relaxbench.report.figures.cost import costs, relative
+from relaxbench.report.figures.gradients_to_target import profile, target
+from relaxbench.report.figures.importance import importance, importances
+from relaxbench.report.figures.incumbents import history, incumbents
+from relaxbench.report.figures.interaction import interaction
+from relaxbench.report.figures.learning_curves import curves
+from relaxbench.report.figures.parallel_coordinates import parallel
+from relaxbench.report.figures.settings import tried
+from relaxbench.report.figures.sharpness import sharpness
+from relaxbench.report.figures.slices import slices
+from relaxbench.report.figures.theory import expectation, measured
+from relaxbench.report.figures.tuned import reference
 
 
 def problems(
@@ -48,7 +51,7 @@ def _problem(
         "name": name,
         "about": frames.problem(name),
         "rows": rows.to_dict("records"),
-        "headline": headline(rows, look),
+        "headline": headline(rows, look.titles, look.baseline),
         "results": [] if frames.repetitions > 1 else _results(frames, rows, look, name),
         "curves": _curves(frames, look, name),
         "budget": _budget(frames, look, name),

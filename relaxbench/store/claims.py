@@ -11,8 +11,11 @@ from typing import Any
 
 import psutil
 from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, or_, select, tuple_, update
+from sqlalchemy import Engine as Database
 
+from relaxbench.errors import UserError, unknown
 from relaxbench.store.schema import Curve, Trial, Weights
+from relaxbench.store.studies import find
 from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
 
 LEASE_SECONDS = 120.0
@@ -266,3 +269,50 @@ def alive(worker: str) -> bool:
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def free(database: Database, name: str | None, worker: str | None, everything: bool, failed: bool) -> tuple[int, int]:
+    """Free running trials by hand: those of the dead, of one worker, or all. A result that still comes is refused.
+
+    Args:
+        database: the storage.
+        name: the study, or None for the only one.
+        worker: a worker's name, or the beginning of one (host:process).
+        everything: free all that are running.
+        failed: give trials that were given up another chance.
+
+    Returns:
+        how many were freed, and how many are given another chance.
+
+    Raises:
+        UserError: if the study or the worker does not exist.
+    """
+    study, _ = find(database, name)
+    running = (Trial.study_id == study, Trial.status == "running")
+
+    def change(connection: Connection) -> tuple[int, int]:
+        holders = [row or "" for row in connection.scalars(select(Trial.worker).where(*running).distinct())]
+        if worker is not None:
+            chosen = [holder for holder in holders if holder == worker or holder.startswith(f"{worker}:")]
+            if not chosen:
+                raise (
+                    unknown("worker with running trials", worker, holders)
+                    if holders
+                    else UserError(
+                        f"--worker {worker!r}: no worker holds trials of this study, so there is nothing to free"
+                    )
+                )
+            over: ColumnElement[bool] = Trial.worker.in_(chosen)
+        else:
+            dead = [holder for holder in holders if not alive(holder)]
+            over = or_(Trial.worker.in_(dead), Trial.lease_until < now(connection))
+        where = running if everything and worker is None else (*running, over)
+        fenced = {"status": "waiting", "lease_until": None, "token": Trial.token + 1}
+        freed = connection.execute(update(Trial).where(*where).values(**fenced)).rowcount
+        revived = 0
+        if failed:
+            lost = (Trial.study_id == study, Trial.status == "failed")
+            revived = connection.execute(update(Trial).where(*lost).values(status="waiting", failures=0)).rowcount
+        return freed, revived
+
+    return write(database, change)

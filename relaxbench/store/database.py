@@ -16,9 +16,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from relaxbench.errors import UserError
-from relaxbench.store.thrift import HELD_SECONDS, close_idle
+from relaxbench.store.connections import HELD_SECONDS, close_idle
+from relaxbench.store.migrations.upgrade import Upgraded, no_study, prepare
 from relaxbench.store.transactions import BEGIN, READS, crowded, patiently
-from relaxbench.store.upgrade import Upgraded, no_study, prepare
 from relaxbench.store.urls import advice, parse_url, reason, show_url
 
 __all__ = ["BUSY_SECONDS", "open_database", "parse_url", "snapshot", "upgrade_database"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from relaxbench.errors import UserError
-from relaxbench.store.backup import make_single, place
 from relaxbench.store.database import open_database
+from relaxbench.store.migrations.backup import make_single, place
 from relaxbench.store.transfer import Copied, copy_study, one_line
 from relaxbench.store.urls import reason
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sqlalchemy import Engine as Database
+from sqlalchemy import select
+
 from relaxbench.errors import UserError, unknown
+from relaxbench.store.schema import Study
+from relaxbench.store.transactions import read
 
 
 def meant(names: Collection[str], name: str | None) -> str:
@@ -22,3 +27,15 @@ def meant(names: Collection[str], name: str | None) -> str:
     if len(names) > 1:
         raise UserError(f"which study? there are {len(names)}: {', '.join(names)} (name one of them in the command)")
     return next(iter(names))
+
+
+def find(database: Database, name: str | None) -> tuple[int, str]:
+    """The id and the name of a study; None means the only one there is.
+
+    Raises:
+        UserError: if there is none of that name, or more than one to choose from.
+    """
+    query = select(Study.name, Study.id).order_by(Study.id)
+    ids = {row.name: row.id for row in read(database, lambda connection: connection.execute(query).all())}
+    name = meant(ids, name)
+    return ids[name], name

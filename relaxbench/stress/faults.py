@@ -19,8 +19,8 @@ import psutil
 from sqlalchemy import Engine as Database
 from sqlalchemy import select
 
-from relaxbench.report.frames import load_study
-from relaxbench.report.verdicts import verdicts
+from relaxbench.analysis.frames import load_study
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Curve, Trial
@@ -28,10 +28,10 @@ from relaxbench.store.transactions import read
 from relaxbench.stress.postgres import Server
 from relaxbench.stress.simulated import Load, make
 from relaxbench.stress.worker import FAULT, FOLDER
-from relaxbench.study.checkpoints import Checkpoints
-from relaxbench.study.manifest import read_manifest
-from relaxbench.study.mirror import reached
-from relaxbench.study.supervisor import Slot, Supervisor
+from relaxbench.study.coordination.checkpoints import Checkpoints
+from relaxbench.study.coordination.manifest import read_manifest
+from relaxbench.study.coordination.optuna_mirror import reached
+from relaxbench.study.coordination.supervisor import Slot, Supervisor
 
 LOAD = Load(seconds=0.25, rounds=5, checkpoints=True)
 WORKERS = 4

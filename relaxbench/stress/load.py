@@ -17,9 +17,9 @@ from relaxbench.store.schema import Trial, Worker
 from relaxbench.store.transactions import now, read, write
 from relaxbench.stress.simulated import METHODS, Load, make
 from relaxbench.stress.worker import FOLDER, START
-from relaxbench.study.mirror import behind, mirror
-from relaxbench.study.supervisor import Slot, Supervisor
-from relaxbench.study.trials import plans
+from relaxbench.study.coordination.optuna_mirror import behind, mirror
+from relaxbench.study.coordination.plan import plans
+from relaxbench.study.coordination.supervisor import Slot, Supervisor
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-import relaxbench
 from relaxbench.errors import unknown
-from relaxbench.report import files
 from relaxbench.stress.faults import FAULTS, LOAD, WORKERS, Survived, reference, suffer
 from relaxbench.stress.load import Measured, measure, sized
 from relaxbench.stress.postgres import Server
 from relaxbench.stress.simulated import Load
-from relaxbench.words import counted, duration
+from relaxbench.util import files
+from relaxbench.util.text import counted, duration
+from relaxbench.version import __version__
 
 BACKENDS = ("SQLite", "PostgreSQL")
 LOADS: dict[str, Load] = {
@@ -185,5 +185,5 @@ def _plain(figures: Figures) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
     }
-    about = {"version": relaxbench.__version__, **machine}
+    about = {"version": __version__, **machine}
     return {"about": about, "load": load, "faults": [asdict(s) for s in figures.faults], "missed": figures.missed()}

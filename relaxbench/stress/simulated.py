@@ -16,14 +16,14 @@ import numpy as np
 from sqlalchemy import Engine as Database
 from sqlalchemy import insert, update
 
-import relaxbench
-from relaxbench.seeds import derive
 from relaxbench.store.claims import Result
 from relaxbench.store.schema import Study, Trial
 from relaxbench.store.transactions import write
-from relaxbench.study.checkpoints import Checkpoints
-from relaxbench.study.session import Shift
-from relaxbench.study.trials import plans
+from relaxbench.study.coordination.checkpoints import Checkpoints
+from relaxbench.study.coordination.plan import plans
+from relaxbench.study.coordination.session import Shift
+from relaxbench.util.seeds import derive
+from relaxbench.version import __version__
 
 METHODS = ("sgd", "relaxed")
 PROBLEM = "simulated"
@@ -73,7 +73,7 @@ def make(database: Database, name: str, load: Load) -> int:
         "margin": 0.5, "censored": False, "test_examples": 1000, "caution": "",
     }  # fmt: skip
     manifest = {
-        "key": uuid.uuid4().hex[:12], "version": relaxbench.__version__, "device": "cpu", "engines": {},
+        "key": uuid.uuid4().hex[:12], "version": __version__, "device": "cpu", "engines": {},
         "problems": {PROBLEM: problem}, "methods": methods, "load": load.__dict__,
     }  # fmt: skip
     spec = {

@@ -14,11 +14,11 @@ from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
 from relaxbench.store.workers import arrive
 from relaxbench.stress.simulated import Load, Simulation
-from relaxbench.study.checkpoints import Checkpoints
-from relaxbench.study.manifest import read_manifest
-from relaxbench.study.session import Session
-from relaxbench.study.supervisor import INTERRUPTED, orphaned
-from relaxbench.study.trials import plans
+from relaxbench.study.coordination.checkpoints import Checkpoints
+from relaxbench.study.coordination.manifest import read_manifest
+from relaxbench.study.coordination.plan import plans
+from relaxbench.study.coordination.session import Session
+from relaxbench.study.coordination.supervisor import INTERRUPTED, orphaned
 
 FAULT = "RELAXBENCH_STRESS_FAULT"
 """What this worker suffers from: ``clock``, ``disk`` or ``memory``."""

@@ -12,6 +12,6 @@ In a test file that pytest finds:
 
 from relaxbench.testing.problems import ProblemConformance
 from relaxbench.testing.rules import RuleConformance
-from relaxbench.testing.run import Check, run
+from relaxbench.testing.runner import Check, run
 
 __all__ = ["Check", "ProblemConformance", "RuleConformance", "run"]

@@ -16,7 +16,7 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Batch, Problem
 from relaxbench.problems import problem as named
-from relaxbench.testing.run import require
+from relaxbench.testing.runner import require
 from relaxbench.training.engine import try_out, why_not_vectorized
 from relaxbench.training.oracle import OnBatch, Oracle, Path
 from relaxbench.training.population import Job, Outcome, Population

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from relaxbench.optim.drop_ins import drop_in
+from relaxbench.optim.drop_in.classes import drop_in
 from relaxbench.optim.hyper import Choice, Int, Value, defaults, expected, stack
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems.digits import digits_mlp
-from relaxbench.testing.metered import Metered
-from relaxbench.testing.run import require
+from relaxbench.testing.metered_oracle import Metered
+from relaxbench.testing.runner import require
 from relaxbench.training.ensemble import Ensemble
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Job, Outcome, Population

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from relaxbench.seeds import derive
 from relaxbench.theory.diffusion import Control, control
 from relaxbench.theory.grid import Array
 from relaxbench.theory.particles import Field, Particles
 from relaxbench.theory.scenes import Scene
 from relaxbench.training.ensemble import Ensemble
+from relaxbench.util.seeds import derive
 
 NORMAL = 1.959963984540054
 """Standard errors in half a 95 % interval."""

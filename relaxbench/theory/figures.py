@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from relaxbench.report.drawing import Drawing
-from relaxbench.report.figures import Figure
-from relaxbench.report.look import BAND, INK, MUTED, PALETTE, axis, layout, row_axis, tint
+from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.pages.theme import BAND, INK, MUTED, PALETTE, axis, layout, row_axis, tint
 from relaxbench.theory import pde
 from relaxbench.theory.expectation import Expectation
 from relaxbench.theory.grid import Array, Grid

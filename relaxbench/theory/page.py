@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import relaxbench
 from relaxbench.errors import UserError
-from relaxbench.report import files, html
+from relaxbench.pages import html
 from relaxbench.theory import figures
 from relaxbench.theory.expectation import Estimate, Expectation
+from relaxbench.util import files
+from relaxbench.version import __version__
 
 
 def sentence(result: Expectation) -> str:
@@ -42,9 +43,7 @@ def write_page(results: Sequence[Expectation], directory: Path) -> Path:
         }
         for result in results
     ]  # fmt: skip
-    text = html.page(
-        templates, "theory.html", scenes=scenes, particles=len(results[0].at_end[0]), version=relaxbench.__version__
-    )
+    text = html.page(templates, "theory.html", scenes=scenes, particles=len(results[0].at_end[0]), version=__version__)
     file = directory / "theory.html"
     try:
         directory.mkdir(parents=True, exist_ok=True)

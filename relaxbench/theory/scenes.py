@@ -11,9 +11,9 @@ from torch import vmap
 
 from relaxbench.errors import unknown
 from relaxbench.problems import Problem
-from relaxbench.problems.landscapes import Rugged1D
-from relaxbench.problems.quadratic import Quadratic
-from relaxbench.problems.wells import DoubleWell, GaussianWells
+from relaxbench.problems.landscapes.landscape import Rugged1D
+from relaxbench.problems.landscapes.quadratic import Quadratic
+from relaxbench.problems.landscapes.wells import DoubleWell, GaussianWells
 from relaxbench.theory.grid import Array, Function, Grid
 
 

@@ -19,7 +19,7 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem, SupervisedProblem
-from relaxbench.training.footprint import gradient_bytes
+from relaxbench.training.memory import gradient_bytes
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Job, Population
 from relaxbench.training.precision import Precision

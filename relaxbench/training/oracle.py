@@ -17,7 +17,7 @@ from torch import Tensor, vmap
 from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
-from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, models
+from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, layers
 from relaxbench.training.precision import Precision, forward, products
 
 Path = Literal["vectorized", "direct"]
@@ -184,7 +184,7 @@ def _together(function: Callable[..., Result]) -> Callable[..., Result]:
     """`torch.vmap` of something that calls a model."""
 
     def run(*arguments: Any) -> Result:
-        with models.together():
+        with layers.together():
             result: Result = vmap(function)(*arguments)
         return result
 

@@ -23,7 +23,7 @@ from relaxbench.problems import Problem
 from relaxbench.training.ledger import Ledger
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.precision import Precision
-from relaxbench.training.replay import Capture, CudaGraph, Round
+from relaxbench.training.rounds import Capture, CudaGraph, Round
 
 
 @dataclass

@@ -13,8 +13,8 @@ from relaxbench.bench import allcnn, ledger, memory
 from relaxbench.bench.allcnn import Product, derived, gradient_flops
 from relaxbench.bench.memory import peak_resident
 from relaxbench.bench.processes import fresh
-from relaxbench.bench.subjects import synthetic
 from relaxbench.bench.tables import allcnn_tables, ledger_tables, memory_tables
+from relaxbench.bench.workloads import synthetic
 from relaxbench.optim.registry import RULES
 from relaxbench.training.engine import calibrate
 

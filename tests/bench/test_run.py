@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from relaxbench import cli, cli_options
-from relaxbench.bench import allcnn, crew, ledger, memory, population, run, steps, trials
+from relaxbench.bench import allcnn, ledger, memory, population, process_pool, run, steps, trials
 from relaxbench.bench.page import render
 from relaxbench.bench.tables import TABLES, met, step_tables
+from relaxbench.cli import main as cli
+from relaxbench.cli import options as cli_options
 from relaxbench.optim.registry import RULES
-from relaxbench.report import files
+from relaxbench.util import files
 from tests import browser
 from tests.browser import Visit
 
@@ -231,7 +232,7 @@ def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     for module, name, value in (
         (trials, "QUICK", (2, 0.01)), (steps, "QUICK_PAIRS", 1), (steps, "QUICK_EACH", 1), (steps, "BATCH", 4),
         (allcnn, "QUICK_BATCH", 1), (allcnn, "SIDE", {"cpu": 64}), (allcnn, "SECONDS", 0.0),
-        (memory, "QUICK", {"lenet": ("sgd",)}), (crew, "cores", lambda: 1),
+        (memory, "QUICK", {"lenet": ("sgd",)}), (process_pool, "cores", lambda: 1),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     assert cli.main(["bench", "--quick", "--device", "cpu", "--json", "x.json"]) == 0

@@ -13,7 +13,7 @@ import torch
 from relaxbench.bench import steps
 from relaxbench.bench.steps import NAMES, mean_of_medians, step_costs
 from relaxbench.errors import UserError
-from relaxbench.optim.drop_ins import DROP_INS
+from relaxbench.optim.drop_in.classes import DROP_INS
 
 CPU = torch.device("cpu")
 

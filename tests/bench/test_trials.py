@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from relaxbench.bench import trials
-from relaxbench.bench.crew import CrewError
-from relaxbench.bench.subjects import SUBJECTS
+from relaxbench.bench.process_pool import CrewError
 from relaxbench.bench.tables import trials_tables
 from relaxbench.bench.trials import Flight
+from relaxbench.bench.workloads import SUBJECTS
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training.engine import Engine
 

@@ -13,8 +13,8 @@ from torch.func import functional_call, jvp
 from torch.utils.flop_counter import FlopCounterMode
 
 from relaxbench.optim import CurveBall as DropIn
-from relaxbench.optim.curveball import CurveBall
 from relaxbench.optim.forward_mode import forward_mode
+from relaxbench.optim.rules.curveball import CurveBall
 from relaxbench.problems import SupervisedProblem
 from relaxbench.training.oracle import Oracle
 

@@ -15,7 +15,7 @@ from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import problem, problem_names
-from relaxbench.problems.augment import crop_and_flip
+from relaxbench.problems.data.augment import crop_and_flip
 from relaxbench.problems.image_problems import RECIPES, ImageProblem, image_problem
 from relaxbench.problems.networks import allcnn
 from relaxbench.training.engine import invariance_of, try_out, why_not_vectorized

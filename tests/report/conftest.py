@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from relaxbench.report import StudyFrames, load_study, verdicts, write_report
-
-from . import synthetic
+from relaxbench.analysis import verdicts
+from relaxbench.report import StudyFrames, load_study, write_report
+from tests import synthetic
 
 EFFECTS = {"entropy-sgd": -1.9, "hj": 0.1, "heat": 1.5}
 """Points of test error that a method differs from SGD by in the synthetic studies."""

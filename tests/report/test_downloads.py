@@ -12,8 +12,7 @@ from playwright.sync_api import Locator, Page
 
 from relaxbench.report import StudyFrames
 from tests.browser import Visit
-
-from .test_drawing import drawn
+from tests.pages.test_figure import drawn
 
 
 def save(page: Page, button: Locator) -> tuple[str, bytes]:

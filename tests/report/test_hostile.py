@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from relaxbench.report import load_study, write_report
-from tests import browser
+from tests import browser, synthetic
 from tests.browser import Visit, eventually
-
-from . import synthetic
-from .synthetic import Writer, memory, spec
-from .test_page import HOSTILE
+from tests.report.test_study_page import HOSTILE
+from tests.synthetic import Writer, memory, spec
 
 MARKUP = ".main-svg :is(a, foreignObject, [style*='bold'])"
 HOVER = """async canvas => {

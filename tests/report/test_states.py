@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 
 from relaxbench.report import load_study, write_report
-from tests import browser
+from tests import browser, synthetic
 from tests.browser import Visit
-
-from . import synthetic
-from .synthetic import Writer, memory, spec
+from tests.synthetic import Writer, memory, spec
 
 
 def empty() -> Writer:

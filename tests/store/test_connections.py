@@ -12,9 +12,9 @@ from sqlalchemy import Engine, make_url, text
 from relaxbench.errors import UserError
 from relaxbench.store import database as module
 from relaxbench.store.claims import Claims, Result
+from relaxbench.store.connections import IDLE_SECONDS
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial
-from relaxbench.store.thrift import IDLE_SECONDS
 from tests import postgres
 from tests.store.conftest import add_study
 from tests.store.test_postgresql import in_threads

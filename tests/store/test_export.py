@@ -18,7 +18,8 @@ from relaxbench.errors import UserError
 from relaxbench.store.database import open_database
 from relaxbench.store.export import export_study, open_export
 from relaxbench.store.transfer import Copied, choose, copy_study
-from tests.store import studies, version_1
+from tests.store import studies
+from tests.store.migrations import version_1
 
 ROOT = Path(__file__).parents[2]
 

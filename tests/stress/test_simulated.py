@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relaxbench.report.frames import load_study
-from relaxbench.report.verdicts import verdicts
+from relaxbench.analysis.frames import load_study
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
 from relaxbench.store.workers import arrive
 from relaxbench.stress.load import Measured, sized
 from relaxbench.stress.run import LOADS, Figures
 from relaxbench.stress.simulated import METHODS, Load, Simulation, make, outcome
-from relaxbench.study.checkpoints import Checkpoints
-from relaxbench.study.session import Session
-from relaxbench.study.trials import plans
+from relaxbench.study.coordination.checkpoints import Checkpoints
+from relaxbench.study.coordination.plan import plans
+from relaxbench.study.coordination.session import Session
 
 QUICK = Load(seconds=0.0, rounds=3, blocks=6, trials=2, exploit=5, recommend=2)
 

@@ -35,5 +35,5 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
 def processes() -> ForkServerContext:
     """Processes of their own for little: the server has imported everything and forks."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.study.tiny", "relaxbench.study.run", "optuna"])
+    context.set_forkserver_preload(["tests.study.tiny", "relaxbench.study.execution.run", "optuna"])
     return context

@@ -16,8 +16,8 @@ from sqlalchemy import select
 
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Curve, Trial, Weights
-from relaxbench.study.run import StudyRun, Summary
-from relaxbench.study.spec import StudySpec, parse
+from relaxbench.study.definition.spec import StudySpec, parse
+from relaxbench.study.execution.run import StudyRun, Summary
 
 KEYS = ("problem", "method", "phase", "block", "number")
 """With the settings of the parent, what a trial is, whatever its id."""
@@ -98,9 +98,9 @@ def results_in(database: Database) -> dict[tuple[Any, ...], tuple[Any, ...]]:
 
 def settle(database: Database, s: StudySpec) -> None:
     """A study that has begun, with all that a clock decides: for other processes, whose clocks cannot be turned."""
-    from relaxbench.study.manifest import edit_manifest
-    from relaxbench.study.prepare import prepare
-    from relaxbench.study.run import open_run
+    from relaxbench.study.coordination.manifest import edit_manifest
+    from relaxbench.study.definition.prepare import prepare
+    from relaxbench.study.execution.run import open_run
 
     study = open_run(database, s, "source", prepare(s, "cpu"), "cpu").study
 
@@ -159,8 +159,8 @@ def victim(folder: str, s: StudySpec, when: str, count: int) -> None:
     """A session that is killed: at the n-th question whether to stop, or at a point of the bookkeeping at the end."""
     import optuna
 
-    from relaxbench.study import session as module
-    from relaxbench.study import trainer
+    from relaxbench.study.coordination import session as module
+    from relaxbench.study.execution import trainer
 
     steady()
     asked = 0

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg
 
-from relaxbench.problems.wells import DoubleWell, GaussianWells
+from relaxbench.problems.landscapes.wells import DoubleWell, GaussianWells
 from relaxbench.theory.diffusion import Control, control, flow, generator
 from relaxbench.theory.grid import Array, Grid
 from relaxbench.theory.scenes import values

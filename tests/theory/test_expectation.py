@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from relaxbench import cli_tools
+from relaxbench.cli import tools
 from relaxbench.theory.diffusion import control
 from relaxbench.theory.expectation import Estimate, expect
 from relaxbench.theory.grid import Grid
@@ -103,7 +103,7 @@ def test_a_mean_has_its_standard_error() -> None:
 def test_fewer_than_two_particles_are_refused_and_the_command_sends_enough() -> None:
     with pytest.raises(ValueError, match="particles = 1"):
         expect(scene("quadratic"), 1)
-    assert inspect.signature(cli_tools.theory).parameters["particles"].default >= 100_000
+    assert inspect.signature(tools.theory).parameters["particles"].default >= 100_000
 
 
 def test_values_are_the_problem_s() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from relaxbench import cli, cli_options
+from relaxbench.cli import main as cli
+from relaxbench.cli import options as cli_options
 from relaxbench.errors import UserError
 from relaxbench.theory.expectation import Estimate, Expectation, expect
 from relaxbench.theory.page import sentence, write_page

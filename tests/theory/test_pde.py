@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relaxbench.problems.landscapes import Rugged1D
-from relaxbench.problems.wells import DoubleWell, GaussianWells
+from relaxbench.problems.landscapes.landscape import Rugged1D
+from relaxbench.problems.landscapes.wells import DoubleWell, GaussianWells
 from relaxbench.theory.grid import Array, Function, Grid
 from relaxbench.theory.pde import heat, inviscid, viscous
 from relaxbench.theory.scenes import values

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy import linalg
 
-from relaxbench.problems.quadratic import Quadratic
-from relaxbench.theory.two_scale import TwoScale
+from relaxbench.problems.landscapes.quadratic import Quadratic
 from relaxbench.training.ensemble import Ensemble
+from tests.theory.two_scale import TwoScale
 
 A, GAMMA, T = 2.0, 0.5, 1.0
 

@@ -12,7 +12,7 @@ from relaxbench.errors import UserError
 from relaxbench.optim.hyper import Choice, Float, Int, Value, defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
-from relaxbench.optim.sgd import SGD
+from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import Problem, SupervisedProblem, problem
 from relaxbench.problems.digits import digits, digits_mlp, mlp
 from relaxbench.training.oracle import Path

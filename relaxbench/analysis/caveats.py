@@ -1,0 +1,119 @@
+"""What a reader should know before believing a report: one plain sentence each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from relaxbench.analysis.frames import StudyFrames, progress
+from relaxbench.analysis.paired import MIN_BLOCKS
+from relaxbench.analysis.sentences import listed
+
+EDGE = 0.05
+"""A best value in this outer part of a range asks whether the range was wide enough."""
+
+DIVERGED = 0.2
+"""More diverged explore trials than this part of them is worth a warning."""
+
+
+def missing(frames: StudyFrames) -> list[str]:
+    """What an unfinished study lacks; empty for a finished one."""
+    if not frames.problems or not frames.methods:
+        return ["The study names no problem or no method."]
+    counts = progress(frames)
+    lacking = counts[counts["done"] < counts["planned"]]
+    what = {
+        "explore": "explore trials", "confirm": "confirmed blocks",
+        "exploit": "exploit trials", "recommend": "runs of the recommended settings",
+    }  # fmt: skip
+    found = []
+    for (problem, method), rows in lacking.groupby(["problem", "method"], sort=False):
+        parts = [f"{row.done:,} of {row.planned:,} {what[row.phase]}" for row in rows.itertuples()]
+        found.append(f"{frames.method(method)['title']} on {problem}: {', '.join(parts)} done.")
+    return found
+
+
+def cautions(frames: StudyFrames, table: pd.DataFrame) -> list[str]:
+    """Warnings about what was found.
+
+    Args:
+        frames: the study.
+        table: its `verdicts`.
+    """
+    found: list[str] = []
+    if frames.baseline is None:
+        asked = frames.spec.get("baseline")
+        found.append(f"There is no baseline: {f'{asked!r} is not among the methods' if asked else 'none was named'}.")
+    for _, row in table.iterrows():
+        where = f"{row['title']} on {row['problem']}"
+        if row["explored"] and row["diverged"] > DIVERGED * row["explored"]:
+            share = f"{row['diverged']:,} of {row['explored']:,} explore trials"
+            found.append(f"{where}: {share} diverged, so its search was in effect a smaller one.")
+        if row["confirm_diverged"]:
+            found.append(f"{where}: {row['confirm_diverged']} confirming runs diverged and count as the worst result.")
+        if 0 < row["blocks"] < MIN_BLOCKS:
+            found.append(f"{where}: {row['blocks']} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
+        found += [f"{where}: {edge}" for edge in _edges(frames, row["problem"], row["method"])]
+    return found + _dimensions(frames)
+
+
+def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
+    """Hyperparameters whose best value lies at the edge of their range."""
+    trials = frames.trials
+    own = (trials["problem"] == problem) & (trials["method"] == method) & (trials["status"] == "done")
+    searched = trials[own & trials["phase"].isin(["explore", "exploit"]) & ~trials["diverged"]]
+    if searched.empty or searched["value"].isna().all():
+        return []
+    best = searched.loc[searched["value"].idxmin(), "params"]
+    of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
+    winners = list(frames.blocks.loc[of, "params"])
+    found = []
+    for name, about in _space(frames.method(method), problem).items():
+        side = _side(best.get(name), about)
+        if side:
+            also = sum(_side(winner.get(name), about) == side for winner in winners)
+            low, high = about["low"], about["high"]
+            found.append(
+                f"the best {name}, {best[name]:.4g}, lies in the {side} 5 % of its range {low:g} to {high:g} "
+                f"({also} of {len(winners)} block winners too)."
+            )
+    return found
+
+
+def _space(about: dict[str, Any], problem: str) -> dict[str, Any]:
+    """What was searched on a problem; ranges may differ between problems."""
+    return dict(about.get("spaces", {}).get(problem, about["space"]))
+
+
+def _side(value: Any, about: dict[str, Any]) -> str:
+    """``"lowest"`` or ``"highest"`` for a value in the outer 5 % of its range (on its own scale), else empty."""
+    if about.get("kind") not in ("float", "int") or not isinstance(value, (int, float)):
+        return ""
+    low, high = float(about["low"]), float(about["high"])
+    value = float(value)
+    if about.get("log") and min(low, value) > 0:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    if high <= low:
+        return ""
+    at = (value - low) / (high - low)
+    return "lowest" if at < EDGE else "highest" if at > 1 - EDGE else ""
+
+
+def _dimensions(frames: StudyFrames) -> list[str]:
+    """Methods that search more or fewer dimensions than the baseline."""
+    if frames.baseline is None:
+        return []
+    base = frames.method(frames.baseline)
+    groups: dict[int, list[str]] = {}
+    for label in frames.methods:
+        about = frames.method(label)
+        if None not in (about["dimensions"], base["dimensions"]) and about["dimensions"] != base["dimensions"]:
+            groups.setdefault(about["dimensions"], []).append(about["title"])
+    return [
+        f"{listed(titles)} {'searches' if len(titles) == 1 else 'search'} {count} dimensions, {base['title']} "
+        f"{base['dimensions']}: the same number of trials covers "
+        f"{'more dimensions less' if count > base['dimensions'] else 'fewer dimensions more'} densely."
+        for count, titles in groups.items()
+    ]

@@ -1,0 +1,317 @@
+"""From the database to pandas: a study as tidy frames, read by bulk SQL.
+
+Units: losses are as trained; every ``*_metric`` is in the problem's display unit (``manifest["problems"][p]["unit"]``,
+so 3.1 and not 0.031 where the unit is %); gradients are gradient equivalents; ``seconds`` is a run's ledger times the
+method's cost a gradient, calibrated alone at K = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sqlalchemy import Engine, select
+
+from relaxbench.store.schema import CURVE_COLUMNS, Curve, Study, Trial
+from relaxbench.store.studies import meant
+from relaxbench.util import files
+
+MEASURES = ("train_loss", "validation_loss", "validation_metric", "test_loss", "test_metric")
+LEDGER = ("gradients", "examples", "jvps", "measurement")
+FLATNESS = (*(f"hessian_top_{rank}" for rank in range(1, 6)), "hessian_trace", "hessian_trace_error")
+PHASES = ("explore", "confirm", "exploit", "recommend")
+
+
+@dataclass(frozen=True)
+class StudyFrames:
+    """A study, read once.
+
+    Attributes:
+        name: the study's name.
+        spec: what was asked, as stored.
+        manifest: under which circumstances it ran, as stored.
+        source: the study file, as read.
+        trials: one row a trial of any phase and status: id, problem, method, phase, block, number, parent, seed,
+            status, error, value, diverged, params (a dict), the measures, the ledger, seconds, repetition.
+        curves: one row a measured point: trial_id, problem, method, phase, block, point and `CURVE_COLUMNS`.
+        blocks: one row a problem x method x complete block: its winner and the winner's confirm run on a fresh seed.
+        recommended: one row a fresh seed of a method's best setting, with that setting.
+        flatness: one row a run of `blocks` and `recommended` whose flatness was measured: trial_id, problem, method,
+            phase, block, number, train_loss, test_loss, test_metric, `FLATNESS` (``hessian_top_1`` is the largest
+            eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where there is none.
+        correct: which test examples a confirm run got right: id of the run → bool ``[test_examples]``; empty where
+            right and wrong mean nothing.
+    """
+
+    name: str
+    spec: dict[str, Any]
+    manifest: dict[str, Any]
+    source: str
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    blocks: pd.DataFrame
+    recommended: pd.DataFrame
+    flatness: pd.DataFrame
+    correct: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[str]:
+        """The problems, in the order of the study file."""
+        return list(self.spec.get("problems") or self.manifest.get("problems") or [])
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods' labels, in the order of the study file."""
+        return list(self.spec.get("methods") or self.manifest.get("methods") or [])
+
+    @property
+    def repetitions(self) -> int:
+        """How often the whole study is repeated (1, except for A/A studies)."""
+        return int(self.spec.get("repetitions") or 1)
+
+    @property
+    def baseline(self) -> str | None:
+        """The label of the baseline, or None where the study has none among its methods."""
+        label = self.spec.get("baseline")
+        return label if label in self.methods else None
+
+    def problem(self, name: str) -> dict[str, Any]:
+        """What the manifest says of a problem, complete: unknown facts have neutral values."""
+        neutral: dict[str, Any] = {
+            "title": name, "metric": "test metric", "unit": "", "metric_scale": 1.0, "loss": "", "parameters": None,
+            "data": "", "fingerprint": "", "budget": None, "worst": None, "worst_metric": None, "margin": None,
+            "censored": False, "train_examples": None, "test_examples": None, "caution": "",
+        }  # fmt: skip
+        return {**neutral, **self.manifest.get("problems", {}).get(name, {})}
+
+    def method(self, label: str) -> dict[str, Any]:
+        """What the manifest says of a method, complete; the role falls back on the study file."""
+        role = "baseline" if label == self.spec.get("baseline") else "candidate"
+        if label in (self.spec.get("controls") or []):
+            role = "control"
+        neutral: dict[str, Any] = {
+            "rule": label, "title": label, "role": role, "dimensions": None, "space": {}, "fixed": {},
+            "copies": None, "scope": None, "calibration": {},
+        }  # fmt: skip
+        return {**neutral, **self.manifest.get("methods", {}).get(label, {})}
+
+    def margin(self, problem: str) -> float | None:
+        """Within which difference two methods count as equivalent, in display units; None where none was stated."""
+        margin = self.spec.get("margin")
+        if margin is None:
+            margin = self.problem(problem)["margin"]
+        return float(margin) if margin else None
+
+    def cost(self, label: str, problem: str, key: str) -> float:
+        """A calibrated cost (``seconds_per_gradient`` or ``peak_bytes``), NaN where it was not measured."""
+        value = self.method(label)["calibration"].get(problem, {}).get(key)
+        return float("nan") if value is None else float(value)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All frames by name, for export."""
+        return {
+            "trials": self.trials, "blocks": self.blocks, "recommended": self.recommended,
+            "flatness": self.flatness, "curves": self.curves,
+        }  # fmt: skip
+
+    def save(self, folder: Path | str, format: str = "parquet") -> list[Path]:
+        """Write every frame into a folder, made if it is missing: ``trials.parquet`` and so on.
+
+        Args:
+            folder: where.
+            format: ``"parquet"`` or ``"csv"``. A setting (a dict) becomes JSON.
+
+        Raises:
+            UserError: for another format, or where the folder cannot be written.
+        """
+        return files.save(self.tables(), Path(folder), format)
+
+
+def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: str | None = None) -> StudyFrames:
+    """Read a study.
+
+    Args:
+        storage: an open database, or its address (``"relaxbench.db"``, ``"postgresql+psycopg://user@host/name"``),
+            which is opened read-only.
+        name: the study; None means the only one there is.
+
+    Raises:
+        UserError: the study does not exist, or none was named and there is not exactly one.
+    """
+    if not isinstance(storage, Engine):
+        from relaxbench.store.database import open_database
+
+        engine = open_database(str(storage), read_only=True, create=False)
+        try:
+            return load_study(engine, name)
+        finally:
+            engine.dispose()
+    columns = [
+        Trial.id, Trial.problem, Trial.method, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.seed,
+        Trial.status, Trial.error, Trial.value, Trial.diverged, Trial.params, Trial.measures, Trial.ledger,
+    ]  # fmt: skip
+    with storage.connect() as connection:
+        names = [row.name for row in connection.execute(select(Study.name).order_by(Study.id))]
+        name = meant(names, name)
+        study = connection.execute(
+            select(Study.id, Study.spec, Study.manifest, Study.source).where(Study.name == name)
+        ).one()
+        own = Trial.study_id == study.id
+        rows = connection.execute(select(*columns).where(own).order_by(Trial.id)).all()
+        packed = connection.execute(
+            select(Curve.trial_id, Curve.data)
+            .join(Trial, Trial.id == Curve.trial_id)
+            .where(own)
+            .order_by(Curve.trial_id)
+        ).all()
+        bits = connection.execute(
+            select(Trial.id, Trial.problem, Trial.correct).where(
+                own, Trial.phase == "confirm", Trial.status == "done", Trial.correct.is_not(None)
+            )
+        ).all()
+
+    raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in columns])
+    none = pd.DataFrame()
+    frames = StudyFrames(name, study.spec or {}, study.manifest or {}, study.source or "", none, none, none, none, none)
+    trials = _tidy(raw, frames)
+    blocks, recommended = _blocks(trials, int(frames.spec.get("trials") or 1)), _recommended(trials)
+    counted = trials[trials["id"].isin([*blocks["confirm"], *recommended["id"]])]
+    return replace(
+        frames,
+        trials=trials,
+        curves=_unpack([(row.trial_id, row.data) for row in packed], trials, _scales(frames)),
+        blocks=blocks,
+        recommended=recommended,
+        flatness=_flatness(counted, raw["measures"]),
+        correct={row.id: _bits(row.correct, frames.problem(row.problem)["test_examples"]) for row in bits},
+    )
+
+
+def progress(frames: StudyFrames) -> pd.DataFrame:
+    """What is done of what was asked: one row a problem x method x phase, with ``done`` and ``planned`` counts."""
+    spec = frames.spec
+    blocks = int(spec.get("blocks") or 0) * frames.repetitions
+    planned = {
+        "explore": blocks * int(spec.get("trials") or 0),
+        "confirm": blocks,
+        "exploit": int(spec.get("exploit") or 0),
+        "recommend": int(spec.get("recommend") or 0),
+    }
+    searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(["explore", "exploit"])]
+    done = searched.groupby(["problem", "method", "phase"]).size().to_dict()
+    # Of the others, only runs of the current winner and best setting count; superseded ones would hide a gap.
+    done |= {(*key, "confirm"): n for key, n in frames.blocks.groupby(["problem", "method"]).size().items()}
+    done |= {(*key, "recommend"): n for key, n in frames.recommended.groupby(["problem", "method"]).size().items()}
+    rows = [
+        (problem, method, phase, min(int(done.get((problem, method, phase), 0)), planned[phase]), planned[phase])
+        for problem in frames.problems
+        for method in frames.methods
+        for phase in PHASES
+        if planned[phase]
+    ]
+    return pd.DataFrame(rows, columns=["problem", "method", "phase", "done", "planned"])
+
+
+def _bits(packed: bytes, examples: int | None) -> NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=examples).astype(bool)
+
+
+def _scales(frames: StudyFrames) -> dict[str, float]:
+    names = set(frames.problems) | set(frames.manifest.get("problems", {}))
+    return {name: float(frames.problem(name)["metric_scale"] or 1.0) for name in names}
+
+
+def _tidy(raw: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
+    """Measures and ledgers as columns, metrics in display units, the calibrated seconds and the repetition."""
+    trials = raw.drop(columns=["measures", "ledger"])
+    for keys, stored in ((MEASURES, raw["measures"]), (LEDGER, raw["ledger"])):
+        for key in keys:
+            # A measure that is null (a diverged run) and one that does not exist (yet) are both NaN.
+            trials[key] = np.array([(row or {}).get(key) for row in stored], dtype=float)
+    trials["gradients"] += trials["jvps"].fillna(0.0)  # all that the budget pays for
+    scale = trials["problem"].map(_scales(frames)).astype(float).fillna(1.0)
+    for key in ("validation_metric", "test_metric"):
+        trials[key] *= scale
+    trials["value"] = trials["value"].astype(float)
+    trials["diverged"] = trials["diverged"].astype(bool)
+    cost = {
+        (problem, method): frames.cost(method, problem, "seconds_per_gradient")
+        for problem, method in trials[["problem", "method"]].drop_duplicates().itertuples(index=False)
+    }
+    each = [cost[pair] for pair in zip(trials["problem"], trials["method"], strict=True)]
+    trials["seconds"] = trials["gradients"] * np.array(each, dtype=float)
+    trials["repetition"] = trials["block"].astype(int) // max(int(frames.spec.get("blocks") or 1), 1)
+    return trials
+
+
+def _unpack(packed: list[tuple[int, bytes]], trials: pd.DataFrame, scales: dict[str, float]) -> pd.DataFrame:
+    """Packed curves to a long frame: one row a trial and measured point."""
+    rows = len(CURVE_COLUMNS)
+    arrays = [np.frombuffer(data, dtype="<f4").reshape(rows, -1) for _, data in packed]
+    points = np.array([array.shape[1] for array in arrays], dtype=np.int64)
+    values = np.concatenate(arrays, axis=1) if arrays else np.empty((rows, 0), dtype=np.float32)
+    ids = np.array([trial for trial, _ in packed], dtype=np.int64)
+    owner = trials.set_index("id")[["problem", "method", "phase", "block"]].loc[ids]
+    columns: dict[str, Any] = {"trial_id": np.repeat(ids, points)}
+    for key in ("problem", "method", "phase"):  # categories: a name a point would dwarf the numbers
+        columns[key] = pd.Categorical(owner[key]).repeat(points)
+    columns["block"] = np.repeat(owner["block"].to_numpy(dtype=np.int64), points)
+    columns["point"] = np.arange(len(columns["trial_id"])) - np.repeat(np.cumsum(points) - points, points)
+    columns |= dict(zip(CURVE_COLUMNS, values, strict=True))
+    scale = np.repeat(owner["problem"].map(scales).astype(float).fillna(1.0).to_numpy(dtype=np.float32), points)
+    columns["validation_metric"] = columns["validation_metric"] * scale
+    return pd.DataFrame(columns)
+
+
+def _blocks(trials: pd.DataFrame, asked: int) -> pd.DataFrame:
+    """Complete blocks: all asked explore trials done, and the current winner confirmed."""
+    key = ["problem", "method", "block"]
+    done = trials[trials["status"] == "done"]
+    explore = done[done["phase"] == "explore"]
+    size = explore.groupby(key).size().rename("explored")
+    best = explore.sort_values([*key, "value", "number"], na_position="last").drop_duplicates(key)
+    winners = best.merge(size[size >= asked].reset_index(), on=key)
+    winners = winners[[*key, "explored", "id", "value", "params"]]
+    winners = winners.rename(columns={"id": "winner", "value": "winner_value"})
+    confirm = done[done["phase"] == "confirm"].drop(columns=["params", "status", "phase", "number"])
+    blocks = winners.merge(confirm, left_on=[*key, "winner"], right_on=[*key, "parent"]).drop(columns="parent")
+    return blocks.rename(columns={"id": "confirm"}).sort_values(key, ignore_index=True)
+
+
+def _recommended(trials: pd.DataFrame) -> pd.DataFrame:
+    """Fresh seeds of each method's best setting; a setting without runs yet has no rows."""
+    key = ["problem", "method"]
+    done = trials[trials["status"] == "done"]
+    searched = done[done["phase"].isin(["explore", "exploit"])]
+    best = searched[searched["value"] == searched.groupby(key)["value"].transform("min")]  # more than one at a tie
+    best = best[[*key, "id", "phase", "value"]].rename(
+        columns={"id": "source", "phase": "source_phase", "value": "source_value"}
+    )
+    runs = done[done["phase"] == "recommend"].drop(columns=["phase", "status", "block", "repetition"])
+    runs = best.merge(runs, left_on=[*key, "source"], right_on=[*key, "parent"]).drop(columns="parent")
+    runs = runs[runs["source"] == runs.groupby(key)["source"].transform("min")]
+    return runs.sort_values([*key, "number"], ignore_index=True)
+
+
+def _flatness(runs: pd.DataFrame, stored: pd.Series) -> pd.DataFrame:
+    """Flatness of the runs that have it; `stored` holds the measures of all trials by the same index."""
+    found = {index: row for index, row in stored.loc[runs.index].items() if row and "hessian_top" in row}
+    gammas = sorted({gamma for row in found.values() for gamma in row["local_entropy"]}, key=float)
+    known = ["problem", "method", "phase", "block", "number", "train_loss", "test_loss", "test_metric"]
+    table = runs.loc[list(found), ["id", *known]].rename(columns={"id": "trial_id"})
+    numbers = [
+        [
+            *(row["hessian_top"] + [None] * 5)[:5],
+            *(row[key] for key in FLATNESS[5:]),
+            *(row["local_entropy"].get(gamma) for gamma in gammas),
+        ]
+        for row in found.values()
+    ]
+    names = [*FLATNESS, *(f"local_entropy_{gamma}" for gamma in gammas)]
+    measured = pd.DataFrame(numbers, columns=names, index=table.index, dtype=float)
+    return pd.concat([table, measured], axis=1).reset_index(drop=True)

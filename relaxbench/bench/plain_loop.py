@@ -1,0 +1,95 @@
+"""The loop that a careful person writes in plain PyTorch, with data in memory or from a DataLoader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from relaxbench.bench.interleave import stretch
+from relaxbench.bench.processes import fresh
+from relaxbench.bench.workloads import Subject
+from relaxbench.training.precision import Precision, forward
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+SETTLE = 0.1
+"""Seconds after a stretch in which a loader's workers fill their queues again, so that they do not disturb others."""
+
+
+class PlainLoop:
+    """One model, trained step by step. Satisfies `turns.Contender`.
+
+    Args:
+        network: of plain layers.
+        batches: without an end, on the device.
+        device: where the model is trained.
+        workers: processes that load the data.
+        lead: steps before a stretch that are not timed; with workers, those come on top whose data are there already.
+        precision: in which the network computes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Batches,
+        device: torch.device,
+        workers: int = 0,
+        lead: int = 1,
+        precision: Precision = "float32",
+    ) -> None:
+        self.precision = precision
+        self.network, self.batches, self.device = network.to(device).train(), batches, device
+        self.workers, self.lead = workers, lead + 2 * workers
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True, foreach=True
+        )
+
+    def step(self) -> int:
+        """One step."""
+        x, y = next(self.batches)
+        self.optimizer.zero_grad(set_to_none=True)
+        with forward(self.precision, self.device):
+            loss = nn.functional.cross_entropy(self.network(x), y)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        return 1
+
+    def rate(self, seconds: float) -> float:
+        """Steps a second."""
+        found = stretch(self.step, seconds, self.device, self.lead)
+        if self.workers:
+            time.sleep(SETTLE)
+        return found
+
+
+def resident(x: Tensor, y: Tensor, size: int) -> Batches:
+    """Mini-batches of data that lie in the memory of the device, in a new order every epoch, the last part dropped."""
+    while True:
+        order = torch.randperm(len(x), device=x.device)
+        for first in range(0, len(x) - size + 1, size):
+            index = order[first : first + size]
+            yield x[index], y[index]
+
+
+def loaded(data: Dataset[Any], size: int, workers: int, device: torch.device) -> Batches:
+    """Mini-batches of single examples that a DataLoader puts together, in a new order every epoch."""
+    on_gpu = device.type == "cuda"
+    loader = DataLoader(
+        data, size, shuffle=True, drop_last=True, num_workers=workers, pin_memory=on_gpu,
+        persistent_workers=workers > 0, multiprocessing_context=fresh(device) if workers else None,
+    )  # fmt: skip
+    while True:
+        for x, y in loader:
+            yield x.to(device, non_blocking=on_gpu), y.to(device, non_blocking=on_gpu)
+
+
+def in_memory(subject: Subject, device: torch.device) -> PlainLoop:
+    """The loop of a subject on its training data, normalized and in the memory of the device."""
+    problem = subject.problem()
+    x, y = problem.tensors["train"]
+    batches = resident(subject.normalized(x).to(device), y.to(device), problem.batch_size)
+    return PlainLoop(subject.network(), batches, device)

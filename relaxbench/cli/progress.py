@@ -1,0 +1,176 @@
+"""Progress of a study: a live table in a terminal, a plain log elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from relaxbench.store.workers import at_work
+from relaxbench.study.coordination.plan import PHASES
+from relaxbench.study.coordination.progress import Progress
+from relaxbench.util.text import counted, duration
+
+if TYPE_CHECKING:
+    from relaxbench.study.definition.spec import StudySpec
+
+REFRESH_SECONDS = 0.25
+BAR = 20
+"""Columns of a progress bar; a table then fits into a terminal of 80."""
+LOG_SECONDS = 30.0
+"""Without a terminal, the longest time without a line."""
+
+
+class Display:
+    """Shows a list of `Progress`, as often as it is told.
+
+    Args:
+        console: where.
+        spec: the study.
+        quiet: show nothing.
+    """
+
+    def __init__(self, console: Console, spec: StudySpec, quiet: bool = False) -> None:
+        self.console, self.quiet = console, quiet
+        self.live = Live(console=console, auto_refresh=False) if console.is_terminal and not quiet else None
+        self.start = time.monotonic()
+        self.shown = self.start if self.live is None else -math.inf
+        self.logged: set[tuple[str, str, str]] = set()
+        self.began = 0
+        self.baseline = spec.baseline
+
+    def __enter__(self) -> Display:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line above the table."""
+        if not self.quiet:
+            self.console.print(line, markup=False)
+
+    def update(self, progress: list[Progress], crew: Sequence[Any] = ()) -> None:
+        """Show where things stand.
+
+        Args:
+            progress: of all methods.
+            crew: the rows of workers (see `store.workers.workers`) that are to be shown as well.
+        """
+        if self.quiet:
+            return
+        now = time.monotonic()
+        finished = all(p.done >= p.total for p in progress)
+        if not self.began:
+            self.began = sum(p.done for p in progress) + 1
+        if self.live:
+            if now - self.shown >= REFRESH_SECONDS or finished:
+                self.live.update(Group(self._table(progress), *crew_table(crew)), refresh=True)
+                self.shown = now
+            return
+        self._log(progress, now)
+
+    def _log(self, progress: list[Progress], now: float) -> None:
+        """A line for every phase of a method that begins, and one now and then in between."""
+        for p in progress:
+            for phase in p.running:
+                if phase in PHASES and (p.problem, p.method, phase) not in self.logged:
+                    self.logged.add((p.problem, p.method, phase))
+                    best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
+                    self._line(now, f"{p.problem} {p.method}: {phase}, {p.done:,} of {p.total:,} done{best}")
+        if now - self.shown >= LOG_SECONDS:
+            done, total = sum(p.done for p in progress), sum(p.total for p in progress)
+            self._line(now, f"{done:,} of {total:,} trials; {self._left(done, total)}")
+
+    def _line(self, now: float, text: str) -> None:
+        self.console.print(f"{now - self.start:5.0f} s  {text}", markup=False, soft_wrap=True)
+        self.shown = now
+
+    def _table(self, progress: list[Progress]) -> Group:
+        reference = {p.problem: p.best for p in progress if p.method == self.baseline}
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        several = len({p.problem for p in progress}) > 1
+        table.add_column("method", no_wrap=True)
+        table.add_column("", width=BAR)
+        for column in ("trials", "best loss", "against baseline"):
+            table.add_column(column, justify="right")
+        table.add_column("now", min_width=9)
+        problem = ""
+        for p in progress:
+            if several and p.problem != problem:
+                table.add_row(Text(p.problem, style="bold"))
+            problem = p.problem
+            against = p.best - reference.get(p.problem, math.inf)
+            known = math.isfinite(p.best)
+            versus = f"{against:+.4g}" if known and math.isfinite(against) and p.method != self.baseline else ""
+            table.add_row(
+                Text(f"  {p.method}" if several else p.method),
+                ProgressBar(total=p.total, completed=p.done, width=BAR),
+                f"{p.done}/{p.total}",
+                f"{p.best:.4g}" if known else "",
+                versus,
+                Text(
+                    ", ".join(p.running) or ("done" if p.done >= p.total else ""), style="bold" if p.running else "dim"
+                ),
+            )
+        done, total = sum(p.done for p in progress), sum(p.total for p in progress)
+        line = Text(f"{done:,} of {total:,} trials · {self._left(done, total)}", style="dim")
+        return Group(table, line)
+
+    def _left(self, done: int, total: int) -> str:
+        spent, ran = time.monotonic() - self.start, done - self.began + 1
+        if ran < 8 or spent < 2:
+            return "measuring the time left"
+        seconds = spent / ran * (total - done)
+        return f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"
+
+
+def crew_table(crew: Sequence[Any], shown: int = 16) -> list[Any]:
+    """Who works, where, at what, and when it was last heard of; nothing for nobody."""
+    if not crew:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("worker", "device", "now"):
+        table.add_column(column, no_wrap=column != "now")  # what gives way where there is little room
+    for column in ("running", "finished", "seen"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in crew[:shown]:
+        doing, silent = Text(row.doing, no_wrap=True, overflow="ellipsis"), f"{duration(row.silent)} ago"
+        numbers = (f"{row.running:,}", f"{row.finished:,}", silent if at_work(row) else f"gone, {silent}")
+        table.add_row(Text(row.name.rpartition(":")[0] or row.name), Text(row.device), doing, *numbers)
+    more = [Text(f"and {counted(len(crew) - shown, 'more worker')}", style="dim")] if len(crew) > shown else []
+    return [Text(), table, *more]
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C (or SIGTERM) into a flag that is read between rounds; a second one ends at once."""
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
+            raise KeyboardInterrupt
+        stopped = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

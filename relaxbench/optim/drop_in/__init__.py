@@ -1,0 +1,1 @@
+"""The rules as PyTorch optimizers for any training loop."""

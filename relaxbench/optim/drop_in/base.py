@@ -1,0 +1,337 @@
+"""The rules as PyTorch optimizers: `loss.backward(); optimizer.step()` in anyone's training loop.
+
+Between steps the model's parameters hold the point where the rule wants its next gradient; `optimizer.eval()` swaps in
+the iterate that is to be evaluated and deployed, `optimizer.train()` swaps back. A method with n replicas takes n
+steps, each on a mini-batch of its own, for one update of them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, overload
+
+import torch
+from torch import Tensor
+
+from relaxbench.optim.drop_in import groups
+from relaxbench.optim.drop_in.flat import Flat
+from relaxbench.optim.drop_in.groups import Hyperparameters
+from relaxbench.optim.hyper import Value, defaults
+from relaxbench.optim.rule import Rule, State
+
+LONGEST = 64
+"""Queries of one mini-batch in a step, at most."""
+
+
+def closures(rule: Rule) -> int:
+    """How often a step of a rule calls its closure, each time on the same mini-batch; 0 where it need not be given.
+
+    Raises:
+        ValueError: if the rule never goes on to another mini-batch.
+    """
+    first = rule.first_batch(0)
+    again = next((n for n in itertools.count(1) if rule.first_batch(n) != first or n > LONGEST), 0)
+    if again > LONGEST:
+        raise ValueError(f"{rule.title} announces mini-batch {first} for {LONGEST} queries in a row: see first_batch")
+    return again if again > 1 else 0
+
+
+class RuleOptimizer(torch.optim.Optimizer):
+    """A rule as a PyTorch optimizer, a population of one.
+
+    Args:
+        params: parameters, or groups of them with step sizes, momenta and weight decays of their own. Those that need
+            no gradient are left alone; one that got none (it was not used) counts as having the gradient zero.
+        total_steps: calls of `step()` that training will make; the schedules of step sizes and γ run over these.
+        seed: of the rule's noise.
+        hyper: the rule's hyperparameters by name, see `python -m relaxbench list`, and its options; the rest have
+            their defaults.
+
+    The rule has schedules of its own. To use one of PyTorch's learning rate schedulers instead, give
+    `schedule="constant"`: they change the groups' `lr`, and both would multiply. Where a rule has no such step size
+    (but an inner and an outer one, say) the groups have an `lr` of 1, a factor on the one that schedules anneal.
+
+    Raises:
+        TypeError: for a hyperparameter that the rule does not have, or a parameter that is complex.
+        ValueError: for a value outside its domain, one that may not differ between groups, or fewer steps than one
+            outer step takes.
+    """
+
+    rule_class: ClassVar[type[Rule]]
+    _rule_state: State
+    _queries: int
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        total_steps: int | None = None,
+        seed: int = 0,
+        **hyper: Value,
+    ) -> None:
+        if total_steps is None:
+            raise TypeError(
+                f"{type(self).__name__} needs total_steps, the calls of step() that training will make, over which it "
+                "is scheduled: total_steps=epochs * len(train_loader)"
+            )
+        _whole("total_steps", total_steps, 1, "calls of step() that training will make")
+        _whole("seed", seed, 0, "a seed below 2⁶³", below=2**63)
+        self.rule, self._options = _make(self.rule_class, hyper)
+        self.closures = closures(self.rule)
+        self.total_steps, self.seed = total_steps, seed
+        self._evaluating = self._complete = self._warned = False
+        super().__init__(params, {"lr": 1.0, **defaults(self.rule.space), **hyper})
+        groups.check_names(self.rule, self.param_groups)
+        groups.check(self.rule, self.param_groups)
+        trained = [[p for p in group["params"] if p.requires_grad] for group in self.param_groups]
+        self._flat = Flat([p for group in trained for p in group])
+        self.rule.bind(self._flat.shapes)
+        self._pending: list[Tensor] = []  # gradients of the replicas that have been asked so far
+        self._unknown_loss: Tensor | None = None
+        self._start()
+        sizes = [sum(p.numel() for p in group) for group in trained]
+        self._hyper = Hyperparameters(self.rule, self.param_groups, sizes, self._rule_state["x"])
+        queries = self._hyper.period
+        if self._all_queries < queries:
+            steps = queries * self.rule.replicas // max(1, self.closures)
+            raise ValueError(
+                f"total_steps = {total_steps} is less than one outer step of {self.rule.title}, {steps} steps: nothing "
+                "would ever be deployed; raise it, or lower inner_steps"
+            )
+        self._complete = True
+        with torch.no_grad():
+            self._write_query()
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One gradient for the rule; the parameters then hold the point of its next query.
+
+        Args:
+            closure: clears the gradients, computes the loss, calls its `backward` and returns it.
+
+        Returns:
+            the (first) loss of the closure.
+
+        Raises:
+            RuntimeError: in evaluation mode, if someone else has changed the parameters, or if there is no gradient.
+            TypeError: without a closure where the method needs several gradients of one mini-batch.
+        """
+        if closure is not None and not callable(closure):
+            raise TypeError(
+                f"closure = {closure!r}: expected a function without arguments that clears the gradients, computes the "
+                "loss, calls loss.backward() and returns the loss"
+            )
+        self._ready()
+        if closure is None:
+            if self.closures:
+                raise TypeError(
+                    f"{self.rule.title} takes {self.closures} gradients of one mini-batch a step: call step(closure); "
+                    "closure() clears the gradients, computes the loss, calls loss.backward() and returns the loss"
+                )
+            self._take()
+            return None
+        if not self.closures:
+            loss = self._call(closure)
+            self._take()
+            return loss
+        before = {name: value.clone() for name, value in self._rule_state.items()}
+        losses = []
+        try:
+            for _ in range(self.closures):
+                losses.append(self._call(closure))
+                self._take()
+        except BaseException:  # half a step would pair gradients of two mini-batches from now on
+            self._queries -= len(losses)
+            self._rule_state = before
+            self._write_query()
+            raise
+        return losses[0]
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        """Put the deployed iterate into the parameters."""
+        if not self._evaluating:
+            self._adopt()
+            self._flat.write(self.rule.iterate(self._rule_state))
+            self._evaluating = True
+
+    @torch.no_grad()
+    def train(self) -> None:
+        """Put the point of the next query back into the parameters."""
+        if self._evaluating:
+            self._write_query()
+            self._evaluating = False
+
+    @contextlib.contextmanager
+    def deployed(self) -> Iterator[None]:
+        """Within this block the model is the one that is evaluated and deployed: `eval()`, and `train()` at its end."""
+        was = self._evaluating
+        self.eval()
+        try:
+            yield
+        finally:
+            if not was:
+                self.train()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in PyTorch while the optimizer is made; a rule's state has a fixed size afterwards.
+
+        Raises:
+            ValueError: afterwards.
+        """
+        if getattr(self, "_complete", False):
+            raise ValueError("a parameter group cannot be added later: make a new optimizer with all of the groups")
+        super().add_param_group(param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
+        return {
+            **super().state_dict(),
+            "rule": {name: value.clone() for name, value in self._rule_state.items()},
+            "pending": [grad.clone() for grad in self._pending],
+            "about": {**self._about(), "total_steps": self.total_steps},
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, on any device, and put the next query into the parameters.
+
+        Hyperparameters and `total_steps` are then those that were saved, as in PyTorch.
+
+        Raises:
+            ValueError: if it is the state of another method, of other options or of other parameters; nothing is
+                changed then.
+            TypeError: if it is not a dict.
+        """
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"state_dict is a {type(state_dict).__name__}: expected what state_dict() gave, a dict")
+        own = dict(state_dict)
+        saved, pending, about = own.pop("rule", {}), own.pop("pending", []), dict(own.pop("about", {}))
+        total = about.pop("total_steps", 0)
+        shapes = {name: tuple(value.shape) for name, value in self._rule_state.items()}
+        found = {name: tuple(value.shape) for name, value in saved.items()}
+        told = f"this state_dict is not one of {type(self).__name__} with these parameters"
+        for key, expected in self._about().items():
+            if about.get(key) != expected:
+                raise ValueError(f"{told}: its {key}: {about.get(key, 'missing')} (expected {expected})")
+        if found != shapes or len(pending) >= self.rule.replicas:
+            raise ValueError(f"{told}: it holds {found} and {len(pending)} gradients, expected {shapes}")
+        groups.check(self.rule, own["param_groups"])
+        super().load_state_dict(own)
+        like = self._rule_state["x"]
+        self.total_steps = total
+        self._rule_state = {
+            name: saved[name].to(device=value.device, dtype=value.dtype, copy=True)
+            for name, value in self._rule_state.items()
+        }
+        self._queries = int(self._rule_state["t"])
+        self._pending = [grad.to(device=like.device, dtype=like.dtype, copy=True) for grad in pending]
+        self._hyper.groups = self.param_groups
+        self._evaluating = False
+        self._write_query()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but PyTorch's hooks, so that a copy and a pickled optimizer are whole."""
+        hooks = ("_optimizer_", "_zero_grad", "_warned_", "_patched")
+        return {name: value for name, value in self.__dict__.items() if not name.startswith(hooks)}
+
+    @property
+    def _all_queries(self) -> int:
+        """Queries that `total_steps` steps ask."""
+        return self.total_steps * max(1, self.closures) // self.rule.replicas
+
+    def _about(self) -> dict[str, Any]:
+        """What a saved state must agree with."""
+        return {
+            "method": self.rule.name,
+            "options": self._options,
+            "shapes": [list(shape) for shape in self._flat.shapes],
+        }
+
+    def _start(self) -> None:
+        """Begin at the parameters as they are."""
+        x = self._flat.values()
+        self._rule_state = self.rule.init(x, torch.tensor([[self.seed]], device=x.device))
+        self._queries = 0
+
+    def _ready(self) -> None:
+        """Before a step: refuse what would go wrong without a word."""
+        if self._evaluating:
+            raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
+        self._adopt()
+        steps = (self._queries * self.rule.replicas + len(self._pending)) // max(1, self.closures)
+        if steps >= self.total_steps and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"step() is called more often than total_steps = {self.total_steps}: schedules stay at their end",
+                stacklevel=5,
+            )
+
+    def _adopt(self) -> None:
+        """Weights that were loaded before the first step are where to begin; later they are a mistake."""
+        if self._flat.written() or self._flat.holds(self._point()):
+            return
+        if self._queries or self._pending:
+            raise RuntimeError(
+                "the parameters were changed by someone else since the last step, which a method with a state of its "
+                "own would undo: load the optimizer's state after the model's, or make a new optimizer"
+            )
+        self._start()
+        self._write_query()
+
+    @staticmethod
+    def _call(closure: Callable[[], float]) -> float:
+        with torch.enable_grad():
+            return closure()
+
+    def _take(self) -> None:
+        """What the parameters' gradients say, for the rule."""
+        self._pending.append(self._flat.gradients())
+        if len(self._pending) == self.rule.replicas:
+            grad = torch.stack(self._pending, dim=1) if self.rule.replicas > 1 else self._pending[0]
+            if self._unknown_loss is None:
+                self._unknown_loss = grad.new_full((1, self.rule.replicas), float("nan"))
+            self._rule_state = self.rule.update(self._rule_state, grad, self._unknown_loss, self._scheduled())
+            self._queries += 1
+            self._pending.clear()
+        self._write_query()
+
+    def _scheduled(self) -> dict[str, Tensor]:
+        return self._hyper.at(self._queries, self._all_queries)
+
+    def _point(self) -> Tensor:
+        """Where the next gradient is wanted, ``[1, P]``: of the next replica, where there are several."""
+        points = self.rule.query(self._rule_state, self._scheduled()).points
+        return points if points.dim() == 2 else points[:, len(self._pending)]
+
+    def _write_query(self) -> None:
+        self._flat.write(self._point())
+
+
+def _make(rule_class: type[Rule], hyper: dict[str, Value]) -> tuple[Rule, dict[str, Any]]:
+    """The rule, and the options that make it so, which are taken out of the hyperparameters."""
+    options = inspect.signature(rule_class).parameters
+    given = {name: hyper.pop(name) for name in options if name in hyper}
+    for name, value in given.items():
+        if isinstance(options[name].default, bool) and not isinstance(value, bool):
+            raise TypeError(f"{name} = {value!r}: expected True or False")
+    rule = rule_class(**given)
+    for name in hyper:
+        if name not in rule.space:
+            raise groups.unknown_hyperparameter(rule, name, list(options))
+    return rule, {name: given.get(name, option.default) for name, option in options.items()}
+
+
+def _whole(name: str, value: Any, low: int, what: str, below: float = float("inf")) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} = {value!r}: expected an integer, {what}")
+    if not low <= value < below:
+        raise ValueError(f"{name} = {value}: expected at least {low}, {what}")

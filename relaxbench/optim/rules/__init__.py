@@ -1,0 +1,1 @@
+"""The rules: the mathematics of each method, one paper a file."""

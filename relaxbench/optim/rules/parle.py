@@ -1,0 +1,97 @@
+"""Parle: replicas of Entropy-SGD that attract each other."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from relaxbench.optim import schedules
+from relaxbench.optim.hyper import AVERAGING, Float, Hyper, SearchSpace
+from relaxbench.optim.rule import (
+    Query,
+    Rule,
+    State,
+    counted,
+    counters,
+    nesterov,
+    outer_step,
+    own_batches,
+    replicated,
+    wide,
+)
+from relaxbench.optim.rules.entropy_sgd import RELAXED
+
+
+class Parle(Rule):
+    """Entropy-SGD n times over, without noise, each with an x_i of its own.
+
+    L times:
+        d = ∇f(y_i) + wd y_i + (y_i − x_i)/γ;  y_i ← y_i − η_y N(u_i, d);  z_i ← a z_i + (1 − a) y_i
+    then, with r the mean of the z_i,
+        x_i ← x_i − η_x N(v_i, (x_i − z_i) + ρ (x_i − r));  y_i = x_i
+
+    z is kept across outer steps, as published. ρ grows from `rho_start` to `rho_end` on the schedule of γ. The mean of
+    the x_i is evaluated and deployed. Stable only for η_x ρ < 1.357 at outer momentum 0.9.
+
+    Memory: 6 n copies: x, y, z, u, v and a gradient for every replica; 18 copies for n = 3.
+
+    Args:
+        replicas: n.
+    """
+
+    name, title = "parle", "Parle"
+    source = "Chaudhari et al., arXiv 1707.00424"
+    space: ClassVar[SearchSpace] = {
+        **RELAXED,
+        "averaging": AVERAGING,
+        "rho_start": Float(0.01, 1.0, 0.1, log=True, above=True),
+        "rho_end": Float(0.01, 10.0, 1.0, log=True, above=True),
+    }
+    copies = 18  # of three replicas
+    scope = "gamma"
+
+    def __init__(self, replicas: int = 3) -> None:
+        self.replicas = counted(replicas)
+        self.copies = 6 * replicas
+
+    def init(self, x: Tensor, seed: Tensor) -> State:
+        start = replicated(x, self.replicas)
+        moving = {name: start.clone() for name in ("y", "z")}
+        still = {name: torch.zeros_like(start) for name in ("u", "v")}
+        return {"x": start, **moving, **still, **counters(x, seed)}
+
+    def query(self, state: State, hyper: Hyper) -> Query:
+        return Query(state["y"], own_batches(state, self.replicas))
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        y, z = state["y"], state["z"]
+        now = {name: wide(value, y) for name, value in hyper.items()}
+        a = now["averaging"]
+        d = (y - state["x"]).div_(now["gamma"]).add_(now["weight_decay"] * y).add_(grad)
+        y.sub_(nesterov(state["u"], now["momentum"], d).mul_(now["inner_lr"]))
+        z.mul_(a).add_((1 - a) * y)
+        state["t"] += 1
+        due = state["t"] % self.period(hyper) == 0
+        outer_step(due, state, hyper, "x y z v outer_lr outer_momentum rho", self._outer)
+        return state
+
+    def iterate(self, state: State) -> Tensor:
+        first = state["x"][:, 0]
+        return first + (state["x"] - first[:, None]).mean(dim=1)  # so that the mean of equals is that very one
+
+    def period(self, hyper: Hyper) -> Tensor:
+        return hyper["inner_steps"].to(torch.int64)
+
+    def at(self, hyper: Hyper, progress: Tensor) -> dict[str, Tensor]:
+        rho = schedules.scope(hyper["scoping"], hyper["rho_start"], hyper["rho_end"], progress)
+        return {**super().at(hyper, progress), "rho": rho}
+
+    @staticmethod
+    def _outer(state: State, hyper: Hyper) -> State:
+        x, z, v = state["x"], state["z"], state["v"].clone()
+        now = {name: wide(value, x) for name, value in hyper.items()}
+        d = (x - z) + now["rho"] * (x - z.mean(dim=1, keepdim=True))
+        x = x - now["outer_lr"] * nesterov(v, now["outer_momentum"], d)
+        return {"x": x, "y": x, "v": v}

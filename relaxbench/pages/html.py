@@ -1,0 +1,73 @@
+"""What every page of ours shares: templates, figures as JSON."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import json
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from relaxbench.pages.figure import Figure
+from relaxbench.util.files import csv
+
+
+def environment(*packages: str) -> Environment:
+    """Templates of this package, before them those of the packages named; all text is escaped."""
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "relaxbench.pages")]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters |= {"embed": embed, "tied": tied}
+    return made
+
+
+def page(templates: Environment, name: str, **values: Any) -> str:
+    """A page that extends ``base.html``: one file, with the script and the style inside."""
+    return templates.get_template(name).render(
+        style=_asset(templates, "style.css"),
+        script=_asset(templates, "page.js") + _asset(templates, "table.js"),
+        plotly=_plotly(),
+        **values,
+    )
+
+
+def embed(figure: Figure) -> Markup:
+    """A figure as JSON for the page's script."""
+    data = None if figure.data is None else pack(csv(figure.data))
+    about = json.dumps({"key": figure.key, "views": figure.views, "axes": figure.axes, "csv": data})
+    return safe_json(f'{about[:-1]}, "figure": {figure.figure.to_json()}}}')
+
+
+def pack(text: str) -> str:
+    """Compressed text for a page's script; mtime 0 keeps two pages of one study the same."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+@functools.cache
+def _plotly() -> Markup:
+    """The library that draws, at a third of its size: a browser needs a moment to unpack it."""
+    return Markup(pack(get_plotlyjs()))
+
+
+def safe_json(text: str) -> Markup:
+    """JSON for a script element: no "<" is left, so that no text can close the element or open a comment."""
+    for character in ("<", ">", "&", "\u2028", "\u2029"):
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def tied(text: str) -> str:
+    """Ties a percent sign, a spread and a p-value to their number."""
+    for loose in (" %", " ± ", "p = ", "p < "):
+        text = text.replace(loose, loose.replace(" ", "\u00a0"))
+    return text
+
+
+def _asset(templates: Environment, name: str) -> Markup:
+    assert templates.loader is not None
+    return Markup(templates.loader.get_source(templates, name)[0])

@@ -1,0 +1,1 @@
+"""Functions of a few variables whose minima are known."""

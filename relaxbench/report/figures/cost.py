@@ -1,0 +1,70 @@
+"""What a run of each method costs: its ledger, its seconds, its memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from relaxbench.analysis.frames import StudyFrames
+from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, row_axis
+
+LEDGER = ("gradients", "jvps", "examples", "measurement")
+
+
+def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """What a confirm run costs on average: one row a method with a complete block.
+
+    Columns: method; gradients (equivalents, of which jvps are Jacobian-vector products), examples, measurement (passes
+    that look at a run without training it, in gradient equivalents); seconds_per_gradient, seconds and peak_bytes,
+    calibrated alone; the latter two again as ``…_ratio`` to the baseline; trials and total_gradients of everything that
+    was run for the method.
+    """
+    done = frames.trials[(frames.trials["problem"] == problem) & (frames.trials["status"] == "done")]
+    blocks = frames.blocks[frames.blocks["problem"] == problem]
+    table = blocks.groupby("method")[[*LEDGER, "seconds"]].mean().reindex(frames.methods).dropna(how="all")
+    for key in ("seconds_per_gradient", "peak_bytes"):
+        table[key] = [frames.cost(method, problem, key) for method in table.index]
+    for key in ("seconds", "peak_bytes"):
+        base = table[key].get(frames.baseline, np.nan)
+        table[f"{key}_ratio"] = table[key] / base
+    spent = done.groupby("method")["gradients"].agg(["size", "sum"]).reindex(table.index)
+    return table.assign(trials=spent["size"], total_gradients=spent["sum"]).rename_axis("method").reset_index()
+
+
+def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
+    """Seconds and memory of a run as multiples of the baseline's (a frame of `costs`)."""
+    rows = table[table[["seconds_ratio", "peak_bytes_ratio"]].notna().all(axis=1)].iloc[::-1]
+    rows = rows[rows["method"] != look.baseline]
+    if rows.empty or look.baseline is None:
+        return None
+    figure, places = Drawing(), np.arange(len(rows), dtype=np.float32)
+    figure.add_shape(
+        type="line", x0=1, x1=1, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1, "dash": "dot"}, layer="below"
+    )
+    for key, name, symbol, offset in (
+        ("seconds_ratio", "time", "circle", 0.13),
+        ("peak_bytes_ratio", "memory", "square-open", -0.13),
+    ):
+        figure.add(
+            "scatter", x=rows[key].to_numpy(dtype=np.float32), y=places + np.float32(offset), mode="markers", name=name,
+            marker={"color": INK, "size": 10, "symbol": symbol}, hovertemplate=f"{name} %{{x:.2f}}×<extra></extra>",
+        )  # fmt: skip
+    high = float(rows[["seconds_ratio", "peak_bytes_ratio"]].max(axis=None))
+    low = float(rows[["seconds_ratio", "peak_bytes_ratio"]].min(axis=None))
+    base = look.title(look.baseline)
+    figure.update_layout(layout(
+        height=130 + 34 * len(rows), hovermode="closest",
+        xaxis=axis(f"multiple of {base}") | {"range": [min(0.0, low), 1.06 * max(high, 1.1)], "ticksuffix": "×"},
+        yaxis=row_axis([look.title(method) for method in rows["method"]]),
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": MUTED, "size": 12}},
+        margin={"l": 8, "r": 16, "t": 34, "b": 48},
+    ))  # fmt: skip
+    return Figure(
+        f"cost-{file_name(problem)}",
+        f"A run beside one of {look.titles[look.baseline]}",
+        "A dot is the time of a run of the same number of gradients, a square the memory that it needs, both as "
+        "multiples of the baseline's (dotted): farther right is dearer.",
+        figure,
+        data=table,
+    )

@@ -1,0 +1,154 @@
+"""How the tuning went: the best validation loss so far against what the search has cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from relaxbench.analysis.frames import StudyFrames
+from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.pages.theme import INK, Look, axis, file_name, layout, tint
+from relaxbench.report.figures.settings import Range, Vector
+from relaxbench.report.figures.tuned import LOSS, Reference, lines, loss_range
+
+COLUMNS = [
+    "method", "phase", "trials", "gradients", "mean", "low", "high", "blocks", "diverged", "failed", "pruned",
+]  # fmt: skip
+
+VIEWS = {"explore": "random search", "exploit": "TPE"}
+"""The searches and what they are called; their trials are never mixed."""
+
+OVER = ("done", "failed", "pruned")
+"""Statuses of a trial that will not change any more."""
+
+
+def incumbents(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """The best value so far, after every trial: a row a method, phase and number of trials.
+
+    Explore trials are independent tunings of `blocks` blocks: mean is the mean over complete blocks, low and high are
+    the quartiles. TPE's trials are one search, in the order of their generations, as far as it is complete: low and
+    high are its mean. Only finished trials lower the best value; failed and pruned ones cost their budget too.
+    diverged, failed and pruned count the trials so far, of all blocks. gradients is trials times the problem's budget
+    (NaN where the study knows none).
+    """
+    budget = frames.problem(problem)["budget"]
+    parts = [pd.DataFrame(columns=COLUMNS)]
+    for (method, phase), trials in _searches(frames, problem):
+        ordered = trials.sort_values(["block", "number"])
+        if phase == "explore":
+            asked = int(frames.spec.get("trials") or 1)
+            runs = [run for _, run in ordered.groupby("block") if len(run) >= asked and run["status"].isin(OVER).all()]
+        else:
+            runs = [ordered[ordered["status"].isin(OVER).cummin()]]
+        length = min(map(len, runs), default=0)
+        if length:
+            part = _curve([run.head(length) for run in runs])
+            part["gradients"] = part["trials"] * (float(budget) if budget else np.nan)
+            parts.append(part.assign(method=method, phase=phase)[COLUMNS])
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def _searches(frames: StudyFrames, problem: str) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+    """The trials of each method's searches, methods in the order of the study."""
+    trials = frames.trials[frames.trials["problem"] == problem]
+    groups = dict(list(trials.groupby(["method", "phase"])))
+    keys = [(method, phase) for phase in VIEWS for method in frames.methods]
+    return [(key, groups[key]) for key in keys if key in groups]
+
+
+def _curve(runs: list[pd.DataFrame]) -> pd.DataFrame:
+    """Equally long searches to a curve: the running best of each, and the counts of what went wrong."""
+    best = np.stack([
+        np.minimum.accumulate(np.where(run["status"] == "done", run["value"], np.inf)) for run in runs
+    ])  # fmt: skip
+    best = np.where(np.isfinite(best), best, np.nan)  # as long as nothing was finished there is no best
+    low, high = np.quantile(best, [0.25, 0.75], axis=0)
+
+    def count(column: str, value: object) -> Vector:
+        return np.asarray(sum(np.cumsum(run[column].to_numpy() == value) for run in runs))
+
+    return pd.DataFrame({
+        "trials": np.arange(1, best.shape[1] + 1), "mean": best.mean(axis=0), "low": low, "high": high,
+        "blocks": len(runs), "diverged": count("diverged", True), "failed": count("status", "failed"),
+        "pruned": count("status", "pruned"),
+    })  # fmt: skip
+
+
+def history(frame: pd.DataFrame, look: Look, problem: str, tuned: Reference | None) -> Figure | None:
+    """Incumbent curves of all methods, random search and TPE as a switch (a frame of `incumbents`)."""
+    shown = frame[np.isfinite(frame["mean"].astype(float))]
+    if shown.empty:
+        return None
+    cost = "gradients" if shown["gradients"].notna().all() else "trials"
+    # Where a search begins is luck, and may be the problem's worst: most of its curve decides the axis.
+    loss = loss_range(shown["mean"].to_numpy(float), tuned)
+    figure, owners, views = Drawing(), [], {}
+    for phase, label in VIEWS.items():
+        part = shown[shown["phase"] == phase]
+        if part.empty:
+            continue
+        for method, rows in part.groupby("method", sort=False):
+            drawn = _draw(figure, rows, cost, look.colours[str(method)], look.title(str(method)))
+            owners += [label] * drawn
+        first, last = float(part[cost].min()), float(part[cost].max())
+        across = Range(cost, first, last, log=last > 10 * first).axis(_title(cost, phase))
+        views[label] = {
+            f"xaxis.{key}": value for key, value in across.items() if key in ("type", "range", "tickvals", "ticktext")
+        } | {"xaxis.tickmode": across["tickmode"], "xaxis.title.text": across["title"]["text"]}  # fmt: skip
+    chosen = {label: {"visible": [owner == label for owner in owners], "layout": view} for label, view in views.items()}
+    first_view = next(iter(views))
+    for trace, owner in zip(figure.data, owners, strict=True):
+        trace["visible"] = owner == first_view
+    figure.update_layout(layout(
+        height=400, xaxis=axis(""), yaxis=loss.axis(f"best {LOSS} so far"), hovermode="x unified",
+        shapes=lines(tuned, loss),
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
+        margin={"l": 8, "r": 8, "t": 34, "b": 48},
+    ))  # fmt: skip
+    figure.update_layout(views[first_view])
+    line = (
+        f" The dotted line is the mean of tuned {look.titles[str(look.baseline)]}'s confirming runs with its 95 % "
+        "interval: winners, run again on fresh seeds, fall back to it." if tuned else ""
+    )  # fmt: skip
+    return Figure(
+        f"history-{file_name(problem)}",
+        "What tuning costs",
+        "Random search: mean over blocks, each a tuning of its own, and their middle half; TPE: its one search, which "
+        f"never enters a verdict.{line}",
+        figure,
+        chosen if len(chosen) > 1 else {},
+        frame,
+    )
+
+
+def _title(cost: str, phase: str) -> str:
+    return f"{cost} spent in {'a block' if phase == 'explore' else 'the search'}"
+
+
+def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, colour: str, title: str) -> int:
+    """One method's curve, its band and its pruned trials; returns how many traces that are."""
+    before = len(figure.data)
+    x = rows[cost].to_numpy(np.float32)
+    low, mean, high = (rows[key].to_numpy(np.float32) for key in ("low", "mean", "high"))
+    if (low < high).any():
+        figure.add(
+            "scatter", x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), fill="toself", mode="lines",
+            fillcolor=tint(colour, 0.12), line={"width": 0}, hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
+    figure.add(
+        "scatter",
+        x=x,
+        y=mean,
+        mode="lines" if len(x) > 1 else "markers",
+        name=title,
+        line={"color": colour, "width": 2},
+        marker={"color": colour, "size": 8},
+        hovertemplate="%{y:.4~g}",
+    )
+    censored = np.diff(rows["pruned"].to_numpy(int), prepend=0) > 0
+    if censored.any():
+        figure.add(
+            "scatter", x=x[censored], y=mean[censored], mode="markers", name=f"{title}, pruned", showlegend=False,
+            marker={"color": colour, "size": 9, "symbol": "line-ns-open"}, hoverinfo="skip",
+        )  # fmt: skip
+    return len(figure.data) - before

@@ -1,0 +1,132 @@
+"""Learning curves: one panel a method, the tuned baseline drawn through all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, plain, tint
+
+
+def curves(views: Mapping[str, pd.DataFrame], scales: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
+    """One panel a method: its median and middle half, the tuned baseline's mean drawn through.
+
+    Args:
+        views: label of the measure, e.g. "validation loss" → frame of `collect.bands`; the first is shown first.
+        scales: frame of `collect.scales`: what else than gradients the horizontal axis can be.
+        look: of the methods.
+        problem: for the figures' keys.
+    """
+    frames = list(views.values())
+    present = [method for method in look.titles if any(method in set(frame["method"]) for frame in frames)]
+    panels = [method for method in present if method != look.baseline] or present
+    ends = pd.concat(frames).groupby("method")["gradients"].max()
+    known = scales.loc[present].assign(gradients=1.0)
+    axes = {label: known[label] for label in ("gradients", "seconds", "epochs") if known[label].notna().all()}
+    limits = {label: float((ends * factors).max()) for label, factors in axes.items()}
+    return [_panel(views, axes, limits, look, problem, method) for method in panels]
+
+
+def _panel(
+    views: Mapping[str, pd.DataFrame], axes: Mapping[str, pd.Series], limits: Mapping[str, float], look: Look,
+    problem: str, method: str,
+) -> Figure:  # fmt: skip
+    figure, layouts = Drawing(), dict[str, dict[str, Any]]()
+    owners: list[tuple[str, str]] = []  # of the traces: measure and method
+    for label, frame in views.items():
+        if look.baseline in set(frame["method"]):
+            base = str(look.baseline)
+            reference = frame[frame["method"] == base]
+            figure.add("scatter", **_band(reference, INK))
+            figure.add("scatter", **_line(reference, "mean", INK, f"tuned {look.title(base)}, mean", "dot"))
+            owners += 2 * [(label, base)]
+        if method != look.baseline:
+            own, colour = frame[frame["method"] == method], look.colours[method]
+            figure.add("scatter", **_band(own, colour))
+            figure.add("scatter", **_line(own, "median", colour, look.title(method)))
+            owners += 2 * [(label, method)]
+        layouts[label] = {"yaxis.title.text": plain(label, 60)} | _range(frame)
+    chosen = {
+        label: {"visible": [owner == label for owner, _ in owners], "layout": layout}
+        for label, layout in layouts.items()
+    }
+    along = {
+        label: {
+            "scale": [float(factors[owner]) for _, owner in owners],
+            "layout": _along(label, limits),
+        }
+        for label, factors in axes.items()
+    }
+    figure.update_layout(layout(
+        height=270, xaxis=axis("gradients"), yaxis=axis(""), hovermode="x unified",
+        annotations=[_key(look, method)], margin={"l": 58, "r": 8, "t": 28, "b": 42},
+    ))  # fmt: skip
+    first = next(iter(views))
+    figure.update_layout({**layouts[first], **_along("gradients", limits)})
+    for trace, shown in zip(figure.data, chosen[first]["visible"], strict=True):
+        trace["visible"] = shown
+    shown = [
+        frame[frame["method"].isin([method, look.baseline])].assign(measure=label) for label, frame in views.items()
+    ]
+    data = pd.concat(shown, ignore_index=True)
+    for label, factors in axes.items():
+        data[label] = data["gradients"] * data["method"].map(factors).astype(float)
+    runs = int(next(iter(views.values())).query("method == @method")["runs"].max())
+    return Figure(
+        f"curve-{file_name(problem)}-{file_name(method)}",
+        look.titles[method],
+        f"{look.titles[method]}: median of {runs} confirming runs against gradients, the baseline's mean beside it.",
+        figure,
+        chosen,
+        data,
+        along,
+    )
+
+
+def _along(label: str, limits: Mapping[str, float]) -> dict[str, Any]:
+    return {"xaxis.title.text": label, "xaxis.range": [0, limits[label]]}
+
+
+def _key(look: Look, method: str) -> dict[str, Any]:
+    """What the lines of a panel are, on one line above it (plotly's legend would wrap)."""
+    words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
+    if look.baseline:
+        dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}, mean"
+        words = dotted if method == look.baseline else f"{words}   {dotted}"
+    return {
+        "text": words, "x": 0, "y": 1.03, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom",
+        "showarrow": False, "font": {"color": INK, "size": 12},
+    }  # fmt: skip
+
+
+def _line(frame: pd.DataFrame, column: str, colour: str, name: str, dash: str = "solid") -> dict[str, Any]:
+    x, y = (frame[key].to_numpy(dtype=np.float32) for key in ("gradients", column))
+    line = {"color": colour, "width": 2, "dash": dash}
+    return {"x": x, "y": y, "mode": "lines", "name": name, "line": line, "hovertemplate": "%{y:.4~g}"}
+
+
+def _band(frame: pd.DataFrame, colour: str) -> dict[str, Any]:
+    """The middle half as a filled outline."""
+    x, low, high = (frame[key].to_numpy(dtype=np.float32) for key in ("gradients", "low", "high"))
+    return {
+        "x": np.concatenate([x, x[::-1]]), "y": np.concatenate([high, low[::-1]]), "fill": "toself", "mode": "lines",
+        "fillcolor": tint(colour, 0.18), "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
+    }  # fmt: skip
+
+
+def _range(frame: pd.DataFrame) -> dict[str, Any]:
+    """The same vertical axis for every panel: a difference in height is then a difference in result."""
+    low, high = float(frame[["low", "mean"]].min(axis=None)), float(frame[["high", "mean"]].max(axis=None))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        axis = {"type": "linear", "tickmode": "auto", "autorange": True}
+    elif low > 0:
+        pad = 0.05 * np.log10(high / low) or 0.1
+        axis = log_axis(low, high) | {"range": [np.log10(low) - pad, np.log10(high) + pad]}
+    else:
+        pad = 0.05 * (high - low) or 0.5
+        axis = {"type": "linear", "tickmode": "auto", "range": [low - pad, high + pad]}
+    return {f"yaxis.{key}": value for key, value in axis.items()}

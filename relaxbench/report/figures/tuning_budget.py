@@ -1,0 +1,178 @@
+"""The figures of tuning budgets: what n random trials buy, against the baseline (frames of budget_collect.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, tint, visible
+
+EXPECTED, MEDIAN = "expected best of n", "median best of n"
+"""The views of a panel, as its switch names them."""
+
+TRIALS = "n, random trials of tuning"
+
+NARROW = 5.0
+"""Values that span a smaller ratio have a linear axis: a logarithmic one would hardly have a tick there."""
+
+
+def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
+    """One panel a method: the difference in expected best of n from the baseline, with the verdict at every n.
+
+    Args:
+        table: of `budget_collect.by_budget`.
+        look: titles and colours.
+        problem: whose panels these are.
+    """
+    rows = table[table["difference"].notna()]
+    if rows.empty:
+        return []
+    spans = rows.dropna(subset=["difference_low", "difference_high"])
+    low, high = visible([*spans["difference_low"], 0.0], [*spans["difference_high"], 0.0])
+    panels = []
+    for method in (method for method in look.titles if method in set(rows["method"])):
+        part, colour = rows[rows["method"] == method], look.colours[method]
+        figure = Drawing()
+        figure.add_shape(
+            type="line", x0=0, x1=1, xref="paper", y0=0, y1=0, line={"color": INK, "width": 1}, layer="between"
+        )
+        _band(figure, part["n"], part["difference_low"], part["difference_high"], colour)
+        decided = part["verdict"].isin(["better", "worse"])
+        figure.add(
+            "scatter", x=_f(part["n"]), y=_f(part["difference"]), mode="lines+markers", name=look.title(method),
+            showlegend=False,
+            line={"color": colour, "width": 2},
+            marker={"color": colour, "size": 8, "symbol": np.where(decided, "circle", "circle-open").tolist()},
+            customdata=np.stack([_f(part["gradients"]), _f(part["p_holm"])], axis=1),
+            text=part["verdict"].tolist(),
+            hovertemplate="best of %{x}: %{y:+.3~g}, %{text}<br>%{customdata[0]:,.0f} gradients of tuning, "
+            "p = %{customdata[1]:.2~g}<extra></extra>",
+        )  # fmt: skip
+        figure.update_layout(_panel(_key(look, method), int(table["n"].max())))
+        figure.update_layout(yaxis=axis(f"difference from {look.title(str(look.baseline))}") | {"range": [low, high]})
+        panels.append(Figure(
+            f"budget-{file_name(problem)}-{file_name(method)}",
+            f"{look.titles[method]}: the verdict by tuning budget",
+            f"{look.titles[method]} less {look.titles[str(look.baseline)]} in the expected best validation loss of n "
+            "random trials, with its 95 % interval; below zero is better. Filled marks are decided after Holm's "
+            "correction over the methods, at that n alone.",
+            figure,
+            data=part.reset_index(drop=True),
+        ))  # fmt: skip
+    return panels
+
+
+def best(table: pd.DataFrame, medians: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
+    """One panel a method: its best of n against the baseline's, with a view of expectations and one of medians.
+
+    Args:
+        table: of `budget_collect.by_budget`.
+        medians: of `budget_collect.medians`; without rows there is no second view.
+        look: titles and colours.
+        problem: whose panels these are.
+    """
+    if table.empty:
+        return []
+    views = {
+        EXPECTED: table.rename(columns={"expected": "value"})[["method", "n", "gradients", "value", "low", "high"]]
+    }
+    if len(medians):
+        views[MEDIAN] = medians.rename(columns={"median": "value"})
+    present = [method for method in look.titles if method in set(table["method"])]
+    methods = [method for method in present if method != look.baseline] or present
+    return [_best(views, look, problem, method) for method in methods]
+
+
+def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str) -> Figure:
+    figure, owners = Drawing(), list[str]()
+    chosen: dict[str, dict[str, Any]] = {}
+    for label, frame in views.items():
+        scale, floor = _scale(frame)
+        for each in dict.fromkeys([look.baseline, method]):
+            part = frame[frame["method"] == each]
+            if part.empty:
+                continue
+            colour = look.colours[str(each)]
+            _band(figure, part["n"], part["low"].clip(lower=floor), part["high"], colour)
+            figure.add(
+                "scatter", x=_f(part["n"]), y=_f(part["value"]), name=look.title(str(each)),
+                mode="lines" if len(part) > 1 else "markers", marker={"color": colour, "size": 8},
+                showlegend=False,
+                line={"color": colour, "width": 2, "dash": "dot" if each == look.baseline else "solid"},
+                customdata=_f(part["gradients"]),
+                hovertemplate="%{y:.4~g} (%{customdata:,.0f} gradients)",
+            )  # fmt: skip
+            owners += [label] * (len(figure.data) - len(owners))
+        chosen[label] = {"layout": scale}
+    for label in chosen:
+        chosen[label]["visible"] = [owner == label for owner in owners]
+    figure.update_layout(_panel(_key(look, method, against=True), int(views[EXPECTED]["n"].max())))
+    figure.update_layout(yaxis=axis("validation loss"), hovermode="x unified")
+    figure.update_layout(chosen[EXPECTED]["layout"])
+    for trace, shown in zip(figure.data, chosen[EXPECTED]["visible"], strict=True):
+        trace["visible"] = shown
+    data = pd.concat(
+        [frame[frame["method"].isin([method, look.baseline])].assign(view=label) for label, frame in views.items()],
+        ignore_index=True,
+    )
+    return Figure(
+        f"best-{file_name(problem)}-{file_name(method)}",
+        f"{look.titles[method]}: the best of n",
+        f"The best validation loss that n random trials of {look.titles[method]} find, with its 95 % interval; the "
+        "baseline's is dotted.",
+        figure,
+        chosen if len(chosen) > 1 else {},
+        data,
+    )
+
+
+def _panel(key: dict[str, Any], largest: int) -> dict[str, Any]:
+    """A small panel over n on a logarithmic axis; its key stands above it."""
+    pad = 0.04 * np.log10(largest) or 0.1
+    return layout(
+        height=270, annotations=[key], margin={"l": 62, "r": 8, "t": 28, "b": 42},
+        xaxis=axis(TRIALS) | log_axis(1, largest) | {"range": [-pad, np.log10(largest) + pad]},
+    )  # fmt: skip
+
+
+def _key(look: Look, method: str, against: bool = False) -> dict[str, Any]:
+    """What is drawn, on one line above a panel."""
+    words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
+    if look.baseline and (against or method == look.baseline):
+        dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}"
+        words = dotted if method == look.baseline else f"{words}   {dotted}"
+    return {
+        "text": words, "x": 0, "y": 1.03, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom",
+        "showarrow": False, "font": {"color": INK, "size": 12},
+    }  # fmt: skip
+
+
+def _band(figure: Drawing, n: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> None:
+    """An interval as a filled outline, where it has two sides."""
+    known = (low.notna() & high.notna()).to_numpy()
+    x, low, high = _f(n)[known], _f(low)[known], _f(high)[known]
+    figure.add(
+        "scatter", x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), fill="toself", mode="lines",
+        fillcolor=tint(colour, 0.18), line={"width": 0}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+
+
+def _scale(frame: pd.DataFrame) -> tuple[dict[str, Any], float]:
+    """The vertical axis that all panels of a view share, and the lowest value that is drawn on it."""
+    best = float(frame["value"].min())
+    floor, high = float(frame[["value", "low"]].min(axis=None)), float(frame[["value", "high"]].max(axis=None))
+    if best > 0 and high > NARROW * best:
+        floor = max(floor, best / 2)  # an interval may reach below zero
+        pad = 0.05 * np.log10(high / floor)
+        shared = log_axis(floor, high) | {"range": [np.log10(floor) - pad, np.log10(high) + pad]}
+    else:
+        pad = 0.05 * (high - floor) or 0.5
+        shared = {"type": "linear", "tickmode": "auto", "range": [floor - pad, high + pad]}
+    return {f"yaxis.{key}": value for key, value in shared.items()}, floor
+
+
+def _f(values: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(values, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Local web pages: a study while it runs, and Optuna's dashboard."""

@@ -1,0 +1,120 @@
+"""Finished trials as Optuna studies in the same database, for optuna-dashboard and Optuna's own tools."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import Engine as Database
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import DBAPIError
+
+from relaxbench.store.database import BUSY_SECONDS
+from relaxbench.store.schema import Trial
+from relaxbench.store.transactions import patiently, read, write
+from relaxbench.study.coordination import optuna_proxy
+from relaxbench.study.coordination.plan import Plan
+
+ID = "relaxbench_trial"
+MIRRORED = ("explore", "exploit")
+"""Phases whose trials Optuna gets: those that search."""
+CHUNK = 25
+"""Trials that are added before they are marked."""
+
+
+def optuna_storage(database: Database) -> RDBStorage:
+    """Optuna's storage in the same database."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    arguments = {"timeout": BUSY_SECONDS} if database.dialect.name == "sqlite" else {}
+    url = database.url.render_as_string(hide_password=False)
+    return RDBStorage(url, engine_kwargs={"connect_args": arguments})
+
+
+@contextmanager
+def reached(database: Database) -> Iterator[RDBStorage]:
+    """Optuna's storage for a moment: no connection is kept."""
+    storage = optuna_storage(database)
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
+
+
+def behind(plans: Sequence[Plan]) -> int:
+    """How many finished trials Optuna does not have yet."""
+    waiting = (Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(MIRRORED))
+    mine = (Trial.problem.in_({p.problem for p in plans}), Trial.method.in_({p.method for p in plans}))
+    query = select(func.count()).select_from(Trial).where(Trial.study_id == plans[0].study, *waiting, *mine)
+    return read(plans[0].database, lambda connection: connection.scalar(query)) or 0
+
+
+def mirror(plans: Sequence[Plan], address: str | None = None, until: float = math.inf) -> None:
+    """Give Optuna what it does not have of these plans; an outage of the database is waited for, as everywhere.
+
+    Args:
+        plans: all of one study.
+        address: of Optuna's gRPC storage proxy, or None to reach its tables directly.
+        until: when to end, by the monotonic clock; what is left then is for another time.
+    """
+    database = plans[0].database
+
+    def attempt() -> None:
+        try:
+            with optuna_proxy.reached(address) if address else reached(database) as storage:
+                for plan in plans:
+                    for phase in MIRRORED:
+                        add(plan, storage, phase, until)
+        except StorageInternalError as error:
+            if isinstance(error.__cause__, DBAPIError):
+                raise error.__cause__ from None
+            raise
+
+    patiently(database, attempt)
+
+
+def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -> None:
+    """Add the finished trials of a phase that the Optuna study ``study/problem/method/phase`` does not have yet."""
+    columns = (Trial.id, Trial.value, Trial.params, Trial.diverged, Trial.block)
+    where = (*plan.here(), Trial.phase == phase, Trial.status == "done", Trial.mirrored.is_(False))
+    query = select(*columns).where(*where).order_by(Trial.id).limit(CHUNK)
+    study: optuna.Study | None = None
+    there: set[int] = set()
+    while time.monotonic() < until:
+        rows = read(plan.database, lambda connection: connection.execute(query).all())
+        if not rows:
+            return
+        if study is None:
+            name = f"{plan.name}/{plan.problem}/{plan.method}/{phase}"
+            study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
+            there = _last(storage, study._study_id)
+        trials = [
+            create_trial(
+                state=TrialState.COMPLETE,
+                value=row.value,
+                params={name: row.params[name] for name in plan.space},
+                distributions=dict(plan.space),
+                user_attrs={ID: row.id, "block": row.block, "diverged": row.diverged},
+            )
+            for row in rows
+            if row.id not in there
+        ]
+        study.add_trials(trials)
+        marks = update(Trial).where(Trial.id.in_([row.id for row in rows])).values(mirrored=True)
+        write(plan.database, lambda connection, marks=marks: connection.execute(marks))  # type: ignore[misc]
+
+
+def _last(storage: BaseStorage, study: int) -> set[int]:
+    """Which of our trials are the last that Optuna has.
+
+    After a kill between Optuna's transactions and ours, trials may be there without their marks: those of a chunk.
+    """
+    count = storage.get_n_trials(study)
+    numbers = range(max(0, count - CHUNK), count)
+    trials = [storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study, n)) for n in numbers]
+    return {trial.user_attrs[ID] for trial in trials if ID in trial.user_attrs}

@@ -1,0 +1,260 @@
+"""Worker processes on this machine: started, watched, started again when they crash, and ended together.
+
+A device on which workers fail again and again, without finishing a trial in between, is given up, so that one bad GPU
+does not eat a study; the others go on. Torch is not imported here: every worker sees its own device alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from relaxbench.errors import UserError
+from relaxbench.store.claims import Claims, worker_name
+from relaxbench.store.schema import Trial
+from relaxbench.util.text import counted
+
+BREAKER = 6
+"""Failures in a row after which a device is given up."""
+LONGEST_PAUSE = 30.0
+"""Between a crash and the next start, at most."""
+TICK = 0.2
+"""Seconds between two looks at the processes."""
+SUPERVISOR = "RELAXBENCH_SUPERVISOR"
+"""Environment variable with the supervisor's process number: a worker ends when that process is gone."""
+MISTAKE, INCOMPLETE, INTERRUPTED = 2, 3, 130
+"""Exit codes of a worker: for a person's mistake, with trials given up and nothing else left, and when stopped."""
+
+
+@dataclass
+class Slot:
+    """A place for one worker.
+
+    Attributes:
+        index: from 0.
+        device: what it is called in messages: ``"cpu"``, ``"cuda:1"``.
+        log: file for what its workers print, one after another.
+        process: the current one.
+        name: its name as a worker.
+        begin: of what it prints, in the log.
+        due: when it is to be started again.
+        over: it is done, or given up.
+    """
+
+    index: int
+    device: str
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    name: str = ""
+    begin: int = 0
+    due: float = 0.0
+    over: bool = False
+
+
+@dataclass
+class Supervisor:
+    """Workers on this machine.
+
+    Args:
+        claims: of the study, to see and free what workers held.
+        slots: one a worker.
+        command: the command and the further environment of a slot's worker.
+        stopping: True ends all workers at the end of their rounds.
+        tick: called several times a second.
+        announce: receives lines for people.
+    """
+
+    claims: Claims
+    slots: Sequence[Slot]
+    command: Callable[[Slot], tuple[list[str], Mapping[str, str]]]
+    stopping: Callable[[], bool]
+    tick: Callable[[], None]
+    announce: Callable[[str], None]
+    restarts: int = 0
+    _failures: dict[str, int] = field(default_factory=dict)
+    _last: Slot | None = None
+
+    def run(self) -> None:
+        """Until every worker is done, given up or stopped.
+
+        Raises:
+            UserError: if a worker refuses what was asked for, or every device has been given up.
+        """
+        told = False
+        try:
+            while not all(slot.over for slot in self.slots):
+                if self.stopping() and not told:
+                    told = True
+                    self.announce("Stopping at the end of a round; once more, and the workers are ended at once.")
+                    self._tell(signal.SIGTERM)
+                for slot in self.slots:
+                    self._attend(slot)
+                self.tick()
+                time.sleep(TICK)
+        finally:
+            self._end()
+        given_up = [device for device, count in self._failures.items() if count >= BREAKER]
+        if given_up and len(given_up) == len({slot.device for slot in self.slots}):
+            assert self._last is not None
+            words = self._last_words(self._last)
+            raise UserError(
+                f"workers failed {BREAKER} times in a row on {', '.join(given_up)} without finishing a trial"
+                f"{f' ({words})' if words else ''}: see {self._last.log}, mend the cause and run it again"
+            )
+
+    def _attend(self, slot: Slot) -> None:
+        """See what became of a worker; start one where there is none."""
+        if slot.over:
+            return
+        if slot.process is None:
+            if self.stopping():
+                slot.over = True
+            elif time.monotonic() >= slot.due:
+                self._start(slot)
+            return
+        code = slot.process.poll()
+        if code is None:
+            return
+        slot.process = None
+        if code in (0, INCOMPLETE) or self.stopping():
+            slot.over = True
+        elif code == MISTAKE:
+            words = self._last_words(slot).removeprefix("relaxbench: ")
+            raise UserError(words or f"a worker refused to work, and did not say why: see {slot.log}")
+        else:
+            self._crashed(slot, code)
+
+    def _start(self, slot: Slot) -> None:
+        command, environment = self.command(slot)
+        slot.log.parent.mkdir(parents=True, exist_ok=True)
+        with slot.log.open("ab") as log:
+            slot.begin = log.tell()
+            # A session of its own: Ctrl-C reaches the supervisor alone, which then tells the workers once.
+            slot.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment, SUPERVISOR: str(os.getpid())},
+                start_new_session=True,
+            )
+        slot.name = worker_name(psutil.Process(slot.process.pid))
+
+    def _crashed(self, slot: Slot, code: int) -> None:
+        """Free what the worker held, and decide whether another one takes its place."""
+        self._last = slot
+        self.claims.reap()
+        lucky = self.claims.count(Trial.worker == slot.name, Trial.status == "done") > 0
+        count = self._failures[slot.device] = 1 if lucky else self._failures.get(slot.device, 0) + 1
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        words = self._last_words(slot)
+        if count >= BREAKER:
+            self.announce(f"{slot.device} is given up after {counted(count, 'failure')} in a row: {words or how}")
+            for other in self.slots:
+                if other.device == slot.device:
+                    other.over = True
+                    if other.process is not None:
+                        other.process.terminate()
+            return
+        self.restarts += 1
+        slot.due = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2 ** (count - 1))
+        self.announce(f"worker {slot.index + 1} on {slot.device} {how}{f' ({words})' if words else ''}: started again")
+
+    def _last_words(self, slot: Slot) -> str:
+        """The last line that the slot's latest worker printed."""
+        try:
+            with slot.log.open("rb") as log:
+                log.seek(max(slot.begin, log.seek(0, os.SEEK_END) - 10_000))
+                lines = log.read().decode(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return lines[-1][:300] if lines else ""
+
+    def _tell(self, number: signal.Signals) -> None:
+        for slot in self.slots:
+            if slot.process is not None and slot.process.poll() is None:
+                slot.process.send_signal(number)
+
+    def _end(self) -> None:
+        """Leave no process behind: after a mistake, a second Ctrl-C, or an error of our own. No trial is to blame."""
+        self._tell(signal.SIGKILL)
+        ended = [slot for slot in self.slots if slot.process is not None]
+        for slot in ended:
+            assert slot.process is not None
+            slot.process.wait()
+        for slot in self.slots:
+            if slot.log.exists() and slot.log.stat().st_size == 0:
+                slot.log.unlink()
+        if ended:
+            with contextlib.suppress(UserError):  # the database is away: leases run out
+                self.claims.free([slot.name for slot in ended])
+
+
+def places(workers: int | None, devices: str | None, per_device: int | None, folder: Path, name: str) -> list[Slot]:
+    """A slot for every worker that is asked for, spread evenly over the devices.
+
+    Args:
+        workers: how many in all, or None.
+        devices: names with commas between them, or None for the CPU.
+        per_device: how many on each, or None.
+        folder: for the logs.
+        name: of the logs.
+
+    Raises:
+        UserError: if the numbers do not fit together, or a device is none.
+    """
+    names = []
+    for given in ("cpu" if devices is None else devices).split(","):
+        found = re.fullmatch(r"cpu|cuda(:(\d{1,9}))?", given.strip())
+        if not found:
+            raise UserError(
+                f"--devices {devices!r}: {given.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on"
+            )
+        device = "cpu" if found[0] == "cpu" else f"cuda:{int(found[2] or 0)}"
+        if device in names:
+            raise UserError(f"--devices {devices!r}: {device!r} is named twice: use --per-device for several workers")
+        names.append(device)
+    for option, value in (("--workers", workers), ("--per-device", per_device)):
+        if value is not None and not 1 <= value <= 1024:
+            raise UserError(f"{option} {value}: expected 1 to 1024")
+    count = workers or len(names) * (per_device or 1)
+    if workers and per_device and workers > len(names) * per_device:
+        raise UserError(
+            f"--workers {workers} do not fit on {counted(len(names), 'device')} with --per-device {per_device}: "
+            f"use --per-device {math.ceil(workers / len(names))}, or name more --devices"
+        )
+    logs = [folder / f"{name}-worker-{os.getpid()}-{i + 1}.log" for i in range(count)]  # ours: others may be at work
+    return [Slot(i, names[i % len(names)], log) for i, log in enumerate(logs)]
+
+
+def environment(slot: Slot, workers: int) -> dict[str, str]:
+    """What a worker sees: its device alone, as the first one, and its share of the processor's cores."""
+    kind, _, index = slot.device.partition(":")
+    visible = ""
+    if kind == "cuda":
+        seen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+        number = int(index or 0)
+        visible = seen[number] if number < len(seen) else str(number)
+    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    share = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return {"CUDA_VISIBLE_DEVICES": visible, **share}
+
+
+def supervised() -> bool:
+    """Whether this process was started by a supervisor, who tells what is to be told."""
+    return SUPERVISOR in os.environ
+
+
+def orphaned() -> bool:
+    """Whether this process is a worker whose supervisor is gone: nobody would see it, or end it."""
+    return supervised() and os.getppid() != int(os.environ[SUPERVISOR])

@@ -1,0 +1,131 @@
+"""Trials on a population: from claimed rows to slots, from outcomes to results, with checkpoints on the way."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from relaxbench.problems import Problem
+from relaxbench.store.claims import Result
+from relaxbench.store.schema import Trial
+from relaxbench.study.coordination.checkpoints import Checkpoints
+from relaxbench.study.coordination.manifest import edit_manifest, read_manifest
+from relaxbench.study.coordination.plan import Plan
+from relaxbench.study.coordination.session import Shift
+from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.execution.flatness import FlatnessMeter
+from relaxbench.training import engine as engines
+from relaxbench.training.population import Job, Outcome, Population
+
+CHECKPOINT_SECONDS = 60.0
+TESTED = ("confirm", "recommend")
+"""Phases whose trials are measured on the test split."""
+
+
+@dataclass
+class Trainer:
+    """Runs the trials of a shift.
+
+    Args:
+        spec: the study.
+        problems: by name.
+        place: the device.
+        checkpoints: of unfinished trials.
+        meter: of flatness.
+        announce: receives a line for people.
+    """
+
+    spec: StudySpec
+    problems: Mapping[str, Problem]
+    place: torch.device
+    checkpoints: Checkpoints
+    meter: FlatnessMeter
+    announce: Callable[[str], None]
+
+    def train(self, shift: Shift) -> None:
+        """Until the shift has no more trials, is told to end, or memory does not suffice."""
+        plan, problem = shift.plan, self.problems[shift.plan.problem]
+        engine = read_manifest(plan.database, plan.study)["engines"][problem.name]
+        rule, budget = self.spec.make_rule(plan.method), self.spec.budget_of(problem)
+        torch.set_num_threads(engine["threads"])  # as it was measured: sums in another order have other last digits
+        population = Population(problem, rule, budget, engine["path"], self.place, precision=engine["precision"])
+        claimed: dict[int, Trial] = {}
+        saved = time.monotonic()
+
+        def feed(free: int) -> list[Job]:
+            trials = shift.feed(free)
+            claimed.update({trial.id: trial for trial in trials})
+            return [self._job(trial) for trial in trials]
+
+        def report(outcomes: list[Outcome]) -> None:
+            if not outcomes:
+                return
+            results = []
+            for outcome in outcomes:
+                more = self.meter.measure(problem, outcome, str(self.place)) if self.spec.flatness else {}
+                results.append(_result(outcome, claimed.pop(outcome.job.id), more))
+            shift.report(results)
+            for result in results:
+                self.checkpoints.remove(result.trial)
+
+        def after_round(population: Population) -> bool:
+            nonlocal saved
+            population.drop(shift.lost())
+            going_on = shift.go_on()
+            if not going_on or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                for trial, state in population.checkpoints().items():
+                    file = io.BytesIO()
+                    torch.save(state, file)
+                    self.checkpoints.save(trial, file.getvalue())
+                saved = time.monotonic()
+            return going_on
+
+        try:
+            population.run(feed, report, engine["population"], after_round)
+        except (RuntimeError, MemoryError) as error:
+            if not engines.out_of_memory(error):
+                raise
+            self._halve(plan, engine)  # the trials in flight go on from their checkpoints
+
+    def _halve(self, plan: Plan, engine: dict[str, Any]) -> None:
+        """Memory did not suffice: half the slots from now on, for this study."""
+        half = engines.halved(engine, plan.problem)
+
+        def edit(stored: dict[str, Any]) -> None:
+            if half["population"] < stored["engines"][plan.problem]["population"]:  # unless another has gone lower
+                stored["engines"] = {**stored["engines"], plan.problem: half}
+
+        edit_manifest(plan.database, plan.study, edit)
+        self.announce(f"{plan.problem}: {half['note']}; going on with K = {half['population']}")
+
+    def _job(self, trial: Trial) -> Job:
+        data, resume = self.checkpoints.load(trial.id), None
+        if data is not None:
+            try:
+                resume = torch.load(io.BytesIO(data), weights_only=True)
+            except Exception:
+                self.checkpoints.remove(trial.id)  # cut off while it was written: from the start, then
+        return Job(trial.id, trial.seed, trial.params, trial.phase in TESTED, resume)
+
+
+def _result(outcome: Outcome, trial: Trial, more: dict[str, Any]) -> Result:
+    measures = {name: value if math.isfinite(value) else None for name, value in outcome.measures.items()}
+    keep = trial.phase == "recommend"
+    return Result(
+        trial=trial.id,
+        token=trial.token,
+        value=outcome.value,
+        diverged=outcome.diverged,
+        measures={**measures, **more},
+        ledger=outcome.ledger.as_dict(),
+        curve=outcome.curve.tobytes(),
+        correct=None if outcome.correct is None else np.packbits(outcome.correct).tobytes(),
+        weights=outcome.weights.float().numpy().tobytes() if keep else None,
+    )

@@ -1,0 +1,1 @@
+"""Small things without a subject of ours: text, files, seeds, memory."""

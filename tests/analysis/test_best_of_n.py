@@ -1,0 +1,223 @@
+"""The best of n against enumeration, scipy and simulated studies."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from relaxbench.analysis.best_of_n import (
+    expected_best,
+    median_best,
+    medians_by_budget,
+    paired,
+    pseudo_values,
+    sizes,
+    verdict_by_budget,
+    weights,
+)
+from relaxbench.analysis.paired import compare, holm
+from relaxbench.analysis.quantiles import quantile_interval, ranks
+from tests.analysis.test_paired import tolerance
+
+R, T = 10, 12
+NS = np.array([1, 2, 5, 12, 24])
+WORST = 10.0
+Draw = Callable[[np.random.Generator, object], np.ndarray]
+
+
+def skewed(rng: np.random.Generator, shape: object) -> np.ndarray:
+    return rng.lognormal(0, 0.8, shape)
+
+
+def capped(rng: np.random.Generator, shape: object) -> np.ndarray:
+    """A quarter of the trials diverges."""
+    return np.where(rng.random(shape) < 0.25, WORST, np.minimum(rng.lognormal(0, 0.8, shape), WORST))
+
+
+@pytest.mark.parametrize("values", [[3.0, 1.0, 2.5, 9.0, 0.5, 7.0, 4.0], [2.0, 2.0, 1.0, 1.0, 5.0], [4.0]])
+def test_expected_best_is_the_mean_over_all_subsets(values: list[float]) -> None:
+    every = range(1, len(values) + 1)
+    known = [np.mean([min(subset) for subset in itertools.combinations(values, n)]) for n in every]
+    assert expected_best(np.array(values), np.array(every)) == pytest.approx(known, rel=1e-12)
+
+
+def test_weights_are_hypergeometric_and_do_not_overflow() -> None:
+    total, n = 100_000, 20_000
+    w = weights(total, np.array([n]))[0]
+    reached = np.array([1, 2, 5, 20, 100])
+    assert np.cumsum(w)[reached - 1] == pytest.approx(1 - stats.hypergeom.pmf(0, total, reached, n), rel=1e-8)
+    assert w.sum() == pytest.approx(1, rel=1e-10)
+    # The least of n of the numbers 1 … N is (N + 1) / (n + 1) on average.
+    assert expected_best(np.arange(1.0, total + 1), np.array([n]))[0] == pytest.approx((total + 1) / (n + 1), rel=1e-10)
+
+
+def test_equal_trials_have_no_spread_at_all() -> None:
+    same = np.full((R, T), 0.1)
+    assert np.all(expected_best(same.ravel(), NS) == 0.1)
+    assert np.all(np.ptp(pseudo_values(same, NS), axis=0) == 0)
+    table = verdict_by_budget({"a": same, "b": same.copy(), "c": same - 0.05}, "a", 100.0)
+    assert set(table.loc[table["method"] == "b", "verdict"]) == {"undecided"}
+    assert set(table.loc[table["method"] == "b", "p"]) == {1.0}
+    assert set(table.loc[table["method"] == "c", "verdict"]) == {"better"}
+
+
+def test_pseudo_values_follow_from_leaving_out_one_block() -> None:
+    values = skewed(np.random.default_rng(0), (6, 4)).round(1)  # with ties
+    ns = np.array([1, 3, 4])
+    found = pseudo_values(values, ns)
+    without = np.stack([expected_best(np.delete(values, block, axis=0).ravel(), ns) for block in range(6)])
+    assert found.mean(axis=0) == pytest.approx(expected_best(values.ravel(), ns), rel=1e-12)
+    error = found.std(axis=0, ddof=1) / math.sqrt(6)
+    assert error == pytest.approx(np.sqrt(5 / 6 * ((without - without.mean(axis=0)) ** 2).sum(axis=0)), rel=1e-10)
+    assert found[:, 0] == pytest.approx(values.mean(axis=1), rel=1e-10)  # of n = 1: the mean of the block itself
+
+
+def coverage(draw: Draw, studies: int, draws: int) -> dict[str, np.ndarray]:
+    """How often a 95 % interval of the expected best of n holds it, at every n of NS."""
+    truth = expected_best(draw(np.random.default_rng(99), 1_000_000), NS)
+    rng, t = np.random.default_rng(1), stats.t.ppf(0.975, R - 1)
+    w = weights(R * T, NS)
+    hits = {name: np.zeros(len(NS)) for name in ("jackknife", "bootstrap error", "percentiles", "false")}
+    for _ in range(studies):
+        ours, theirs = draw(rng, (R, T)), draw(rng, (R, T))
+        centre, half, _ = paired(pseudo_values(ours, NS))
+        hits["jackknife"] += np.abs(centre - truth) <= half
+        hits["false"] += paired(pseudo_values(ours, NS) - pseudo_values(theirs, NS))[2] <= 0.05
+        again = np.sort(ours[rng.integers(R, size=(draws, R))].reshape(draws, -1), axis=1) @ w.T
+        low, high = np.quantile(again, [0.025, 0.975], axis=0)
+        hits["percentiles"] += (low <= truth) & (truth <= high)
+        hits["bootstrap error"] += np.abs(centre - truth) <= t * again.std(axis=0, ddof=1)
+    return {name: each / studies for name, each in hits.items()}
+
+
+@pytest.mark.parametrize("draw", [skewed, capped])
+def test_coverage_of_the_expected_best(draw: Draw) -> None:
+    """1,000 studies of 10 blocks of 12 trials, 200 bootstrap draws each.
+
+    Measured, over n = 1, 2, 5, 12, 24 and both laws: the jackknife's interval covers in 92.5 to 94.7 %, that of the
+    bootstrap's standard error in 90.9 to 93.5 %, the bootstrap's percentiles in 84.3 to 89.1 %; two equal methods are
+    called different in 4.2 to 5.6 %.
+    """
+    rates = coverage(draw, studies=1000, draws=200)
+    assert np.all(rates["jackknife"] >= 0.95 - tolerance(0.95, 1000))
+    assert np.all(rates["false"] <= 0.05 + tolerance(0.05, 1000))
+    assert np.all(rates["percentiles"] < 0.92)
+    assert np.all(rates["bootstrap error"] < rates["jackknife"])
+
+
+def test_median_best_is_the_median_of_the_best() -> None:
+    """Of an exponential distribution the best of n is exponential with rate n."""
+    values = stats.expon.ppf((np.arange(100_000) + 0.5) / 100_000)
+    ns = np.array([1, 3, 10, 100])
+    assert median_best(values, ns)[0] == pytest.approx(np.log(2) / ns, rel=0.01)
+
+
+@pytest.mark.parametrize(("total", "n"), [(120, 1), (120, 7), (120, 22), (37, 3), (10, 1)])
+def test_interval_of_a_quantile_agrees_with_scipy(total: int, n: int) -> None:
+    values = skewed(np.random.default_rng(total), total)
+    share = 1 - 2 ** (-1 / n)
+    known = stats.quantile_test(values, p=share).confidence_interval(0.95)
+    low, high = quantile_interval(values, share)
+    assert (low[0], high[0]) == (known.low, known.high)
+
+
+def test_the_lower_side_of_the_median_ends_with_the_trials() -> None:
+    """No trial lies below the median of the best of n with probability 2^(−N/n): above .025 where n > N / log₂ 40."""
+    total, ns = 120, np.arange(1, 121)
+    low = median_best(skewed(np.random.default_rng(0), total), ns)[1]
+    assert np.array_equal(np.isnan(low), ns > total / math.log2(40))
+    table = medians_by_budget({"a": skewed(np.random.default_rng(0), (R, T))}, 100.0)
+    drawn = sizes(total)
+    assert table["n"].tolist() == drawn[drawn <= total / math.log2(40)].tolist() and table["low"].notna().all()
+    assert drawn.max() == 24
+
+
+def test_coverage_of_the_median_best() -> None:
+    """4,000 studies of 120 trials; at least 95 %, and above it by no more than one rank is worth."""
+    rng, studies = np.random.default_rng(2), 4000
+    values = np.sort(rng.exponential(size=(studies, 120)), axis=1)
+    for n in (1, 5, 20):
+        low, high = (each[0] - 1 for each in ranks(120, 1 - 2 ** (-1 / n)))
+        rate = np.mean((values[:, low] <= np.log(2) / n) & (np.log(2) / n <= values[:, high]))
+        share = 1 - 2 ** (-1 / n)
+        known = stats.binom.cdf(high, 120, share) - stats.binom.cdf(low, 120, share)
+        assert known >= 0.95 and rate == pytest.approx(known, abs=tolerance(0.95, studies))
+
+
+@pytest.mark.parametrize("blocks", [2, 7, 10])
+def test_the_paired_test_is_that_of_the_report(blocks: int) -> None:
+    rng = np.random.default_rng(blocks)
+    theirs = rng.normal(3, 1, (blocks, 4))
+    ours = theirs + np.stack([rng.normal(0, 1, blocks), np.zeros(blocks), np.full(blocks, 0.25), np.ones(blocks)], 1)
+    mean, half, p = paired(ours - theirs)
+    for column in range(4):
+        known = compare(ours[:, column], theirs[:, column])
+        assert mean[column] == pytest.approx(known.difference, abs=1e-12)
+        assert mean[column] - half[column] == pytest.approx(known.low, abs=1e-12)
+        assert p[column] == pytest.approx(known.p)
+
+
+def test_verdicts_follow_from_the_pseudo_values() -> None:
+    rng = np.random.default_rng(3)
+    blocks = {"sgd": skewed(rng, (R, T)), "good": 0.3 * skewed(rng, (R, T)), "same": skewed(rng, (R, T)),
+              "bad": 3 * skewed(rng, (R, T))}  # fmt: skip
+    table = verdict_by_budget(blocks, "sgd", 600.0)
+    assert sorted(table["n"].unique()) == sizes(R * T).tolist() and table["n"].max() == R * T // 5
+    assert np.all(table["gradients"] == 600 * table["n"])
+    for n, rows in table.groupby("n"):
+        rows = rows.set_index("method")
+        only = np.array([n])
+        known = {
+            method: compare(pseudo_values(blocks[method], only)[:, 0], pseudo_values(blocks["sgd"], only)[:, 0])
+            for method in ("good", "same", "bad")
+        }
+        adjusted = dict(zip(known, holm([each.p for each in known.values()]), strict=True))
+        for method, each in known.items():
+            row = rows.loc[method]
+            assert row["difference"] == pytest.approx(row["expected"] - rows.loc["sgd", "expected"])
+            assert (row["difference_low"], row["difference_high"]) == pytest.approx((each.low, each.high))
+            assert row["p_holm"] == pytest.approx(adjusted[method])
+            sign = "better" if each.difference < 0 else "worse"
+            assert row["verdict"] == (sign if adjusted[method] <= 0.05 else "undecided")
+    said = table.groupby("method")["verdict"].agg(set)
+    assert said["sgd"] == {"baseline"} and "better" in said["good"] and "worse" in said["bad"]
+    assert table.loc[table["method"] == "sgd", "difference"].isna().all()
+
+
+def test_only_blocks_that_both_have_completed_are_compared() -> None:
+    rng = np.random.default_rng(4)
+    theirs, ours = skewed(rng, (R, T)), skewed(rng, (R, T))
+    ours[2, 5] = theirs[7, 0] = np.nan
+    table = verdict_by_budget({"sgd": theirs, "hj": ours}, "sgd", 1.0).query("method == 'hj'")
+    both = [block for block in range(R) if block not in (2, 7)]
+    alone = verdict_by_budget({"sgd": theirs[both], "hj": ours[both]}, "sgd", 1.0).query("method == 'hj'")
+    same = table.merge(alone, on="n")
+    assert len(same) and same["difference_x"].to_numpy() == pytest.approx(same["difference_y"].to_numpy())
+    assert set(table["compared"].dropna()) == {8}
+    assert table["expected"].iloc[0] == pytest.approx(np.delete(ours, 2, axis=0).mean())
+
+
+@pytest.mark.parametrize(("blocks", "baseline"), [(5, "sgd"), (1, "sgd"), (8, None)])
+def test_no_claim_without_blocks_or_baseline(blocks: int, baseline: str | None) -> None:
+    rng = np.random.default_rng(5)
+    arms = {"sgd": rng.normal(9, 1, (blocks, T)), "hj": rng.normal(0, 1, (blocks, T))}
+    table = verdict_by_budget(arms, baseline, 1.0)
+    assert set(table.loc[table["method"] == "hj", "verdict"]) == {"no claim"}
+    assert table["expected"].notna().all()
+
+
+@pytest.mark.parametrize("blocks", [{}, {"sgd": np.full((3, 2), np.nan)}, {"sgd": np.empty((0, 4))}])
+def test_nothing_to_say_is_an_empty_table(blocks: dict[str, np.ndarray]) -> None:
+    assert verdict_by_budget(blocks, "sgd", 1.0).empty and medians_by_budget(blocks, 1.0).empty
+    assert "verdict" in verdict_by_budget(blocks, "sgd", 1.0)
+
+
+def test_one_trial_is_its_own_best() -> None:
+    table = verdict_by_budget({"sgd": np.array([[0.7]])}, "sgd", 50.0)
+    assert table[["n", "gradients", "expected"]].to_numpy().tolist() == [[1, 50, 0.7]]
+    assert table[["low", "high"]].isna().all(axis=None)

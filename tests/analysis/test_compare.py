@@ -1,0 +1,274 @@
+"""Two studies side by side: what is said of each and of both, and where nothing may be said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from relaxbench.analysis import verdicts
+from relaxbench.analysis.compare import Side, agreement, compare, differences, only_one, sentence, welch
+from relaxbench.errors import UserError
+from relaxbench.report import StudyFrames, load_study
+from relaxbench.report.compare_page import figure, find, sides, write_comparison
+from relaxbench.store.database import open_database
+from tests import browser, synthetic
+from tests.browser import Visit
+from tests.report.test_study_page import HOSTILE
+
+Manifest = dict[str, Any]
+
+
+def study(effects: dict[str, float], seed: int, change: Callable[[Manifest], None] | None = None, **asked: Any) -> Side:
+    """A study of SGD, Lookahead, HJ and HEAT, its manifest changed."""
+    usual = {"methods": ["sgd", "lookahead", "hj", "heat"], "controls": ["lookahead"], "exploit": 0, "recommend": 0}
+    spec = synthetic.spec(**{"trials": 3, **usual, **asked})
+    about = synthetic.manifest(spec)
+    if change:
+        change(about)
+    writer = synthetic.Writer(synthetic.memory(), spec, about)
+    frames = load_study(synthetic.fill(writer, effects, spread=0.35, seed=seed))
+    name = f"study-{seed}"
+    return Side(name, name, replace(frames, name=name))
+
+
+@pytest.fixture(scope="module")
+def before() -> Side:
+    return study({"hj": -2.0, "heat": 1.5}, seed=1)
+
+
+@pytest.fixture(scope="module")
+def after() -> Side:
+    return study({"hj": 1.5, "heat": 1.5}, seed=2, blocks=8)
+
+
+def row(table: pd.DataFrame, method: str) -> dict[str, Any]:
+    (found,) = table[table["method"] == method].to_dict("records")
+    return found
+
+
+def metric(frames: StudyFrames, method: str) -> np.ndarray[Any, Any]:
+    return np.asarray(frames.blocks.loc[frames.blocks["method"] == method, "test_metric"])
+
+
+# What is said.
+
+
+def test_each_verdict_is_its_own_studys(before: Side, after: Side) -> None:
+    table = compare(before, after)
+    for side, own in (("one", verdicts(before.frames)), ("other", verdicts(after.frames))):
+        for column in ("mean", "difference", "low", "high", "verdict", "blocks"):
+            assert list(table[f"{column}_{side}"].fillna(-1)) == list(own[column].fillna(-1))
+
+
+def test_the_change_of_a_mean_is_welchs(before: Side, after: Side) -> None:
+    """By the textbook: standard errors add, degrees of freedom are Satterthwaite's."""
+    for found in compare(before, after).to_dict("records"):
+        one, other = metric(before.frames, found["method"]), metric(after.frames, found["method"])
+        variances = np.array([one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)])
+        freedom = variances.sum() ** 2 / (variances**2 / [len(one) - 1, len(other) - 1]).sum()
+        half = stats.t.ppf(0.975, freedom) * math.sqrt(variances.sum())
+        change = other.mean() - one.mean()
+        expected = [change, change - half, change + half]
+        assert [found[key] for key in ("change", "change_low", "change_high")] == pytest.approx(expected)
+
+
+def test_blocks_without_spread_or_company_have_no_interval() -> None:
+    change, low, high = welch(np.full(5, 2.0), np.full(4, 3.5))
+    assert change == 1.5 and math.isnan(low) and math.isnan(high)
+    assert np.isnan(welch(np.array([1.0]), np.array([1.0, 2.0]))).all()
+    constant, varies = np.full(5, 2.0), np.array([1.0, 2.0])
+    half = stats.t.ppf(0.975, 1) * varies.std(ddof=1) / math.sqrt(2)  # the other one's alone
+    assert welch(constant, varies) == pytest.approx((-0.5, -0.5 - half, -0.5 + half))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("better", "better", "agree"),
+        ("equivalent", "equivalent", "agree"),
+        ("better", "worse", "contradict"),
+        ("undecided", "undecided", "open"),
+        ("undecided", "worse", "open"),
+        ("equivalent", "better", "differ"),
+        ("no claim", "better", "none"),
+        ("baseline", "baseline", "none"),
+    ],
+)
+def test_how_two_verdicts_stand_to_each_other(one: str, other: str, expected: str) -> None:
+    assert agreement(one, other) == agreement(other, one) == expected
+
+
+def test_a_sentence_says_what_each_study_said(before: Side, after: Side) -> None:
+    table = compare(before, after)
+    text = sentence(row(table, "hj"), before, after)
+    assert text.startswith("Hamilton–Jacobi on Digits, 64-32-10 MLP: study-1 says better (−")
+    assert "; study-2 says worse (+" in text and "They contradict each other. Its mean changed by +3." in text
+    assert text.endswith(", unadjusted).")
+    assert "They agree." in sentence(row(table, "heat"), before, after)
+    assert sentence(row(table, "sgd"), before, after).startswith(
+        "SGD on Digits, 64-32-10 MLP is the baseline of both. Its mean changed by"
+    )
+    few = study({}, seed=3, blocks=3)
+    text = sentence(row(compare(before, few), "hj"), before, few)
+    assert "study-3 makes no claim (3 complete blocks, at least 6 are needed). There are no two verdicts" in text
+
+
+# Where nothing may be said.
+
+
+def problem(**changes: Any) -> Callable[[Manifest], None]:
+    return lambda about: about["problems"]["digits-mlp"].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "asked", "expected"),
+    [
+        (problem(fingerprint="sha256:ffff"), {}, "the studies have different data"),
+        (problem(budget=700), {}, "the studies have different budgets"),
+        (problem(metric="test loss", unit=""), {}, "the studies have different metrics"),
+        (problem(budget=700, fingerprint=""), {}, "the studies have different data and budgets"),
+        (None, {"baseline": "lookahead", "controls": []}, "the studies have different baselines"),
+        (None, {"blocks": 2, "repetitions": 4}, "a repeated study gives rates, and no single verdict"),
+        (lambda about: about["methods"]["hj"].update(rule="hot"), {}, "the studies have different rules of this name"),
+        (lambda about: about["methods"]["sgd"].update(rule="hot"), {}, "the studies have different baselines"),
+    ],
+)
+def test_what_cannot_be_compared_is_not(
+    before: Side, change: Callable[[Manifest], None] | None, asked: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    other = study({"hj": 1.5}, 2, change, **asked)
+    table = compare(before, other)
+    found = row(table, "hj")
+    assert found["obstacle"] == expected and found["agreement"] == "not comparable"
+    assert np.isnan([found["change"], found["change_low"], found["change_high"]]).all()
+    text = sentence(found, before, other)
+    assert text == f"Hamilton–Jacobi on Digits, 64-32-10 MLP: not comparable, {expected}."
+    drawn = figure(table, before, other, "digits-mlp")
+    assert drawn is None or "hj" not in set(drawn.data["method"])
+    page = write_comparison(before, other, table, tmp_path).read_text()
+    assert expected in page and "contradict" not in page
+
+
+def test_what_only_one_has_is_listed(before: Side) -> None:
+    other = study({}, 2, methods=["sgd", "hj", "entropy-sgd"], controls=[])
+    assert only_one(before.frames, other.frames) == {"problems": [], "methods": ["Lookahead", "HEAT"]}
+    assert only_one(other.frames, before.frames) == {"problems": [], "methods": ["Entropy-SGD"]}
+    assert list(compare(before, other)["method"]) == ["sgd", "hj"]
+    nothing = study({}, 2, problems=["rosenbrock"])
+    assert compare(before, nothing).empty
+
+
+def test_only_what_differs_is_told(before: Side) -> None:
+    assert differences(before.frames, before.frames).empty
+
+    def change(about: Manifest) -> None:
+        about["cpu"], about["key"] = "64 cores", "another"
+        space = about["methods"]["hj"]["space"]
+        about["methods"]["hj"]["space"] = {**space, "lr": {**space["lr"], "high": 2.0}}
+        about["engines"]["digits-mlp"]["population"] = 8
+
+    other = study({}, 2, change, blocks=8, margin=0.25)
+    found = {(where, what): (one, two) for where, what, one, two in differences(before.frames, other.frames).values}
+    assert found == {
+        ("study file", "blocks"): ("10", "8"),
+        ("study file", "margin"): ("–", "0.25"),
+        ("software and machine", "cpu"): ("2 cores", "64 cores"),
+        ("problem digits-mlp", "margin"): ("0.5", "0.25"),
+        ("engine for digits-mlp", "population"): ("32", "8"),
+        ("method hj on digits-mlp", "lr high"): ("1.0", "2.0"),
+    }
+
+
+# Which studies are meant.
+
+
+def test_how_studies_are_named() -> None:
+    assert find("digits", "here.db") == ("here.db", "digits")
+    assert find("old.db", "here.db") == ("old.db", None)
+    assert find("../a#b/old.db#digits", "here.db") == ("../a#b/old.db", "digits")
+    assert find("postgresql://me@host/name#digits", "here.db") == ("postgresql://me@host/name", "digits")
+    assert find("a#b", "here.db") == ("here.db", "a#b")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Two folders with a database each, of one name, with one study, and another one in the first."""
+    for folder, seed, names in (("a", 1, ("digits", "later")), ("b", 2, ("digits",))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            engine = open_database(str(tmp_path / folder / "study.db"))
+            asked = synthetic.spec(name=name, methods=["sgd", "hj"], controls=[], trials=2, exploit=0, recommend=0)
+            synthetic.fill(synthetic.Writer(engine, asked), seed=seed).dispose()
+    return tmp_path
+
+
+def test_two_studies_have_names_that_tell_them_apart(files: Path) -> None:
+    a, b = (str(files / folder / "study.db") for folder in "ab")
+    first, second = sides("digits", "later", a)
+    assert (first.label, second.label) == ("digits", "later") and second.stem == "later"
+    first, second = sides("digits", b, a)
+    assert first.label.endswith("a/study.db") and second.label.endswith("b/study.db")
+    assert (first.stem, second.stem) == ("digits-one", "digits-other")
+    (files / "b" / "study.db").rename(files / "b" / "new.db")
+    first, second = sides(f"{a}#digits", str(files / "b" / "new.db"), "nowhere.db")
+    assert (first.label, second.label) == ("digits in study.db", "digits in new.db")
+    assert (first.stem, second.stem) == ("digits-study.db", "digits-new.db")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("digits", "digits", "both are the same study"),
+        ("digits", "digist", "unknown study 'digist': did you mean 'digits'"),
+        ("digits", "none.db", "'sqlite:///none.db' does not exist"),
+        ("later", "{a}", "which study\\? there are 2: digits, later"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(files: Path, one: str, other: str, said: str) -> None:
+    a = str(files / "a" / "study.db")
+    with pytest.raises(UserError, match=said):
+        sides(one, other.format(a=a), a)
+
+
+# The page.
+
+
+def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path, visit: Visit) -> None:
+    table = compare(before, after)
+    drawn = figure(table, before, after, "digits-mlp")
+    assert drawn is not None and len(drawn.figure.data) == 2 * 3
+    for trace, (method, side) in zip(
+        drawn.figure.data, [(m, s) for m in ("heat", "hj", "lookahead") for s in ("one", "other")], strict=True
+    ):
+        found = row(table, method)
+        half = found[f"high_{side}"] - found[f"difference_{side}"]
+        assert trace["x"][0] == pytest.approx(found[f"difference_{side}"], rel=1e-6)
+        assert trace["error_x"]["array"][0] == pytest.approx(half, rel=1e-6)
+    page = write_comparison(before, after, table, tmp_path)
+    assert page.name == "compare-study-1-study-2.html" and [each.name for each in tmp_path.iterdir()] == [page.name]
+    for width in (1200, 390):
+        opened = visit.open(page, width)
+        assert opened.locator(".canvas").count() > 0 and browser.undrawn(opened) == []
+        assert browser.wide(opened) <= 0 and browser.barriers(opened) == []
+
+
+def test_hostile_names_do_nothing(tmp_path: Path, visit: Visit) -> None:
+    asked = {"methods": ["sgd", *HOSTILE], "controls": [], "blocks": 6, "trials": 2}
+    one, other = (replace(study({}, seed, **asked), label=f"{HOSTILE[0]}{seed}") for seed in (1, 2))
+    page = visit.open(write_comparison(one, other, compare(one, other), tmp_path))
+    assert browser.undrawn(page) == [] and browser.wide(page) <= 0
+    assert page.locator("body").inner_text().count(HOSTILE[0]) > 2 and not page.evaluate("'hacked' in window")
+
+
+def test_a_folder_that_cannot_be_written_is_told(before: Side, after: Side, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose another folder"):
+        write_comparison(before, after, compare(before, after), tmp_path / "file" / "reports")

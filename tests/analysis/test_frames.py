@@ -1,0 +1,139 @@
+"""Reading a study: shapes, units, winners, superseded runs, names that do not exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import create_engine
+
+from relaxbench.errors import UserError
+from relaxbench.report import StudyFrames, load_study, progress
+from relaxbench.store.schema import CURVE_COLUMNS
+from tests import synthetic
+from tests.synthetic import Writer, memory, spec
+
+
+def small(**changes: object) -> Writer:
+    asked = spec(
+        **{"methods": ["sgd"], "controls": [], "blocks": 1, "trials": 2, "exploit": 0, "recommend": 1} | changes
+    )
+    return Writer(memory(), asked)
+
+
+def confirm(writer: Writer, winner: int, metric: float, block: int = 0) -> int:
+    measures = {"validation_loss": 0.3, "validation_metric": 0.03, "test_loss": 0.4, "test_metric": metric}
+    return writer.trial("digits-mlp", "sgd", "confirm", block, 0, 0.3, parent=winner, measures=measures)
+
+
+def test_whole_study(digits: StudyFrames) -> None:
+    asked = digits.spec
+    assert len(digits.trials) == 6 * (10 * 12 + 10 + 16 + 10)
+    assert len(digits.blocks) == 6 * 10 and len(digits.recommended) == 6 * 10
+    assert list(digits.curves.columns)[-5:] == list(CURVE_COLUMNS)
+    assert len(digits.curves) == 25 * len(digits.trials)
+    assert digits.curves.groupby("trial_id")["point"].max().eq(24).all()
+    assert digits.methods == asked["methods"] and digits.baseline == "sgd" and digits.repetitions == 1
+    assert (progress(digits)["done"] == progress(digits)["planned"]).all()
+
+
+def test_units_and_seconds() -> None:
+    writer = small()
+    curve = np.array([[300, 600], [0.5, 0.4], [0.6, 0.5], [0.05, 0.04], [np.nan, np.nan]])
+    measures = {"train_loss": 0.4, "validation_loss": 0.5, "validation_metric": 0.04}
+    writer.trial("digits-mlp", "sgd", "explore", 0, 0, 0.5, measures=measures, gradients=600, curve=curve)
+    frames = load_study(writer.close())
+    trial = frames.trials.iloc[0]
+    assert trial["validation_metric"] == pytest.approx(4.0)  # stored as a fraction, shown in %
+    assert np.isnan(trial["test_metric"])
+    assert trial["seconds"] == pytest.approx(600 * 2e-4)
+    assert frames.curves["validation_metric"].tolist() == pytest.approx([5.0, 4.0])
+    assert frames.curves["gradients"].tolist() == [300, 600]
+
+
+def test_winner_is_the_smallest_value_and_ties_go_to_the_smallest_number() -> None:
+    writer = small(trials=3)
+    writer.trial("digits-mlp", "sgd", "explore", 0, 0, 0.5)
+    second = writer.trial("digits-mlp", "sgd", "explore", 0, 2, 0.3, params={"lr": 2.0})
+    first = writer.trial("digits-mlp", "sgd", "explore", 0, 1, 0.3, params={"lr": 1.0})
+    confirm(writer, second, 0.9)
+    confirm(writer, first, 0.1)
+    blocks = load_study(writer.close()).blocks
+    assert blocks["winner"].tolist() == [first] and blocks["params"].tolist() == [{"lr": 1.0}]
+    assert blocks["test_metric"].tolist() == pytest.approx([10.0])
+
+
+def test_confirm_run_of_an_earlier_winner_is_superseded() -> None:
+    writer = small()
+    old = writer.trial("digits-mlp", "sgd", "explore", 0, 0, 0.5)
+    writer.trial("digits-mlp", "sgd", "explore", 0, 1, 0.4)
+    confirm(writer, old, 0.9)
+    frames = load_study(writer.close())
+    assert frames.blocks.empty  # the new winner is not confirmed yet
+    assert progress(frames).set_index("phase")["done"].to_dict() == {"explore": 2, "confirm": 0, "recommend": 0}
+
+
+def test_incomplete_block_does_not_count() -> None:
+    writer = small()
+    winner = writer.trial("digits-mlp", "sgd", "explore", 0, 0, 0.4)
+    writer.trial("digits-mlp", "sgd", "explore", 0, 1, None, status="running")
+    confirm(writer, winner, 0.1)
+    assert load_study(writer.close()).blocks.empty
+
+
+def test_recommended_follows_the_best_setting_of_any_phase() -> None:
+    writer = small()
+    old = writer.trial("digits-mlp", "sgd", "explore", 0, 0, 0.4)
+    best = writer.trial("digits-mlp", "sgd", "exploit", 0, 0, 0.2, params={"lr": 0.7})
+    for parent, metric in ((old, 0.5), (best, 0.02)):
+        writer.trial("digits-mlp", "sgd", "recommend", 0, 0, 0.2, parent=parent, measures={"test_metric": metric},
+                     params={"lr": 0.7})  # fmt: skip
+    recommended = load_study(writer.close()).recommended
+    assert recommended["source"].tolist() == [best] and recommended["source_phase"].tolist() == ["exploit"]
+    assert recommended["test_metric"].tolist() == pytest.approx([2.0])
+
+
+def test_which_study() -> None:
+    engine = memory()
+    synthetic.Base.metadata.create_all(engine)
+    with pytest.raises(UserError, match="no study"):
+        load_study(engine)
+    with pytest.raises(UserError, match="unknown study 'x': there is none yet"):
+        load_study(engine, "x")
+    Writer(engine, spec(name="digits"))
+    assert load_study(engine).name == "digits"
+    Writer(engine, spec(name="mnist"))
+    with pytest.raises(UserError, match=r"which study.*digits, mnist"):
+        load_study(engine)
+    with pytest.raises(UserError, match="unknown study 'digit': did you mean 'digits'"):
+        load_study(engine, "digit")
+
+
+def test_only_the_named_study_is_read() -> None:
+    engine = memory()
+    for name in ("a", "b"):
+        writer = Writer(engine, spec(name=name))
+        writer.trial("digits-mlp", "sgd", "explore", 0, 0, 1.0, curve=np.ones((5, 3)))
+        writer.close()
+    frames = load_study(engine, "b")
+    assert len(frames.trials) == 1 and len(frames.curves) == 3
+
+
+def test_from_an_address(tmp_path: Path) -> None:
+    pytest.importorskip("relaxbench.store.database")
+    from relaxbench.store.database import open_database
+
+    url = f"sqlite:///{tmp_path}/study.db"
+    engine = open_database(url)
+    synthetic.fill(Writer(engine, spec(blocks=2, trials=2, exploit=0, recommend=0)))
+    engine.dispose()
+    assert len(load_study(url).blocks) == 12
+    assert create_engine(url).dialect.name == "sqlite"
+
+
+def test_names_with_anything_in_them() -> None:
+    hostile = 'a"b<c>\n;,é🎉' + "x" * 180
+    writer = Writer(memory(), spec(name=hostile, methods=["sgd", hostile], controls=[]))
+    writer.trial("digits-mlp", hostile, "explore", 0, 0, 1.0)
+    assert load_study(writer.close(), hostile).trials["method"].tolist() == [hostile]

@@ -1,0 +1,93 @@
+"""Processes that work in the same stretches, and what is told when one of them is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from relaxbench.bench import process_pool
+from relaxbench.bench.process_pool import Crew, CrewError, _stretch, crew_size
+from relaxbench.bench.processes import fresh
+
+CPU = torch.device("cpu")
+
+
+def test_processes_work_together_and_one_that_is_gone_is_told() -> None:
+    with Crew("digits-mlp", CPU, 2) as found:
+        assert found.threads == max(1, torch.get_num_threads() // 2)
+        rates = [found.rate(0.05) for _ in range(2)]
+        assert all(10 < rate < 1e6 for rate in rates)
+        processes = list(found._processes)
+        os.kill(processes[1].pid, signal.SIGKILL)
+        processes[1].join()
+        with pytest.raises(CrewError, match=r"a process of 2 ended \(exit code -9\)"):
+            found.rate(0.05)
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_what_a_process_cannot_do_is_told_in_its_words() -> None:
+    with Crew("no such problem", CPU, 1) as found, pytest.raises(CrewError, match="KeyError: 'no such problem'"):
+        found.rate(0.05)
+
+
+class Loop:
+    """Steps that take a known time."""
+
+    device = CPU
+
+    def __init__(self, pause: float) -> None:
+        self.pause, self.made = pause, 0
+
+    def step(self) -> int:
+        time.sleep(self.pause)
+        self.made += 1
+        return 1
+
+
+class Counter:
+    """What processes share, for threads."""
+
+    def __init__(self) -> None:
+        self.value, self._lock = 0, threading.Lock()
+
+    def get_lock(self) -> threading.Lock:
+        return self._lock
+
+
+def test_nobody_is_measured_alone() -> None:
+    """A fast loop goes on until a slow one has measured, and its rate is still its own."""
+    fast, slow, barrier, arrived = Loop(0.002), Loop(0.4), threading.Barrier(2), Counter()
+    found: dict[str, float] = {}
+
+    def work(name: str, loop: Any) -> None:
+        found[name] = _stretch(loop, 0.1, 2, barrier, arrived)
+
+    threads = [threading.Thread(target=work, args=each) for each in (("fast", fast), ("slow", slow))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found["slow"] <= 1 / 0.4 and slow.made == 2  # one that is not timed, and one that outlasts the stretch
+    assert found["fast"] <= 1 / 0.002 and fast.made > 1.5 * found["fast"] * 0.1  # it went on after its own tenth
+    assert arrived.value == 2
+
+
+def test_as_many_processes_as_cores_unless_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_pool, "cores", lambda: 16)
+    for free, size in ((100e9, 16), (9e9, 3), (1e9, 1)):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: type("Memory", (), {"available": free}))
+        assert crew_size(CPU) == size
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1e12}))
+    assert crew_size(torch.device("cuda")) == 4
+
+
+def test_a_gpu_is_never_used_by_a_copy_of_a_process() -> None:
+    assert fresh(torch.device("cuda")).get_start_method() == "spawn"
+    assert fresh(CPU).get_start_method() in ("forkserver", "spawn")

@@ -1,0 +1,131 @@
+"""What is seen of a running study: lines where there is no terminal, a table where there is one, and Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from relaxbench.cli import progress
+from relaxbench.cli.progress import Display, crew_table, interruptible
+from relaxbench.store.claims import worker_name
+from relaxbench.study.coordination.progress import Progress
+from tests.study import tiny
+
+
+class Clock:
+    """Seconds that pass when we say so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def shown(terminal: bool, quiet: bool = False) -> tuple[Display, io.StringIO]:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=100, highlight=False)
+    return Display(console, tiny.spec(), quiet), file
+
+
+def states(done: int, phase: str = "explore") -> list[Progress]:
+    return [
+        Progress("rosenbrock", "sgd", done, 1000, best=0.25, running={phase: 3}),
+        Progress("rosenbrock", "heat", 0, 1000),
+    ]
+
+
+def test_without_a_terminal_a_phase_is_a_line_and_silence_ends_after_a_while(clock: Clock) -> None:
+    view, file = shown(terminal=False)
+    with view:
+        for seconds in range(61):
+            clock.now = 100.0 + seconds
+            view.update(states(10 * seconds))
+        view.update(states(700, "confirm"))
+    assert file.getvalue().splitlines() == [
+        "    0 s  rosenbrock sgd: explore, 0 of 1,000 done, best validation loss 0.25",
+        "   30 s  300 of 2,000 trials; about 3 min left",
+        "   60 s  600 of 2,000 trials; about 2 min left",
+        "   60 s  rosenbrock sgd: confirm, 700 of 1,000 done, best validation loss 0.25",
+    ]
+
+
+def test_in_a_terminal_a_table_compares_with_the_baseline(clock: Clock) -> None:
+    view, file = shown(terminal=True)
+    with view:
+        sgd = Progress("rosenbrock", "sgd", 5, 10, best=0.25)
+        view.update([sgd, Progress("rosenbrock", "heat", 3, 10, best=0.5, running={"explore": 2, "confirm": 1})])
+    text = file.getvalue()
+    for part in ("5/10", "0.25", "3/10", "0.5", "+0.25", "explore, confirm", "8 of 20 trials"):
+        assert part in text
+
+
+def member(name: str, silent: float = 3.0, ended_at: float | None = None, **changes: Any) -> SimpleNamespace:
+    """A worker's row as `workers` gives it."""
+    usual = {"device": "cuda:11", "doing": "wide-resnet entropy-sgd", "running": 64, "finished": 12345}
+    return SimpleNamespace(name=name, silent=silent, ended_at=ended_at, **{**usual, **changes})
+
+
+def crew_lines(crew: list[Any], width: int = 80, **options: int) -> list[str]:
+    file = io.StringIO()
+    console = Console(file=file, width=width, highlight=False)
+    for part in crew_table(crew, **options):
+        console.print(part)
+    return [line.rstrip() for line in file.getvalue().splitlines() if line.strip()]
+
+
+def test_a_crew_is_a_table_that_fits_into_a_terminal_of_80_columns(clock: Clock) -> None:
+    """Who works, at what, and who is gone: its process, or, of another machine, not heard of for a lease."""
+    dead = f"{platform.node()}:{2**22 + 1}:1000"
+    crew = [member(worker_name()), member("far-away:12:1000"), member("silent:13:1000", 7300.0), member(dead, 9.0)]
+    lines = crew_lines(crew)
+    assert [line.split()[0] for line in lines] == ["worker", *(each.name.rpartition(":")[0] for each in crew)]
+    assert [line.split()[-3:] for line in lines[1:3]] == [["3", "s", "ago"]] * 2
+    assert lines[3].endswith("gone, 2.0 h ago") and lines[4].endswith("gone, 9 s ago")
+    assert all("64" in line and "12,345" in line for line in lines[1:])
+    assert crew_lines([]) == []
+    view, file = shown(terminal=True)
+    with view:
+        view.update(states(3), crew)
+    assert "far-away:12" in file.getvalue()
+
+
+def test_of_a_large_crew_some_are_shown(clock: Clock) -> None:
+    crew = [member(f"node:{i}:1000") for i in range(20)]
+    lines = crew_lines(crew)
+    assert len(lines) == 1 + 16 + 1 and lines[-1] == "and 4 more workers"
+    assert crew_lines(crew[:17])[-1] == "and 1 more worker" and len(crew_lines(crew, shown=20)) == 21
+
+
+def test_quiet_shows_nothing(clock: Clock) -> None:
+    view, file = shown(terminal=True, quiet=True)
+    with view:
+        view.say("a line")
+        view.update(states(1))
+    assert file.getvalue() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_to_stop_and_the_second_one_ends_at_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with interruptible() as stopping:
+        assert not stopping()
+        os.kill(os.getpid(), number)
+        assert stopping()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before

@@ -1,0 +1,125 @@
+"""Inside PyTorch Lightning's loop: the real package, with the module of the documentation."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from relaxbench.optim.drop_in.base import RuleOptimizer
+from relaxbench.optim.drop_in.classes import DROP_INS
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import pytorch_lightning as lightning
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:pytorch_lightning", "ignore:.*deprecated", "ignore:.*workers")
+
+PAGE = (Path(__file__).parents[3] / "docs" / "training-loops.md").read_text()
+X = torch.randn(96, 10, generator=torch.Generator().manual_seed(0))
+Y = (X[:, 0] > 0).long()
+LOADER = DataLoader(TensorDataset(X, Y), batch_size=16)
+EPOCHS = 4
+STEPS = EPOCHS * len(LOADER)
+
+
+def documented() -> Any:
+    """The class of the documentation."""
+    code = next(each for each in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "LightningModule" in each)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["Classifier"]
+
+
+class Classifier(documented()):  # type: ignore[misc]
+    """The same with any of the methods."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.model, self.method = nn.Linear(10, 2), method
+
+    def configure_optimizers(self) -> RuleOptimizer:
+        return made(self.method, self.model)
+
+
+def made(method: str, model: nn.Module) -> RuleOptimizer:
+    values: dict[str, Any] = {"inner_steps": 4} if "inner_steps" in DROP_INS[method].rule_class.space else {}
+    return DROP_INS[method](model.parameters(), total_steps=STEPS, **values)
+
+
+def trainer(folder: Path, **options: Any) -> Any:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    return lightning.Trainer(
+        **{"max_epochs": EPOCHS, "default_root_dir": folder, "enable_checkpointing": False, **quiet, **options}
+    )
+
+
+def vector(model: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+def plain(method: str, clip: float = 0.0) -> nn.Module:
+    """The same training in a loop of one's own."""
+    torch.manual_seed(1)
+    model = nn.Linear(10, 2)
+    optimizer = made(method, model)
+    for _ in range(EPOCHS):
+        for x, y in LOADER:
+
+            def closure(x: Tensor = x, y: Tensor = y) -> float:
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(model(x), y)
+                torch.autograd.backward(loss)
+                if clip:
+                    nn.utils.clip_grad_norm_(model.parameters(), clip)
+                return loss.item()
+
+            optimizer.step(closure)
+    optimizer.eval()
+    return model
+
+
+@pytest.mark.parametrize("method", [name for name in DROP_INS if name != "curveball"])
+def test_it_takes_the_steps_of_a_plain_loop(method: str, tmp_path: Path) -> None:
+    module = Classifier(method)
+    runner = trainer(tmp_path)
+    runner.fit(module, LOADER, LOADER)
+    runner.optimizers[0].eval()
+    assert torch.equal(vector(module.model), vector(plain(method)))
+    with torch.no_grad():  # validated at the deployed weights
+        losses = [nn.functional.cross_entropy(module.model(x), y) for x, y in LOADER]
+    assert runner.callback_metrics["loss"].item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+
+
+def test_gradients_are_clipped(tmp_path: Path) -> None:
+    module = Classifier("entropy-sgd")
+    runner = trainer(tmp_path, gradient_clip_val=0.01)
+    runner.fit(module, LOADER)
+    runner.optimizers[0].eval()
+    assert torch.equal(vector(module.model), vector(plain("entropy-sgd", clip=0.01)))
+
+
+def test_a_checkpoint_of_lightning_continues_in_the_middle_of_an_inner_loop(tmp_path: Path) -> None:
+    assert len(LOADER) % 4  # an epoch is not a number of outer steps
+    first = trainer(tmp_path, max_epochs=1)
+    first.fit(Classifier("entropy-sgd"), LOADER, LOADER)
+    first.save_checkpoint(tmp_path / "one.ckpt")
+    module, second = Classifier("entropy-sgd"), trainer(tmp_path)
+    second.fit(module, LOADER, LOADER, ckpt_path=tmp_path / "one.ckpt")
+    second.optimizers[0].eval()
+    assert torch.equal(vector(module.model), vector(plain("entropy-sgd")))
+
+
+def test_the_module_of_the_documentation_trains(tmp_path: Path) -> None:
+    runner = trainer(tmp_path)
+    module = documented()()
+    runner.fit(module, LOADER, LOADER)
+    assert runner.callback_metrics["loss"].item() < 0.6
+    assert runner.optimizers[0].total_steps == STEPS

@@ -1,0 +1,87 @@
+"""Optuna gets finished trials, each once, in pieces: whatever is cut off between its transactions and ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from sqlalchemy import Engine, select, update
+
+from relaxbench.store.database import open_database
+from relaxbench.store.schema import Trial
+from relaxbench.stress.simulated import METHODS, Load, make
+from relaxbench.study.coordination import optuna_mirror as module
+from relaxbench.study.coordination.optuna_mirror import ID, behind, mirror
+from relaxbench.study.coordination.plan import Plan, plans
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Plan]]:
+    """The plans of a study of two methods with 14 finished trials each, mirrored in chunks of 5."""
+    monkeypatch.setattr(module, "CHUNK", 5)
+    database = open_database(str(tmp_path / "study.db"))
+    load = Load(hyperparameters=2, blocks=2, trials=7, exploit=0, recommend=0)
+    planned = plans(database, make(database, "s", load))
+    with database.begin() as connection:
+        connection.execute(update(Trial).values(status="done", value=Trial.id / 10.0))
+    yield planned
+    database.dispose()
+
+
+def mirrored(folder: Path, database: Engine) -> dict[str, list[int]]:
+    """Our ids of the trials that Optuna has, by method, in its order; each has its value and settings."""
+    with database.connect() as connection:
+        rows = {row.id: row for row in connection.execute(select(Trial.__table__))}
+    found = {}
+    for method in METHODS:
+        name = f"s/simulated/{method}/explore"
+        loaded = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'study.db'}")
+        for trial in loaded.trials:
+            row = rows[trial.user_attrs[ID]]
+            assert (trial.value, trial.params, row.method) == (row.value, row.params, method)
+        found[method] = [trial.user_attrs[ID] for trial in loaded.trials]
+        loaded._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+    return found
+
+
+def test_all_of_it_in_order(study: list[Plan], tmp_path: Path) -> None:
+    assert behind(study) == 28
+    mirror(study)
+    assert behind(study) == 0
+    found = mirrored(tmp_path, study[0].database)
+    assert [len(ids) for ids in found.values()] == [14, 14] and all(ids == sorted(ids) for ids in found.values())
+    mirror(study)
+    assert mirrored(tmp_path, study[0].database) == found
+
+
+def test_what_is_over_time_is_left_for_later(
+    study: list[Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror(study, until=time.monotonic())
+    assert behind(study) == 28
+    left = []
+    while behind(study):
+        ticks = iter([0.0] * 4)  # time enough for a few looks
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda ticks=ticks: next(ticks, 2.0)))
+        mirror(study, until=1.0)
+        left.append(behind(study))
+        assert len(left) <= 3
+    assert left == [14, 4, 0]
+    assert [len(set(ids)) for ids in mirrored(tmp_path, study[0].database).values()] == [14, 14]
+
+
+@pytest.mark.parametrize("lost", [1, 5])
+def test_trials_whose_marks_were_lost_are_not_added_twice(lost: int, study: list[Plan], tmp_path: Path) -> None:
+    """A kill after some of a chunk's trials were added, before they were marked."""
+    mirror(study)
+    before = mirrored(tmp_path, study[0].database)
+    with study[0].database.begin() as connection:
+        last = [trial for ids in before.values() for trial in ids[-lost:]]
+        connection.execute(update(Trial).where(Trial.id.in_(last)).values(mirrored=False))
+    assert behind(study) == 2 * lost
+    mirror(study)
+    assert behind(study) == 0 and mirrored(tmp_path, study[0].database) == before

@@ -1,0 +1,170 @@
+"""Flatness in a study: of the tested runs alone, the same whatever runs beside them, and never in a study's way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sqlalchemy import select
+
+from relaxbench.problems import problem
+from relaxbench.store.schema import Weights
+from relaxbench.study.execution import flatness as meter
+from relaxbench.training.flatness.measure import Flatness, FlatnessError, flatness
+from relaxbench.training.ledger import FORWARD
+from tests.study import tiny
+
+KEYS = {"hessian_top", "hessian_trace", "hessian_trace_error", "local_entropy"}
+
+
+def small(**changes: Any) -> Any:
+    usual = {"problems": ["digits-mlp"], "methods": ["sgd"], "blocks": 3, "exploit": 0, "budget": 30}
+    return tiny.spec(**{**usual, **changes})
+
+
+def kept_weights(folder: Path) -> dict[int, torch.Tensor]:
+    database = tiny.opened(folder)
+    with database.connect() as connection:
+        found = connection.execute(select(Weights.trial_id, Weights.data)).all()
+    database.dispose()
+    return {trial: torch.from_numpy(np.frombuffer(data, dtype=np.float32).copy()) for trial, data in found}
+
+
+@pytest.mark.usefixtures("steady")
+def test_it_is_stored_with_the_tested_runs_and_is_that_of_their_weights(tmp_path: Path) -> None:
+    s = small()
+    tiny.run(tmp_path, s)
+    rows = {row.id: row for row in tiny.rows(tmp_path)}
+    for row in rows.values():
+        tested = row.phase in ("confirm", "recommend")
+        assert row.measures.keys() & KEYS == (KEYS if tested else set())
+        assert not tested or "test_loss" in row.measures
+    weights = kept_weights(tmp_path)
+    assert weights
+    for trial, x in weights.items():
+        row = rows[trial]
+        found = flatness(problem("digits-mlp"), x, row.seed)
+        assert {name: row.measures[name] for name in KEYS} == found.measures()
+        assert len(found.top) == 5 and found.top == sorted(found.top, reverse=True) and found.trace > 0
+
+
+@pytest.mark.usefixtures("steady")
+def test_it_is_the_same_whatever_runs_beside_and_after_an_interruption(tmp_path: Path) -> None:
+    found = []
+    for name, size, questions in (("one", 1, 10**9), ("many", 8, 10**9), ("stopped", 3, 14)):
+        folder = tmp_path / name
+        folder.mkdir()
+        tiny.run(folder, small(), tiny.After(questions), population=size)
+        tiny.run(folder, small(), population=size)
+        found.append(tiny.results(folder))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.usefixtures("steady")
+def test_without_it_everything_else_is_the_same(tmp_path: Path) -> None:
+    tables = []
+    for flat in (True, False):
+        folder = tmp_path / str(flat)
+        folder.mkdir()
+        tiny.run(folder, small(flatness=flat))
+        tables.append({tuple(getattr(row, key) for key in tiny.KEYS): row for row in tiny.rows(folder)})
+    for key, with_it in tables[0].items():
+        without = tables[1][key]
+        assert with_it.value == without.value and with_it.correct == without.correct
+        assert without.measures == {n: v for n, v in with_it.measures.items() if n not in KEYS}
+        assert with_it.ledger["gradients"] == without.ledger["gradients"]
+        billed = with_it.ledger["measurement"] - without.ledger["measurement"]
+        cost = 1024 * (3 + 3 * 13 + 6 * 58) * FORWARD / 64 if with_it.phase in ("confirm", "recommend") else 0.0
+        assert billed == pytest.approx(cost)
+
+
+@pytest.mark.usefixtures("steady")
+def test_it_may_be_switched_on_later_for_the_runs_to_come(tmp_path: Path) -> None:
+    tiny.run(tmp_path, small(flatness=False, blocks=1))
+    tiny.run(tmp_path, small(flatness=True, blocks=2, recommend=2))
+    has = {row.block: "hessian_top" in row.measures for row in tiny.rows(tmp_path) if row.phase == "confirm"}
+    assert has == {0: False, 1: True}
+
+
+@pytest.mark.usefixtures("steady")
+def test_diverged_runs_have_none(tmp_path: Path) -> None:
+    s = small(blocks=1, trials=1, recommend=1, space={"lr": [1e29, 1e30]})
+    tiny.run(tmp_path, s)
+    tested = [row for row in tiny.rows(tmp_path) if row.phase in ("confirm", "recommend")]
+    assert len(tested) == 2
+    assert all(row.status == "done" and row.diverged and not KEYS & row.measures.keys() for row in tested)
+
+
+def refusing(*arguments: Any) -> Flatness:
+    raise FlatnessError("RuntimeError: no second derivative")
+
+
+def wrong(*arguments: Any) -> Flatness:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_failure_is_told_once_a_problem_and_the_study_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "flatness", refusing)
+    said: list[str] = []
+    summary = tiny.run(tmp_path, tiny.spec(problems=["rosenbrock", "rugged-1d"], exploit=0), announce=said.append)
+    assert summary.missing == 0
+    told = [line for line in said if "flatness" in line]
+    assert [line.split(":")[0] for line in told] == ["rosenbrock", "rugged-1d"]
+    assert all("no second derivative" in line and "\n" not in line for line in told)
+    rows = tiny.rows(tmp_path)
+    assert not any(KEYS & row.measures.keys() for row in rows) and {row.status for row in rows} == {"done"}
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_study_that_is_stopped_while_it_measures_goes_on(
+    tmp_path: Path, whole: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C within the measurement: what it was measured for is run again."""
+    with monkeypatch.context() as patch:
+        patch.setattr(meter, "flatness", wrong)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.run(tmp_path, tiny.spec())
+    assert {row.status for row in tiny.rows(tmp_path)} == {"done", "waiting"}
+    tiny.run(tmp_path, tiny.spec())
+    assert tiny.results(tmp_path) == whole
+
+
+@pytest.mark.usefixtures("steady")
+def test_leases_are_renewed_during_slow_measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from relaxbench.store.claims import Claims
+    from relaxbench.study.coordination import session
+
+    events: list[str] = []
+    measure: Callable[..., Any] = meter.FlatnessMeter.measure
+    renew: Callable[..., Any] = Claims.renew
+
+    def slowly(*arguments: Any) -> Any:
+        events.append("measure")
+        time.sleep(0.2)
+        events.append("measured")
+        return measure(*arguments)
+
+    monkeypatch.setattr(session, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(meter.FlatnessMeter, "measure", slowly)
+    monkeypatch.setattr(Claims, "renew", lambda self: events.append("renew") or renew(self))
+    tiny.run(tmp_path, small(blocks=4, recommend=0), population=4)
+    begun = [i for i, event in enumerate(events) if event == "measure"]
+    assert len(begun) >= 4 and all("renew" in events[i : events.index("measured", i)] for i in begun)
+
+
+def test_a_landscape_s_flatness_is_stored_too(whole: dict[Any, Any]) -> None:
+    confirmed = [(key, dict(row[5])) for key, row in whole.items() if key[2] == "confirm"]
+    assert len(confirmed) == 4
+    for _, measures in confirmed:
+        low, high = measures["hessian_top"][1], measures["hessian_top"][0]
+        assert measures["hessian_trace"] == pytest.approx(low + high) and measures["hessian_trace_error"] == 0
+        assert all(value is None or math.isfinite(value) for value in measures["local_entropy"].values())

@@ -1,0 +1,179 @@
+"""Joining a study that is in the database: what it needs is found, and what does not fit is refused, unchanged."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, delete, select
+
+import relaxbench
+from relaxbench.errors import UserError
+from relaxbench.store.database import open_database
+from relaxbench.store.schema import Study, Trial
+from relaxbench.study.coordination.manifest import edit_manifest
+from relaxbench.study.execution.join import join
+from relaxbench.study.execution.run import StudyRun
+from tests.study import tiny
+from tests.study.execution.test_run import DATA
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    return tmp_path
+
+
+@pytest.fixture
+def database(folder: Path) -> Iterator[Engine]:
+    engine = open_database("study.db")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def begun(database: Engine) -> Engine:
+    """With a study whose trials wait."""
+    tiny.settle(database, tiny.spec())
+    return database
+
+
+@pytest.fixture
+def mine(database: Engine, folder: Path) -> Engine:
+    """With a study of a problem in a file."""
+    (folder / "mine.py").write_text(DATA.format(scale=1))
+    tiny.settle(database, tiny.spec(problems=["mine.py"], methods=["sgd"], blocks=1, exploit=0, recommend=0))
+    return database
+
+
+def stored(database: Engine) -> Any:
+    with database.connect() as connection:
+        tables = (Study.__table__, Trial.__table__)
+        return [connection.execute(select(table)).all() for table in tables]
+
+
+def refused(database: Engine, *arguments: Any) -> str:
+    """What is said, in one line; nothing is written."""
+    before = stored(database)
+    with pytest.raises(UserError) as error:
+        join(database, *arguments)
+    assert stored(database) == before and "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.usefixtures("steady")
+def test_who_joins_does_what_is_stored(begun: Engine, whole: dict[Any, Any], folder: Path) -> None:
+    """All of it, though the file says nothing more of it; and a part of the rows that were never written."""
+    with begun.begin() as connection:  # whoever began was killed at once
+        connection.execute(delete(Trial).where(Trial.method == "heat"))
+    opened = join(begun, "tiny")
+    assert not opened.new and opened.spec == tiny.spec() and len(opened.plans) == 2
+    summary = StudyRun(begun, opened.spec, "", checkpoints=folder / "c").work(opened)
+    assert (summary.ran, summary.missing, summary.code) == (36, 0, 0)
+    assert tiny.results_in(begun) == whole
+    again = StudyRun(begun, opened.spec, "", checkpoints=folder / "c").work(join(begun, "tiny"))
+    assert again.ran == 0
+
+
+def test_by_its_file_that_says_the_same(begun: Engine, folder: Path) -> None:
+    (folder / "tiny.toml").write_text(tiny.file(tiny.spec()))
+    assert join(begun, "tiny.toml").spec.name == "tiny"
+    (folder / "tiny.toml").write_text(tiny.file(tiny.spec(description="told otherwise", margin=0.5)))
+    assert join(begun, "tiny.toml").spec.description == ""  # what is told of runs may differ
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_part_of_a_study_can_be_joined(begun: Engine, folder: Path) -> None:
+    opened = join(begun, "tiny", "auto", ["rosenbrock"], ["heat"])
+    assert opened.spec.methods == ["heat"] and [plan.method for plan in opened.plans] == ["heat"]
+    summary = StudyRun(begun, opened.spec, "", checkpoints=folder / "c").work(opened)
+    assert (summary.ran, summary.total, summary.missing) == (18, 18, 0)
+    with begun.connect() as connection:
+        rows = connection.execute(select(Trial.method, Trial.status).distinct()).all()
+    assert sorted(map(tuple, rows)) == [("heat", "done"), ("sgd", "waiting")]
+    assert "unknown method in study 'tiny': 'hot'" in refused(begun, "tiny", "auto", [], ["hot"])
+    assert "unknown problem in study 'tiny': 'rosenbrok'" in refused(begun, "tiny", "auto", ["rosenbrok"])
+
+
+def test_another_file_is_refused_with_the_differences(begun: Engine, folder: Path) -> None:
+    (folder / "tiny.toml").write_text(tiny.file(tiny.spec(blocks=3, seed=7)))
+    assert refused(begun, "tiny.toml") == (
+        "the stored study 'tiny' is not the one of tiny.toml (blocks: stored 2, in the file 3; seed: stored 0, in the "
+        "file 7): join by its name, or extend it with python -m relaxbench study"
+    )
+    (folder / "tiny.toml").write_text(tiny.file(tiny.spec(problems=["rugged-1d"])))
+    assert "(problems: stored rosenbrock, in the file rugged-1d)" in refused(begun, "tiny.toml")
+    (folder / "tiny.toml").write_text(tiny.file(tiny.spec(methods=["sgd", "hj"], margin=0.5)))
+    said = refused(begun, "tiny.toml")
+    assert "(margin" not in said and "(methods: stored sgd, heat, in the file sgd, hj)" in said
+    (folder / "tiny.toml").write_text(re.sub("budget = .*", "", tiny.file(tiny.spec())))
+    assert f"(budget: stored {tiny.spec().budget}, in the file the problem's own)" in refused(begun, "tiny.toml")
+    assert "'none.toml' does not exist" in refused(begun, "none.toml")
+
+
+def test_a_study_that_is_not_there_is_refused(database: Engine, folder: Path) -> None:
+    assert refused(database, "tiny") == "unknown study 'tiny': there is none yet"
+    tiny.settle(database, tiny.spec())
+    assert "unknown study 'tyni': did you mean 'tiny'?" in refused(database, "tyni")
+    (folder / "other.toml").write_text(tiny.file(tiny.spec(name="other")))
+    assert "unknown study 'other'" in refused(database, "other.toml")
+
+
+def test_another_version_is_refused_with_both(begun: Engine) -> None:
+    edit_manifest(begun, 1, lambda manifest: manifest.update(version="0.0.1"))
+    line = refused(begun, "tiny")
+    assert line == (
+        f"study 'tiny' began with relaxbench 0.0.1, and this is {relaxbench.__version__}: go on with relaxbench 0.0.1, "
+        "or begin a study of another name"
+    )
+
+
+@pytest.mark.usefixtures("steady")
+def test_another_version_may_neither_extend_nor_go_on_but_tell(begun: Engine, folder: Path) -> None:
+    """`study` on it: an extension is refused before anything is written."""
+    run = StudyRun(begun, tiny.spec(), "source", "cpu", checkpoints=folder / "c")
+    run.run()
+    edit_manifest(begun, 1, lambda manifest: manifest.update(version="0.0.1"))
+    before = stored(begun)
+    with pytest.raises(UserError, match=r"began with relaxbench 0\.0\.1"):
+        StudyRun(begun, tiny.spec(blocks=3), "other source", "cpu", checkpoints=folder / "c").run()
+    assert stored(begun) == before
+    assert run.run().ran == 0  # all is done: nothing is mixed
+    StudyRun(begun, tiny.spec(margin=0.5), "source", "cpu", checkpoints=folder / "c").run()
+    assert stored(begun)[0][0].spec["margin"] == 0.5
+
+
+def test_another_kind_of_device_is_refused(begun: Engine) -> None:
+    edit_manifest(begun, 1, lambda manifest: manifest.update(device="cuda"))
+    assert "study 'tiny' began on cuda, not on cpu" in refused(begun, "tiny", "cpu")
+    assert "'gpu'" in refused(begun, "tiny", "gpu")
+
+
+def test_changed_data_are_refused(mine: Engine, folder: Path) -> None:
+    join(mine, "tiny")
+    (folder / "mine.py").write_text(DATA.format(scale=2))
+    assert "the data of problem 'mine' have changed since the study began" in refused(mine, "tiny")
+
+
+def test_a_problem_s_file_is_found_from_anywhere_on_its_machine(mine: Engine, folder: Path) -> None:
+    (folder / "elsewhere").mkdir()
+    os.chdir("elsewhere")
+    assert [p.name for p in join(mine, "tiny").problems] == ["mine"]
+
+
+def test_a_problem_s_file_that_lies_elsewhere_has_to_be_named(mine: Engine, folder: Path) -> None:
+    (folder / "mine.py").rename(folder / "moved.py")
+    line = refused(mine, "tiny")
+    assert line.startswith(f"problem 'mine' of study 'tiny' is not here at '{folder / 'mine.py'}'")
+    assert line.endswith("give --problem FILE.py")
+    opened = join(mine, "tiny", "auto", ["moved.py"])
+    assert [p.name for p in opened.problems] == ["mine"] and opened.spec.problems == ["moved.py"]
+    (folder / "other.py").write_text(DATA.format(scale=1).replace('"mine"', '"other"'))
+    assert "unknown problem in study 'tiny': 'other'" in refused(mine, "tiny", "auto", ["moved.py", "other.py"])
+    (folder / "changed.py").write_text(DATA.format(scale=3))
+    assert "have changed" in refused(mine, "tiny", "auto", ["changed.py"])

@@ -1,0 +1,53 @@
+"""Frames as files, and the way to them: `relaxbench.load_study(...).save(...)`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import relaxbench
+from relaxbench.errors import UserError
+from relaxbench.report import StudyFrames
+from relaxbench.store.database import open_database
+from tests import synthetic
+
+
+@pytest.mark.parametrize(("format", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_every_frame_is_saved_and_read_back(digits: StudyFrames, tmp_path: Path, format: str, read: object) -> None:
+    paths = digits.save(tmp_path / "new" / "folder", format)
+    assert {path.name for path in paths} == {f"{name}.{format}" for name in digits.tables()}
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {path.name for path in paths}
+    for path in paths:
+        table, frame = read(path), digits.tables()[path.stem]  # type: ignore[operator]
+        assert len(table) == len(frame) and list(table) == list(frame)
+        for column in frame.select_dtypes("number"):
+            kept = frame[column].to_numpy()
+            assert np.array_equal(table[column].to_numpy(dtype=kept.dtype), kept, equal_nan=kept.dtype.kind == "f")
+    trials = read(tmp_path / "new" / "folder" / f"trials.{format}")  # type: ignore[operator]
+    assert [json.loads(text) for text in trials["params"]] == list(digits.trials["params"])
+
+
+def test_what_cannot_be_saved(digits: StudyFrames, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="format 'xlsx' is unknown: expected parquet or csv"):
+        digits.save(tmp_path, "xlsx")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write to .*file'"):
+        digits.save(tmp_path / "file", "csv")
+
+
+def test_the_public_way(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+    engine = open_database(f"sqlite:///{path}")
+    synthetic.fill(synthetic.Writer(engine, synthetic.spec(blocks=1, trials=2, exploit=0, recommend=1)))
+    engine.dispose()
+    for storage in (path, str(path), f"sqlite:///{path}"):
+        study = relaxbench.load_study(storage)
+        assert len(study.trials) == 6 * 4 and study.name == "digits"
+    with pytest.raises(UserError, match="does not exist"):
+        relaxbench.load_study(tmp_path / "other.db", "digits")
+    with pytest.raises(AttributeError, match="no attribute 'loads_study'"):
+        relaxbench.loads_study  # noqa: B018

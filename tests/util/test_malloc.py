@@ -1,0 +1,47 @@
+"""Page faults of a process that takes and frees the same memory again and again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CODE = """
+import resource
+from relaxbench.memory import keep_freed_memory
+print(keep_freed_memory())
+import torch
+
+def step():
+    kept = [torch.ones(1 << 22) for _ in range(4)]  # 64 MiB in all
+    del kept
+
+for _ in range(10):  # the heap's layout settles in the first few
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def run(**variables: str) -> list[str]:
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
+    return subprocess.run(
+        [sys.executable, "-c", CODE], env=env, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+def test_freed_memory_is_taken_again_without_faults() -> None:
+    changed, faults = run()
+    assert changed == "True" and int(faults) < 16384  # 20 steps of 16384 pages each
+
+
+@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
+def test_whoever_has_chosen_is_left_alone(name: str) -> None:
+    assert run(**{name: "" if name == "GLIBC_TUNABLES" else "100000"})[0] == "False"

@@ -1,0 +1,21 @@
+"""Numbers and what they count."""
+
+from __future__ import annotations
+
+import pytest
+
+from relaxbench.util.text import counted
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "told"),
+    [
+        (0, "run", "0 runs"),
+        (1, "run", "1 run"),
+        (1200.0, "run", "1,200 runs"),
+        (1, "study", "1 study"),
+        (2, "study", "2 studies"),
+    ],
+)
+def test_one_is_not_many(count: float, noun: str, told: str) -> None:
+    assert counted(count, noun) == told
