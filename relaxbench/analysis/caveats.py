@@ -10,6 +10,8 @@ import pandas as pd
 from relaxbench.analysis.frames import StudyFrames, progress
 from relaxbench.analysis.paired import MIN_BLOCKS
 from relaxbench.analysis.sentences import listed
+from relaxbench.store.schema import SEARCHED
+from relaxbench.store.winners import best_rows_so_far
 
 EDGE = 0.05
 """A best value in this outer part of a range asks whether the range was wide enough."""
@@ -63,10 +65,10 @@ def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
     """Hyperparameters whose best value lies at the edge of their range."""
     trials = frames.trials
     own = (trials["problem"] == problem) & (trials["method"] == method) & (trials["status"] == "done")
-    searched = trials[own & trials["phase"].isin(["explore", "exploit"]) & ~trials["diverged"]]
-    if searched.empty or searched["value"].isna().all():
+    winner = best_rows_so_far(trials[own & trials["phase"].isin(SEARCHED)])
+    if winner.empty or winner["diverged"].iloc[0] or winner["value"].isna().iloc[0]:
         return []
-    best = searched.loc[searched["value"].idxmin(), "params"]
+    best = winner["params"].iloc[0]
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
     winners = list(frames.blocks.loc[of, "params"])
     found = []

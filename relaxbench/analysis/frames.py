@@ -17,14 +17,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
-from relaxbench.store.schema import CURVE_COLUMNS, Curve, Study, Trial
+from relaxbench.store.schema import CURVE_COLUMNS, PHASES, SEARCHED, Curve, Study, Trial
 from relaxbench.store.studies import meant
+from relaxbench.store.winners import best_rows_so_far
 from relaxbench.util import files
 
 MEASURES = ("train_loss", "validation_loss", "validation_metric", "test_loss", "test_metric")
 LEDGER = ("gradients", "examples", "jvps", "measurement")
 FLATNESS = (*(f"hessian_top_{rank}" for rank in range(1, 6)), "hessian_trace", "hessian_trace_error")
-PHASES = ("explore", "confirm", "exploit", "recommend")
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
         "exploit": int(spec.get("exploit") or 0),
         "recommend": int(spec.get("recommend") or 0),
     }
-    searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(["explore", "exploit"])]
+    searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(SEARCHED)]
     done = searched.groupby(["problem", "method", "phase"]).size().to_dict()
     # Of the others, only runs of the current winner and best setting count; superseded ones would hide a gap.
     done |= {(*key, "confirm"): n for key, n in frames.blocks.groupby(["problem", "method"]).size().items()}
@@ -274,8 +274,7 @@ def _blocks(trials: pd.DataFrame, asked: int) -> pd.DataFrame:
     done = trials[trials["status"] == "done"]
     explore = done[done["phase"] == "explore"]
     size = explore.groupby(key).size().rename("explored")
-    best = explore.sort_values([*key, "value", "number"], na_position="last").drop_duplicates(key)
-    winners = best.merge(size[size >= asked].reset_index(), on=key)
+    winners = best_rows_so_far(explore, key).merge(size[size >= asked].reset_index(), on=key)
     winners = winners[[*key, "explored", "id", "value", "params"]]
     winners = winners.rename(columns={"id": "winner", "value": "winner_value"})
     confirm = done[done["phase"] == "confirm"].drop(columns=["params", "status", "phase", "number"])
@@ -287,14 +286,12 @@ def _recommended(trials: pd.DataFrame) -> pd.DataFrame:
     """Fresh seeds of each method's best setting; a setting without runs yet has no rows."""
     key = ["problem", "method"]
     done = trials[trials["status"] == "done"]
-    searched = done[done["phase"].isin(["explore", "exploit"])]
-    best = searched[searched["value"] == searched.groupby(key)["value"].transform("min")]  # more than one at a tie
+    best = best_rows_so_far(done[done["phase"].isin(SEARCHED)], key)
     best = best[[*key, "id", "phase", "value"]].rename(
         columns={"id": "source", "phase": "source_phase", "value": "source_value"}
     )
     runs = done[done["phase"] == "recommend"].drop(columns=["phase", "status", "block", "repetition"])
     runs = best.merge(runs, left_on=[*key, "source"], right_on=[*key, "parent"]).drop(columns="parent")
-    runs = runs[runs["source"] == runs.groupby(key)["source"].transform("min")]
     return runs.sort_values([*key, "number"], ignore_index=True)
 
 

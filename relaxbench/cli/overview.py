@@ -19,6 +19,8 @@ from relaxbench.analysis.frames import StudyFrames, load_study, progress
 from relaxbench.analysis.sentences import sentence
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.errors import UserError, unknown
+from relaxbench.store.schema import SEARCHED
+from relaxbench.store.winners import best_rows_so_far
 from relaxbench.util.text import counted, duration
 
 
@@ -172,12 +174,12 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         raise unknown(f"problem in study {study!r}:", name, frames.problems)
     trials = frames.trials
     mine = trials[(trials["problem"] == name) & (trials["method"] == method) & (trials["status"] == "done")]
-    found = mine[mine["phase"].isin(["explore", "exploit"])]
+    found = mine[mine["phase"].isin(SEARCHED)]
     if not len(found):
         raise UserError(
             f"study {study!r} has no finished trial of {method!r} yet: run it with python -m relaxbench study"
         )
-    winner = found.sort_values(["value", "id"]).iloc[0]
+    winner = best_rows_so_far(found).iloc[0]
     runs = mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
     about = frames.manifest["problems"][name]
     name_of_rule = frames.manifest["methods"][method]["rule"]

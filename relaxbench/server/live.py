@@ -22,11 +22,11 @@ from relaxbench.pages import html
 from relaxbench.pages.theme import file_name
 from relaxbench.report.study_page import write_report
 from relaxbench.server.wsgi import respond
-from relaxbench.store.schema import Study, Trial
+from relaxbench.store.schema import PHASES, Study, Trial
 from relaxbench.store.studies import find
 from relaxbench.store.transactions import read
 from relaxbench.store.workers import at_work, workers
-from relaxbench.study.coordination.plan import PHASES, Size
+from relaxbench.study.coordination.plan import Size
 from relaxbench.study.coordination.progress import Progress, count
 
 if TYPE_CHECKING:

@@ -16,6 +16,13 @@ CURVE_COLUMNS = ("gradients", "train_loss", "validation_loss", "validation_metri
 """The rows of a packed curve, in order. ``gamma`` is σ² for `heat` and NaN for methods without a scope."""
 
 
+PHASES = ("explore", "confirm", "exploit", "recommend")
+"""What a trial is for, in the order of the plan: random search, its winners on fresh seeds, TPE, the best settings on
+fresh seeds."""
+SEARCHED = ("explore", "exploit")
+"""The phases that search; the others repeat settings that were found."""
+
+
 class Base(DeclarativeBase):
     """All tables of relaxbench; names are prefixed so that they never meet Optuna's."""
 

@@ -23,7 +23,7 @@ from relaxbench.analysis.frames import load_study
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
-from relaxbench.store.schema import Curve, Trial
+from relaxbench.store.schema import SEARCHED, Curve, Trial
 from relaxbench.store.transactions import read
 from relaxbench.stress.postgres import Server
 from relaxbench.stress.simulated import Load, make
@@ -250,7 +250,7 @@ def differences(run: Run, expected: tuple[Trials, Any]) -> list[str]:
     if run.running():
         wrong.append("trials are still running")
     states = _optuna(run.database)
-    searched = sum(key[1] in ("explore", "exploit") for key in expected[0])
+    searched = sum(key[1] in SEARCHED for key in expected[0])
     if states != {"COMPLETE": searched}:
         wrong.append(f"Optuna has {dict(states)}, expected {searched} complete trials")
     alive = [slot for slot in run.slots if slot.process is not None and psutil.pid_exists(slot.process.pid)]
