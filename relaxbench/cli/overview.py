@@ -181,16 +181,16 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         )
     winner = best_rows_so_far(found).iloc[0]
     runs = mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
-    about = frames.manifest["problems"][name]
-    name_of_rule = frames.manifest["methods"][method]["rule"]
+    about, facts = frames.problem(name), frames.method(method)
+    name_of_rule = facts["rule"]
     rule = rule_class(name_of_rule)
     built_in = name_of_rule in DROP_INS
     cls = DROP_INS[name_of_rule].__name__ if built_in else f'drop_in("{name_of_rule}")'
     newton = rule.curvature
     held = "model" if newton else "model.parameters()"
-    options = frames.manifest["methods"][method]["options"]
+    options = facts["options"]
     calls = closures(rule(**options))
-    steps = int(about["budget"] / rule(**options).price / max(1, calls))
+    steps = int((about["budget"] or 0) / rule(**options).price / max(1, calls))
     lines = [
         f"# {rule.title} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
     ]
@@ -249,7 +249,7 @@ def _earlier_spreads(spec: Any, storage: str) -> dict[str, tuple[float, str]]:
         if spec.baseline in results and len(results) >= 6:
             spread = results.drop(columns=spec.baseline).sub(results[spec.baseline], axis=0).std(ddof=1).median()
             if pd.notna(spread):
-                unit = frames.manifest["problems"][name]["unit"]
+                unit = frames.problem(name)["unit"]
                 found[name] = float(spread), "points" if unit == "%" else unit
     return found
 

@@ -10,10 +10,11 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from relaxbench.store.facts import SpecFacts, Value, fixed_on, method_facts, space_on
 from relaxbench.store.schema import PHASES, SEARCHED, Study, Trial
 from relaxbench.store.transactions import read, write
 from relaxbench.store.winners import winner_of_complete_search, winners_of_complete_blocks
-from relaxbench.study.coordination.random_search import Space, Value, described, sample
+from relaxbench.study.coordination.random_search import Space, described, sample
 from relaxbench.study.coordination.tpe import GENERATION, propose
 from relaxbench.util.seeds import derive
 
@@ -29,7 +30,7 @@ class Size:
     recommend: int
 
     @classmethod
-    def asked(cls, spec: dict[str, Any]) -> Size:
+    def asked(cls, spec: SpecFacts) -> Size:
         """What a stored specification asks for."""
         blocks = spec["blocks"] * spec["repetitions"]
         return cls(spec["seed"], blocks, spec["trials"], spec["exploit"], spec["recommend"])
@@ -188,8 +189,8 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
     size, found = Size.asked(spec), []
     for problem in spec["problems"]:
         for method in spec["methods"]:
-            about = manifest["methods"][method]
+            about = method_facts(manifest, method)
             if problem in (problems or spec["problems"]) and method in (methods or spec["methods"]):
-                space, fixed = described(about["spaces"][problem]), about["fixes"][problem]
+                space, fixed = described(space_on(about, problem)), fixed_on(about, problem)
                 found.append(Plan(database, study, row.name, size, problem, method, space, fixed))
     return found

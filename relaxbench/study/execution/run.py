@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from sqlalchemy import Engine as Database
@@ -14,13 +15,14 @@ from sqlalchemy import delete
 
 from relaxbench.problems import Problem
 from relaxbench.store.claims import RETRIES, Claims
+from relaxbench.store.facts import MachineFacts, Manifest
 from relaxbench.store.schema import Weights
 from relaxbench.store.transactions import write
 from relaxbench.store.winners import best_so_far
 from relaxbench.store.workers import arrive
 from relaxbench.study.coordination import optuna_proxy
 from relaxbench.study.coordination.checkpoints import Checkpoints
-from relaxbench.study.coordination.manifest import Manifest, read_manifest
+from relaxbench.study.coordination.manifest import read_manifest
 from relaxbench.study.coordination.optuna_mirror import behind
 from relaxbench.study.coordination.plan import Plan, plans
 from relaxbench.study.coordination.progress import Progress, tally
@@ -177,7 +179,7 @@ class StudyRun:
             optuna_proxy.reach(self.optuna)
         place = engines.torch_device(manifest.get("device", "auto") if self.device == "auto" else self.device)
         problems = {problem.name: problem for problem in opened.problems}
-        presence = arrive(self.database, opened.study, claims.worker, str(place), engines.machine())
+        presence = arrive(self.database, opened.study, claims.worker, str(place), cast(MachineFacts, engines.machine()))
         threads = torch.get_num_threads()
         try:
             if missing:
