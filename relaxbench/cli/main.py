@@ -203,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
     except UserError as error:
-        return _mistake(str(error))
+        return _mistake(options.described(error))
     except typer.TyperException as error:
         return _mistake(f"{error.format_message().rstrip('.')}{_given(error)} (see python -m relaxbench --help)")
     except (KeyboardInterrupt, typer.Abort):

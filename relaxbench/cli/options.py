@@ -172,3 +172,11 @@ def _check_place(given: str, folder: Path) -> None:
         tempfile.TemporaryFile(dir=nearest).close()
     except OSError:
         raise UserError(f"{given}: {str(nearest)!r} is not writable: name another folder") from None
+
+
+def described(error: UserError) -> str:
+    """An error's message, and the options of this command line that set what it concerns."""
+    names = [f"--{setting.replace('_', '-')}" for setting in error.settings]
+    if not names:
+        return str(error)
+    return f"{error} (option{'s' if len(names) > 1 else ''} {', '.join(names)})"

@@ -295,13 +295,9 @@ def free(database: Database, name: str | None, worker: str | None, everything: b
         if worker is not None:
             chosen = [holder for holder in holders if holder == worker or holder.startswith(f"{worker}:")]
             if not chosen:
-                raise (
-                    unknown("worker with running trials", worker, holders)
-                    if holders
-                    else UserError(
-                        f"--worker {worker!r}: no worker holds trials of this study, so there is nothing to free"
-                    )
-                )
+                if holders:
+                    raise unknown("worker with running trials", worker, holders)
+                raise UserError(f"no worker holds trials of this study: {worker!r} has none to free", "worker")
             over: ColumnElement[bool] = Trial.worker.in_(chosen)
         else:
             dead = [holder for holder in holders if not alive(holder)]

@@ -209,5 +209,5 @@ def test_a_worker_that_holds_nothing_is_refused_with_those_that_do(
     ):
         free(database, "s", "far.awya:12:1000", False, False)
     assert free(database, "s", None, True, False)[0] == 6
-    with pytest.raises(UserError, match=r"--worker 'far.away': no worker holds trials of this study"):
+    with pytest.raises(UserError, match=r"no worker holds trials of this study: 'far.away' has none"):
         free(database, "s", "far.away", False, False)

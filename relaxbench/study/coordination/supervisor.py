@@ -217,21 +217,26 @@ def places(workers: int | None, devices: str | None, per_device: int | None, fol
     for given in ("cpu" if devices is None else devices).split(","):
         found = re.fullmatch(r"cpu|cuda(:(\d{1,9}))?", given.strip())
         if not found:
-            raise UserError(
-                f"--devices {devices!r}: {given.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on"
-            )
+            raise UserError(f"{given.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on", "devices")
         device = "cpu" if found[0] == "cpu" else f"cuda:{int(found[2] or 0)}"
         if device in names:
-            raise UserError(f"--devices {devices!r}: {device!r} is named twice: use --per-device for several workers")
+            raise UserError(
+                f"device {device!r} is named twice: give the number of workers per device instead",
+                "devices",
+                "per_device",
+            )
         names.append(device)
-    for option, value in (("--workers", workers), ("--per-device", per_device)):
+    for setting, what, value in (("workers", "workers", workers), ("per_device", "workers per device", per_device)):
         if value is not None and not 1 <= value <= 1024:
-            raise UserError(f"{option} {value}: expected 1 to 1024")
+            raise UserError(f"{value} {what}: expected 1 to 1024", setting)
     count = workers or len(names) * (per_device or 1)
     if workers and per_device and workers > len(names) * per_device:
         raise UserError(
-            f"--workers {workers} do not fit on {counted(len(names), 'device')} with --per-device {per_device}: "
-            f"use --per-device {math.ceil(workers / len(names))}, or name more --devices"
+            f"{workers} workers do not fit on {counted(len(names), 'device')} with {per_device} per device: "
+            f"allow {math.ceil(workers / len(names))} per device, or name more devices",
+            "workers",
+            "per_device",
+            "devices",
         )
     logs = [folder / f"{name}-worker-{os.getpid()}-{i + 1}.log" for i in range(count)]  # ours: others may be at work
     return [Slot(i, names[i % len(names)], log) for i, log in enumerate(logs)]
