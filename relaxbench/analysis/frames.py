@@ -30,7 +30,7 @@ from relaxbench.store.facts import (
     space_on,
 )
 from relaxbench.store.schema import CURVE_COLUMNS, PHASES, SEARCHED, Curve, Study, Trial
-from relaxbench.store.studies import meant
+from relaxbench.store.studies import choose_study
 from relaxbench.store.winners import best_rows_so_far
 from relaxbench.util import files
 
@@ -168,7 +168,7 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
     ]  # fmt: skip
     with storage.connect() as connection:
         names = [row.name for row in connection.execute(select(Study.name).order_by(Study.id))]
-        name = meant(names, name)
+        name = choose_study(names, name)
         study = connection.execute(
             select(Study.id, Study.spec, Study.manifest, Study.source).where(Study.name == name)
         ).one()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from relaxbench.cli.progress import Display
-    from relaxbench.study.coordination.supervisor import Slot
+    from relaxbench.study.coordination.supervisor import WorkerPlace
     from relaxbench.study.execution.run import StudyRun, Summary
 
 worker_commands = typer.Typer()
@@ -104,7 +104,7 @@ def stress(
     json: options.JsonFile = None,
 ) -> None:
     """Simulated trials by many workers on SQLite and PostgreSQL: how many a second, and what faults do (a while)."""
-    from relaxbench.stress.run import Options, run
+    from relaxbench.stress.run import StressOptions, run
 
     if json is not None:
         options.check_file("--json", json)
@@ -116,13 +116,13 @@ def stress(
             else:
                 options.console.print(what, style="dim", markup=False, soft_wrap=True)
 
-        for part in run(Options(only or (), quick, json), tell):
+        for part in run(StressOptions(only or (), quick, json), tell):
             options.console.print(part)
 
 
 @dataclass
 class Crew:
-    """Worker processes as they were asked for; see `supervisor.places`."""
+    """Worker processes as they were asked for; see `supervisor.worker_places`."""
 
     workers: int | None
     devices: str | None
@@ -157,11 +157,11 @@ class Crew:
         for slot in slots:
             torch_device(slot.device)
 
-    def places(self, folder: Path, name: str) -> list[Slot]:
+    def places(self, folder: Path, name: str) -> list[WorkerPlace]:
         """A slot for every worker."""
-        from relaxbench.study.coordination.supervisor import places
+        from relaxbench.study.coordination.supervisor import worker_places
 
-        return places(self.workers, self.devices, self.per_device, folder, name)
+        return worker_places(self.workers, self.devices, self.per_device, folder, name)
 
 
 def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summary:
@@ -174,7 +174,7 @@ def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summ
     name = watch.opened.spec.name
     slots = crew.places(run.checkpoints, read_manifest(run.database, watch.opened.study)["key"])
 
-    def command(slot: Slot) -> tuple[list[str], dict[str, str]]:
+    def command(slot: WorkerPlace) -> tuple[list[str], dict[str, str]]:
         line = [sys.executable, "-m", "relaxbench", "worker", "--quiet", "--device", run.device]
         line += ["--checkpoints", str(run.checkpoints), "--retries", str(run.retries)]
         line += ["--population", str(run.population)] if run.population else []
@@ -226,7 +226,7 @@ def log_to_console() -> None:
     logging.getLogger("relaxbench").addHandler(handler)
 
 
-def _where(slots: list[Slot]) -> str:
+def _where(slots: list[WorkerPlace]) -> str:
     counts = {slot.device: sum(other.device == slot.device for other in slots) for slot in slots}
     return ", ".join(device if count == 1 else f"{device} ({count})" for device, count in counts.items())
 

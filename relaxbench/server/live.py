@@ -24,7 +24,7 @@ from relaxbench.report.study_page import write_report
 from relaxbench.server.wsgi import respond
 from relaxbench.store.facts import Manifest, method_facts, problem_facts
 from relaxbench.store.schema import PHASES, Study, Trial
-from relaxbench.store.studies import find
+from relaxbench.store.studies import find_study
 from relaxbench.store.transactions import read
 from relaxbench.store.workers import at_work, workers
 from relaxbench.study.coordination.plan import Size
@@ -78,7 +78,7 @@ class Live:
 
     def __init__(self, engine: Engine, name: str | None, directory: Path, every: float) -> None:
         self.engine, self.directory, self.every = engine, directory, every
-        self.study, self.name = find(engine, name)
+        self.study, self.name = find_study(engine, name)
         self.finished, self.reported = False, Reported()
         self._page = html.page(
             html.environment("relaxbench.server"), "live.html", study=self.name, phases=PHASES

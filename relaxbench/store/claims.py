@@ -15,7 +15,7 @@ from sqlalchemy import Engine as Database
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.store.schema import Curve, Trial, Weights
-from relaxbench.store.studies import find
+from relaxbench.store.studies import find_study
 from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
 
 LEASE_SECONDS = 120.0
@@ -287,7 +287,7 @@ def free(database: Database, name: str | None, worker: str | None, everything: b
     Raises:
         UserError: if the study or the worker does not exist.
     """
-    study, _ = find(database, name)
+    study, _ = find_study(database, name)
     running = (Trial.study_id == study, Trial.status == "running")
 
     def change(connection: Connection) -> tuple[int, int]:

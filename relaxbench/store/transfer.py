@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from relaxbench.errors import UserError
 from relaxbench.store.database import snapshot
 from relaxbench.store.schema import Base, Curve, Study, Trial, Weights, Worker
-from relaxbench.store.studies import meant
+from relaxbench.store.studies import choose_study
 from relaxbench.store.urls import advice, reason, show_url
 
 AT_ONCE = {Trial: 500, Curve: 200, Weights: 1, Worker: 1000}
@@ -87,7 +87,7 @@ def copy_study(source: Engine, target: Engine, name: str, new_name: str | None =
 
 
 def _choose(connection: Connection, name: str | None) -> str:
-    return meant(connection.scalars(select(Study.name).order_by(Study.id)).all(), name)
+    return choose_study(connection.scalars(select(Study.name).order_by(Study.id)).all(), name)
 
 
 def _copy(reading: Connection, writing: Connection, name: str, wanted: str) -> Copied:
