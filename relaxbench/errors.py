@@ -21,13 +21,13 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:
-    """An error for a name that does not exist, with the nearest one that does.
+    """An error for a name that does not exist, with the nearest name that does.
 
     Args:
-        kind: what the name should be, e.g. ``"method"``.
+        kind: the kind of thing that the name denotes, e.g. ``"method"``.
         name: the name as given.
         known: the names that exist.
-        hint: how to see them all, e.g. ``"python -m relaxbench list"``.
+        hint: how to list all names, e.g. ``"python -m relaxbench list"``.
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""What other packages and files of one's own add: entry points, and Python files that are run.
+"""Rules and problems from other packages (entry points) and from your own Python files.
 
 A package adds rules and problems by entry points in its pyproject.toml:
 
@@ -18,13 +18,13 @@ from typing import Any
 from relaxbench.errors import UserError
 
 RULES = "relaxbench.rules"
-"""Group of entry points that are subclasses of `optim.rule.Rule`; the name is the rule's."""
+"""Group of entry points that are subclasses of `optim.rule.Rule`; an entry point's name is the rule's name."""
 PROBLEMS = "relaxbench.problems"
-"""Group of entry points that are callables without arguments which return a `problems.Problem`."""
+"""Group of entry points that are callables without arguments and return a `problems.Problem`."""
 
 
 def points_of(group: str) -> dict[str, list[EntryPoint]]:
-    """The entry points of a group by name, as installed; nothing is imported. More than one of a name is a conflict."""
+    """The installed entry points of a group by name, without importing them. Several of one name are a conflict."""
     names: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=group):
         names.setdefault(point.name, []).append(point)
@@ -32,28 +32,28 @@ def points_of(group: str) -> dict[str, list[EntryPoint]]:
 
 
 def load(group: str, name: str) -> Any:
-    """The object behind a name that `points_of` lists.
+    """Import the object of a name that `points_of` lists.
 
     Raises:
-        UserError: if two packages give that name, or importing fails, with the package and the reason.
+        UserError: if two packages define that name, or importing fails; it names the package and the reason.
     """
     points = points_of(group)[name]
     packages = sorted({package(point) for point in points})
     if len(packages) > 1:
-        raise UserError(f"{name!r} is given by several packages, {' and '.join(packages)}: uninstall all but one")
+        raise UserError(f"{name!r} is defined by several packages, {' and '.join(packages)}: uninstall all but one")
     try:
         return points[0].load()
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
-            f"{name!r} of package {packages[0]} cannot be imported from {points[0].value!r}: {reason}; mend the "
+            f"{name!r} of package {packages[0]} cannot be imported from {points[0].value!r}: {reason}; fix the "
             "package, or uninstall it"
         ) from error
 
 
 def package(point: EntryPoint) -> str:
     """The name of the package that an entry point belongs to."""
-    return point.dist.name if point.dist else "an unnamed one"
+    return point.dist.name if point.dist else "an unnamed package"
 
 
 def run_file(path: Path, kind: str, defines: str) -> ModuleType:
@@ -61,8 +61,8 @@ def run_file(path: Path, kind: str, defines: str) -> ModuleType:
 
     Args:
         path: the file.
-        kind: what it should hold, e.g. ``"problem"``.
-        defines: what it must define, for the message.
+        kind: what the file defines, e.g. ``"problem"``.
+        defines: a description of the required definition, for the message.
 
     Raises:
         UserError: if the file is missing or fails when run.
@@ -76,7 +76,7 @@ def run_file(path: Path, kind: str, defines: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"relaxbench_file_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look there
+    sys.modules[module.__name__] = module  # dataclasses and pickle look modules up there
     try:
         spec.loader.exec_module(module)
     except UserError as error:

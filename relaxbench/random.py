@@ -1,9 +1,9 @@
 """Counter-based random numbers: every draw is a pure function of (seed, stream, step, index).
 
 No generator has a state, so a trial does not depend on its slot, its neighbours or on how often it was interrupted,
-and any draw can be made again. The hash is `lowbias32` (C. Wellons, "Prospecting for hash functions", public domain)
+and any draw can be repeated. The hash is `lowbias32` (C. Wellons, "Prospecting for hash functions", public domain)
 on 32-bit words, keyed by two words that are mixed from seed, stream and step. Keys are held in int64; the many words of
-a draw are int32, which multiplies several times faster and wraps by itself.
+a draw are int32, which multiplies several times faster and wraps around.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 
 MASK = 0xFFFFFFFF
 PIECE = 1 << 17
-"""Words in one go on the CPU: temporaries of megabytes come with fresh pages each time, which cost more than a hash."""
+"""Words per piece on the CPU: temporaries of megabytes need fresh memory pages, which cost more than a hash."""
 
-# Streams: what a draw is for. Two purposes never share numbers.
+# Streams: one per purpose of a draw. Two purposes never share numbers.
 INIT, ORDER, NOISE, DROPOUT, DATA, AUGMENT, PROBES = 1, 2, 3, 4, 5, 6, 7
 # The steps of DATA: 0 statistics of batch normalization, 1 held-out images, 2 a part of them, 3 windows of a text,
 # 4 the examples of a Hessian.
@@ -32,11 +32,11 @@ def mix(word: Tensor) -> Tensor:
 
 
 def key(seed: Tensor, stream: int, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Two 32-bit words for a draw.
+    """Two 32-bit words that key a draw.
 
     Args:
         seed: int64 of any shape, up to 63 bits each.
-        stream: what the draw is for, one of the constants above (plus an offset for sub-streams).
+        stream: the purpose of the draw, one of the constants above (plus an offset for sub-streams).
         step: int64 that broadcasts with `seed`, usually the number of gradients seen.
     """
     low, high = seed & MASK, seed >> 32 & MASK
@@ -46,36 +46,36 @@ def key(seed: Tensor, stream: int, step: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def branch(words: tuple[Tensor, Tensor], number: int) -> tuple[Tensor, Tensor]:
-    """Another key for each number, by fewer operations than a new one."""
+    """Derive one key per number, with fewer operations than `key`."""
     first, second = (_mixed(2 * number + which) for which in (1, 2))
     return words[0] + first & MASK, words[1] ^ second
 
 
 @functools.cache
 def _mixed(number: int) -> int:
-    """`mix` of a plain number."""
+    """`mix` of a Python int."""
     return int(mix(torch.tensor(number * 0x9E3779B9 & MASK)))
 
 
 def kept(words: tuple[Tensor, Tensor], count: int, share: float) -> Tensor:
-    """Whether each of ``[…, count]`` is among the share that is kept, for keys ``[…]``; of 32 bits."""
+    """Bernoulli draws ``[…, count]``, true with probability `share`, for keys ``[…]``; of 32 bits."""
     index = torch.arange(count, device=words[0].device, dtype=torch.int32)
     return _hash((words[0][..., None], words[1][..., None]), index) < min(round(share * 2**32), MASK) - 2**31
 
 
 def bits(words: tuple[Tensor, Tensor], index: Tensor) -> Tensor:
-    """32 random bits (int64) for every index; the shapes of `words` and `index` broadcast."""
+    """32 random bits (int64) per index; the shapes of `words` and `index` broadcast."""
     return _hash(words, index).to(torch.int64) & MASK
 
 
 def _hash(words: tuple[Tensor, Tensor], index: Tensor) -> Tensor:
-    """`bits`, held in int32: the conversion keeps the low 32 bits, whose upper half then stands as negative numbers."""
+    """`bits` as int32: the conversion keeps the low 32 bits, so that the upper half becomes negative numbers."""
     first, second = (word.to(torch.int32) for word in words)
     return _mix(_mix(index.to(torch.int32) + first) ^ second)
 
 
 def _mix(word: Tensor) -> Tensor:
-    """`mix` of int32, in place. A shift drags the sign along, so the bits that it brings are cleared."""
+    """`mix` of int32, in place. A right shift copies the sign bit, so the copied bits are cleared."""
     word.bitwise_xor_((word >> 16).bitwise_and_(0xFFFF)).mul_(0x7FEB352D)
     word.bitwise_xor_((word >> 15).bitwise_and_(0x1FFFF)).mul_(0x846CA68B - (MASK + 1))
     return word.bitwise_xor_((word >> 16).bitwise_and_(0xFFFF))
@@ -87,12 +87,12 @@ def uniform(words: tuple[Tensor, Tensor], index: Tensor, dtype: torch.dtype = to
         return bits(words, index).to(dtype).add_(0.5).mul_(2.0**-32)
     if dtype.itemsize < 4:
         raise TypeError(f"random numbers in {dtype}: 23 bits do not fit; draw float32 and round")
-    # A 24th bit would leave none for the half: the largest number would round to 1.
+    # With a 24th bit there would be none left for the added half: the largest number would round to 1.
     return (_hash(words, index) >> 9).bitwise_and_(MASK >> 9).to(dtype).add_(0.5).mul_(2.0**-23)
 
 
 def normal(words: tuple[Tensor, Tensor], size: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal numbers ``[..., size]`` for keys ``[..., 1]``, by Box and Muller's pairs."""
+    """Standard normal numbers ``[..., size]`` for keys ``[..., 1]``, by the Box–Muller transform."""
     device, shape = words[0].device, words[0].shape[:-1]
     half = (size + 1) // 2
     result = torch.empty(*shape, 2, half, dtype=dtype, device=device)
@@ -113,7 +113,7 @@ def normal(words: tuple[Tensor, Tensor], size: int, dtype: torch.dtype = torch.f
 def permutation(words: tuple[Tensor, Tensor], size: int) -> Tensor:
     """Random orders of 0 … size − 1, int64 ``[..., size]`` for keys ``[..., 1]``."""
     index = torch.arange(size, device=words[0].device)
-    # 62 bits a key: ties practically never happen, and a stable sort makes even those reproducible.
+    # 62 bits per key: ties practically never occur, and a stable sort makes even those reproducible.
     high = bits(words, index) >> 1
     low = bits(words, index + size) >> 1
     return torch.argsort(high << 31 | low, dim=-1, stable=True)

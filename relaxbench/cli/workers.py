@@ -87,8 +87,8 @@ def reap(
     failed: Annotated[bool, typer.Option("--failed", help="Also try again what has been given up.")] = False,
 ) -> None:
     """Free the trials of dead workers by hand. A result that still comes from one is refused."""
-    from relaxbench.store.claims import free
     from relaxbench.store.database import open_database
+    from relaxbench.store.freeing import free
 
     freed, revived = free(open_database(storage, create=False), study, worker, everything, failed)
     options.console.print(f"{counted(freed, 'trial')} freed" + (f", {revived:,} to be tried again" if failed else ""))

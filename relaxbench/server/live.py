@@ -140,7 +140,7 @@ class Live:
     def _look(self) -> dict[str, Any]:
         query = select(Study.spec, Study.manifest).where(Study.id == self.study)
         asked = read(self.engine, lambda connection: connection.execute(query).one())
-        size = Size.asked(asked.spec)
+        size = Size.of_spec(asked.spec)
         places = [(problem, method) for problem in asked.spec["problems"] for method in asked.spec["methods"]]
         counted = count(self.engine, self.study, size, places)
         crew = [

@@ -1,1 +1,1 @@
-"""The database: tables, claims, opening it."""
+"""The database: its tables, opening it, and workers' claims on trials."""

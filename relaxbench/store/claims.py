@@ -1,4 +1,4 @@
-"""Who runs what. The trials table is the truth: a claim is a lease with a token, a result needs the latest token."""
+"""Claims of workers on trials. A claim is a lease with a token in the trials table; a result needs the latest token."""
 
 from __future__ import annotations
 
@@ -11,30 +11,27 @@ from typing import Any
 
 import psutil
 from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, or_, select, tuple_, update
-from sqlalchemy import Engine as Database
 
-from relaxbench.errors import UserError, unknown
 from relaxbench.store.schema import Curve, Trial, Weights
-from relaxbench.store.studies import find_study
 from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
 
 LEASE_SECONDS = 120.0
-"""A worker that has not renewed its claims for this long is taken for dead."""
+"""A worker that has not renewed its claims for this long counts as dead."""
 RETRIES = 3
-"""How often a trial is tried again after a failure, unless told otherwise."""
+"""How often a trial is retried after a failure, by default."""
 DIED = "its worker died"
-"""The error of a trial whose worker can no longer say what happened."""
+"""The error of a trial whose worker died without reporting one."""
 
 
 def worker_name(process: psutil.Process | None = None) -> str:
-    """This process (or another one), recognizable after its death: host, process number, time of its start."""
+    """Name a process (default: this one) by host, process number and start time, so that its death can be detected."""
     process = process or psutil.Process()
     return f"{platform.node()}:{process.pid}:{process.create_time():.0f}"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What is stored of a finished trial; see `schema.Trial` for the fields."""
+    """The stored result of a finished trial; see `schema.Trial` for the fields."""
 
     trial: int
     token: int
@@ -49,15 +46,15 @@ class Result:
 
 @dataclass
 class Claims:
-    """The claims of one worker on one study. A second thread may call `renew`.
+    """The claims of one worker on one study. `renew` may be called from a second thread.
 
     Attributes:
         engine: the database.
         study: id of the study.
         worker: see `worker_name`.
         retries: a trial that has failed more often than this is given up.
-        tokens: of the trials held, by trial id.
-        lost: trials that were held and have been claimed anew since: not to be worked on any longer.
+        tokens: by trial id, for the trials that this worker holds.
+        lost: trials that this worker held and another worker has claimed since; stop working on them.
     """
 
     engine: Engine
@@ -69,16 +66,17 @@ class Claims:
     guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def take(self, problem: str, method: str, limit: int, alone: bool = False) -> list[Trial]:
-        """Claim at most `limit` waiting trials in one transaction; none of those that are still being worked on here.
+        """Claim at most `limit` waiting trials in one transaction, except those that this worker is still running.
 
-        Confirmations come first, then TPE's generations, then random trials, each in their order: the longest chain of
-        trials that wait for each other begins earliest. The phases' names happen to sort so.
+        Confirmations come first, then TPE's generations, then random trials, each in order of id, so that the longest
+        chain of trials that depend on each other starts earliest. The names of the phases sort in this order.
 
         Args:
             problem: of the trials.
             method: of the trials.
             limit: how many.
-            alone: take one whose next failure would be its last. It gets no company, so that the failure is its own.
+            alone: take one trial whose next failure would be its last, and no other trial with it, so that a failure
+                can only be its own.
         """
         if limit <= 0:
             return []
@@ -92,11 +90,11 @@ class Claims:
         claimed: dict[int, int] = {}
 
         def claim(connection: Connection) -> list[Trial]:
-            if claimed:  # before, and only the answer was lost
+            if claimed:  # the attempt before has claimed these, and only its answer was lost
                 mine = select(Trial.__table__).where(self._mine(claimed), Trial.worker == self.worker)
                 if rows := connection.execute(mine).all():
                     return [Trial(**row._mapping) for row in rows]
-            locked = chosen.with_for_update(skip_locked=True)  # SQLite has locked the file, and leaves this out
+            locked = chosen.with_for_update(skip_locked=True)  # ignored by SQLite, which has locked the file
             ids = list(connection.scalars(locked))
             if not ids:
                 return []
@@ -121,7 +119,7 @@ class Claims:
         return trials
 
     def open(self) -> defaultdict[tuple[str, str], Counter[str]]:
-        """By problem and method, how many trials there are of each status; of those that wait, some are ``alone``."""
+        """Count trials by problem, method and status; waiting trials on their last attempt count as ``alone``."""
         waits = Trial.status == "waiting"
         kind = case((waits & self._last_attempt(), "alone"), else_=Trial.status).label("kind")
         place = (Trial.problem, Trial.method, kind)
@@ -132,9 +130,9 @@ class Claims:
         return counts
 
     def renew(self) -> None:
-        """Extend the leases of all trials that are held; those that were claimed anew go to `lost`.
+        """Extend the leases of all held trials; move those that another worker has claimed to `lost`.
 
-        One that was freed meanwhile, because this worker was taken for dead, is taken back if nobody else has it.
+        A trial that was freed because this worker counted as dead is taken back if no other worker has claimed it.
         """
         with self.guard:
             held = dict(self.tokens)
@@ -156,10 +154,10 @@ class Claims:
                 del self.tokens[trial]
 
     def release(self) -> None:
-        """Give back what is held, for any worker to continue.
+        """Give back all held trials, for any worker to continue.
 
         Raises:
-            UserError: if the database does not answer; the leases will run out.
+            UserError: if the database does not answer; the leases then expire.
         """
         held = self._let_go()
         if held:
@@ -167,16 +165,17 @@ class Claims:
             write(self.engine, lambda connection: connection.execute(back), COURTESY_SECONDS)
 
     def fail(self, error: str) -> None:
-        """Give back what is held because of an error: to be tried again, or given up if that happened too often."""
+        """Give back all held trials because of an error; each is retried, or given up if it has failed too often."""
         held = self._let_go()
         if held:
             back = update(Trial).where(self._mine(held)).values(**self._failed(error))
             write(self.engine, lambda connection: connection.execute(back))
 
     def finish(self, results: Sequence[Result]) -> int:
-        """Store results in one transaction. One whose trial was claimed anew meanwhile is dropped; returns the rest.
+        """Store results in one transaction; returns how many were stored.
 
-        A lease that ran out does no harm while nobody else has the trial.
+        A result is dropped if another worker has claimed its trial since. A lease that has expired does no harm
+        otherwise.
         """
 
         def store(connection: Connection) -> int:
@@ -209,7 +208,7 @@ class Claims:
         return stored
 
     def reap(self) -> int:
-        """Free the trials of the dead: at once if they died on this machine, else when their leases have run out."""
+        """Free the trials of dead workers: of this machine at once, of others when their leases have expired."""
 
         def free(connection: Connection) -> int:
             running = (Trial.study_id == self.study, Trial.status == "running")
@@ -222,26 +221,26 @@ class Claims:
         return write(self.engine, free) if self.count(*waiting) else 0
 
     def free(self, workers: Sequence[str]) -> None:
-        """Give back what workers held that were ended on purpose: no failure of their trials.
+        """Give back the trials of workers that were ended on purpose; this counts as no failure.
 
         Raises:
-            UserError: if the database does not answer; the leases will run out.
+            UserError: if the database does not answer; the leases then expire.
         """
         held = (Trial.study_id == self.study, Trial.status == "running", Trial.worker.in_(workers))
         back = update(Trial).where(*held).values(status="waiting", lease_until=None)
         write(self.engine, lambda connection: connection.execute(back), COURTESY_SECONDS)
 
     def count(self, *where: ColumnElement[bool]) -> int:
-        """How many trials of the study satisfy some conditions."""
+        """Count the study's trials that satisfy all conditions."""
         query = select(func.count()).select_from(Trial).where(Trial.study_id == self.study, *where)
         return read(self.engine, lambda connection: connection.scalar(query)) or 0
 
     def _last_attempt(self) -> ColumnElement[bool]:
-        """Trials that have failed, and are given up if they fail once more."""
+        """A condition: trials that are given up if they fail once more."""
         return Trial.failures >= max(self.retries, 1)
 
     def _failed(self, error: str) -> dict[str, Any]:
-        """What becomes of a trial that is being run and fails."""
+        """New column values of a running trial that fails."""
         again = case((Trial.failures >= self.retries, "failed"), else_="waiting")
         return {"status": again, "failures": Trial.failures + 1, "error": error, "lease_until": None}
 
@@ -251,7 +250,7 @@ class Claims:
         return held
 
     def _mine(self, held: dict[int, int]) -> ColumnElement[bool]:
-        """The trials that are held, except those that were freed or claimed anew meanwhile."""
+        """A condition: the held trials, except those that were freed or claimed by another worker since."""
         return self._held(held) & (Trial.status == "running")
 
     def _held(self, held: dict[int, int]) -> ColumnElement[bool]:
@@ -259,56 +258,13 @@ class Claims:
 
 
 def alive(worker: str) -> bool:
-    """False only for a process of this machine that is certainly gone (or a zombie: nobody has collected it yet)."""
+    """Whether a worker may be alive; false only for a process of this machine that is gone or a zombie."""
     host, *process_and_start = worker.rsplit(":", 2)
     if host != platform.node() or len(process_and_start) != 2:
         return True
     try:
         process = psutil.Process(int(process_and_start[0]))
-        same = bool(abs(process.create_time() - float(process_and_start[1])) < 2)  # not another one with its number
+        same = bool(abs(process.create_time() - float(process_and_start[1])) < 2)  # else another process has its number
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def free(database: Database, name: str | None, worker: str | None, everything: bool, failed: bool) -> tuple[int, int]:
-    """Free running trials by hand: those of the dead, of one worker, or all. A result that still comes is refused.
-
-    Args:
-        database: the storage.
-        name: the study, or None for the only one.
-        worker: a worker's name, or the beginning of one (host:process).
-        everything: free all that are running.
-        failed: give trials that were given up another chance.
-
-    Returns:
-        how many were freed, and how many are given another chance.
-
-    Raises:
-        UserError: if the study or the worker does not exist.
-    """
-    study, _ = find_study(database, name)
-    running = (Trial.study_id == study, Trial.status == "running")
-
-    def change(connection: Connection) -> tuple[int, int]:
-        holders = [row or "" for row in connection.scalars(select(Trial.worker).where(*running).distinct())]
-        if worker is not None:
-            chosen = [holder for holder in holders if holder == worker or holder.startswith(f"{worker}:")]
-            if not chosen:
-                if holders:
-                    raise unknown("worker with running trials", worker, holders)
-                raise UserError(f"no worker holds trials of this study: {worker!r} has none to free", "worker")
-            over: ColumnElement[bool] = Trial.worker.in_(chosen)
-        else:
-            dead = [holder for holder in holders if not alive(holder)]
-            over = or_(Trial.worker.in_(dead), Trial.lease_until < now(connection))
-        where = running if everything and worker is None else (*running, over)
-        fenced = {"status": "waiting", "lease_until": None, "token": Trial.token + 1}
-        freed = connection.execute(update(Trial).where(*where).values(**fenced)).rowcount
-        revived = 0
-        if failed:
-            lost = (Trial.study_id == study, Trial.status == "failed")
-            revived = connection.execute(update(Trial).where(*lost).values(status="waiting", failures=0)).rowcount
-        return freed, revived
-
-    return write(database, change)

@@ -1,8 +1,8 @@
-"""Connections are not kept for nothing: a study may have more workers than its server has connections.
+"""Close idle connections, because a study may have more workers than its server has connections.
 
-A new one for every transaction would do as well, but costs a server a new process each time. So a connection stays for
-a burst of transactions, is closed when nobody has used it for a moment, and is not kept for long however busy it is:
-others may be waiting.
+A new connection for every transaction would also work, but each costs the server a new process. So a connection serves
+a burst of transactions, is closed when it has been idle for `IDLE_SECONDS`, and is replaced after `HELD_SECONDS`
+however busy it is, because other workers may be waiting.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sqlalchemy.exc import DisconnectionError
 IDLE_SECONDS = 0.05
 """A connection that has not been used for this long is closed."""
 HELD_SECONDS = 2
-"""One that is older than this is closed before its next use (SQLAlchemy's ``pool_recycle``)."""
+"""A connection that is older than this is closed before its next use (SQLAlchemy's ``pool_recycle``)."""
 
 
 def close_idle(engine: Engine) -> Engine:
-    """Have the idle connections of an engine closed, and others opened in the place of those that do not answer.
+    """Close an engine's idle connections, and replace connections that do not answer; returns the engine.
 
-    The pool must not ping on its own account (``pool_pre_ping``): it would while we may close the connection.
+    The pool itself must not ping (``pool_pre_ping``), because this module could close the connection meanwhile.
     """
     guard = threading.Lock()
     idle: dict[Any, float] = {}

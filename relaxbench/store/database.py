@@ -1,4 +1,4 @@
-"""Opening a database: SQLite in a file or PostgreSQL, created when new, upgraded when old, refused when newer."""
+"""Open a database (a SQLite file or PostgreSQL): create it when new, upgrade it when old, refuse it when newer."""
 
 from __future__ import annotations
 
@@ -24,28 +24,27 @@ from relaxbench.store.urls import advice, parse_url, reason, show_url
 __all__ = ["BUSY_SECONDS", "open_database", "parse_url", "snapshot", "upgrade_database"]
 
 BUSY_SECONDS = 60
-"""How long a writer waits for another one before it gives up."""
+"""How long a writer waits for another writer before it gives up."""
 CONNECT_SECONDS = 10
-"""How long a server may take to answer; one that is switched off does not answer at all."""
-
+"""How long to wait for a server's answer to a connection attempt."""
 CROWDED_SECONDS = 120.0
-"""How long one waits at the door of a server that has no connection to spare."""
+"""How long to retry opening a server that has no free connection."""
 
 log = logging.getLogger("relaxbench")
 
 
 def open_database(storage: str, *, create: bool = True, read_only: bool = False) -> Engine:
-    """An engine for a storage, with our tables in it.
+    """Open a storage that has, or gets, our tables.
 
-    Tables of an older version are upgraded, after a backup, and a line in the log says so.
+    Tables of an older version are upgraded after a backup, and a line in the log says so.
 
     Args:
         storage: URL or path of a SQLite file.
         create: make the file and the tables when they are missing.
-        read_only: never write (SQLite: the file is opened so).
+        read_only: never write (a SQLite file is opened read-only).
 
     Raises:
-        UserError: if it cannot be opened, written or understood, in one line without any password.
+        UserError: if it cannot be opened, written or understood; one line without any password.
     """
     engine, upgraded = _open(storage, create=create, read_only=read_only)
     if upgraded:
@@ -54,10 +53,10 @@ def open_database(storage: str, *, create: bool = True, read_only: bool = False)
 
 
 def upgrade_database(storage: str) -> Upgraded | None:
-    """Upgrade a storage's tables, after a backup; None if they are of this version already.
+    """Upgrade a storage's tables after a backup; None if they already have this version.
 
     Raises:
-        UserError: if there are none, or it cannot be done; the database is then as it was.
+        UserError: if there are none, or the upgrade fails; the database is then unchanged.
     """
     engine, upgraded = _open(storage, create=False, read_only=False)
     engine.dispose()
@@ -66,7 +65,7 @@ def upgrade_database(storage: str) -> Upgraded | None:
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
-    """A connection for reading: all that it reads is of one moment, and no writer has to wait for it."""
+    """A connection that reads the state of one moment; no writer waits for it."""
     with engine.connect() as connection:
         if connection.dialect.name == "sqlite":
             connection.execution_options(**READS)
@@ -84,12 +83,12 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
     else:
         engine = _postgresql(url, shown)
 
-    def made() -> Upgraded | None:
+    def prepared() -> Upgraded | None:
         return prepare(engine, shown, create=create and not read_only, write=not read_only)
 
     try:
-        return engine, patiently(engine, made, CROWDED_SECONDS, crowded)
-    except (DBAPIError, UnicodeDecodeError) as error:  # the latter: names of tables in a damaged file
+        return engine, patiently(engine, prepared, CROWDED_SECONDS, crowded)
+    except (DBAPIError, UnicodeDecodeError) as error:  # UnicodeDecodeError: names of tables in a damaged file
         engine.dispose()
         said = reason(error, url)
         raise UserError(f"storage {shown!r} cannot be used ({said}): {advice(error)}") from None
@@ -135,7 +134,7 @@ def _check_file(path: Path, shown: str, *, create: bool, write: bool) -> None:
         )
     with path.open("rb") as file:
         head = file.read(16)
-    if not head and not create:  # SQLite would take it for a database, and write into it
+    if not head and not create:  # SQLite would accept an empty file as a database, and write into it
         raise no_study(shown)
     if head and head != b"SQLite format 3\x00":
         raise UserError(f"storage {shown!r} is not a SQLite database: choose another file")
@@ -143,7 +142,7 @@ def _check_file(path: Path, shown: str, *, create: bool, write: bool) -> None:
 
 def _sqlite(url: URL, read_only: bool) -> Engine:
     path = Path(str(url.database)).absolute()
-    # SQLite reads a WAL database through a file beside it, unless it is told that nobody can be writing.
+    # SQLite reads a WAL database through a file next to it, unless it may assume that nothing writes.
     alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
     mode = "mode=ro&immutable=1" if alone else "mode=ro"
 
@@ -156,14 +155,14 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves: see below
+        connection.isolation_level = None  # `_begin` begins transactions, not the driver
         if not read_only:
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that will write takes the write lock at once; one that upgrades later can fail as "locked".
+        # A transaction that will write takes the write lock at once. Upgrading a read lock later can fail as "locked".
         usual = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, usual))
 
@@ -171,7 +170,7 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Readers and one writer at a time. Where two processes turn this on at once, SQLite fails without waiting."""
+    """Turn on write-ahead logging: many readers and one writer. SQLite fails at once if another process does so too."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

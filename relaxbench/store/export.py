@@ -1,4 +1,4 @@
-"""A study in a SQLite file of its own, to be sent or kept: written, and opened again."""
+"""Write a study into a SQLite file of its own, and open such a file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from relaxbench.store.urls import reason
 
 
 def export_study(source: Engine, file: Path, name: str) -> Copied:
-    """Copy a study into a new SQLite file that needs no other file beside it.
+    """Copy a study into a new, self-contained SQLite file.
 
     Raises:
-        UserError: if the file exists, is a folder or cannot be written, or as `copy_study`; then there is no file.
+        UserError: if the file exists, is a folder or cannot be written, or as `copy_study`; no file is left then.
     """
     if file.is_dir():
         raise UserError(f"file {str(file)!r} is a folder: name a file in it, e.g. {str(file / 'study.db')!r}")
-    taken = UserError(f"file {str(file)!r} is already there: choose another name, or remove it first")
+    taken = UserError(f"file {str(file)!r} already exists: choose another name, or remove it first")
     if file.exists() or file.is_symlink():
         raise taken
     if not file.parent.is_dir():
@@ -41,7 +41,7 @@ def export_study(source: Engine, file: Path, name: str) -> Copied:
     except FileExistsError:
         raise taken from None
     except (OSError, sqlite3.Error) as error:
-        said = getattr(error, "strerror", None) or reason(error)  # without the name of a file that is not the user's
+        said = getattr(error, "strerror", None) or reason(error)  # without the name of our temporary file
         raise UserError(
             f"file {str(file)!r} cannot be written ({said}): check its folder, or choose another one"
         ) from None
@@ -49,22 +49,22 @@ def export_study(source: Engine, file: Path, name: str) -> Copied:
 
 
 def open_export(file: Path) -> Engine:
-    """A file of `export_study`, or any SQLite database with studies, for reading.
+    """Open a file of `export_study`, or any SQLite database with studies, for reading.
 
     Raises:
-        UserError: if it is not there, damaged, or something else.
+        UserError: if it does not exist, is damaged, or is not such a database.
     """
     if not file.exists():
-        raise UserError(f"file {str(file)!r} does not exist: name one that python -m relaxbench export has written")
+        raise UserError(f"file {str(file)!r} does not exist: give a file that python -m relaxbench export has written")
     try:
         engine = open_database(str(file), create=False, read_only=True)
     except UserError as error:
         raise UserError(f"file {str(file)!r} cannot be imported: {error}") from None
     try:
         with one_line(f"file {str(file)!r} is damaged", todo="export the study again"), engine.connect() as connection:
-            found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
-            if found != "ok":
-                raise ValueError(found)
+            verdict = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+            if verdict != "ok":
+                raise ValueError(verdict)
     except BaseException:
         engine.dispose()
         raise

@@ -1,7 +1,7 @@
-"""The tables of a relaxbench database. They lie beside Optuna's own in the same file or server.
+"""The tables of a relaxbench database, next to Optuna's own in the same file or server.
 
-A curve is one row a trial: its points are packed as float32, because a row a point makes a study of a
-few thousand trials slow to read (docs/architecture.md gives the figures).
+A learning curve is one row per trial: its points are packed as float32, because one row per point would make a study of
+a few thousand trials slow to read (docs/architecture.md gives the figures).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from relaxbench.store.facts import MachineFacts, Manifest, SpecFacts
 
 CURVE_COLUMNS = ("gradients", "train_loss", "validation_loss", "validation_metric", "gamma")
-"""The rows of a packed curve, in order. ``gamma`` is σ² for `heat` and NaN for methods without a scope."""
+"""The rows of a packed curve, in order. ``gamma`` is σ² for `heat`, and NaN for methods without a scope."""
 
 
 PHASES = ("explore", "confirm", "exploit", "recommend")
@@ -26,13 +26,13 @@ SEARCHED = ("explore", "exploit")
 
 
 class Base(DeclarativeBase):
-    """All tables of relaxbench; names are prefixed so that they never meet Optuna's."""
+    """All tables of relaxbench; the prefix of their names avoids collisions with Optuna's."""
 
     type_annotation_map = {dict[str, Any]: JSON, SpecFacts: JSON, Manifest: JSON, MachineFacts: JSON}
 
 
 class Study(Base):
-    """A study: what was asked (spec) and under which circumstances it ran (manifest)."""
+    """A study: its specification, and the circumstances under which it ran (manifest); see `facts`."""
 
     __tablename__ = "relaxbench_studies"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -44,9 +44,9 @@ class Study(Base):
 
 
 class Trial(Base):
-    """One training run, claimed by a worker, then done (or failed, for reasons outside the mathematics).
+    """One training run, claimed by a worker, then done (or failed, for a reason other than its mathematics).
 
-    `failures` counts the claims that ended with an error or the death of a worker; `error` is what was said last.
+    `failures` counts the claims that ended with an error or with the death of a worker; `error` is the last message.
     """
 
     __tablename__ = "relaxbench_trials"
@@ -56,14 +56,14 @@ class Trial(Base):
     method: Mapped[str]
     phase: Mapped[str]  # explore, confirm, exploit, recommend
     block: Mapped[int]  # explore, confirm: the block; exploit: the generation; recommend: 0
-    number: Mapped[int]  # within (problem, method, phase, block)
-    parent: Mapped[int]  # confirm, recommend: the id of the trial whose settings these are; else 0
+    number: Mapped[int]  # within (problem, method, phase, block), from 0
+    parent: Mapped[int]  # confirm, recommend: id of the trial whose settings are repeated; else 0
     seed: Mapped[int] = mapped_column(BigInteger)  # 63 bits
     params: Mapped[dict[str, Any]]
 
     status: Mapped[str] = mapped_column(default="waiting")  # waiting, running, done, failed
     worker: Mapped[str | None]
-    token: Mapped[int] = mapped_column(default=0)  # grows with every claim; a result with an older one is refused
+    token: Mapped[int] = mapped_column(default=0)  # grows with every claim; a result with an older token is refused
     lease_until: Mapped[float | None]  # seconds since the epoch, by the database's clock
     failures: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None]
@@ -84,16 +84,16 @@ class Trial(Base):
 
 
 class Worker(Base):
-    """A process that works, or worked, on a study. Times are seconds since the epoch, by the database's clock."""
+    """One session of a worker process on a study. Times are seconds since the epoch, by the database's clock."""
 
     __tablename__ = "relaxbench_workers"
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("relaxbench_studies.id"), index=True)
-    name: Mapped[str]  # host, process number and its start, see `claims.worker_name`
+    name: Mapped[str]  # host, process number and start time, see `claims.worker_name`
     device: Mapped[str]
     about: Mapped[MachineFacts]
     doing: Mapped[str] = mapped_column(default="")
-    finished: Mapped[int] = mapped_column(default=0)  # trials
+    finished: Mapped[int] = mapped_column(default=0)  # number of trials
     started_at: Mapped[float]
     seen_at: Mapped[float]
     ended_at: Mapped[float | None]

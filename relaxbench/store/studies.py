@@ -1,4 +1,4 @@
-"""Which study of a database is meant."""
+"""Choose a study of a database by its name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from relaxbench.store.transactions import read
 
 
 def choose_study(names: Collection[str], name: str | None) -> str:
-    """The study that is meant among these; None means the only one.
+    """Choose one of these names; None means the only one.
 
     Raises:
-        UserError: if it is not there, or none was named and there is not exactly one.
+        UserError: if it does not exist, or no name is given and there is not exactly one study.
     """
     if name is not None:
         if name not in names:
@@ -30,10 +30,10 @@ def choose_study(names: Collection[str], name: str | None) -> str:
 
 
 def find_study(database: Database, name: str | None) -> tuple[int, str]:
-    """The id and the name of a study; None means the only one there is.
+    """The id and the name of a study; None means the only study.
 
     Raises:
-        UserError: if there is none of that name, or more than one to choose from.
+        UserError: if it does not exist, or no name is given and there is not exactly one study.
     """
     query = select(Study.name, Study.id).order_by(Study.id)
     ids = {row.name: row.id for row in read(database, lambda connection: connection.execute(query).all())}

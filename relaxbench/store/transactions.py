@@ -1,4 +1,4 @@
-"""Transactions that outlive an outage: repeated with growing pauses until the database answers again."""
+"""Transactions that survive an outage: repeat them with growing pauses until the database answers again."""
 
 from __future__ import annotations
 
@@ -20,46 +20,44 @@ from relaxbench.util.text import duration
 T = TypeVar("T")
 
 OUTAGE_SECONDS = 900.0
-"""A database that does not answer for longer than this ends the work."""
+"""The work ends when the database has not answered for this long."""
 COURTESY_SECONDS = 5.0
-"""How long one tries to say something that others find out by themselves: that one leaves."""
+"""Timeout of messages that other workers do not depend on, e.g. that a worker leaves."""
 LONGEST_PAUSE = 5.0
 CROWDED_PAUSE = 0.5
-"""The longest pause while a server has no connection to spare: others keep theirs for moments only."""
+"""The longest pause while a server has no free connection: other workers keep theirs only briefly."""
 BEGIN = "relaxbench_begin"
-"""Execution option of a connection: with which words SQLite begins a transaction."""
+"""Execution option of a connection: the statement by which SQLite begins a transaction."""
 READS = {BEGIN: "BEGIN"}
-"""For one that will not write: it takes no lock then."""
+"""Options of a connection that only reads, and so takes no lock."""
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 AWAY = ("08", "40", "53", "57P", "55P03")
-"""Beginnings of PostgreSQL's codes for: connection lost, deadlock, no resources, shutting down, lock not available."""
-
+"""Prefixes of PostgreSQL's codes for: connection lost, deadlock, no resources, shutting down, lock not available."""
 REFUSED = ("42501", "25006")
-"""PostgreSQL's codes for: no right to do that, read-only."""
+"""PostgreSQL's codes for: insufficient privilege, read-only."""
 BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 FORBIDDEN = (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH)
-"""SQLite's codes for: a damaged file, no right to read or write it."""
-
+"""SQLite's codes for: insufficient rights to read or write the file."""
 CROWD = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
-"""What a server says that has no connection to spare; libpq gives no code with it."""
+"""The message of a server that has no free connection; libpq gives no code with it."""
 
 log = logging.getLogger("relaxbench")
 
 
 def write(engine: Engine, body: Callable[[Connection], T], patience: float | None = None) -> T:
-    """What `body` gives in a transaction of its own.
+    """Run `body` in a transaction of its own; returns its result.
 
-    It is run again when the connection is lost, or the server is away, full or busy; so it must do no harm if the
-    transaction before was in truth the last one and only the answer was lost.
+    `body` runs again when the connection is lost, or the server is away, full or busy. The earlier transaction may have
+    been committed, with only the answer lost, so running `body` twice must do no harm.
 
     Args:
         engine: the database.
-        body: what is done.
-        patience: seconds after which an outage is not waited for any longer; None for `OUTAGE_SECONDS`.
+        body: reads and writes through the connection.
+        patience: seconds to wait for the end of an outage; None for `OUTAGE_SECONDS`.
 
     Raises:
-        UserError: if the database does not answer for so long.
-        DBAPIError: if it refuses for another reason.
+        UserError: if the outage lasts longer than that.
+        DBAPIError: for any other error of the database.
     """
 
     def attempt() -> T:
@@ -70,7 +68,7 @@ def write(engine: Engine, body: Callable[[Connection], T], patience: float | Non
 
 
 def read(engine: Engine, body: Callable[[Connection], T]) -> T:
-    """What `body` reads in one snapshot, repeated as `write` is."""
+    """Run `body` in one read-only snapshot, repeated as in `write`; returns its result."""
 
     def attempt() -> T:
         with engine.connect().execution_options(**READS) as connection:
@@ -80,7 +78,7 @@ def read(engine: Engine, body: Callable[[Connection], T]) -> T:
 
 
 def now(connection: Connection) -> float:
-    """Seconds since the epoch by the database's clock: those of the workers may differ."""
+    """Seconds since the epoch by the database's clock; the workers' clocks may differ."""
     if connection.dialect.name == "sqlite":
         clock = "SELECT (julianday('now') - 2440587.5) * 86400.0"
     else:
@@ -89,7 +87,7 @@ def now(connection: Connection) -> float:
 
 
 def passing(error: DBAPIError) -> bool:
-    """Whether an error may be gone when one tries again."""
+    """Whether an error may be gone at the next attempt."""
     if error.connection_invalidated:
         return True
     if isinstance(error.orig, sqlite3.OperationalError):
@@ -100,15 +98,17 @@ def passing(error: DBAPIError) -> bool:
 
 
 def curable(error: DBAPIError) -> bool:
-    """Whether an error is for a person to mend (rights, space, the server, a damaged file), and not one of ours."""
+    """Whether the user can fix an error (rights, space, the server, a damaged file); others are ours."""
     if isinstance(error.orig, sqlite3.Error):
-        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # not all of them come from SQLite
+        code = (
+            getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        )  # the driver's own errors have no code
         return code in (*BUSY, *BROKEN, *FORBIDDEN)
     return passing(error) or getattr(error.orig, "sqlstate", None) in REFUSED
 
 
 def crowded(error: DBAPIError) -> bool:
-    """Whether a server has no connection to spare for now."""
+    """Whether a server has no free connection now."""
     return CROWD.search(str(error.orig)) is not None
 
 
@@ -118,19 +118,19 @@ def patiently(
     patience: float | None = None,
     worth: Callable[[DBAPIError], bool] = passing,
 ) -> T:
-    """What `attempt` gives, tried again as `write` does; it uses this database by means of its own.
+    """Call `attempt`, repeatedly as `write` does; returns its result. It opens its own connections to the database.
 
     Args:
         engine: the database.
         attempt: may be called again after an error.
-        patience: seconds after which an outage is not waited for any longer; None for `OUTAGE_SECONDS`.
+        patience: seconds to wait for the end of an outage; None for `OUTAGE_SECONDS`.
         worth: whether an error is worth another attempt.
 
     Raises:
-        UserError: if the database does not answer for so long.
-        DBAPIError: if it refuses for another reason.
+        UserError: if the outage lasts longer than that.
+        DBAPIError: for any other error of the database.
     """
-    begin, pause, told = time.monotonic(), 0.05, False
+    begin, pause, warned = time.monotonic(), 0.05, False
     limit = OUTAGE_SECONDS if patience is None else patience
     while True:
         try:
@@ -144,12 +144,12 @@ def patiently(
                     f"the database has not answered for {duration(waited)} ({said}): what was finished is kept; see to "
                     "it, and run the same command again"
                 ) from error
-            if waited > 1 and not told:
-                told = True
+            if waited > 1 and not warned:
+                warned = True
                 log.warning(f"the database does not answer ({said}): trying for {duration(limit)}")
-            time.sleep(pause * random.uniform(0.5, 1.5))  # workers that were cut off together do not return together
+            time.sleep(pause * random.uniform(0.5, 1.5))  # spread the returns of many workers
             pause = min(2 * pause, CROWDED_PAUSE if crowded(error) else LONGEST_PAUSE)
         else:
-            if told:
+            if warned:
                 log.warning(f"the database answers again, after {duration(time.monotonic() - begin)}")
             return result

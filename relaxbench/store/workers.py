@@ -1,4 +1,4 @@
-"""Who works on a study: a row for every session of a process, and its last sign of life."""
+"""The workers of a study: one row per session of a process, with its last sign of life."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Presence:
     Attributes:
         engine: the database.
         id: of the row.
-        doing: what it is at, for people.
-        finished: trials that it has finished.
-        left: the session is over.
+        doing: the current activity, for people.
+        finished: number of trials that it has finished.
+        left: whether the session is over.
     """
 
     engine: Engine
@@ -35,11 +35,11 @@ class Presence:
     left: bool = False
 
     def seen(self) -> None:
-        """A sign of life."""
+        """Store a sign of life."""
         self._set()
 
     def leave(self) -> None:
-        """The session is over. A database that is away is not waited for: others see that the process is gone."""
+        """Store that the session is over. Do not wait long for a database: other workers detect the process's end."""
         if not self.left:
             self.left, self.doing = True, ""
             with contextlib.suppress(UserError, DBAPIError):
@@ -56,14 +56,14 @@ class Presence:
 
 
 def arrive(engine: Engine, study: int, name: str, device: str, about: MachineFacts) -> Presence:
-    """A row for a session that begins.
+    """Add a row for a session that begins.
 
     Args:
         engine: the database.
         study: its id.
         name: see `claims.worker_name`.
-        device: where it computes.
-        about: what is written down of it: versions, processor, threads.
+        device: the device on which it computes.
+        about: its machine and programs.
     """
 
     def add(connection: Connection) -> int:

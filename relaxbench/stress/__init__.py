@@ -1,1 +1,1 @@
-"""Load and faults: simulated trials by many workers on a real database. Neither torch nor a problem is needed."""
+"""Test load and faults: many workers run simulated trials on a real database. Neither torch nor a problem is needed."""

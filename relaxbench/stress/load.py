@@ -1,4 +1,4 @@
-"""How many trials a second many workers get through a database, and what the framework costs them."""
+"""Measure how many trials per second many workers get through a database, and the overhead of the framework."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class LoadFigures:
     Attributes:
         workers: processes.
         trials: finished by them.
-        rate: trials a second, from the moment at which all workers were ready to the last result.
+        rate: trials per second, from the moment at which all workers were ready to the last result.
         overhead: share of the workers' time, from then to the last result of each, that was not spent in trials;
             None for trials that take no time.
-        locked: how often "database is locked" was seen.
-        stopped: workers that did not end in order.
+        locked: how often "database is locked" occurred.
+        stopped: number of workers that crashed.
     """
 
     workers: int
@@ -43,12 +43,12 @@ class LoadFigures:
 
 
 def measure_load(storage: str, folder: Path, workers: int, load: Load, name: str) -> LoadFigures:
-    """Run a simulated study of random trials with so many worker processes.
+    """Run a simulated study of random trials with many worker processes.
 
     Args:
         storage: URL of the database.
-        folder: for logs and the sign to start.
-        workers: processes.
+        folder: for logs and the start signal.
+        workers: number of processes.
         load: of the study.
         name: of the study.
     """
@@ -65,12 +65,12 @@ def measure_load(storage: str, folder: Path, workers: int, load: Load, name: str
     def tick() -> None:
         nonlocal began
         if not began and _ready(database, study) >= workers:
-            time.sleep(1.0)  # the last to arrive is still starting
+            time.sleep(1.0)  # the last worker to arrive is still starting
             began = read(database, now)
             start.touch()
 
-    said: list[str] = []
-    Supervisor(claims, places, command, lambda: False, tick, said.append).run()
+    messages: list[str] = []
+    Supervisor(claims, places, command, lambda: False, tick, messages.append).run()
     finished = _finished(database, study)
     database.dispose()
     ends = [time for times in finished.values() for time in times]
@@ -83,12 +83,12 @@ def measure_load(storage: str, folder: Path, workers: int, load: Load, name: str
         len(ends) / (max(ends) - began),
         1 - busy / spent if load.seconds else None,
         sum(log.count("database is locked") for log in logs),
-        len(said),
+        len(messages),
     )
 
 
 def sized(load: Load, workers: int, seconds: float, most: int) -> Load:
-    """The load with about as many random trials as the workers finish in some seconds, if nothing holds them up."""
+    """Scale a load to about as many random trials as the workers finish in some seconds without overhead."""
     count = min(most, int(workers * seconds / load.seconds)) if load.seconds else most
     per_method = max(1, count // len(METHODS))
     return replace(load, blocks=1, trials=per_method, exploit=0, recommend=0, mirrored=False)
@@ -100,7 +100,7 @@ def _ready(database: Database, study: int) -> int:
 
 
 def _finished(database: Database, study: int) -> dict[str, list[float]]:
-    """When each worker finished its trials."""
+    """The times at which each worker finished its trials."""
     query = select(Trial.worker, Trial.finished_at).where(Trial.study_id == study, Trial.status == "done")
     times: dict[str, list[float]] = defaultdict(list)
     for worker, finished in read(database, lambda connection: connection.execute(query).all()):

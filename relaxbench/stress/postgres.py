@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, which can be stopped and started again."""
+"""A temporary PostgreSQL server that can be stopped and started again."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ NOBODY = 65534
 
 
 class Server:
-    """A server in a folder of its own, reached through a socket there, and over TCP on this machine if asked to.
+    """A server in a folder of its own, reached through a socket in it, and optionally over TCP.
 
     Args:
-        password: what its user must say; None trusts everybody.
+        password: of its user; None trusts every user.
         tcp: also listen on a free port of the loopback interface.
         settings: further settings of the server, e.g. ``{"max_connections": 10}``.
     """
@@ -43,11 +43,11 @@ class Server:
         if os.getuid() == 0:  # a server refuses to run as root
             os.chown(self.folder, NOBODY, NOBODY)
             os.chown(secret, NOBODY, NOBODY)
-        who = ("-A", "scram-sha-256", "--pwfile", str(secret)) if password else ("-A", "trust")
-        self._run("initdb", *who, "-U", USER, "--no-sync", "-E", "UTF8")
+        access = ("-A", "scram-sha-256", "--pwfile", str(secret)) if password else ("-A", "trust")
+        self._run("initdb", *access, "-U", USER, "--no-sync", "-E", "UTF8")
 
     def start(self) -> None:
-        """Start it; a server that was killed recovers first."""
+        """Start the server; one that was killed recovers first."""
         listen = f"127.0.0.1 -p {self.port}" if self.port else "''"
         options = [f"-k {self.folder} -c fsync=off -c listen_addresses={listen}"]
         options += [f"-c {name}={value}" for name, value in self.settings.items()]
@@ -55,42 +55,42 @@ class Server:
         self.running = True
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop it: ``"immediate"`` as a crash does, ``"fast"`` after ending all sessions in order."""
+        """Stop the server: ``"immediate"`` like a crash, ``"fast"`` after ending all sessions in order."""
         if self.running:
             self._run("pg_ctl", "-m", mode, "-w", "stop")
             self.running = False
 
     def restart(self, mode: str = "immediate") -> None:
-        """Stop it and start it again."""
+        """Stop the server and start it again."""
         self.stop(mode)
         self.start()
 
     def remove(self) -> None:
-        """Stop it and delete its folder."""
+        """Stop the server and delete its folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def url(self) -> str:
-        """Of the database that every server has."""
+        """The URL of the database that every server has."""
         return self.url_of("postgres")
 
     def url_of(self, database: str, user: str = USER, password: str | None = None) -> str:
-        """Of a database on this server, for a user."""
+        """The URL of a database on this server, for a user."""
         password = password or self.password
-        who = f"{user}:{password}" if password else user
+        account = f"{user}:{password}" if password else user
         if self.port:
-            return f"postgresql+psycopg://{who}@127.0.0.1:{self.port}/{database}"
-        return f"postgresql+psycopg://{who}@/{database}?host={self.folder}"
+            return f"postgresql+psycopg://{account}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://{account}@/{database}?host={self.folder}"
 
     def new_url(self) -> str:
-        """Of a new, empty database."""
+        """Create an empty database; returns its URL."""
         name = f"test{next(self.numbers)}"
         self.execute(f"CREATE DATABASE {name}")
         return self.url_of(name)
 
     def execute(self, statement: str, url: str | None = None) -> Any:
-        """Run a statement as the owner of everything; gives its rows, if it has any."""
+        """Run a statement as the owner; returns its rows, if any."""
         engine = create_engine(url or self.url, isolation_level="AUTOCOMMIT")
         try:
             with engine.connect() as connection:
@@ -106,16 +106,16 @@ class Server:
 
 
 def program(name: str) -> str:
-    """Where a program of the server lies; Debian keeps them out of the path."""
-    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
-    found = str(places[-1]) if places else shutil.which(name)
-    if not found:
-        raise UserError(f"PostgreSQL's program {name!r} is not here: install it (apt install postgresql)")
-    return found
+    """The path of a program of the server; Debian keeps these outside PATH."""
+    paths = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    file = str(paths[-1]) if paths else shutil.which(name)
+    if not file:
+        raise UserError(f"PostgreSQL's program {name!r} is not installed: install it (apt install postgresql)")
+    return file
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """A free TCP port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""All of it: load on SQLite and PostgreSQL, then faults; as tables, with what was aimed at and whether it was met."""
+"""Run load tests on SQLite and PostgreSQL, then faults; report tables, and which targets were missed."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ LOADS: dict[str, Load] = {
     "10 ms": Load(seconds=0.01, hyperparameters=8, rounds=10),
     "1 s": Load(seconds=1.0, hyperparameters=8, rounds=10),
 }
-"""Trials that take no time, with and without hyperparameters and rounds, and trials that take some."""
+"""Trials that take no time, with few and many hyperparameters and rounds, and trials of 10 ms and 1 s."""
 CREWS = (1, 4, 16, 64)
 SECONDS = 6.0
-"""That a load lasts, about."""
+"""Approximate duration of a load."""
 TRIALS = 20
-"""Trials of a worker, at least: its first claim, which all make at the same moment, is no part of a trial's cost."""
+"""Least trials per worker: the first claims, all made at one moment, must not dominate the cost of a trial."""
 MOST = 2000
-"""Trials of a load."""
+"""Most trials of a load."""
 RATES = {"bare": 100.0, "full": 30.0}
-"""Trials a second that are aimed at on SQLite, for up to 16 workers."""
+"""Target on SQLite for up to 16 workers: trials per second."""
 OVERHEAD = 0.03
-"""Share of the time that is aimed at for trials of a second, 16 workers on PostgreSQL."""
+"""Target for trials of 1 s by 16 workers on PostgreSQL: overhead as a share of the time."""
 
 
 @dataclass(frozen=True)
 class StressOptions:
-    """What is asked for.
+    """The requested parts.
 
     Attributes:
         only: ``"load"``, names of faults, ``"faults"``; nothing means everything.
@@ -59,14 +59,14 @@ class StressOptions:
     quick: bool = False
     json: Path | None = None
 
-    def asks(self, part: str) -> bool:
-        """Whether a part, ``"load"`` or a fault, is asked for."""
+    def includes(self, part: str) -> bool:
+        """Whether a part, ``"load"`` or a fault, is requested."""
         return not self.only or part in self.only or (part != "load" and "faults" in self.only)
 
 
 @dataclass
 class Figures:
-    """What was found.
+    """The results.
 
     Attributes:
         load: backend and kind of load → a measurement for each number of workers.
@@ -77,7 +77,7 @@ class Figures:
     faults: list[Survived] = field(default_factory=list)
 
     def missed(self) -> list[str]:
-        """What was aimed at and not met, one line each."""
+        """The missed targets, one line each."""
         lines = [f"{s.fault} on {s.backend}: {w}" for s in self.faults for w in s.wrong]
         for (backend, kind), row in self.load.items():
             for m in (m for m in row if m.workers <= 16):
@@ -87,17 +87,17 @@ class Figures:
                 if m.stopped:
                     lines.append(f"{what}: {counted(m.stopped, 'worker')} crashed")
                 if backend == "SQLite" and m.rate < RATES.get(kind, 0.0):
-                    lines.append(f"{what}: {m.rate:.0f} a second, aimed at {RATES[kind]:.0f}")
+                    lines.append(f"{what}: {m.rate:.0f} per second, target {RATES[kind]:.0f}")
                 if (backend, kind, m.workers) == ("PostgreSQL", "1 s", 16) and (m.overhead or 0) > OVERHEAD:
-                    lines.append(f"{what}: {m.overhead:.1%} overhead, aimed at {OVERHEAD:.0%}")
+                    lines.append(f"{what}: {m.overhead:.1%} overhead, target {OVERHEAD:.0%}")
         return lines
 
 
 def run(options: StressOptions, tell: Callable[[str], None]) -> Iterator[Any]:
-    """Measure and disturb; gives tables as they are ready, and at the end what was missed.
+    """Run the requested parts; yields each table when it is ready, and at the end the missed targets.
 
     Raises:
-        UserError: for an unknown part, or where no PostgreSQL server can be started.
+        UserError: for an unknown part, or if no PostgreSQL server can be started.
     """
     for part in options.only:
         if part not in ("load", "faults", *FAULTS):
@@ -107,12 +107,12 @@ def run(options: StressOptions, tell: Callable[[str], None]) -> Iterator[Any]:
         server, folder = Server(), Path(name)
         try:
             server.start()
-            if options.asks("load"):
+            if options.includes("load"):
                 for kind in LOADS:
                     for backend in BACKENDS:
                         figures.load[backend, kind] = _loaded(backend, kind, server, folder, options, tell)
                 yield load_table(figures)
-            faults = [fault for fault in FAULTS if options.asks(fault)]
+            faults = [fault for fault in FAULTS if options.includes(fault)]
             faults = [fault for fault in faults if not options.quick or fault in ("kill", "outage", "clock")]
             if faults:
                 tell("an undisturbed study")
@@ -149,16 +149,16 @@ def _loaded(
 
 
 def load_table(figures: Figures) -> Table:
-    """Trials a second and overhead, a row for each backend and load."""
-    table = Table(box=None, pad_edge=False, header_style="dim", title="Trials a second", title_justify="left")
+    """Trials per second and overhead, one row per backend and load."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title="Trials per second", title_justify="left")
     table.add_column("storage")
     table.add_column("trials")
     crews = sorted({m.workers for row in figures.load.values() for m in row})
     for crew in crews:
         table.add_column(counted(crew, "worker"), justify="right")
     for (backend, kind), row in figures.load.items():
-        found = {m.workers: m for m in row}
-        table.add_row(backend, kind, *(_cell(found[crew]) if crew in found else "" for crew in crews))
+        by_workers = {m.workers: m for m in row}
+        table.add_row(backend, kind, *(_cell(by_workers[crew]) if crew in by_workers else "" for crew in crews))
     return table
 
 
@@ -168,7 +168,7 @@ def _cell(m: LoadFigures) -> str:
 
 
 def fault_table(figures: Figures, trials: int) -> Table:
-    """What was done to a study, and whether it ended as if nothing had happened."""
+    """The faults of studies, and whether each study ended as if nothing had happened."""
     title = f"Faults, in a study of {trials} trials of {LOAD.seconds:g} s and {counted(WORKERS, 'worker')}"
     table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left")
     for column in ("fault", "storage", "restarts", "time", "afterwards"):

@@ -1,4 +1,4 @@
-"""A study whose trials only wait. Its rows, claims, generations and results are those of any other study."""
+"""Simulate a study whose trials only sleep. Its rows, claims, generations and results are like any other study's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import insert, update
 
 from relaxbench.store.claims import Result
+from relaxbench.store.facts import Manifest, MethodFacts, ProblemFacts, SpaceFacts, SpecFacts
 from relaxbench.store.schema import Study, Trial
 from relaxbench.store.transactions import write
 from relaxbench.study.coordination.checkpoints import Checkpoints
@@ -32,12 +33,12 @@ WORST = 10.0
 
 @dataclass(frozen=True)
 class Load:
-    """What a simulated study asks of the database.
+    """The load of a simulated study on the database.
 
     Attributes:
-        seconds: a trial lasts.
+        seconds: duration of a trial.
         hyperparameters: of every method.
-        rounds: of a trial: points of its curve, and checkpoints if it keeps any.
+        rounds: per trial: points of its curve, and checkpoints if it writes any.
         blocks, trials, exploit, recommend: as in a study file.
         checkpoints: whether a checkpoint is written after every round.
         mirrored: whether Optuna gets the trials.
@@ -55,32 +56,69 @@ class Load:
 
 
 def make(database: Database, name: str, load: Load) -> int:
-    """A simulated study, its trials planned; returns its id."""
-    ranges = {"kind": "float", "low": 0.01, "high": 1.0}
-    space = {f"x{i}": {**ranges, "log": i % 2 == 0} for i in range(load.hyperparameters)}
-    methods: dict[str, dict[str, Any]] = {
+    """Make a simulated study and plan its trials; returns its id."""
+    space: SpaceFacts = {
+        f"x{i}": {"kind": "float", "low": 0.01, "high": 1.0, "log": i % 2 == 0} for i in range(load.hyperparameters)
+    }
+    methods: dict[str, MethodFacts] = {
         method: {
-            "rule": method, "title": method, "source": "", "role": "baseline" if method == "sgd" else "candidate",
-            "dimensions": len(space), "space": space, "spaces": {PROBLEM: space}, "fixed": {}, "fixes": {PROBLEM: {}},
-            "options": {}, "copies": 1, "scope": None,
+            "rule": method,
+            "title": method,
+            "source": "",
+            "role": "baseline" if method == "sgd" else "candidate",
+            "dimensions": len(space),
+            "space": space,
+            "spaces": {PROBLEM: space},
+            "fixed": {},
+            "fixes": {PROBLEM: {}},
+            "options": {},
+            "copies": 1,
+            "scope": None,
             "calibration": {PROBLEM: {"seconds_per_gradient": 1e-3, "peak_bytes": 1000}},
         }
         for method in METHODS
-    }  # fmt: skip
-    problem = {
-        "title": "Simulated trials", "metric": "test error", "unit": "%", "metric_scale": 100.0, "loss": "none",
-        "parameters": 1, "data": "none", "fingerprint": "0", "budget": 100, "worst": WORST, "worst_metric": 1.0,
-        "margin": 0.5, "censored": False, "test_examples": 1000, "caution": "",
-    }  # fmt: skip
-    manifest = {
-        "key": uuid.uuid4().hex[:12], "version": __version__, "device": "cpu", "engines": {},
-        "problems": {PROBLEM: problem}, "methods": methods, "load": load.__dict__,
-    }  # fmt: skip
-    spec = {
-        "name": name, "problems": [PROBLEM], "methods": list(METHODS), "baseline": "sgd", "controls": [], "seed": 0,
-        "blocks": load.blocks, "trials": load.trials, "exploit": load.exploit, "recommend": load.recommend,
-        "repetitions": 1, "margin": None,
-    }  # fmt: skip
+    }
+    problem: ProblemFacts = {
+        "title": "Simulated trials",
+        "metric": "test error",
+        "unit": "%",
+        "metric_scale": 100.0,
+        "loss": "none",
+        "parameters": 1,
+        "data": "none",
+        "fingerprint": "0",
+        "budget": 100,
+        "worst": WORST,
+        "worst_metric": 1.0,
+        "margin": 0.5,
+        "censored": False,
+        "train_examples": None,
+        "test_examples": 1000,
+        "caution": "",
+    }
+    manifest: Manifest = {
+        "key": uuid.uuid4().hex[:12],
+        "version": __version__,
+        "device": "cpu",
+        "engines": {},
+        "problems": {PROBLEM: problem},
+        "methods": methods,
+        "load": load.__dict__,
+    }
+    spec: SpecFacts = {
+        "name": name,
+        "problems": [PROBLEM],
+        "methods": list(METHODS),
+        "baseline": "sgd",
+        "controls": [],
+        "seed": 0,
+        "blocks": load.blocks,
+        "trials": load.trials,
+        "exploit": load.exploit,
+        "recommend": load.recommend,
+        "repetitions": 1,
+        "margin": None,
+    }
     created = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     values = {"name": name, "spec": spec, "source": "", "manifest": manifest, "created_at": created}
     adding = insert(Study).values(**values).returning(Study.id)
@@ -95,12 +133,12 @@ def make(database: Database, name: str, load: Load) -> int:
 
 @dataclass
 class Simulation:
-    """A trainer with one slot, whose trials wait.
+    """A trainer with one slot, whose trials only sleep.
 
     Attributes:
         load: see `Load`.
         checkpoints: of unfinished trials.
-        memory_fault: a file; while it is not there, the next trial makes it and runs out of memory.
+        memory_fault: a file; while it does not exist, the next trial creates it and runs out of memory.
     """
 
     load: Load
@@ -108,7 +146,7 @@ class Simulation:
     memory_fault: Path | None = None
 
     def train(self, shift: Shift) -> None:
-        """One trial after another."""
+        """Run one trial after another."""
         rounds = self.load.rounds
         while trials := shift.feed(1):
             (trial,) = trials
@@ -133,7 +171,7 @@ class Simulation:
         data = self.checkpoints.load(trial.id) if self.load.checkpoints else None
         try:
             return int(json.loads(data)["done"]) if data else 0
-        except ValueError:  # cut off: from the start, then
+        except ValueError:  # cut off: start the trial again
             self.checkpoints.remove(trial.id)
             return 0
 
@@ -144,7 +182,7 @@ class Simulation:
 
 
 def outcome(trial: Trial, rounds: int) -> Result:
-    """What a trial gives: a function of its seed and settings alone, as in any study."""
+    """The result of a trial, a function of its seed and settings alone, as in any study."""
     values = [float(value) for _, value in sorted(trial.params.items())]
     noise = derive(trial.seed, "noise") / 2**63 - 0.5
     loss = 0.2 + sum((math.log(value) + 1) ** 2 for value in values) / 10 + 0.05 * noise
@@ -155,6 +193,12 @@ def outcome(trial: Trial, rounds: int) -> Result:
     curve = np.stack([steps * 10, loss + 1 / steps, loss + 1 / steps, error + 0 * steps, np.nan * steps])
     ledger = {"gradients": 100, "jvps": 0.0, "examples": 100, "measured": 10}
     return Result(
-        trial=trial.id, token=trial.token, value=min(loss, WORST), diverged=False, measures=measures, ledger=ledger,
-        curve=curve.astype(np.float32).tobytes(), weights=None,
-    )  # fmt: skip
+        trial=trial.id,
+        token=trial.token,
+        value=min(loss, WORST),
+        diverged=False,
+        measures=measures,
+        ledger=ledger,
+        curve=curve.astype(np.float32).tobytes(),
+        weights=None,
+    )

@@ -1,4 +1,4 @@
-"""A worker on a simulated study: ``python -m relaxbench.stress.worker ID``, told the rest by its environment."""
+"""Run a worker on a simulated study: ``python -m relaxbench.stress.worker ID``, with settings in its environment."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from relaxbench.study.coordination.session import Session
 from relaxbench.study.coordination.supervisor import INTERRUPTED, orphaned
 
 FAULT = "RELAXBENCH_STRESS_FAULT"
-"""What this worker suffers from: ``clock``, ``disk`` or ``memory``."""
+"""The fault of this worker: ``clock``, ``disk`` or ``memory``."""
 FOLDER = "RELAXBENCH_STRESS_FOLDER"
-"""Where checkpoints lie."""
+"""The folder of checkpoints."""
 START = "RELAXBENCH_STRESS_START"
-"""A file whose appearance starts the work: so that the time of starting processes is not measured."""
+"""A file whose appearance starts the work, so that the start of processes is not measured."""
 SKEW = 3600.0
 """Seconds by which a skewed clock is ahead: far more than a lease."""
 

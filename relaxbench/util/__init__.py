@@ -1,1 +1,1 @@
-"""Small things without a subject of ours: text, files, seeds, memory."""
+"""Small helpers that are independent of the subject: text, files, seeds, memory."""

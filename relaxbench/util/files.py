@@ -1,4 +1,4 @@
-"""Files of a report, which appear whole or not at all: CSV, which everything reads, and parquet, small and fast."""
+"""Write files that appear whole or not at all, and tables as CSV (read by every program) or parquet (small, fast)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def save(tables: Mapping[str, pd.DataFrame], folder: Path, format: str) -> list[
     """Write tables as ``<folder>/<name>.<format>``.
 
     Raises:
-        UserError: for another format, or where the folder cannot be written.
+        UserError: for another format, or if the folder cannot be written.
     """
     if format not in FORMATS:
         raise UserError(f"format {format!r} is unknown: expected {' or '.join(FORMATS)}")
@@ -35,12 +35,12 @@ def save(tables: Mapping[str, pd.DataFrame], folder: Path, format: str) -> list[
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """A table as CSV text; settings are JSON, so that they stay whole."""
+    """A table as CSV text, with settings as JSON."""
     return str(_flat(frame).to_csv(index=False, lineterminator="\n"))
 
 
 def parquet(frame: pd.DataFrame) -> bytes:
-    """A table as a parquet file; settings are JSON."""
+    """A table as a parquet file, with settings as JSON."""
     buffer = io.BytesIO()
     _flat(frame).to_parquet(buffer, index=False)
     return buffer.getvalue()
@@ -62,5 +62,5 @@ def write(path: Path, content: str | bytes) -> None:
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
     if "params" not in frame:
         return frame
-    params = [json.dumps(each, ensure_ascii=False, sort_keys=True) for each in frame["params"]]
+    params = [json.dumps(setting, ensure_ascii=False, sort_keys=True) for setting in frame["params"]]
     return frame.assign(params=params)

@@ -1,4 +1,4 @@
-"""What was freed is kept for the next step."""
+"""Keep freed memory for the next training step."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc not to give the activations of a step back to the kernel, only to take fresh pages for the next one.
+    """Stop glibc from returning the activations of a step to the kernel, and fetching fresh pages for the next step.
 
-    For a whole process that trains on the CPU; the faults of fresh pages can cost more than half of a step. Whoever has
-    set glibc's own variables is left alone, and so is every other allocator.
+    For a process that trains on the CPU, where the faults of fresh pages can cost more than half of a step. Nothing is
+    changed if glibc's own variables are set, or for another allocator.
 
     Returns:
         whether anything was changed.

@@ -1,4 +1,4 @@
-"""Small words that many rooms need."""
+"""Numbers and times as text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 
 def counted(count: Any, noun: str) -> str:
-    """A number and what it counts: 1 block, 1,200 blocks, 2 studies."""
-    count = int(count)
-    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else many}"
+    """A number with its noun: 1 block, 1,200 blocks, 2 studies."""
+    number = int(count)
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person."""
+    """A time as text: 45 s, 3.0 min, 2.5 h."""
     for size, unit in ((3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

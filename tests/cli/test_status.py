@@ -14,8 +14,9 @@ from sqlalchemy import Engine, select, update
 
 from relaxbench.cli.status import status_tables
 from relaxbench.errors import UserError
-from relaxbench.store.claims import LEASE_SECONDS, Claims, Result, free, worker_name
+from relaxbench.store.claims import LEASE_SECONDS, Claims, Result, worker_name
 from relaxbench.store.database import open_database
+from relaxbench.store.freeing import free
 from relaxbench.store.schema import Study, Trial, Worker
 from relaxbench.store.studies import find_study
 from relaxbench.store.workers import arrive

@@ -87,7 +87,7 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(capsys: pytest.CaptureFi
     assert "'--to'" in refused(capsys, "copy", "s")
     assert "'mysql' is not supported" in refused(capsys, "copy", "s", "--to", "mysql://me:geheim@host/x")
     assert "unknown study 'x'" in refused(capsys, "export", "x", "new.db")
-    assert "is already there" in refused(capsys, "export", "s", "diary.txt")
+    assert "already exists" in refused(capsys, "export", "s", "diary.txt")
     assert "unknown study ''" in refused(capsys, "export", "", "new.db")
     assert "'file': '' names no file or folder" in refused(capsys, "export", "s", "")
     assert "'file': '' names no file or folder" in refused(capsys, "import", "")
@@ -125,7 +125,7 @@ def test_upgrade_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(capsys, "show")
     assert "older version" in line and line.endswith("by python -m relaxbench upgrade (option --storage)\n")
     assert printed(capsys, "upgrade") == (
-        "Storage 'sqlite:///relaxbench.db' was upgraded (tables 0001 → 0002); what it was is kept in "
+        "Storage 'sqlite:///relaxbench.db' was upgraded (tables 0001 → 0002); the old tables are kept in "
         "'relaxbench.db.before-0001'.\n"
     )
     assert names("relaxbench.db") == names("relaxbench.db.before-0001") == ["s"]

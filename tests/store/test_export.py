@@ -96,7 +96,7 @@ def test_no_file_is_overwritten(source: Engine, tmp_path: Path) -> None:
     link.symlink_to("nowhere")
     before = set(os.listdir(tmp_path))
     for path in (taken, link):
-        with pytest.raises(UserError, match="is already there: choose another name, or remove it first"):
+        with pytest.raises(UserError, match="already exists: choose another name, or remove it first"):
             export_study(source, path, "s")
     with pytest.raises(UserError, match=r"is a folder: name a file in it, e\.g\. '.*/study.db'"):
         export_study(source, tmp_path, "s")
@@ -122,7 +122,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(
         out.write_text("quicker")
 
     monkeypatch.setattr(export, "make_single", make_single)
-    with pytest.raises(UserError, match="is already there"):
+    with pytest.raises(UserError, match="already exists"):
         export_study(source, out, "s")
     assert out.read_text() == "quicker"
 
@@ -152,7 +152,7 @@ def refusal(file: Path) -> str:
 
 
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
-    assert "does not exist: name one that python -m relaxbench export has written" in refusal(tmp_path / "x.db")
+    assert "does not exist: give a file that python -m relaxbench export has written" in refusal(tmp_path / "x.db")
     assert "cannot be imported: " in refusal(tmp_path)
     text_file, empty, foreign = (tmp_path / name for name in ("a.txt", "empty.db", "foreign.db"))
     text_file.write_text("somebody's diary")

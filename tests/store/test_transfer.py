@@ -226,7 +226,7 @@ def test_a_parent_that_is_not_there_is_told(opened: Open) -> None:
     studies.add(source, "s")
     with source.begin() as connection:
         connection.execute(update(Trial).where(Trial.parent != 0).values(parent=999))
-    with pytest.raises(UserError, match="names a parent 999 that is not there"):
+    with pytest.raises(UserError, match="names a parent 999 that does not exist"):
         copy_study(source, target, "s")
     assert set(counts(target).values()) == {0}
 

@@ -93,10 +93,10 @@ def test_what_was_missed_is_said() -> None:
     figures.load["SQLite", "bare"] = [replace(good, rate=99.0), replace(good, workers=4, locked=1)]
     figures.load["PostgreSQL", "1 s"] = [replace(good, overhead=0.031, stopped=2)]
     assert figures.missed() == [
-        "bare trials on SQLite, 16 workers: 99 a second, aimed at 100",
+        "bare trials on SQLite, 16 workers: 99 per second, target 100",
         "bare trials on SQLite, 4 workers: the database was locked 1 time",
         "1 s trials on PostgreSQL, 16 workers: 2 workers crashed",
-        "1 s trials on PostgreSQL, 16 workers: 3.1% overhead, aimed at 3%",
+        "1 s trials on PostgreSQL, 16 workers: 3.1% overhead, target 3%",
     ]
 
 

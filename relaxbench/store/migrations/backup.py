@@ -1,4 +1,4 @@
-"""What a database was before an upgrade, kept beside it: a whole file, or copies of our tables."""
+"""Back up a database before an upgrade: as a file next to it, or as copies of our tables."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 COPIES = "relaxbench_backup_"
-"""How the names of copied tables begin."""
+"""Prefix of the names of copied tables."""
 LOCK_SECONDS = 60
-"""How long an upgrade of a server's tables waits for those who use them."""
+"""How long an upgrade of a server's tables waits for their users."""
 
 
 def copy_file(file: Path, revision: str) -> Path:
-    """Copy a SQLite database, of which nobody is writing, to ``<file>.before-<revision>``, or -2, -3, … of it.
+    """Copy a SQLite database that nothing writes to ``<file>.before-<revision>``, with -2, -3, … if that exists.
 
     Raises:
         OSError: if the copy cannot be written; then there is none.
@@ -41,10 +41,10 @@ def copy_file(file: Path, revision: str) -> Path:
 
 
 def copy_tables(connection: Connection, revision: str) -> str:
-    """Copy our tables within the caller's transaction, and let nobody use them before it ends.
+    """Copy our tables within the caller's transaction, and lock them until it ends.
 
     Returns:
-        how the names of the copies begin; those of the tables follow.
+        the prefix of the copies' names; the tables' names follow it.
     """
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
     names = inspect(connection).get_table_names()
@@ -59,7 +59,7 @@ def copy_tables(connection: Connection, revision: str) -> str:
 
 
 def make_single(file: Path) -> None:
-    """Put a SQLite database that nobody uses into one file, without a log beside it."""
+    """Put an unused SQLite database into one file, without a log next to it."""
     connection = sqlite3.connect(file)
     try:
         connection.execute("PRAGMA journal_mode=DELETE")
@@ -68,10 +68,10 @@ def make_single(file: Path) -> None:
 
 
 def place(whole: Path, names: Iterable[Path]) -> Path:
-    """Move a finished file to the first of these names that is not taken. No other file is ever overwritten.
+    """Move a finished file to the first free name. No other file is ever overwritten.
 
     Raises:
-        FileExistsError: if all of them are taken.
+        FileExistsError: if no name is free.
     """
     for name in names:
         try:
@@ -80,4 +80,4 @@ def place(whole: Path, names: Iterable[Path]) -> Path:
             continue
         os.replace(whole, name)
         return name
-    raise FileExistsError(f"{whole.name}: all names are taken")
+    raise FileExistsError(f"{whole.name}: no name is free")

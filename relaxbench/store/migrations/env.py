@@ -1,4 +1,4 @@
-"""What alembic runs to begin: the connection comes with the configuration, and so does its transaction."""
+"""Alembic's entry point: run migrations on the caller's connection, within its transaction."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from relaxbench.store.migrations import VERSION_TABLE
 context.configure(
     connection=context.config.attributes["connection"],
     version_table=VERSION_TABLE,
-    transactional_ddl=True,  # of SQLite as well: we say BEGIN ourselves
+    transactional_ddl=True,  # for SQLite too, whose transactions we begin ourselves
 )
 context.run_migrations()

@@ -1,4 +1,4 @@
-"""The version of a database's tables: made where there are none, upgraded where older, refused where newer."""
+"""Give a database this version's tables: create missing ones, upgrade older ones, refuse newer ones."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from relaxbench.store.migrations.backup import copy_file, copy_tables
 from relaxbench.store.schema import Base, Study
 
 LOCK = 1704_04932
-"""Number of PostgreSQL's advisory lock under which tables are made and upgraded."""
+"""Number of PostgreSQL's advisory lock for creating and upgrading tables."""
 
 
 @dataclass(frozen=True)
 class Upgraded:
-    """An upgrade that was done.
+    """A completed upgrade.
 
     Attributes:
         storage: the database's URL, without a password.
         before: the version it had.
         after: the version it has.
-        backup: where the old one is kept.
+        backup: where the old tables are kept.
     """
 
     storage: str
@@ -37,13 +37,13 @@ class Upgraded:
 
     def __str__(self) -> str:
         return (
-            f"storage {self.storage!r} was upgraded (tables {self.before} → {self.after}); what it was is kept in "
+            f"storage {self.storage!r} was upgraded (tables {self.before} → {self.after}); the old tables are kept in "
             f"{self.backup}"
         )
 
 
 def prepare(engine: Engine, shown: str, *, create: bool, write: bool) -> Upgraded | None:
-    """See to it that a database has the tables of this version.
+    """Give a database the tables of this version.
 
     Args:
         engine: the database.
@@ -55,10 +55,10 @@ def prepare(engine: Engine, shown: str, *, create: bool, write: bool) -> Upgrade
         the upgrade, if there was one.
 
     Raises:
-        UserError: if that may not, or cannot, be done; the database is then as it was.
+        UserError: if this is not allowed or fails; the database is then unchanged.
     """
     with engine.connect() as connection:
-        _lock(connection, func.pg_advisory_xact_lock_shared)  # an upgrade that is under way is waited for
+        _lock(connection, func.pg_advisory_xact_lock_shared)  # wait for an upgrade in progress
         found = revision(connection)
     if found == HEAD:
         return None
@@ -82,7 +82,7 @@ def prepare(engine: Engine, shown: str, *, create: bool, write: bool) -> Upgrade
             steps.take(connection, found)
     except BaseException:
         if kept:
-            kept.unlink(missing_ok=True)  # of nothing that has changed
+            kept.unlink(missing_ok=True)  # nothing has changed, so no backup is needed
         raise
     return Upgraded(shown, found, HEAD, backup)
 
@@ -93,25 +93,25 @@ def no_study(shown: str) -> UserError:
 
 
 def revision(connection: Connection) -> str | None:
-    """The version of the tables in a database; None where there are none."""
+    """The version of a database's tables; None if there are none."""
     there = inspect(connection)
     if there.has_table(VERSION_TABLE):
         found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
         return found
-    if there.has_table("relaxbench_schema"):  # the first version counted for itself
+    if there.has_table("relaxbench_schema"):  # of the first version, which had no alembic
         number = connection.scalar(text("SELECT version FROM relaxbench_schema"))
         return REVISIONS[0] if number == 1 else f"{number}, by its own count"
     return None
 
 
 def _lock(connection: Connection, lock: Callable[[int], Any]) -> None:
-    """Several workers may come at once. SQLite has locked the file, or shows a reader one moment of it."""
+    """Let one of several workers act at a time. SQLite has locked the file, or gives a reader a snapshot."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(lock(LOCK)))
 
 
 def _check(found: str | None, shown: str, *, create: bool, write: bool) -> None:
-    """Refuse what may not be done."""
+    """Raise a UserError if tables of this version may not be used, created or upgraded."""
     if found is None:
         if not create:
             raise no_study(shown)
@@ -130,7 +130,7 @@ def _check(found: str | None, shown: str, *, create: bool, write: bool) -> None:
 
 
 def _make(connection: Connection, shown: str) -> None:
-    """All tables, at the latest version."""
+    """Create all tables at the latest version."""
     if inspect(connection).has_table(Study.__tablename__):
         raise UserError(
             f"storage {shown!r} holds relaxbench's tables, but not their version (table {VERSION_TABLE}): restore it "
@@ -142,12 +142,12 @@ def _make(connection: Connection, shown: str) -> None:
 
 
 def _copy_file(engine: Engine, shown: str, found: str) -> Path:
-    """The backup of a SQLite file."""
+    """Back up a SQLite file."""
     file = Path(str(engine.url.database))
     try:
         return copy_file(file, found)
     except (OSError, sqlite3.Error) as error:
         raise UserError(
-            f"storage {shown!r} must be upgraded (tables {found} → {HEAD}), but no backup can be written beside it "
+            f"storage {shown!r} must be upgraded (tables {found} → {HEAD}), but no backup can be written next to it "
             f"({error}); nothing was changed: free some space in {str(file.absolute().parent)!r}"
         ) from None

@@ -1,1 +1,1 @@
-"""Which trials a study has, who runs them, and how far it is. No torch."""
+"""The trials of a study, the workers that run them, and its progress. No torch."""

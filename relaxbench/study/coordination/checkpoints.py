@@ -1,4 +1,4 @@
-"""Files of unfinished trials, in a folder that all workers of a study share: complete, or not there."""
+"""Files of unfinished trials, in a folder that all workers of a study share. A file is complete or absent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Checkpoints:
     """The checkpoints of one study.
 
     Attributes:
-        folder: where they lie; made when the first one is written.
-        key: of the study, from its manifest; it keeps them apart from those of any other.
+        folder: of the files; created when the first one is written.
+        key: of the study, from its manifest; it separates these files from those of other studies.
     """
 
     folder: Path
@@ -25,15 +25,15 @@ class Checkpoints:
     _failed: bool = field(default=False, repr=False)
 
     def save(self, trial: int, data: bytes) -> None:
-        """Write a trial's checkpoint. Where that fails, the one before stays, and the trial goes on."""
+        """Write a trial's checkpoint. If that fails, the previous one stays, and the trial goes on."""
         file = self.file(trial)
         part = file.with_suffix(f".{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as opened:
-                opened.write(data)
-                opened.flush()
-                os.fsync(opened.fileno())  # a machine that loses power leaves no empty file under the final name
+            with part.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())  # a power failure leaves no empty file under the final name
             part.replace(file)
             self._failed = False
         except OSError as error:
@@ -43,7 +43,7 @@ class Checkpoints:
                 self._failed = True
                 log.warning(
                     f"checkpoints cannot be written to {str(self.folder)!r} ({error.strerror or error}): trials go on "
-                    "without, and begin anew after a stop; make room there, or make it writable"
+                    "without, and start again after a stop; make room there, or make it writable"
                 )
 
     def load(self, trial: int) -> bytes | None:
@@ -54,21 +54,21 @@ class Checkpoints:
             return None
 
     def remove(self, trial: int) -> None:
-        """Forget a trial's checkpoint: it is finished, or its checkpoint is of no use."""
+        """Delete the checkpoint of a trial that is finished, or a checkpoint that cannot be read."""
         with contextlib.suppress(OSError):
             self.file(trial).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Forget all that is left of the study, of which nothing is missing: of trials that others have finished."""
+        """Delete all remaining files of a complete study, also those of trials that other workers finished."""
         for pattern in (f"{self.key}-*.pt", f"{self.key}-*.part"):
             for file in self.folder.glob(pattern):
                 with contextlib.suppress(OSError):
                     file.unlink(missing_ok=True)
-        for log_file in self.folder.glob(f"{self.key}-worker-*.log"):  # of supervisors that were killed
+        for log_file in self.folder.glob(f"{self.key}-worker-*.log"):  # left by supervisors that were killed
             with contextlib.suppress(OSError):
                 if log_file.stat().st_size == 0:
                     log_file.unlink()
 
     def file(self, trial: int) -> Path:
-        """Where a trial's checkpoint lies."""
+        """The path of a trial's checkpoint."""
         return self.folder / f"{self.key}-{trial}.pt"

@@ -1,4 +1,4 @@
-"""The manifest of a study: what was decided once, and whose turn it is. Changed in one transaction at a time."""
+"""Read and change the manifest of a study, in one transaction at a time; and take turns by it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from relaxbench.store.schema import Study
 from relaxbench.store.transactions import now, read, write
 
 TURN_SECONDS = 600.0
-"""After this long a worker of another machine is taken for dead if it has not given its turn back."""
+"""A worker of another machine counts as dead if it has not given its turn back for this long."""
 
 
 def read_manifest(database: Database, study: int) -> Manifest:
-    """The manifest of a study."""
+    """Read the manifest of a study."""
     query = select(Study.manifest).where(Study.id == study)
     return read(database, lambda connection: connection.scalar(query)) or Manifest()
 
 
 def edit_manifest(database: Database, study: int, edit: Callable[[Manifest], None]) -> Manifest:
-    """Change the manifest in one transaction; `edit` may be called again if that has to be repeated."""
+    """Change the manifest in one transaction; `edit` may be called again if the transaction is repeated."""
 
     def change(connection: Connection) -> Manifest:
         return _edited(connection, study, edit)
@@ -35,9 +35,9 @@ def edit_manifest(database: Database, study: int, edit: Callable[[Manifest], Non
 
 @contextmanager
 def turn(database: Database, study: int, task: str, worker: str) -> Iterator[bool]:
-    """Do something that one worker alone may do at a time; gives whether it is this worker's turn.
+    """Take the turn for a task that only one worker may do at a time; yields whether this worker has the turn.
 
-    The turn of a worker that has died is over, on this machine at once, on another one after `TURN_SECONDS`.
+    The turn of a dead worker ends: at once on this machine, after `TURN_SECONDS` on another one.
     """
     granted = False
 
@@ -47,7 +47,7 @@ def turn(database: Database, study: int, task: str, worker: str) -> Iterator[boo
         def edit(manifest: Manifest) -> None:
             nonlocal granted
             holder = manifest.get("turns", {}).get(task)
-            mine = holder is not None and holder["worker"] == worker  # taken, and the answer was lost
+            mine = holder is not None and holder["worker"] == worker  # the answer to an earlier attempt was lost
             granted = holder is None or mine or not alive(holder["worker"]) or holder["until"] < time
             if granted:
                 until = time + TURN_SECONDS
@@ -69,10 +69,10 @@ def turn(database: Database, study: int, task: str, worker: str) -> Iterator[boo
 
 
 def _edited(connection: Connection, study: int, edit: Callable[[Manifest], None]) -> Manifest:
-    # SQLite has locked the file already, and leaves the last words of this out.
+    # SQLite has locked the file already, and ignores FOR UPDATE.
     stored = connection.scalar(select(Study.manifest).where(Study.id == study).with_for_update())
     manifest = deepcopy(stored) if stored else Manifest()
     edit(manifest)
-    if manifest != stored:  # many workers may be asking whose turn it is
+    if manifest != stored:  # most attempts to take a turn change nothing
         connection.execute(update(Study).where(Study.id == study).values(manifest=manifest))
     return manifest

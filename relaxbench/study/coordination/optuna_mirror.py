@@ -1,4 +1,4 @@
-"""Finished trials as Optuna studies in the same database, for optuna-dashboard and Optuna's own tools."""
+"""Mirror finished trials into Optuna studies in the same database, for optuna-dashboard and Optuna's own tools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from relaxbench.study.coordination.plan import Plan
 
 ID = "relaxbench_trial"
 CHUNK = 25
-"""Trials that are added before they are marked."""
+"""Trials that are added to Optuna before they are marked as mirrored."""
 
 
 def optuna_storage(database: Database) -> RDBStorage:
@@ -36,7 +36,7 @@ def optuna_storage(database: Database) -> RDBStorage:
 
 @contextmanager
 def reached(database: Database) -> Iterator[RDBStorage]:
-    """Optuna's storage for a moment: no connection is kept."""
+    """Optuna's storage, closed afterwards so that no connection stays open."""
     storage = optuna_storage(database)
     try:
         yield storage
@@ -45,7 +45,7 @@ def reached(database: Database) -> Iterator[RDBStorage]:
 
 
 def behind(plans: Sequence[Plan]) -> int:
-    """How many finished trials Optuna does not have yet."""
+    """Count the finished trials of these plans that Optuna does not have yet."""
     waiting = (Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(SEARCHED))
     mine = (Trial.problem.in_({p.problem for p in plans}), Trial.method.in_({p.method for p in plans}))
     query = select(func.count()).select_from(Trial).where(Trial.study_id == plans[0].study, *waiting, *mine)
@@ -53,12 +53,12 @@ def behind(plans: Sequence[Plan]) -> int:
 
 
 def mirror(plans: Sequence[Plan], address: str | None = None, until: float = math.inf) -> None:
-    """Give Optuna what it does not have of these plans; an outage of the database is waited for, as everywhere.
+    """Add to Optuna the finished trials of these plans that it does not have; wait for the end of an outage.
 
     Args:
-        plans: all of one study.
-        address: of Optuna's gRPC storage proxy, or None to reach its tables directly.
-        until: when to end, by the monotonic clock; what is left then is for another time.
+        plans: of one study.
+        address: of Optuna's gRPC storage proxy; None to use its tables directly.
+        until: when to stop, by the monotonic clock; the remaining trials are added later.
     """
     database = plans[0].database
 
@@ -82,7 +82,7 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
     where = (*plan.here(), Trial.phase == phase, Trial.status == "done", Trial.mirrored.is_(False))
     query = select(*columns).where(*where).order_by(Trial.id).limit(CHUNK)
     study: optuna.Study | None = None
-    there: set[int] = set()
+    known: set[int] = set()
     while time.monotonic() < until:
         rows = read(plan.database, lambda connection: connection.execute(query).all())
         if not rows:
@@ -90,7 +90,7 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
         if study is None:
             name = f"{plan.name}/{plan.problem}/{plan.method}/{phase}"
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
-            there = _last(storage, study._study_id)
+            known = _last(storage, study._study_id)
         trials = [
             create_trial(
                 state=TrialState.COMPLETE,
@@ -100,7 +100,7 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
                 user_attrs={ID: row.id, "block": row.block, "diverged": row.diverged},
             )
             for row in rows
-            if row.id not in there
+            if row.id not in known
         ]
         study.add_trials(trials)
         marks = update(Trial).where(Trial.id.in_([row.id for row in rows])).values(mirrored=True)
@@ -108,9 +108,9 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
 
 
 def _last(storage: BaseStorage, study: int) -> set[int]:
-    """Which of our trials are the last that Optuna has.
+    """The ids of our trials among the last `CHUNK` that Optuna has.
 
-    After a kill between Optuna's transactions and ours, trials may be there without their marks: those of a chunk.
+    After a kill between Optuna's transaction and ours, a chunk of trials may be in Optuna without being marked.
     """
     count = storage.get_n_trials(study)
     numbers = range(max(0, count - CHUNK), count)

@@ -1,4 +1,4 @@
-"""Optuna's gRPC storage proxy: one server in front of Optuna's tables, so that workers need no connection for them."""
+"""Reach Optuna's tables through its gRPC storage proxy, so that workers need no database connection for them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sqlalchemy.exc import OperationalError
 from relaxbench.errors import UserError
 
 READY_SECONDS = 10.0
-"""How long a proxy may take to answer at first."""
+"""How long to wait for a proxy's first answer."""
 
 
 def reach(address: str) -> None:
-    """Make sure that a proxy answers.
+    """Check that a proxy answers.
 
     Args:
         address: ``HOST:PORT``.
 
     Raises:
-        UserError: if none does, or gRPC is not installed.
+        UserError: if it does not, or gRPC is not installed.
     """
     storage = proxy(address)
     try:
@@ -57,10 +57,10 @@ def proxy(address: str) -> GrpcStorageProxy:
 
 @contextmanager
 def reached(address: str) -> Iterator[GrpcStorageProxy]:
-    """A storage behind a proxy, for a moment.
+    """A storage behind a proxy, closed afterwards.
 
     Raises:
-        OperationalError: if the proxy is away. So a database says that it is, and is waited for.
+        OperationalError: if the proxy is away; callers then wait for it as for a database.
     """
     import grpc
 

@@ -1,4 +1,4 @@
-"""Which trials a study consists of. Every row is a function of the study's seed and of finished trials alone."""
+"""Plan the trials of a study. Every row is a function of the study's seed and of finished trials alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from relaxbench.util.seeds import derive
 
 @dataclass(frozen=True)
 class Size:
-    """How much tuning a method gets; see `spec.StudySpec`, whose repetitions are in `blocks` here."""
+    """The numbers of trials per method; see `spec.StudySpec`. `blocks` counts the blocks of all repetitions."""
 
     seed: int
     blocks: int
@@ -30,19 +30,19 @@ class Size:
     recommend: int
 
     @classmethod
-    def asked(cls, spec: SpecFacts) -> Size:
-        """What a stored specification asks for."""
+    def of_spec(cls, spec: SpecFacts) -> Size:
+        """The size that a stored specification requests."""
         blocks = spec["blocks"] * spec["repetitions"]
         return cls(spec["seed"], blocks, spec["trials"], spec["exploit"], spec["recommend"])
 
     def of(self, phase: str) -> int:
-        """How many trials a phase has when it is complete."""
+        """The number of trials in a complete phase."""
         counts = {"explore": self.blocks * self.trials, "confirm": self.blocks}
         return {**counts, "exploit": self.exploit, "recommend": self.recommend}[phase]
 
     @property
     def total(self) -> int:
-        """Trials of all phases."""
+        """The number of trials in all phases."""
         return sum(self.of(phase) for phase in PHASES)
 
 
@@ -51,14 +51,14 @@ class Plan:
     """The trials of one method on one problem.
 
     Attributes:
-        database: where they lie.
+        database: that holds them.
         study: id of the study.
         name: the study's name.
-        size: how many there are.
+        size: numbers of trials.
         problem: the problem's name.
         method: the method's label.
-        space: what is searched.
-        fixed: further hyperparameters and their values.
+        space: the searched hyperparameters.
+        fixed: the other hyperparameters, with their values.
     """
 
     database: Database
@@ -71,7 +71,7 @@ class Plan:
     fixed: dict[str, Value]
 
     def begin(self) -> None:
-        """Rows of R blocks of n independent random trials, and of the first generation of TPE's."""
+        """Add R blocks of n independent random trials, and the first generation of TPE's trials."""
         rows = []
         for block in range(self.size.blocks):
             for number in range(self.size.trials):
@@ -81,14 +81,14 @@ class Plan:
         self.unlock()
 
     def unlock(self) -> int:
-        """Rows of trials that finished ones have made possible; returns how many are new.
+        """Add the trials that finished ones have made possible; returns how many are new.
 
-        Whoever asks, and how often, the rows are the same.
+        The rows are the same whichever worker calls this, and however often.
         """
         return self._confirm() + self._generation() + self._recommend()
 
     def _confirm(self) -> int:
-        """A row for the winner of every complete block. Its seed is shared by all methods, so that blocks are pairs."""
+        """Add a run of the winner of every complete block. All methods share its seed, so that blocks are pairs."""
         rows = []
         for block, winner in self.winners_of_complete_blocks().items():
             seed = derive(self.size.seed, "confirm", self.problem, block)
@@ -96,9 +96,9 @@ class Plan:
         return self._replace("confirm", rows)
 
     def _generation(self) -> int:
-        """Rows of the next generation of TPE's trials, when those before it are complete."""
-        there, done = self._exploited()
-        if done < there or there >= self.size.exploit:
+        """Add the next generation of TPE's trials, when the earlier generations are complete."""
+        planned, done = self._exploited()
+        if done < planned or planned >= self.size.exploit:
             return 0
         generation = done // GENERATION
         count = min(GENERATION, self.size.exploit - generation * GENERATION)
@@ -108,10 +108,10 @@ class Plan:
         for number, params in enumerate(propose(self.space, seed, earlier)[:count]):
             seed = derive(self.size.seed, "exploit", self.problem, self.method, generation, number)
             rows.append(self._row("exploit", generation, number, seed, {**params, **self.fixed}))
-        return self._insert(rows)  # of a generation in which a smaller study ended, the rest
+        return self._insert(rows)  # a study that was smaller may have ended within a generation: add the rest
 
     def _recommend(self) -> int:
-        """Rows for the best settings that were found at all, on fresh seeds."""
+        """Add runs of the best settings of all, on fresh seeds."""
         best = self.winner_of_complete_search()
         if best is None:
             return 0
@@ -136,15 +136,15 @@ class Plan:
         return list(read(self.database, lambda connection: connection.execute(query).all()))
 
     def here(self) -> tuple[Any, ...]:
-        """Conditions for the trials of this method on this problem."""
+        """Conditions that select the trials of this method on this problem."""
         return (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method == self.method)
 
     def _exploited(self) -> tuple[int, int]:
-        """TPE's trials: how many there are, and how many of them are done."""
+        """Count TPE's trials: all planned ones, and those that are done."""
         done = func.count().filter(Trial.status == "done")
         query = select(func.count(), done).where(*self.here(), Trial.phase == "exploit")
-        there, finished = read(self.database, lambda connection: connection.execute(query).one())
-        return there, finished
+        planned, finished = read(self.database, lambda connection: connection.execute(query).one())
+        return planned, finished
 
     def _row(
         self, phase: str, block: int, number: int, seed: int, params: dict[str, Value], parent: int = 0
@@ -153,7 +153,7 @@ class Plan:
         return {**place, "block": block, "number": number, "parent": parent, "seed": seed, "params": params}
 
     def _replace(self, phase: str, rows: list[dict[str, Any]]) -> int:
-        """Add rows, and drop waiting ones whose parent won before the study was extended."""
+        """Add rows, and delete waiting ones whose parent no longer wins since the study was extended."""
         parents = [row["parent"] for row in rows]
         stale = (*self.here(), Trial.phase == phase, Trial.status == "waiting", Trial.parent.not_in(parents))
         query = select(func.count()).select_from(Trial).where(*stale)
@@ -162,35 +162,35 @@ class Plan:
         return self._insert(rows)
 
     def _insert(self, rows: Sequence[dict[str, Any]]) -> int:
-        """Add the rows that are not there yet; returns how many."""
+        """Add the rows that do not exist yet; returns how many."""
         if not rows:
             return 0
         key = ("phase", "block", "number", "parent")
         query = select(*(getattr(Trial, name) for name in key)).where(*self.here(), Trial.phase == rows[0]["phase"])
-        there = {tuple(row) for row in read(self.database, lambda connection: connection.execute(query).all())}
+        existing = {tuple(row) for row in read(self.database, lambda connection: connection.execute(query).all())}
         neutral = {"status": "waiting", "token": 0, "failures": 0, "diverged": False, "mirrored": False}
         new = [{**row, **neutral, "measures": {}, "ledger": {}} for row in rows]
-        new = [row for row in new if tuple(row[name] for name in key) not in there]
+        new = [row for row in new if tuple(row[name] for name in key) not in existing]
         dialect = postgresql if self.database.dialect.name == "postgresql" else sqlite
-        if new:  # another worker may be adding the same at this moment
+        if new:  # another worker may add the same rows at this moment
             insert = dialect.insert(Trial).on_conflict_do_nothing()
             write(self.database, lambda connection: connection.execute(insert, new))
         return len(new)
 
 
 def plans(database: Database, study: int, problems: Sequence[str] = (), methods: Sequence[str] = ()) -> list[Plan]:
-    """The plans of a study as its row describes it, of some problems and methods or of all.
+    """The plans of a study, for some or all of its problems and methods, from its row alone.
 
-    Nothing of the problems and rules themselves is needed.
+    The problems and rules are not imported.
     """
     query = select(Study.name, Study.spec, Study.manifest).where(Study.id == study)
     row = read(database, lambda connection: connection.execute(query).one())
     spec, manifest = row.spec, row.manifest
-    size, found = Size.asked(spec), []
+    size, chosen = Size.of_spec(spec), []
     for problem in spec["problems"]:
         for method in spec["methods"]:
             about = method_facts(manifest, method)
             if problem in (problems or spec["problems"]) and method in (methods or spec["methods"]):
                 space, fixed = described(space_on(about, problem)), fixed_on(about, problem)
-                found.append(Plan(database, study, row.name, size, problem, method, space, fixed))
-    return found
+                chosen.append(Plan(database, study, row.name, size, problem, method, space, fixed))
+    return chosen

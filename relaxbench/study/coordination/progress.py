@@ -1,4 +1,4 @@
-"""How far a study is: counted in the database, so that what every worker does is in it."""
+"""The progress of a study, counted in the database, so that it includes the work of all workers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from relaxbench.study.coordination.plan import Plan, Size
 
 @dataclass
 class Progress:
-    """How far one method on one problem is.
+    """The progress of one method on one problem.
 
     Attributes:
-        problem, method: which.
-        done, total: trials.
-        failed: trials that have been given up.
-        best: smallest validation loss found so far.
-        running: trials that are being run, by phase.
-        phases: trials that are done, by phase.
+        problem, method: names.
+        done, total: numbers of trials.
+        failed: number of trials that have been given up.
+        best: smallest validation loss so far.
+        running: number of running trials, by phase.
+        phases: number of finished trials, by phase.
     """
 
     problem: str
@@ -48,28 +48,28 @@ def tally(plans: Sequence[Plan]) -> list[Progress]:
 def count(database: Database, study: int, size: Size, places: Sequence[tuple[str, str]]) -> list[Progress]:
     """The progress of methods on problems.
 
-    Of confirmations and recommended runs, those count whose parents still win; an extended study may have others.
+    Confirmations and recommended runs count only while their parents win; an extended study may have others.
 
     Args:
-        database: where the trials lie.
+        database: that holds the trials.
         study: id of the study.
-        size: how many there are to be.
-        places: (problem, method), in the order of what is returned.
+        size: planned numbers of trials.
+        places: pairs (problem, method), in the order of the result.
     """
     key = (Trial.problem, Trial.method, Trial.phase, Trial.status)
     counts = select(*key, func.count(), func.min(Trial.value)).where(Trial.study_id == study).group_by(*key)
     blocks = _children(study, "confirm", ("explore",), (Trial.block,), size.trials)
     searched = _children(study, "recommend", SEARCHED, (), sum(size.of(phase) for phase in SEARCHED))
 
-    def counted(connection: Connection) -> tuple[list[Any], list[Any]]:
+    def query(connection: Connection) -> tuple[list[Any], list[Any]]:
         children = {"confirm": connection.execute(blocks), "recommend": connection.execute(searched)}
-        current = [(phase, *row) for phase, found in children.items() for row in found]
+        current = [(phase, *row) for phase, group in children.items() for row in group]
         return list(connection.execute(counts)), current
 
-    rows, children = read(database, counted)
-    found = {place: Progress(*place, 0, size.total) for place in places}
+    rows, children = read(database, query)
+    by_place = {place: Progress(*place, 0, size.total) for place in places}
     for problem, method, phase, status, number, best in rows:
-        progress = found.get((problem, method))
+        progress = by_place.get((problem, method))
         if progress is None:
             continue
         if status == "running":
@@ -81,18 +81,18 @@ def count(database: Database, study: int, size: Size, places: Sequence[tuple[str
             if phase not in ("confirm", "recommend"):
                 progress.phases[phase] = number
     for phase, problem, method, number in children:
-        if (problem, method) in found:
-            found[problem, method].phases[phase] = number
-    for progress in found.values():
+        if (problem, method) in by_place:
+            by_place[problem, method].phases[phase] = number
+    for progress in by_place.values():
         progress.done = sum(progress.phases.values())
         progress.running = {phase: progress.running[phase] for phase in PHASES if phase in progress.running}
-    return list(found.values())
+    return list(by_place.values())
 
 
 def _children(
     study: int, phase: str, searched: tuple[str, ...], within: tuple[Any, ...], complete: int
 ) -> Select[str, str, int]:
-    """How many trials of a phase are done whose parent is the best of a complete search."""
+    """Count the finished trials of a phase whose parent is the winner of a complete search."""
     group = (Trial.problem, Trial.method, *within)
     rank = func.row_number().over(partition_by=group, order_by=ranking()).label("rank")
     size = func.count().over(partition_by=group).label("size")

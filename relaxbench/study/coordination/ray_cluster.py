@@ -1,4 +1,4 @@
-"""A Ray cluster: what is asked of it, the connection to it, and whether it can do that."""
+"""A Ray cluster: the request for workers, the connection, and whether the cluster can hold them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from relaxbench.store.urls import parse_url, show_url
 from relaxbench.util.text import counted
 
 ANSWER_SECONDS = 10.0
-"""How long a cluster may take to answer."""
+"""How long to wait for a cluster's answer."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers on a cluster, as they are asked for.
+    """A request for workers on a cluster.
 
     Attributes:
-        address: ``"auto"`` (the one that this machine belongs to) or ``"HOST:PORT"``.
-        workers: how many.
-        gpus: of each, as a fraction; 0 for the CPU.
-        cpus: cores of each.
+        address: ``"auto"`` (the cluster of this machine) or ``"HOST:PORT"``.
+        workers: number of workers.
+        gpus: GPUs per worker, a fraction; 0 for the CPU.
+        cpus: cores per worker.
     """
 
     address: str
@@ -49,11 +49,11 @@ class Cluster:
 
     @property
     def device(self) -> str:
-        """Where a task computes: on the one GPU that Ray shows it, or on none."""
+        """The device of a task: the one GPU that Ray shows it, or the CPU."""
         return "cuda" if self.gpus else "cpu"
 
     def fit(self, resources: dict[str, float]) -> int:
-        """How many workers a node with these resources holds."""
+        """Count the workers that fit on a node with these resources."""
         by_cores = int(resources.get("CPU", 0.0) // self.cpus)
         # 1/3 of a GPU is a little less than a third in binary, 0.1 a little more than a tenth.
         by_gpus = int(resources.get("GPU", 0.0)) * math.floor(1 / self.gpus + 1e-6) if self.gpus else by_cores
@@ -62,14 +62,15 @@ class Cluster:
 
 @contextmanager
 def connected(cluster: Cluster, storage: str) -> Iterator[list[str]]:
-    """The connection to a cluster; gives lines for people.
+    """Connect to a cluster; yields lines for people.
 
     Args:
-        cluster: what is asked of it.
-        storage: that all of its nodes have to reach.
+        cluster: the request.
+        storage: URL of the database, which all nodes must reach.
 
     Raises:
-        UserError: if Ray or the cluster is not there, has no room for a single worker, or cannot reach the storage.
+        UserError: if Ray is not installed, or the cluster does not answer, has no room for one worker, or cannot reach
+            the storage.
     """
     try:
         ray: Any = importlib.import_module("ray")
@@ -82,9 +83,9 @@ def connected(cluster: Cluster, storage: str) -> Iterator[list[str]]:
         if cluster.address != "auto":
             host, _, port = cluster.address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()  # Ray tries for minutes
-        # Its messages go to its own logs: the terminal shows the study.
+        # Ray's messages go to its own logs; the terminal shows the study.
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
-        ray._private.worker._worker_logs_enabled = False  # log_to_driver leaves some on
+        ray._private.worker._worker_logs_enabled = False  # log_to_driver=False leaves some messages on
     except Exception as error:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
@@ -93,7 +94,7 @@ def connected(cluster: Cluster, storage: str) -> Iterator[list[str]]:
             "address",
         ) from None
     finally:
-        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
+        signal.signal(signal.SIGTERM, handler)  # Ray has replaced it
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         check_storage(storage, {node["NodeManagerAddress"] for node in nodes}, ray.util.get_node_ip_address())
@@ -103,12 +104,12 @@ def connected(cluster: Cluster, storage: str) -> Iterator[list[str]]:
 
 
 def check_storage(storage: str, hosts: set[str], here: str) -> None:
-    """Refuse a storage that not all nodes can reach.
+    """Check that all nodes can reach a storage.
 
     Args:
         storage: the database's URL.
         hosts: addresses of all nodes.
-        here: address of this machine.
+        here: this machine's address.
 
     Raises:
         UserError: if it is a file and there are other machines.
@@ -133,5 +134,5 @@ def _check_room(cluster: Cluster, nodes: list[dict[str, float]]) -> list[str]:
             "gpus_per_worker",
         )
     if room < cluster.workers:
-        return [f"The cluster has room for {room} of {counted(cluster.workers, 'worker')}: the others wait for theirs."]
+        return [f"The cluster has room for {room} of {counted(cluster.workers, 'worker')}: the others wait for room."]
     return []

@@ -1,7 +1,7 @@
-"""A worker's session on a study: claim what is ready, have it run, tell the results, until nothing is left.
+"""A worker's session on a study: claim trials, have a trainer run them, store the results, until nothing is left.
 
-It knows nothing of how a trial is run: a trainer is given a `Shift`, from which it takes trials of one method on one
-problem as its slots fall free, and to which it gives their results.
+The session does not know how a trial is run. A trainer gets a `Shift`, takes trials of one method on one problem from
+it whenever it has free slots, and reports their results to it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from relaxbench.study.coordination.optuna_mirror import behind, mirror
 from relaxbench.study.coordination.plan import Plan
 
 RENEW_SECONDS = 20.0
-"""Between two signs of life."""
+"""Time between two signs of life."""
 MIRROR_SECONDS = 60.0
-"""Between two additions to Optuna's tables while trials are being run."""
+"""Time between two additions to Optuna's tables while trials run."""
 SLICE_SECONDS = 1.0
-"""That such an addition takes: Optuna writes some dozens of trials a second, and training waits for it."""
+"""Length of such an addition: Optuna writes some dozens of trials per second, and training waits meanwhile."""
 IDLE_SECONDS = (0.05, 1.0)
-"""The first and the longest pause of a worker that waits for others."""
+"""The first and the longest pause of a worker that waits for other workers."""
 
 log = logging.getLogger("relaxbench")
 
@@ -42,9 +42,9 @@ class Shift:
     """Trials of one plan, for one trainer.
 
     Attributes:
-        session: that it is a part of.
-        plan: the method and the problem.
-        alone: one trial is all that it gets, see `Claims.take`.
+        session: to which it belongs.
+        plan: of the method on the problem.
+        alone: it gets one trial only, see `Claims.take`.
     """
 
     session: Session
@@ -55,19 +55,19 @@ class Shift:
     _fed: bool = False
 
     def feed(self, free: int) -> list[Trial]:
-        """At most that many trials; none if there are no more for now."""
+        """Claim at most this many trials; none if there are no more at present."""
         claims, name, method = self.session.claims, self.plan.problem, self.plan.method
         if self.alone:
-            taken = [] if self._fed else claims.take(name, method, 1, alone=True)
+            trials = [] if self._fed else claims.take(name, method, 1, alone=True)
         else:
-            taken = claims.take(name, method, free)
-            if len(taken) < free and self._news:
+            trials = claims.take(name, method, free)
+            if len(trials) < free and self._news:
                 self._news = False
                 if self.plan.unlock():
-                    taken += claims.take(name, method, free - len(taken))
+                    trials += claims.take(name, method, free - len(trials))
         self._fed = True
-        self._searched |= {trial.id for trial in taken if trial.phase == "exploit"}
-        return taken
+        self._searched |= {trial.id for trial in trials if trial.phase == "exploit"}
+        return trials
 
     def report(self, results: Sequence[Result]) -> None:
         """Store results."""
@@ -75,17 +75,17 @@ class Shift:
         self.session.presence.finished += stored
         self._news = True
         if any(result.trial in self._searched for result in results):
-            self.plan.unlock()  # TPE's trials wait for each other: not for a slot to fall free as well
+            self.plan.unlock()  # TPE's next generation need not also wait for a free slot
         self.session.mirror_now_and_then()
         self.session.observe()
 
     def go_on(self) -> bool:
-        """Asked at the end of every round: False ends the shift, with its trials as they are."""
+        """Called at the end of every round: False ends the shift, with its trials unfinished."""
         self.session.observe()
         return not self.session.stopping()
 
     def lost(self) -> set[int]:
-        """Trials that somebody else has been given since this was last asked: to be dropped."""
+        """The trials that other workers have claimed since the last call: drop them."""
         claims = self.session.claims
         with claims.guard:
             lost, claims.lost = claims.lost, set()
@@ -94,16 +94,16 @@ class Shift:
 
 @dataclass
 class Session:
-    """One process at work on a study.
+    """One worker process on a study.
 
     Args:
         claims: of this worker.
-        plans: what is to be done.
+        plans: of the trials to run.
         presence: this worker's row.
-        train: runs the trials of a shift; returns when there are no more for now, or when told not to go on.
-        stopping: asked between rounds; True ends the session.
+        train: runs the trials of a shift; returns when there are no more, or when `Shift.go_on` is False.
+        stopping: called between rounds; True ends the session.
         observe: called often.
-        optuna: address of Optuna's gRPC storage proxy, or None where Optuna's tables are reached directly.
+        optuna: address of Optuna's gRPC storage proxy; None to use Optuna's tables directly.
     """
 
     claims: Claims
@@ -117,7 +117,7 @@ class Session:
     _unlocked: dict[Plan, int] = field(default_factory=dict)
 
     def work(self) -> None:
-        """Do everything that is not done yet, and wait for what others have claimed."""
+        """Run all unfinished trials, and wait for those that other workers have claimed."""
         pause = IDLE_SECONDS[0]
         try:
             with heartbeat(self.claims, self.presence):
@@ -136,12 +136,12 @@ class Session:
                 while behind(self.plans) and not self.stopping():
                     if not self.mirror(math.inf):
                         time.sleep(0.5)
-                self.mirror(SLICE_SECONDS)  # of a session that is stopped, so that its trials can be looked at
+                self.mirror(SLICE_SECONDS)  # after a stop, so that Optuna shows this session's trials
         finally:
             self.presence.leave()
 
     def _next(self) -> Shift | None:
-        """The plan with waiting trials that fewest are being run of; None if there is nothing to do for now."""
+        """The plan with waiting trials and the fewest running ones; None if there is nothing to do at present."""
         for look in range(2):
             counts = self.claims.open()
             for kind in ("waiting", "alone"):
@@ -153,15 +153,15 @@ class Session:
                 self.claims.reap()
                 for plan in self.plans:
                     done = counts[plan.problem, plan.method]["done"]
-                    if self._unlocked.get(plan) != done:  # somebody has finished trials since
+                    if self._unlocked.get(plan) != done:  # trials have been finished since
                         self._unlocked[plan] = done
                         plan.unlock()
         return None
 
     def _over(self) -> bool:
-        """Whether there is nothing to wait for: none waits or is being run, nor do finished trials make any possible.
+        """Whether no trial waits or runs, and finished trials make no new ones possible.
 
-        Another worker's last trial may have been finished between any two looks; so nothing may change in between.
+        Another worker may finish its last trial between two queries, so the counts must not change in between.
         """
         before = self._here()
         if any(counts[kind] for counts in before for kind in ("waiting", "alone", "running")):
@@ -171,7 +171,7 @@ class Session:
         return self._here() == before
 
     def _here(self) -> list[Counter[str]]:
-        """What there is of the plans, see `Claims.open`. Others of the study may be another session's business."""
+        """The counts of this session's plans, see `Claims.open`; other sessions may work on the study's other plans."""
         counts = self.claims.open()
         return [counts[plan.problem, plan.method] for plan in self.plans]
 
@@ -180,7 +180,7 @@ class Session:
         try:
             self.train(shift)
         except UserError:
-            raise  # the trials are not to blame
+            raise  # not the trials' failure
         except Exception as error:
             self.claims.fail(_reason(error))
             raise
@@ -188,17 +188,17 @@ class Session:
             try:
                 self.claims.release()
             except UserError as error:
-                log.warning(f"trials could not be given back, and are free when their leases have run out: {error}")
+                log.warning(f"trials could not be given back, and are free when their leases have expired: {error}")
             shift.lost()
 
     def mirror_now_and_then(self) -> None:
-        """Once a minute, give Optuna a second's worth of what it does not have."""
+        """Once per minute, add trials to Optuna for a second."""
         if time.monotonic() - self._mirrored > MIRROR_SECONDS:
             self.mirror(SLICE_SECONDS)
             self._mirrored = time.monotonic()
 
     def mirror(self, seconds: float) -> bool:
-        """Give Optuna what it does not have, for so long; returns whether it was this worker's turn to do so."""
+        """Add trials to Optuna for at most this long; returns whether this worker had the turn to do so."""
         plan, until = self.plans[0], time.monotonic() + seconds
         if not behind(self.plans):
             return True
@@ -210,7 +210,7 @@ class Session:
 
 @contextmanager
 def heartbeat(claims: Claims, presence: Presence) -> Iterator[None]:
-    """Signs of life from a thread of their own: a round of a large network lasts longer than a lease."""
+    """Give signs of life from a separate thread, because a round of a large network may outlast a lease."""
     over = threading.Event()
 
     def beat() -> None:
@@ -218,8 +218,8 @@ def heartbeat(claims: Claims, presence: Presence) -> Iterator[None]:
             try:
                 claims.renew()
                 presence.seen()
-            except Exception as error:  # the work itself will meet it, and say so
-                log.warning(f"no sign of life could be given: {_reason(error)}")
+            except Exception as error:  # the main thread will meet the same error and report it
+                log.warning(f"no sign of life could be stored: {_reason(error)}")
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

@@ -1,7 +1,7 @@
-"""Worker processes on this machine: started, watched, started again when they crash, and ended together.
+"""Worker processes on this machine: start them, restart them when they crash, and end them together.
 
-A device on which workers fail again and again, without finishing a trial in between, is given up, so that one bad GPU
-does not eat a study; the others go on. Torch is not imported here: every worker sees its own device alone.
+A device on which workers fail repeatedly, without finishing a trial in between, is given up, so that one bad GPU does
+not stop a study; the other devices go on. Torch is not imported here, because every worker sees its own device alone.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from relaxbench.util.text import counted
 BREAKER = 6
 """Failures in a row after which a device is given up."""
 LONGEST_PAUSE = 30.0
-"""Between a crash and the next start, at most."""
+"""Longest pause between a crash and the next start."""
 TICK = 0.2
-"""Seconds between two looks at the processes."""
+"""Seconds between two checks of the processes."""
 SUPERVISOR = "RELAXBENCH_SUPERVISOR"
-"""Environment variable with the supervisor's process number: a worker ends when that process is gone."""
+"""Environment variable with the supervisor's process number; a worker ends when that process is gone."""
 MISTAKE, INCOMPLETE, INTERRUPTED = 2, 3, 130
-"""Exit codes of a worker: for a person's mistake, with trials given up and nothing else left, and when stopped."""
+"""Exit codes of a worker: a user's mistake; nothing left but trials that were given up; stopped."""
 
 
 @dataclass
@@ -42,13 +42,13 @@ class WorkerPlace:
 
     Attributes:
         index: from 0.
-        device: what it is called in messages: ``"cpu"``, ``"cuda:1"``.
-        log: file for what its workers print, one after another.
-        process: the current one.
-        name: its name as a worker.
-        begin: of what it prints, in the log.
-        due: when it is to be started again.
-        over: it is done, or given up.
+        device: its name in messages: ``"cpu"``, ``"cuda:1"``.
+        log: file for the output of its workers, one after another.
+        process: the current worker process.
+        name: the worker's name.
+        begin: offset of its output in the log.
+        due: when to start the next worker, by the monotonic clock.
+        over: whether its work is done or given up.
     """
 
     index: int
@@ -66,11 +66,11 @@ class Supervisor:
     """Workers on this machine.
 
     Args:
-        claims: of the study, to see and free what workers held.
-        places: one a worker.
-        command: the command and the further environment of a place's worker.
+        claims: of the study, to free the trials of dead workers.
+        places: one per worker.
+        command: the command of a place's worker, and additions to its environment.
         stopping: True ends all workers at the end of their rounds.
-        tick: called several times a second.
+        tick: called several times per second.
         announce: receives lines for people.
     """
 
@@ -85,18 +85,18 @@ class Supervisor:
     _last: WorkerPlace | None = None
 
     def run(self) -> None:
-        """Until every worker is done, given up or stopped.
+        """Supervise until every worker is done, given up or stopped.
 
         Raises:
-            UserError: if a worker refuses what was asked for, or every device has been given up.
+            UserError: if a worker refuses its command, or every device has been given up.
         """
-        told = False
+        warned = False
         try:
             while not all(place.over for place in self.places):
-                if self.stopping() and not told:
-                    told = True
+                if self.stopping() and not warned:
+                    warned = True
                     self.announce("Stopping at the end of a round; once more, and the workers are ended at once.")
-                    self._tell(signal.SIGTERM)
+                    self._signal(signal.SIGTERM)
                 for place in self.places:
                     self._attend(place)
                 self.tick()
@@ -109,11 +109,11 @@ class Supervisor:
             words = self._last_words(self._last)
             raise UserError(
                 f"workers failed {BREAKER} times in a row on {', '.join(given_up)} without finishing a trial"
-                f"{f' ({words})' if words else ''}: see {self._last.log}, mend the cause and run it again"
+                f"{f' ({words})' if words else ''}: see {self._last.log}, fix the cause and run it again"
             )
 
     def _attend(self, place: WorkerPlace) -> None:
-        """See what became of a worker; start one where there is none."""
+        """Check on a worker; start one where there is none."""
         if place.over:
             return
         if place.process is None:
@@ -130,7 +130,7 @@ class Supervisor:
             place.over = True
         elif code == MISTAKE:
             words = self._last_words(place).removeprefix("relaxbench: ")
-            raise UserError(words or f"a worker refused to work, and did not say why: see {place.log}")
+            raise UserError(words or f"a worker refused to work without a message: see {place.log}")
         else:
             self._crashed(place, code)
 
@@ -139,7 +139,7 @@ class Supervisor:
         place.log.parent.mkdir(parents=True, exist_ok=True)
         with place.log.open("ab") as log:
             place.begin = log.tell()
-            # A session of its own: Ctrl-C reaches the supervisor alone, which then tells the workers once.
+            # In a session of its own, so that Ctrl-C reaches the supervisor alone, which then stops the workers.
             place.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -151,11 +151,11 @@ class Supervisor:
         place.name = worker_name(psutil.Process(place.process.pid))
 
     def _crashed(self, place: WorkerPlace, code: int) -> None:
-        """Free what the worker held, and decide whether another one takes its place."""
+        """Free the worker's trials, and decide whether another worker takes its place."""
         self._last = place
         self.claims.reap()
-        lucky = self.claims.count(Trial.worker == place.name, Trial.status == "done") > 0
-        count = self._failures[place.device] = 1 if lucky else self._failures.get(place.device, 0) + 1
+        productive = self.claims.count(Trial.worker == place.name, Trial.status == "done") > 0
+        count = self._failures[place.device] = 1 if productive else self._failures.get(place.device, 0) + 1
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         words = self._last_words(place)
         if count >= BREAKER:
@@ -172,7 +172,7 @@ class Supervisor:
         self.announce(f"worker {place.index + 1} on {place.device} {how}{detail}: started again")
 
     def _last_words(self, place: WorkerPlace) -> str:
-        """The last line that the place's latest worker printed."""
+        """The last line of output of the place's latest worker."""
         try:
             with place.log.open("rb") as log:
                 log.seek(max(place.begin, log.seek(0, os.SEEK_END) - 10_000))
@@ -181,14 +181,14 @@ class Supervisor:
             return ""
         return lines[-1][:300] if lines else ""
 
-    def _tell(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         for place in self.places:
             if place.process is not None and place.process.poll() is None:
                 place.process.send_signal(number)
 
     def _end(self) -> None:
-        """Leave no process behind: after a mistake, a second Ctrl-C, or an error of our own. No trial is to blame."""
-        self._tell(signal.SIGKILL)
+        """Kill the remaining workers, after a mistake, a second Ctrl-C or an error. No trial's failures increase."""
+        self._signal(signal.SIGKILL)
         ended = [place for place in self.places if place.process is not None]
         for place in ended:
             assert place.process is not None
@@ -197,31 +197,31 @@ class Supervisor:
             if place.log.exists() and place.log.stat().st_size == 0:
                 place.log.unlink()
         if ended:
-            with contextlib.suppress(UserError):  # the database is away: leases run out
+            with contextlib.suppress(UserError):  # the database is away: the leases expire
                 self.claims.free([place.name for place in ended])
 
 
 def worker_places(
     workers: int | None, devices: str | None, per_device: int | None, folder: Path, name: str
 ) -> list[WorkerPlace]:
-    """A place for every worker that is asked for, spread evenly over the devices.
+    """Make a place for every requested worker, spread evenly over the devices.
 
     Args:
-        workers: how many in all, or None.
-        devices: names with commas between them, or None for the CPU.
-        per_device: how many on each, or None.
-        folder: for the logs.
-        name: of the logs.
+        workers: number in all, or None.
+        devices: names separated by commas, or None for the CPU.
+        per_device: number per device, or None.
+        folder: of the logs.
+        name: prefix of the logs' names.
 
     Raises:
-        UserError: if the numbers do not fit together, or a device is none.
+        UserError: if the numbers do not fit together, or a name is no device.
     """
     names = []
-    for given in ("cpu" if devices is None else devices).split(","):
-        found = re.fullmatch(r"cpu|cuda(:(\d{1,9}))?", given.strip())
-        if not found:
-            raise UserError(f"{given.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on", "devices")
-        device = "cpu" if found[0] == "cpu" else f"cuda:{int(found[2] or 0)}"
+    for part in ("cpu" if devices is None else devices).split(","):
+        match = re.fullmatch(r"cpu|cuda(:(\d{1,9}))?", part.strip())
+        if not match:
+            raise UserError(f"{part.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on", "devices")
+        device = "cpu" if match[0] == "cpu" else f"cuda:{int(match[2] or 0)}"
         if device in names:
             raise UserError(
                 f"device {device!r} is named twice: give the number of workers per device instead",
@@ -241,28 +241,29 @@ def worker_places(
             "per_device",
             "devices",
         )
-    logs = [folder / f"{name}-worker-{os.getpid()}-{i + 1}.log" for i in range(count)]  # ours: others may be at work
+    # The process number separates the logs from those of other supervisors.
+    logs = [folder / f"{name}-worker-{os.getpid()}-{i + 1}.log" for i in range(count)]
     return [WorkerPlace(i, names[i % len(names)], log) for i, log in enumerate(logs)]
 
 
 def environment(place: WorkerPlace, workers: int) -> dict[str, str]:
-    """What a worker sees: its device alone, as the first one, and its share of the processor's cores."""
+    """Environment of a worker: its device alone, as the first one, and its share of the processor's cores."""
     kind, _, index = place.device.partition(":")
     visible = ""
     if kind == "cuda":
-        seen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+        inherited = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
         number = int(index or 0)
-        visible = seen[number] if number < len(seen) else str(number)
+        visible = inherited[number] if number < len(inherited) else str(number)
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
     share = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     return {"CUDA_VISIBLE_DEVICES": visible, **share}
 
 
 def supervised() -> bool:
-    """Whether this process was started by a supervisor, who tells what is to be told."""
+    """Whether a supervisor started this process; it then reports for its workers."""
     return SUPERVISOR in os.environ
 
 
 def orphaned() -> bool:
-    """Whether this process is a worker whose supervisor is gone: nobody would see it, or end it."""
+    """Whether this process is a worker whose supervisor is gone, so that nothing would end it."""
     return supervised() and os.getppid() != int(os.environ[SUPERVISOR])

@@ -1,4 +1,4 @@
-"""Exploit: TPE in small generations, each a function of the completed earlier ones."""
+"""Exploit: TPE in small generations, each a function of the complete earlier ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from relaxbench.store.facts import Value
 from relaxbench.study.coordination.random_search import Space
 
 GENERATION = 4
-"""Trials of a TPE generation: more in flight would starve it."""
+"""Trials per generation of TPE. In larger ones TPE would learn too rarely."""
 
 
 def propose(space: Space, seed: int, finished: Iterable[tuple[dict[str, Value], float]]) -> list[dict[str, Value]]:
-    """The settings of a generation, from all trials (settings and value) of the generations before it.
+    """Propose the settings of a generation from all trials (settings and value) of the earlier generations.
 
-    The sampler is made anew with a seed for the generation, so that neither interruptions nor the number of workers
-    change what is tried.
+    Every generation has a new sampler with its own seed, so that neither interruptions nor the number of workers change
+    the settings.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():

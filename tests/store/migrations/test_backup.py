@@ -107,7 +107,7 @@ except UserError as error:
 @pytest.mark.parametrize(
     ("column", "share", "said"),
     [
-        ("relaxbench_weights SET data", 0.75, "no backup can be written beside it ("),
+        ("relaxbench_weights SET data", 0.75, "no backup can be written next to it ("),
         ("relaxbench_trials SET correct", 1.0, "cannot be used ("),  # the backup fits, the new table does not
     ],
 )

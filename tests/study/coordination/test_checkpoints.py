@@ -61,7 +61,7 @@ def test_where_writing_fails_the_one_before_stays_and_nothing_is_left(
     (record,) = caplog.records
     assert record.message == (
         f"checkpoints cannot be written to {str(checkpoints.folder)!r} (No space left on device): trials go on "
-        "without, and begin anew after a stop; make room there, or make it writable"
+        "without, and start again after a stop; make room there, or make it writable"
     )
     checkpoints.save(1, b"after")
     assert checkpoints.load(1) == b"after"

@@ -344,7 +344,7 @@ def test_a_heartbeat_that_fails_says_so_and_goes_on(
     monkeypatch.setattr(mine.claims, "renew", renew)
     mine.work()
     assert len(beats) > 1
-    assert [record.message for record in caplog.records] == ["no sign of life could be given: RuntimeError: no"]
+    assert [record.message for record in caplog.records] == ["no sign of life could be stored: RuntimeError: no"]
 
 
 def test_an_outage_at_the_end_is_not_waited_for_long(
@@ -368,7 +368,7 @@ def test_an_outage_at_the_end_is_not_waited_for_long(
     with pytest.raises(KeyboardInterrupt):
         mine.work()
     assert time.monotonic() - begin < 10 and states(database)["running"] == 2
-    assert "trials could not be given back, and are free when their leases have run out" in caplog.text
+    assert "trials could not be given back, and are free when their leases have expired" in caplog.text
 
 
 def test_optuna_gets_everything_after_an_outage_and_from_one_worker_at_a_time(

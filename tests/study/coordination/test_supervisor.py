@@ -156,7 +156,7 @@ def test_when_every_device_is_given_up_that_is_one_line_with_the_cause_and_the_l
         UserError, match=r"failed 6 times in a row on cpu without finishing a trial \(no such file\)"
     ) as e:
         watch.run()
-    assert "see logs/1.log, mend the cause" in str(e.value) and "\n" not in str(e.value)
+    assert "see logs/1.log, fix the cause" in str(e.value) and "\n" not in str(e.value)
 
 
 def test_a_worker_that_finishes_trials_in_between_is_not_given_up(database: Engine) -> None:
@@ -201,7 +201,7 @@ def test_a_worker_s_refusal_is_passed_on_and_ends_all_at_no_cost_for_their_trial
     first = trials(database)[0]
     assert (first.status, first.failures) == ("waiting", 0)
     silent = Watch(database, ("cpu", "raise SystemExit(2)"))
-    with pytest.raises(UserError, match=r"did not say why: see logs/0.log"):
+    with pytest.raises(UserError, match=r"without a message: see logs/0.log"):
         silent.run()
 
 

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Create the first tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create them."""
     op.create_table("relaxbench_schema", sa.Column("version", sa.Integer, primary_key=True))
     op.create_table(
         "relaxbench_studies",

@@ -1,4 +1,4 @@
-"""Workers are told apart, trials count their failures, and claims find the first free trial by an index."""
+"""Add a table of workers, count the failures of trials, and index free trials for claims."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ INDEX = "relaxbench_trials_by_status"
 
 
 def upgrade() -> None:
-    """Old trials have never failed."""
+    """Add the columns and the table; old trials have no failures."""
     with op.batch_alter_table("relaxbench_trials") as trials:
         trials.add_column(sa.Column("failures", sa.Integer, nullable=False, server_default="0"))
         trials.add_column(sa.Column("error", sa.String))
-    with op.batch_alter_table("relaxbench_trials") as trials:  # the default was for the rows that were there
+    with op.batch_alter_table("relaxbench_trials") as trials:  # the default was for existing rows
         trials.alter_column("failures", server_default=None)
     op.drop_index(INDEX, "relaxbench_trials")
     op.create_index(INDEX, "relaxbench_trials", ["study_id", "status", "problem", "method", "phase", "id"])
