@@ -1,8 +1,8 @@
-"""From the database to pandas: a study as tidy frames, read by bulk SQL.
+"""Read a study from the database into tidy pandas frames, by bulk SQL.
 
 Units: losses are as trained; every ``*_metric`` is in the problem's display unit (``manifest["problems"][p]["unit"]``,
 so 3.1 and not 0.031 where the unit is %); gradients are gradient equivalents; ``seconds`` is a run's ledger times the
-method's cost a gradient, calibrated alone at K = 1.
+method's cost per gradient, calibrated alone at K = 1.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ class StudyFrames:
 
     Attributes:
         name: the study's name.
-        spec: what was asked, as stored.
-        manifest: under which circumstances it ran, as stored.
+        spec: the specification, as stored.
+        manifest: the circumstances under which it ran, as stored.
         source: the study file, as read.
-        trials: one row a trial of any phase and status: id, problem, method, phase, block, number, parent, seed,
+        trials: one row per trial of any phase and status: id, problem, method, phase, block, number, parent, seed,
             status, error, value, diverged, params (a dict), the measures, the ledger, seconds, repetition.
-        curves: one row a measured point: trial_id, problem, method, phase, block, point and `CURVE_COLUMNS`.
-        blocks: one row a problem x method x complete block: its winner and the winner's confirm run on a fresh seed.
-        recommended: one row a fresh seed of a method's best setting, with that setting.
-        flatness: one row a run of `blocks` and `recommended` whose flatness was measured: trial_id, problem, method,
+        curves: one row per measured point: trial_id, problem, method, phase, block, point and `CURVE_COLUMNS`.
+        blocks: one row per problem, method and complete block: its winner and the winner's confirm run on a fresh seed.
+        recommended: one row per fresh seed of a method's best setting so far, with that setting.
+        flatness: one row per run of `blocks` and `recommended` whose flatness was measured: trial_id, problem, method,
             phase, block, number, train_loss, test_loss, test_metric, `FLATNESS` (``hessian_top_1`` is the largest
             eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where there is none.
-        correct: which test examples a confirm run got right: id of the run → bool ``[test_examples]``; empty where
-            right and wrong mean nothing.
+        correct: the test examples that a confirm run classified correctly: id of the run → bool ``[test_examples]``;
+            empty for problems without classes.
     """
 
     name: str
@@ -83,7 +83,7 @@ class StudyFrames:
 
     @property
     def repetitions(self) -> int:
-        """How often the whole study is repeated (1, except for A/A studies)."""
+        """The number of repetitions of the whole study (1, except for A/A studies)."""
         return int(self.spec.get("repetitions") or 1)
 
     @property
@@ -112,7 +112,7 @@ class StudyFrames:
         return fixed_on(self.method(label), problem)
 
     def margin(self, problem: str) -> float | None:
-        """Within which difference two methods count as equivalent, in display units; None where none was stated."""
+        """The largest difference at which two methods count as equivalent, in display units; None if not stated."""
         margin = self.spec.get("margin")
         if margin is None:
             margin = self.problem(problem)["margin"]
@@ -126,19 +126,22 @@ class StudyFrames:
     def tables(self) -> dict[str, pd.DataFrame]:
         """All frames by name, for export."""
         return {
-            "trials": self.trials, "blocks": self.blocks, "recommended": self.recommended,
-            "flatness": self.flatness, "curves": self.curves,
-        }  # fmt: skip
+            "trials": self.trials,
+            "blocks": self.blocks,
+            "recommended": self.recommended,
+            "flatness": self.flatness,
+            "curves": self.curves,
+        }
 
     def save(self, folder: Path | str, format: str = "parquet") -> list[Path]:
-        """Write every frame into a folder, made if it is missing: ``trials.parquet`` and so on.
+        """Write every frame into a folder, created if missing: ``trials.parquet`` and so on.
 
         Args:
-            folder: where.
+            folder: of the files.
             format: ``"parquet"`` or ``"csv"``. A setting (a dict) becomes JSON.
 
         Raises:
-            UserError: for another format, or where the folder cannot be written.
+            UserError: for another format, or if the folder cannot be written.
         """
         return files.save(self.tables(), Path(folder), format)
 
@@ -149,10 +152,10 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
     Args:
         storage: an open database, or its address (``"relaxbench.db"``, ``"postgresql+psycopg://user@host/name"``),
             which is opened read-only.
-        name: the study; None means the only one there is.
+        name: the study; None means the only one.
 
     Raises:
-        UserError: the study does not exist, or none was named and there is not exactly one.
+        UserError: if the study does not exist, or no name is given and there is not exactly one.
     """
     if not isinstance(storage, Engine):
         from relaxbench.store.database import open_database
@@ -163,9 +166,9 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
         finally:
             engine.dispose()
     columns = [
-        Trial.id, Trial.problem, Trial.method, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.seed,
-        Trial.status, Trial.error, Trial.value, Trial.diverged, Trial.params, Trial.measures, Trial.ledger,
-    ]  # fmt: skip
+        *(Trial.id, Trial.problem, Trial.method, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.seed),
+        *(Trial.status, Trial.error, Trial.value, Trial.diverged, Trial.params, Trial.measures, Trial.ledger),
+    ]
     with storage.connect() as connection:
         names = [row.name for row in connection.execute(select(Study.name).order_by(Study.id))]
         name = choose_study(names, name)
@@ -192,20 +195,20 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
     frames = StudyFrames(name, *stored, none, none, none, none, none)
     trials = _tidy(raw, frames)
     blocks, recommended = _blocks(trials, int(frames.spec.get("trials") or 1)), _recommended(trials)
-    counted = trials[trials["id"].isin([*blocks["confirm"], *recommended["id"]])]
+    fresh = trials[trials["id"].isin([*blocks["confirm"], *recommended["id"]])]
     return replace(
         frames,
         trials=trials,
         curves=_unpack([(row.trial_id, row.data) for row in packed], trials, _scales(frames)),
         blocks=blocks,
         recommended=recommended,
-        flatness=_flatness(counted, raw["measures"]),
+        flatness=_flatness(fresh, raw["measures"]),
         correct={row.id: _bits(row.correct, frames.problem(row.problem)["test_examples"]) for row in bits},
     )
 
 
 def progress(frames: StudyFrames) -> pd.DataFrame:
-    """What is done of what was asked: one row a problem x method x phase, with ``done`` and ``planned`` counts."""
+    """Count the ``done`` and ``planned`` trials: one row per problem, method and phase."""
     spec = frames.spec
     blocks = int(spec.get("blocks") or 0) * frames.repetitions
     planned = {
@@ -216,7 +219,7 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
     }
     searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(SEARCHED)]
     done = searched.groupby(["problem", "method", "phase"]).size().to_dict()
-    # Of the others, only runs of the current winner and best setting count; superseded ones would hide a gap.
+    # Of the other phases, only runs of the current winners count; superseded runs would hide a gap.
     done |= {(*key, "confirm"): n for key, n in frames.blocks.groupby(["problem", "method"]).size().items()}
     done |= {(*key, "recommend"): n for key, n in frames.recommended.groupby(["problem", "method"]).size().items()}
     rows = [
@@ -239,13 +242,13 @@ def _scales(frames: StudyFrames) -> dict[str, float]:
 
 
 def _tidy(raw: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
-    """Measures and ledgers as columns, metrics in display units, the calibrated seconds and the repetition."""
+    """Add measures and ledgers as columns, metrics in display units, the calibrated seconds and the repetition."""
     trials = raw.drop(columns=["measures", "ledger"])
     for keys, stored in ((MEASURES, raw["measures"]), (LEDGER, raw["ledger"])):
         for key in keys:
-            # A measure that is null (a diverged run) and one that does not exist (yet) are both NaN.
+            # A measure that is null (a diverged run) and a measure that does not exist (yet) are both NaN.
             trials[key] = np.array([(row or {}).get(key) for row in stored], dtype=float)
-    trials["gradients"] += trials["jvps"].fillna(0.0)  # all that the budget pays for
+    trials["gradients"] += trials["jvps"].fillna(0.0)  # everything that the budget pays for
     scale = trials["problem"].map(_scales(frames)).astype(float).fillna(1.0)
     for key in ("validation_metric", "test_metric"):
         trials[key] *= scale
@@ -255,14 +258,14 @@ def _tidy(raw: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
         (problem, method): frames.cost(method, problem, "seconds_per_gradient")
         for problem, method in trials[["problem", "method"]].drop_duplicates().itertuples(index=False)
     }
-    each = [cost[pair] for pair in zip(trials["problem"], trials["method"], strict=True)]
-    trials["seconds"] = trials["gradients"] * np.array(each, dtype=float)
+    costs = [cost[pair] for pair in zip(trials["problem"], trials["method"], strict=True)]
+    trials["seconds"] = trials["gradients"] * np.array(costs, dtype=float)
     trials["repetition"] = trials["block"].astype(int) // max(int(frames.spec.get("blocks") or 1), 1)
     return trials
 
 
 def _unpack(packed: list[tuple[int, bytes]], trials: pd.DataFrame, scales: dict[str, float]) -> pd.DataFrame:
-    """Packed curves to a long frame: one row a trial and measured point."""
+    """Unpack curves into a long frame: one row per trial and measured point."""
     rows = len(CURVE_COLUMNS)
     arrays = [np.frombuffer(data, dtype="<f4").reshape(rows, -1) for _, data in packed]
     points = np.array([array.shape[1] for array in arrays], dtype=np.int64)
@@ -270,7 +273,7 @@ def _unpack(packed: list[tuple[int, bytes]], trials: pd.DataFrame, scales: dict[
     ids = np.array([trial for trial, _ in packed], dtype=np.int64)
     owner = trials.set_index("id")[["problem", "method", "phase", "block"]].loc[ids]
     columns: dict[str, Any] = {"trial_id": np.repeat(ids, points)}
-    for key in ("problem", "method", "phase"):  # categories: a name a point would dwarf the numbers
+    for key in ("problem", "method", "phase"):  # categories, because one name per point would dwarf the numbers
         columns[key] = pd.Categorical(owner[key]).repeat(points)
     columns["block"] = np.repeat(owner["block"].to_numpy(dtype=np.int64), points)
     columns["point"] = np.arange(len(columns["trial_id"])) - np.repeat(np.cumsum(points) - points, points)
@@ -280,13 +283,13 @@ def _unpack(packed: list[tuple[int, bytes]], trials: pd.DataFrame, scales: dict[
     return pd.DataFrame(columns)
 
 
-def _blocks(trials: pd.DataFrame, asked: int) -> pd.DataFrame:
-    """Complete blocks: all asked explore trials done, and the current winner confirmed."""
+def _blocks(trials: pd.DataFrame, planned: int) -> pd.DataFrame:
+    """Complete blocks: all planned explore trials are done, and the current winner is confirmed."""
     key = ["problem", "method", "block"]
     done = trials[trials["status"] == "done"]
     explore = done[done["phase"] == "explore"]
     size = explore.groupby(key).size().rename("explored")
-    winners = best_rows_so_far(explore, key).merge(size[size >= asked].reset_index(), on=key)
+    winners = best_rows_so_far(explore, key).merge(size[size >= planned].reset_index(), on=key)
     winners = winners[[*key, "explored", "id", "value", "params"]]
     winners = winners.rename(columns={"id": "winner", "value": "winner_value"})
     confirm = done[done["phase"] == "confirm"].drop(columns=["params", "status", "phase", "number"])
@@ -295,7 +298,7 @@ def _blocks(trials: pd.DataFrame, asked: int) -> pd.DataFrame:
 
 
 def _recommended(trials: pd.DataFrame) -> pd.DataFrame:
-    """Fresh seeds of each method's best setting; a setting without runs yet has no rows."""
+    """Runs of each method's best setting so far, on fresh seeds; none before they are done."""
     key = ["problem", "method"]
     done = trials[trials["status"] == "done"]
     best = best_rows_so_far(done[done["phase"].isin(SEARCHED)], key)
@@ -308,18 +311,18 @@ def _recommended(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _flatness(runs: pd.DataFrame, stored: pd.Series) -> pd.DataFrame:
-    """Flatness of the runs that have it; `stored` holds the measures of all trials by the same index."""
-    found = {index: row for index, row in stored.loc[runs.index].items() if row and "hessian_top" in row}
-    gammas = sorted({gamma for row in found.values() for gamma in row["local_entropy"]}, key=float)
+    """Flatness of the runs that have it; `stored` holds the measures of all trials, by the same index."""
+    rows = {index: row for index, row in stored.loc[runs.index].items() if row and "hessian_top" in row}
+    gammas = sorted({gamma for row in rows.values() for gamma in row["local_entropy"]}, key=float)
     known = ["problem", "method", "phase", "block", "number", "train_loss", "test_loss", "test_metric"]
-    table = runs.loc[list(found), ["id", *known]].rename(columns={"id": "trial_id"})
+    table = runs.loc[list(rows), ["id", *known]].rename(columns={"id": "trial_id"})
     numbers = [
         [
             *(row["hessian_top"] + [None] * 5)[:5],
             *(row[key] for key in FLATNESS[5:]),
             *(row["local_entropy"].get(gamma) for gamma in gammas),
         ]
-        for row in found.values()
+        for row in rows.values()
     ]
     names = [*FLATNESS, *(f"local_entropy_{gamma}" for gamma in gammas)]
     measured = pd.DataFrame(numbers, columns=names, index=table.index, dtype=float)

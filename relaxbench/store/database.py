@@ -76,68 +76,68 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 
 def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgraded | None]:
     url = parse_url(storage)
-    shown = show_url(url)
+    label = show_url(url)
     if url.get_backend_name() == "sqlite":
-        _check_file(Path(str(url.database)), shown, create=create, write=not read_only)
+        _check_file(Path(str(url.database)), label, create=create, write=not read_only)
         engine = _sqlite(url, read_only)
     else:
-        engine = _postgresql(url, shown)
+        engine = _postgresql(url, label)
 
     def prepared() -> Upgraded | None:
-        return prepare(engine, shown, create=create and not read_only, write=not read_only)
+        return prepare(engine, label, create=create and not read_only, write=not read_only)
 
     try:
         return engine, patiently(engine, prepared, CROWDED_SECONDS, crowded)
     except (DBAPIError, UnicodeDecodeError) as error:  # UnicodeDecodeError: names of tables in a damaged file
         engine.dispose()
-        said = reason(error, url)
-        raise UserError(f"storage {shown!r} cannot be used ({said}): {advice(error)}") from None
+        message = reason(error, url)
+        raise UserError(f"storage {label!r} cannot be used ({message}): {advice(error)}") from None
     except BaseException:
         engine.dispose()
         raise
 
 
-def _postgresql(url: URL, shown: str) -> Engine:
+def _postgresql(url: URL, label: str) -> Engine:
     patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
     pool = {"pool_size": 2, "max_overflow": 0, "pool_recycle": HELD_SECONDS}
     try:
         return close_idle(create_engine(url, **pool, connect_args=patience))
     except ImportError:
         raise UserError(
-            f"storage {shown!r} needs the driver psycopg, which is not installed: pip install 'relaxbench[postgres]'"
+            f"storage {label!r} needs the driver psycopg, which is not installed: pip install 'relaxbench[postgres]'"
         ) from None
 
 
-def _check_file(path: Path, shown: str, *, create: bool, write: bool) -> None:
+def _check_file(path: Path, label: str, *, create: bool, write: bool) -> None:
     if path.is_dir():
-        raise UserError(f"storage {shown!r} is a folder: give a file in it, e.g. sqlite:///{path}/relaxbench.db")
+        raise UserError(f"storage {label!r} is a folder: give a file in it, e.g. sqlite:///{path}/relaxbench.db")
     if not path.exists():
         if not (create and write):
             raise UserError(
-                f"storage {shown!r} does not exist: run python -m relaxbench study first, or check its address",
+                f"storage {label!r} does not exist: run python -m relaxbench study first, or check its address",
                 "storage",
             )
         if not path.parent.is_dir():
-            raise UserError(f"storage {shown!r}: the folder {str(path.parent)!r} does not exist: create it first")
+            raise UserError(f"storage {label!r}: the folder {str(path.parent)!r} does not exist: create it first")
         if not os.access(path.parent, os.W_OK):
             raise UserError(
-                f"storage {shown!r}: the folder {str(path.parent)!r} is not writable: use another storage", "storage"
+                f"storage {label!r}: the folder {str(path.parent)!r} is not writable: use another storage", "storage"
             )
         return
     if not path.is_file():
-        raise UserError(f"storage {shown!r} is not a regular file: choose another one")
+        raise UserError(f"storage {label!r} is not a regular file: choose another one")
     if not os.access(path, os.R_OK):
-        raise UserError(f"storage {shown!r} is not readable: check its permissions or use another storage", "storage")
+        raise UserError(f"storage {label!r} is not readable: check its permissions or use another storage", "storage")
     if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         raise UserError(
-            f"storage {shown!r} is read-only: make the file and its folder writable or use another storage", "storage"
+            f"storage {label!r} is read-only: make the file and its folder writable or use another storage", "storage"
         )
     with path.open("rb") as file:
         head = file.read(16)
     if not head and not create:  # SQLite would accept an empty file as a database, and write into it
-        raise no_study(shown)
+        raise no_study(label)
     if head and head != b"SQLite format 3\x00":
-        raise UserError(f"storage {shown!r} is not a SQLite database: choose another file")
+        raise UserError(f"storage {label!r} is not a SQLite database: choose another file")
 
 
 def _sqlite(url: URL, read_only: bool) -> Engine:

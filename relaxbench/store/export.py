@@ -23,9 +23,9 @@ def export_study(source: Engine, file: Path, name: str) -> Copied:
     """
     if file.is_dir():
         raise UserError(f"file {str(file)!r} is a folder: name a file in it, e.g. {str(file / 'study.db')!r}")
-    taken = UserError(f"file {str(file)!r} already exists: choose another name, or remove it first")
+    exists = UserError(f"file {str(file)!r} already exists: choose another name, or remove it first")
     if file.exists() or file.is_symlink():
-        raise taken
+        raise exists
     if not file.parent.is_dir():
         raise UserError(f"file {str(file)!r}: the folder {str(file.parent)!r} does not exist: create it first")
     try:
@@ -39,11 +39,11 @@ def export_study(source: Engine, file: Path, name: str) -> Copied:
             make_single(whole)
             place(whole, [file])
     except FileExistsError:
-        raise taken from None
+        raise exists from None
     except (OSError, sqlite3.Error) as error:
-        said = getattr(error, "strerror", None) or reason(error)  # without the name of our temporary file
+        message = getattr(error, "strerror", None) or reason(error)  # without the name of our temporary file
         raise UserError(
-            f"file {str(file)!r} cannot be written ({said}): check its folder, or choose another one"
+            f"file {str(file)!r} cannot be written ({message}): check its folder, or choose another one"
         ) from None
     return copied
 

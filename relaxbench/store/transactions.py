@@ -138,15 +138,15 @@ def patiently(
         except DBAPIError as error:
             if not worth(error):
                 raise
-            waited, said = time.monotonic() - begin, reason(error, engine.url)
+            waited, message = time.monotonic() - begin, reason(error, engine.url)
             if waited > limit:
                 raise UserError(
-                    f"the database has not answered for {duration(waited)} ({said}): what was finished is kept; see to "
-                    "it, and run the same command again"
+                    f"the database has not answered for {duration(waited)} ({message}): what was finished is kept; "
+                    "check the database, and run the same command again"
                 ) from error
             if waited > 1 and not warned:
                 warned = True
-                log.warning(f"the database does not answer ({said}): trying for {duration(limit)}")
+                log.warning(f"the database does not answer ({message}): trying for {duration(limit)}")
             time.sleep(pause * random.uniform(0.5, 1.5))  # spread the returns of many workers
             pause = min(2 * pause, CROWDED_PAUSE if crowded(error) else LONGEST_PAUSE)
         else:

@@ -175,5 +175,5 @@ def one_line(what: str, *engines: Engine, todo: str | None = None) -> Iterator[N
     try:
         yield
     except (SQLAlchemyError, ValueError) as error:
-        said = reason(error, *(engine.url for engine in engines))
-        raise UserError(f"{what} ({said}): {todo or advice(error)}") from None
+        message = reason(error, *(engine.url for engine in engines))
+        raise UserError(f"{what} ({message}): {todo or advice(error)}") from None

@@ -58,23 +58,23 @@ def parse_url(text: str) -> URL:
     Raises:
         UserError: if it is not a URL, or names an unsupported database.
     """
-    shown = _hidden(text)
+    label = _hidden(text)
     if "://" not in text:
         if URL_LIKE.match(text):
-            raise UserError(f"storage {shown!r} is not a database URL: {EXPECTED}")
+            raise UserError(f"storage {label!r} is not a database URL: {EXPECTED}")
         text = str(URL.create("sqlite", database=text))
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise UserError(f"storage {shown!r} is not a database URL: {EXPECTED}") from None
+        raise UserError(f"storage {label!r} is not a database URL: {EXPECTED}") from None
     if "@" in (url.host or "") or (url.password and "@" in (url.database or "")):  # the rest of a password
-        raise UserError(f"storage {shown!r} has more than one @: write those of the user and the password as %40")
+        raise UserError(f"storage {label!r} has more than one @: write those of the user and the password as %40")
     if url.drivername not in DRIVERS:
-        raise UserError(f"storage {shown!r}: the database or driver {url.drivername!r} is not supported: {EXPECTED}")
+        raise UserError(f"storage {label!r}: the database or driver {url.drivername!r} is not supported: {EXPECTED}")
     url = url.set(drivername=DRIVERS[url.drivername])
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise UserError(
-            f"storage {shown!r} must be a file, because a study outlives its process: use sqlite:///file.db"
+            f"storage {label!r} must be a file, because a study outlives its process: use sqlite:///file.db"
         )
     return url
 
@@ -87,18 +87,18 @@ def show_url(url: URL) -> str:
 def reason(error: Exception, *urls: URL) -> str:
     """The database's message of an error, in one line without the passwords of these URLs."""
     cause = getattr(error, "orig", None) or error
-    said = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
+    message = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
     for url in urls:
         for secret in (url.password, *(url.query.get(name) for name in SECRETS)):
             if secret:
-                said = said.replace(str(secret), "***")
-    return said
+                message = message.replace(str(secret), "***")
+    return message
 
 
 def advice(error: Exception) -> str:
     """What the user can do about a database's error."""
-    said = reason(error)
-    matching = (what for pattern, what in ADVICE if re.search(pattern, said, re.IGNORECASE))
+    message = reason(error)
+    matching = (what for pattern, what in ADVICE if re.search(pattern, message, re.IGNORECASE))
     return next(matching, "check the path, its permissions or the server")
 
 

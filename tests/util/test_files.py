@@ -10,10 +10,15 @@ import pandas as pd
 import pytest
 
 import relaxbench
+from relaxbench.analysis.frames import StudyFrames
 from relaxbench.errors import UserError
-from relaxbench.report import StudyFrames
 from relaxbench.store.database import open_database
 from tests import synthetic
+
+
+@pytest.fixture(scope="module")
+def digits() -> StudyFrames:
+    return relaxbench.load_study(synthetic.fill(synthetic.Writer(synthetic.memory(), synthetic.spec(blocks=3))))
 
 
 @pytest.mark.parametrize(("format", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])

@@ -12,7 +12,7 @@ import pytest
 
 CODE = """
 import resource
-from relaxbench.memory import keep_freed_memory
+from relaxbench.util.malloc import keep_freed_memory
 print(keep_freed_memory())
 import torch
 
@@ -36,12 +36,12 @@ def run(**variables: str) -> list[str]:
     ).stdout.split()
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
 def test_freed_memory_is_taken_again_without_faults() -> None:
     changed, faults = run()
     assert changed == "True" and int(faults) < 16384  # 20 steps of 16384 pages each
 
 
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
-def test_whoever_has_chosen_is_left_alone(name: str) -> None:
+def test_a_users_own_settings_of_glibc_stay(name: str) -> None:
     assert run(**{name: "" if name == "GLIBC_TUNABLES" else "100000"})[0] == "False"

@@ -42,12 +42,12 @@ class Upgraded:
         )
 
 
-def prepare(engine: Engine, shown: str, *, create: bool, write: bool) -> Upgraded | None:
+def prepare(engine: Engine, label: str, *, create: bool, write: bool) -> Upgraded | None:
     """Give a database the tables of this version.
 
     Args:
         engine: the database.
-        shown: its URL, without a password.
+        label: its URL, without a password.
         create: make the tables where there are none.
         write: upgrade those of an older version, after a backup.
 
@@ -59,46 +59,46 @@ def prepare(engine: Engine, shown: str, *, create: bool, write: bool) -> Upgrade
     """
     with engine.connect() as connection:
         _lock(connection, func.pg_advisory_xact_lock_shared)  # wait for an upgrade in progress
-        found = revision(connection)
-    if found == HEAD:
+        current = revision(connection)
+    if current == HEAD:
         return None
-    _check(found, shown, create=create, write=write)
-    kept: Path | None = None
+    _check(current, label, create=create, write=write)
+    copy: Path | None = None
     try:
         with engine.begin() as connection:
             _lock(connection, func.pg_advisory_xact_lock)
-            found = revision(connection)
-            _check(found, shown, create=create, write=write)
-            if found is None:
-                _make(connection, shown)
+            current = revision(connection)
+            _check(current, label, create=create, write=write)
+            if current is None:
+                _make(connection, label)
                 return None
-            if found == HEAD:
+            if current == HEAD:
                 return None
             if connection.dialect.name == "sqlite":
-                kept = _copy_file(engine, shown, found)
-                backup = repr(str(kept))
+                copy = _copy_file(engine, label, current)
+                backup = repr(str(copy))
             else:
-                backup = f"its tables {copy_tables(connection, found)}…"
-            steps.take(connection, found)
+                backup = f"its tables {copy_tables(connection, current)}…"
+            steps.take(connection, current)
     except BaseException:
-        if kept:
-            kept.unlink(missing_ok=True)  # nothing has changed, so no backup is needed
+        if copy:
+            copy.unlink(missing_ok=True)  # nothing has changed, so no backup is needed
         raise
-    return Upgraded(shown, found, HEAD, backup)
+    return Upgraded(label, current, HEAD, backup)
 
 
-def no_study(shown: str) -> UserError:
+def no_study(label: str) -> UserError:
     """An error for a database without our tables."""
-    return UserError(f"storage {shown!r} holds no relaxbench study: run python -m relaxbench study first")
+    return UserError(f"storage {label!r} holds no relaxbench study: run python -m relaxbench study first")
 
 
 def revision(connection: Connection) -> str | None:
     """The version of a database's tables; None if there are none."""
-    there = inspect(connection)
-    if there.has_table(VERSION_TABLE):
-        found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
-        return found
-    if there.has_table("relaxbench_schema"):  # of the first version, which had no alembic
+    tables = inspect(connection)
+    if tables.has_table(VERSION_TABLE):
+        current: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+        return current
+    if tables.has_table("relaxbench_schema"):  # of the first version, which had no alembic
         number = connection.scalar(text("SELECT version FROM relaxbench_schema"))
         return REVISIONS[0] if number == 1 else f"{number}, by its own count"
     return None
@@ -110,30 +110,30 @@ def _lock(connection: Connection, lock: Callable[[int], Any]) -> None:
         connection.execute(select(lock(LOCK)))
 
 
-def _check(found: str | None, shown: str, *, create: bool, write: bool) -> None:
+def _check(current: str | None, label: str, *, create: bool, write: bool) -> None:
     """Raise a UserError if tables of this version may not be used, created or upgraded."""
-    if found is None:
+    if current is None:
         if not create:
-            raise no_study(shown)
-    elif found not in REVISIONS:
+            raise no_study(label)
+    elif current not in REVISIONS:
         raise UserError(
-            f"storage {shown!r} was made by a newer version of relaxbench (tables {found}, this one knows {HEAD}): "
+            f"storage {label!r} was made by a newer version of relaxbench (tables {current}, this one knows {HEAD}): "
             "upgrade relaxbench or use another storage",
             "storage",
         )
-    elif found != HEAD and not write:
+    elif current != HEAD and not write:
         raise UserError(
-            f"storage {shown!r} was made by an older version of relaxbench (tables {found}, this one needs {HEAD}) "
+            f"storage {label!r} was made by an older version of relaxbench (tables {current}, this one needs {HEAD}) "
             "and is only read here: upgrade it, with a backup, by python -m relaxbench upgrade",
             "storage",
         )
 
 
-def _make(connection: Connection, shown: str) -> None:
+def _make(connection: Connection, label: str) -> None:
     """Create all tables at the latest version."""
     if inspect(connection).has_table(Study.__tablename__):
         raise UserError(
-            f"storage {shown!r} holds relaxbench's tables, but not their version (table {VERSION_TABLE}): restore it "
+            f"storage {label!r} holds relaxbench's tables, but not their version (table {VERSION_TABLE}): restore it "
             "from a backup or use another storage",
             "storage",
         )
@@ -141,13 +141,13 @@ def _make(connection: Connection, shown: str) -> None:
     steps.stamp(connection, HEAD)
 
 
-def _copy_file(engine: Engine, shown: str, found: str) -> Path:
+def _copy_file(engine: Engine, label: str, current: str) -> Path:
     """Back up a SQLite file."""
     file = Path(str(engine.url.database))
     try:
-        return copy_file(file, found)
+        return copy_file(file, current)
     except (OSError, sqlite3.Error) as error:
         raise UserError(
-            f"storage {shown!r} must be upgraded (tables {found} → {HEAD}), but no backup can be written next to it "
+            f"storage {label!r} must be upgraded (tables {current} → {HEAD}), but no backup can be written next to it "
             f"({error}); nothing was changed: free some space in {str(file.absolute().parent)!r}"
         ) from None

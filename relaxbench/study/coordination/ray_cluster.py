@@ -87,10 +87,10 @@ def connected(cluster: Cluster, storage: str) -> Iterator[list[str]]:
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
         ray._private.worker._worker_logs_enabled = False  # log_to_driver=False leaves some messages on
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        message = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"no Ray cluster can be joined at {cluster.address!r} ({said}): begin one with ray start --head, and run "
-            "this on one of its nodes",
+            f"no Ray cluster can be joined at {cluster.address!r} ({message}): begin one with ray start --head, and "
+            "run this on one of its nodes",
             "address",
         ) from None
     finally:
@@ -126,10 +126,10 @@ def check_storage(storage: str, hosts: set[str], here: str) -> None:
 def _check_room(cluster: Cluster, nodes: list[dict[str, float]]) -> list[str]:
     room = sum(cluster.fit(resources) for resources in nodes)
     if not room:
-        there = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+        nodes_text = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise UserError(
             f"no node of the cluster holds a worker of {counted(cluster.cpus, 'CPU')} and {cluster.gpus:g} GPUs "
-            f"(there: {there}): request less, or start Ray with --num-cpus and --num-gpus",
+            f"(there: {nodes_text}): request less, or start Ray with --num-cpus and --num-gpus",
             "cpus_per_worker",
             "gpus_per_worker",
         )
