@@ -23,7 +23,7 @@ PROBLEMS = "relaxbench.problems"
 """Group of entry points that are callables without arguments which return a `problems.Problem`."""
 
 
-def found(group: str) -> dict[str, list[EntryPoint]]:
+def points_of(group: str) -> dict[str, list[EntryPoint]]:
     """The entry points of a group by name, as installed; nothing is imported. More than one of a name is a conflict."""
     names: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=group):
@@ -32,12 +32,12 @@ def found(group: str) -> dict[str, list[EntryPoint]]:
 
 
 def load(group: str, name: str) -> Any:
-    """The object behind a name that `found` lists.
+    """The object behind a name that `points_of` lists.
 
     Raises:
         UserError: if two packages give that name, or importing fails, with the package and the reason.
     """
-    points = found(group)[name]
+    points = points_of(group)[name]
     packages = sorted({package(point) for point in points})
     if len(packages) > 1:
         raise UserError(f"{name!r} is given by several packages, {' and '.join(packages)}: uninstall all but one")

@@ -10,6 +10,9 @@ import pandas as pd
 from relaxbench.analysis.frames import StudyFrames, progress
 from relaxbench.analysis.paired import MIN_BLOCKS
 from relaxbench.analysis.sentences import listed
+from relaxbench.store.facts import RangeFacts
+from relaxbench.store.schema import SEARCHED
+from relaxbench.store.winners import best_rows_so_far
 
 EDGE = 0.05
 """A best value in this outer part of a range asks whether the range was wide enough."""
@@ -63,14 +66,14 @@ def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
     """Hyperparameters whose best value lies at the edge of their range."""
     trials = frames.trials
     own = (trials["problem"] == problem) & (trials["method"] == method) & (trials["status"] == "done")
-    searched = trials[own & trials["phase"].isin(["explore", "exploit"]) & ~trials["diverged"]]
-    if searched.empty or searched["value"].isna().all():
+    winner = best_rows_so_far(trials[own & trials["phase"].isin(SEARCHED)])
+    if winner.empty or winner["diverged"].iloc[0] or winner["value"].isna().iloc[0]:
         return []
-    best = searched.loc[searched["value"].idxmin(), "params"]
+    best = winner["params"].iloc[0]
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
     winners = list(frames.blocks.loc[of, "params"])
     found = []
-    for name, about in _space(frames.method(method), problem).items():
+    for name, about in frames.space(method, problem).items():
         side = _side(best.get(name), about)
         if side:
             also = sum(_side(winner.get(name), about) == side for winner in winners)
@@ -82,12 +85,7 @@ def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
     return found
 
 
-def _space(about: dict[str, Any], problem: str) -> dict[str, Any]:
-    """What was searched on a problem; ranges may differ between problems."""
-    return dict(about.get("spaces", {}).get(problem, about["space"]))
-
-
-def _side(value: Any, about: dict[str, Any]) -> str:
+def _side(value: Any, about: RangeFacts) -> str:
     """``"lowest"`` or ``"highest"`` for a value in the outer 5 % of its range (on its own scale), else empty."""
     if about.get("kind") not in ("float", "int") or not isinstance(value, (int, float)):
         return ""
@@ -106,14 +104,18 @@ def _dimensions(frames: StudyFrames) -> list[str]:
     if frames.baseline is None:
         return []
     base = frames.method(frames.baseline)
+    usual = base["dimensions"]
+    if usual is None:
+        return []
     groups: dict[int, list[str]] = {}
     for label in frames.methods:
         about = frames.method(label)
-        if None not in (about["dimensions"], base["dimensions"]) and about["dimensions"] != base["dimensions"]:
-            groups.setdefault(about["dimensions"], []).append(about["title"])
+        count = about["dimensions"]
+        if count is not None and count != usual:
+            groups.setdefault(count, []).append(about["title"])
     return [
         f"{listed(titles)} {'searches' if len(titles) == 1 else 'search'} {count} dimensions, {base['title']} "
-        f"{base['dimensions']}: the same number of trials covers "
-        f"{'more dimensions less' if count > base['dimensions'] else 'fewer dimensions more'} densely."
+        f"{usual}: the same number of trials covers "
+        f"{'more dimensions less' if count > usual else 'fewer dimensions more'} densely."
         for count, titles in groups.items()
     ]

@@ -74,7 +74,8 @@ def compare(one: Side, other: Side) -> pd.DataFrame:
 
 def obstacle(one: StudyFrames, other: StudyFrames, problem: str, method: str) -> str:
     """Why a method's results in two studies cannot be compared, in a few words; empty where they can."""
-    first, second = one.problem(problem), other.problem(problem)
+    first: Mapping[str, object] = one.problem(problem)
+    second: Mapping[str, object] = other.problem(problem)
     kinds = {
         "data": ("fingerprint",), "budgets": ("budget",), "metrics": ("metric", "unit", "metric_scale", "censored")
     }  # fmt: skip
@@ -206,11 +207,10 @@ def _facts(frames: StudyFrames, against: StudyFrames) -> dict[tuple[str, str], s
     for label in frames.methods:
         if label in against.methods:
             method = frames.method(label)
-            found |= _flat(f"method {label}", {key: method[key] for key in _METHOD if key in method})
+            found |= _flat(f"method {label}", {key: value for key, value in method.items() if key in _METHOD})
             for name in problems:  # ranges may differ between problems
-                space = method.get("spaces", {}).get(name, method["space"])
-                fixed = method.get("fixes", {}).get(name, method["fixed"])
-                found |= _flat(f"method {label} on {name}", {**space, **fixed})
+                searched = {**frames.space(label, name), **frames.fixed(label, name)}
+                found |= _flat(f"method {label} on {name}", searched)
     return found
 
 

@@ -10,21 +10,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
-from relaxbench.store.schema import CURVE_COLUMNS, Curve, Study, Trial
-from relaxbench.store.studies import meant
+from relaxbench.store.facts import (
+    Manifest,
+    MethodFacts,
+    ProblemFacts,
+    SpaceFacts,
+    SpecFacts,
+    Value,
+    fixed_on,
+    method_facts,
+    problem_facts,
+    space_on,
+)
+from relaxbench.store.schema import CURVE_COLUMNS, PHASES, SEARCHED, Curve, Study, Trial
+from relaxbench.store.studies import choose_study
+from relaxbench.store.winners import best_rows_so_far
 from relaxbench.util import files
 
 MEASURES = ("train_loss", "validation_loss", "validation_metric", "test_loss", "test_metric")
 LEDGER = ("gradients", "examples", "jvps", "measurement")
 FLATNESS = (*(f"hessian_top_{rank}" for rank in range(1, 6)), "hessian_trace", "hessian_trace_error")
-PHASES = ("explore", "confirm", "exploit", "recommend")
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,8 @@ class StudyFrames:
     """
 
     name: str
-    spec: dict[str, Any]
-    manifest: dict[str, Any]
+    spec: SpecFacts
+    manifest: Manifest
     source: str
     trials: pd.DataFrame
     curves: pd.DataFrame
@@ -80,25 +92,24 @@ class StudyFrames:
         label = self.spec.get("baseline")
         return label if label in self.methods else None
 
-    def problem(self, name: str) -> dict[str, Any]:
-        """What the manifest says of a problem, complete: unknown facts have neutral values."""
-        neutral: dict[str, Any] = {
-            "title": name, "metric": "test metric", "unit": "", "metric_scale": 1.0, "loss": "", "parameters": None,
-            "data": "", "fingerprint": "", "budget": None, "worst": None, "worst_metric": None, "margin": None,
-            "censored": False, "train_examples": None, "test_examples": None, "caution": "",
-        }  # fmt: skip
-        return {**neutral, **self.manifest.get("problems", {}).get(name, {})}
+    def problem(self, name: str) -> ProblemFacts:
+        """All facts of a problem; unknown ones have neutral values."""
+        return problem_facts(self.manifest, name)
 
-    def method(self, label: str) -> dict[str, Any]:
-        """What the manifest says of a method, complete; the role falls back on the study file."""
+    def method(self, label: str) -> MethodFacts:
+        """All facts of a method; unknown ones have neutral values, the role comes from the study file then."""
         role = "baseline" if label == self.spec.get("baseline") else "candidate"
         if label in (self.spec.get("controls") or []):
             role = "control"
-        neutral: dict[str, Any] = {
-            "rule": label, "title": label, "role": role, "dimensions": None, "space": {}, "fixed": {},
-            "copies": None, "scope": None, "calibration": {},
-        }  # fmt: skip
-        return {**neutral, **self.manifest.get("methods", {}).get(label, {})}
+        return method_facts(self.manifest, label, role)
+
+    def space(self, label: str, problem: str) -> SpaceFacts:
+        """What is searched of a method on a problem; ranges may differ between problems."""
+        return space_on(self.method(label), problem)
+
+    def fixed(self, label: str, problem: str) -> dict[str, Value]:
+        """The hyperparameters of a method on a problem that are not searched."""
+        return fixed_on(self.method(label), problem)
 
     def margin(self, problem: str) -> float | None:
         """Within which difference two methods count as equivalent, in display units; None where none was stated."""
@@ -107,10 +118,10 @@ class StudyFrames:
             margin = self.problem(problem)["margin"]
         return float(margin) if margin else None
 
-    def cost(self, label: str, problem: str, key: str) -> float:
-        """A calibrated cost (``seconds_per_gradient`` or ``peak_bytes``), NaN where it was not measured."""
-        value = self.method(label)["calibration"].get(problem, {}).get(key)
-        return float("nan") if value is None else float(value)
+    def cost(self, label: str, problem: str, key: Literal["seconds_per_gradient", "peak_bytes"]) -> float:
+        """A calibrated cost, NaN where it was not measured."""
+        measured = self.method(label)["calibration"].get(problem)
+        return float("nan") if measured is None or measured.get(key) is None else float(measured[key])
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """All frames by name, for export."""
@@ -157,7 +168,7 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
     ]  # fmt: skip
     with storage.connect() as connection:
         names = [row.name for row in connection.execute(select(Study.name).order_by(Study.id))]
-        name = meant(names, name)
+        name = choose_study(names, name)
         study = connection.execute(
             select(Study.id, Study.spec, Study.manifest, Study.source).where(Study.name == name)
         ).one()
@@ -177,7 +188,8 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
 
     raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in columns])
     none = pd.DataFrame()
-    frames = StudyFrames(name, study.spec or {}, study.manifest or {}, study.source or "", none, none, none, none, none)
+    stored = (study.spec or SpecFacts(), study.manifest or Manifest(), study.source or "")
+    frames = StudyFrames(name, *stored, none, none, none, none, none)
     trials = _tidy(raw, frames)
     blocks, recommended = _blocks(trials, int(frames.spec.get("trials") or 1)), _recommended(trials)
     counted = trials[trials["id"].isin([*blocks["confirm"], *recommended["id"]])]
@@ -202,7 +214,7 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
         "exploit": int(spec.get("exploit") or 0),
         "recommend": int(spec.get("recommend") or 0),
     }
-    searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(["explore", "exploit"])]
+    searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(SEARCHED)]
     done = searched.groupby(["problem", "method", "phase"]).size().to_dict()
     # Of the others, only runs of the current winner and best setting count; superseded ones would hide a gap.
     done |= {(*key, "confirm"): n for key, n in frames.blocks.groupby(["problem", "method"]).size().items()}
@@ -274,8 +286,7 @@ def _blocks(trials: pd.DataFrame, asked: int) -> pd.DataFrame:
     done = trials[trials["status"] == "done"]
     explore = done[done["phase"] == "explore"]
     size = explore.groupby(key).size().rename("explored")
-    best = explore.sort_values([*key, "value", "number"], na_position="last").drop_duplicates(key)
-    winners = best.merge(size[size >= asked].reset_index(), on=key)
+    winners = best_rows_so_far(explore, key).merge(size[size >= asked].reset_index(), on=key)
     winners = winners[[*key, "explored", "id", "value", "params"]]
     winners = winners.rename(columns={"id": "winner", "value": "winner_value"})
     confirm = done[done["phase"] == "confirm"].drop(columns=["params", "status", "phase", "number"])
@@ -287,14 +298,12 @@ def _recommended(trials: pd.DataFrame) -> pd.DataFrame:
     """Fresh seeds of each method's best setting; a setting without runs yet has no rows."""
     key = ["problem", "method"]
     done = trials[trials["status"] == "done"]
-    searched = done[done["phase"].isin(["explore", "exploit"])]
-    best = searched[searched["value"] == searched.groupby(key)["value"].transform("min")]  # more than one at a tie
+    best = best_rows_so_far(done[done["phase"].isin(SEARCHED)], key)
     best = best[[*key, "id", "phase", "value"]].rename(
         columns={"id": "source", "phase": "source_phase", "value": "source_value"}
     )
     runs = done[done["phase"] == "recommend"].drop(columns=["phase", "status", "block", "repetition"])
     runs = best.merge(runs, left_on=[*key, "source"], right_on=[*key, "parent"]).drop(columns="parent")
-    runs = runs[runs["source"] == runs.groupby(key)["source"].transform("min")]
     return runs.sort_values([*key, "number"], ignore_index=True)
 
 

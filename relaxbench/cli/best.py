@@ -47,6 +47,8 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     from relaxbench.optim.drop_in.base import closures
     from relaxbench.optim.drop_in.classes import DROP_INS
     from relaxbench.optim.registry import rule_class
+    from relaxbench.store.schema import SEARCHED
+    from relaxbench.store.winners import best_rows_so_far
 
     frames = load_study(database, study)
     if method not in frames.methods:
@@ -58,23 +60,23 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         raise unknown(f"problem in study {study!r}:", name, frames.problems)
     trials = frames.trials
     mine = trials[(trials["problem"] == name) & (trials["method"] == method) & (trials["status"] == "done")]
-    found = mine[mine["phase"].isin(["explore", "exploit"])]
+    found = mine[mine["phase"].isin(SEARCHED)]
     if not len(found):
         raise UserError(
             f"study {study!r} has no finished trial of {method!r} yet: run it with python -m relaxbench study"
         )
-    winner = found.sort_values(["value", "id"]).iloc[0]
+    winner = best_rows_so_far(found).iloc[0]
     runs = mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
-    about = frames.manifest["problems"][name]
-    name_of_rule = frames.manifest["methods"][method]["rule"]
+    about, facts = frames.problem(name), frames.method(method)
+    name_of_rule = facts["rule"]
     rule = rule_class(name_of_rule)
     built_in = name_of_rule in DROP_INS
     cls = DROP_INS[name_of_rule].__name__ if built_in else f'drop_in("{name_of_rule}")'
     newton = rule.curvature
     held = "model" if newton else "model.parameters()"
-    options = frames.manifest["methods"][method]["options"]
+    options = facts["options"]
     calls = closures(rule(**options))
-    steps = int(about["budget"] / rule(**options).price / max(1, calls))
+    steps = int((about["budget"] or 0) / rule(**options).price / max(1, calls))
     lines = [
         f"# {rule.title} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
     ]

@@ -13,6 +13,7 @@ from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
 from relaxbench.cli.console import log_to_console
 from relaxbench.cli.doctor import doctor
+from relaxbench.cli.options import described
 from relaxbench.cli.plan import plan
 from relaxbench.cli.report import dashboard, report
 from relaxbench.cli.show import show
@@ -86,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
     except UserError as error:
-        return _mistake(str(error))
+        return _mistake(described(error))
     except typer.TyperException as error:
         return _mistake(f"{error.format_message().rstrip('.')}{_given(error)} (see python -m relaxbench --help)")
     except (KeyboardInterrupt, typer.Abort):

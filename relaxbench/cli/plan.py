@@ -149,6 +149,6 @@ def _earlier_spreads(spec: StudySpec, storage: str) -> dict[str, tuple[float, st
         if spec.baseline in results and len(results) >= 6:
             spread = results.drop(columns=spec.baseline).sub(results[spec.baseline], axis=0).std(ddof=1).median()
             if pd.notna(spread):
-                unit = frames.manifest["problems"][name]["unit"]
+                unit = frames.problem(name)["unit"]
                 found[name] = float(spread), "points" if unit == "%" else unit
     return found

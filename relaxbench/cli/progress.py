@@ -16,8 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from relaxbench.store.schema import PHASES
 from relaxbench.store.workers import at_work
-from relaxbench.study.coordination.plan import PHASES
 from relaxbench.study.coordination.progress import Progress
 from relaxbench.util.text import counted, duration
 

@@ -31,11 +31,11 @@ def status_tables(database: Database, name: str | None) -> list[RenderableType]:
 
     from relaxbench.cli.progress import crew_table
     from relaxbench.store.schema import Trial
-    from relaxbench.store.studies import find
+    from relaxbench.store.studies import find_study
     from relaxbench.store.transactions import read
     from relaxbench.store.workers import at_work, workers
 
-    study, name = find(database, name)
+    study, name = find_study(database, name)
     place = (Trial.problem, Trial.method, Trial.status)
     counts = select(*place, func.count()).where(Trial.study_id == study).group_by(*place).order_by(*place)
     failures = select(Trial).where(Trial.study_id == study, Trial.failures > 0, Trial.status != "done")

@@ -12,6 +12,7 @@ import typer
 from relaxbench.cli import options
 from relaxbench.cli.console import console
 from relaxbench.cli.options import STORAGE, Storage, Study
+from relaxbench.errors import UserError
 from relaxbench.util.text import counted
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def copy(
 
     with _closing(open_database(storage, create=False, read_only=True)) as source:
         choose(source, study)  # before a database is made
-        with _closing(open_database(to), source) as target:
+        with _closing(_receiver(to), source) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Copied {study!r} to {show_url(target.url)!r}", study, copied)
 
@@ -90,6 +91,16 @@ def upgrade(storage: Storage = STORAGE) -> None:
     shown = show_url(parse_url(storage))
     said = str(done) if done else f"storage {shown!r} is up to date (tables {HEAD}); nothing was changed"
     console.print(f"{said[0].upper()}{said[1:]}.", markup=False, soft_wrap=True)
+
+
+def _receiver(to: str) -> Engine:
+    """The database that receives a copy; its mistakes are those of ``--to``."""
+    from relaxbench.store.database import open_database
+
+    try:
+        return open_database(to)
+    except UserError as error:
+        raise UserError(str(error), "to") from None
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from relaxbench.util.text import counted
 
 if TYPE_CHECKING:
     from relaxbench.cli.progress import Display
-    from relaxbench.study.coordination.supervisor import Slot
+    from relaxbench.study.coordination.supervisor import WorkerPlace
     from relaxbench.study.execution.run import StudyRun, Summary
 
 
 @dataclass
 class Crew:
-    """Worker processes as they were asked for; see `supervisor.places`."""
+    """Worker processes as they were asked for; see `supervisor.worker_places`."""
 
     workers: int | None
     devices: str | None
@@ -43,21 +43,21 @@ class Crew:
             count = torch.cuda.device_count() if torch.cuda.is_available() else 0
             found = ",".join(f"cuda:{i}" for i in range(count)) or "cpu"
             self.devices = found if device in ("auto", "cuda") else device
-        slots = self.places(Path(), "")
-        kinds = {slot.device.partition(":")[0] for slot in slots}
+        places = self.places(Path(), "")
+        kinds = {place.device.partition(":")[0] for place in places}
         if len(kinds) > 1:
             raise UserError(f"--devices {self.devices!r}: a study runs on one kind of device, cuda or cpu")
         (self.kind,) = kinds
         if device != "auto" and torch_device(device).type != self.kind:
             raise UserError(f"--devices {self.devices!r}: --device {device} is of another kind: leave one of them out")
-        for slot in slots:
-            torch_device(slot.device)
+        for place in places:
+            torch_device(place.device)
 
-    def places(self, folder: Path, name: str) -> list[Slot]:
-        """A slot for every worker."""
-        from relaxbench.study.coordination.supervisor import places
+    def places(self, folder: Path, name: str) -> list[WorkerPlace]:
+        """A place for every worker."""
+        from relaxbench.study.coordination.supervisor import worker_places
 
-        return places(self.workers, self.devices, self.per_device, folder, name)
+        return worker_places(self.workers, self.devices, self.per_device, folder, name)
 
 
 def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summary:
@@ -68,9 +68,9 @@ def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summ
 
     watch = Watch(run, display)
     name = watch.opened.spec.name
-    slots = crew.places(run.checkpoints, read_manifest(run.database, watch.opened.study)["key"])
+    places = crew.places(run.checkpoints, read_manifest(run.database, watch.opened.study)["key"])
 
-    def command(slot: Slot) -> tuple[list[str], dict[str, str]]:
+    def command(place: WorkerPlace) -> tuple[list[str], dict[str, str]]:
         line = [sys.executable, "-m", "relaxbench", "worker", "--quiet", "--device", run.device]
         line += ["--checkpoints", str(run.checkpoints), "--retries", str(run.retries)]
         line += ["--population", str(run.population)] if run.population else []
@@ -80,15 +80,15 @@ def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summ
         line += [f"--method={label}" for label in watch.opened.spec.methods]
         line += ["--", name]
         # The storage's address may hold a password, and every user of a machine can read command lines.
-        return line, {**environment(slot, len(slots)), "RELAXBENCH_STORAGE": storage}
+        return line, {**environment(place, len(places)), "RELAXBENCH_STORAGE": storage}
 
     def work() -> None:
-        display.say(f"Study {name}: {counted(len(slots), 'worker')} on {_where(slots)}.")
-        Supervisor(watch.claims, slots, command, run.stopping, watch.tick, display.say).run()
+        display.say(f"Study {name}: {counted(len(places), 'worker')} on {_where(places)}.")
+        Supervisor(watch.claims, places, command, run.stopping, watch.tick, display.say).run()
 
     return watch.over(work)
 
 
-def _where(slots: list[Slot]) -> str:
-    counts = {slot.device: sum(other.device == slot.device for other in slots) for slot in slots}
+def _where(places: list[WorkerPlace]) -> str:
+    counts = {place.device: sum(other.device == place.device for other in places) for place in places}
     return ", ".join(device if count == 1 else f"{device} ({count})" for device, count in counts.items())

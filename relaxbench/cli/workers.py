@@ -79,7 +79,7 @@ def stress(
     json: options.JsonFile = None,
 ) -> None:
     """Simulated trials by many workers on SQLite and PostgreSQL: how many a second, and what faults do (a while)."""
-    from relaxbench.stress.run import Options, run
+    from relaxbench.stress.run import StressOptions, run
 
     if json is not None:
         checks.check_file("--json", json)
@@ -91,5 +91,5 @@ def stress(
             else:
                 console.print(what, style="dim", markup=False, soft_wrap=True)
 
-        for part in run(Options(only or (), quick, json), tell):
+        for part in run(StressOptions(only or (), quick, json), tell):
             console.print(part)

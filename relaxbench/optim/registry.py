@@ -42,7 +42,7 @@ RULES: dict[str, type[Rule]] = {
 
 def rule_names() -> list[str]:
     """All rules: those that are built in, then those of other packages."""
-    return [*RULES, *(name for name in plugins.found(plugins.RULES) if name not in RULES)]
+    return [*RULES, *(name for name in plugins.points_of(plugins.RULES) if name not in RULES)]
 
 
 def rule_class(name: str) -> type[Rule]:
@@ -53,7 +53,7 @@ def rule_class(name: str) -> type[Rule]:
     """
     if name in RULES:
         return RULES[name]
-    if name not in plugins.found(plugins.RULES):
+    if name not in plugins.points_of(plugins.RULES):
         raise unknown("method", name, rule_names(), "python -m relaxbench list shows all")
     found = plugins.load(plugins.RULES, name)
     if not (isinstance(found, type) and issubclass(found, Rule)):

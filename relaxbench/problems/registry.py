@@ -42,7 +42,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 
 def problem_names() -> list[str]:
     """All problems that have a name: those that are built in, then those of other packages."""
-    return [*PROBLEMS, *(name for name in plugins.found(plugins.PROBLEMS) if name not in PROBLEMS)]
+    return [*PROBLEMS, *(name for name in plugins.points_of(plugins.PROBLEMS) if name not in PROBLEMS)]
 
 
 def takes_data(name: str) -> bool:
@@ -65,7 +65,7 @@ def problem(name: str) -> Problem:
         return PROBLEMS[name]()
     if takes_data(name):
         return text_problem(name) if name.startswith("char-lstm") else image_problem(name)
-    if name not in plugins.found(plugins.PROBLEMS):
+    if name not in plugins.points_of(plugins.PROBLEMS):
         names = problem_names()
         raise unknown("problem", name, names, "python -m relaxbench list shows all; a file's path ends in .py")
     make = plugins.load(plugins.PROBLEMS, name)

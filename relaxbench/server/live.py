@@ -22,11 +22,12 @@ from relaxbench.pages import html
 from relaxbench.pages.theme import file_name
 from relaxbench.report.study_page import write_report
 from relaxbench.server.wsgi import respond
-from relaxbench.store.schema import Study, Trial
-from relaxbench.store.studies import find
+from relaxbench.store.facts import Manifest, method_facts, problem_facts
+from relaxbench.store.schema import PHASES, Study, Trial
+from relaxbench.store.studies import find_study
 from relaxbench.store.transactions import read
 from relaxbench.store.workers import at_work, workers
-from relaxbench.study.coordination.plan import PHASES, Size
+from relaxbench.study.coordination.plan import Size
 from relaxbench.study.coordination.progress import Progress, count
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Live:
 
     def __init__(self, engine: Engine, name: str | None, directory: Path, every: float) -> None:
         self.engine, self.directory, self.every = engine, directory, every
-        self.study, self.name = find(engine, name)
+        self.study, self.name = find_study(engine, name)
         self.finished, self.reported = False, Reported()
         self._page = html.page(
             html.environment("relaxbench.server"), "live.html", study=self.name, phases=PHASES
@@ -181,12 +182,12 @@ def _line(error: Exception) -> str:
     return f"{' '.join(str(error).split())} ({type(error).__name__})"
 
 
-def _method(progress: Progress, size: Size, manifest: dict[str, Any]) -> dict[str, Any]:
+def _method(progress: Progress, size: Size, manifest: Manifest) -> dict[str, Any]:
     """How far a method on a problem is: [done, planned] by phase."""
     problem, method = progress.problem, progress.method
     return {
-        "problem": manifest.get("problems", {}).get(problem, {}).get("title", problem),
-        "method": manifest.get("methods", {}).get(method, {}).get("title", method),
+        "problem": problem_facts(manifest, problem)["title"],
+        "method": method_facts(manifest, method)["title"],
         "done": progress.done,
         "planned": progress.total,
         "phases": {phase: [progress.phases.get(phase, 0), size.of(phase)] for phase in PHASES},

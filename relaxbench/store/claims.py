@@ -15,7 +15,7 @@ from sqlalchemy import Engine as Database
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.store.schema import Curve, Trial, Weights
-from relaxbench.store.studies import find
+from relaxbench.store.studies import find_study
 from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
 
 LEASE_SECONDS = 120.0
@@ -287,7 +287,7 @@ def free(database: Database, name: str | None, worker: str | None, everything: b
     Raises:
         UserError: if the study or the worker does not exist.
     """
-    study, _ = find(database, name)
+    study, _ = find_study(database, name)
     running = (Trial.study_id == study, Trial.status == "running")
 
     def change(connection: Connection) -> tuple[int, int]:
@@ -295,13 +295,9 @@ def free(database: Database, name: str | None, worker: str | None, everything: b
         if worker is not None:
             chosen = [holder for holder in holders if holder == worker or holder.startswith(f"{worker}:")]
             if not chosen:
-                raise (
-                    unknown("worker with running trials", worker, holders)
-                    if holders
-                    else UserError(
-                        f"--worker {worker!r}: no worker holds trials of this study, so there is nothing to free"
-                    )
-                )
+                if holders:
+                    raise unknown("worker with running trials", worker, holders)
+                raise UserError(f"no worker holds trials of this study: {worker!r} has none to free", "worker")
             over: ColumnElement[bool] = Trial.worker.in_(chosen)
         else:
             dead = [holder for holder in holders if not alive(holder)]

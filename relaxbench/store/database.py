@@ -115,22 +115,23 @@ def _check_file(path: Path, shown: str, *, create: bool, write: bool) -> None:
     if not path.exists():
         if not (create and write):
             raise UserError(
-                f"storage {shown!r} does not exist: run python -m relaxbench study first, or check --storage"
+                f"storage {shown!r} does not exist: run python -m relaxbench study first, or check its address",
+                "storage",
             )
         if not path.parent.is_dir():
             raise UserError(f"storage {shown!r}: the folder {str(path.parent)!r} does not exist: create it first")
         if not os.access(path.parent, os.W_OK):
             raise UserError(
-                f"storage {shown!r}: the folder {str(path.parent)!r} is not writable: use another --storage"
+                f"storage {shown!r}: the folder {str(path.parent)!r} is not writable: use another storage", "storage"
             )
         return
     if not path.is_file():
         raise UserError(f"storage {shown!r} is not a regular file: choose another one")
     if not os.access(path, os.R_OK):
-        raise UserError(f"storage {shown!r} is not readable: check its permissions or use another --storage")
+        raise UserError(f"storage {shown!r} is not readable: check its permissions or use another storage", "storage")
     if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         raise UserError(
-            f"storage {shown!r} is read-only: make the file and its folder writable or use another --storage"
+            f"storage {shown!r} is read-only: make the file and its folder writable or use another storage", "storage"
         )
     with path.open("rb") as file:
         head = file.read(16)

@@ -12,14 +12,23 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from relaxbench.store.facts import MachineFacts, Manifest, SpecFacts
+
 CURVE_COLUMNS = ("gradients", "train_loss", "validation_loss", "validation_metric", "gamma")
 """The rows of a packed curve, in order. ``gamma`` is σ² for `heat` and NaN for methods without a scope."""
+
+
+PHASES = ("explore", "confirm", "exploit", "recommend")
+"""What a trial is for, in the order of the plan: random search, its winners on fresh seeds, TPE, the best settings on
+fresh seeds."""
+SEARCHED = ("explore", "exploit")
+"""The phases that search; the others repeat settings that were found."""
 
 
 class Base(DeclarativeBase):
     """All tables of relaxbench; names are prefixed so that they never meet Optuna's."""
 
-    type_annotation_map = {dict[str, Any]: JSON}
+    type_annotation_map = {dict[str, Any]: JSON, SpecFacts: JSON, Manifest: JSON, MachineFacts: JSON}
 
 
 class Study(Base):
@@ -28,9 +37,9 @@ class Study(Base):
     __tablename__ = "relaxbench_studies"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    spec: Mapped[dict[str, Any]]
+    spec: Mapped[SpecFacts]
     source: Mapped[str]  # the study file, as read
-    manifest: Mapped[dict[str, Any]]
+    manifest: Mapped[Manifest]
     created_at: Mapped[dt.datetime]
 
 
@@ -82,7 +91,7 @@ class Worker(Base):
     study_id: Mapped[int] = mapped_column(ForeignKey("relaxbench_studies.id"), index=True)
     name: Mapped[str]  # host, process number and its start, see `claims.worker_name`
     device: Mapped[str]
-    about: Mapped[dict[str, Any]]  # versions, processor, threads
+    about: Mapped[MachineFacts]
     doing: Mapped[str] = mapped_column(default="")
     finished: Mapped[int] = mapped_column(default=0)  # trials
     started_at: Mapped[float]

@@ -12,7 +12,7 @@ from relaxbench.store.schema import Study
 from relaxbench.store.transactions import read
 
 
-def meant(names: Collection[str], name: str | None) -> str:
+def choose_study(names: Collection[str], name: str | None) -> str:
     """The study that is meant among these; None means the only one.
 
     Raises:
@@ -29,7 +29,7 @@ def meant(names: Collection[str], name: str | None) -> str:
     return next(iter(names))
 
 
-def find(database: Database, name: str | None) -> tuple[int, str]:
+def find_study(database: Database, name: str | None) -> tuple[int, str]:
     """The id and the name of a study; None means the only one there is.
 
     Raises:
@@ -37,5 +37,5 @@ def find(database: Database, name: str | None) -> tuple[int, str]:
     """
     query = select(Study.name, Study.id).order_by(Study.id)
     ids = {row.name: row.id for row in read(database, lambda connection: connection.execute(query).all())}
-    name = meant(ids, name)
+    name = choose_study(ids, name)
     return ids[name], name

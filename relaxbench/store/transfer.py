@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from relaxbench.errors import UserError
 from relaxbench.store.database import snapshot
 from relaxbench.store.schema import Base, Curve, Study, Trial, Weights, Worker
-from relaxbench.store.studies import meant
+from relaxbench.store.studies import choose_study
 from relaxbench.store.urls import advice, reason, show_url
 
 AT_ONCE = {Trial: 500, Curve: 200, Weights: 1, Worker: 1000}
@@ -73,21 +73,21 @@ def copy_study(source: Engine, target: Engine, name: str, new_name: str | None =
     """
     wanted = name if new_name is None else new_name
     if new_name is not None and not 0 < len(new_name) <= LONGEST_NAME:
-        raise UserError(f"--name {new_name!r}: expected 1 to {LONGEST_NAME} letters, not {len(new_name)}")
+        raise UserError(f"name {new_name!r}: expected 1 to {LONGEST_NAME} letters, not {len(new_name)}", "name")
     failed = f"study {name!r} could not be copied, and nothing was written"
     with one_line(failed, source, target), snapshot(source) as reading:
         _choose(reading, name)
         with target.begin() as writing:
             if writing.scalar(select(Study.id).where(Study.name == wanted)) is not None:
                 raise UserError(
-                    f"study {wanted!r} is already in storage {show_url(target.url)!r}: give the copy another name with "
-                    "--name"
+                    f"study {wanted!r} is already in storage {show_url(target.url)!r}: give the copy another name",
+                    "name",
                 )
             return _copy(reading, writing, name, wanted)
 
 
 def _choose(connection: Connection, name: str | None) -> str:
-    return meant(connection.scalars(select(Study.name).order_by(Study.id)).all(), name)
+    return choose_study(connection.scalars(select(Study.name).order_by(Study.id)).all(), name)
 
 
 def _copy(reading: Connection, writing: Connection, name: str, wanted: str) -> Copied:

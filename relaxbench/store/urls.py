@@ -46,7 +46,7 @@ ADVICE = (
     (r"must be owner", "have the owner of the tables run python -m relaxbench upgrade"),
     (r"database is locked|lock timeout", "another process is using it; try again when that has ended"),
     (r"disk is full|no space left", "free some space"),
-    (r"malformed|not a database", "the file is damaged: restore a copy of it, or use another --storage"),
+    (r"malformed|not a database", "the file is damaged: restore a copy of it, or use another storage"),
     (r"read-?only", "use a storage that can be written"),
 )
 """What to do, by what the database says."""

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from relaxbench.errors import UserError
 from relaxbench.store.claims import LEASE_SECONDS, alive
+from relaxbench.store.facts import MachineFacts
 from relaxbench.store.schema import Trial, Worker
 from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
 
@@ -54,7 +55,7 @@ class Presence:
         write(self.engine, change, patience)
 
 
-def arrive(engine: Engine, study: int, name: str, device: str, about: dict[str, Any]) -> Presence:
+def arrive(engine: Engine, study: int, name: str, device: str, about: MachineFacts) -> Presence:
     """A row for a session that begins.
 
     Args:

@@ -9,21 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine as Database
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial, Worker
-from relaxbench.store.transactions import now, read, write
+from relaxbench.store.transactions import now, read
 from relaxbench.stress.simulated import METHODS, Load, make
 from relaxbench.stress.worker import FOLDER, START
-from relaxbench.study.coordination.optuna_mirror import behind, mirror
-from relaxbench.study.coordination.plan import plans
-from relaxbench.study.coordination.supervisor import Slot, Supervisor
+from relaxbench.study.coordination.supervisor import Supervisor, WorkerPlace
 
 
 @dataclass(frozen=True)
-class Measured:
+class LoadFigures:
     """One study of simulated trials.
 
     Attributes:
@@ -44,7 +42,7 @@ class Measured:
     stopped: int
 
 
-def measure(storage: str, folder: Path, workers: int, load: Load, name: str) -> Measured:
+def measure_load(storage: str, folder: Path, workers: int, load: Load, name: str) -> LoadFigures:
     """Run a simulated study of random trials with so many worker processes.
 
     Args:
@@ -57,10 +55,10 @@ def measure(storage: str, folder: Path, workers: int, load: Load, name: str) -> 
     database = open_database(storage)
     study = make(database, name, load)
     start, claims = folder / f"{name}-start", Claims(database, study)
-    slots = [Slot(i, "cpu", folder / f"{name}-{i}.log") for i in range(workers)]
+    places = [WorkerPlace(i, "cpu", folder / f"{name}-{i}.log") for i in range(workers)]
     began = 0.0
 
-    def command(slot: Slot) -> tuple[list[str], dict[str, str]]:
+    def command(place: WorkerPlace) -> tuple[list[str], dict[str, str]]:
         line = [sys.executable, "-m", "relaxbench.stress.worker", str(study)]
         return line, {"RELAXBENCH_STORAGE": storage, FOLDER: str(folder), START: str(start), "OMP_NUM_THREADS": "1"}
 
@@ -72,14 +70,14 @@ def measure(storage: str, folder: Path, workers: int, load: Load, name: str) -> 
             start.touch()
 
     said: list[str] = []
-    Supervisor(claims, slots, command, lambda: False, tick, said.append).run()
+    Supervisor(claims, places, command, lambda: False, tick, said.append).run()
     finished = _finished(database, study)
     database.dispose()
     ends = [time for times in finished.values() for time in times]
     spent = sum(max(times) - began for times in finished.values())
     busy = load.seconds * len(ends)
-    logs = [slot.log.read_text(errors="replace") for slot in slots if slot.log.exists()]
-    return Measured(
+    logs = [place.log.read_text(errors="replace") for place in places if place.log.exists()]
+    return LoadFigures(
         workers,
         len(ends),
         len(ends) / (max(ends) - began),
@@ -87,26 +85,6 @@ def measure(storage: str, folder: Path, workers: int, load: Load, name: str) -> 
         sum(log.count("database is locked") for log in logs),
         len(said),
     )
-
-
-def mirrored(storage: str, load: Load, seconds: float) -> float:
-    """How many finished trials a second one worker gives to Optuna's tables.
-
-    Args:
-        storage: URL of the database.
-        load: of the study whose trials these are.
-        seconds: for which it is tried.
-    """
-    database = open_database(storage)
-    study = make(database, "mirrored", replace(load, seconds=0.0, blocks=1, trials=1000, exploit=0, recommend=0))
-    done = update(Trial).where(Trial.study_id == study).values(status="done", value=1.0)
-    write(database, lambda connection: connection.execute(done))
-    planned, begin = plans(database, study), time.monotonic()
-    mirror(planned, until=begin + seconds)
-    elapsed = time.monotonic() - begin
-    rate = (len(METHODS) * 1000 - behind(planned)) / elapsed
-    database.dispose()
-    return rate
 
 
 def sized(load: Load, workers: int, seconds: float, most: int) -> Load:

@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from relaxbench.errors import unknown
-from relaxbench.stress.faults import FAULTS, LOAD, WORKERS, Survived, reference, suffer
-from relaxbench.stress.load import Measured, measure, sized
+from relaxbench.stress.disturbed_study import LOAD, WORKERS
+from relaxbench.stress.faults import FAULTS, Survived, reference, suffer
+from relaxbench.stress.load import LoadFigures, measure_load, sized
 from relaxbench.stress.postgres import Server
 from relaxbench.stress.simulated import Load
 from relaxbench.util import files
@@ -45,7 +46,7 @@ OVERHEAD = 0.03
 
 
 @dataclass(frozen=True)
-class Options:
+class StressOptions:
     """What is asked for.
 
     Attributes:
@@ -72,7 +73,7 @@ class Figures:
         faults: studies after faults.
     """
 
-    load: dict[tuple[str, str], list[Measured]] = field(default_factory=dict)
+    load: dict[tuple[str, str], list[LoadFigures]] = field(default_factory=dict)
     faults: list[Survived] = field(default_factory=list)
 
     def missed(self) -> list[str]:
@@ -92,7 +93,7 @@ class Figures:
         return lines
 
 
-def run(options: Options, tell: Callable[[str], None]) -> Iterator[Any]:
+def run(options: StressOptions, tell: Callable[[str], None]) -> Iterator[Any]:
     """Measure and disturb; gives tables as they are ready, and at the end what was missed.
 
     Raises:
@@ -134,8 +135,8 @@ def run(options: Options, tell: Callable[[str], None]) -> Iterator[Any]:
 
 
 def _loaded(
-    backend: str, kind: str, server: Server, folder: Path, options: Options, tell: Callable[[str], None]
-) -> list[Measured]:
+    backend: str, kind: str, server: Server, folder: Path, options: StressOptions, tell: Callable[[str], None]
+) -> list[LoadFigures]:
     row = []
     for workers in CREWS[:2] if options.quick else CREWS:
         tell(f"{kind} trials, {counted(workers, 'worker')} on {backend}")
@@ -143,7 +144,7 @@ def _loaded(
         place.mkdir()
         storage = server.new_url() if backend == "PostgreSQL" else f"sqlite:///{place / 'study.db'}"
         load = sized(LOADS[kind], workers, max(SECONDS, TRIALS * LOADS[kind].seconds), MOST)
-        row.append(measure(storage, place, workers, load, "load"))
+        row.append(measure_load(storage, place, workers, load, "load"))
     return row
 
 
@@ -161,7 +162,7 @@ def load_table(figures: Figures) -> Table:
     return table
 
 
-def _cell(m: Measured) -> str:
+def _cell(m: LoadFigures) -> str:
     overhead = "" if m.overhead is None else f" ({m.overhead:.1%})"
     return f"{m.rate:.3g}{overhead}{' locked' if m.locked else ''}{' crashed' if m.stopped else ''}"
 

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine
 
+from relaxbench.analysis.frames import StudyFrames, load_study, progress
 from relaxbench.errors import UserError
-from relaxbench.report import StudyFrames, load_study, progress
+from relaxbench.store.database import open_database
 from relaxbench.store.schema import CURVE_COLUMNS
 from tests import synthetic
 from tests.synthetic import Writer, memory, spec
+
+
+@pytest.fixture(scope="module")
+def digits() -> StudyFrames:
+    return load_study(synthetic.fill(Writer(memory(), spec())))
 
 
 def small(**changes: object) -> Writer:
@@ -121,9 +127,6 @@ def test_only_the_named_study_is_read() -> None:
 
 
 def test_from_an_address(tmp_path: Path) -> None:
-    pytest.importorskip("relaxbench.store.database")
-    from relaxbench.store.database import open_database
-
     url = f"sqlite:///{tmp_path}/study.db"
     engine = open_database(url)
     synthetic.fill(Writer(engine, spec(blocks=2, trials=2, exploit=0, recommend=0)))

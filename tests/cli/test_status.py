@@ -17,7 +17,7 @@ from relaxbench.errors import UserError
 from relaxbench.store.claims import LEASE_SECONDS, Claims, Result, free, worker_name
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial, Worker
-from relaxbench.store.studies import find
+from relaxbench.store.studies import find_study
 from relaxbench.store.workers import arrive
 from tests.store.conftest import add_study
 from tests.study.coordination.test_manifest import DEAD
@@ -129,21 +129,21 @@ def test_of_many_failures_some_are_listed_and_the_rest_is_counted(database: Engi
 
 
 def test_which_study(database: Engine) -> None:
-    assert find(database, None) == find(database, "s") == (1, "s")
+    assert find_study(database, None) == find_study(database, "s") == (1, "s")
     with pytest.raises(UserError, match="unknown study 'x'"):
-        find(database, "x")
+        find_study(database, "x")
     with database.begin() as connection:
         row = connection.execute(select(Study.__table__)).one()._asdict()
         connection.execute(Study.__table__.insert().values(**{**row, "id": 2, "name": "t"}))  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"which study\? there are 2: s, t \(name one of them in the command\)"):
-        find(database, None)
+        find_study(database, None)
     with database.begin() as connection:
         connection.execute(Trial.__table__.delete())  # type: ignore[attr-defined]
         connection.execute(Study.__table__.delete())  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="there is no study in this database"):
-        find(database, None)
+        find_study(database, None)
     with pytest.raises(UserError, match="unknown study 's': there is none yet"):
-        find(database, "s")
+        find_study(database, "s")
 
 
 # Freeing.
@@ -209,5 +209,5 @@ def test_a_worker_that_holds_nothing_is_refused_with_those_that_do(
     ):
         free(database, "s", "far.awya:12:1000", False, False)
     assert free(database, "s", None, True, False)[0] == 6
-    with pytest.raises(UserError, match=r"--worker 'far.away': no worker holds trials of this study"):
+    with pytest.raises(UserError, match=r"no worker holds trials of this study: 'far.away' has none"):
         free(database, "s", "far.away", False, False)

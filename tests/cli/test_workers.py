@@ -28,17 +28,17 @@ def trials(database: Engine) -> list[Any]:
 
 
 BAD: list[tuple[tuple[str, ...], str]] = [
-    (("study", "--workers", "0"), "--workers 0: expected 1 to 1024"),
+    (("study", "--workers", "0"), "0 workers: expected 1 to 1024 (option --workers)"),
     (("study", "--workers", "two"), "--workers"),
-    (("study", "--devices", "gpu"), "--devices 'gpu': 'gpu' is no device"),
-    (("study", "--devices", ""), "--devices '': '' is no device"),
+    (("study", "--devices", "gpu"), "'gpu' is no device: expected cpu, or cuda:0,cuda:1 and so on (option --devices)"),
+    (("study", "--devices", ""), "'' is no device"),
     (("study", "--devices", "cpu,cuda:0"), "a study runs on one kind of device, cuda or cpu"),
     (("study", "--devices", "cpu", "--device", "cuda:77"), "cuda:77"),
     (("study", "--device", "gpu", "--workers", "2"), "'gpu'"),
     (("study", "--devices", "cuda:77"), "device 'cuda:77' is not there (no CUDA device is usable here): use cpu, or"),
     (("study", "--devices", "cuda:99999"), "device 'cuda:99999' is not there"),
-    (("study", "--per-device", "0"), "--per-device 0: expected 1 to 1024"),
-    (("study", "--workers", "3", "--per-device", "2", "--device", "cpu"), "--workers 3 do not fit on 1 device"),
+    (("study", "--per-device", "0"), "0 workers per device: expected 1 to 1024 (option --per-device)"),
+    (("study", "--workers", "3", "--per-device", "2", "--device", "cpu"), "3 workers do not fit on 1 device"),
     (("study", "--retries", "-1"), "--retries -1: expected 0 to 1000"),
     (("study", "--retries", "9" * 20), f"--retries {'9' * 20}: expected 0 to 1000"),
     (("study", "tiny.toml", "--name", "x" * 201), f"--name '{'x' * 201}': "),
@@ -59,7 +59,7 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("status", "tyni", "--storage", "study.db"), "unknown study 'tyni': did you mean 'tiny'?"),
     (("reap",), "does not exist"),
     (("reap", "tyni", "--storage", "study.db"), "unknown study 'tyni': did you mean 'tiny'?"),
-    (("reap", "--worker", "host:1", "--storage", "study.db"), "--worker 'host:1': no worker holds trials of this"),
+    (("reap", "--worker", "host:1", "--storage", "study.db"), "'host:1' has none to free (option --worker)"),
     (("stress", "--json", "."), "--json '.' is a folder: name a file in it"),
     (("stress", "--json", "tiny.toml/x.json"), "--json 'tiny.toml/x.json': "),
     (("stress", "--json", "/proc/nowhere/x.json"), "--json '/proc/nowhere/x.json': '/proc' is not writable"),
@@ -90,7 +90,7 @@ def test_a_proxy_that_is_not_there_is_refused_before_a_database_is_made(
     monkeypatch.setattr(optuna_proxy, "READY_SECONDS", 0.2)
     for more in ((), ("--workers", "2")):
         said = refused(capsys, "study", "tiny.toml", "--device", "cpu", "--optuna", f"127.0.0.1:{free_port()}", *more)
-        assert "no gRPC storage proxy of Optuna answers there" in said
+        assert "no gRPC storage proxy of Optuna answers at" in said
 
 
 def test_rights_that_are_wanting_are_one_line_and_those_that_are_advised_suffice(

@@ -317,7 +317,7 @@ def test_a_read_only_folder_is_refused_for_writing_and_opened_for_reading(closed
     closed.parent.chmod(0o555)
     assert "is read-only" in as_nobody(closed)
     assert as_nobody(closed, read_only=True) == "opened 12"
-    assert "is not writable: use another --storage" in as_nobody(closed.with_name("new.db"))
+    assert "is not writable: use another storage" in as_nobody(closed.with_name("new.db"))
     assert os.listdir(closed.parent) == [closed.name]
     closed.parent.chmod(0o755)
 

@@ -177,7 +177,7 @@ def test_names_are_checked(opened: Open) -> None:
     before = counts(target)
     with pytest.raises(UserError, match="unknown study 'digit': did you mean 'digits'"):
         copy_study(source, target, "digit")
-    with pytest.raises(UserError, match=r"study 'mine' is already in storage .*: give the copy another name with"):
+    with pytest.raises(UserError, match=r"study 'mine' is already in storage .*: give the copy another name"):
         copy_study(source, target, "digits", "mine")
     with pytest.raises(UserError, match="study 'digits' is already in storage"):
         copy_study(source, source, "digits")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from relaxbench.store.schema import Trial
 from relaxbench.stress import faults
+from relaxbench.stress.comparison import Expected, differences
+from relaxbench.stress.disturbed_study import DisturbedStudy
 from relaxbench.stress.simulated import Load
 from tests.postgres import Server
 
@@ -25,29 +26,27 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[faults.Trials, Any]:
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     return faults.reference(tmp_path_factory.mktemp("reference"), SHORT)
 
 
 @pytest.mark.parametrize(("fault", "backend"), [("kill", "SQLite"), ("outage", "PostgreSQL"), ("memory", "PostgreSQL")])
-def test_a_study_survives(
-    fault: str, backend: str, tmp_path: Path, server: Server, expected: tuple[faults.Trials, Any]
-) -> None:
+def test_a_study_survives(fault: str, backend: str, tmp_path: Path, server: Server, expected: Expected) -> None:
     survived = faults.suffer(fault, backend, tmp_path, server, expected, SHORT)
     assert survived.wrong == [] and survived.times >= 1
     assert survived.restarts == {"kill": 2, "outage": 0, "memory": 1}[fault]
 
 
-def test_a_difference_is_seen(tmp_path: Path, expected: tuple[faults.Trials, Any]) -> None:
+def test_a_difference_is_seen(tmp_path: Path, expected: Expected) -> None:
     """A study that is not as it should be in three ways."""
     storage = f"sqlite:///{tmp_path / 'study.db'}"
-    run = faults.Run(storage, tmp_path, "spoiled", load=replace(SHORT, seconds=0.0), workers=1)
+    run = DisturbedStudy(storage, tmp_path, "spoiled", load=replace(SHORT, seconds=0.0), workers=1)
     run.run()
-    assert faults.differences(run, expected) == []
+    assert differences(run, expected) == []
     with run.database.begin() as connection:
         connection.execute(update(Trial).where(Trial.phase == "confirm", Trial.method == "sgd").values(value=9.0))
         connection.execute(update(Trial).where(Trial.phase == "explore", Trial.number == 0).values(status="running"))
-    wrong = faults.differences(run, expected)
+    wrong = differences(run, expected)
     run.database.dispose()
     assert any(line.endswith("trials have other results") for line in wrong)
     assert "trials are still running" in wrong and "the verdict table is another one" in wrong

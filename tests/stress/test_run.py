@@ -9,7 +9,7 @@ import pytest
 
 from relaxbench.stress import run as module
 from relaxbench.stress.faults import Survived
-from relaxbench.stress.run import Options, run
+from relaxbench.stress.run import StressOptions, run
 
 
 class NoServer:
@@ -28,7 +28,7 @@ def test_figures_are_written_into_a_new_folder(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(module, "reference", lambda folder: ([], None))
     monkeypatch.setattr(module, "suffer", suffer)
     file = tmp_path / "new" / "folder" / "x.json"
-    list(run(Options(("kill",), json=file), lambda what: None))
+    list(run(StressOptions(("kill",), json=file), lambda what: None))
     faults = json.loads(file.read_text())["faults"]
     assert [(each["fault"], each["backend"], each["restarts"]) for each in faults] == [
         ("kill", "SQLite", 2),

@@ -14,10 +14,11 @@ from relaxbench.analysis.frames import load_study
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
+from relaxbench.store.schema import Trial
 from relaxbench.store.workers import arrive
-from relaxbench.stress.load import Measured, sized
+from relaxbench.stress.load import LoadFigures, sized
 from relaxbench.stress.run import LOADS, Figures
-from relaxbench.stress.simulated import METHODS, Load, Simulation, make, outcome
+from relaxbench.stress.simulated import METHODS, WORST, Load, Simulation, make, outcome
 from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.plan import plans
 from relaxbench.study.coordination.session import Session
@@ -47,14 +48,31 @@ def test_a_simulated_study_is_read_and_judged_like_any_other(tmp_path: Path) -> 
     assert table.set_index("method")["mean"].to_dict() == pytest.approx(errors.to_dict())
 
 
-def test_an_outcome_follows_from_seed_and_settings_and_a_better_setting_is_better(tmp_path: Path) -> None:
-    storage = worked(tmp_path, QUICK)
-    trials = load_study(storage, "simulated").trials
-    again = load_study(storage, "simulated").trials
-    assert trials["value"].equals(again["value"]) and trials["value"].nunique() == len(trials)
+def test_two_studies_of_one_seed_have_the_same_outcomes(tmp_path: Path) -> None:
+    """Each study is run in a database of its own; nothing is read twice."""
+    place = ["method", "phase", "block", "number"]
+    values = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        trials = load_study(worked(tmp_path / name, QUICK), "simulated").trials
+        values.append(trials.set_index(place)["value"].sort_index())
+    assert values[0].equals(values[1]) and values[0].nunique() == len(values[0])
+
+
+def test_an_outcome_depends_on_seed_and_settings() -> None:
+    def value(seed: int, x: float) -> float:
+        trial = Trial(id=1, token=1, seed=seed, phase="explore", params={"x0": x, "x1": 0.5})
+        return outcome(trial, rounds=3).value
+
+    assert value(1, 0.1) == value(1, 0.1)
+    assert len({value(1, 0.1), value(2, 0.1), value(1, 0.2)}) == 3
+
+
+def test_a_better_setting_is_better(tmp_path: Path) -> None:
+    trials = load_study(worked(tmp_path, QUICK), "simulated").trials
     distance = [sum((np.log(value) + 1) ** 2 for value in params.values()) for params in trials["params"]]
     assert np.corrcoef(distance, trials["value"])[0, 1] > 0.99
-    assert outcome.__doc__ and trials["value"].max() < 10
+    assert trials["value"].max() < WORST
 
 
 @pytest.mark.parametrize("kind", LOADS)
@@ -69,7 +87,7 @@ def test_a_load_has_the_asked_size_and_ends(kind: str, workers: int) -> None:
 
 
 def test_what_was_missed_is_said() -> None:
-    good = Measured(workers=16, trials=100, rate=200.0, overhead=0.01, locked=0, stopped=0)
+    good = LoadFigures(workers=16, trials=100, rate=200.0, overhead=0.01, locked=0, stopped=0)
     figures = Figures({("SQLite", "bare"): [good], ("PostgreSQL", "1 s"): [good]})
     assert figures.missed() == []
     figures.load["SQLite", "bare"] = [replace(good, rate=99.0), replace(good, workers=4, locked=1)]

@@ -126,8 +126,7 @@ def tried(frames: StudyFrames, problem: str, method: str) -> Tried:
     own = (trials["problem"] == problem) & (trials["method"] == method)
     done = trials[own & (trials["phase"] == "explore") & (trials["status"] == "done") & trials["value"].notna()]
     done = done.sort_values(["value", "id"], kind="stable", ignore_index=True)
-    about = frames.method(method)
-    space = about.get("spaces", {}).get(problem, about["space"])
+    space = frames.space(method, problem)
     ranges = sorted((Range.of(name, each) for name, each in space.items()), key=lambda range_: order(range_.name))
     numbers = {
         range_.name: range_.numbers([params.get(range_.name, np.nan) for params in done["params"]]) for range_ in ranges

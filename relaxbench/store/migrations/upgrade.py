@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, inspect, select, text
 
 from relaxbench.errors import UserError
-from relaxbench.store import migrations
-from relaxbench.store.migrations import HEAD, REVISIONS, VERSION_TABLE
+from relaxbench.store.migrations import HEAD, REVISIONS, VERSION_TABLE, steps
 from relaxbench.store.migrations.backup import copy_file, copy_tables
 from relaxbench.store.schema import Base, Study
 
@@ -80,7 +79,7 @@ def prepare(engine: Engine, shown: str, *, create: bool, write: bool) -> Upgrade
                 backup = repr(str(kept))
             else:
                 backup = f"its tables {copy_tables(connection, found)}…"
-            migrations.upgrade(connection, found)
+            steps.take(connection, found)
     except BaseException:
         if kept:
             kept.unlink(missing_ok=True)  # of nothing that has changed
@@ -119,12 +118,14 @@ def _check(found: str | None, shown: str, *, create: bool, write: bool) -> None:
     elif found not in REVISIONS:
         raise UserError(
             f"storage {shown!r} was made by a newer version of relaxbench (tables {found}, this one knows {HEAD}): "
-            "upgrade relaxbench or use another --storage"
+            "upgrade relaxbench or use another storage",
+            "storage",
         )
     elif found != HEAD and not write:
         raise UserError(
             f"storage {shown!r} was made by an older version of relaxbench (tables {found}, this one needs {HEAD}) "
-            f"and is only read here: upgrade it, with a backup, by python -m relaxbench upgrade --storage {shown}"
+            "and is only read here: upgrade it, with a backup, by python -m relaxbench upgrade",
+            "storage",
         )
 
 
@@ -133,10 +134,11 @@ def _make(connection: Connection, shown: str) -> None:
     if inspect(connection).has_table(Study.__tablename__):
         raise UserError(
             f"storage {shown!r} holds relaxbench's tables, but not their version (table {VERSION_TABLE}): restore it "
-            "from a backup or use another --storage"
+            "from a backup or use another storage",
+            "storage",
         )
     Base.metadata.create_all(connection)
-    migrations.stamp(connection, HEAD)
+    steps.stamp(connection, HEAD)
 
 
 def _copy_file(engine: Engine, shown: str, found: str) -> Path:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy import Engine as Database
 
 from relaxbench.store.claims import alive
+from relaxbench.store.facts import Manifest
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import now, read, write
 
-Manifest = dict[str, Any]
 TURN_SECONDS = 600.0
 """After this long a worker of another machine is taken for dead if it has not given its turn back."""
 
@@ -22,7 +21,7 @@ TURN_SECONDS = 600.0
 def read_manifest(database: Database, study: int) -> Manifest:
     """The manifest of a study."""
     query = select(Study.manifest).where(Study.id == study)
-    return dict(read(database, lambda connection: connection.scalar(query)) or {})
+    return read(database, lambda connection: connection.scalar(query)) or Manifest()
 
 
 def edit_manifest(database: Database, study: int, edit: Callable[[Manifest], None]) -> Manifest:
@@ -58,7 +57,7 @@ def turn(database: Database, study: int, task: str, worker: str) -> Iterator[boo
 
     def give(manifest: Manifest) -> None:
         turns = manifest.get("turns", {})
-        if turns.get(task, {}).get("worker") == worker:
+        if task in turns and turns[task]["worker"] == worker:
             manifest["turns"] = {name: holder for name, holder in turns.items() if name != task}
 
     write(database, take)
@@ -72,7 +71,7 @@ def turn(database: Database, study: int, task: str, worker: str) -> Iterator[boo
 def _edited(connection: Connection, study: int, edit: Callable[[Manifest], None]) -> Manifest:
     # SQLite has locked the file already, and leaves the last words of this out.
     stored = connection.scalar(select(Study.manifest).where(Study.id == study).with_for_update())
-    manifest = deepcopy(dict(stored or {}))
+    manifest = deepcopy(stored) if stored else Manifest()
     edit(manifest)
     if manifest != stored:  # many workers may be asking whose turn it is
         connection.execute(update(Study).where(Study.id == study).values(manifest=manifest))

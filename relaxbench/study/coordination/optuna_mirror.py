@@ -16,14 +16,12 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from relaxbench.store.database import BUSY_SECONDS
-from relaxbench.store.schema import Trial
+from relaxbench.store.schema import SEARCHED, Trial
 from relaxbench.store.transactions import patiently, read, write
 from relaxbench.study.coordination import optuna_proxy
 from relaxbench.study.coordination.plan import Plan
 
 ID = "relaxbench_trial"
-MIRRORED = ("explore", "exploit")
-"""Phases whose trials Optuna gets: those that search."""
 CHUNK = 25
 """Trials that are added before they are marked."""
 
@@ -48,7 +46,7 @@ def reached(database: Database) -> Iterator[RDBStorage]:
 
 def behind(plans: Sequence[Plan]) -> int:
     """How many finished trials Optuna does not have yet."""
-    waiting = (Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(MIRRORED))
+    waiting = (Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(SEARCHED))
     mine = (Trial.problem.in_({p.problem for p in plans}), Trial.method.in_({p.method for p in plans}))
     query = select(func.count()).select_from(Trial).where(Trial.study_id == plans[0].study, *waiting, *mine)
     return read(plans[0].database, lambda connection: connection.scalar(query)) or 0
@@ -68,7 +66,7 @@ def mirror(plans: Sequence[Plan], address: str | None = None, until: float = mat
         try:
             with optuna_proxy.reached(address) if address else reached(database) as storage:
                 for plan in plans:
-                    for phase in MIRRORED:
+                    for phase in SEARCHED:
                         add(plan, storage, phase, until)
         except StorageInternalError as error:
             if isinstance(error.__cause__, DBAPIError):

@@ -30,8 +30,9 @@ def reach(address: str) -> None:
         storage.wait_server_ready(READY_SECONDS)
     except ConnectionError:
         raise UserError(
-            f"--optuna {address}: no gRPC storage proxy of Optuna answers there within {READY_SECONDS:.0f} s: start "
-            "it (docs/clusters.md), or leave --optuna out"
+            f"no gRPC storage proxy of Optuna answers at {address} within {READY_SECONDS:.0f} s: start it "
+            "(docs/clusters.md), or leave it out",
+            "optuna",
         ) from None
     finally:
         storage.close()
@@ -49,7 +50,9 @@ def proxy(address: str) -> GrpcStorageProxy:
             warnings.simplefilter("ignore", ExperimentalWarning)
             return GrpcStorageProxy(host=host, port=int(port))
     except ImportError:
-        raise UserError("--optuna needs gRPC, which is not installed: pip install 'relaxbench[grpc]'") from None
+        raise UserError(
+            "Optuna's storage proxy needs gRPC, which is not installed: pip install 'relaxbench[grpc]'", "optuna"
+        ) from None
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from relaxbench.store.schema import Study, Trial
+from relaxbench.store.facts import SpecFacts, Value, fixed_on, method_facts, space_on
+from relaxbench.store.schema import PHASES, SEARCHED, Study, Trial
 from relaxbench.store.transactions import read, write
-from relaxbench.study.coordination.random_search import Space, Value, described, sample
+from relaxbench.store.winners import winner_of_complete_search, winners_of_complete_blocks
+from relaxbench.study.coordination.random_search import Space, described, sample
 from relaxbench.study.coordination.tpe import GENERATION, propose
 from relaxbench.util.seeds import derive
-
-PHASES = ("explore", "confirm", "exploit", "recommend")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Size:
     recommend: int
 
     @classmethod
-    def asked(cls, spec: dict[str, Any]) -> Size:
+    def asked(cls, spec: SpecFacts) -> Size:
         """What a stored specification asks for."""
         blocks = spec["blocks"] * spec["repetitions"]
         return cls(spec["seed"], blocks, spec["trials"], spec["exploit"], spec["recommend"])
@@ -90,7 +90,7 @@ class Plan:
     def _confirm(self) -> int:
         """A row for the winner of every complete block. Its seed is shared by all methods, so that blocks are pairs."""
         rows = []
-        for block, winner in self.winners().items():
+        for block, winner in self.winners_of_complete_blocks().items():
             seed = derive(self.size.seed, "confirm", self.problem, block)
             rows.append(self._row("confirm", block, 0, seed, winner.params, parent=winner.id))
         return self._replace("confirm", rows)
@@ -112,31 +112,25 @@ class Plan:
 
     def _recommend(self) -> int:
         """Rows for the best settings that were found at all, on fresh seeds."""
-        best = self.best()
+        best = self.winner_of_complete_search()
         if best is None:
             return 0
         seeds = [derive(self.size.seed, "recommend", self.problem, n) for n in range(self.size.recommend)]
         rows = [self._row("recommend", 0, n, seed, best.params, parent=best.id) for n, seed in enumerate(seeds)]
         return self._replace("recommend", rows)
 
-    def winners(self) -> dict[int, Row[Any]]:
-        """The winner of every complete block, by validation loss: never by error, and never by the test split."""
-        blocks: dict[int, list[Row[Any]]] = {}
-        for trial in self.finished("explore"):
-            blocks.setdefault(trial.block, []).append(trial)
-        complete = {block: trials for block, trials in blocks.items() if len(trials) == self.size.trials}
-        return {block: min(trials, key=lambda t: (t.value, t.number)) for block, trials in complete.items()}
+    def winners_of_complete_blocks(self) -> dict[int, Row[Any]]:
+        """The winner of every block whose random trials are all done, by block."""
+        return winners_of_complete_blocks(self.finished("explore"), self.size.trials)
 
-    def best(self) -> Row[Any] | None:
-        """The trial with the smallest validation loss of explore and exploit, once both are complete."""
-        found = [*self.finished("explore"), *self.finished("exploit")]
-        if len(found) < self.size.of("explore") + self.size.of("exploit"):
-            return None
-        return min(found, key=lambda t: (t.value, t.id))
+    def winner_of_complete_search(self) -> Row[Any] | None:
+        """The winner of random search and TPE, once both are complete; None before."""
+        trials = [trial for phase in SEARCHED for trial in self.finished(phase)]
+        return winner_of_complete_search(trials, sum(self.size.of(phase) for phase in SEARCHED))
 
     def finished(self, phase: str) -> list[Row[Any]]:
-        """Finished trials of a phase, in order: id, block, number, parent, value, params."""
-        columns = (Trial.id, Trial.block, Trial.number, Trial.parent, Trial.value, Trial.params)
+        """Finished trials of a phase, in order: id, phase, block, number, parent, value, params."""
+        columns = (Trial.id, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.value, Trial.params)
         where = (*self.here(), Trial.phase == phase, Trial.status == "done")
         query = select(*columns).where(*where).order_by(Trial.block, Trial.number)
         return list(read(self.database, lambda connection: connection.execute(query).all()))
@@ -195,8 +189,8 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
     size, found = Size.asked(spec), []
     for problem in spec["problems"]:
         for method in spec["methods"]:
-            about = manifest["methods"][method]
+            about = method_facts(manifest, method)
             if problem in (problems or spec["problems"]) and method in (methods or spec["methods"]):
-                space, fixed = described(about["spaces"][problem]), about["fixes"][problem]
+                space, fixed = described(space_on(about, problem)), fixed_on(about, problem)
                 found.append(Plan(database, study, row.name, size, problem, method, space, fixed))
     return found

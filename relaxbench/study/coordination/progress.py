@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 from sqlalchemy import Engine as Database
 
-from relaxbench.store.schema import Trial
+from relaxbench.store.schema import PHASES, SEARCHED, Trial
 from relaxbench.store.transactions import read
-from relaxbench.study.coordination.plan import PHASES, Plan, Size
+from relaxbench.store.winners import ranking
+from relaxbench.study.coordination.plan import Plan, Size
 
 
 @dataclass
@@ -58,7 +59,7 @@ def count(database: Database, study: int, size: Size, places: Sequence[tuple[str
     key = (Trial.problem, Trial.method, Trial.phase, Trial.status)
     counts = select(*key, func.count(), func.min(Trial.value)).where(Trial.study_id == study).group_by(*key)
     blocks = _children(study, "confirm", ("explore",), (Trial.block,), size.trials)
-    searched = _children(study, "recommend", ("explore", "exploit"), (), size.of("explore") + size.of("exploit"))
+    searched = _children(study, "recommend", SEARCHED, (), sum(size.of(phase) for phase in SEARCHED))
 
     def counted(connection: Connection) -> tuple[list[Any], list[Any]]:
         children = {"confirm": connection.execute(blocks), "recommend": connection.execute(searched)}
@@ -93,7 +94,7 @@ def _children(
 ) -> Select[str, str, int]:
     """How many trials of a phase are done whose parent is the best of a complete search."""
     group = (Trial.problem, Trial.method, *within)
-    rank = func.row_number().over(partition_by=group, order_by=(Trial.value, Trial.id)).label("rank")
+    rank = func.row_number().over(partition_by=group, order_by=ranking()).label("rank")
     size = func.count().over(partition_by=group).label("size")
     done = (Trial.study_id == study, Trial.status == "done")
     ranked = select(Trial.id, rank, size).where(*done, Trial.phase.in_(searched)).subquery()

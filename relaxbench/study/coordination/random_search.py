@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from relaxbench.store.facts import SpaceFacts, Value
 from relaxbench.util.seeds import derive
 
-Value = float | int | str
 Space = Mapping[str, BaseDistribution]
 
 
@@ -19,7 +19,7 @@ def sample(space: Space, seed: int) -> dict[str, Value]:
     return {name: _draw(searched, derive(seed, name) / 2**63) for name, searched in space.items()}
 
 
-def described(space: Mapping[str, dict[str, Any]]) -> dict[str, BaseDistribution]:
+def described(space: SpaceFacts) -> dict[str, BaseDistribution]:
     """A space as the manifest describes it (see `describe`)."""
     return {name: _distribution(**description) for name, description in space.items()}
 

@@ -38,11 +38,14 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= 4096:
-            raise UserError(f"--workers {self.workers}: expected 1 to 4096")
+            raise UserError(f"{self.workers} workers: expected 1 to 4096", "workers")
         if not 0 <= self.gpus <= 1:
-            raise UserError(f"--gpus-per-worker {self.gpus:g}: expected 0 (the CPU) to 1, e.g. 0.25 for four on a GPU")
+            raise UserError(
+                f"{self.gpus:g} GPUs per worker: expected 0 (the CPU) to 1, e.g. 0.25 for four workers per GPU",
+                "gpus_per_worker",
+            )
         if not 1 <= self.cpus <= 1024:
-            raise UserError(f"--cpus-per-worker {self.cpus}: expected 1 to 1024")
+            raise UserError(f"{self.cpus} CPUs per worker: expected 1 to 1024", "cpus_per_worker")
 
     @property
     def device(self) -> str:
@@ -71,7 +74,9 @@ def connected(cluster: Cluster, storage: str) -> Iterator[list[str]]:
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError:
-        raise UserError("--engine ray needs Ray, which is not installed: pip install 'relaxbench[ray]'") from None
+        raise UserError(
+            "a Ray cluster needs Ray, which is not installed: pip install 'relaxbench[ray]'", "engine"
+        ) from None
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if cluster.address != "auto":
@@ -83,8 +88,9 @@ def connected(cluster: Cluster, storage: str) -> Iterator[list[str]]:
     except Exception as error:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"--address {cluster.address!r}: no Ray cluster can be joined there ({said}): begin one with ray start "
-            "--head, and run this on one of its nodes"
+            f"no Ray cluster can be joined at {cluster.address!r} ({said}): begin one with ray start --head, and run "
+            "this on one of its nodes",
+            "address",
         ) from None
     finally:
         signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
@@ -111,7 +117,8 @@ def check_storage(storage: str, hosts: set[str], here: str) -> None:
     if url.get_backend_name() == "sqlite" and hosts != {here}:
         raise UserError(
             f"storage {show_url(url)!r} is a file, which the cluster's other machines cannot share: use PostgreSQL "
-            "(--storage postgresql+psycopg://user@host/name)"
+            "(postgresql+psycopg://user@host/name)",
+            "storage",
         )
 
 
@@ -120,8 +127,10 @@ def _check_room(cluster: Cluster, nodes: list[dict[str, float]]) -> list[str]:
     if not room:
         there = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise UserError(
-            f"no node of the cluster holds a worker of --cpus-per-worker {cluster.cpus} and --gpus-per-worker "
-            f"{cluster.gpus:g} (there: {there}): ask for less, or start Ray with --num-cpus and --num-gpus"
+            f"no node of the cluster holds a worker of {counted(cluster.cpus, 'CPU')} and {cluster.gpus:g} GPUs "
+            f"(there: {there}): request less, or start Ray with --num-cpus and --num-gpus",
+            "cpus_per_worker",
+            "gpus_per_worker",
         )
     if room < cluster.workers:
         return [f"The cluster has room for {room} of {counted(cluster.workers, 'worker')}: the others wait for theirs."]

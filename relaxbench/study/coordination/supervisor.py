@@ -37,8 +37,8 @@ MISTAKE, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
 
 @dataclass
-class Slot:
-    """A place for one worker.
+class WorkerPlace:
+    """A place for one worker process.
 
     Attributes:
         index: from 0.
@@ -67,22 +67,22 @@ class Supervisor:
 
     Args:
         claims: of the study, to see and free what workers held.
-        slots: one a worker.
-        command: the command and the further environment of a slot's worker.
+        places: one a worker.
+        command: the command and the further environment of a place's worker.
         stopping: True ends all workers at the end of their rounds.
         tick: called several times a second.
         announce: receives lines for people.
     """
 
     claims: Claims
-    slots: Sequence[Slot]
-    command: Callable[[Slot], tuple[list[str], Mapping[str, str]]]
+    places: Sequence[WorkerPlace]
+    command: Callable[[WorkerPlace], tuple[list[str], Mapping[str, str]]]
     stopping: Callable[[], bool]
     tick: Callable[[], None]
     announce: Callable[[str], None]
     restarts: int = 0
     _failures: dict[str, int] = field(default_factory=dict)
-    _last: Slot | None = None
+    _last: WorkerPlace | None = None
 
     def run(self) -> None:
         """Until every worker is done, given up or stopped.
@@ -92,19 +92,19 @@ class Supervisor:
         """
         told = False
         try:
-            while not all(slot.over for slot in self.slots):
+            while not all(place.over for place in self.places):
                 if self.stopping() and not told:
                     told = True
                     self.announce("Stopping at the end of a round; once more, and the workers are ended at once.")
                     self._tell(signal.SIGTERM)
-                for slot in self.slots:
-                    self._attend(slot)
+                for place in self.places:
+                    self._attend(place)
                 self.tick()
                 time.sleep(TICK)
         finally:
             self._end()
         given_up = [device for device, count in self._failures.items() if count >= BREAKER]
-        if given_up and len(given_up) == len({slot.device for slot in self.slots}):
+        if given_up and len(given_up) == len({place.device for place in self.places}):
             assert self._last is not None
             words = self._last_words(self._last)
             raise UserError(
@@ -112,35 +112,35 @@ class Supervisor:
                 f"{f' ({words})' if words else ''}: see {self._last.log}, mend the cause and run it again"
             )
 
-    def _attend(self, slot: Slot) -> None:
+    def _attend(self, place: WorkerPlace) -> None:
         """See what became of a worker; start one where there is none."""
-        if slot.over:
+        if place.over:
             return
-        if slot.process is None:
+        if place.process is None:
             if self.stopping():
-                slot.over = True
-            elif time.monotonic() >= slot.due:
-                self._start(slot)
+                place.over = True
+            elif time.monotonic() >= place.due:
+                self._start(place)
             return
-        code = slot.process.poll()
+        code = place.process.poll()
         if code is None:
             return
-        slot.process = None
+        place.process = None
         if code in (0, INCOMPLETE) or self.stopping():
-            slot.over = True
+            place.over = True
         elif code == MISTAKE:
-            words = self._last_words(slot).removeprefix("relaxbench: ")
-            raise UserError(words or f"a worker refused to work, and did not say why: see {slot.log}")
+            words = self._last_words(place).removeprefix("relaxbench: ")
+            raise UserError(words or f"a worker refused to work, and did not say why: see {place.log}")
         else:
-            self._crashed(slot, code)
+            self._crashed(place, code)
 
-    def _start(self, slot: Slot) -> None:
-        command, environment = self.command(slot)
-        slot.log.parent.mkdir(parents=True, exist_ok=True)
-        with slot.log.open("ab") as log:
-            slot.begin = log.tell()
+    def _start(self, place: WorkerPlace) -> None:
+        command, environment = self.command(place)
+        place.log.parent.mkdir(parents=True, exist_ok=True)
+        with place.log.open("ab") as log:
+            place.begin = log.tell()
             # A session of its own: Ctrl-C reaches the supervisor alone, which then tells the workers once.
-            slot.process = subprocess.Popen(
+            place.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -148,60 +148,63 @@ class Supervisor:
                 env={**os.environ, **environment, SUPERVISOR: str(os.getpid())},
                 start_new_session=True,
             )
-        slot.name = worker_name(psutil.Process(slot.process.pid))
+        place.name = worker_name(psutil.Process(place.process.pid))
 
-    def _crashed(self, slot: Slot, code: int) -> None:
+    def _crashed(self, place: WorkerPlace, code: int) -> None:
         """Free what the worker held, and decide whether another one takes its place."""
-        self._last = slot
+        self._last = place
         self.claims.reap()
-        lucky = self.claims.count(Trial.worker == slot.name, Trial.status == "done") > 0
-        count = self._failures[slot.device] = 1 if lucky else self._failures.get(slot.device, 0) + 1
+        lucky = self.claims.count(Trial.worker == place.name, Trial.status == "done") > 0
+        count = self._failures[place.device] = 1 if lucky else self._failures.get(place.device, 0) + 1
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        words = self._last_words(slot)
+        words = self._last_words(place)
         if count >= BREAKER:
-            self.announce(f"{slot.device} is given up after {counted(count, 'failure')} in a row: {words or how}")
-            for other in self.slots:
-                if other.device == slot.device:
+            self.announce(f"{place.device} is given up after {counted(count, 'failure')} in a row: {words or how}")
+            for other in self.places:
+                if other.device == place.device:
                     other.over = True
                     if other.process is not None:
                         other.process.terminate()
             return
         self.restarts += 1
-        slot.due = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2 ** (count - 1))
-        self.announce(f"worker {slot.index + 1} on {slot.device} {how}{f' ({words})' if words else ''}: started again")
+        place.due = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2 ** (count - 1))
+        detail = f" ({words})" if words else ""
+        self.announce(f"worker {place.index + 1} on {place.device} {how}{detail}: started again")
 
-    def _last_words(self, slot: Slot) -> str:
-        """The last line that the slot's latest worker printed."""
+    def _last_words(self, place: WorkerPlace) -> str:
+        """The last line that the place's latest worker printed."""
         try:
-            with slot.log.open("rb") as log:
-                log.seek(max(slot.begin, log.seek(0, os.SEEK_END) - 10_000))
+            with place.log.open("rb") as log:
+                log.seek(max(place.begin, log.seek(0, os.SEEK_END) - 10_000))
                 lines = log.read().decode(errors="replace").strip().splitlines()
         except OSError:
             return ""
         return lines[-1][:300] if lines else ""
 
     def _tell(self, number: signal.Signals) -> None:
-        for slot in self.slots:
-            if slot.process is not None and slot.process.poll() is None:
-                slot.process.send_signal(number)
+        for place in self.places:
+            if place.process is not None and place.process.poll() is None:
+                place.process.send_signal(number)
 
     def _end(self) -> None:
         """Leave no process behind: after a mistake, a second Ctrl-C, or an error of our own. No trial is to blame."""
         self._tell(signal.SIGKILL)
-        ended = [slot for slot in self.slots if slot.process is not None]
-        for slot in ended:
-            assert slot.process is not None
-            slot.process.wait()
-        for slot in self.slots:
-            if slot.log.exists() and slot.log.stat().st_size == 0:
-                slot.log.unlink()
+        ended = [place for place in self.places if place.process is not None]
+        for place in ended:
+            assert place.process is not None
+            place.process.wait()
+        for place in self.places:
+            if place.log.exists() and place.log.stat().st_size == 0:
+                place.log.unlink()
         if ended:
             with contextlib.suppress(UserError):  # the database is away: leases run out
-                self.claims.free([slot.name for slot in ended])
+                self.claims.free([place.name for place in ended])
 
 
-def places(workers: int | None, devices: str | None, per_device: int | None, folder: Path, name: str) -> list[Slot]:
-    """A slot for every worker that is asked for, spread evenly over the devices.
+def worker_places(
+    workers: int | None, devices: str | None, per_device: int | None, folder: Path, name: str
+) -> list[WorkerPlace]:
+    """A place for every worker that is asked for, spread evenly over the devices.
 
     Args:
         workers: how many in all, or None.
@@ -217,29 +220,34 @@ def places(workers: int | None, devices: str | None, per_device: int | None, fol
     for given in ("cpu" if devices is None else devices).split(","):
         found = re.fullmatch(r"cpu|cuda(:(\d{1,9}))?", given.strip())
         if not found:
-            raise UserError(
-                f"--devices {devices!r}: {given.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on"
-            )
+            raise UserError(f"{given.strip()!r} is no device: expected cpu, or cuda:0,cuda:1 and so on", "devices")
         device = "cpu" if found[0] == "cpu" else f"cuda:{int(found[2] or 0)}"
         if device in names:
-            raise UserError(f"--devices {devices!r}: {device!r} is named twice: use --per-device for several workers")
+            raise UserError(
+                f"device {device!r} is named twice: give the number of workers per device instead",
+                "devices",
+                "per_device",
+            )
         names.append(device)
-    for option, value in (("--workers", workers), ("--per-device", per_device)):
+    for setting, what, value in (("workers", "workers", workers), ("per_device", "workers per device", per_device)):
         if value is not None and not 1 <= value <= 1024:
-            raise UserError(f"{option} {value}: expected 1 to 1024")
+            raise UserError(f"{value} {what}: expected 1 to 1024", setting)
     count = workers or len(names) * (per_device or 1)
     if workers and per_device and workers > len(names) * per_device:
         raise UserError(
-            f"--workers {workers} do not fit on {counted(len(names), 'device')} with --per-device {per_device}: "
-            f"use --per-device {math.ceil(workers / len(names))}, or name more --devices"
+            f"{workers} workers do not fit on {counted(len(names), 'device')} with {per_device} per device: "
+            f"allow {math.ceil(workers / len(names))} per device, or name more devices",
+            "workers",
+            "per_device",
+            "devices",
         )
     logs = [folder / f"{name}-worker-{os.getpid()}-{i + 1}.log" for i in range(count)]  # ours: others may be at work
-    return [Slot(i, names[i % len(names)], log) for i, log in enumerate(logs)]
+    return [WorkerPlace(i, names[i % len(names)], log) for i, log in enumerate(logs)]
 
 
-def environment(slot: Slot, workers: int) -> dict[str, str]:
+def environment(place: WorkerPlace, workers: int) -> dict[str, str]:
     """What a worker sees: its device alone, as the first one, and its share of the processor's cores."""
-    kind, _, index = slot.device.partition(":")
+    kind, _, index = place.device.partition(":")
     visible = ""
     if kind == "cuda":
         seen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]

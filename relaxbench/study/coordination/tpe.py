@@ -9,7 +9,8 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
-from relaxbench.study.coordination.random_search import Space, Value
+from relaxbench.store.facts import Value
+from relaxbench.study.coordination.random_search import Space
 
 GENERATION = 4
 """Trials of a TPE generation: more in flight would starve it."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from optuna.distributions import BaseDistribution
 
 from relaxbench.optim.hyper import Choice, Hyperparameter, Int, SearchSpace
 from relaxbench.problems import Problem
+from relaxbench.store.facts import MethodFacts, ProblemFacts, RangeFacts, SpaceFacts
 from relaxbench.study.coordination.random_search import described
 from relaxbench.study.definition.spec import StudySpec
 
 
-def describe(space: SearchSpace) -> dict[str, dict[str, Any]]:
+def describe(space: SearchSpace) -> SpaceFacts:
     """A declared space as plain values."""
     return {name: _description(declared) for name, declared in space.items()}
 
@@ -22,7 +21,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return described(describe(space))
 
 
-def describe_problem(problem: Problem, spec: StudySpec) -> dict[str, Any]:
+def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
     """What the report must know of a problem."""
     return {
         "title": problem.title,
@@ -44,7 +43,7 @@ def describe_problem(problem: Problem, spec: StudySpec) -> dict[str, Any]:
     }
 
 
-def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> dict[str, Any]:
+def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> MethodFacts:
     """What the report and the plan of trials must know of a method; its calibration is added when it is measured."""
     rule = spec.rule_of(label)
     return {
@@ -64,7 +63,7 @@ def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> dic
     }
 
 
-def _description(declared: Hyperparameter) -> dict[str, Any]:
+def _description(declared: Hyperparameter) -> RangeFacts:
     if isinstance(declared, Choice):
         return {"kind": "categorical", "choices": list(declared.options)}
     if isinstance(declared, Int):

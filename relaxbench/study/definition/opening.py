@@ -6,16 +6,16 @@ import datetime as dt
 import subprocess
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy import Engine as Database
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem
+from relaxbench.store.facts import Circumstances, MachineFacts, Manifest, method_facts
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import write
-from relaxbench.study.coordination.manifest import Manifest
 from relaxbench.study.definition.facts import describe_method, describe_problem
 from relaxbench.study.definition.spec import FREE, StudySpec, changes, parse
 from relaxbench.training import engine as engines
@@ -37,6 +37,7 @@ def open_study(
     def open_(connection: Connection) -> tuple[int, StudySpec, bool]:
         query = select(Study.id, Study.spec, Study.manifest).where(Study.name == spec.name).with_for_update()
         row = connection.execute(query).first()
+        manifest: Manifest
         if row is None:
             # The key keeps files of this study apart from those of any other, in whatever database it lies.
             manifest = {"key": uuid.uuid4().hex[:12], "version": __version__}
@@ -53,7 +54,7 @@ def open_study(
         refuse_changes(row.manifest, spec.name, problems, device)
         if any(merged[key] != row.spec.get(key) for key in merged if key not in FREE):
             refuse_version(row.manifest, spec.name)
-        manifest = dict(row.manifest)
+        manifest = row.manifest.copy()
         _describe(manifest, spec, problems)
         values = {"spec": merged, "source": source, "manifest": manifest}
         connection.execute(update(Study).where(Study.id == row.id).values(**values))
@@ -100,9 +101,10 @@ def stored_form(spec: StudySpec, problems: list[Problem]) -> dict[str, Any]:
     return {**spec.model_dump(), "problems": [problem.name for problem in problems]}
 
 
-def circumstances() -> dict[str, Any]:
+def circumstances() -> Circumstances:
     """What is written down once of the machine and the programs on which a study begins."""
-    return {**engines.machine(), "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": "float32"}
+    machine = cast(MachineFacts, engines.machine())
+    return {**machine, "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": "float32"}
 
 
 def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> None:
@@ -112,10 +114,11 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
     manifest["origins"] = {**manifest.get("origins", {}), **origins}
     methods = dict(manifest.get("methods", {}))
     for label in spec.methods:
-        known, new = methods.get(label, {}), describe_method(label, spec, problems)
-        for key in ("spaces", "fixes"):
-            new[key] = {**known.get(key, {}), **new[key]}
-        methods[label] = {**new, "calibration": known.get("calibration", {})}
+        known, new = method_facts(manifest, label), describe_method(label, spec, problems)
+        new["spaces"] = {**known["spaces"], **new["spaces"]}
+        new["fixes"] = {**known["fixes"], **new["fixes"]}
+        new["calibration"] = known["calibration"]
+        methods[label] = new
     manifest["methods"] = methods
 
 

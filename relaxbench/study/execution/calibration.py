@@ -9,13 +9,14 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 
 from relaxbench.problems import Problem
+from relaxbench.store.facts import CostFacts, EngineFacts, Manifest
 from relaxbench.store.workers import Presence
-from relaxbench.study.coordination.manifest import Manifest, edit_manifest, read_manifest, turn
+from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.definition.opening import circumstances
 from relaxbench.study.definition.spec import StudySpec
@@ -83,13 +84,14 @@ class Settlement:
         chosen = dict(read_manifest(database, study).get("engines", {}))
         for name, problem in self.problems.items():
             if name not in chosen:
-                chosen[name] = engines.choose(problem, self.place, population, self.spec.precision).as_dict()
+                engine = engines.choose(problem, self.place, population, self.spec.precision)
+                chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}
 
         def edit(stored: Manifest) -> None:
-            for key, value in {**circumstances(), "device": self.place.type}.items():
-                stored.setdefault(key, value)
+            began: dict[str, object] = {**circumstances(), "device": self.place.type, **stored}  # stored facts stay
+            stored.update(cast(Manifest, began))
             known = stored.get("engines", {})  # another worker's choice, whose turn was thought to be over, stays
             stored["engines"] = {**known, **chosen} if population else {**chosen, **known}
 
@@ -103,17 +105,18 @@ class Settlement:
         database, study = self.plans[0].database, self.plans[0].study
         methods = read_manifest(database, study)["methods"]
         pending = [plan for plan in self.plans if plan.problem not in methods[plan.method]["calibration"]]
-        costs: dict[tuple[str, str], dict[str, float]] = {}
+        costs: dict[tuple[str, str], CostFacts] = {}
         for plan in pending * CALIBRATION_PASSES:
             if self.stopping():
                 return
             self.tell(plan)
             rule = self.spec.make_rule(plan.method)
-            cost = engines.calibrate(self.problems[plan.problem], rule, self.place, self.spec.precision)
+            measured = engines.calibrate(self.problems[plan.problem], rule, self.place, self.spec.precision)
+            cost = cast(CostFacts, measured)
             key = (plan.method, plan.problem)
             costs[key] = min(cost, costs.get(key, cost), key=lambda c: c["seconds_per_gradient"])
 
-        def edit(stored: dict[str, Any]) -> None:
+        def edit(stored: Manifest) -> None:
             for (label, name), cost in costs.items():
                 stored["methods"][label]["calibration"].setdefault(name, cost)
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import problem
 from relaxbench.store.schema import Study
-from relaxbench.store.studies import meant
+from relaxbench.store.studies import choose_study
 from relaxbench.store.transactions import read
 from relaxbench.study.coordination.plan import plans
 from relaxbench.study.definition import opening
@@ -42,7 +42,7 @@ def join(
     name = file.name if file else study
     query = select(Study.id, Study.name, Study.spec, Study.manifest)
     rows = {row.name: row for row in read(database, lambda connection: connection.execute(query).all())}
-    row = rows[meant(rows, name)]
+    row = rows[choose_study(rows, name)]
     opening.refuse_version(row.manifest, name)
     spec = _part(parse(row.spec, f"study {name!r}"), row.manifest.get("origins", {}), asked, methods)
     problems = prepare(spec, device)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from sqlalchemy import Engine as Database
@@ -14,12 +15,14 @@ from sqlalchemy import delete
 
 from relaxbench.problems import Problem
 from relaxbench.store.claims import RETRIES, Claims
+from relaxbench.store.facts import MachineFacts, Manifest
 from relaxbench.store.schema import Weights
 from relaxbench.store.transactions import write
+from relaxbench.store.winners import best_so_far
 from relaxbench.store.workers import arrive
 from relaxbench.study.coordination import optuna_proxy
 from relaxbench.study.coordination.checkpoints import Checkpoints
-from relaxbench.study.coordination.manifest import Manifest, read_manifest
+from relaxbench.study.coordination.manifest import read_manifest
 from relaxbench.study.coordination.optuna_mirror import behind
 from relaxbench.study.coordination.plan import Plan, plans
 from relaxbench.study.coordination.progress import Progress, tally
@@ -176,7 +179,7 @@ class StudyRun:
             optuna_proxy.reach(self.optuna)
         place = engines.torch_device(manifest.get("device", "auto") if self.device == "auto" else self.device)
         problems = {problem.name: problem for problem in opened.problems}
-        presence = arrive(self.database, opened.study, claims.worker, str(place), engines.machine())
+        presence = arrive(self.database, opened.study, claims.worker, str(place), cast(MachineFacts, engines.machine()))
         threads = torch.get_num_threads()
         try:
             if missing:
@@ -217,10 +220,9 @@ class StudyRun:
 def _keep_best_weights(planned: list[Plan], progress: list[Progress]) -> None:
     """Of the recommended runs of a method that is complete, keep the weights of the one with the smallest loss."""
     for plan, state in zip(planned, progress, strict=True):
-        best = plan.best() if state.done == state.total else None
+        best = plan.winner_of_complete_search() if state.done == state.total else None
         runs = plan.finished("recommend") if best is not None else []
-        current = [run for run in runs if best is not None and run.parent == best.id]
-        if current:
-            kept = min(current, key=lambda t: (t.value, t.number))
+        kept = best_so_far(run for run in runs if best is not None and run.parent == best.id)
+        if kept is not None:
             others = delete(Weights).where(Weights.trial_id.in_([run.id for run in runs if run.id != kept.id]))
             write(plan.database, lambda connection, others=others: connection.execute(others))  # type: ignore[misc]

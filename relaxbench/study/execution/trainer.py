@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from relaxbench.problems import Problem
 from relaxbench.store.claims import Result
+from relaxbench.store.facts import EngineFacts, Manifest
 from relaxbench.store.schema import Trial
 from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest
@@ -94,11 +95,11 @@ class Trainer:
                 raise
             self._halve(plan, engine)  # the trials in flight go on from their checkpoints
 
-    def _halve(self, plan: Plan, engine: dict[str, Any]) -> None:
+    def _halve(self, plan: Plan, engine: EngineFacts) -> None:
         """Memory did not suffice: half the slots from now on, for this study."""
-        half = engines.halved(engine, plan.problem)
+        half = cast(EngineFacts, engines.halved({**engine}, plan.problem))
 
-        def edit(stored: dict[str, Any]) -> None:
+        def edit(stored: Manifest) -> None:
             if half["population"] < stored["engines"][plan.problem]["population"]:  # unless another has gone lower
                 stored["engines"] = {**stored["engines"], plan.problem: half}
 

@@ -16,9 +16,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, insert, inspect, select, text
 
 from relaxbench.errors import UserError
-from relaxbench.store import migrations
 from relaxbench.store.database import open_database, upgrade_database
-from relaxbench.store.migrations import HEAD, REVISIONS
+from relaxbench.store.migrations import HEAD, REVISIONS, steps
 from relaxbench.store.schema import Base, Study, Trial
 from tests.store.migrations import version_1
 from tests.store.migrations.version_1 import contents
@@ -92,7 +91,7 @@ def test_the_steps_that_are_named_are_those_that_are_there() -> None:
 
 def test_from_nothing_and_made_at_once_the_tables_are_the_same(plain: Engine) -> None:
     with plain.begin() as connection:
-        migrations.upgrade(connection, None)
+        steps.take(connection, None)
         assert set(inspect(connection).get_table_names()) == OURS
         assert differences(connection) == []
         stepped = described(connection)
@@ -108,7 +107,7 @@ def test_from_nothing_and_made_at_once_the_tables_are_the_same(plain: Engine) ->
 def test_the_first_step_makes_the_first_tables(plain: Engine) -> None:
     tables = {"relaxbench_schema", "relaxbench_studies", "relaxbench_trials", "relaxbench_curves", "relaxbench_weights"}
     with plain.begin() as connection:
-        migrations.upgrade(connection, None, "0001")
+        steps.take(connection, None, "0001")
         stepped = described(connection, tables)
     drop_all(plain)
     with plain.begin() as connection:
@@ -202,7 +201,7 @@ def test_an_old_database_is_not_upgraded_by_a_reader(old: Engine, storage: str) 
         open_database(storage, create=False, read_only=True)
     said = str(error.value)
     assert "older version of relaxbench (tables 0001, this one needs 0002)" in said and "\n" not in said
-    assert "python -m relaxbench upgrade --storage" in said and "with a backup" in said
+    assert "python -m relaxbench upgrade" in said and "with a backup" in said
     assert contents(old) == before
 
 

@@ -92,7 +92,7 @@ def test_a_proxy_that_goes_away_is_waited_for(
 
 def test_no_proxy_is_told_before_anything_is_run(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna_proxy, "READY_SECONDS", 0.2)
-    with pytest.raises(UserError, match="no gRPC storage proxy of Optuna answers there"):
+    with pytest.raises(UserError, match="no gRPC storage proxy of Optuna answers at"):
         tiny.run(tmp_path, tiny.spec(), optuna=f"127.0.0.1:{port}")
     assert {row.status for row in tiny.rows(tmp_path)} == {"waiting"}
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert, update
 
 from relaxbench.store.database import open_database
-from relaxbench.store.schema import Study, Trial
-from relaxbench.study.coordination.plan import PHASES, Plan, Size
+from relaxbench.store.schema import PHASES, Study, Trial
+from relaxbench.study.coordination.plan import Plan, Size
 from relaxbench.study.coordination.progress import Progress, tally
 from tests.store.conftest import add_study
 from tests.study import tiny

@@ -23,12 +23,12 @@ from relaxbench.store.schema import Trial
 from relaxbench.study.coordination import supervisor as module
 from relaxbench.study.coordination.supervisor import (
     BREAKER,
-    Slot,
     Supervisor,
+    WorkerPlace,
     environment,
     orphaned,
-    places,
     supervised,
+    worker_places,
 )
 from tests.store.conftest import add_study
 
@@ -51,25 +51,25 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine
 class Watch:
     """A supervisor over scripts; gathers what it says, and stops when told to."""
 
-    def __init__(self, database: Engine, *slots: tuple[str, str], seconds: float = 60.0) -> None:
+    def __init__(self, database: Engine, *places: tuple[str, str], seconds: float = 60.0) -> None:
         self.said: list[str] = []
         self.stop = False
         self.begin, self.seconds = time.monotonic(), seconds
-        made = [Slot(i, device, Path("logs") / f"{i}.log") for i, (device, _) in enumerate(slots)]
-        self.scripts = [script for _, script in slots]
+        made = [WorkerPlace(i, device, Path("logs") / f"{i}.log") for i, (device, _) in enumerate(places)]
+        self.scripts = [script for _, script in places]
         claims = Claims(database, 1)
         self.supervisor = Supervisor(claims, made, self.command, lambda: self.stop, self.tick, self.said.append)
         self.started: dict[int, list[int]] = {}
 
-    def command(self, slot: Slot) -> tuple[list[str], Mapping[str, str]]:
-        return [sys.executable, "-S", "-c", self.scripts[slot.index]], {"SLOT": str(slot.index)}
+    def command(self, place: WorkerPlace) -> tuple[list[str], Mapping[str, str]]:
+        return [sys.executable, "-S", "-c", self.scripts[place.index]], {"SLOT": str(place.index)}
 
     def tick(self) -> None:
         assert time.monotonic() - self.begin < self.seconds, "it does not end"
-        for slot in self.supervisor.slots:
-            numbers = self.started.setdefault(slot.index, [])
-            if slot.process is not None and slot.process.pid not in numbers:
-                numbers.append(slot.process.pid)
+        for place in self.supervisor.places:
+            numbers = self.started.setdefault(place.index, [])
+            if place.process is not None and place.process.pid not in numbers:
+                numbers.append(place.process.pid)
 
     def run(self) -> None:
         try:
@@ -121,11 +121,11 @@ def test_a_worker_that_is_killed_loses_its_trials_to_others_and_is_started_again
 
     def kill() -> None:
         tick()
-        (slot,) = watch.supervisor.slots
-        if Path("lives").exists() and slot.process is not None and not watch.said and len(watch.started[0]) == 1:
+        (place,) = watch.supervisor.places
+        if Path("lives").exists() and place.process is not None and not watch.said and len(watch.started[0]) == 1:
             if trials(database)[0].status == "waiting":
-                trials(database, status="running", worker=slot.name, token=1, lease_until=time.time() + 999)
-            slot.process.send_signal(signal.SIGKILL)
+                trials(database, status="running", worker=place.name, token=1, lease_until=time.time() + 999)
+            place.process.send_signal(signal.SIGKILL)
 
     watch.supervisor.tick = kill
     watch.run()
@@ -167,9 +167,9 @@ def test_a_worker_that_finishes_trials_in_between_is_not_given_up(database: Engi
     def finish() -> None:
         """Every third worker finishes a trial."""
         tick()
-        (slot,) = watch.supervisor.slots
-        if slot.process is not None and len(watch.started[0]) % 3 == 0:
-            trials(database, status="done", worker=slot.name)
+        (place,) = watch.supervisor.places
+        if place.process is not None and len(watch.started[0]) % 3 == 0:
+            trials(database, status="done", worker=place.name)
 
     watch.supervisor.tick = finish
     watch.run()
@@ -191,9 +191,9 @@ def test_a_worker_s_refusal_is_passed_on_and_ends_all_at_no_cost_for_their_trial
 
     def work() -> None:
         tick()
-        slot = watch.supervisor.slots[0]
-        if slot.process is not None:
-            trials(database, status="running", worker=slot.name, token=1)
+        place = watch.supervisor.places[0]
+        if place.process is not None:
+            trials(database, status="running", worker=place.name, token=1)
 
     watch.supervisor.tick = work
     with pytest.raises(UserError, match=r"^the data have changed$"):
@@ -296,37 +296,38 @@ def test_a_worker_knows_whether_its_supervisor_lives(tmp_path: Path, monkeypatch
 def test_slots_are_spread_evenly(
     workers: int | None, devices: str | None, per_device: int | None, expected: list[str]
 ) -> None:
-    slots = places(workers, devices, per_device, Path("c"), "key")
-    assert [slot.device for slot in slots] == expected and [slot.index for slot in slots] == list(range(len(expected)))
-    names = {slot.log for slot in slots}
-    assert len(names) == len(slots) and Path(f"c/key-worker-{os.getpid()}-1.log") in names
+    places = worker_places(workers, devices, per_device, Path("c"), "key")
+    assert [place.device for place in places] == expected
+    assert [place.index for place in places] == list(range(len(expected)))
+    names = {place.log for place in places}
+    assert len(names) == len(places) and Path(f"c/key-worker-{os.getpid()}-1.log") in names
 
 
 @pytest.mark.parametrize(
     ("workers", "devices", "per_device", "words"),
     [
-        (0, None, None, "--workers 0: expected 1 to 1024"),
-        (-1, None, None, "--workers -1: expected 1 to 1024"),
-        (1025, None, None, "--workers 1025: expected 1 to 1024"),
-        (None, None, 0, "--per-device 0: expected 1 to 1024"),
-        (None, "gpu", None, "--devices 'gpu': 'gpu' is no device: expected cpu, or cuda:0,cuda:1 and so on"),
-        (None, "", None, "--devices '': '' is no device"),
+        (0, None, None, "0 workers: expected 1 to 1024"),
+        (-1, None, None, "-1 workers: expected 1 to 1024"),
+        (1025, None, None, "1025 workers: expected 1 to 1024"),
+        (None, None, 0, "0 workers per device: expected 1 to 1024"),
+        (None, "gpu", None, "'gpu' is no device: expected cpu, or cuda:0,cuda:1 and so on"),
+        (None, "", None, "'' is no device"),
         (None, "cuda:0,", None, "'' is no device"),
         (None, "cuda:", None, "'cuda:' is no device"),
         (None, "cuda:-1", None, "'cuda:-1' is no device"),
         (None, "cuda:x", None, "'cuda:x' is no device"),
         (None, "cpu:0", None, "'cpu:0' is no device"),
-        (None, "cuda:0,cuda:0", None, "'cuda:0' is named twice: use --per-device for several workers"),
+        (None, "cuda:0,cuda:0", None, "'cuda:0' is named twice: give the number of workers per device"),
         (None, "cuda,cuda:0", None, "'cuda:0' is named twice"),
-        (5, "cuda:0,cuda:1", 2, "--workers 5 do not fit on 2 devices with --per-device 2: use --per-device 3, or name"),
-        (2, "cpu", 1, "--workers 2 do not fit on 1 device with --per-device 1: use --per-device 2"),
+        (5, "cuda:0,cuda:1", 2, "5 workers do not fit on 2 devices with 2 per device: allow 3 per device, or name"),
+        (2, "cpu", 1, "2 workers do not fit on 1 device with 1 per device: allow 2 per device"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(
     workers: int | None, devices: str | None, per_device: int | None, words: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
-        places(workers, devices, per_device, Path(), "key")
+        worker_places(workers, devices, per_device, Path(), "key")
 
 
 @pytest.mark.parametrize(
@@ -349,7 +350,7 @@ def test_a_worker_sees_its_device_alone(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if parent is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", parent)
-    assert environment(Slot(0, device, Path()), 1)["CUDA_VISIBLE_DEVICES"] == visible
+    assert environment(WorkerPlace(0, device, Path()), 1)["CUDA_VISIBLE_DEVICES"] == visible
 
 
 def test_workers_share_the_cores_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +358,7 @@ def test_workers_share_the_cores_unless_told_otherwise(monkeypatch: pytest.Monke
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("MKL_NUM_THREADS", "7")
     for workers, share in ((1, "12"), (3, "4"), (5, "2"), (100, "1")):
-        found = environment(Slot(0, "cpu", Path()), workers)
+        found = environment(WorkerPlace(0, "cpu", Path()), workers)
         assert (found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"]) == (share, "7")
 
 

@@ -210,10 +210,13 @@ def test_a_mistake_in_a_task_is_told_in_one_line(cluster: Any, tmp_path: Path) -
     [
         ("--engine spark", "--engine 'spark': expected local or ray"),
         ("--engine ray", "--engine ray: say how many workers it gets, with --workers N"),
-        ("--engine ray --workers 0", "--workers 0: expected 1 to 4096"),
-        ("--engine ray --workers 2 --gpus-per-worker 1.5", "--gpus-per-worker 1.5: expected 0"),
-        ("--engine ray --workers 2 --gpus-per-worker nan", "--gpus-per-worker nan: expected 0"),
-        ("--engine ray --workers 2 --cpus-per-worker 0", "--cpus-per-worker 0: expected 1 to 1024"),
+        ("--engine ray --workers 0", "0 workers: expected 1 to 4096 (option --workers)"),
+        ("--engine ray --workers 2 --gpus-per-worker 1.5", "1.5 GPUs per worker: expected 0"),
+        ("--engine ray --workers 2 --gpus-per-worker nan", "nan GPUs per worker: expected 0"),
+        (
+            "--engine ray --workers 2 --cpus-per-worker 0",
+            "0 CPUs per worker: expected 1 to 1024",
+        ),
         ("--engine ray --workers 2 --address there", "--address 'there': expected auto or HOST:PORT"),
         ("--engine ray --workers 2 --device cpu", "--device cpu: not with --engine ray"),
         ("--engine ray --workers 2 --per-device 2", "--per-device 2: not with --engine ray"),
@@ -239,11 +242,11 @@ def test_without_a_cluster_or_room_in_it_one_line_says_so(
     line += ["--engine", "ray", "--workers", "1"]
     assert main([*line, "--address", f"127.0.0.1:{free_port()}"]) == 2
     error = capsys.readouterr().err
-    assert "no Ray cluster can be joined there" in error and error.count("\n") == 1
+    assert "no Ray cluster can be joined at" in error and error.count("\n") == 1
     before = signal.getsignal(signal.SIGTERM)
     assert main([*line, "--address", cluster.address, "--gpus-per-worker", "0.5"]) == 2
     error = capsys.readouterr().err
-    assert "no node of the cluster holds a worker of --cpus-per-worker 1 and --gpus-per-worker 0.5" in error
+    assert "no node of the cluster holds a worker of 1 CPU and 0.5 GPUs" in error
     assert error.count("\n") == 1
     assert signal.getsignal(signal.SIGTERM) is before
     assert not (tmp_path / "x.db").exists()
