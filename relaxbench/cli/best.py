@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def best(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
-    method: Annotated[str, typer.Argument(help="One of its methods.")],
+    method: Annotated[str, typer.Argument(help="A method of this study.")],
     storage: Storage = STORAGE,
-    problem: Annotated[str | None, typer.Option(help=r"One of its problems.  \[default: the only one]")] = None,
+    problem: Annotated[str | None, typer.Option(help=r"A problem of this study.  \[default: the only one]")] = None,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -33,15 +33,15 @@ def best(
         ),
     ] = None,
 ) -> None:
-    """A method's best settings, as a constructor to paste into a training loop."""
+    """Print a method's best settings as a constructor to paste into a training loop."""
     print(best_constructor(reader(storage), study, method, problem, weights))
 
 
 def best_constructor(database: Database, study: str, method: str, problem: str | None, weights: Path | None) -> str:
-    """The best settings of a method as code; optionally its best run's weights in a file.
+    """Return the best settings of a method as code, and write its best run's weights to a file if one is given.
 
     Raises:
-        UserError: if the study, method or problem does not exist, or nothing of it is done.
+        UserError: if the study, method or problem does not exist, or the method has no finished trial.
     """
     from relaxbench.analysis.frames import load_study
     from relaxbench.optim.drop_in.base import closures
@@ -102,7 +102,7 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
 
 
 def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, problem: str, file: Path) -> str:
-    """Write the stored weights as a state dict (or, for a problem file of one's own, as the flat vector)."""
+    """Write the stored weights as a state dict (of a custom problem file: as the flat vector)."""
     import numpy as np
     import torch
     from sqlalchemy import select

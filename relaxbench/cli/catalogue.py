@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def list_(data_dir: DataDir = None) -> None:
-    """All problems with their parameters, data, budgets and targets, and all methods."""
+    """List all problems with their parameters, data, budgets and targets, and all methods."""
     checks.use_data(data_dir)
     for part in list_tables():
         console.print(part)
 
 
 def list_tables() -> list[RenderableType]:
-    """Problems and methods, with what they need and what is searched."""
+    """Return one entry per problem and per method."""
     from relaxbench.optim.registry import rule_class, rule_names
     from relaxbench.problems import problem, problem_names
     from relaxbench.problems.data.published import data_dir
@@ -35,17 +35,17 @@ def list_tables() -> list[RenderableType]:
     names = problem_names()
     for name in names:
         if name.endswith("-small") and name.removesuffix("-small") in names:
-            continue  # told with the large one
+            continue  # listed with the large one
         try:
             p = problem(name)
-        except UserError as error:  # of another package: the rest is still worth a list
+        except UserError as error:  # in a plug-in: list the rest
             lines.append(_entry(name, "does not work", str(error)))
             continue
         target = f"gradients until the loss is ≤ {p.tolerance:g}" if p.tolerance is not None else p.metric
         published = f"; published: {p.published}" if p.published else ""
         try:
             size = counted(p.size, "parameter")
-        except UserError:  # it depends on the number of classes or characters
+        except UserError:  # depends on the number of classes or characters
             size = "parameters unknown until its data are here"
         facts = [f"{size}; {_budget(p)}; judged by {target}{published}"]
         if f"{name}-small" in names:
@@ -53,8 +53,8 @@ def list_tables() -> list[RenderableType]:
         lines.append(_entry(name, p.title, *facts, f"data: {p.data}"))
     lines.append(
         Text(
-            f"Data lie in {data_dir()} (--data-dir, RELAXBENCH_DATA); study --download fetches what torchvision knows. "
-            "Networks take other data after a colon: lenet:fashion-mnist, allcnn-bn:FOLDER, char-lstm:FILE.txt.",
+            f"Data lie in {data_dir()} (--data-dir, RELAXBENCH_DATA); study --download fetches those of torchvision. "
+            "Add a colon to train a network on other data: lenet:fashion-mnist, allcnn-bn:FOLDER, char-lstm:FILE.txt.",
             style="dim",
         )
     )
@@ -71,11 +71,11 @@ def list_tables() -> list[RenderableType]:
 
 
 def _budget(problem: Problem) -> str:
-    """Of one trial."""
-    return f"{problem.budget:,} gradients a trial" + (f" of {problem.batch_size}" if problem.batch_size > 1 else "")
+    """Say how many gradients a trial gets, and of how many examples."""
+    return f"{problem.budget:,} gradients per trial" + (f" of {problem.batch_size}" if problem.batch_size > 1 else "")
 
 
 def _entry(name: str, title: str, *facts: str) -> Padding:
-    """A name, what it is, and facts below it, indented; readable at any width."""
+    """Format a name and its title, with indented facts below, so that it reads well at any width."""
     head = Text.assemble((name, "bold cyan"), "  ", title)
     return Padding(Group(head, *(Padding(Text(fact, style="dim"), (0, 0, 0, 4)) for fact in facts)), (0, 0, 0, 2))

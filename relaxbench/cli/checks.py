@@ -11,7 +11,7 @@ from relaxbench.errors import UserError
 
 
 def check_counts(population: int | None, retries: int) -> None:
-    """Refuse numbers that mean nothing.
+    """Refuse counts out of range.
 
     Raises:
         UserError: naming the option.
@@ -23,7 +23,7 @@ def check_counts(population: int | None, retries: int) -> None:
 
 
 def check_address(option: str, address: str, expected: str = "HOST:PORT") -> None:
-    """Refuse what names no port of a host.
+    """Refuse an address that is not HOST:PORT.
 
     Raises:
         UserError: naming the option.
@@ -34,7 +34,7 @@ def check_address(option: str, address: str, expected: str = "HOST:PORT") -> Non
 
 
 def check_optuna(address: str | None) -> None:
-    """Refuse what cannot be the address of Optuna's proxy.
+    """Refuse a value that cannot be the address of Optuna's proxy.
 
     Raises:
         UserError: naming the option.
@@ -44,14 +44,14 @@ def check_optuna(address: str | None) -> None:
 
 
 def use_data(folder: Path | None, download: bool = False) -> None:
-    """Take data from this folder, in this process and those that it starts.
+    """Read data from this folder, in this process and in those that it starts.
 
     Args:
-        folder: as given, or None for the one of the environment.
-        download: whether files will be put there, so that it need not exist yet.
+        folder: value of ``--data-dir``; None keeps the folder of the environment.
+        download: whether files will be downloaded to it, so that it may be missing.
 
     Raises:
-        UserError: if it is not there, or could not be made or written into.
+        UserError: if it is missing, cannot be created, or is not writable.
     """
     if folder is None:
         return
@@ -63,12 +63,12 @@ def use_data(folder: Path | None, download: bool = False) -> None:
 
 
 def check_folder(option: str, folder: Path) -> None:
-    """Refuse, before anything is run, a folder that could not be made or written into at the end."""
+    """Refuse, before anything runs, a folder that cannot be created or written at the end."""
     _check_place(f"{option} {str(folder)!r}", folder)
 
 
 def check_file(option: str, file: Path) -> None:
-    """Refuse, before anything is run, a file that could not be written at the end; its folder may be made then."""
+    """Refuse, before anything runs, a file that cannot be written at the end; its folder may be missing."""
     if file.is_dir():
         raise UserError(f"{option} {str(file)!r} is a folder: name a file in it")
     _check_place(f"{option} {str(file)!r}", file.parent)
@@ -78,7 +78,7 @@ def _check_place(given: str, folder: Path) -> None:
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise UserError(f"{given}: {str(nearest)!r} is not a folder: name another one")
-    try:  # permissions do not say everything
+    try:  # permission bits alone do not tell
         tempfile.TemporaryFile(dir=nearest).close()
     except OSError:
         raise UserError(f"{given}: {str(nearest)!r} is not writable: name another folder") from None

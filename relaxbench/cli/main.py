@@ -78,7 +78,7 @@ for name, command in COMMANDS.items():
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code. A user's mistake is one line on the error stream and code 2."""
+    """Run a command and return its exit code. Print a user's mistake as one line on the error stream: code 2."""
     # MKL reads this at its first call; with it, results do not depend on the alignment of a member's rows.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     keep_freed_memory()
@@ -91,13 +91,13 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.TyperException as error:
         return _mistake(f"{error.format_message().rstrip('.')}{_given(error)} (see python -m relaxbench --help)")
     except (KeyboardInterrupt, typer.Abort):
-        print("relaxbench: interrupted; what was finished is kept", file=sys.stderr)
+        print("relaxbench: interrupted; finished trials are kept", file=sys.stderr)
         return 130
     except Exception as error:
-        said = _said_by_database(error)
-        if said is None:
+        message = _database_message(error)
+        if message is None:
             raise
-        return _mistake(said)
+        return _mistake(message)
 
 
 def _mistake(message: str) -> int:
@@ -106,15 +106,15 @@ def _mistake(message: str) -> int:
 
 
 def _given(error: typer.TyperException) -> str:
-    """What was typed where something else was expected, if the message does not say it."""
+    """Return the value that was typed, if the message does not contain it."""
     from pydantic import ValidationError
 
     cause = error.__cause__
     return f", given {cause.errors()[0]['input']!r}" if isinstance(cause, ValidationError) else ""
 
 
-def _said_by_database(error: Exception) -> str | None:
-    """What a person can do about an error of the database; None for one that is ours."""
+def _database_message(error: Exception) -> str | None:
+    """Return advice on an error of the database; None for a bug of relaxbench."""
     from sqlalchemy.exc import DBAPIError
 
     from relaxbench.store.transactions import curable

@@ -1,4 +1,4 @@
-"""What is said at the end of a study: what was run, the verdicts, and where the report lies."""
+"""The last lines of a study: trials that ran, the verdicts, and the path of the report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def finish(summary: Summary, name: str, quiet: bool) -> None:
-    """Say what a session did; a study that is not complete ends the command here, with what to do."""
+    """Print what a session did; exit with a hint if the study is not complete."""
     from relaxbench.study.coordination.supervisor import INCOMPLETE
 
     done = summary.total - summary.missing
@@ -48,7 +48,7 @@ def finish(summary: Summary, name: str, quiet: bool) -> None:
 
 
 def conclude(storage: str, study: str | None, directory: Path | None) -> None:
-    """Print one sentence a method, and where the report lies."""
+    """Print one sentence per method, write the report and print its path."""
     from relaxbench.analysis.frames import load_study
     from relaxbench.report.study_page import write_report
 
@@ -60,7 +60,7 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> None:
 
 
 def verdict_lines(frames: StudyFrames) -> list[Text]:
-    """One honest sentence a method, the baseline's first."""
+    """Return one sentence per problem and method, the baseline's first."""
     from relaxbench.analysis.sentences import sentence
     from relaxbench.analysis.verdicts import verdicts
 
@@ -72,7 +72,7 @@ def verdict_lines(frames: StudyFrames) -> list[Text]:
 
 
 def theory(frames: StudyFrames) -> Mapping[str, Theorem]:
-    """What the theory expects on a study's landscapes; takes seconds for each."""
+    """Compute what the theory expects on a study's landscapes (seconds per landscape)."""
     if all(frames.problem(name)["train_examples"] for name in frames.problems):
         return {}
     from relaxbench.theory.summary import theorems

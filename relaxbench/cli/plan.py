@@ -54,7 +54,7 @@ def plan(
         float | None, typer.Option(help="Standard deviation of the difference between blocks, in the metric's unit.")
     ] = None,
 ) -> None:
-    """Before a study: its gradients, its hours on this machine, and the smallest difference that it can detect."""
+    """Estimate a study before it runs: gradients, time on this machine, and the smallest detectable difference."""
     if std is not None and not (0 < std < math.inf):
         raise UserError(f"--std {std:g}: expected a positive number")
     spec, _ = read_spec(file, Overrides(name, blocks, trials, budget, method, problem, seed))
@@ -67,7 +67,7 @@ def plan(
 def plan_tables(
     spec: StudySpec, storage: str, device: str, population: int | None, std: float | None, download: bool = False
 ) -> list[RenderableType]:
-    """A study's gradients, its time on this machine, and what it could detect."""
+    """Return the tables of `plan`: gradients, time on this machine, and the smallest detectable difference."""
     from relaxbench.analysis.paired import MIN_BLOCKS, detectable_effect
     from relaxbench.optim.hyper import defaults
     from relaxbench.study.coordination.tpe import GENERATION
@@ -99,12 +99,12 @@ def plan_tables(
             table.add_row(p.name, label, *numbers)
     table.add_section()
     table.add_row("total", "", "", f"{gradients:,}", "", duration(seconds), style="bold")
-    notes.append("Times are for training alone, measured just now; measuring and starting come on top.")
+    notes.append("Times are for training alone, measured now; evaluation and start-up come on top.")
     if spec.blocks < MIN_BLOCKS:
         power = [
             Text(
                 f"A verdict needs at least {MIN_BLOCKS} blocks: "
-                f"with {spec.blocks} the report describes, and claims nothing."
+                f"with {spec.blocks} the report describes the results, and gives no verdict."
             )
         ]
     else:
@@ -113,7 +113,7 @@ def plan_tables(
 
 
 def _detectable(spec: StudySpec, storage: str, std: float | None, effect: float) -> list[Text]:
-    """What R blocks can detect: from a given spread, from an earlier study, or in units of the spread."""
+    """State the difference that R blocks can detect: from ``--std``, an earlier study, or in units of the spread."""
     start = f"{spec.blocks} blocks detect (80 % power, 5 % level) a difference of"
     if std is not None:
         return [Text(f"{start} {effect * std:.3g} in the metric's unit, for the given spread of {std:g}.")]
@@ -132,7 +132,7 @@ def _detectable(spec: StudySpec, storage: str, std: float | None, effect: float)
 
 
 def _earlier_spreads(spec: StudySpec, storage: str) -> dict[str, tuple[float, str]]:
-    """Median standard deviation of block differences from the baseline, a problem, in the study of this name."""
+    """Return, per problem of the stored study of this name, the median spread between blocks and its unit."""
     import pandas as pd
 
     from relaxbench.analysis.frames import load_study

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def show(study: Study = None, storage: Storage = STORAGE) -> None:
-    """How far a study is, and its verdicts so far."""
+    """Show the progress of a study, and its verdicts so far."""
     from relaxbench.analysis.frames import load_study
 
     for part in show_tables(load_study(reader(storage), study)):
@@ -25,7 +25,7 @@ def show(study: Study = None, storage: Storage = STORAGE) -> None:
 
 
 def show_tables(frames: StudyFrames) -> list[RenderableType]:
-    """How far a study is, and its verdicts so far."""
+    """Return the progress per method, the engines, and the verdicts so far."""
     from relaxbench.analysis.frames import progress
 
     counts = progress(frames)
@@ -38,7 +38,7 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
         table.add_row(str(problem), str(method), *(done.get(phase, "") for phase in phases))
     engines = [
         f"{name}: {engine['path']} path, K = {engine['population']}, {engine['precision']} on {engine['device']}; "
-        f"a trial's gradients are the same in any slot: {engine['invariance']}"
+        f"gradients are the same in any slot: {engine['invariance']}"
         for name, engine in frames.manifest.get("engines", {}).items()
     ]
     return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(frames)]

@@ -1,4 +1,4 @@
-"""The commands that move studies between databases and files, and bring an older database up to date."""
+"""`copy`, `export`, `import` and `upgrade`: move studies between databases, and upgrade an older database."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ if TYPE_CHECKING:
 
     from relaxbench.store.transfer import Copied
 
-NewName = Annotated[str | None, typer.Option("--name", help="Name of the copy, instead of the study's.")]
+NewName = Annotated[str | None, typer.Option("--name", help="Name of the copy, instead of the study's own name.")]
 
 
 def copy(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
-    to: Annotated[str, typer.Option(help="Database that receives the copy, as --storage; made if it is missing.")],
+    to: Annotated[
+        str, typer.Option(help="Database that receives the copy, written as for --storage; created if missing.")
+    ],
     storage: Storage = STORAGE,
     name: NewName = None,
 ) -> None:
-    """Copy a study into another database, or under another name; the original stays, and may go on meanwhile."""
+    """Copy a study into another database, or under another name. The original stays, and may be running."""
     from relaxbench.store.database import open_database
     from relaxbench.store.transfer import choose, copy_study
     from relaxbench.store.urls import show_url
 
     with _closing(open_database(storage, create=False, read_only=True)) as source:
-        choose(source, study)  # before a database is made
+        choose(source, study)  # before a database is created
         with _closing(_receiver(to), source) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Copied {study!r} to {show_url(target.url)!r}", study, copied)
@@ -48,7 +50,7 @@ def export(
     ],
     storage: Storage = STORAGE,
 ) -> None:
-    """Write a study into a file of its own, to be sent, kept, or imported elsewhere."""
+    """Write one study to a file that can be sent, archived, or imported elsewhere."""
     from relaxbench.store.database import open_database
     from relaxbench.store.export import export_study
 
@@ -62,7 +64,7 @@ def import_(
         typer.Argument(
             parser=options.named_path,
             metavar="file",
-            help="A file that `export` has written, or another SQLite database.",
+            help="File written by `export`, or another SQLite database.",
         ),
     ],
     study: Study = None,
@@ -75,14 +77,14 @@ def import_(
     from relaxbench.store.transfer import choose, copy_study
 
     with _closing(open_export(file)) as source:
-        study = choose(source, study)  # before a database is made
+        study = choose(source, study)  # before a database is created
         with _closing(open_database(storage), source) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Imported {study!r} from {str(file)!r}", study, copied)
 
 
 def upgrade(storage: Storage = STORAGE) -> None:
-    """Bring the database of an older relaxbench up to date, after a backup; `study` does the same by itself."""
+    """Back up a database of an older relaxbench and upgrade it. `study` does the same automatically."""
     from relaxbench.store.database import parse_url, upgrade_database
     from relaxbench.store.migrations import HEAD
     from relaxbench.store.urls import show_url
@@ -94,7 +96,7 @@ def upgrade(storage: Storage = STORAGE) -> None:
 
 
 def _receiver(to: str) -> Engine:
-    """The database that receives a copy; its mistakes are those of ``--to``."""
+    """Open the database that receives a copy; its errors name ``--to``."""
     from relaxbench.store.database import open_database
 
     try:
@@ -105,7 +107,7 @@ def _receiver(to: str) -> Engine:
 
 @contextmanager
 def _closing(engine: Engine, reader: Engine | None = None) -> Iterator[Engine]:
-    """An engine that is closed at the end, after one that only reads: that one cannot take SQLite's files away."""
+    """Close an engine at the end, after its reader: a read-only connection cannot remove SQLite's files."""
     try:
         yield engine
     finally:
@@ -115,7 +117,7 @@ def _closing(engine: Engine, reader: Engine | None = None) -> Iterator[Engine]:
 
 
 def _say(what: str, study: str, copied: Copied) -> None:
-    """One line on what was done."""
+    """Print one line on what was copied."""
     renamed = "" if copied.name == study else f" as {copied.name!r}"
     numbers = f"{counted(copied.trials, 'trial')} ({copied.done:,} done), {counted(copied.curves, 'curve')}"
     line = f"{what}{renamed}: {numbers}, weights of {counted(copied.weights, 'run')}."

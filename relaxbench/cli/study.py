@@ -27,9 +27,9 @@ from relaxbench.cli.options import (
     Trials,
 )
 from relaxbench.cli.outcome import conclude, finish
-from relaxbench.cli.ray import asked_cluster, distribute, reached
+from relaxbench.cli.ray import distribute, reached, requested_cluster
 from relaxbench.cli.spec import Overrides, read_spec
-from relaxbench.cli.supervise import Crew, supervise
+from relaxbench.cli.supervise import LocalWorkers, supervise
 
 
 def study(
@@ -60,7 +60,7 @@ def study(
     checkpoints: options.Checkpoints = options.CHECKPOINTS,
     quiet: options.Quiet = False,
 ) -> None:
-    """Tune, compare with SGD and write the report. The same command continues, extends, or says that all is done."""
+    """Tune, compare with SGD and write the report. Run the same command again to continue or extend the study."""
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
     from relaxbench.study.definition.prepare import prepare
@@ -72,20 +72,24 @@ def study(
     if not no_report:
         checks.check_folder("--report", report)
     checks.check_optuna(optuna)
-    here = {"--device": None if device == "auto" else device, "--devices": devices, "--per-device": per_device}
-    cluster = asked_cluster(engine, address, workers, gpus_per_worker, cpus_per_worker, here)
-    asked = (workers, devices, per_device)
-    crew = Crew(*asked) if cluster is None and any(option is not None for option in asked) else None
-    if crew is not None:
-        crew.check(device)
-        device = crew.kind
+    device_options = {
+        "--device": None if device == "auto" else device,
+        "--devices": devices,
+        "--per-device": per_device,
+    }
+    cluster = requested_cluster(engine, address, workers, gpus_per_worker, cpus_per_worker, device_options)
+    requested = (workers, devices, per_device)
+    local = LocalWorkers(*requested) if cluster is None and any(option is not None for option in requested) else None
+    if local is not None:
+        local.check(device)
+        device = local.kind
     elif cluster is not None and cluster.device == "cpu":
-        device = "cpu"  # otherwise its nodes have GPUs, and this machine need not have one
+        device = "cpu"  # with a GPU cluster, this machine needs no GPU
     checks.use_data(data_dir, download)
     if optuna:
         from relaxbench.study.coordination.optuna_proxy import reach
 
-        reach(optuna)  # before a database is made
+        reach(optuna)  # before a database is created
     problems = prepare(spec, device, download)
     with reached(cluster, storage) as notes:
         database = open_database(storage)
@@ -98,6 +102,6 @@ def study(
             if cluster is not None:
                 summary = distribute(run, cluster, storage, display)
             else:
-                summary = supervise(run, crew, storage, display) if crew is not None else run.run()
+                summary = supervise(run, local, storage, display) if local is not None else run.run()
     finish(summary, spec.name, quiet)
     conclude(storage, spec.name, None if no_report else report)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Crew:
-    """Worker processes as they were asked for; see `supervisor.worker_places`."""
+class LocalWorkers:
+    """The requested worker processes on this machine; see `supervisor.worker_places`."""
 
     workers: int | None
     devices: str | None
@@ -26,10 +26,10 @@ class Crew:
     kind: str = "cpu"
 
     def check(self, device: str) -> None:
-        """Refuse what does not fit together; `kind` is then what all of its devices are.
+        """Refuse options that do not fit together, and set `kind`, the kind of all devices.
 
         Args:
-            device: of ``--device``, which says where the crew works if ``--devices`` does not.
+            device: value of ``--device``, used if ``--devices`` is not given.
 
         Raises:
             UserError: naming the option.
@@ -41,45 +41,45 @@ class Crew:
             import torch
 
             count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-            found = ",".join(f"cuda:{i}" for i in range(count)) or "cpu"
-            self.devices = found if device in ("auto", "cuda") else device
+            usable = ",".join(f"cuda:{i}" for i in range(count)) or "cpu"
+            self.devices = usable if device in ("auto", "cuda") else device
         places = self.places(Path(), "")
         kinds = {place.device.partition(":")[0] for place in places}
         if len(kinds) > 1:
             raise UserError(f"--devices {self.devices!r}: a study runs on one kind of device, cuda or cpu")
         (self.kind,) = kinds
         if device != "auto" and torch_device(device).type != self.kind:
-            raise UserError(f"--devices {self.devices!r}: --device {device} is of another kind: leave one of them out")
+            raise UserError(f"--devices {self.devices!r}: --device {device} is of another kind: leave out one of them")
         for place in places:
             torch_device(place.device)
 
     def places(self, folder: Path, name: str) -> list[WorkerPlace]:
-        """A place for every worker."""
+        """Return one place per worker."""
         from relaxbench.study.coordination.supervisor import worker_places
 
         return worker_places(self.workers, self.devices, self.per_device, folder, name)
 
 
-def supervise(run: StudyRun, crew: Crew, storage: str, display: Display) -> Summary:
-    """A session in which processes of their own do the work; this one watches them."""
+def supervise(run: StudyRun, local: LocalWorkers, storage: str, display: Display) -> Summary:
+    """Run a session whose work is done by worker processes; this process watches them."""
     from relaxbench.cli.watch import Watch
     from relaxbench.study.coordination.manifest import read_manifest
     from relaxbench.study.coordination.supervisor import Supervisor, environment
 
     watch = Watch(run, display)
     name = watch.opened.spec.name
-    places = crew.places(run.checkpoints, read_manifest(run.database, watch.opened.study)["key"])
+    places = local.places(run.checkpoints, read_manifest(run.database, watch.opened.study)["key"])
 
     def command(place: WorkerPlace) -> tuple[list[str], dict[str, str]]:
         line = [sys.executable, "-m", "relaxbench", "worker", "--quiet", "--device", run.device]
         line += ["--checkpoints", str(run.checkpoints), "--retries", str(run.retries)]
         line += ["--population", str(run.population)] if run.population else []
         line += ["--optuna", run.optuna] if run.optuna else []
-        # The study may have more than what was asked for here.
+        # The study may have more problems and methods than this command requests.
         line += [f"--problem={problem.name}" for problem in watch.opened.problems]
         line += [f"--method={label}" for label in watch.opened.spec.methods]
         line += ["--", name]
-        # The storage's address may hold a password, and every user of a machine can read command lines.
+        # The storage's address may contain a password, and every user of a machine can read command lines.
         return line, {**environment(place, len(places)), "RELAXBENCH_STORAGE": storage}
 
     def work() -> None:

@@ -14,7 +14,7 @@ from relaxbench.util.text import counted
 
 Part = Annotated[
     list[str] | None,
-    typer.Option("--problem", help="Work on this problem only; a .py file says where a problem lies here."),
+    typer.Option("--problem", help="Work on this problem only; give a .py file if its path differs on this machine."),
 ]
 Only = Annotated[list[str] | None, typer.Option("--method", help="Work on this method only; may be repeated.")]
 
@@ -32,7 +32,7 @@ def worker(
     optuna: options.Optuna = None,
     quiet: options.QuietWorker = False,
 ) -> None:
-    """Join a study that has begun, from any machine that reaches its database: works until nothing is left."""
+    """Join a running study from any machine that reaches its database, and work until no trial is left."""
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
     from relaxbench.study.coordination.supervisor import orphaned, supervised
@@ -58,38 +58,40 @@ def worker(
 def reap(
     study: Study = None,
     storage: Storage = STORAGE,
-    worker: Annotated[str | None, typer.Option(help="Free what this worker holds (see status), dead or not.")] = None,
+    worker: Annotated[
+        str | None, typer.Option(help="Free the trials of this worker (see status), dead or not.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Free every running trial.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Also try again what has been given up.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Also retry the trials that were given up.")] = False,
 ) -> None:
-    """Free the trials of dead workers by hand. A result that still comes from one is refused."""
+    """Free the trials of dead workers. A result that such a worker still sends is refused."""
     from relaxbench.store.claims import free
     from relaxbench.store.database import open_database
 
     freed, revived = free(open_database(storage, create=False), study, worker, everything, failed)
-    console.print(f"{counted(freed, 'trial')} freed" + (f", {revived:,} to be tried again" if failed else ""))
+    console.print(f"{counted(freed, 'trial')} freed" + (f", {revived:,} to be retried" if failed else ""))
 
 
 def stress(
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="PART", help=r"load, faults, or one of these (kill, outage, …).  \[default: all]"),
+        typer.Option(metavar="PART", help=r"load, faults, or one fault (kill, outage, …).  \[default: all]"),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few workers and three faults: minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Use few workers and three faults (minutes).")] = False,
     json: options.JsonFile = None,
 ) -> None:
-    """Simulated trials by many workers on SQLite and PostgreSQL: how many a second, and what faults do (a while)."""
+    """Run simulated trials with many workers on SQLite and PostgreSQL: trials per second, and the effect of faults."""
     from relaxbench.stress.run import StressOptions, run
 
     if json is not None:
         checks.check_file("--json", json)
-    with console.status("") as shown:
+    with console.status("") as line:
 
-        def tell(what: str) -> None:
+        def report(what: str) -> None:
             if console.is_terminal:
-                shown.update(what)
+                line.update(what)
             else:
                 console.print(what, style="dim", markup=False, soft_wrap=True)
 
-        for part in run(StressOptions(only or (), quick, json), tell):
+        for part in run(StressOptions(only or (), quick, json), report):
             console.print(part)

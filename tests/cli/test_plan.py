@@ -30,7 +30,7 @@ def test_plan_says_what_the_blocks_can_detect(capsys: pytest.CaptureFixture[str]
         arguments = ("plan", "mine.toml", "--population", "8", "--std", "2", "--blocks", str(blocks))
         out = " ".join(printed(capsys, *arguments).split())
         if blocks < 6:
-            assert f"at least 6 blocks: with {blocks} the report describes, and claims nothing" in out
+            assert f"at least 6 blocks: with {blocks} the report describes the results, and gives no verdict" in out
         else:
             effect = f"{2 * detectable_effect(6):.3g}"
             assert f"6 blocks detect (80 % power, 5 % level) a difference of {effect}" in out

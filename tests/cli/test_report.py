@@ -108,7 +108,7 @@ def test_a_study_is_watched_up_to_ctrl_c(served: tuple[subprocess.Popen[str], st
     process, line, address = served
     assert process.stdout is not None
     assert line.startswith("Study before: http://127.0.0.1:")
-    assert process.stdout.readline() == "Study before is finished; its page stays up to Ctrl-C.\n"
+    assert process.stdout.readline() == "Study before is finished; its page stays until Ctrl-C.\n"
     assert b"Verdicts so far" in ask(address)[2] and b'"finished": true' in ask(address, "/state.json")[2]
     assert (folder / "reports" / "before.html").is_file()
     process.send_signal(signal.SIGINT)

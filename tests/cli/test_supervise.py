@@ -186,7 +186,7 @@ def test_trials_that_always_fail_are_told_and_do_not_stop_the_others(
     assert f"{len(failed)} failed too often" in out and "python -m relaxbench reap f --failed" in out
     assert "(RuntimeError: this one is too large): started again" in out
     status = printed(capsys, "status", "f", "--storage", "study.db")
-    assert "1 trial had to be given back:" in status
+    assert "1 trial failed at least once:" in status
     assert "2×, given up; RuntimeError: this one is too large" in status
 
 

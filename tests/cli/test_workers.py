@@ -143,7 +143,7 @@ def test_status_and_reap_by_hand(database: Engine, capsys: pytest.CaptureFixture
     Claims(database, 1, DEAD).take("rosenbrock", "sgd", 3)
     at = ("--storage", "study.db")
     out = printed(capsys, "status", *at)
-    assert "Study tiny" in out and "Nobody is working on it." in out
+    assert "Study tiny" in out and "No worker is running." in out
     assert re.search(r"rosenbrock\s+sgd\s+\d+\s+3\s+0\s+0$", out, re.MULTILINE)
     assert printed(capsys, "reap", "tiny", *at) == "3 trials freed\n"
     assert printed(capsys, "reap", *at) == "0 trials freed\n"
@@ -154,5 +154,5 @@ def test_status_and_reap_by_hand(database: Engine, capsys: pytest.CaptureFixture
     mine = Claims(database, 1, retries=0)
     mine.take("rosenbrock", "heat", 2)
     mine.fail("no")
-    assert printed(capsys, "reap", *at, "--failed") == "0 trials freed, 2 to be tried again\n"
+    assert printed(capsys, "reap", *at, "--failed") == "0 trials freed, 2 to be retried\n"
     assert {row.status for row in trials(database)} == {"waiting"}
