@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from relaxbench.bench.interleave import Contender, in_turn, median_ratio, stretch
+from relaxbench.bench.interleave import Contender, interleaved, median_ratio, stretch
 from relaxbench.bench.plain_loop import PlainLoop, resident
 from relaxbench.bench.trials import Flight
 from relaxbench.bench.workloads import SHAPES, synthetic
@@ -28,7 +28,7 @@ SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 class Product:
-    """Products of two large square matrices. Satisfies `turns.Contender`; counts FLOPs.
+    """Products of two large square matrices. Satisfies `interleave.Contender`; counts FLOPs.
 
     Args:
         device: where.
@@ -74,7 +74,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
     }
     contenders["plain"].rate(0)
     tell("All-CNN-BN, a plain loop, and products of large matrices in turn")
-    rates = in_turn(contenders, 1 if quick else ROUNDS, SECONDS)
+    rates = interleaved(contenders, 1 if quick else ROUNDS, SECONDS)
     return {
         "batch_size": batch,
         "steps_per_epoch": IMAGES // batch,

@@ -43,7 +43,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def in_turn(contenders: Mapping[str, Contender], rounds: int, seconds: float) -> dict[str, list[float]]:
+def interleaved(contenders: Mapping[str, Contender], rounds: int, seconds: float) -> dict[str, list[float]]:
     """The rates of each contender, one a round. Every round begins with another one; every other runs backwards."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from relaxbench.bench.interleave import stretch
 from relaxbench.bench.processes import fresh
-from relaxbench.bench.workloads import Subject
+from relaxbench.bench.workloads import Workload
 from relaxbench.training.precision import Precision, forward
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -21,7 +21,7 @@ SETTLE = 0.1
 
 
 class PlainLoop:
-    """One model, trained step by step. Satisfies `turns.Contender`.
+    """One model, trained step by step. Satisfies `interleave.Contender`.
 
     Args:
         network: of plain layers.
@@ -87,9 +87,9 @@ def loaded(data: Dataset[Any], size: int, workers: int, device: torch.device) ->
             yield x.to(device, non_blocking=on_gpu), y.to(device, non_blocking=on_gpu)
 
 
-def in_memory(subject: Subject, device: torch.device) -> PlainLoop:
-    """The loop of a subject on its training data, normalized and in the memory of the device."""
-    problem = subject.problem()
+def in_memory(workload: Workload, device: torch.device) -> PlainLoop:
+    """The loop of a workload on its training data, normalized and in the memory of the device."""
+    problem = workload.problem()
     x, y = problem.tensors["train"]
-    batches = resident(subject.normalized(x).to(device), y.to(device), problem.batch_size)
-    return PlainLoop(subject.network(), batches, device)
+    batches = resident(workload.normalized(x).to(device), y.to(device), problem.batch_size)
+    return PlainLoop(workload.network(), batches, device)

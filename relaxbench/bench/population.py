@@ -10,7 +10,7 @@ import torch
 
 from relaxbench.bench.interleave import stretch
 from relaxbench.bench.plain_loop import in_memory
-from relaxbench.bench.workloads import SUBJECTS
+from relaxbench.bench.workloads import WORKLOADS
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
@@ -33,7 +33,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
         params = noise_free(rule)
         repeats = 1 if quick else REPEATS if name in QUICK else 3
         pairs = _paired(
-            lambda: plain_loop(device),
+            lambda: plain_steps_per_second(device),
             lambda rule=rule, params=params: throughput(problem, rule(), "vectorized", SIZE, device, 0.3, **params),  # type: ignore[misc]
             repeats,
         )
@@ -58,9 +58,9 @@ def noise_free(rule: type[Rule]) -> dict[str, Any]:
     return {**defaults(rule.space), **({"temperature": 0.0} if "temperature" in rule.space else {})}
 
 
-def plain_loop(device: torch.device, seconds: float = 0.3) -> float:
+def plain_steps_per_second(device: torch.device, seconds: float = 0.3) -> float:
     """Steps a second of the loop that a person would write: one model, `torch.optim.SGD`, data held in memory."""
-    loop = in_memory(SUBJECTS["digits-mlp"], device)
+    loop = in_memory(WORKLOADS["digits-mlp"], device)
     loop.step()
     # The fastest stretch counts, as in `engine.throughput`.
     return max(stretch(loop.step, STRETCH_SECONDS, device, lead=0) for _ in range(round(seconds / STRETCH_SECONDS)))

@@ -15,7 +15,7 @@ import torch
 from relaxbench.bench.interleave import synchronize
 from relaxbench.bench.plain_loop import PlainLoop, in_memory
 from relaxbench.bench.processes import fresh
-from relaxbench.bench.workloads import SUBJECTS
+from relaxbench.bench.workloads import WORKLOADS
 from relaxbench.util.malloc import keep_freed_memory
 
 ON_GPU = 4
@@ -26,11 +26,11 @@ PATIENCE = 300.0
 """Seconds until processes that say nothing are given up."""
 
 
-class CrewError(Exception):
+class ProcessPoolError(Exception):
     """A process ended, or said nothing for too long."""
 
 
-def crew_size(device: torch.device) -> int:
+def pool_size(device: torch.device) -> int:
     """As many processes as there are cores, or `ON_GPU`; fewer where memory is short."""
     wanted = ON_GPU if device.type == "cuda" else cores()
     return max(1, min(wanted, int(psutil.virtual_memory().available / 2 / MEMORY)))
@@ -41,18 +41,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Crew:
-    """Processes that each run the plain loop on data in memory, all in the same stretches. A `turns.Contender`.
+class ProcessPool:
+    """Processes that each run the plain loop on data in memory, all in the same stretches. A `interleave.Contender`.
 
     Between stretches they wait and use no time. Leave the `with` block to end them.
 
     Args:
-        subject: a name in `SUBJECTS`.
+        workload: a name in `WORKLOADS`.
         device: which they share.
         size: processes.
     """
 
-    def __init__(self, subject: str, device: torch.device, size: int) -> None:
+    def __init__(self, workload: str, device: torch.device, size: int) -> None:
         self.size, self.threads = size, max(1, torch.get_num_threads() // size)
         context = fresh(device)
         barrier, arrived = context.Barrier(size), context.Value("i", 0)
@@ -60,14 +60,14 @@ class Crew:
         self._pipes, self._processes = list[Connection](), list[Any]()
         for seed in range(size):
             ours, theirs = context.Pipe()
-            arguments = (subject, seed, self.threads, str(device), size, theirs, barrier, arrived)
+            arguments = (workload, seed, self.threads, str(device), size, theirs, barrier, arrived)
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()  # so that either side learns of the other's end
             self._pipes.append(ours)
             self._processes.append(process)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> ProcessPool:
         return self
 
     def __exit__(
@@ -83,14 +83,14 @@ class Crew:
         """Steps a second of all processes together.
 
         Raises:
-            CrewError: if one of them ended, or said nothing for too long.
+            ProcessPoolError: if one of them ended, or said nothing for too long.
         """
         self._arrived.value = 0
         try:
             for pipe in self._pipes:
                 pipe.send(seconds)
         except OSError:
-            raise CrewError(self._ended()) from None
+            raise ProcessPoolError(self._ended()) from None
         return sum(self._answer(pipe) for pipe in self._pipes)
 
     def _answer(self, pipe: Connection) -> float:
@@ -99,11 +99,11 @@ class Crew:
             try:
                 answer = pipe.recv()
             except (EOFError, OSError):
-                raise CrewError(self._ended()) from None
+                raise ProcessPoolError(self._ended()) from None
             if isinstance(answer, str):
-                raise CrewError(answer)
+                raise ProcessPoolError(answer)
             return float(answer)
-        raise CrewError(self._ended() if ready else f"{self.size} processes said nothing for {PATIENCE:.0f} s")
+        raise ProcessPoolError(self._ended() if ready else f"{self.size} processes said nothing for {PATIENCE:.0f} s")
 
     def _ended(self) -> str:
         for process in self._processes:
@@ -113,7 +113,7 @@ class Crew:
 
 
 def _work(
-    subject: str, seed: int, threads: int, device: str, size: int, pipe: Connection, barrier: Any, arrived: Any
+    workload: str, seed: int, threads: int, device: str, size: int, pipe: Connection, barrier: Any, arrived: Any
 ) -> None:
     """A process: prepare the loop, then run a stretch whenever it is told to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
@@ -121,7 +121,7 @@ def _work(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     try:
-        loop = in_memory(SUBJECTS[subject], torch.device(device))
+        loop = in_memory(WORKLOADS[workload], torch.device(device))
         while True:
             pipe.send(_stretch(loop, pipe.recv(), size, barrier, arrived))
     except (EOFError, BrokenPipeError, ConnectionResetError):  # nobody asks any more

@@ -26,7 +26,7 @@ PARTS = tuple(TABLES)
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchOptions:
     """What is asked for.
 
     Attributes:
@@ -48,7 +48,7 @@ class Options:
     command: str = ""
 
 
-def run(options: Options, tell: Tell) -> Iterator[RenderableType]:
+def run(options: BenchOptions, tell: Tell) -> Iterator[RenderableType]:
     """Measure, and give what to print as it comes. Files are written after every part, whole or not at all.
 
     Args:
@@ -96,7 +96,7 @@ def check_file(option: str, file: Path | None) -> None:
         raise UserError(f"{option} {str(file)!r} cannot be written ({reason}): name another one")
 
 
-def _about(options: Options, device: torch.device) -> dict[str, Any]:
+def _about(options: BenchOptions, device: torch.device) -> dict[str, Any]:
     return {
         "version": __version__,
         "date": datetime.now().astimezone().isoformat(timespec="minutes"),
@@ -107,7 +107,7 @@ def _about(options: Options, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _measure(part: str, device: torch.device, options: Options, tell: Tell) -> dict[str, Any]:
+def _measure(part: str, device: torch.device, options: BenchOptions, tell: Tell) -> dict[str, Any]:
     quick = options.quick
     match part:
         case "population":
@@ -124,7 +124,7 @@ def _measure(part: str, device: torch.device, options: Options, tell: Tell) -> d
             return ledger.measure(tell)
 
 
-def _write(figures: dict[str, Any], options: Options) -> None:
+def _write(figures: dict[str, Any], options: BenchOptions) -> None:
     from relaxbench.util import files
 
     try:

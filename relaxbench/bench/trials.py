@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from relaxbench.bench.interleave import Contender, in_turn, median_ratio, stretch, synchronize
+from relaxbench.bench.interleave import Contender, interleaved, median_ratio, stretch, synchronize
 from relaxbench.bench.plain_loop import PlainLoop, in_memory, loaded
-from relaxbench.bench.process_pool import Crew, CrewError, cores, crew_size
-from relaxbench.bench.workloads import SUBJECTS, Subject
+from relaxbench.bench.process_pool import ProcessPool, ProcessPoolError, cores, pool_size
+from relaxbench.bench.workloads import WORKLOADS, Workload
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
@@ -38,7 +38,7 @@ GPU_SIZE = 64
 
 
 class Flight:
-    """A population in full flight, measurements excluded. Satisfies `turns.Contender`; counts members' steps.
+    """A population in full flight, measurements excluded. Satisfies `interleave.Contender`; counts members' steps.
 
     Args:
         problem: what is trained, with SGD and its defaults.
@@ -84,14 +84,14 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
     A problem whose data are not here says so, as ``missing``; a contender that cannot be run says why, as ``reason``.
     """
     found: dict[str, Any] = {}
-    for subject, size in _entries(device, quick):
-        label = subject.name if size is None else f"{subject.name}, K = {size}"
-        problem = subject.problem()
+    for workload, size in _entries(device, quick):
+        label = workload.name if size is None else f"{workload.name}, K = {size}"
+        problem = workload.problem()
         if reason := problem.missing():
             found[label] = {"missing": reason}
         else:
             targets = TARGETS.get((device.type, label), {})
-            found[label] = _contest(subject, problem, device, size, quick, targets, partial(_tell, tell, label))
+            found[label] = _contest(workload, problem, device, size, quick, targets, partial(_tell, tell, label))
     return found
 
 
@@ -99,16 +99,16 @@ def _tell(tell: Callable[[str], object], label: str, what: str) -> None:
     tell(f"{label}: {what}")
 
 
-def _entries(device: torch.device, quick: bool) -> Iterator[tuple[Subject, int | None]]:
-    for name, subject in SUBJECTS.items():
+def _entries(device: torch.device, quick: bool) -> Iterator[tuple[Workload, int | None]]:
+    for name, workload in WORKLOADS.items():
         if not quick or name != "mnistfc":
-            yield subject, None
+            yield workload, None
     if device.type == "cuda":
-        yield SUBJECTS["lenet"], GPU_SIZE
+        yield WORKLOADS["lenet"], GPU_SIZE
 
 
 def _contest(
-    subject: Subject,
+    workload: Workload,
     problem: SupervisedProblem,
     device: torch.device,
     size: int | None,
@@ -120,22 +120,22 @@ def _contest(
     tell("the engine's choice")
     engine = choose(problem, device, size)
     ours = Flight(problem, engine.path, engine.population, device)
-    contenders: dict[str, Contender] = {"ours": ours, "memory": in_memory(subject, device)}
+    contenders: dict[str, Contender] = {"ours": ours, "memory": in_memory(workload, device)}
     settings: dict[str, dict[str, Any]] = {"memory": {}}
     tell("settings of a DataLoader")
-    contenders["loader"], settings["loader"] = _fastest_loader(subject, problem, device, seconds, quick)
+    contenders["loader"], settings["loader"] = _fastest_loader(workload, problem, device, seconds, quick)
     with ExitStack() as stack:
-        count = crew_size(device)
+        count = pool_size(device)
         tell(f"{count} processes are started")
-        crew = stack.enter_context(Crew(subject.name, device, count))
-        settings["processes"] = {"processes": crew.size, "threads": crew.threads}
+        pool = stack.enter_context(ProcessPool(workload.name, device, count))
+        settings["processes"] = {"processes": pool.size, "threads": pool.threads}
         try:
-            crew.rate(seconds)
-            contenders["processes"] = crew
-        except CrewError as error:
+            pool.rate(seconds)
+            contenders["processes"] = pool
+        except ProcessPoolError as error:
             settings["processes"]["reason"] = str(error)
         tell("all in turn")
-        rates = in_turn(contenders, rounds, seconds)
+        rates = interleaved(contenders, rounds, seconds)
     return {
         "engine": engine.as_dict(),
         "batch_size": problem.batch_size,
@@ -150,15 +150,15 @@ def _contest(
 
 
 def _fastest_loader(
-    subject: Subject, problem: SupervisedProblem, device: torch.device, seconds: float, quick: bool
+    workload: Workload, problem: SupervisedProblem, device: torch.device, seconds: float, quick: bool
 ) -> tuple[PlainLoop, dict[str, Any]]:
     """A loop fed by a DataLoader, with as many workers as serve it best, and the rates of all that were tried."""
-    data = subject.dataset(*problem.tensors["train"])
+    data = workload.dataset(*problem.tensors["train"])
     loops: dict[int, PlainLoop] = {}
     tried: dict[int, float] = {}
     for workers in (0,) if quick else dict.fromkeys((0, min(4, cores()))):
         batches = loaded(data, problem.batch_size, workers, device)
-        loops[workers] = PlainLoop(subject.network(), batches, device, workers)
+        loops[workers] = PlainLoop(workload.network(), batches, device, workers)
         try:
             loops[workers].rate(seconds)
             tried[workers] = loops[workers].rate(2 * seconds)

@@ -23,7 +23,7 @@ SYNTHETIC = 512
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """A network on data, for us and for a plain loop.
 
     Attributes:
@@ -59,12 +59,12 @@ def normalized_mnist(images: Tensor) -> Tensor:
     return (images.float() / 255 - MEAN) / STD
 
 
-SUBJECTS = {
+WORKLOADS = {
     each.name: each
     for each in (
-        Subject("digits-mlp", mlp, lambda x: x, lambda x, y: TensorDataset(x, y)),
-        Subject("mnistfc", networks.mnistfc, normalized_mnist, DecodedMNIST),
-        Subject("lenet", networks.lenet, normalized_mnist, DecodedMNIST),
+        Workload("digits-mlp", mlp, lambda x: x, lambda x, y: TensorDataset(x, y)),
+        Workload("mnistfc", networks.mnistfc, normalized_mnist, DecodedMNIST),
+        Workload("lenet", networks.lenet, normalized_mnist, DecodedMNIST),
     )
 }
 

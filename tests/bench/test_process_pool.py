@@ -13,27 +13,30 @@ import pytest
 import torch
 
 from relaxbench.bench import process_pool
-from relaxbench.bench.process_pool import Crew, CrewError, _stretch, crew_size
+from relaxbench.bench.process_pool import ProcessPool, ProcessPoolError, _stretch, pool_size
 from relaxbench.bench.processes import fresh
 
 CPU = torch.device("cpu")
 
 
 def test_processes_work_together_and_one_that_is_gone_is_told() -> None:
-    with Crew("digits-mlp", CPU, 2) as found:
+    with ProcessPool("digits-mlp", CPU, 2) as found:
         assert found.threads == max(1, torch.get_num_threads() // 2)
         rates = [found.rate(0.05) for _ in range(2)]
         assert all(10 < rate < 1e6 for rate in rates)
         processes = list(found._processes)
         os.kill(processes[1].pid, signal.SIGKILL)
         processes[1].join()
-        with pytest.raises(CrewError, match=r"a process of 2 ended \(exit code -9\)"):
+        with pytest.raises(ProcessPoolError, match=r"a process of 2 ended \(exit code -9\)"):
             found.rate(0.05)
     assert not any(process.is_alive() for process in processes)
 
 
 def test_what_a_process_cannot_do_is_told_in_its_words() -> None:
-    with Crew("no such problem", CPU, 1) as found, pytest.raises(CrewError, match="KeyError: 'no such problem'"):
+    with (
+        ProcessPool("no such problem", CPU, 1) as found,
+        pytest.raises(ProcessPoolError, match="KeyError: 'no such problem'"),
+    ):
         found.rate(0.05)
 
 
@@ -83,9 +86,9 @@ def test_as_many_processes_as_cores_unless_memory_is_short(monkeypatch: pytest.M
     monkeypatch.setattr(process_pool, "cores", lambda: 16)
     for free, size in ((100e9, 16), (9e9, 3), (1e9, 1)):
         monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: type("Memory", (), {"available": free}))
-        assert crew_size(CPU) == size
+        assert pool_size(CPU) == size
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1e12}))
-    assert crew_size(torch.device("cuda")) == 4
+    assert pool_size(torch.device("cuda")) == 4
 
 
 def test_a_gpu_is_never_used_by_a_copy_of_a_process() -> None:

@@ -199,7 +199,7 @@ def test_a_disk_that_is_full_is_one_line(
 
 def test_ratios_follow_from_rates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With the clock replaced: 5 times the speed of the loop is told as 5.00, half as fast a step as 2.00."""
-    monkeypatch.setattr(population, "plain_loop", lambda *arguments: 1000.0)
+    monkeypatch.setattr(population, "plain_steps_per_second", lambda *arguments: 1000.0)
     monkeypatch.setattr(population, "throughput", lambda *arguments, **options: 5000.0)
     monkeypatch.setattr(steps, "_training", lambda device, method, compiled: (lambda: None, 5, 1.0))
     monkeypatch.setattr(steps, "_in_turn", lambda *arguments: ([0, 1], [1.5, 2.5]))
