@@ -72,7 +72,8 @@ def list_tables() -> list[RenderableType]:
 
 def _budget(problem: Problem) -> str:
     """Say how many gradients a trial gets, and of how many examples."""
-    return f"{problem.budget:,} gradients per trial" + (f" of {problem.batch_size}" if problem.batch_size > 1 else "")
+    examples = f" of {problem.batch_size} examples" if problem.batch_size > 1 else ""
+    return f"{problem.budget:,} gradients{examples} per trial"
 
 
 def _entry(name: str, title: str, *facts: str) -> Padding:

@@ -89,7 +89,7 @@ def _tried(part: str, test: Callable[[], str], advice: str) -> Finding:
 def _torch() -> str:
     import torch
 
-    return f"{torch.__version__}, {torch.get_num_threads()} CPU threads"
+    return f"{torch.__version__}, {counted(torch.get_num_threads(), 'CPU thread')}"
 
 
 def _torchvision() -> str:

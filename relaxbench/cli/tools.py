@@ -20,7 +20,8 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="PART",
-            help=r"Measure this part only: population, trials, steps, allcnn, memory or ledger; may be repeated.",
+            help=r"Measure this part only: population, trials, steps, allcnn, memory or ledger; may be repeated.  "
+            r"\[default: all]",
         ),
     ] = None,
     quick: Annotated[
