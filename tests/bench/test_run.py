@@ -129,7 +129,12 @@ def test_terminal_page_and_file_say_the_same(known: dict[str, Any], capsys: pyte
     lines = [" ".join(line.split()) for line in out.splitlines()]
     for row in expected:
         assert " ".join(" ".join(row).split()) in lines
-    for told in (written["about"]["version"], written["machine"]["torch"], written["about"]["date"][:10], "no other"):
+    for told in (
+        written["about"]["version"],
+        written["machine"]["torch"],
+        written["about"]["date"][:10],
+        "this machine only",
+    ):
         assert told in text
     assert "Page: reports/bench.html" in out and "Figures: out/figures.json" in out
     assert "<the direct" not in text  # text is text, whatever it holds
@@ -202,7 +207,7 @@ def test_ratios_follow_from_rates(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(population, "plain_steps_per_second", lambda *arguments: 1000.0)
     monkeypatch.setattr(population, "throughput", lambda *arguments, **options: 5000.0)
     monkeypatch.setattr(steps, "_training", lambda device, method, compiled: (lambda: None, 5, 1.0))
-    monkeypatch.setattr(steps, "_in_turn", lambda *arguments: ([0, 1], [1.5, 2.5]))
+    monkeypatch.setattr(steps, "_time_pairs", lambda *arguments: ([0, 1], [1.5, 2.5]))
     assert main(["bench", "--only", "population", "--only", "steps", "--json", "x.json", "--no-report"]) == 0
     out, found = capsys.readouterr().out, json.loads(Path("x.json").read_text())
     assert list(found["population"]["methods"]) == list(RULES) and set(found["steps"]) == set(steps.NAMES)

@@ -42,7 +42,7 @@ def test_the_table_has_the_numbers_of_the_results(results: list[Expectation], pa
     for result in results:
         for number in (result.slack.mean, result.slack.half, result.exact.slack, result.plain.mean, result.cost.mean):
             assert f"{number:.4f}" in text
-    assert "not the Entropy-SGD" in text and "300 particles" in text
+    assert "not the implemented Entropy-SGD" in text and "300 particles" in text
 
 
 def test_a_sentence_says_what_the_error_bars_allow(results: list[Expectation]) -> None:
