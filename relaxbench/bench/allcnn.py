@@ -1,4 +1,4 @@
-"""All-CNN-BN, a network that fills a machine alone: seconds an epoch, and the share of the device's arithmetic used."""
+"""All-CNN-BN, whose single model fills a machine: seconds per epoch, and the share of the device's peak FLOP/s."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from relaxbench.bench.interleave import Contender, in_turn, median_ratio, stretch
+from relaxbench.bench.interleave import Contender, interleaved, median_ratio, stretch
 from relaxbench.bench.plain_loop import PlainLoop, resident
 from relaxbench.bench.trials import Flight
 from relaxbench.bench.workloads import SHAPES, synthetic
@@ -19,22 +19,22 @@ from relaxbench.training.precision import Precision
 
 BATCH, QUICK_BATCH = 128, 16
 IMAGES = 45_000
-"""Of CIFAR-10, less a tenth for validation."""
+"""Training images of CIFAR-10, without a tenth for validation."""
 ROUNDS, SECONDS = 5, 1.0
 TARGETS = {"cuda": 0.5}
-"""Seconds an epoch, of one H200."""
+"""Seconds per epoch on one H200."""
 SIDE = {"cpu": 2048, "cuda": 8192}
-"""Of the square matrices whose product shows what the device can do."""
+"""Side of the square matrices whose product measures the peak of the device."""
 
 
 class Product:
-    """Products of two large square matrices. Satisfies `turns.Contender`; counts FLOPs.
+    """Products of two large square matrices. Satisfies `interleave.Contender`; counts FLOPs.
 
     Args:
-        device: where.
+        device: that computes.
         side: of the matrices.
-        convolution: as a convolution of size 1, which is the same product by another library; on some processors that
-            one is much the faster.
+        convolution: compute it as a convolution of size 1: the same product by another library, which is much faster
+            on some processors.
         dtype: of the matrices.
     """
 
@@ -45,7 +45,7 @@ class Product:
 
     @torch.no_grad()
     def step(self) -> int:
-        """One product."""
+        """Compute one product."""
         if self.convolution:
             nn.functional.conv2d(self.b, self.a)
         else:
@@ -53,12 +53,12 @@ class Product:
         return 2 * self.side**3
 
     def rate(self, seconds: float) -> float:
-        """FLOPs a second."""
+        """Return FLOPs per second."""
         return stretch(self.step, seconds / 2, self.device)
 
 
 def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
-    """Rates of a step of ours and of the plain loop, beside products of matrices of the same type."""
+    """Measure steps of ours and of the plain loop in turn with matrix products of the same type."""
     batch = QUICK_BATCH if quick else BATCH
     problem = synthetic("allcnn", batch)
     x, y = (part.to(device) for part in problem.tensors["train"])
@@ -74,7 +74,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
     }
     contenders["plain"].rate(0)
     tell("All-CNN-BN, a plain loop, and products of large matrices in turn")
-    rates = in_turn(contenders, 1 if quick else ROUNDS, SECONDS)
+    rates = interleaved(contenders, 1 if quick else ROUNDS, SECONDS)
     return {
         "batch_size": batch,
         "steps_per_epoch": IMAGES // batch,
@@ -87,7 +87,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
 
 
 def derived(rates: dict[str, list[float]], steps: int, flops: int) -> dict[str, Any]:
-    """From rates of every round: seconds an epoch, FLOPs a second, and their share of the faster product's."""
+    """Derive from all rounds: seconds per epoch, FLOPs per second, and the share of the faster product."""
     peaks = [max(pair) for pair in zip(rates["product"], rates["convolution"], strict=True)]
     ways = {}
     for name in ("ours", "plain"):
@@ -101,11 +101,11 @@ def derived(rates: dict[str, list[float]], steps: int, flops: int) -> dict[str, 
         "peak": statistics.median(peaks),
         "ways": ways,
         "against": median_ratio(rates["ours"], rates["plain"]),
-    }  # fmt: skip
+    }
 
 
 def gradient_flops(network: str, batch_size: int) -> int:
-    """FLOPs of the matrix products and convolutions of one gradient, as PyTorch counts them; nothing is computed."""
+    """Count the FLOPs of the matrix products and convolutions of one gradient with PyTorch, without computing it."""
     with torch.device("meta"):
         model: nn.Module = getattr(networks, network)()
         x, y = torch.empty(batch_size, *SHAPES[network]), torch.zeros(batch_size, dtype=torch.int64)

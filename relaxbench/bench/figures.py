@@ -1,4 +1,4 @@
-"""The ratios of the page, drawn."""
+"""The figures of the page: ratios on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, MUTED, PALETTE, axis, layout, log_axis, row_axis
 
 SHORT = {"memory": "plain loop", "loader": "DataLoader", "processes": "processes"}
-"""Other ways to run trials, as narrow screens have room for."""
+"""Other ways to run trials, in labels short enough for narrow screens."""
 
 
 class Mark(NamedTuple):
-    """A row of a figure: a ratio, its interval and its target, if it has them."""
+    """A row of a figure: a ratio, with its interval and target if there are any."""
 
     label: str
     ratio: float
@@ -25,7 +25,7 @@ class Mark(NamedTuple):
 
 
 def ratios(key: str, title: str, reading: str, unit: str, marks: Sequence[Mark]) -> Figure:
-    """Ratios on a logarithmic axis, one row each, as lines that begin at 1."""
+    """Draw ratios on a logarithmic axis, one per row, as lines from 1."""
     rows = list(marks)[::-1]  # plotly counts from below
     figure = Drawing()
     places, values = list(range(len(rows))), [row.ratio for row in rows]
@@ -73,17 +73,17 @@ def ratios(key: str, title: str, reading: str, unit: str, marks: Sequence[Mark])
 
 
 def population_figure(found: dict[str, Any]) -> Figure:
-    """How many times faster a population is, by rule."""
+    """Draw the speed-up of a population, per rule."""
     marks = [Mark(name, row["ratio"]) for name, row in found["methods"].items()]
     return ratios(
         "population", "Times faster than a plain loop of SGD",
-        "To the right of 1 the population makes more steps than the loop beside it.",
+        "To the right of 1 the population makes more steps than the plain loop.",
         "times the plain loop's steps", marks,
     )  # fmt: skip
 
 
 def trials_figure(found: dict[str, Any]) -> Figure | None:
-    """How many times faster our trials are than the other ways, by problem."""
+    """Draw the speed-up of our trials over the other ways, per problem."""
     marks = [
         Mark(f"{label}<br>{SHORT[name]}", *(about[key] for key in ("ratio", "low", "high", "target")))
         for label, row in found.items()
@@ -95,8 +95,8 @@ def trials_figure(found: dict[str, Any]) -> Figure | None:
     figure = ratios(
         "trials", "Times faster than other ways to run the same trials",
         "To the right of 1 the engine's choice is faster than the plain loop on data in memory, the same with a "
-        "DataLoader, or one process a trial; whiskers are 95 % intervals, upright lines are targets, to "
-        "be reached or passed.",
+        "DataLoader, or one process per trial; whiskers are 95 % intervals, upright lines are targets, to "
+        "be reached or exceeded.",
         "ours, times faster", marks,
     )  # fmt: skip
     figure.figure.update_layout(height=90 + 46 * len(marks))
@@ -104,17 +104,17 @@ def trials_figure(found: dict[str, Any]) -> Figure | None:
 
 
 def steps_figure(found: dict[str, Any]) -> Figure:
-    """What a step of each class costs."""
+    """Draw the cost of a step of each class."""
     marks = [Mark(name, *(row[key] for key in ("ratio", "low", "high", "target"))) for name, row in found.items()]
     return ratios(
         "steps", "Cost of a step, that of torch.optim.SGD being 1",
-        "Further to the left is cheaper; whiskers are 95 % intervals, upright lines are targets, not to be passed.",
+        "Further to the left is cheaper; whiskers are 95 % intervals, upright lines are targets, not to be exceeded.",
         "times the cost of a step of SGD", marks,
     )  # fmt: skip
 
 
 def memory_figure(found: dict[str, Any]) -> Figure | None:
-    """Measured over stated memory, by network and rule."""
+    """Draw measured over stated memory, per network and rule."""
     marks = [
         Mark(f"{network}, {name}", row["measured"] / row["stated"])
         for network, about in found.items()
@@ -136,4 +136,4 @@ FIGURES: dict[str, Callable[[dict[str, Any]], Figure | None]] = {
     "steps": steps_figure,
     "memory": memory_figure,
 }
-"""Of the parts that have one; the others are told by their tables alone."""
+"""Figures by part; the other parts have tables only."""

@@ -1,4 +1,4 @@
-"""Rates measured in turn: what disturbs the machine disturbs all alike, and ratios of neighbours in time count."""
+"""Measure rates in turn: a disturbance of the machine affects all alike, and ratios compare neighbours in time."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import torch
 
 
 class Contender(Protocol):
-    """Something that makes steps and can be stopped and gone on with."""
+    """A training loop that can be paused and continued."""
 
     def rate(self, seconds: float) -> float:
-        """Steps a second, over the next stretch of at least so many seconds."""
+        """Return steps per second over the next stretch, of at least this many seconds."""
         ...
 
 
 def stretch(step: Callable[[], int], seconds: float, device: torch.device, lead: int = 1) -> float:
-    """Steps a second.
+    """Time a stretch of steps and return steps per second.
 
     Args:
-        step: makes some steps and says how many.
-        seconds: how long, at least; a step that has begun is finished.
-        device: what the steps may still be running on when `step` returns.
-        lead: calls that are not timed, for caches and queues that others have left cold or full.
+        step: makes some steps and returns their number.
+        seconds: shortest duration; the last step is completed.
+        device: where the steps may still be running when `step` returns.
+        lead: untimed calls before, which warm caches and drain queues.
     """
     for _ in range(lead):
         step()
@@ -38,13 +38,13 @@ def stretch(step: Callable[[], int], seconds: float, device: torch.device, lead:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what a device was given to do."""
+    """Wait until a device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def in_turn(contenders: Mapping[str, Contender], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """The rates of each contender, one a round. Every round begins with another one; every other runs backwards."""
+def interleaved(contenders: Mapping[str, Contender], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Return the rates of each contender, one per round. Rotate the order, and reverse it every other round."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for turn in range(rounds):
@@ -56,7 +56,7 @@ def in_turn(contenders: Mapping[str, Contender], rounds: int, seconds: float) ->
 
 
 def median_ratio(ours: list[float], theirs: list[float], resamples: int = 1000) -> dict[str, float]:
-    """``ratio``, the median of the ratios of each round, and its 95 % interval ``low``, ``high`` (bootstrap)."""
+    """Return ``ratio``, the median of the ratios per round, and its 95 % interval ``low``, ``high`` (bootstrap)."""
     ratios = np.array(ours) / np.array(theirs)
     draws = np.median(np.random.default_rng(0).choice(ratios, (resamples, len(ratios))), axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])

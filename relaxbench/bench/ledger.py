@@ -1,4 +1,4 @@
-"""The ledger against PyTorch's own counts of FLOPs: is a rule billed what it computes?"""
+"""Compare the ledger's gradient equivalents with PyTorch's counts of FLOPs."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from relaxbench.problems.supervised import SPLITS
 from relaxbench.training.population import Job, Population
 
 WITHIN = 0.05
-"""The target: count and bill differ by no more than this share of the bill."""
+"""Target: the count differs from the ledger by at most this share."""
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
-"""What the profiler counts of a network of full layers, the rule's own arithmetic and its noise aside."""
+"""Operations of fully connected layers that the profiler counts; a rule's own arithmetic and noise are left out."""
 INNER_STEPS = 2
-"""L, the smallest that every rule accepts: an outer step of any length is billed alike."""
+"""L, the smallest value that every rule accepts; the cost per gradient does not depend on it."""
 WIDTH, DEPTH = 64, 20
 
 
 def deep_network() -> nn.Sequential:
-    """Full layers of one size, so that the first one, through whose inputs nothing is differentiated, weighs little."""
+    """Return many equal layers, so that the first, which needs no gradient of its inputs, weighs little."""
     layers = [part for _ in range(DEPTH - 1) for part in (nn.Linear(WIDTH, WIDTH), nn.Tanh())]
     return nn.Sequential(*layers, nn.Linear(WIDTH, 10))
 
 
 def deep() -> SupervisedProblem:
-    """That network on noise."""
+    """Return the deep network on noise, as a problem."""
 
     def data() -> dict[str, tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(0)
@@ -47,19 +47,20 @@ def deep() -> SupervisedProblem:
 
 
 def measure(tell: Callable[[str], object]) -> dict[str, Any]:
-    """Of every rule: what one outer step is billed, and how many gradients it takes by two counts of FLOPs.
+    """Measure, for every rule, the ledger's cost of one outer step, and its cost by two counts of FLOPs, in gradients.
 
-    For CurveBall the mean of five, in which it looks at the loss once.
-    On the CPU, whatever the device: the products are the same. ``"profiler"`` is `torch.profiler` on a deep network of
-    full layers (it does not count convolutions backwards), ``"flop_counter"`` is `torch.utils.flop_counter` on LeNet.
+    For CurveBall this is the mean of five steps, one of which evaluates the loss.
+    It runs on the CPU, as the products are the same on any device. ``"profiler"`` is `torch.profiler` on a deep network
+    of full layers (it does not count the backward pass of convolutions); ``"flop_counter"`` is
+    `torch.utils.flop_counter` on LeNet.
     """
     network, lenet, threads = deep(), synthetic("lenet", 16), torch.get_num_threads()
-    torch.set_num_threads(1)  # the work is tiny, and nothing is timed
+    torch.set_num_threads(1)  # nothing is timed
     one = {
         "profiler": profiled(_gradient(deep_network(), network)),
         "flop_counter": counted(_gradient(networks.lenet(), lenet)),
     }
-    found: dict[str, Any] = {}
+    costs: dict[str, Any] = {}
     for name, rule in RULES.items():
         tell(f"the ledger against FLOPs: {name}")
         times = EVERY if rule.curvature else 1
@@ -67,40 +68,40 @@ def measure(tell: Callable[[str], object]) -> dict[str, Any]:
         by_profiler = profiled(step) / one["profiler"]
         step, _ = outer_steps(lenet, rule(), times)
         by_counter = counted(step) / one["flop_counter"]
-        found[name] = {"billed": bill() / times, "profiler": by_profiler / times, "flop_counter": by_counter / times}
+        costs[name] = {"billed": bill() / times, "profiler": by_profiler / times, "flop_counter": by_counter / times}
     torch.set_num_threads(threads)
-    return {"within": WITHIN, "flops_of_a_gradient": one, "rules": found}
+    return {"within": WITHIN, "flops_of_a_gradient": one, "rules": costs}
 
 
 def outer_steps(
     problem: SupervisedProblem, rule: Rule, times: int = 1
 ) -> tuple[Callable[[], object], Callable[[], float]]:
-    """Outer steps of a member alone on the direct path, to be made; and what the ledger then has on its bill."""
+    """Return a function that makes outer steps of one member on the direct path, and one that reads their cost."""
     population = Population(problem, rule, budget=10**6, path="direct")
     small = {"inner_steps": INNER_STEPS} if "inner_steps" in rule.space else {}
     population.admit([Job(0, 0, defaults(rule.space) | small)])
     (slot,) = population.slots
-    population.advance(times * slot.period)  # the first time, PyTorch and the sampler prepare themselves
+    population.advance(times * slot.period)  # warm up PyTorch and the sampler
     before = slot.ledger.total
     return lambda: population.advance(times * slot.period), lambda: slot.ledger.total - before
 
 
 def counted(work: Callable[[], object]) -> float:
-    """FLOPs of products and convolutions, by `torch.utils.flop_counter`."""
+    """Count FLOPs of products and convolutions with `torch.utils.flop_counter`."""
     with FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())
 
 
 def profiled(work: Callable[[], object]) -> float:
-    """FLOPs of matrix products, by `torch.profiler`."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its library reports every start and stop
+    """Count FLOPs of matrix products with `torch.profiler`."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silence its library
     with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiler:
         work()
     return float(sum(event.flops for event in profiler.key_averages() if event.key in PRODUCTS))
 
 
 def _gradient(model: nn.Module, problem: SupervisedProblem) -> Callable[[], object]:
-    """One gradient of a plain network on a mini-batch."""
+    """Return a function that computes one gradient of a plain network on a mini-batch."""
     x, y = (part[: problem.batch_size] for part in problem.tensors["train"])
     return lambda: torch.autograd.backward(nn.functional.cross_entropy(model(x), y))

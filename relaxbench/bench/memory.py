@@ -1,4 +1,4 @@
-"""Peak memory a member: measured as the slope between two sizes of a population, beside what a report says of it."""
+"""Peak memory per member: the slope between two population sizes, compared with the value in a report."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from relaxbench.training.population import Job, Population
 from relaxbench.util.malloc import keep_freed_memory
 
 SIZES = {"mnistfc": (2, 6), "lenet": (2, 6)}
-"""K of the two populations: what PyTorch needs itself is in both."""
+"""K of the two populations; the memory of PyTorch itself cancels."""
 RULES_OF = {"mnistfc": tuple(RULES), "lenet": ("sgd", "entropy-sgd", "parle", "curveball")}
 QUICK = {"mnistfc": ("sgd", "entropy-sgd")}
 INNER_STEPS = 2
 
 
 def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
-    """Of a network and a rule: bytes a member at the peak, and those that a report states (`engine.calibrate`)."""
-    found: dict[str, Any] = {}
+    """Measure, per network and rule, peak bytes per member, and the bytes that a report states (`engine.calibrate`)."""
+    entries: dict[str, Any] = {}
     for network, rules in (QUICK if quick else RULES_OF).items():
         problem = synthetic(network)
         rows: dict[str, Any] = {}
@@ -43,17 +43,17 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
                 rows[name] |= {"peaks": [low, high], "measured": (high - low) / (many - few)}
             except (BrokenProcessPool, torch.OutOfMemoryError):
                 rows[name]["reason"] = "not enough memory"
-        found[network] = {
+        entries[network] = {
             "sizes": list(SIZES[network]),
             "parameters": problem.size,
             "batch_size": problem.batch_size,
             "rules": rows,
         }
-    return found
+    return entries
 
 
 def peaks(network: str, rule: str, sizes: tuple[int, ...], device: torch.device) -> list[int]:
-    """Peak bytes of populations: on the CPU of fresh processes, for a process never forgets its peak."""
+    """Return peak bytes of populations; on the CPU each in a fresh process, as a process never resets its peak."""
     if device.type == "cuda":
         return [_peak_on_gpu(network, rule, size, device) for size in sizes]
     with ProcessPoolExecutor(len(sizes), fresh(device), max_tasks_per_child=1) as pool:
@@ -61,11 +61,11 @@ def peaks(network: str, rule: str, sizes: tuple[int, ...], device: torch.device)
 
 
 def fly(network: str, rule: str, size: int, device: torch.device) -> None:
-    """A population for a whole outer step and the beginning of the next, all members at once."""
-    made = RULES[rule]()
-    population = Population(synthetic(network), made, budget=10**6, path="vectorized", device=device)
-    small = {"inner_steps": INNER_STEPS} if "inner_steps" in made.space else {}
-    population.admit([Job(k, k, defaults(made.space) | small) for k in range(size)])
+    """Run a population for a whole outer step and the first query of the next, all members at once."""
+    instance = RULES[rule]()
+    population = Population(synthetic(network), instance, budget=10**6, path="vectorized", device=device)
+    small = {"inner_steps": INNER_STEPS} if "inner_steps" in instance.space else {}
+    population.admit([Job(k, k, defaults(instance.space) | small) for k in range(size)])
     population.advance(population.slots[0].period + 1)
 
 
@@ -84,9 +84,9 @@ def _peak_on_gpu(network: str, rule: str, size: int, device: torch.device) -> in
 
 
 def peak_resident() -> int:
-    """Bytes of this process in memory at the most, so far.
+    """Return the peak resident memory of this process so far, in bytes.
 
-    On Linux not by `getrusage`, whose figure begins with the peak of the process that started this one.
+    On Linux `getrusage` would not do: its value starts from the peak of the parent process.
     """
     status = Path("/proc/self/status")
     if status.exists():

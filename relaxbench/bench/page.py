@@ -1,4 +1,4 @@
-"""The page: the tables and the ratios drawn, in one file that opens offline."""
+"""The page: tables and figures in one file that opens offline."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from relaxbench.util.text import counted
 
 
 def render(figures: dict[str, Any]) -> str:
-    """The HTML text of the page, from the figures of the parts that were measured."""
+    """Render the page from the results of the parts that were measured."""
     parts = [
         {
-            "key": part, "title": title, "tables": tables(figures[part]),
+            "key": part,
+            "title": title,
+            "tables": tables(figures[part]),
             "figure": FIGURES[part](figures[part]) if part in FIGURES else None,
         }
         for part, (title, tables) in TABLES.items()
         if part in figures
-    ]  # fmt: skip
+    ]
     machine, about = figures["machine"], figures["about"]
     cores, threads = counted(about["cores"], "core"), counted(machine["threads"], "thread")
     processor = f"{machine['cpu']}, {cores}, {threads} of PyTorch"
     facts = {
         "Measured": about["date"].replace("T", " "),
-        "Device": processor if about["device"] == "cpu" else f"{machine['gpu']}, beside {processor}",
+        "Device": processor if about["device"] == "cpu" else f"{machine['gpu']}, with {processor}",
         "System": machine["platform"],
         "Software": f"relaxbench {about['version']} · Python {machine['python']} · PyTorch {machine['torch']}",
         "Command": about["command"],

@@ -1,4 +1,4 @@
-"""The loop that a careful person writes in plain PyTorch, with data in memory or from a DataLoader."""
+"""Baseline: a carefully written loop in plain PyTorch, with data in memory or from a DataLoader."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch.utils.data import DataLoader, Dataset
 
 from relaxbench.bench.interleave import stretch
 from relaxbench.bench.processes import fresh
-from relaxbench.bench.workloads import Subject
+from relaxbench.bench.workloads import Workload
 from relaxbench.training.precision import Precision, forward
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 SETTLE = 0.1
-"""Seconds after a stretch in which a loader's workers fill their queues again, so that they do not disturb others."""
+"""Seconds of pause after a stretch: the loader's workers refill their queues before others are timed."""
 
 
 class PlainLoop:
-    """One model, trained step by step. Satisfies `turns.Contender`.
+    """One model, trained step by step. Satisfies `interleave.Contender`.
 
     Args:
         network: of plain layers.
-        batches: without an end, on the device.
+        batches: endless, on the device.
         device: where the model is trained.
         workers: processes that load the data.
-        lead: steps before a stretch that are not timed; with workers, those come on top whose data are there already.
-        precision: in which the network computes.
+        lead: untimed steps before a stretch; with workers, also as many as have their data prefetched.
+        precision: of the forward pass.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class PlainLoop:
         )
 
     def step(self) -> int:
-        """One step."""
+        """Make one step."""
         x, y = next(self.batches)
         self.optimizer.zero_grad(set_to_none=True)
         with forward(self.precision, self.device):
@@ -59,15 +59,15 @@ class PlainLoop:
         return 1
 
     def rate(self, seconds: float) -> float:
-        """Steps a second."""
-        found = stretch(self.step, seconds, self.device, self.lead)
+        """Return steps per second."""
+        rate = stretch(self.step, seconds, self.device, self.lead)
         if self.workers:
             time.sleep(SETTLE)
-        return found
+        return rate
 
 
 def resident(x: Tensor, y: Tensor, size: int) -> Batches:
-    """Mini-batches of data that lie in the memory of the device, in a new order every epoch, the last part dropped."""
+    """Yield mini-batches of data in the memory of the device; shuffle every epoch and drop the last, partial one."""
     while True:
         order = torch.randperm(len(x), device=x.device)
         for first in range(0, len(x) - size + 1, size):
@@ -76,20 +76,26 @@ def resident(x: Tensor, y: Tensor, size: int) -> Batches:
 
 
 def loaded(data: Dataset[Any], size: int, workers: int, device: torch.device) -> Batches:
-    """Mini-batches of single examples that a DataLoader puts together, in a new order every epoch."""
+    """Yield mini-batches that a DataLoader collates from single examples; shuffle every epoch."""
     on_gpu = device.type == "cuda"
     loader = DataLoader(
-        data, size, shuffle=True, drop_last=True, num_workers=workers, pin_memory=on_gpu,
-        persistent_workers=workers > 0, multiprocessing_context=fresh(device) if workers else None,
-    )  # fmt: skip
+        data,
+        size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        pin_memory=on_gpu,
+        persistent_workers=workers > 0,
+        multiprocessing_context=fresh(device) if workers else None,
+    )
     while True:
         for x, y in loader:
             yield x.to(device, non_blocking=on_gpu), y.to(device, non_blocking=on_gpu)
 
 
-def in_memory(subject: Subject, device: torch.device) -> PlainLoop:
-    """The loop of a subject on its training data, normalized and in the memory of the device."""
-    problem = subject.problem()
+def in_memory(workload: Workload, device: torch.device) -> PlainLoop:
+    """Return the loop of a workload on its training data, normalized and in the memory of the device."""
+    problem = workload.problem()
     x, y = problem.tensors["train"]
-    batches = resident(subject.normalized(x).to(device), y.to(device), problem.batch_size)
-    return PlainLoop(subject.network(), batches, device)
+    batches = resident(workload.normalized(x).to(device), y.to(device), problem.batch_size)
+    return PlainLoop(workload.network(), batches, device)

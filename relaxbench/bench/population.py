@@ -1,4 +1,4 @@
-"""What training many members at once gains over a plain loop, and what each rule costs on a tiny network."""
+"""Speed-up of a population over a plain loop, and the cost of each rule on a tiny network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from relaxbench.bench.interleave import stretch
 from relaxbench.bench.plain_loop import in_memory
-from relaxbench.bench.workloads import SUBJECTS
+from relaxbench.bench.workloads import WORKLOADS
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
@@ -20,11 +20,11 @@ from relaxbench.training.engine import STRETCH_SECONDS, throughput
 SIZE = 32
 REPEATS = 7
 QUICK = ("sgd", "entropy-sgd")
-"""Methods of a quick run, and those that are measured more often in a full one."""
+"""Methods of a quick run; a full run repeats them more often than the others."""
 
 
 def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
-    """All figures: each method's population against a plain loop beside it, and each rule's cost alone."""
+    """Measure each method's population against a plain loop run in turn, and each rule's cost alone."""
     problem = digits_mlp()
     rules = {name: RULES[name] for name in QUICK} if quick else RULES
     population: dict[str, Any] = {}
@@ -33,7 +33,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
         params = noise_free(rule)
         repeats = 1 if quick else REPEATS if name in QUICK else 3
         pairs = _paired(
-            lambda: plain_loop(device),
+            lambda: plain_steps_per_second(device),
             lambda rule=rule, params=params: throughput(problem, rule(), "vectorized", SIZE, device, 0.3, **params),  # type: ignore[misc]
             repeats,
         )
@@ -54,18 +54,18 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
 
 
 def noise_free(rule: type[Rule]) -> dict[str, Any]:
-    """A rule's defaults, without Langevin noise."""
+    """Return a rule's default parameters, without Langevin noise."""
     return {**defaults(rule.space), **({"temperature": 0.0} if "temperature" in rule.space else {})}
 
 
-def plain_loop(device: torch.device, seconds: float = 0.3) -> float:
-    """Steps a second of the loop that a person would write: one model, `torch.optim.SGD`, data held in memory."""
-    loop = in_memory(SUBJECTS["digits-mlp"], device)
+def plain_steps_per_second(device: torch.device, seconds: float = 0.3) -> float:
+    """Return steps per second of a plain loop: one model, `torch.optim.SGD`, data in memory."""
+    loop = in_memory(WORKLOADS["digits-mlp"], device)
     loop.step()
     # The fastest stretch counts, as in `engine.throughput`.
     return max(stretch(loop.step, STRETCH_SECONDS, device, lead=0) for _ in range(round(seconds / STRETCH_SECONDS)))
 
 
 def _paired(first: Callable[[], float], second: Callable[[], float], repeats: int) -> list[tuple[float, float]]:
-    """Both measured in turn, so that a noisy neighbour disturbs both alike."""
+    """Measure both in turn, so that other load on the machine affects both alike."""
     return [(first(), second()) for _ in range(repeats)]

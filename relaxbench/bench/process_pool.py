@@ -1,4 +1,4 @@
-"""One process a trial, all sharing the device: what people do who have one loop and many settings."""
+"""Baseline: one process per trial, all sharing the device."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import signal
 import time
 from multiprocessing.connection import Connection, wait
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Barrier
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -15,59 +17,67 @@ import torch
 from relaxbench.bench.interleave import synchronize
 from relaxbench.bench.plain_loop import PlainLoop, in_memory
 from relaxbench.bench.processes import fresh
-from relaxbench.bench.workloads import SUBJECTS
+from relaxbench.bench.workloads import WORKLOADS
 from relaxbench.util.malloc import keep_freed_memory
 
 ON_GPU = 4
 """Processes that share a GPU."""
 MEMORY = 1.5e9
-"""Bytes that a process may need, PyTorch included: fewer are started where that is not there."""
+"""Bytes that a process may need, PyTorch included; short of memory, fewer processes start."""
 PATIENCE = 300.0
-"""Seconds until processes that say nothing are given up."""
+"""Seconds to wait for an answer of a process."""
 
 
-class CrewError(Exception):
-    """A process ended, or said nothing for too long."""
+class ProcessPoolError(Exception):
+    """A process ended, or did not answer in time."""
 
 
-def crew_size(device: torch.device) -> int:
-    """As many processes as there are cores, or `ON_GPU`; fewer where memory is short."""
+def pool_size(device: torch.device) -> int:
+    """Return the number of CPU cores, or `ON_GPU`; less if memory is short."""
     wanted = ON_GPU if device.type == "cuda" else cores()
     return max(1, min(wanted, int(psutil.virtual_memory().available / 2 / MEMORY)))
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Crew:
-    """Processes that each run the plain loop on data in memory, all in the same stretches. A `turns.Contender`.
+class _Gate(NamedTuple):
+    """Lets the processes of a pool begin and end a stretch together; `arrived` counts those that have measured."""
 
-    Between stretches they wait and use no time. Leave the `with` block to end them.
+    size: int
+    barrier: Barrier
+    arrived: Synchronized[int]
+
+
+class ProcessPool:
+    """Processes that run the plain loop on data in memory, timed together. Satisfies `interleave.Contender`.
+
+    They sleep between stretches, and end with the `with` block.
 
     Args:
-        subject: a name in `SUBJECTS`.
-        device: which they share.
-        size: processes.
+        workload: a name in `WORKLOADS`.
+        device: shared by all.
+        size: number of processes.
     """
 
-    def __init__(self, subject: str, device: torch.device, size: int) -> None:
+    def __init__(self, workload: str, device: torch.device, size: int) -> None:
         self.size, self.threads = size, max(1, torch.get_num_threads() // size)
         context = fresh(device)
-        barrier, arrived = context.Barrier(size), context.Value("i", 0)
-        self._barrier, self._arrived = barrier, arrived  # kept until the processes have found them, too
+        # Kept alive until the processes have opened it.
+        self._gate = _Gate(size, context.Barrier(size), context.Value("i", 0))
         self._pipes, self._processes = list[Connection](), list[Any]()
         for seed in range(size):
             ours, theirs = context.Pipe()
-            arguments = (subject, seed, self.threads, str(device), size, theirs, barrier, arrived)
+            arguments = (workload, seed, self.threads, str(device), theirs, self._gate)
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
-            theirs.close()  # so that either side learns of the other's end
+            theirs.close()  # so that each side notices when the other ends
             self._pipes.append(ours)
             self._processes.append(process)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> ProcessPool:
         return self
 
     def __exit__(
@@ -80,17 +90,17 @@ class Crew:
             process.join()
 
     def rate(self, seconds: float) -> float:
-        """Steps a second of all processes together.
+        """Return steps per second of all processes together.
 
         Raises:
-            CrewError: if one of them ended, or said nothing for too long.
+            ProcessPoolError: if a process ended, or did not answer in time.
         """
-        self._arrived.value = 0
+        self._gate.arrived.value = 0
         try:
             for pipe in self._pipes:
                 pipe.send(seconds)
         except OSError:
-            raise CrewError(self._ended()) from None
+            raise ProcessPoolError(self._ended()) from None
         return sum(self._answer(pipe) for pipe in self._pipes)
 
     def _answer(self, pipe: Connection) -> float:
@@ -99,11 +109,11 @@ class Crew:
             try:
                 answer = pipe.recv()
             except (EOFError, OSError):
-                raise CrewError(self._ended()) from None
+                raise ProcessPoolError(self._ended()) from None
             if isinstance(answer, str):
-                raise CrewError(answer)
+                raise ProcessPoolError(answer)
             return float(answer)
-        raise CrewError(self._ended() if ready else f"{self.size} processes said nothing for {PATIENCE:.0f} s")
+        raise ProcessPoolError(self._ended() if ready else f"{self.size} processes did not answer for {PATIENCE:.0f} s")
 
     def _ended(self) -> str:
         for process in self._processes:
@@ -112,36 +122,34 @@ class Crew:
         return f"a process of {self.size} ended (exit code {codes})"
 
 
-def _work(
-    subject: str, seed: int, threads: int, device: str, size: int, pipe: Connection, barrier: Any, arrived: Any
-) -> None:
-    """A process: prepare the loop, then run a stretch whenever it is told to."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+def _work(workload: str, seed: int, threads: int, device: str, pipe: Connection, gate: _Gate) -> None:
+    """Main function of a process: prepare the loop, then time a stretch for every request."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     try:
-        loop = in_memory(SUBJECTS[subject], torch.device(device))
+        loop = in_memory(WORKLOADS[workload], torch.device(device))
         while True:
-            pipe.send(_stretch(loop, pipe.recv(), size, barrier, arrived))
-    except (EOFError, BrokenPipeError, ConnectionResetError):  # nobody asks any more
+            pipe.send(_stretch(loop, pipe.recv(), gate))
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed the pipe
         return
     except Exception as error:
         pipe.send(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
 
 
-def _stretch(loop: PlainLoop, seconds: float, size: int, barrier: Any, arrived: Any) -> float:
-    """Steps a second while all others work, too: they begin together, and go on until the last one has measured."""
+def _stretch(loop: PlainLoop, seconds: float, gate: _Gate) -> float:
+    """Return steps per second under load: all processes begin together and continue until the last has measured."""
     loop.step()
     synchronize(loop.device)
-    barrier.wait(PATIENCE)
+    gate.barrier.wait(PATIENCE)
     start, done = time.perf_counter(), 0
     while done == 0 or time.perf_counter() - start < seconds:
         done += loop.step()
     synchronize(loop.device)
-    found = done / (time.perf_counter() - start)
-    with arrived.get_lock():
-        arrived.value += 1
-    while arrived.value < size:
+    rate = done / (time.perf_counter() - start)
+    with gate.arrived.get_lock():
+        gate.arrived.value += 1
+    while gate.arrived.value < gate.size:
         loop.step()
-    return found
+    return rate

@@ -1,4 +1,4 @@
-"""Fresh processes that know nothing of this one."""
+"""Fresh processes, without the state of this one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ MODULES = ["relaxbench.bench.process_pool", "relaxbench.bench.memory"]
 
 
 def fresh(device: torch.device) -> mp.context.ForkServerContext | mp.context.SpawnContext:
-    """How processes are started: copies of one that has PyTorch imported and done nothing, where that is safe.
+    """Choose how to start processes: fork a clean server with PyTorch imported, where that is safe.
 
-    Anew from the interpreter for a GPU, which no copy of a process can use.
+    A forked process cannot use a GPU, so there a new interpreter is started.
     """
     if device.type == "cuda" or not sys.platform.startswith("linux"):
         return mp.get_context("spawn")

@@ -1,4 +1,4 @@
-"""All measurements, one after another: what is printed as it comes, the figures in a file, and the page."""
+"""Run all measurements one after another; print the tables, write the numbers to a file, and write the page."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ PARTS = tuple(TABLES)
 
 
 @dataclass(frozen=True)
-class Options:
-    """What is asked for.
+class BenchOptions:
+    """The requested measurements.
 
     Attributes:
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         only: names of parts; none means all.
-        quick: little of everything.
+        quick: measure briefly.
         compiled: whether compiled training steps are measured too.
-        json: a file for the figures, or None.
-        page: a file for the page, or None.
+        json: file for the numbers, or None.
+        page: file for the page, or None.
         command: as it was typed, for the page.
     """
 
@@ -48,16 +48,16 @@ class Options:
     command: str = ""
 
 
-def run(options: Options, tell: Tell) -> Iterator[RenderableType]:
-    """Measure, and give what to print as it comes. Files are written after every part, whole or not at all.
+def run(options: BenchOptions, tell: Tell) -> Iterator[RenderableType]:
+    """Measure, and yield tables to print. Write the files after every part, atomically.
 
     Args:
-        options: what, where and how much.
-        tell: is told what is being measured.
+        options: the requested measurements.
+        tell: called with the name of each measurement as it begins.
 
     Raises:
-        UserError: if a part is unknown, a file cannot be written, or the device or a compiler is not there; nothing is
-            measured then.
+        UserError: before anything is measured, if a part is unknown, a file cannot be written, or the device or a
+            compiler is missing.
     """
     for name in options.only:
         if name not in PARTS:
@@ -68,7 +68,7 @@ def run(options: Options, tell: Tell) -> Iterator[RenderableType]:
         if "steps" not in parts:
             raise UserError("--compile is about training steps, which --only leaves out: add --only steps")
         steps.check_compiler(device)
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns that there is no GPU
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
     for option, file in (("--json", options.json), ("--report", options.page)):
         check_file(option, file)
     figures: dict[str, Any] = {"machine": machine(), "about": _about(options, device)}
@@ -80,9 +80,9 @@ def run(options: Options, tell: Tell) -> Iterator[RenderableType]:
 
 
 def check_file(option: str, file: Path | None) -> None:
-    """Refuse, before anything is measured, a file that could not be written at the end.
+    """Refuse, before anything is measured, a file that cannot be written at the end.
 
-    Tried, not asked for: permissions do not say everything.
+    Try it: permission bits alone do not tell.
     """
     if file is None:
         return
@@ -96,7 +96,7 @@ def check_file(option: str, file: Path | None) -> None:
         raise UserError(f"{option} {str(file)!r} cannot be written ({reason}): name another one")
 
 
-def _about(options: Options, device: torch.device) -> dict[str, Any]:
+def _about(options: BenchOptions, device: torch.device) -> dict[str, Any]:
     return {
         "version": __version__,
         "date": datetime.now().astimezone().isoformat(timespec="minutes"),
@@ -107,7 +107,7 @@ def _about(options: Options, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _measure(part: str, device: torch.device, options: Options, tell: Tell) -> dict[str, Any]:
+def _measure(part: str, device: torch.device, options: BenchOptions, tell: Tell) -> dict[str, Any]:
     quick = options.quick
     match part:
         case "population":
@@ -124,7 +124,7 @@ def _measure(part: str, device: torch.device, options: Options, tell: Tell) -> d
             return ledger.measure(tell)
 
 
-def _write(figures: dict[str, Any], options: Options) -> None:
+def _write(figures: dict[str, Any], options: BenchOptions) -> None:
     from relaxbench.util import files
 
     try:

@@ -1,4 +1,4 @@
-"""What a step of the drop-in classes costs in a loop of one's own: single steps, in turn with PyTorch's SGD."""
+"""Cost of a step of the drop-in classes in a custom training loop: single steps, in turn with PyTorch's SGD."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from relaxbench.problems.networks import lenet
 
 BATCH = 128
 PAIRS = 150
-"""Steps of either side. A ratio then moves by about a hundredth from run to run of a quiet machine."""
+"""Steps of each side. A ratio then varies by about 1 % between runs on a quiet machine."""
 EACH = 20
-"""Steps at every place of an outer step, at least."""
+"""Least number of steps at every place of an outer step."""
 QUICK_PAIRS, QUICK_EACH = 10, 3
 INNER_STEPS = 5
-"""L, of the published ones the smallest: outer steps weigh most."""
+"""L, the smallest published value, where outer steps weigh most."""
 TARGETS = {"lookahead": 1.05, "entropy-sgd": 1.05, "hj": 1.05, "hj-implicit": 1.05, "elastic-sgd": 1.05, "parle": 1.05}
 TARGETS |= {"curveball": 3.0, "curveball, compiled": 2.5}
 NAMES = ("torch SGD", *DROP_INS, "entropy-sgd with noise")
@@ -38,24 +38,24 @@ Step = Callable[[], object]
 def step_costs(
     device: torch.device, names: tuple[str, ...] = NAMES, pairs: int = PAIRS, each: int = EACH
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and figures of each method, as they are measured.
+    """Yield name and figures of each method, as they are measured.
 
-    Figures are ``ratio``, the cost of a step of `torch.optim.SGD` being 1, ``low`` and ``high``, its 95 % interval
-    (bootstrap over pairs), ``gradients`` that a step is billed, and ``target``. Names that end in ``", compiled"`` are
-    compared with a compiled SGD; ``"torch SGD"`` with itself, which shows what the measurement is worth.
+    Figures are ``ratio``, the cost in steps of `torch.optim.SGD`, ``low`` and ``high``, its 95 % interval (bootstrap
+    over pairs), ``gradients``, the gradient equivalents of a step, and ``target``. Names that end in ``", compiled"``
+    are compared with a compiled SGD; ``"torch SGD"`` with itself, which shows the accuracy of the measurement.
     """
     for name in names:
         method, compiled = name.removesuffix(", compiled"), name.endswith(", compiled")
         base, _, _ = _training(device, "torch SGD", compiled)
         step, period, gradients = _training(device, method, compiled)
-        phases, ratios = _in_turn(base, step, period, max(pairs, each * period), device)
+        phases, ratios = _time_pairs(base, step, period, max(pairs, each * period), device)
         ratio, low, high = mean_of_medians(phases, ratios)
         figures = {"ratio": ratio, "low": low, "high": high, "gradients": gradients, "target": TARGETS.get(name)}
         yield name, figures
 
 
 def measure(device: torch.device, quick: bool, compiled: bool, tell: Callable[[str], object]) -> dict[str, Any]:
-    """Figures of all methods, one after another."""
+    """Measure all methods, one after another."""
     figures: dict[str, Any] = {}
     pairs, each = (QUICK_PAIRS, QUICK_EACH) if quick else (PAIRS, EACH)
     for name in (*NAMES, *(COMPILED if compiled else ())):
@@ -65,25 +65,25 @@ def measure(device: torch.device, quick: bool, compiled: bool, tell: Callable[[s
 
 
 def check_compiler(device: torch.device) -> None:
-    """Refuse, with a UserError, to compile where nothing can."""
+    """Raise a UserError where compiling is impossible."""
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         raise UserError("--compile: found no C++ compiler (g++ or clang++), which the CPU needs: install one")
 
 
 def _training(device: torch.device, method: str, compiled: bool) -> tuple[Step, int, float]:
-    """A training step with dropout and batch normalization, how many make an outer step, and what one is billed."""
+    """Return a training step with dropout and batch norm, steps per outer step, and gradients per step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = lenet().to(device)
         x, y = torch.randn(BATCH, 1, 28, 28).to(device), torch.randint(0, 10, (BATCH,)).to(device)
     loss_of = nn.functional.cross_entropy
     if method == "torch SGD":
-        called = torch.compile(model) if compiled else model
+        network = torch.compile(model) if compiled else model
         sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True, foreach=True)
 
         def plain() -> None:
             sgd.zero_grad()
-            torch.autograd.backward(loss_of(called(x), y))
+            torch.autograd.backward(loss_of(network(x), y))
             sgd.step()
 
         return plain, 1, 1.0
@@ -101,7 +101,7 @@ def _training(device: torch.device, method: str, compiled: bool) -> tuple[Step, 
         optimizer.zero_grad()
         loss = loss_of(model(x), y)
         torch.autograd.backward(loss)
-        return loss.detach()  # type: ignore[return-value]  # no loop would wait for a number in every step
+        return loss.detach()  # type: ignore[return-value]  # a tensor: do not wait for the device in every step
 
     def step() -> None:
         if optimizer.closures:
@@ -114,14 +114,14 @@ def _training(device: torch.device, method: str, compiled: bool) -> tuple[Step, 
 
 
 def _period(optimizer: RuleOptimizer, hyper: dict[str, Any]) -> int:
-    """Calls of `step()` in an outer step."""
+    """Return the calls of `step()` per outer step."""
     numbers = {n: torch.tensor([[float(v)]]) for n, v in hyper.items() if isinstance(v, (int, float))}
     queries = int(optimizer.rule.period(numbers))
     return queries * optimizer.rule.replicas // max(1, optimizer.closures)
 
 
-def _in_turn(base: Step, step: Step, period: int, pairs: int, device: torch.device) -> tuple[list[int], list[float]]:
-    """For each pair, the place of the step in its outer step, and the ratio of the two times."""
+def _time_pairs(base: Step, step: Step, period: int, pairs: int, device: torch.device) -> tuple[list[int], list[float]]:
+    """Return, per pair, the place of the step in its outer step, and the ratio of the two times."""
     for _ in range(2 * period + 3):
         base()
         step()
@@ -143,10 +143,10 @@ def _time(step: Step, device: torch.device) -> float:
 
 
 def mean_of_medians(phases: list[int], ratios: list[float], resamples: int = 1000) -> tuple[float, float, float]:
-    """The mean over an outer step of what its steps cost, and its 95 % interval by the bootstrap over pairs.
+    """Return the mean cost of the steps of an outer step, and its 95 % interval (bootstrap over pairs).
 
-    Medians, for a noisy neighbour makes single steps last many times longer; their mean over the places in an outer
-    step, for the median of all would not see an outer step that comes every L steps.
+    Take medians, as other load makes single steps many times longer; average them over the places in an outer step, as
+    the median of all steps would ignore an outer update that occurs every L steps.
     """
     rng = np.random.default_rng(0)
     point, draws = 0.0, np.zeros(resamples)

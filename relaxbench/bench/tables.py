@@ -1,4 +1,4 @@
-"""The figures as tables, the same in a terminal and on the page."""
+"""The tables of all measurements, the same in a terminal and on the page."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """What is told of one measurement.
+    """The table of one measurement.
 
     Attributes:
         title: what was measured.
-        columns: their heads; the first one names the rows.
+        columns: headings; the first column names the rows.
         rows: as text.
         reading: how to read it.
     """
@@ -35,7 +35,7 @@ class Table:
     reading: str
 
     def printed(self) -> Iterator[RenderableType]:
-        """For a terminal."""
+        """Format the table for a terminal."""
         grid = Grid(box=None, pad_edge=False, header_style="dim")
         for column in self.columns:
             first = not grid.columns
@@ -46,7 +46,7 @@ class Table:
 
 
 def met(row: Figures, at_least: bool = False) -> str:
-    """Whether a ratio meets its target: said only when its whole interval lies on one side."""
+    """Say whether a ratio meets its target; undecided unless its whole interval lies on one side."""
     if row.get("target") is None:
         return ""
     low, high, target = row["low"], row["high"], row["target"]
@@ -56,7 +56,7 @@ def met(row: Figures, at_least: bool = False) -> str:
 
 
 def population_tables(figures: Figures) -> list[Table]:
-    """What a population gains with each rule, and what each rule costs on a tiny network."""
+    """Return the speed-up of a population per rule, and the cost of each rule on a tiny network."""
     gains = tuple(
         (
             name,
@@ -69,7 +69,7 @@ def population_tables(figures: Figures) -> list[Table]:
     )
     return [
         Table(
-            f"A population of {figures['size']} on digits-mlp against a plain PyTorch loop of SGD beside it",
+            f"A population of {figures['size']} on digits-mlp against a plain PyTorch loop of SGD",
             ("method", "member-steps/s", "plain steps/s", "ratio", "median ratio"),
             gains,
             "Fastest stretches of either side, run in turn; the median is over repeats. No Langevin noise. "
@@ -88,7 +88,7 @@ WAYS = ("way", "ratio", "95 % interval", "target", "steps/s", "trials/h")
 
 
 def trials_tables(figures: Figures) -> list[Table]:
-    """One table a problem: the engine's choice, and the other ways to run the same trials."""
+    """Return one table per problem: the engine's choice, and the other ways to run the same trials."""
     return [_trials_table(label, row) for label, row in figures.items()]
 
 
@@ -113,7 +113,7 @@ def _trials_table(label: str, row: Figures) -> Table:
         WAYS,
         tuple(rows),
         f"Steps of all trials together, SGD with batches of {row['batch_size']}, and what that makes at "
-        f"{row['budget']:,} steps a trial; measurements excluded. Ratio: ours to theirs, in turn, the median over "
+        f"{row['budget']:,} steps per trial, without evaluations. Ratio: ours to theirs, in turn, the median over "
         f"{counted(len(row['rates']['ours']), 'round')}.{why}",
     )
 
@@ -123,7 +123,7 @@ def _engine(engine: Figures) -> str:
 
 
 def way(name: str, about: Figures) -> str:
-    """A way to run trials, in words."""
+    """Name a way to run trials."""
     if name == "processes":
         several = f"{about['processes']} processes" if about["processes"] > 1 else "1 process"
         return f"{several} of {counted(about['threads'], 'thread')}"
@@ -139,7 +139,7 @@ def _speed(row: Figures, name: str) -> tuple[str, str]:
 
 
 def step_tables(figures: Figures) -> list[Table]:
-    """What a step of the drop-in classes costs."""
+    """Return the cost of a step of each drop-in class."""
     rows = []
     for name, row in figures.items():
         wanted = "" if row["target"] is None else f"≤ {row['target']:.2f} ×"
@@ -150,15 +150,16 @@ def step_tables(figures: Figures) -> list[Table]:
             f"A whole training step of LeNet, batches of {BATCH}, against torch.optim.SGD(foreach=True)",
             ("optimizer", "gradients", "ratio", "95 % interval", "target"),
             tuple(rows),
-            f"Gradients as billed. Single steps in turn; mean over an outer step (L = {INNER_STEPS}) of median ratios. "
-            "No Langevin noise unless said; heat and lpf-sgd always draw theirs. The first row shows what the "
-            "measurement is worth.",
+            "Gradients as the ledger counts them. "
+            f"Single steps in turn; mean over an outer step (L = {INNER_STEPS}) of median ratios. "
+            "No Langevin noise unless said; heat and lpf-sgd always draw theirs. The first row shows the "
+            "accuracy of the measurement.",
         )
     ]
 
 
 def allcnn_tables(figures: Figures) -> list[Table]:
-    """Seconds an epoch, and the share of what the device can do."""
+    """Return seconds per epoch, and the share of the device's peak."""
     rows, against, rounds = list[Row](), figures["against"], len(figures["rates"]["ours"])
     for name, title in (("ours", "ours, direct path"), ("plain", "plain loop")):
         row = figures["ways"][name]
@@ -175,7 +176,7 @@ def allcnn_tables(figures: Figures) -> list[Table]:
     return [
         Table(
             f"All-CNN-BN with SGD, batches of {figures['batch_size']}, {figures['arithmetic']}",
-            ("way", "seconds an epoch", "GFLOP/s", "of the peak", "95 % interval"),
+            ("way", "seconds per epoch", "GFLOP/s", "of the peak", "95 % interval"),
             tuple(rows),
             f"An epoch is {figures['steps_per_epoch']:,} steps, extrapolated from a few on noise; medians of "
             f"{counted(rounds, 'round')} in turn. A step takes {figures['flops_per_step'] / 1e9:,.1f} GFLOP in "
@@ -189,12 +190,12 @@ def _epoch_target(figures: Figures) -> str:
     if figures.get("target") is None:
         return ""
     reached = figures["ways"]["ours"]["seconds_per_epoch"] <= figures["target"]
-    return f" The target on one H200 is {figures['target']:g} s an epoch: {'met' if reached else 'missed'} here."
+    return f" The target on one H200 is {figures['target']:g} s per epoch: {'met' if reached else 'missed'} here."
 
 
 def memory_tables(figures: Figures) -> list[Table]:
-    """What a member takes at the peak, and what a report says of it."""
-    found = []
+    """Return peak memory per member, and the value in a report."""
+    tables = []
     for network, row in figures.items():
         rows = []
         for name, about in row["rules"].items():
@@ -203,9 +204,9 @@ def memory_tables(figures: Figures) -> list[Table]:
             tail = (megabytes(about["measured"]), ratio) if ratio else (about["reason"], "")
             rows.append((*head, *tail))
         few, many = row["sizes"]
-        found.append(
+        tables.append(
             Table(
-                f"Peak memory a member: {network}, {row['parameters']:,} parameters, batches of {row['batch_size']}",
+                f"Peak memory per member: {network}, {row['parameters']:,} parameters, batches of {row['batch_size']}",
                 ("method", "copies declared", "stated MB", "measured MB", "ratio"),
                 tuple(rows),
                 f"Measured: the slope of the peak between populations of {few} and {many} on the vectorized path. "
@@ -213,11 +214,11 @@ def memory_tables(figures: Figures) -> list[Table]:
                 "while its gradient is computed. What lies between the two are the passing results of a step.",
             )
         )
-    return found
+    return tables
 
 
 def ledger_tables(figures: Figures) -> list[Table]:
-    """Bills beside counts of FLOPs."""
+    """Return the ledger's cost per outer step next to counts of FLOPs."""
     rows = []
     for name, row in figures["rules"].items():
         cells, holds = [name, f"{row['billed']:.4g}"], True
@@ -228,7 +229,7 @@ def ledger_tables(figures: Figures) -> list[Table]:
     within = f"within {100 * figures['within']:.0f} %"
     return [
         Table(
-            "An outer step's bill against PyTorch's counts of FLOPs",
+            "The ledger's cost of an outer step against PyTorch's counts of FLOPs",
             ("method", "billed", "torch.profiler", "ratio", "FLOP counter", "ratio", within),
             tuple(rows),
             "All in gradients: FLOPs of the outer step divided by those of one gradient, in matrix products and "
@@ -240,30 +241,30 @@ def ledger_tables(figures: Figures) -> list[Table]:
 
 TABLES: dict[str, tuple[str, Callable[[Figures], list[Table]]]] = {
     "population": ("A population on a tiny network", population_tables),
-    "trials": ("Trials side by side", trials_tables),
-    "steps": ("A step in a loop of one's own", step_tables),
+    "trials": ("Parallel trials", trials_tables),
+    "steps": ("A step in a custom loop", step_tables),
     "allcnn": ("All-CNN-BN", allcnn_tables),
     "memory": ("Memory", memory_tables),
     "ledger": ("The ledger", ledger_tables),
 }
-"""For every part its title and its tables."""
+"""Title and tables of every part."""
 
 
 def times(ratio: float) -> str:
-    """A ratio: 4.62 ×."""
+    """Format a ratio: 4.62 ×."""
     return f"{ratio:.2f} ×"
 
 
 def between(row: Figures) -> str:
-    """An interval: 4.51 – 4.70; nothing where one round was measured."""
+    """Format an interval: 4.51 – 4.70; empty after a single round."""
     return "" if row["low"] == row["high"] else f"{row['low']:.2f} – {row['high']:.2f}"
 
 
 def number(value: float) -> str:
-    """A rate, with three digits or so: 0.051, 4.13, 41.3, 6,642."""
+    """Format a rate with about three digits: 0.051, 4.13, 41.3, 6,642."""
     return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
 
 
 def megabytes(size: float) -> str:
-    """Bytes as MB: 27.3."""
+    """Format bytes as MB: 27.3."""
     return f"{size / 1e6:,.1f}"

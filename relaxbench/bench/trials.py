@@ -1,4 +1,4 @@
-"""Trials side by side as the engine runs them, against the same trials one after another, or one process each."""
+"""Trials run by the engine, against the same trials one after another, or in one process per trial."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from relaxbench.bench.interleave import Contender, in_turn, median_ratio, stretch, synchronize
+from relaxbench.bench.interleave import Contender, interleaved, median_ratio, stretch, synchronize
 from relaxbench.bench.plain_loop import PlainLoop, in_memory, loaded
-from relaxbench.bench.process_pool import Crew, CrewError, cores, crew_size
-from relaxbench.bench.workloads import SUBJECTS, Subject
+from relaxbench.bench.process_pool import ProcessPool, ProcessPoolError, cores, pool_size
+from relaxbench.bench.workloads import WORKLOADS, Workload
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
@@ -23,7 +23,7 @@ from relaxbench.training.population import Job, Population
 from relaxbench.training.precision import Precision
 
 ROUNDS, SECONDS = 24, 0.3
-"""Stretches of every contender, and how long each lasts at least."""
+"""Stretches per contender, and their shortest duration in seconds."""
 QUICK = 5, 0.1
 TARGETS = {
     ("cpu", "digits-mlp"): {"memory": 3.0},
@@ -32,20 +32,20 @@ TARGETS = {
     ("cuda", "digits-mlp"): {"memory": 3.0},
     ("cuda", "lenet, K = 64"): {"memory": 20.0, "loader": 100.0},
 }
-"""On a kind of device, with a problem: at least so many times the rate of another way."""
+"""Per kind of device and problem: the least ratio of our rate to that of another way."""
 GPU_SIZE = 64
-"""K of the target for LeNet on a GPU; the engine may choose another one, which is measured too."""
+"""K of the target for LeNet on a GPU; the engine's own choice of K is measured too."""
 
 
 class Flight:
-    """A population in full flight, measurements excluded. Satisfies `turns.Contender`; counts members' steps.
+    """A running population, without evaluations. Satisfies `interleave.Contender`; counts members' steps.
 
     Args:
-        problem: what is trained, with SGD and its defaults.
+        problem: trained with SGD and its defaults.
         path, size: of the engine.
         device: where.
-        lead: steps before a stretch that are not timed.
-        precision: in which the model computes.
+        lead: untimed steps before a stretch.
+        precision: of the model.
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class Flight:
         self.population = Population(problem, rule, budget=10**9, path=path, device=device, precision=precision)
         self.population.admit([Job(i, i, defaults(rule.space)) for i in range(size)])
         self.longest = -(-problem.budget // problem.rounds)  # steps between two measurements of a study
-        self.step()  # the first one allocates
+        self.step()  # the first step allocates memory
 
     def step(self) -> int:
-        """A part of a round."""
+        """Advance by a part of a round."""
         self.population.advance(self.chunk)
         return self.size * self.chunk
 
     def rate(self, seconds: float) -> float:
-        """Members' steps a second, in rounds as long as a study's unless those outlast the stretch."""
+        """Return members' steps per second, in rounds as long as a study's unless those outlast the stretch."""
         start = time.perf_counter()
         self.population.advance(1)
         synchronize(self.device)
@@ -79,90 +79,92 @@ class Flight:
 
 
 def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
-    """Figures of every problem: the engine's choice, rates of all contenders, and ratios of ours to theirs.
+    """Measure every problem: the engine's choice, rates of all contenders, and ratios of ours to theirs.
 
-    A problem whose data are not here says so, as ``missing``; a contender that cannot be run says why, as ``reason``.
+    A problem without data has an entry ``missing``; a contender that cannot run has an entry ``reason``.
     """
-    found: dict[str, Any] = {}
-    for subject, size in _entries(device, quick):
-        label = subject.name if size is None else f"{subject.name}, K = {size}"
-        problem = subject.problem()
+    entries: dict[str, Any] = {}
+    for workload, size in _entries(device, quick):
+        label = workload.name if size is None else f"{workload.name}, K = {size}"
+        problem = workload.problem()
         if reason := problem.missing():
-            found[label] = {"missing": reason}
+            entries[label] = {"missing": reason}
         else:
             targets = TARGETS.get((device.type, label), {})
-            found[label] = _contest(subject, problem, device, size, quick, targets, partial(_tell, tell, label))
-    return found
+            entries[label] = _contest(workload, size, device, targets, quick, partial(_tell, tell, label))
+    return entries
 
 
 def _tell(tell: Callable[[str], object], label: str, what: str) -> None:
     tell(f"{label}: {what}")
 
 
-def _entries(device: torch.device, quick: bool) -> Iterator[tuple[Subject, int | None]]:
-    for name, subject in SUBJECTS.items():
+def _entries(device: torch.device, quick: bool) -> Iterator[tuple[Workload, int | None]]:
+    for name, workload in WORKLOADS.items():
         if not quick or name != "mnistfc":
-            yield subject, None
+            yield workload, None
     if device.type == "cuda":
-        yield SUBJECTS["lenet"], GPU_SIZE
+        yield WORKLOADS["lenet"], GPU_SIZE
 
 
 def _contest(
-    subject: Subject,
-    problem: SupervisedProblem,
-    device: torch.device,
+    workload: Workload,
     size: int | None,
-    quick: bool,
+    device: torch.device,
     targets: dict[str, float],
+    quick: bool,
     tell: Callable[[str], object],
 ) -> dict[str, Any]:
+    """Measure one workload against all other ways; `size` is K, or None for the engine's choice."""
+    problem = workload.problem()
     rounds, seconds = QUICK if quick else (ROUNDS, SECONDS)
     tell("the engine's choice")
     engine = choose(problem, device, size)
     ours = Flight(problem, engine.path, engine.population, device)
-    contenders: dict[str, Contender] = {"ours": ours, "memory": in_memory(subject, device)}
+    contenders: dict[str, Contender] = {"ours": ours, "memory": in_memory(workload, device)}
     settings: dict[str, dict[str, Any]] = {"memory": {}}
     tell("settings of a DataLoader")
-    contenders["loader"], settings["loader"] = _fastest_loader(subject, problem, device, seconds, quick)
+    contenders["loader"], settings["loader"] = _fastest_loader(workload, problem, device, seconds, quick)
     with ExitStack() as stack:
-        count = crew_size(device)
-        tell(f"{count} processes are started")
-        crew = stack.enter_context(Crew(subject.name, device, count))
-        settings["processes"] = {"processes": crew.size, "threads": crew.threads}
+        count = pool_size(device)
+        tell(f"starting {count} processes")
+        pool = stack.enter_context(ProcessPool(workload.name, device, count))
+        settings["processes"] = {"processes": pool.size, "threads": pool.threads}
         try:
-            crew.rate(seconds)
-            contenders["processes"] = crew
-        except CrewError as error:
+            pool.rate(seconds)
+            contenders["processes"] = pool
+        except ProcessPoolError as error:
             settings["processes"]["reason"] = str(error)
         tell("all in turn")
-        rates = in_turn(contenders, rounds, seconds)
+        rates = interleaved(contenders, rounds, seconds)
     return {
         "engine": engine.as_dict(),
         "batch_size": problem.batch_size,
         "budget": problem.budget,
         "rates": rates,
         "against": {
-            name: about | (median_ratio(rates["ours"], rates[name]) if name in rates else {})
+            name: about
+            | (median_ratio(rates["ours"], rates[name]) if name in rates else {})
             | {"target": targets.get(name)}
             for name, about in settings.items()
         },
-    }  # fmt: skip
+    }
 
 
 def _fastest_loader(
-    subject: Subject, problem: SupervisedProblem, device: torch.device, seconds: float, quick: bool
+    workload: Workload, problem: SupervisedProblem, device: torch.device, seconds: float, quick: bool
 ) -> tuple[PlainLoop, dict[str, Any]]:
-    """A loop fed by a DataLoader, with as many workers as serve it best, and the rates of all that were tried."""
-    data = subject.dataset(*problem.tensors["train"])
+    """Return the loop with the fastest number of DataLoader workers, and the rates of all numbers tried."""
+    data = workload.dataset(*problem.tensors["train"])
     loops: dict[int, PlainLoop] = {}
     tried: dict[int, float] = {}
     for workers in (0,) if quick else dict.fromkeys((0, min(4, cores()))):
         batches = loaded(data, problem.batch_size, workers, device)
-        loops[workers] = PlainLoop(subject.network(), batches, device, workers)
+        loops[workers] = PlainLoop(workload.network(), batches, device, workers)
         try:
             loops[workers].rate(seconds)
             tried[workers] = loops[workers].rate(2 * seconds)
-        except (RuntimeError, OSError):  # workers need shared memory, which may be scarce
+        except (RuntimeError, OSError):  # not enough shared memory for workers
             if workers == 0:
                 raise
     best = max(tried, key=lambda workers: tried[workers])

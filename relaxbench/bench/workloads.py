@@ -1,4 +1,4 @@
-"""What is trained here: problems of ours, and the same networks and images as PyTorch's own examples hold them."""
+"""The workloads: our problems, and the same networks and images in the form of PyTorch's own examples."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from relaxbench.problems.registry import problem
 from relaxbench.problems.supervised import SPLITS
 
 MEAN, STD = 0.1307, 0.3081
-"""Of MNIST's pixels, as in PyTorch's MNIST example."""
+"""Mean and standard deviation of MNIST's pixels, as in PyTorch's MNIST example."""
 SYNTHETIC = 512
-"""Images of a synthetic data set: a few mini-batches, for time and memory do not depend on what is in them."""
+"""Images of a synthetic data set: a few mini-batches, as time and memory do not depend on their content."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A network on data, for us and for a plain loop.
+class Workload:
+    """A network and its data, for the engine and for a plain loop.
 
     Attributes:
         name: of the problem, as in study files.
         network: builds it of plain layers.
-        normalized: from the stored inputs to what the network is given.
-        dataset: the stored inputs and their labels as a data set that gives single examples.
+        normalized: maps the stored inputs to inputs of the network.
+        dataset: makes a data set of single examples from the stored inputs and their labels.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Subject:
     dataset: Callable[[Tensor, Tensor], Dataset[Any]]
 
     def problem(self) -> SupervisedProblem:
-        """Ours."""
-        found = problem(self.name)
-        assert isinstance(found, SupervisedProblem)
-        return found
+        """Return the problem of this name."""
+        supervised = problem(self.name)
+        assert isinstance(supervised, SupervisedProblem)
+        return supervised
 
 
 class DecodedMNIST(datasets.MNIST):  # type: ignore[misc]
-    """torchvision's MNIST of images that are decoded already; what a single example costs is torchvision's."""
+    """torchvision's MNIST with the images already decoded; the cost per example is torchvision's."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         normalize = transforms.Normalize((MEAN,), (STD,))
@@ -55,25 +55,25 @@ class DecodedMNIST(datasets.MNIST):  # type: ignore[misc]
 
 
 def normalized_mnist(images: Tensor) -> Tensor:
-    """uint8 images as the network is given them."""
+    """Normalize uint8 images for the network."""
     return (images.float() / 255 - MEAN) / STD
 
 
-SUBJECTS = {
-    each.name: each
-    for each in (
-        Subject("digits-mlp", mlp, lambda x: x, lambda x, y: TensorDataset(x, y)),
-        Subject("mnistfc", networks.mnistfc, normalized_mnist, DecodedMNIST),
-        Subject("lenet", networks.lenet, normalized_mnist, DecodedMNIST),
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("digits-mlp", mlp, lambda x: x, lambda x, y: TensorDataset(x, y)),
+        Workload("mnistfc", networks.mnistfc, normalized_mnist, DecodedMNIST),
+        Workload("lenet", networks.lenet, normalized_mnist, DecodedMNIST),
     )
 }
 
 SHAPES = {"mnistfc": (1, 28, 28), "lenet": (1, 28, 28), "allcnn": (3, 32, 32)}
-"""Images of the networks that are measured without data."""
+"""Image shape of the networks that are measured on noise."""
 
 
 def synthetic(network: str, batch_size: int = 128) -> SupervisedProblem:
-    """A network of `relaxbench.problems.networks` on noise of the right shape."""
+    """Return a problem: a network of `relaxbench.problems.networks` on noise of the right shape."""
 
     def data() -> dict[str, tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(0)

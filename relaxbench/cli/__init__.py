@@ -1,1 +1,1 @@
-"""The commands: what a person types, and what is printed."""
+"""The command line: one file per command, with what it prints."""

@@ -1,4 +1,4 @@
-"""Does everything work here? Each part is tried, not guessed, and what does not work comes with what to do."""
+"""`doctor`: try every part that relaxbench needs or can use, and say how to fix what does not work."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
+from relaxbench.cli.console import console
+from relaxbench.cli.options import STORAGE, Storage
 from relaxbench.errors import UserError
 from relaxbench.util.text import counted
 
@@ -22,7 +25,7 @@ MARKS = {"works": ("✓ works", "green"), "absent": ("– absent", "yellow"), "b
 
 
 class Finding(NamedTuple):
-    """What was found of one part; `advice` says what to do unless it works."""
+    """The state of one part; `advice` says how to fix it unless it works."""
 
     part: str
     state: State
@@ -30,10 +33,18 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
+def doctor(storage: Storage = STORAGE) -> None:
+    """Check Python, torch, GPU, storage and data on this machine, and say how to fix what does not work."""
+    table, healthy = examine(storage)
+    console.print(table)
+    if not healthy:
+        raise typer.Exit(1)
+
+
 def examine(storage: str) -> tuple[Table, bool]:
-    """A table of all findings, and whether nothing is broken (absent extras are fine)."""
+    """Return a table of all findings, and whether nothing is broken (absent extras are fine)."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("part", "state", "found", "what to do"):
+    for column in ("part", "state", "details", "what to do"):
         table.add_column(column, overflow="fold")
     findings = list(findings_of(storage))
     for finding in findings:
@@ -43,13 +54,13 @@ def examine(storage: str) -> tuple[Table, bool]:
 
 
 def findings_of(storage: str) -> Iterator[Finding]:
-    """Everything that relaxbench needs or can use."""
+    """Try everything that relaxbench needs or can use."""
     yield Finding("Python", "works", platform.python_version())
     yield _tried("PyTorch", _torch, "pip install 'torch>=2.9' torchvision, as a pair of the same release")
     yield _tried(
         "torchvision", _torchvision, "install torch and torchvision of one release (constraints.txt names a pair)"
     )
-    yield _tried("population engine", _engine, "report this: a small population should train anywhere")
+    yield _tried("population engine", _engine, "report this as a bug: a small population should train anywhere")
     yield _gpu()
     for package in ("optuna", "sqlalchemy", "pandas", "plotly", "scipy"):
         yield _tried(package, partial(importlib.metadata.version, package), "pip install relaxbench again")
@@ -61,8 +72,7 @@ def findings_of(storage: str) -> Iterator[Finding]:
         ("ray", "ray", "workers on a Ray cluster"),
         ("grpc", "grpc", "study --optuna, which is Optuna's gRPC storage proxy"),
     ):
-        there = importlib.util.find_spec(module) is not None
-        if there:
+        if importlib.util.find_spec(module) is not None:
             yield Finding(f"extra {extra!r}", "works", f"for {use}")
         else:
             yield Finding(f"extra {extra!r}", "absent", f"only needed for {use}", f"pip install 'relaxbench[{extra}]'")
@@ -79,7 +89,7 @@ def _tried(part: str, test: Callable[[], str], advice: str) -> Finding:
 def _torch() -> str:
     import torch
 
-    return f"{torch.__version__}, {torch.get_num_threads()} CPU threads"
+    return f"{torch.__version__}, {counted(torch.get_num_threads(), 'CPU thread')}"
 
 
 def _torchvision() -> str:
@@ -101,10 +111,9 @@ def _gpu() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        built = torch.version.cuda
         advice = (
-            "nothing, unless this machine has one: then install its driver"
-            if built
+            "nothing, unless this machine has a GPU: then install its driver"
+            if torch.version.cuda
             else "install a CUDA build of torch"
         )
         return Finding("GPU", "absent", "no CUDA device; studies run on the CPU", advice)
@@ -118,7 +127,7 @@ def _gpu() -> Finding:
 
 
 def _storage(storage: str) -> Finding:
-    """The storage as it is: nothing is created here."""
+    """Open the storage for reading; create nothing."""
     from sqlalchemy import func, select
 
     from relaxbench.store.database import open_database, parse_url
@@ -147,11 +156,11 @@ def _storage(storage: str) -> Finding:
 def _data() -> Finding:
     from relaxbench.problems.data.published import SOURCES, data_dir
 
-    given, folder = os.environ.get("RELAXBENCH_DATA"), data_dir()
-    if given is not None and not folder.is_dir():
-        said = f"RELAXBENCH_DATA = {given} is not a folder"
-        return Finding("data folder", "broken", said, "set it to one, or unset it")
+    variable, folder = os.environ.get("RELAXBENCH_DATA"), data_dir()
+    if variable is not None and not folder.is_dir():
+        reason = f"RELAXBENCH_DATA = {variable} is not a folder"
+        return Finding("data folder", "broken", reason, "set it to a folder, or unset it")
     here = [source.title for source in SOURCES.values() if source.present(folder)]
-    where = f"{folder}" if given is not None else f"{folder} (RELAXBENCH_DATA is not set)"
+    where = f"{folder}" if variable is not None else f"{folder} (RELAXBENCH_DATA is not set)"
     what = f"has {', '.join(here)}" if here else "has no images yet: study --data-dir or --download"
     return Finding("data folder", "works", f"{where} {what}")

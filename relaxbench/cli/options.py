@@ -1,24 +1,22 @@
-"""What the commands share: the console, options that mean the same everywhere, and a check of folders."""
+"""Options that mean the same in every command."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from relaxbench.errors import UserError
 
-console = Console(highlight=False)
+if TYPE_CHECKING:
+    from sqlalchemy import Engine as Database
 
 STORAGE = "sqlite:///relaxbench.db"
 
 
 def named_path(text: str | Path) -> Path:
-    """A path as it was typed. An empty one is a mistake: pathlib takes it for the folder that one is in."""
+    """Parse a path. Refuse an empty one, which pathlib takes for the current folder."""
     if text == "":
         raise typer.BadParameter("'' names no file or folder")
     return Path(text)
@@ -38,14 +36,19 @@ Storage = Annotated[
         rf"\[default: $RELAXBENCH_STORAGE, or {STORAGE}]",
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")]
-Blocks = Annotated[int | None, typer.Option(help="Independent tunings of every method.")]
-Trials = Annotated[int | None, typer.Option(help="Random trials in a block.")]
-Budget = Annotated[int | None, typer.Option(help="Gradient equivalents a trial.")]
-Methods = Annotated[list[str] | None, typer.Option("--method", help="A method; may be repeated.")]
-Problems = Annotated[list[str] | None, typer.Option("--problem", help="A problem, or a .py file; may be repeated.")]
-Population = Annotated[int | None, typer.Option(help=r"Trials side by side (K).  \[default: the fastest, measured]")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the name in the file.")]
+Blocks = Annotated[int | None, typer.Option(help="Number of blocks: independent tunings of every method.")]
+Trials = Annotated[int | None, typer.Option(help="Random trials per block.")]
+Budget = Annotated[int | None, typer.Option(help="Gradient equivalents per trial.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", help="Compare this method; may be repeated.")]
+Problems = Annotated[
+    list[str] | None,
+    typer.Option("--problem", help="Train this problem, or the problem in a .py file; may be repeated."),
+]
+Population = Annotated[
+    int | None, typer.Option(help=r"Trials trained in parallel (K).  \[default: the fastest, measured]")
+]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -55,14 +58,14 @@ DataDir = Annotated[
         help=r"Folder of the data sets.  \[default: $RELAXBENCH_DATA]",
     ),
 ]
-Download = Annotated[bool, typer.Option("--download", help="Fetch what is missing, with torchvision.")]
-Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
+Download = Annotated[bool, typer.Option("--download", help="Download missing data sets with torchvision.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed.")]
 ReportDir = Annotated[
     Path, typer.Option("--report", parser=named_path, metavar="<Path>", help="Folder for the report.")
 ]
 JsonFile = Annotated[
     Path | None,
-    typer.Option("--json", parser=named_path, metavar="<Path>", help="Also write the figures to this file."),
+    typer.Option("--json", parser=named_path, metavar="<Path>", help="Also write the numbers to this file."),
 ]
 
 
@@ -76,106 +79,41 @@ Checkpoints = Annotated[
 ]
 CHECKPOINTS = Path("checkpoints")
 MOST_RETRIES = 1000
-Retries = Annotated[
-    int, typer.Option(help=f"How often a trial is tried again when its worker fails or dies (0 to {MOST_RETRIES}).")
-]
+Retries = Annotated[int, typer.Option(help=f"Retries of a trial whose worker fails or dies (0 to {MOST_RETRIES}).")]
 RETRIES = 3
 Workers = Annotated[
     int | None,
-    typer.Option(help=r"Worker processes: 1 to 1024 here, to 4096 on a cluster.  \[default: this one]"),
+    typer.Option(
+        help=r"Worker processes: 1 to 1024 on this machine, up to 4096 on a cluster.  \[default: this process]"
+    ),
 ]
-Devices = Annotated[str | None, typer.Option(help=r"Where they work: cuda:0,cuda:1 or cpu.  \[default: --device]")]
-PerDevice = Annotated[int | None, typer.Option(help="Workers on each of the devices (1 to 1024).")]
+Devices = Annotated[
+    str | None, typer.Option(help=r"Devices of the workers: cuda:0,cuda:1 or cpu.  \[default: --device]")
+]
+PerDevice = Annotated[int | None, typer.Option(help="Workers per device (1 to 1024).")]
 Engine = Annotated[str, typer.Option(help="Where workers run: local (this machine) or ray (a Ray cluster).")]
-Address = Annotated[str | None, typer.Option(help=r"Of the Ray cluster: auto or HOST:PORT.  \[default: auto]")]
+Address = Annotated[str | None, typer.Option(help=r"Address of the Ray cluster: auto or HOST:PORT.  \[default: auto]")]
 GpusPerWorker = Annotated[
-    float | None, typer.Option(help=r"Of a Ray worker, as a fraction: 0.25 puts four on a GPU.  \[default: 0, the CPU]")
+    float | None, typer.Option(help=r"GPUs per Ray worker: 0.25 puts four workers on a GPU.  \[default: 0, the CPU]")
 ]
-CpusPerWorker = Annotated[int | None, typer.Option(help=r"Cores of a Ray worker.  \[default: 1]")]
+CpusPerWorker = Annotated[int | None, typer.Option(help=r"CPU cores per Ray worker.  \[default: 1]")]
 Optuna = Annotated[
     str | None,
-    typer.Option(help="HOST:PORT of Optuna's gRPC storage proxy, for workers to keep off Optuna's tables."),
+    typer.Option(help="HOST:PORT of Optuna's gRPC storage proxy; workers then write Optuna's tables through it."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict and nothing else.")]
-QuietWorker = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless trials are left undone.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts only.")]
+QuietWorker = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless trials remain.")]
 
 
-def check_counts(population: int | None, retries: int) -> None:
-    """Refuse numbers that mean nothing.
+def reader(storage: str) -> Database:
+    """Open the database of ``--storage`` for reading only."""
+    from relaxbench.store.database import open_database
 
-    Raises:
-        UserError: naming the option.
-    """
-    if population is not None and population < 1:
-        raise UserError(f"--population {population}: expected at least 1")
-    if not 0 <= retries <= MOST_RETRIES:
-        raise UserError(f"--retries {retries}: expected 0 to {MOST_RETRIES}")
-
-
-def check_address(option: str, address: str, expected: str = "HOST:PORT") -> None:
-    """Refuse what names no port of a host.
-
-    Raises:
-        UserError: naming the option.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not (port.isdecimal() and 0 < int(port) < 65536):
-        raise UserError(f"{option} {address!r}: expected {expected}")
-
-
-def check_optuna(address: str | None) -> None:
-    """Refuse what cannot be the address of Optuna's proxy.
-
-    Raises:
-        UserError: naming the option.
-    """
-    if address is not None:
-        check_address("--optuna", address)
-
-
-def use_data(folder: Path | None, download: bool = False) -> None:
-    """Take data from this folder, in this process and those that it starts.
-
-    Args:
-        folder: as given, or None for the one of the environment.
-        download: whether files will be put there, so that it need not exist yet.
-
-    Raises:
-        UserError: if it is not there, or could not be made or written into.
-    """
-    if folder is None:
-        return
-    if download:
-        check_folder("--data-dir", folder)
-    elif not folder.is_dir():
-        raise UserError(f"--data-dir {str(folder)!r} is not a folder: name the one that holds the data sets")
-    os.environ["RELAXBENCH_DATA"] = str(folder.absolute())
-
-
-def check_folder(option: str, folder: Path) -> None:
-    """Refuse, before anything is run, a folder that could not be made or written into at the end."""
-    _check_place(f"{option} {str(folder)!r}", folder)
-
-
-def check_file(option: str, file: Path) -> None:
-    """Refuse, before anything is run, a file that could not be written at the end; its folder may be made then."""
-    if file.is_dir():
-        raise UserError(f"{option} {str(file)!r} is a folder: name a file in it")
-    _check_place(f"{option} {str(file)!r}", file.parent)
-
-
-def _check_place(given: str, folder: Path) -> None:
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise UserError(f"{given}: {str(nearest)!r} is not a folder: name another one")
-    try:  # permissions do not say everything
-        tempfile.TemporaryFile(dir=nearest).close()
-    except OSError:
-        raise UserError(f"{given}: {str(nearest)!r} is not writable: name another folder") from None
+    return open_database(storage, create=False, read_only=True)
 
 
 def described(error: UserError) -> str:
-    """An error's message, and the options of this command line that set what it concerns."""
+    """Return an error's message, followed by the options that set what it concerns."""
     names = [f"--{setting.replace('_', '-')}" for setting in error.settings]
     if not names:
         return str(error)

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS = 0.25
 BAR = 20
-"""Columns of a progress bar; a table then fits into a terminal of 80."""
+"""Columns of a progress bar; the table then fits into a terminal of 80 columns."""
 LOG_SECONDS = 30.0
-"""Without a terminal, the longest time without a line."""
+"""Longest time between two lines without a terminal."""
 
 
 class Display:
-    """Shows a list of `Progress`, as often as it is told.
+    """Show a list of `Progress` whenever it is updated.
 
     Args:
-        console: where.
+        console: to print to.
         spec: the study.
         quiet: show nothing.
     """
@@ -66,11 +66,11 @@ class Display:
             self.console.print(line, markup=False)
 
     def update(self, progress: list[Progress], crew: Sequence[Any] = ()) -> None:
-        """Show where things stand.
+        """Show the progress.
 
         Args:
             progress: of all methods.
-            crew: the rows of workers (see `store.workers.workers`) that are to be shown as well.
+            crew: rows of workers to show as well; see `store.workers.workers`.
         """
         if self.quiet:
             return
@@ -86,7 +86,7 @@ class Display:
         self._log(progress, now)
 
     def _log(self, progress: list[Progress], now: float) -> None:
-        """A line for every phase of a method that begins, and one now and then in between."""
+        """Print one line per phase that begins, and one every `LOG_SECONDS` in between."""
         for p in progress:
             for phase in p.running:
                 if phase in PHASES and (p.problem, p.method, phase) not in self.logged:
@@ -135,31 +135,31 @@ class Display:
     def _left(self, done: int, total: int) -> str:
         spent, ran = time.monotonic() - self.start, done - self.began + 1
         if ran < 8 or spent < 2:
-            return "measuring the time left"
+            return "estimating the time left"
         seconds = spent / ran * (total - done)
         return f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"
 
 
 def crew_table(crew: Sequence[Any], shown: int = 16) -> list[Any]:
-    """Who works, where, at what, and when it was last heard of; nothing for nobody."""
+    """Return a table of workers: device, current work, and when each was last seen; empty without workers."""
     if not crew:
         return []
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("worker", "device", "now"):
-        table.add_column(column, no_wrap=column != "now")  # what gives way where there is little room
+        table.add_column(column, no_wrap=column != "now")  # shortened in a narrow terminal
     for column in ("running", "finished", "seen"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in crew[:shown]:
-        doing, silent = Text(row.doing, no_wrap=True, overflow="ellipsis"), f"{duration(row.silent)} ago"
+        work, silent = Text(row.doing, no_wrap=True, overflow="ellipsis"), f"{duration(row.silent)} ago"
         numbers = (f"{row.running:,}", f"{row.finished:,}", silent if at_work(row) else f"gone, {silent}")
-        table.add_row(Text(row.name.rpartition(":")[0] or row.name), Text(row.device), doing, *numbers)
+        table.add_row(Text(row.name.rpartition(":")[0] or row.name), Text(row.device), work, *numbers)
     more = [Text(f"and {counted(len(crew) - shown, 'more worker')}", style="dim")] if len(crew) > shown else []
     return [Text(), table, *more]
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C (or SIGTERM) into a flag that is read between rounds; a second one ends at once."""
+    """Turn the first Ctrl-C (or SIGTERM) into a flag that is read between rounds; a second one ends at once."""
     stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:

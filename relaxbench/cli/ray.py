@@ -1,4 +1,4 @@
-"""``study --engine ray``: what was asked for, and a session whose workers are tasks of a Ray cluster."""
+"""`study --engine ray`: the requested cluster, and a session whose workers are tasks on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relaxbench.cli import options as options
+from relaxbench.cli import checks
 from relaxbench.errors import UserError
 from relaxbench.util.text import counted
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from relaxbench.study.execution.run import StudyRun, Summary
 
 
-def asked_cluster(
+def requested_cluster(
     engine: str,
     address: str | None,
     workers: int | None,
@@ -26,7 +26,7 @@ def asked_cluster(
     cpus: int | None,
     local: Mapping[str, object],
 ) -> Cluster | None:
-    """The cluster that was asked for; None if the work stays on this machine.
+    """Return the requested cluster; None if the work stays on this machine.
 
     Args:
         engine: of ``--engine``.
@@ -34,7 +34,7 @@ def asked_cluster(
         workers: of ``--workers``.
         gpus: of ``--gpus-per-worker``.
         cpus: of ``--cpus-per-worker``.
-        local: options that mean something on this machine only, with their values (None if not given).
+        local: options for work on this machine only, with their values (None if not given).
 
     Raises:
         UserError: naming the option that does not fit.
@@ -50,9 +50,9 @@ def asked_cluster(
         if value is not None:
             raise UserError(f"{option} {value}: not with --engine ray, whose workers get --gpus-per-worker")
     if address is not None and address != "auto":
-        options.check_address("--address", address, "auto or HOST:PORT")
+        checks.check_address("--address", address, "auto or HOST:PORT")
     if workers is None:
-        raise UserError("--engine ray: say how many workers it gets, with --workers N")
+        raise UserError("--engine ray needs a number of workers: add --workers N")
     from relaxbench.study.coordination.ray_cluster import Cluster
 
     return Cluster(address or "auto", workers, gpus or 0.0, 1 if cpus is None else cpus)
@@ -60,7 +60,7 @@ def asked_cluster(
 
 @contextmanager
 def reached(cluster: Cluster | None, storage: str) -> Iterator[list[str]]:
-    """The connection to a cluster, if one was asked for; gives lines for people."""
+    """Connect to the cluster, if one is requested; give lines to print."""
     if cluster is None:
         yield []
         return
@@ -71,7 +71,7 @@ def reached(cluster: Cluster | None, storage: str) -> Iterator[list[str]]:
 
 
 def distribute(run: StudyRun, cluster: Cluster, storage: str, display: Display) -> Summary:
-    """A session in which tasks of a cluster do the work; see `reached`."""
+    """Run a session whose work is done by tasks of the cluster; see `reached`."""
     from relaxbench.cli.watch import Watch
     from relaxbench.store.urls import parse_url
     from relaxbench.study.execution.ray_worker import Order, RayEngine
@@ -79,7 +79,7 @@ def distribute(run: StudyRun, cluster: Cluster, storage: str, display: Display) 
     watch = Watch(run, display)
     url = parse_url(storage)
     if url.get_backend_name() == "sqlite":
-        url = url.set(database=str(Path(str(url.database)).absolute()))  # a task begins in a folder of Ray's choice
+        url = url.set(database=str(Path(str(url.database)).absolute()))  # Ray chooses a task's working folder
     order = Order(
         storage=url.render_as_string(hide_password=False),
         study=watch.opened.spec.name,

@@ -1,33 +1,26 @@
-"""The commands that show studies: a report, two side by side, all of a database, one that runs, Optuna's dashboard."""
+"""`report` and `dashboard`: a report, a comparison of two studies, an index of all, or a running study."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from relaxbench.cli import options as options
-from relaxbench.cli.options import STORAGE, ReportDir, Storage, Study
-from relaxbench.cli.workers import reader
+from relaxbench.cli import checks
+from relaxbench.cli.console import console, say
+from relaxbench.cli.options import STORAGE, ReportDir, Storage, Study, reader
+from relaxbench.cli.outcome import conclude, theory
 from relaxbench.errors import UserError
 from relaxbench.util.text import counted
 
-if TYPE_CHECKING:
-    from relaxbench.analysis.frames import StudyFrames
-    from relaxbench.analysis.theory_numbers import Theorem
-
-report_commands = typer.Typer()
-
 EVERY = 15.0
-"""Seconds between two reports of a study that runs, at least."""
+"""Least number of seconds between two reports of a running study."""
 
-Port = Annotated[int, typer.Option(help=r"Of the local page.  \[default: one that is free]", show_default=False)]
+Port = Annotated[int, typer.Option(help=r"Port of the local page.  \[default: a free one]", show_default=False)]
 
 
-@report_commands.command()
 def report(
     study: Study = None,
     storage: Storage = STORAGE,
@@ -36,26 +29,24 @@ def report(
         tuple[str, str] | None,
         typer.Option(
             metavar="A B",
-            help="Two studies side by side. Each is a study of the database, another database (FILE.db or a URL), or "
+            help="Compare two studies. Each is a study of the database, another database (FILE.db or a URL), or "
             "one study of another database: FILE.db#STUDY.",
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Reports of all studies, and an index of them.")] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show a study that runs on a local page, up to Ctrl-C.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Write the reports of all studies, and an index.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show a running study on a local page, until Ctrl-C.")] = False,
     port: Port = 0,
     every: Annotated[
-        float, typer.Option(help="With --watch: seconds between two reports, at least.", show_default=True)
+        float, typer.Option(help="With --watch: least number of seconds between two reports.", show_default=True)
     ] = EVERY,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="With --watch: print the address only.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="With --watch: do not open a browser.")] = False,
 ) -> None:
-    """Write the report of a study again, finished or not; or compare two, list all, watch one that runs."""
+    """Write the report of a study, finished or not; or compare two studies, list all, or watch one that runs."""
     _check(study, {"--compare": compare is not None, "--all": everything, "--watch": watch})
     given = {"--port": port != 0, "--every": every != EVERY, "--no-browser": no_browser}
     if not watch and any(given.values()):
         raise UserError(f"{next(key for key, on in given.items() if on)} goes with --watch: add it, or leave this out")
-    options.check_folder("--report", report)
+    checks.check_folder("--report", report)
     if compare is not None:
         _compare(*compare, storage, report)
     elif everything:
@@ -66,49 +57,26 @@ def report(
         conclude(storage, study, report)
 
 
-@report_commands.command()
 def dashboard(
     storage: Storage = STORAGE,
-    host: Annotated[str, typer.Option(help="Address to listen on; anything else lets other machines look.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on; other values give other machines access.")] = (
         "127.0.0.1"
     ),
     port: Port = 0,
 ) -> None:
-    """Look at the trials with optuna-dashboard, up to Ctrl-C. It can only read: the study's database is safe."""
+    """Show the trials in optuna-dashboard, until Ctrl-C. The dashboard cannot change the database."""
     from relaxbench.cli.progress import interruptible
     from relaxbench.server.dashboard import dashboard_app
     from relaxbench.server.wsgi import serving
 
     with dashboard_app(storage) as app, serving(app, host, port) as address, interruptible() as stopping:
-        _say(f"optuna-dashboard, read-only: {address} (Ctrl-C ends it)")
+        say(f"optuna-dashboard, read-only: {address} (Ctrl-C ends it)")
         while not stopping():
             time.sleep(0.1)
 
 
-def conclude(storage: str, study: str | None, directory: Path | None) -> None:
-    """Print one sentence a method, and where the report lies."""
-    from relaxbench.analysis.frames import load_study
-    from relaxbench.cli.overview import verdict_lines
-    from relaxbench.report.study_page import write_report
-
-    frames = load_study(reader(storage), study)
-    for line in verdict_lines(frames):
-        options.console.print(line)
-    if directory is not None:
-        _say(f"\nReport: {write_report(frames, directory, theory(frames))}")
-
-
-def theory(frames: StudyFrames) -> Mapping[str, Theorem]:
-    """What the theory expects on a study's landscapes; takes seconds for each."""
-    if all(frames.problem(name)["train_examples"] for name in frames.problems):
-        return {}
-    from relaxbench.theory.summary import theorems
-
-    return theorems(frames.problems)
-
-
 def _check(study: str | None, modes: dict[str, bool]) -> None:
-    """Refuse what excludes each other.
+    """Refuse options that exclude each other.
 
     Raises:
         UserError: naming the options.
@@ -121,35 +89,35 @@ def _check(study: str | None, modes: dict[str, bool]) -> None:
 
 
 def _compare(one: str, other: str, storage: str, directory: Path) -> None:
-    """Print one sentence a method that both have, and where the page lies."""
+    """Print one sentence per method of both studies, and the path of the page."""
     from relaxbench.analysis.compare import compare, sentence
     from relaxbench.report.compare_page import sides, write_comparison
 
     first, second = sides(one, other, storage)
     table = compare(first, second)
     for row in table.to_dict("records"):
-        options.console.print(sentence(row, first, second), markup=False)
+        console.print(sentence(row, first, second), markup=False)
     if table.empty:
-        _say("The studies have no problem and method in common.")
-    _say(f"\nComparison: {write_comparison(first, second, table, directory)}")
+        say("The studies have no problem and method in common.")
+    say(f"\nComparison: {write_comparison(first, second, table, directory)}")
 
 
 def _all(storage: str, directory: Path) -> None:
-    """Print a line a study as its report is written, and where the index lies."""
+    """Print one line per study as its report is written, and the path of the index."""
     from relaxbench.report.index_page import index_page, write_all
 
-    found = list[str]()
+    count = 0
     for entry in write_all(reader(storage), directory, theory):
-        found.append(entry.name)
+        count += 1
         fate = f"no report, {entry.failure}" if entry.failure else str(entry.report)
-        _say(f"{entry.name}: {entry.done:,} of {counted(entry.planned, 'trial')}; {fate}")
-    if not found:
-        _say("There is no study in this database.")
-    _say(f"\nIndex: {index_page(directory)}")
+        say(f"{entry.name}: {entry.done:,} of {counted(entry.planned, 'trial')}; {fate}")
+    if not count:
+        say("There is no study in this database.")
+    say(f"\nIndex: {index_page(directory)}")
 
 
 def _watch(study: str | None, storage: str, directory: Path, port: int, every: float, browser: bool) -> None:
-    """Serve a page on a study up to Ctrl-C, and write its report now and then."""
+    """Serve the page of a study until Ctrl-C, and keep its report up to date."""
     import webbrowser
 
     from relaxbench.cli.progress import interruptible
@@ -158,19 +126,15 @@ def _watch(study: str | None, storage: str, directory: Path, port: int, every: f
 
     if not every > 0:
         raise UserError(f"--every {every:g}: expected a positive number of seconds")
-    live, told = Live(reader(storage), study, directory, every), False
+    live, announced = Live(reader(storage), study, directory, every), False
     with serving(live, port=port) as address, interruptible() as stopping:
-        _say(f"Study {live.name}: {address} (Ctrl-C ends it)")
+        say(f"Study {live.name}: {address} (Ctrl-C ends it)")
         if browser:
             webbrowser.open(address)
         while not stopping():
             live.report()
             live.state()
-            if live.finished and not told:
-                _say(f"Study {live.name} is finished; its page stays up to Ctrl-C.")
-            told = live.finished  # it may be extended, and finish again
+            if live.finished and not announced:
+                say(f"Study {live.name} is finished; its page stays until Ctrl-C.")
+            announced = live.finished  # an extended study finishes again
             time.sleep(0.2)
-
-
-def _say(line: str) -> None:
-    options.console.print(line, markup=False, soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""The commands that move studies between databases and files, and bring an older database up to date."""
+"""`copy`, `export`, `import` and `upgrade`: move studies between databases, and upgrade an older database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relaxbench.cli import options as options
+from relaxbench.cli import options
+from relaxbench.cli.console import console
 from relaxbench.cli.options import STORAGE, Storage, Study
 from relaxbench.errors import UserError
 from relaxbench.util.text import counted
@@ -19,31 +20,29 @@ if TYPE_CHECKING:
 
     from relaxbench.store.transfer import Copied
 
-storage_commands = typer.Typer()
-
-NewName = Annotated[str | None, typer.Option("--name", help="Name of the copy, instead of the study's.")]
+NewName = Annotated[str | None, typer.Option("--name", help="Name of the copy, instead of the study's own name.")]
 
 
-@storage_commands.command()
 def copy(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
-    to: Annotated[str, typer.Option(help="Database that receives the copy, as --storage; made if it is missing.")],
+    to: Annotated[
+        str, typer.Option(help="Database that receives the copy, written as for --storage; created if missing.")
+    ],
     storage: Storage = STORAGE,
     name: NewName = None,
 ) -> None:
-    """Copy a study into another database, or under another name; the original stays, and may go on meanwhile."""
+    """Copy a study into another database, or under another name. The original stays, and may be running."""
     from relaxbench.store.database import open_database
     from relaxbench.store.transfer import choose, copy_study
     from relaxbench.store.urls import show_url
 
     with _closing(open_database(storage, create=False, read_only=True)) as source:
-        choose(source, study)  # before a database is made
+        choose(source, study)  # before a database is created
         with _closing(_receiver(to), source) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Copied {study!r} to {show_url(target.url)!r}", study, copied)
 
 
-@storage_commands.command()
 def export(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
     file: Annotated[
@@ -51,7 +50,7 @@ def export(
     ],
     storage: Storage = STORAGE,
 ) -> None:
-    """Write a study into a file of its own, to be sent, kept, or imported elsewhere."""
+    """Write one study to a file that can be sent, archived, or imported elsewhere."""
     from relaxbench.store.database import open_database
     from relaxbench.store.export import export_study
 
@@ -59,14 +58,13 @@ def export(
         _say(f"Exported {study!r} to {str(file)!r}", study, export_study(source, file, study))
 
 
-@storage_commands.command("import")
 def import_(
     file: Annotated[
         Path,
         typer.Argument(
             parser=options.named_path,
             metavar="file",
-            help="A file that `export` has written, or another SQLite database.",
+            help="File written by `export`, or another SQLite database.",
         ),
     ],
     study: Study = None,
@@ -79,15 +77,14 @@ def import_(
     from relaxbench.store.transfer import choose, copy_study
 
     with _closing(open_export(file)) as source:
-        study = choose(source, study)  # before a database is made
+        study = choose(source, study)  # before a database is created
         with _closing(open_database(storage), source) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Imported {study!r} from {str(file)!r}", study, copied)
 
 
-@storage_commands.command()
 def upgrade(storage: Storage = STORAGE) -> None:
-    """Bring the database of an older relaxbench up to date, after a backup; `study` does the same by itself."""
+    """Back up a database of an older relaxbench and upgrade it. `study` does the same automatically."""
     from relaxbench.store.database import parse_url, upgrade_database
     from relaxbench.store.migrations import HEAD
     from relaxbench.store.urls import show_url
@@ -95,11 +92,11 @@ def upgrade(storage: Storage = STORAGE) -> None:
     done = upgrade_database(storage)
     shown = show_url(parse_url(storage))
     said = str(done) if done else f"storage {shown!r} is up to date (tables {HEAD}); nothing was changed"
-    options.console.print(f"{said[0].upper()}{said[1:]}.", markup=False, soft_wrap=True)
+    console.print(f"{said[0].upper()}{said[1:]}.", markup=False, soft_wrap=True)
 
 
 def _receiver(to: str) -> Engine:
-    """The database that receives a copy; its mistakes are those of ``--to``."""
+    """Open the database that receives a copy; its errors name ``--to``."""
     from relaxbench.store.database import open_database
 
     try:
@@ -110,7 +107,7 @@ def _receiver(to: str) -> Engine:
 
 @contextmanager
 def _closing(engine: Engine, reader: Engine | None = None) -> Iterator[Engine]:
-    """An engine that is closed at the end, after one that only reads: that one cannot take SQLite's files away."""
+    """Close an engine at the end, after its reader: a read-only connection cannot remove SQLite's files."""
     try:
         yield engine
     finally:
@@ -120,8 +117,8 @@ def _closing(engine: Engine, reader: Engine | None = None) -> Iterator[Engine]:
 
 
 def _say(what: str, study: str, copied: Copied) -> None:
-    """One line on what was done."""
+    """Print one line on what was copied."""
     renamed = "" if copied.name == study else f" as {copied.name!r}"
     numbers = f"{counted(copied.trials, 'trial')} ({copied.done:,} done), {counted(copied.curves, 'curve')}"
     line = f"{what}{renamed}: {numbers}, weights of {counted(copied.weights, 'run')}."
-    options.console.print(line, markup=False, soft_wrap=True)
+    console.print(line, markup=False, soft_wrap=True)

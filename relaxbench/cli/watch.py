@@ -1,4 +1,4 @@
-"""A session in which others do the work: this process opens the study, shows how far it is, and sums up."""
+"""A session in which other processes work: open the study, show its progress, and sum up."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from relaxbench.study.coordination.progress import tally
 from relaxbench.study.execution.run import StudyRun, Summary, open_run
 
 LOOK_SECONDS = 0.5
-"""Between two looks at the database, at least."""
+"""Least time between two queries of the database."""
 
 
 class Watch:
-    """Watches a study while others work on it.
+    """Watch a study while other processes work on it.
 
     Args:
         run: the session.
-        display: for people.
+        display: shows the progress.
     """
 
     def __init__(self, run: StudyRun, display: Display) -> None:
         assert run.problems is not None
-        self.start, self.looked = time.monotonic(), 0.0
+        self.start, self.next_query = time.monotonic(), 0.0
         self.run, self.display = run, display
         self.opened = open_run(run.database, run.spec, run.source, run.problems, run.device)
         self.claims = Claims(run.database, self.opened.study, retries=run.retries)
 
     def over(self, work: Callable[[], None]) -> Summary:
-        """Have others work, unless all is done; returns what they did."""
+        """Call `work`, unless all is done; return what was done meanwhile."""
         self.claims.reap()
         before = tally(self.opened.plans)
         if any(p.done < p.total for p in before) or behind(self.opened.plans):
@@ -41,9 +41,9 @@ class Watch:
         return self.run.conclude(self.opened, ran, time.monotonic() - self.start)
 
     def tick(self) -> None:
-        """Show where things stand, not more often than a person can see, and never at the price of the work."""
-        if time.monotonic() >= self.looked:
+        """Show the progress, rarely enough that querying it does not slow the work."""
+        if time.monotonic() >= self.next_query:
             begin = time.monotonic()
-            here = [row for row in workers(self.run.database, self.opened.study) if at_work(row)]
-            self.display.update(tally(self.opened.plans), here)
-            self.looked = time.monotonic() + max(LOOK_SECONDS, 20 * (time.monotonic() - begin))
+            present = [row for row in workers(self.run.database, self.opened.study) if at_work(row)]
+            self.display.update(tally(self.opened.plans), present)
+            self.next_query = time.monotonic() + max(LOOK_SECONDS, 20 * (time.monotonic() - begin))

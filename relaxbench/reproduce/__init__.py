@@ -1,1 +1,1 @@
-"""Published tables, measured again."""
+"""Tables of the papers, measured again."""

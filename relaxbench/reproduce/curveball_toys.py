@@ -1,7 +1,7 @@
-"""Published tables, measured again: the analytic experiments of the CurveBall paper.
+"""The toy problems of the CurveBall paper, measured again.
 
 Henriques, Ehrhardt, Albanie & Vedaldi, arXiv 1805.08095, section 4: iterations until the observed loss is below 1e-4.
-SGD, Adam and CurveBall are our rules, all runs side by side; Levenberg–Marquardt and BFGS are scipy's.
+SGD, Adam and CurveBall are our rules, with all runs in one ensemble; Levenberg–Marquardt and BFGS are scipy's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import optimize
 
 from relaxbench.optim.rule import Rule
@@ -22,11 +21,14 @@ from relaxbench.optim.rules.curveball import CurveBall
 from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import Problem
 from relaxbench.problems.landscapes.landscape import Rosenbrock
-from relaxbench.problems.landscapes.linear_net import HIDDEN, INPUTS, OUTPUTS, SAMPLES, LinearNet
+from relaxbench.problems.landscapes.linear_net import LinearNet
+from relaxbench.reproduce.least_squares import TOLERANCE, Array, LeastSquares
 from relaxbench.training.ensemble import Ensemble
 
-Array = NDArray[np.float64]
-TOLERANCE, CAP, ATTEMPTS = 1e-4, 5000, 200
+CAP = 5000
+"""Iterations after which a run has not arrived."""
+ATTEMPTS = 200
+"""Restarts of BFGS after a line search that noise has stopped."""
 COLUMNS = ("deterministic", "ε ~ U[0, 1]", "ε ~ U[0, 3]", "linear net")
 ROWS = ("SGD + momentum", "Adam", "Levenberg–Marquardt", "BFGS", "CurveBall")
 
@@ -45,12 +47,12 @@ class Cell:
     """One number of the table.
 
     Attributes:
-        row, column: where it stands.
+        row, column: its place in the table.
         published: mean and spread in the paper.
         counts: iterations of the runs that arrived.
-        runs: all of them.
-        settings: how it was measured.
-        remark: what a reader must know of it, or "".
+        runs: number of all runs.
+        settings: of the measurement.
+        remark: a caveat, or "".
     """
 
     row: str
@@ -63,7 +65,7 @@ class Cell:
 
     @property
     def mean(self) -> float:
-        """Of the runs that arrived."""
+        """Mean over the runs that arrived."""
         return float(self.counts.mean()) if len(self.counts) else float("nan")
 
     @property
@@ -78,22 +80,20 @@ class Cell:
 
     @property
     def comparison(self) -> str:
-        """How it compares, in words."""
+        """Compare our mean with the published one, in words."""
         if not len(self.counts):
             return "no run arrived"
-        if not len(self.counts):
-            return "so there is no mean to compare"
         apart = self.mean - self.published[0]
         where = "within" if self.holds else "outside of"
         side = "above" if apart > 0 else "below"
-        told = f"{abs(apart):.3g} {side} the published mean, {where} its ± {self.published[1]:g}"
+        text = f"{abs(apart):.3g} {side} the published mean, {where} its ± {self.published[1]:g}"
         if self.holds and self.spread > 1.9 * self.published[1]:
-            told += f"; our spread is {self.spread / self.published[1]:.1f} times the published one"
-        return told
+            text += f"; our spread is {self.spread / self.published[1]:.1f} times the published one"
+        return text
 
 
 def curveball_toys(runs: int = 100) -> Iterator[Cell]:
-    """All cells, row by row; each is computed when it is asked for."""
+    """Yield all cells, row by row, as they are measured."""
     for row in ROWS:
         for column, published in zip(COLUMNS, PUBLISHED[row], strict=True):
             counts, settings, remark = MEASURE[row](column, runs)
@@ -136,52 +136,53 @@ def _curveball(column: str, runs: int) -> Measured:
 
 
 def iterations(problem: Problem, rule: Rule, hyper: dict[str, Any], runs: int, cap: int = CAP) -> Array:
-    """The first iteration, from 1, whose observed loss is below 1e-4, of the runs that arrive; in float64.
+    """Return, for the runs that arrive, the first iteration (from 1) whose observed loss is below 1e-4; in float64.
 
     Args:
-        problem: from its own starts of the seeds 0, 1, …
-        rule: with one query an iteration.
-        hyper: its settings, not scheduled.
-        runs: how many.
+        problem: started with the seeds 0, 1, …
+        rule: with one query per iteration.
+        hyper: its hyperparameters, constant in time.
+        runs: number of runs.
         cap: iterations after which a run has not arrived.
     """
     start = torch.stack([problem.init(seed) for seed in range(runs)]).double()
-    crowd = Ensemble(problem, rule, start, range(runs), cap, hyper)
-    found = torch.zeros(runs)
+    ensemble = Ensemble(problem, rule, start, range(runs), cap, hyper)
+    arrival = torch.zeros(runs)
     for iteration in range(1, cap + 1):
-        loss = crowd.step()[:, 0]
-        found[(loss < TOLERANCE) & (found == 0)] = iteration
-        if bool(((found > 0) | ~torch.isfinite(loss)).all()):
+        loss = ensemble.step()[:, 0]
+        arrival[(loss < TOLERANCE) & (arrival == 0)] = iteration
+        if bool(((arrival > 0) | ~torch.isfinite(loss)).all()):
             break
-    return found[found > 0].double().numpy()
+    return arrival[arrival > 0].double().numpy()
 
 
 def _levenberg_marquardt(column: str, runs: int) -> Measured:
     counts = []
     for seed in range(runs):
-        task = LeastSquares.of(column, seed)
+        task = LeastSquares.of(_problem(column), seed)
         optimize.least_squares(
             task.residual, task.start, task.jacobian, method="lm", max_nfev=CAP, xtol=1e-15, ftol=1e-15, gtol=1e-15
         )
         counts += task.arrived[:1]
-    lost = runs - len(counts)  # the paper, too, averages over the runs that arrived
+    lost = runs - len(counts)  # the paper also averages over the runs that arrive
     remark = f"{lost} of {runs} runs stop early: a new ε makes a good step look bad" if lost else ""
     return np.array(counts, dtype=float), "scipy's MINPACK, exact Jacobian; every trial step counts", remark
 
 
 def _bfgs(column: str, runs: int) -> Measured:
-    tasks = [LeastSquares.of(column, seed) for seed in range(runs)]
-    found = [_bfgs_run(task) for task in tasks]
-    begun, evaluations = sum(times for _, times in found) / runs, np.mean([task.arrived[:1] or [CAP] for task in tasks])
-    remark = f"an iteration is a whole line search: {evaluations:.0f} evaluations a run"
+    tasks = [LeastSquares.of(_problem(column), seed) for seed in range(runs)]
+    results = [_bfgs_run(task) for task in tasks]
+    begun = sum(times for _, times in results) / runs
+    evaluations = np.mean([task.arrived[:1] or [CAP] for task in tasks])
+    remark = f"an iteration is a whole line search: {evaluations:.0f} evaluations per run"
     if begun > 1:
         remark += f", begun {begun:.1f} times, because a new ε makes the search fail"
-    counts = np.array([count for count, _ in found if count], dtype=float)
+    counts = np.array([count for count, _ in results if count], dtype=float)
     return counts, "scipy's; iterations, not evaluations, count", remark
 
 
 def _bfgs_run(task: LeastSquares) -> tuple[int, int]:
-    """The iteration that arrived, 0 for none, and how often it was begun: again where noise has stopped it."""
+    """Return the iteration that arrived (0: none), and the number of starts: noise may stop a line search."""
     iterations = arrived = begun = 0
 
     def look(intermediate_result: Any) -> None:
@@ -195,91 +196,10 @@ def _bfgs_run(task: LeastSquares) -> tuple[int, int]:
     while not arrived and begun < ATTEMPTS and not (begun and task.exact):
         begun += 1
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of a line search that noise has confused
+            warnings.simplefilter("ignore", RuntimeWarning)  # from a line search on noise
             result = optimize.minimize(task.value, point, jac=True, method="BFGS", callback=look, options=options)
         point = result.x
     return arrived, begun
-
-
-class LeastSquares:
-    """Residuals for scipy, which remember when the observed loss was below 1e-4.
-
-    Args:
-        start: where it begins.
-        model: from a point to residuals and their Jacobian.
-        draw: makes the weight of the first residual anew for every evaluation; None for weights of one.
-    """
-
-    def __init__(
-        self, start: Array, model: Callable[[Array, float], tuple[Array, Array]], draw: Callable[[], float] | None
-    ) -> None:
-        self.start, self._model, self._draw = start, model, draw
-        self._weight, self.evaluations = 1.0, 0
-        self.arrived: list[int] = []
-
-    @classmethod
-    def of(cls, column: str, seed: int) -> LeastSquares:
-        """The problem of a column, with the start that our rules have."""
-        problem = _problem(column)
-        start = problem.init(seed).double().numpy()
-        if isinstance(problem, LinearNet):
-            return cls(start, _net(problem), None)
-        low, high = problem.low, problem.high  # type: ignore[attr-defined]
-        draws = np.random.default_rng(seed)
-        return cls(start, _rosenbrock, None if low == high else lambda: float(draws.uniform(low, high)))
-
-    @property
-    def exact(self) -> bool:
-        """Whether nothing is drawn."""
-        return self._draw is None
-
-    def residual(self, w: Array) -> Array:
-        """On a new draw."""
-        self._weight = self._draw() if self._draw else 1.0
-        residual, _ = self._model(w, self._weight)
-        self.evaluations += 1
-        if residual @ residual < TOLERANCE:
-            self.arrived.append(self.evaluations)
-        return residual
-
-    def jacobian(self, w: Array) -> Array:
-        """On the draw of the last residual."""
-        return self._model(w, self._weight)[1]
-
-    def value(self, w: Array) -> tuple[float, Array]:
-        """The sum of squares and its gradient, on a new draw."""
-        residual = self.residual(w)
-        return float(residual @ residual), 2 * self.jacobian(w).T @ residual
-
-
-def _rosenbrock(w: Array, weight: float) -> tuple[Array, Array]:
-    scale = 10 * np.sqrt(weight)
-    residual = np.array([scale * (w[1] - w[0] ** 2), 1 - w[0]])
-    return residual, np.array([[-2 * scale * w[0], scale], [-1.0, 0.0]])
-
-
-def _net(problem: LinearNet) -> Callable[[Array, float], tuple[Array, Array]]:
-    """Mean over samples of |W2 W1 x − y|².
-
-    The samples enter by the R of their QR factorization, which leaves all norms as they are; MINPACK wants as many
-    residuals as parameters, so zeros are added.
-    """
-    data = {name: value.double().numpy() for name, value in problem.split("train", torch.device("cpu")).items()}
-    R = np.linalg.qr(data["x"])[1] / np.sqrt(SAMPLES)
-    target = R @ np.linalg.lstsq(data["x"], data["y"], rcond=None)[0]
-    cut, size = HIDDEN * INPUTS, problem.size
-
-    def model(w: Array, _: float) -> tuple[Array, Array]:
-        w1, w2 = w[:cut].reshape(HIDDEN, INPUTS), w[cut:].reshape(OUTPUTS, HIDDEN)
-        hidden = R @ w1.T
-        residual, jacobian = np.zeros(size), np.zeros((size, size))
-        rows = INPUTS * OUTPUTS
-        residual[:rows] = (hidden @ w2.T - target).ravel()
-        jacobian[:rows, :cut] = np.einsum("oh,ni->nohi", w2, R).reshape(rows, cut)
-        jacobian[:rows, cut:] = np.einsum("op,nh->noph", np.eye(OUTPUTS), hidden).reshape(rows, size - cut)
-        return residual, jacobian
-
-    return model
 
 
 MEASURE: dict[str, Callable[[str, int], Measured]] = {

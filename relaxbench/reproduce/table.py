@@ -1,11 +1,11 @@
-"""A reproduced table for the terminal: the paper's numbers beside ours, then every cell with its settings."""
+"""A reproduced table for the terminal: the paper's numbers with ours below, then every cell with its settings."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -13,16 +13,16 @@ from rich.text import Text
 from relaxbench.reproduce.curveball_toys import COLUMNS, ROWS, Cell
 
 
-def tables(cells: Sequence[Cell]) -> Iterator[Any]:
-    """What to print, for all cells row by row."""
+def tables(cells: Sequence[Cell]) -> Iterator[RenderableType]:
+    """Yield what to print, for all cells row by row."""
     yield Text("Iterations until the observed loss is below 1e-4: published, and ours below", style="bold")
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for column in COLUMNS:
         table.add_column(column, justify="right")
-    found = {(cell.row, cell.column): cell for cell in cells}
+    by_place = {(cell.row, cell.column): cell for cell in cells}
     for row in ROWS:
-        mine = [found[row, column] for column in COLUMNS]
+        mine = [by_place[row, column] for column in COLUMNS]
         table.add_row(Text(row, style="bold"), *(Text(_pm(*cell.published), style="dim") for cell in mine))
         table.add_row("", *(_marked(cell) for cell in mine), end_section=True)
     yield table
@@ -33,7 +33,7 @@ def tables(cells: Sequence[Cell]) -> Iterator[Any]:
     for row in ROWS:
         yield Text(row, style="bold")
         for column in COLUMNS:
-            cell = found[row, column]
+            cell = by_place[row, column]
             arrived = f"{len(cell.counts)} of {cell.runs} runs arrived"
             facts = "; ".join(part for part in (cell.settings, arrived, cell.comparison, cell.remark) if part)
             yield Padding(Text.assemble((f"{column}: ", "cyan"), f"{facts}."), (0, 0, 0, 2))

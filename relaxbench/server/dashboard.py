@@ -1,4 +1,4 @@
-"""optuna-dashboard on the database of a study, unable to change it."""
+"""optuna-dashboard on the database of a study, read-only."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 READ_ONLY = {"options": "-c default_transaction_read_only=on"}
-"""For PostgreSQL: what its connections may do."""
+"""Arguments of PostgreSQL connections that cannot write."""
 
 
 @contextmanager
 def dashboard_app(storage: str) -> Iterator[WSGIApplication]:
-    """The dashboard as an application; every write to the database fails.
+    """Open the dashboard as an application whose writes to the database fail.
 
     Raises:
-        UserError: if optuna-dashboard is not installed, the database cannot be opened, holds none of Optuna's tables
-            yet, or those of another version of Optuna.
+        UserError: if optuna-dashboard is not installed, the database cannot be opened, has no tables of Optuna yet,
+            or tables of another version of Optuna.
     """
     try:
         from optuna_dashboard import wsgi
     except ImportError:
         raise UserError(
-            "optuna-dashboard is not installed: pip install 'relaxbench[dashboard]', or look at python -m relaxbench "
-            "report"
+            "optuna-dashboard is not installed: pip install 'relaxbench[dashboard]', or use python -m relaxbench report"
         ) from None
     from optuna.storages import RDBStorage
 
@@ -41,10 +40,10 @@ def dashboard_app(storage: str) -> Iterator[WSGIApplication]:
     try:
         shown = show_url(engine.url)
         if not inspect(engine).has_table("trials"):
-            raise UserError(f"storage {shown!r} has no trials of Optuna's yet: they come with a study's first ones")
+            raise UserError(f"storage {shown!r} has no trials of Optuna yet: run some trials of a study first")
         url, options = _optuna(engine)
         try:
-            # Optuna would make tables of its own here; it finds them, and the mark of their version.
+            # Do not let Optuna create tables: they exist, with their version.
             rdb = RDBStorage(url, options, skip_table_creation=True)
         except (RuntimeError, DBAPIError) as error:
             raise UserError(f"storage {shown!r} cannot be shown ({reason(error, engine.url)})") from None
@@ -58,7 +57,7 @@ def dashboard_app(storage: str) -> Iterator[WSGIApplication]:
 
 
 def _optuna(engine: Engine) -> tuple[str, dict[str, Any]]:
-    """Where Optuna's storage gets its connections: of a SQLite file, those that we have opened for reading."""
+    """Return URL and options of Optuna's storage; for SQLite, our own read-only connections."""
     if engine.dialect.name == "sqlite":
         return "sqlite://", {"pool": engine.pool}
     return engine.url.render_as_string(hide_password=False), {"connect_args": READ_ONLY, "pool_pre_ping": True}

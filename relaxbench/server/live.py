@@ -1,4 +1,4 @@
-"""A study on a local page while it runs: progress counted in SQL, and its report, written again when there is news."""
+"""A local page of a running study: progress counted in SQL, and its report, rewritten when trials finish."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 LOOK_SECONDS = 1.0
-"""Between two looks at the database, at least, however many browsers ask."""
+"""Least time between two queries of the database, for any number of browsers."""
 OLD_SECONDS = 10.0
-"""After this long the page looks again, however long that takes."""
+"""Longest time between two queries, even if they are slow."""
 SHARE = 5
-"""Neither looking nor writing reports takes more than one part in so many of the time: the study needs the machine."""
+"""Querying and writing reports each take at most 1/SHARE of the time: the study needs the machine."""
 
 
 @dataclass
 class Reported:
-    """The report that was written last.
+    """The last report.
 
     Attributes:
-        rows: a problem x method: problem, title, role, verdict and the sentence about it.
-        page: where it lies; None before the first one.
-        time: when, in seconds since the epoch.
+        rows: one per problem and method: problem, title, role, verdict and its sentence.
+        page: its path; None before the first report.
+        time: of writing, in seconds since the epoch.
         failure: why the last attempt failed, in one line.
     """
 
@@ -59,17 +59,17 @@ class Reported:
 
 
 class Live:
-    """A study as its page shows it; a WSGI application.
+    """The page of a running study; a WSGI application.
 
     Args:
         engine: the database, read only.
         name: the study, or None for the only one.
-        directory: of its report.
-        every: seconds between two reports, at least.
+        directory: folder of its report.
+        every: least number of seconds between two reports.
 
     Attributes:
         name: the study.
-        finished: whether all of it was done when the page was last looked at.
+        finished: whether all trials were done at the last query.
         reported: its last report.
 
     Raises:
@@ -88,7 +88,7 @@ class Live:
         self._report_at = 0.0
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
-        """The page at /, its numbers at /state.json, the report and the files that go with it under their names."""
+        """Serve the page at /, its numbers at /state.json, and the report with its files under their names."""
         path = environ.get("PATH_INFO", "")
         if path in ("", "/"):
             return respond(start, HTTPStatus.OK, self._page, "text/html")
@@ -100,13 +100,13 @@ class Live:
         return respond(start, HTTPStatus.OK, file.read_bytes(), mimetypes.guess_type(file.name)[0] or "text/plain")
 
     def state(self) -> bytes:
-        """What the page shows, as JSON; it is at most a little old."""
+        """Return what the page shows, as JSON; it may be up to `OLD_SECONDS` old."""
         with self._guard:
             begin = time.monotonic()
             if begin >= self._look_at:
                 try:
                     self._state = json.dumps(self._look()).encode()
-                except Exception as error:  # of a study that is damaged, or of an older relaxbench
+                except Exception as error:  # e.g. a damaged study, or one of an older relaxbench
                     self._state = json.dumps({"failure": _line(error)}).encode()
                 self._look_at = time.monotonic() + max(
                     LOOK_SECONDS, min(SHARE * (time.monotonic() - begin), OLD_SECONDS)
@@ -114,7 +114,7 @@ class Live:
             return self._state
 
     def report(self) -> None:
-        """Write the report if there is news and the last one is old enough. A failure is shown on the page."""
+        """Write the report if trials have finished and the last one is old enough. Show a failure on the page."""
         begin = time.monotonic()
         if begin < self._report_at:
             return
@@ -132,20 +132,19 @@ class Live:
         self._report_at = time.monotonic() + max(self.every, SHARE * (time.monotonic() - begin))
 
     def _news(self) -> tuple[Any, ...]:
-        """Changes whenever a trial is finished: how many are done, and when the last one was."""
+        """Return a value that changes whenever a trial finishes: the number done, and the time of the last."""
         columns = (func.count(), func.max(Trial.finished_at))
         query = select(*columns).where(Trial.study_id == self.study, Trial.status == "done")
         return tuple(read(self.engine, lambda connection: connection.execute(query).one()))
 
     def _look(self) -> dict[str, Any]:
         query = select(Study.spec, Study.manifest).where(Study.id == self.study)
-        asked = read(self.engine, lambda connection: connection.execute(query).one())
-        size = Size.of_spec(asked.spec)
-        places = [(problem, method) for problem in asked.spec["problems"] for method in asked.spec["methods"]]
+        row = read(self.engine, lambda connection: connection.execute(query).one())
+        size = Size.of_spec(row.spec)
+        places = [(problem, method) for problem in row.spec["problems"] for method in row.spec["methods"]]
         counted = count(self.engine, self.study, size, places)
-        crew = [
-            row for row in workers(self.engine, self.study) if row.ended_at is None and (at_work(row) or row.running)
-        ]
+        sessions = [worker for worker in workers(self.engine, self.study) if worker.ended_at is None]
+        present = [worker for worker in sessions if at_work(worker) or worker.running]
         self.finished = bool(counted) and all(p.done >= p.total for p in counted)
         reported = self.reported
         return {
@@ -153,27 +152,32 @@ class Live:
             "finished": self.finished,
             "done": sum(p.done for p in counted),
             "planned": sum(p.total for p in counted),
-            "methods": [_method(p, size, asked.manifest) for p in counted],
+            "methods": [_method(p, size, row.manifest) for p in counted],
             "workers": [
                 {
-                    "name": row.name.rpartition(":")[0] or row.name, "device": row.device, "doing": row.doing,
-                    "running": row.running, "finished": row.finished, "silent": row.silent, "gone": not at_work(row),
+                    "name": worker.name.rpartition(":")[0] or worker.name,
+                    "device": worker.device,
+                    "doing": worker.doing,
+                    "running": worker.running,
+                    "finished": worker.finished,
+                    "silent": worker.silent,
+                    "gone": not at_work(worker),
                 }
-                for row in crew
+                for worker in present
             ],
             "verdicts": reported.rows,
             "report": None if reported.page is None else f"/{reported.page.name}",
             "written": reported.time or None,
             "failure": reported.failure,
-        }  # fmt: skip
+        }
 
     def _files(self) -> dict[str, Path]:
-        """What may be asked for, by path. Nothing of a request ever becomes a part of a file's name."""
+        """Map the paths that may be requested to files. No part of a request ever becomes part of a file's name."""
         stem = file_name(self.name)
         folder = self.directory / stem
-        beside = folder.iterdir() if folder.is_dir() else ()
+        files = folder.iterdir() if folder.is_dir() else ()
         page = self.reported.page
-        return {f"/{stem}/{file.name}": file for file in beside if file.is_file()} | (
+        return {f"/{stem}/{file.name}": file for file in files if file.is_file()} | (
             {f"/{page.name}": page} if page else {}
         )
 
@@ -183,7 +187,7 @@ def _line(error: Exception) -> str:
 
 
 def _method(progress: Progress, size: Size, manifest: Manifest) -> dict[str, Any]:
-    """How far a method on a problem is: [done, planned] by phase."""
+    """Return the progress of a method on a problem: [done, planned] per phase."""
     problem, method = progress.problem, progress.method
     return {
         "problem": problem_facts(manifest, problem)["title"],

@@ -1,4 +1,4 @@
-"""A small web server for local pages: it only gives, and, on the loopback address, only to browsers of this machine."""
+"""A small read-only web server for local pages; on the loopback address it serves browsers of this machine only."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
 
 LOOPBACK = ("127.0.0.1", "localhost")
-"""Names under which a page on the loopback address is asked for."""
+"""Host names of the loopback address."""
 
 Environ = dict[str, Any]
 
 
 @contextmanager
 def serving(app: WSGIApplication, host: str = LOOPBACK[0], port: int = 0) -> Iterator[str]:
-    """Serve an application from threads for as long as the context lasts; gives its address.
+    """Serve an application from threads while the context lasts; give its address.
 
     Args:
         app: any WSGI application.
         host: the address to listen on. On the loopback address, requests for other hosts are refused.
-        port: 0 takes one that is free.
+        port: 0 takes a free one.
 
     Raises:
-        UserError: if the port is taken, or the address is not one of this machine.
+        UserError: if the port is taken, or the address is not of this machine.
     """
     if not 0 <= port < 65536:
         raise UserError(f"--port {port}: expected 1 to 65535, or 0 for one that is free")
@@ -39,8 +39,8 @@ def serving(app: WSGIApplication, host: str = LOOPBACK[0], port: int = 0) -> Ite
     try:
         server = make_server(host, port, guarded, server_class=_Server, handler_class=_Quiet)
     except OSError as error:
-        said = (error.strerror or str(error)).lower()
-        raise UserError(f"cannot listen on {host}:{port} ({said}): choose another --port, or leave it out") from None
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"cannot listen on {host}:{port} ({reason}): choose another --port, or leave it out") from None
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     try:
@@ -52,9 +52,10 @@ def serving(app: WSGIApplication, host: str = LOOPBACK[0], port: int = 0) -> Ite
 
 
 def only_for(names: Iterable[str], app: WSGIApplication) -> WSGIApplication:
-    """An application for requests that name one of these hosts, whatever the port (a tunnel may have another one).
+    """Wrap an application: refuse requests for other hosts. Ports are ignored, as a tunnel may change them.
 
-    A page of somebody else can make its own name point at this machine (DNS rebinding), but not name it as it is.
+    This stops DNS rebinding: a foreign page can make its own host name resolve to this machine, but its requests then
+    carry that name.
     """
     known = set(names)
 
@@ -67,13 +68,13 @@ def only_for(names: Iterable[str], app: WSGIApplication) -> WSGIApplication:
 
 
 def only_reading(app: WSGIApplication) -> WSGIApplication:
-    """An application that is asked for nothing but pages: requests that would change something are refused."""
+    """Wrap an application: refuse every request but GET."""
 
     def guarded(environ: Environ, start: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "GET":
             return app(environ, start)
-        said = b'{"reason": "this server only reads"}'
-        return respond(start, HTTPStatus.METHOD_NOT_ALLOWED, said, "application/json", ("Allow", "GET"))
+        body = b'{"reason": "this server only reads"}'
+        return respond(start, HTTPStatus.METHOD_NOT_ALLOWED, body, "application/json", ("Allow", "GET"))
 
     return guarded
 
@@ -81,10 +82,10 @@ def only_reading(app: WSGIApplication) -> WSGIApplication:
 def respond(
     start: StartResponse, status: HTTPStatus, body: bytes, kind: str = "text/plain", *more: tuple[str, str]
 ) -> list[bytes]:
-    """A whole response, to be kept by nobody.
+    """Send a whole response, marked as not to be cached.
 
     Args:
-        start: what WSGI gives an application.
+        start: WSGI's `start_response`.
         status: of the response.
         body: of the response.
         kind: its media type; text is UTF-8.
@@ -106,4 +107,4 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are nobody's business."""
+        """Do not log requests."""

@@ -16,7 +16,7 @@ from relaxbench.theory.grid import Array, Grid
 
 
 def generator(potential: Array, grid: Grid, beta: float) -> sparse.csr_array:
-    """Rates ``[N, N]`` of the chain for dx = −∇Φ ds + β^{-1/2} dW in a box whose walls reflect (rows sum to zero).
+    """Return rates ``[N, N]`` of the chain for dx = −∇Φ ds + β^{-1/2} dW in a box with reflecting walls; rows sum to 0.
 
     From i to a neighbour j at distance h: D/h² B((Φ_j − Φ_i)/D), with D = 1/2β and B(z) = z/(exp z − 1)
     (Scharfetter & Gummel). Errors are of order h².
@@ -33,22 +33,22 @@ def generator(potential: Array, grid: Grid, beta: float) -> sparse.csr_array:
         i = np.delete(numbers, -1, axis=dimension).ravel()
         j = np.delete(numbers, 0, axis=dimension).ravel()
         z = (potential[j] - potential[i]) / D
-        there, back = D / h**2 / exprel(z), D / h**2 / exprel(-z)  # B(z) = 1/exprel(z)
-        rates = rates + sparse.csr_array((there, (i, j)), shape=rates.shape)
+        forth, back = D / h**2 / exprel(z), D / h**2 / exprel(-z)  # B(z) = 1/exprel(z)
+        rates = rates + sparse.csr_array((forth, (i, j)), shape=rates.shape)
         rates = rates + sparse.csr_array((back, (j, i)), shape=rates.shape)
     return (rates - sparse.diags_array(rates.sum(axis=1))).tocsr()
 
 
 def flow(rates: sparse.csr_array, start: Array, seconds: float, snapshots: int) -> Array:
-    """exp(s Q) applied to a vector at s = 0, …, `seconds`: ``[snapshots + 1, N]``.
+    """Apply exp(s Q) to a vector at s = 0, …, `seconds`: ``[snapshots + 1, N]``.
 
-    By uniformization: every term is positive, so that small entries are as exact as large ones.
+    Use uniformization: all terms are positive, so that small entries have the same relative accuracy as large ones.
 
     Args:
         rates: Q for expectations of a function (`start`) of the state at the end; its transpose for densities.
         start: ``[N]``, not negative.
         seconds: time.
-        snapshots: equal pieces of it.
+        snapshots: number of equal pieces of the time.
     """
     fastest = float(-rates.diagonal().min())
     jump = sparse.eye_array(rates.shape[0]) + rates / fastest
@@ -65,7 +65,7 @@ def flow(rates: sparse.csr_array, start: Array, seconds: float, snapshots: int) 
 
 
 def _poisson(mean: float) -> Array:
-    """Probabilities of 0, 1, … jumps, as many as matter, summing to one."""
+    """Return the probabilities of 0, 1, … jumps, without a negligible tail, normalized."""
     count = np.arange(int(mean + 12 * np.sqrt(mean) + 40))
     logs = count * np.log(mean) - mean - np.concatenate([[0.0], np.cumsum(np.log(count[1:]))])
     weights = np.exp(logs)
@@ -123,12 +123,12 @@ def control(f: Array, V: Array, grid: Grid, beta: float, seconds: float, start: 
 
     Args:
         f: the loss on the grid, ``[N]``: the drift is −∇f.
-        V: the loss that counts at the end, ``[N]``.
-        grid: of x, large enough that nothing is to be found at its walls.
+        V: the loss at time T, ``[N]``.
+        grid: of x, so large that the density vanishes at its walls.
         beta: inverse temperature.
         seconds: T.
-        start: number of the grid point where x begins.
-        snapshots: pieces of T at which everything is kept.
+        start: number of the grid point x(0).
+        snapshots: number of pieces of T; results are kept at their ends.
     """
     rates = generator(f, grid, beta)
     lowest = float(V.min())
@@ -137,6 +137,11 @@ def control(f: Array, V: Array, grid: Grid, beta: float, seconds: float, start: 
     at_start[start] = 1.0
     plain = flow(rates.T.tocsr(), at_start, seconds, snapshots)
     return Control(
-        grid, np.linspace(0, seconds, snapshots + 1), lowest - np.log(w) / beta, plain,
-        w * plain / w[0, start], V, start,
-    )  # fmt: skip
+        grid=grid,
+        times=np.linspace(0, seconds, snapshots + 1),
+        value=lowest - np.log(w) / beta,
+        plain=plain,
+        controlled=w * plain / w[0, start],
+        terminal=V,
+        start=start,
+    )

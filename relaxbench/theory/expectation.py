@@ -1,7 +1,7 @@
 """Improvement in expectation: E V(x_csgd(T)) ≤ E V(x_sgd(T)) − ½ E∫|α|² ds, computed twice.
 
-Once on a grid, where it is exact up to the grid, and once with particles, which know nothing of the grid but the
-control that they follow. Source: Chaudhari et al., arXiv 1704.04932, section 5.
+Once on a grid, exact up to discretization, and once with particles, which take only the control from the grid.
+Source: Chaudhari et al., arXiv 1704.04932, section 5.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Array) -> Estimate:
-        """From one value a particle."""
+        """Estimate the mean from one value per particle."""
         return cls(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 
     @property
@@ -56,9 +56,9 @@ class Expectation:
         cost: ½ E∫|α|², by particles.
         controlled: E V of controlled SGD, by particles.
         bound: E V(SGD) − ½ E∫|α|².
-        slack: `bound` − `controlled`. Both kinds of particles have the same noise, so that this is known best.
-        at_end: where the particles are at T, plain and controlled, ``[K, n]`` each.
-        gradients: gradients that the particles took.
+        slack: `bound` − `controlled`. Both kinds of particles share their noise, which makes its error small.
+        at_end: the particles at T, plain and controlled, ``[K, n]`` each.
+        gradients: number of gradients that were evaluated.
     """
 
     scene: Scene
@@ -80,13 +80,13 @@ class Expectation:
 
 
 def expect(scene: Scene, particles: int = 100_000, seed: int = 0, device: torch.device | str = "cpu") -> Expectation:
-    """Solve for the control of a scene, then send particles with and without it.
+    """Solve for the control of a scene, then simulate particles with and without it.
 
     Args:
         scene: the landscape.
         particles: K of each kind, at least 2.
-        seed: of their noise.
-        device: where they live.
+        seed: of the noise.
+        device: of the particles.
 
     Raises:
         ValueError: for fewer than two particles.
@@ -103,14 +103,21 @@ def expect(scene: Scene, particles: int = 100_000, seed: int = 0, device: torch.
     settings = {"time_step": scene.seconds / scene.steps, "beta": scene.beta}
     ends, costs, gradients = [], [], 0.0
     for field in (None, Field(exact, device)):
-        crowd = Ensemble(scene.make(), Particles(field), start, seeds, scene.steps, settings)
+        ensemble = Ensemble(scene.make(), Particles(field), start, seeds, scene.steps, settings)
         for _ in range(scene.steps):
-            crowd.step()
-        ends.append(crowd.state["x"].double().cpu().numpy())
-        costs.append(crowd.state["cost"].double().cpu().numpy()[:, 0])
-        gradients += crowd.gradients
+            ensemble.step()
+        ends.append(ensemble.state["x"].double().cpu().numpy())
+        costs.append(ensemble.state["cost"].double().cpu().numpy()[:, 0])
+        gradients += ensemble.gradients
     plain, controlled = (scene.measured(x) for x in ends)
     return Expectation(
-        scene, exact, Estimate.of(plain), Estimate.of(costs[1]), Estimate.of(controlled),
-        Estimate.of(plain - costs[1]), Estimate.of(plain - costs[1] - controlled), (ends[0], ends[1]), gradients,
-    )  # fmt: skip
+        scene=scene,
+        exact=exact,
+        plain=Estimate.of(plain),
+        cost=Estimate.of(costs[1]),
+        controlled=Estimate.of(controlled),
+        bound=Estimate.of(plain - costs[1]),
+        slack=Estimate.of(plain - costs[1] - controlled),
+        at_end=(ends[0], ends[1]),
+        gradients=gradients,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,21 +17,21 @@ VISCOUS, INVISCID, HEAT = PALETTE[0], PALETTE[1], PALETTE[2]
 CONTROLLED = PALETTE[0]
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}}
 DOTS = 1500
-"""Particles that are drawn in the plane."""
+"""Particles drawn in the plane, of each kind."""
 
 
 def landscape(scene: Scene) -> Figure:
-    """The landscape, and what the three equations make of it: one view a time γ."""
+    """Draw the landscape and its smoothing by the three equations, with one view per time γ."""
     return _line_landscape(scene) if len(scene.counts) == 1 else _plane_landscape(scene)
 
 
 def densities(result: Expectation) -> Figure:
-    """Where plain and controlled particles are at T, over the landscape."""
+    """Draw the densities of plain and controlled particles at T, over the landscape."""
     return _line_densities(result) if len(result.scene.counts) == 1 else _plane_densities(result)
 
 
 def inequality(result: Expectation) -> Figure:
-    """E V of plain SGD, the theorem's bound, and E V of controlled SGD: by particles with 95 % intervals, and exact."""
+    """Draw E V of SGD, the bound, and E V of controlled SGD: by particles with 95 % intervals, and on the grid."""
     exact = result.exact
     rows = (
         ("SGD", result.plain, exact.plain_loss, INK),
@@ -39,17 +39,17 @@ def inequality(result: Expectation) -> Figure:
         ("controlled SGD", result.controlled, exact.controlled_loss, CONTROLLED),
     )
     figure = Drawing()
-    for position, (name, found, truth, colour) in enumerate(rows[::-1]):
+    for position, (name, estimate, truth, colour) in enumerate(rows[::-1]):
         figure.add(
             "scatter", x=[truth], y=[position], mode="markers", name="on the grid", showlegend=False,
             marker={"color": colour, "symbol": "line-ns-open", "size": 22, "line": {"width": 2, "color": colour}},
             hovertemplate=f"{name}, on the grid: %{{x:.5f}}<extra></extra>",
         )  # fmt: skip
         figure.add(
-            "scatter", x=[found.mean], y=[position], mode="markers", name=name, showlegend=False,
+            "scatter", x=[estimate.mean], y=[position], mode="markers", name=name, showlegend=False,
             marker={"color": colour, "size": 11, "symbol": "diamond" if name == "bound" else "circle"},
-            error_x={"type": "data", "array": [found.half], "color": colour, "thickness": 2.5, "width": 6},
-            hovertemplate=f"{name}: %{{x:.5f}} ± {found.half:.5f}<extra></extra>",
+            error_x={"type": "data", "array": [estimate.half], "color": colour, "thickness": 2.5, "width": 6},
+            hovertemplate=f"{name}: %{{x:.5f}} ± {estimate.half:.5f}<extra></extra>",
         )  # fmt: skip
     title = f"E {result.scene.terminal_title} at the end"
     figure.update_layout(layout(height=220, xaxis=axis(title), yaxis=row_axis([name for name, *_ in rows[::-1]])))
@@ -57,7 +57,7 @@ def inequality(result: Expectation) -> Figure:
         f"inequality-{result.scene.name}",
         "The inequality",
         "Marks are means over particles with 95 % intervals, upright lines the same on the grid: controlled SGD must "
-        "not lie to the right of the bound, which is SGD's mean less what the control cost.",
+        "not lie to the right of the bound, which is SGD's mean less the cost of the control.",
         figure,
     )
 
@@ -67,7 +67,7 @@ def _line_landscape(scene: Scene) -> Figure:
     x = np.linspace(low, high, 401)[:, None]
     grid = Grid.box([low - 8.0], [high + 8.0], [8001])
     f = scene.loss(x)
-    _line(figure, x, f, "f", INK, 1.5)
+    _line(figure, x, f, "f", _Stroke(INK, 1.5))
     owners: list[float | None] = [None]
     tops = []
     for gamma in scene.gammas:
@@ -77,7 +77,7 @@ def _line_landscape(scene: Scene) -> Figure:
             ("heat", HEAT, "dot", pde.heat(scene.loss, x, gamma, scene.beta).value),
         )
         for name, colour, dash, value in curves:
-            _line(figure, x, value, name, colour, 2.2, dash)
+            _line(figure, x, value, name, _Stroke(colour, dash=dash))
             owners.append(gamma)
             tops += [value.min(), value.max()]
     span = [min(f.min(), *tops), max(f.max(), *tops)]
@@ -87,7 +87,7 @@ def _line_landscape(scene: Scene) -> Figure:
         margin={"l": 48, "r": 8, "t": 34, "b": 42}, hovermode="x unified",
     ))  # fmt: skip
     return _switched(
-        figure, scene, owners, f"What smoothing for a time γ makes of it, β = {scene.beta:g}",
+        figure, scene, owners, f"Smoothed for a time γ, β = {scene.beta:g}",
         "The viscous and the inviscid equation widen wells and keep their floor low; the heat equation averages hills "
         "and wells alike, so that it lies above them.",
     )  # fmt: skip
@@ -112,14 +112,14 @@ def _plane_landscape(scene: Scene) -> Figure:
         owners.append(gamma)
     figure.update_layout(layout(height=420, **_plane(scene), legend=LEGEND))
     return _switched(
-        figure, scene, owners, f"What smoothing for a time γ makes of it, β = {scene.beta:g}",
+        figure, scene, owners, f"Smoothed for a time γ, β = {scene.beta:g}",
         "Level lines of f (grey) and of its local entropy (blue) at the same heights: the narrow well is filled before "
         "the wide one.",
     )  # fmt: skip
 
 
 def _switched(figure: Drawing, scene: Scene, owners: list[float | None], title: str, reading: str) -> Figure:
-    """One view a γ; the middle one is shown first."""
+    """Make one view per γ; the middle one is visible first."""
     views = {
         f"γ = {gamma:g}": {"visible": [owner in (None, gamma) for owner in owners], "layout": {}}
         for gamma in scene.gammas
@@ -148,7 +148,7 @@ def _line_densities(result: Expectation) -> Figure:
             "scatter", x=_f((edges[1:] + edges[:-1]) / 2), y=_f(counted), mode="markers", name=f"{name}, particles",
             marker={"color": tint(colour, 0.75) if colour != INK else MUTED, "size": 5}, hoverinfo="skip",
         )  # fmt: skip
-        _line(figure, x[seen][:, None], density[seen] / exact.grid.cell, name, colour, 2.2)
+        _line(figure, x[seen][:, None], density[seen] / exact.grid.cell, name, _Stroke(colour))
     figure.update_layout(layout(
         height=360, xaxis=axis("x"), yaxis=axis("density at the end") | {"rangemode": "tozero"},
         yaxis2={"overlaying": "y", "side": "right", "visible": False, "fixedrange": True,
@@ -157,8 +157,8 @@ def _line_densities(result: Expectation) -> Figure:
     ))  # fmt: skip
     return Figure(
         f"density-{scene.name}",
-        f"Where the particles are at T = {scene.seconds:g}",
-        "Lines solve the Fokker–Planck equation, dots count particles; the landscape is behind them. All began at "
+        f"Particles at T = {scene.seconds:g}",
+        "Lines solve the Fokker–Planck equation, dots count particles; the landscape is behind them. All started at "
         f"x = {scene.start[0]:g}.",
         figure,
     )
@@ -184,8 +184,8 @@ def _plane_densities(result: Expectation) -> Figure:
     figure.update_layout(layout(height=420, **_plane(scene), legend=LEGEND))
     return Figure(
         f"density-{scene.name}",
-        f"Where the particles are at T = {scene.seconds:g}",
-        f"{DOTS:,} particles of each kind over the level lines of f; all began at ({scene.start[0]:g}, "
+        f"Particles at T = {scene.seconds:g}",
+        f"{DOTS:,} particles of each kind over the level lines of f; all started at ({scene.start[0]:g}, "
         f"{scene.start[1]:g}).",
         figure,
     )
@@ -203,7 +203,7 @@ def _plane(scene: Scene) -> dict[str, Any]:
 def _contour(
     grid: Grid, value: Array, colour: str, levels: dict[str, float], name: str, width: float
 ) -> dict[str, Any]:
-    """Level lines in one colour, which a theme may exchange."""
+    """Return level lines in one colour, which a theme may replace."""
     return {
         "x": _f(grid.axes[0]), "y": _f(grid.axes[1]), "z": _f(value.reshape(grid.shape).T), "name": name,
         "contours": {**levels, "coloring": "none"}, "line": {"color": colour, "width": width}, "showscale": False,
@@ -211,14 +211,17 @@ def _contour(
     }  # fmt: skip
 
 
-def _line(figure: Drawing, x: Array, y: Array, name: str, colour: str, width: float, dash: str = "solid") -> None:
-    figure.add(
-        "scatter", x=_f(x[:, 0]), y=_f(y), mode="lines", name=name, line={"color": colour, "width": width,
-        "dash": dash},
-        hovertemplate="%{y:.3~g}",
-    )  # fmt: skip
+class _Stroke(NamedTuple):
+    color: str
+    width: float = 2.2
+    dash: str = "solid"
+
+
+def _line(figure: Drawing, x: Array, y: Array, name: str, stroke: _Stroke) -> None:
+    line = stroke._asdict()
+    figure.add("scatter", x=_f(x[:, 0]), y=_f(y), mode="lines", name=name, line=line, hovertemplate="%{y:.3~g}")
 
 
 def _f(values: Array) -> np.ndarray[Any, Any]:
-    """float32: plotly packs arrays, and half the digits are plenty on a screen."""
+    """Convert to float32: plotly packs arrays, and half the digits suffice on a screen."""
     return np.asarray(values, dtype=np.float32)

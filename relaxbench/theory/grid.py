@@ -25,7 +25,7 @@ class Grid:
 
     @classmethod
     def box(cls, low: Sequence[float], high: Sequence[float], counts: Sequence[int]) -> Grid:
-        """A grid of so many points in each dimension of a box.
+        """Make a grid with this number of points per dimension of a box.
 
         Raises:
             ValueError: if the box is empty or a dimension has fewer than three points.
@@ -40,17 +40,17 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Points in each dimension."""
+        """Number of points per dimension."""
         return tuple(len(axis) for axis in self.axes)
 
     @property
     def steps(self) -> Array:
-        """Spacing in each dimension, ``[n]``."""
+        """Spacing per dimension, ``[n]``."""
         return np.array([axis[1] - axis[0] for axis in self.axes])
 
     @property
     def cell(self) -> float:
-        """Length or area that a point stands for."""
+        """Length or area per point."""
         return float(np.prod(self.steps))
 
     @property
@@ -66,6 +66,6 @@ class Grid:
         return ~inner.ravel()
 
     def nearest(self, point: Sequence[float]) -> int:
-        """Number of the grid point next to a point."""
+        """Return the number of the grid point nearest to a point."""
         index = [int(np.abs(axis - value).argmin()) for axis, value in zip(self.axes, point, strict=True)]
         return int(np.ravel_multi_index(index, self.shape))

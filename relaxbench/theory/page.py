@@ -14,9 +14,9 @@ from relaxbench.version import __version__
 
 
 def sentence(result: Expectation) -> str:
-    """What the particles say of the theorem, never more."""
+    """State what the particles show about the theorem, with its error bars."""
     scene, V = result.scene, result.scene.terminal_title
-    told = (
+    means = (
         f"After T = {scene.seconds:g} the mean of {V} is {_pm(result.controlled)} with the control and "
         f"{_pm(result.plain)} without; the theorem promises at most {_pm(result.bound)}"
     )
@@ -25,11 +25,11 @@ def sentence(result: Expectation) -> str:
         None: f"Whether it holds is within the error bars: the slack is {_pm(result.slack)}",
         False: f"The particles violate it, by {_pm(result.slack)}: their time step is too long",
     }[result.holds]
-    return f"{told}. {verdict} (on the grid {result.exact.slack:.4f})."
+    return f"{means}. {verdict} (on the grid {result.exact.slack:.4f})."
 
 
 def write_page(results: Sequence[Expectation], directory: Path) -> Path:
-    """Write ``theory.html`` into a folder; it appears whole or not at all.
+    """Write ``theory.html`` into a folder, atomically.
 
     Raises:
         UserError: if the folder cannot be written.
@@ -38,11 +38,12 @@ def write_page(results: Sequence[Expectation], directory: Path) -> Path:
     templates.globals |= {"sentence": sentence}
     scenes = [
         {
-            "result": result, "title": result.scene.make().title,
+            "result": result,
+            "title": result.scene.make().title,
             "figures": [figures.inequality(result), figures.landscape(result.scene), figures.densities(result)],
         }
         for result in results
-    ]  # fmt: skip
+    ]
     text = html.page(templates, "theory.html", scenes=scenes, particles=len(results[0].at_end[0]), version=__version__)
     file = directory / "theory.html"
     try:

@@ -15,11 +15,11 @@ from scipy.special import logsumexp
 from relaxbench.theory.grid import Array, Function, Grid
 
 CHUNK = 2**22
-"""Numbers held at once, points times grid points."""
+"""Numbers in memory at once: points times grid points."""
 NODES = {1: 1201, 2: 161}
 """Quadrature nodes of a standard normal in each dimension, from −9 to 9."""
 COARSE = 2.0
-"""Effective grid points a dimension below which a quadrature is refused: a Gaussian as wide as 0.56 steps."""
+"""Least effective number of grid points per dimension of a quadrature: a Gaussian of width 0.56 steps."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def viscous(f: Function, x: Array, t: float, beta: float, grid: Grid) -> Smoothe
 
     Args:
         f: the landscape.
-        x: where, ``[M, n]``.
+        x: points, ``[M, n]``.
         t: time, positive.
         beta: inverse temperature, positive.
-        grid: of the y; it must hold that density and resolve it.
+        grid: of the y; it must contain and resolve their density.
 
     Raises:
         ValueError: if t or β is not positive, or the grid is too small or too coarse.
@@ -90,11 +90,11 @@ def viscous(f: Function, x: Array, t: float, beta: float, grid: Grid) -> Smoothe
 def inviscid(f: Function, x: Array, t: float, grid: Grid) -> Envelope:
     """The Moreau envelope u(x, t) = min_y f(y) + |x − y|²/2t (Hopf–Lax), which solves u_t = −½|∇u|².
 
-    The best point of the grid, then a search around it by halving: f needs no derivative.
+    Take the best point of the grid, then search around it with halved steps; this needs no derivative of f.
 
     Args:
         f: the landscape.
-        x: where, ``[M, n]``.
+        x: points, ``[M, n]``.
         t: time, positive.
         grid: of the y, fine enough that its best point lies in the right valley.
 
@@ -116,7 +116,7 @@ def inviscid(f: Function, x: Array, t: float, grid: Grid) -> Envelope:
     for _ in range(50):
         around = prox[:, None, :] + h * star
         cost = f(around.reshape(-1, n)).reshape(len(x), -1) + ((x[:, None, :] - around) ** 2).sum(-1) / (2 * t)
-        prox = around[rows, cost.argmin(axis=1)]  # the centre comes first: it wins a tie
+        prox = around[rows, cost.argmin(axis=1)]  # the centre comes first, so that it wins a tie
         h = h / 2
     value = f(prox) + ((x - prox) ** 2).sum(axis=1) / (2 * t)
     return Envelope(value, (x - prox) / t, prox)
@@ -139,16 +139,14 @@ def heat(f: Function, x: Array, t: float, beta: float) -> Smoothed:
     parts = []
     for part in _chunks(x, len(xi)):
         values = f((part[:, None, :] + sigma * xi).reshape(-1, n)).reshape(len(part), -1)
-        # Differences from the value in the middle: derivatives of a constant are then exactly zero.
+        # Subtract the value at the centre, so that derivatives of a constant are exactly zero.
         centred = (values - f(part)[:, None]) * weights
-        parts.append((
-            values @ weights, centred @ xi / sigma, np.einsum("my,yab->mab", centred, second)
-        ))  # fmt: skip
+        parts.append((values @ weights, centred @ xi / sigma, np.einsum("my,yab->mab", centred, second)))
     return Smoothed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _squared(x: Array, y: Array) -> Array:
-    """|x − y|² of every pair, ``[M, N]``."""
+    """Return |x − y|² of every pair, ``[M, N]``."""
     apart = np.zeros((len(x), len(y)))
     for dimension in range(x.shape[1]):
         apart += (x[:, dimension, None] - y[:, dimension]) ** 2

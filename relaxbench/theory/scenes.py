@@ -1,4 +1,4 @@
-"""The landscapes on which the theory is shown: what is minimized, from where, at which temperature, for how long."""
+"""The scenes of the theory: a landscape with its start, temperature and duration."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from relaxbench.theory.grid import Array, Function, Grid
 
 @dataclass(frozen=True)
 class Scene:
-    """A landscape f with everything that a computation on it needs.
+    """A landscape f with the parameters of a computation on it.
 
     Attributes:
-        name: for the command line.
+        name: on the command line.
         make: f, as a problem of one or two parameters without noise.
         low, high, counts: the box, and grid points in each dimension.
         beta: inverse temperature.
         seconds: T.
         start: x(0), a point of the grid.
         steps: of the particles' Euler–Maruyama scheme.
-        gammas: times for which the landscape is smoothed.
-        terminal: V, what is measured at the end; None for f itself.
-        terminal_title: how V is called.
-        shown: the part of the box that is drawn, low and high of each dimension.
+        gammas: smoothing times.
+        terminal: V, the loss at time T; None for f itself.
+        terminal_title: formula of V.
+        shown: the drawn part of the box, low and high of each dimension.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Scene:
 
 
 def values(problem: Problem) -> Function:
-    """A problem's validation loss as a function of points ``[M, P]`` in float64."""
+    """Return a problem's validation loss as a function of points ``[M, P]`` in float64."""
     batch = problem.split("validation", torch.device("cpu"))
 
     def loss(points: Array) -> Array:
@@ -102,10 +102,10 @@ SCENES = {
 
 
 def scene(name: str) -> Scene:
-    """The scene of a name.
+    """Return the scene of this name.
 
     Raises:
-        UserError: if there is none, with the nearest name.
+        UserError: if there is none; the message suggests the nearest name.
     """
     if name not in SCENES:
         raise unknown("landscape", name, SCENES)

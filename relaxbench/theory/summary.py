@@ -1,4 +1,4 @@
-"""The theorem's numbers for a report: which of a study's problems are landscapes that the theory knows."""
+"""The theorem's numbers for a report, on those problems of a study that are landscapes of `SCENES`."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ from relaxbench.theory.expectation import Estimate, expect
 from relaxbench.theory.scenes import SCENES
 
 PARTICLES = 20_000
-"""Enough for error bars that a figure can show, in seconds."""
+"""Particles of each kind: a few seconds, and error bars small enough for a figure."""
 
 
 def theorems(problems: Iterable[str], particles: int = PARTICLES) -> dict[str, Theorem]:
-    """The theorem on every problem that is a landscape of `SCENES`, by the problem's name.
+    """Evaluate the theorem on every problem that is a landscape of `SCENES`; return results by problem name.
 
     Args:
-        problems: names of problems; others are left out.
-        particles: of each kind.
+        problems: names; those without a scene are left out.
+        particles: with control, and as many without.
     """
     scenes = {scene.make().name: scene for scene in SCENES.values()}
-    found = {}
+    results = {}
     for name in problems:
         if name in scenes:
             scene, result = scenes[name], expect(scenes[name], particles)
-            found[name] = Theorem(
-                scene.make().title, scene.terminal_title, scene.terminal is None, _pair(result.plain),
-                _pair(result.controlled), _pair(result.bound), scene.beta, scene.seconds, particles,
-            )  # fmt: skip
-    return found
+            results[name] = Theorem(
+                scene.make().title,
+                scene.terminal_title,
+                scene.terminal is None,
+                _pair(result.plain),
+                _pair(result.controlled),
+                _pair(result.bound),
+                scene.beta,
+                scene.seconds,
+                particles,
+            )
+    return results
 
 
 def _pair(estimate: Estimate) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from relaxbench.bench.interleave import in_turn, median_ratio, stretch
+from relaxbench.bench.interleave import interleaved, median_ratio, stretch
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ class Known:
 
 def test_everyone_has_a_turn_in_every_round_and_nobody_is_always_first() -> None:
     calls: list[str] = []
-    rates = in_turn({name: Known(name, calls, rate) for name, rate in (("a", 1.0), ("b", 2.0), ("c", 4.0))}, 6, 0.5)
+    rates = interleaved({name: Known(name, calls, rate) for name, rate in (("a", 1.0), ("b", 2.0), ("c", 4.0))}, 6, 0.5)
     rounds = [calls[i : i + 3] for i in range(0, 18, 3)]
     assert len(calls) == 18 and all(sorted(each) == ["a", "b", "c"] for each in rounds)
     assert {each[0] for each in rounds} == {each[-1] for each in rounds} == {"a", "b", "c"}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from relaxbench.bench.plain_loop import PlainLoop, in_memory, loaded, resident
-from relaxbench.bench.workloads import SHAPES, SUBJECTS, synthetic
+from relaxbench.bench.workloads import SHAPES, WORKLOADS, synthetic
 from relaxbench.problems import networks
 
 CPU = torch.device("cpu")
@@ -55,9 +55,9 @@ def test_a_step_is_that_of_nesterov_momentum() -> None:
     assert torch.allclose(model.weight, weight, rtol=1e-10) and torch.allclose(model.bias, bias, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", WORKLOADS)
 def test_the_loop_trains_the_network_of_the_problem_on_its_data(name: str) -> None:
-    loop, problem = in_memory(SUBJECTS[name], CPU), SUBJECTS[name].problem()
+    loop, problem = in_memory(WORKLOADS[name], CPU), WORKLOADS[name].problem()
     assert networks.parameters(loop.network) == problem.size
     assert [tuple(p.shape) for p in loop.network.parameters()] == [tuple(shape) for _, shape in problem.layout()]
     assert loop.network.training and loop.optimizer.defaults["foreach"]
@@ -66,11 +66,11 @@ def test_the_loop_trains_the_network_of_the_problem_on_its_data(name: str) -> No
     assert loop.rate(0.0) > 0
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", WORKLOADS)
 def test_single_examples_are_the_same_as_those_in_memory(name: str) -> None:
-    subject = SUBJECTS[name]
-    x, y = subject.problem().tensors["train"]
-    data, held = subject.dataset(x, y), subject.normalized(x)
+    workload = WORKLOADS[name]
+    x, y = workload.problem().tensors["train"]
+    data, held = workload.dataset(x, y), workload.normalized(x)
     assert len(data) == len(x)  # type: ignore[arg-type]
     for index in (0, 7, len(x) - 1):
         image, label = data[index]
@@ -79,10 +79,10 @@ def test_single_examples_are_the_same_as_those_in_memory(name: str) -> None:
 
 
 def test_mnist_is_normalized_as_in_pytorch_s_example_and_for_our_problem_by_its_own_images() -> None:
-    subject = SUBJECTS["lenet"]
-    x, _ = subject.problem().tensors["train"]
-    held = subject.normalized(x[:100])
-    problem, given = subject.problem(), list[Tensor]()
+    workload = WORKLOADS["lenet"]
+    x, _ = workload.problem().tensors["train"]
+    held = workload.normalized(x[:100])
+    problem, given = workload.problem(), list[Tensor]()
     hook = problem.model.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
     problem.outputs(problem.unflatten(problem.init(0)), {"x": x[:100], "y": x}, False)
     hook.remove()

@@ -13,28 +13,31 @@ import pytest
 import torch
 
 from relaxbench.bench import process_pool
-from relaxbench.bench.process_pool import Crew, CrewError, _stretch, crew_size
+from relaxbench.bench.process_pool import ProcessPool, ProcessPoolError, _Gate, _stretch, pool_size
 from relaxbench.bench.processes import fresh
 
 CPU = torch.device("cpu")
 
 
 def test_processes_work_together_and_one_that_is_gone_is_told() -> None:
-    with Crew("digits-mlp", CPU, 2) as found:
-        assert found.threads == max(1, torch.get_num_threads() // 2)
-        rates = [found.rate(0.05) for _ in range(2)]
+    with ProcessPool("digits-mlp", CPU, 2) as pool:
+        assert pool.threads == max(1, torch.get_num_threads() // 2)
+        rates = [pool.rate(0.05) for _ in range(2)]
         assert all(10 < rate < 1e6 for rate in rates)
-        processes = list(found._processes)
+        processes = list(pool._processes)
         os.kill(processes[1].pid, signal.SIGKILL)
         processes[1].join()
-        with pytest.raises(CrewError, match=r"a process of 2 ended \(exit code -9\)"):
-            found.rate(0.05)
+        with pytest.raises(ProcessPoolError, match=r"a process of 2 ended \(exit code -9\)"):
+            pool.rate(0.05)
     assert not any(process.is_alive() for process in processes)
 
 
 def test_what_a_process_cannot_do_is_told_in_its_words() -> None:
-    with Crew("no such problem", CPU, 1) as found, pytest.raises(CrewError, match="KeyError: 'no such problem'"):
-        found.rate(0.05)
+    with (
+        ProcessPool("no such problem", CPU, 1) as pool,
+        pytest.raises(ProcessPoolError, match="KeyError: 'no such problem'"),
+    ):
+        pool.rate(0.05)
 
 
 class Loop:
@@ -63,19 +66,20 @@ class Counter:
 
 def test_nobody_is_measured_alone() -> None:
     """A fast loop goes on until a slow one has measured, and its rate is still its own."""
-    fast, slow, barrier, arrived = Loop(0.002), Loop(0.4), threading.Barrier(2), Counter()
-    found: dict[str, float] = {}
+    fast, slow, arrived = Loop(0.002), Loop(0.4), Counter()
+    gate = _Gate(2, threading.Barrier(2), arrived)  # type: ignore[arg-type]
+    rates: dict[str, float] = {}
 
     def work(name: str, loop: Any) -> None:
-        found[name] = _stretch(loop, 0.1, 2, barrier, arrived)
+        rates[name] = _stretch(loop, 0.1, gate)
 
     threads = [threading.Thread(target=work, args=each) for each in (("fast", fast), ("slow", slow))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found["slow"] <= 1 / 0.4 and slow.made == 2  # one that is not timed, and one that outlasts the stretch
-    assert found["fast"] <= 1 / 0.002 and fast.made > 1.5 * found["fast"] * 0.1  # it went on after its own tenth
+    assert rates["slow"] <= 1 / 0.4 and slow.made == 2  # one that is not timed, and one that outlasts the stretch
+    assert rates["fast"] <= 1 / 0.002 and fast.made > 1.5 * rates["fast"] * 0.1  # it went on after its own tenth
     assert arrived.value == 2
 
 
@@ -83,9 +87,9 @@ def test_as_many_processes_as_cores_unless_memory_is_short(monkeypatch: pytest.M
     monkeypatch.setattr(process_pool, "cores", lambda: 16)
     for free, size in ((100e9, 16), (9e9, 3), (1e9, 1)):
         monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: type("Memory", (), {"available": free}))
-        assert crew_size(CPU) == size
+        assert pool_size(CPU) == size
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1e12}))
-    assert crew_size(torch.device("cuda")) == 4
+    assert pool_size(torch.device("cuda")) == 4
 
 
 def test_a_gpu_is_never_used_by_a_copy_of_a_process() -> None:

@@ -52,7 +52,7 @@ def test_steps_are_taken_in_turn_and_told_by_their_place_in_an_outer_step(
         return 2.0 if which is base else 2.0 + 2.0 * (next(count) % period)
 
     monkeypatch.setattr(steps, "_time", clock)
-    phases, ratios = steps._in_turn(base, step, period, 10, CPU)
+    phases, ratios = steps._time_pairs(base, step, period, 10, CPU)
     assert len(ratios) >= 10 and len(ratios) % period == 0
     assert ratios == [1.0 + phase for phase in phases]
     measured = calls[-2 * len(ratios) :]

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from relaxbench.bench import trials
-from relaxbench.bench.process_pool import CrewError
+from relaxbench.bench.process_pool import ProcessPoolError
 from relaxbench.bench.tables import trials_tables
 from relaxbench.bench.trials import Flight
-from relaxbench.bench.workloads import SUBJECTS
+from relaxbench.bench.workloads import WORKLOADS
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training.engine import Engine
 
@@ -35,7 +35,7 @@ class Fixed:
 
     def rate(self, seconds: float) -> float:
         if self.known < 0:
-            raise CrewError("a process of 2 ended (exit code -9)")
+            raise ProcessPoolError("a process of 2 ended (exit code -9)")
         return self.known
 
 
@@ -48,7 +48,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     monkeypatch.setattr(trials, "Flight", lambda *_: Fixed(rates["ours"]))
     monkeypatch.setattr(trials, "in_memory", lambda *_: Fixed(rates["memory"]))
     monkeypatch.setattr(trials, "_fastest_loader", lambda *_: (Fixed(rates["loader"]), {"workers": 2}))
-    monkeypatch.setattr(trials, "Crew", lambda *_: Fixed(rates["processes"]))
+    monkeypatch.setattr(trials, "ProcessPool", lambda *_: Fixed(rates["processes"]))
     return rates
 
 
@@ -135,15 +135,15 @@ def test_the_faster_setting_of_a_loader_is_taken(monkeypatch: pytest.MonkeyPatch
         return made.setdefault(workers, Fixed(4.0))
 
     monkeypatch.setattr(trials, "PlainLoop", loop)
-    subject = SUBJECTS["digits-mlp"]
-    found, about = trials._fastest_loader(subject, subject.problem(), CPU, 0.1, False)
+    workload = WORKLOADS["digits-mlp"]
+    found, about = trials._fastest_loader(workload, workload.problem(), CPU, 0.1, False)
     assert found is made[3] and about == {"workers": 3, "tried": {"0": 4.0, "3": 9.0}}  # type: ignore[comparison-overlap]
-    _, about = trials._fastest_loader(subject, subject.problem(), CPU, 0.1, True)
+    _, about = trials._fastest_loader(workload, workload.problem(), CPU, 0.1, True)
     assert about["workers"] == 0
 
 
 def test_a_loader_with_workers_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "cores", lambda: 1)
-    subject = SUBJECTS["digits-mlp"]
-    _, about = trials._fastest_loader(subject, subject.problem(), CPU, 0.01, False)
+    workload = WORKLOADS["digits-mlp"]
+    _, about = trials._fastest_loader(workload, workload.problem(), CPU, 0.01, False)
     assert set(about["tried"]) == {"0", "1"} and min(about["tried"].values()) > 0

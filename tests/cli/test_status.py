@@ -59,9 +59,9 @@ def rows(database: Engine) -> list[Any]:
 
 def test_a_study_that_nobody_works_on(database: Engine) -> None:
     text = shown(database)
-    assert text.startswith("Study s\nNobody is working on it.\n")
+    assert text.startswith("Study s\nNo worker is running.\n")
     assert counts(text) == {"sgd": [8, 0, 0, 0], "heat": [4, 0, 0, 0]}
-    assert "before" not in text and "given back" not in text
+    assert "before" not in text and "failed at least once" not in text
 
 
 def test_workers_are_shown_with_what_they_hold_and_the_dead_as_gone(database: Engine) -> None:
@@ -84,7 +84,7 @@ def test_workers_are_shown_with_what_they_hold_and_the_dead_as_gone(database: En
     assert lines["far.away:12"][1:4] == ["cuda:1", "1", "0"] and "gone," not in lines["far.away:12"]
     assert "gone," in lines[DEAD.rpartition(":")[0]]
     assert "3 trials of workers that are gone: any other worker will free them." in text
-    assert "1 session before." in text and "Nobody" not in text
+    assert "1 session before." in text and "No worker" not in text
     with database.begin() as connection:  # and one that has not been heard of for long
         silent = update(Worker).where(Worker.name == FAR).values(seen_at=time.time() - LEASE_SECONDS - 10)
         connection.execute(silent)
@@ -96,7 +96,7 @@ def test_workers_are_shown_with_what_they_hold_and_the_dead_as_gone(database: En
 def test_a_dead_worker_that_holds_nothing_is_history(database: Engine) -> None:
     arrive(database, 1, DEAD, "cpu", {})
     text = shown(database)
-    assert "Nobody is working on it." in text and "1 session before." in text
+    assert "No worker is running." in text and "1 session before." in text
 
 
 def test_failures_are_shown_with_what_was_said(database: Engine) -> None:
@@ -109,7 +109,7 @@ def test_failures_are_shown_with_what_was_said(database: Engine) -> None:
     mine.fail("its worker died")
     text = shown(database, width=200)
     assert counts(text)["heat"] == [3, 0, 1, 0]
-    assert "2 trials had to be given back:" in text
+    assert "2 trials failed at least once:" in text
     assert "  digits-mlp heat explore 0.2 (id 3): 2×, given up; ValueError: [red]singular[/red]\n" in text
     assert "  digits-mlp sgd confirm 0.1 (id 2): 1×, waiting again; its worker died\n" in text
 

@@ -10,11 +10,12 @@ import torch
 from rich.console import Console
 from scipy import optimize
 
-from relaxbench.cli import main as cli
-from relaxbench.cli import options as cli_options
+from relaxbench.cli.console import console
+from relaxbench.cli.main import main
 from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems.landscapes.landscape import Rosenbrock
-from relaxbench.reproduce.curveball_toys import COLUMNS, PUBLISHED, ROWS, Cell, LeastSquares, curveball_toys, iterations
+from relaxbench.reproduce.curveball_toys import COLUMNS, PUBLISHED, ROWS, Cell, _problem, curveball_toys, iterations
+from relaxbench.reproduce.least_squares import LeastSquares
 from relaxbench.reproduce.table import tables
 
 
@@ -68,7 +69,7 @@ def test_runs_that_do_not_arrive_are_left_out() -> None:
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_residuals_have_the_loss_and_the_gradient_of_our_problems(column: str) -> None:
-    task = LeastSquares.of(column, 3)
+    task = LeastSquares.of(_problem(column), 3)
     w = task.start + 0.1 * np.random.default_rng(0).normal(size=len(task.start))
     value, gradient = task.value(w)
     weight = task._weight
@@ -87,7 +88,7 @@ def test_residuals_have_the_loss_and_the_gradient_of_our_problems(column: str) -
 
 
 def test_noise_is_drawn_anew_for_every_evaluation() -> None:
-    task = LeastSquares.of("ε ~ U[0, 3]", 0)
+    task = LeastSquares.of(_problem("ε ~ U[0, 3]"), 0)
     seen = {float(task.residual(np.array([0.0, 1.0]))[0]) for _ in range(50)}
     assert len(seen) == 50 and min(seen) >= 0 and max(seen) <= 10 * np.sqrt(3)
     task.residual(np.array([1.0, 1.0]))
@@ -121,14 +122,14 @@ def test_the_table_is_printed_and_fits_80_columns(cells: list[Cell]) -> None:
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cli_options, "console", Console(width=100, highlight=False))
+    monkeypatch.setattr(console, "width", 100)
     for arguments, told in (
         (["curveball"], "unknown table 'curveball': did you mean 'curveball-toys'"),
         (["curveball-toys", "--runs", "1"], "--runs 1: expected at least 2"),
     ):
-        assert cli.main(["reproduce", *arguments]) == 2
+        assert main(["reproduce", *arguments]) == 2
         assert told in capsys.readouterr().err
-    assert cli.main(["reproduce", "curveball-toys", "--runs", "10"]) in (
+    assert main(["reproduce", "curveball-toys", "--runs", "10"]) in (
         0,
         1,
     )  # ten runs may stray from the mean of many

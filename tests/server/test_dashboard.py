@@ -114,7 +114,7 @@ def test_new_trials_are_seen_while_it_runs(file: Path) -> None:
 def test_without_optunas_tables_or_with_others_it_says_so(file: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare.db"
     open_database(str(bare)).dispose()
-    with pytest.raises(UserError, match=r"'sqlite:.*bare\.db' has no trials of Optuna's yet"):
+    with pytest.raises(UserError, match=r"'sqlite:.*bare\.db' has no trials of Optuna yet"):
         dashboard_app(str(bare)).__enter__()
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9'")

@@ -209,7 +209,7 @@ def test_a_mistake_in_a_task_is_told_in_one_line(cluster: Any, tmp_path: Path) -
     ("options", "said"),
     [
         ("--engine spark", "--engine 'spark': expected local or ray"),
-        ("--engine ray", "--engine ray: say how many workers it gets, with --workers N"),
+        ("--engine ray", "--engine ray needs a number of workers: add --workers N"),
         ("--engine ray --workers 0", "0 workers: expected 1 to 4096 (option --workers)"),
         ("--engine ray --workers 2 --gpus-per-worker 1.5", "1.5 GPUs per worker: expected 0"),
         ("--engine ray --workers 2 --gpus-per-worker nan", "nan GPUs per worker: expected 0"),
