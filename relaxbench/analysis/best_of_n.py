@@ -28,9 +28,20 @@ POINTS = 24
 """At most so many values of n, evenly on a logarithmic axis."""
 
 COLUMNS = (
-    "method", "n", "gradients", "expected", "low", "high", "difference", "difference_low", "difference_high", "p",
-    "p_holm", "compared", "verdict",
-)  # fmt: skip
+    "method",
+    "n",
+    "gradients",
+    "expected",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "p",
+    "p_holm",
+    "compared",
+    "verdict",
+)
 
 
 def sizes(trials: int) -> Sizes:

@@ -76,8 +76,10 @@ def obstacle(one: StudyFrames, other: StudyFrames, problem: str, method: str) ->
     """Why a method's results in two studies cannot be compared, in a few words; empty where they can."""
     first, second = one.problem(problem), other.problem(problem)
     kinds = {
-        "data": ("fingerprint",), "budgets": ("budget",), "metrics": ("metric", "unit", "metric_scale", "censored")
-    }  # fmt: skip
+        "data": ("fingerprint",),
+        "budgets": ("budget",),
+        "metrics": ("metric", "unit", "metric_scale", "censored"),
+    }
     differing = [kind for kind, keys in kinds.items() if any(first[key] != second[key] for key in keys)]
     if one.method(method)["rule"] != other.method(method)["rule"]:
         differing.append("rules of this name")

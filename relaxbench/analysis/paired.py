@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
@@ -93,9 +94,17 @@ def compare(candidate: Vector, reference: Vector, margin: float | None = None, l
         p_equivalence = np.nan if margin is None else float(stats.t.sf((margin - abs(mean)) / error, n - 1))
         detectable = detectable_effect(n, level) * error * np.sqrt(n)
     return Comparison(
-        n, mean, low, high, p, p_exact, float(p_equivalence), correlation(candidate, reference), float(detectable),
+        n,
+        mean,
+        low,
+        high,
+        p,
+        p_exact,
+        float(p_equivalence),
+        correlation(candidate, reference),
+        float(detectable),
         probability_lower(candidate, reference),
-    )  # fmt: skip
+    )
 
 
 def sign_flip(differences: Vector, samples: int = 2**15) -> float:
@@ -157,6 +166,16 @@ def holm(p_values: Sequence[float]) -> Vector:
         running = max(running, min(1.0, p[index] * (len(order) - rank)))
         adjusted[index] = running
     return adjusted
+
+
+def means(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean and half width of its 95 % t interval by method (NaN for a single block): method, mean, half."""
+    rows = []
+    for method, part in values.groupby("method", sort=False)["value"]:
+        n = len(part)
+        half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * float(part.std(ddof=1)) / n**0.5 if n > 1 else np.nan
+        rows.append((method, float(part.mean()), half))
+    return pd.DataFrame(rows, columns=["method", "mean", "half"])
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:

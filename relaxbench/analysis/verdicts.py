@@ -173,9 +173,10 @@ def _repeat(frames: StudyFrames, family: list[dict[str, Any]]) -> dict[tuple[str
         once = replace(frames, blocks=part)
         size = part.groupby(["problem", "method"]).size()
         whole = [
-            row for row in family  # an unfinished repetition is not counted
+            row
+            for row in family  # an unfinished repetition is not counted
             if min(size.get((row["problem"], method), 0) for method in (row["method"], row["reference"])) >= asked
-        ]  # fmt: skip
+        ]
         claims = [
             claim for row in whole for claim in _claims(once, dict(row), "")
         ]  # a copy: `row` is the whole study's

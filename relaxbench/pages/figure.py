@@ -61,6 +61,11 @@ class Drawing:
         return str(to_json_plotly({"data": _packed(self.data), "layout": self.layout}))
 
 
+def single(values: Any) -> np.ndarray[Any, Any]:
+    """Values in single precision: plotly packs arrays, and half the digits are enough on a screen."""
+    return np.asarray(values, dtype=np.float32)
+
+
 def grid(rows: int, columns: int, across: float, up: float) -> list[tuple[list[float], list[float]]]:
     """Domains (x, y) of the panels of a grid, row by row from the top.
 

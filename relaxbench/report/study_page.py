@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -72,14 +71,21 @@ def render(
     look = Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
     templates = html.environment("relaxbench.report")
     templates.filters |= {
-        "number": sentences.number, "memory": memory, "setting": setting, "seconds": sentences.seconds,
+        "number": sentences.number,
+        "memory": sentences.memory,
+        "setting": sentences.setting,
+        "seconds": sentences.seconds,
         "capital": sentences.capital,
-    }  # fmt: skip
+    }
     templates.globals |= {
-        "sentence": sentences.sentence, "explanation": sentences.explanation, "finite": finite,
-        "seconds_sentence": sentences.seconds_sentence, "difference_unit": sentences.difference_unit,
-        "probability": sentences.probability, "timed_metric": sentences.timed_metric,
-    }  # fmt: skip
+        "sentence": sentences.sentence,
+        "explanation": sentences.explanation,
+        "finite": sentences.finite,
+        "seconds_sentence": sentences.seconds_sentence,
+        "difference_unit": sentences.difference_unit,
+        "probability": sentences.probability,
+        "timed_metric": sentences.timed_metric,
+    }
     manifest = {key: value for key, value in frames.manifest.items() if key not in PASSING}
     counts = {name: len(each) for name, each in tables_of(frames, table).items()}
     return html.page(
@@ -109,25 +115,3 @@ def _packed(texts: Mapping[str, str]) -> dict[str, str]:
         packed[name] = data if len(data) <= room else ""
         room -= len(packed[name])
     return {name: packed[name] for name in texts}
-
-
-def memory(value: float | None) -> str:
-    """Bytes for people."""
-    if not finite(value):
-        return "–"
-    size = float(value or 0)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
-
-
-def setting(value: Any) -> str:
-    """A hyperparameter's value."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def finite(value: Any) -> bool:
-    """Whether there is a number."""
-    return value is not None and not pd.isna(value) and abs(float(value)) != float("inf")

@@ -9,7 +9,7 @@ import pytest
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from relaxbench.analysis import verdicts
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.pages.figure import Drawing, Figure, grid
 from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames, sections

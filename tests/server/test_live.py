@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text, update
 
-from relaxbench.analysis import verdicts
 from relaxbench.analysis.sentences import sentence
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.errors import UserError
 from relaxbench.report import load_study, progress
 from relaxbench.server import live as module

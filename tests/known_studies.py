@@ -1,4 +1,4 @@
-"""Studies that several tests look at, built once."""
+"""Studies that several tests use, each built once per process (a plugin of tests/conftest.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from relaxbench.analysis import verdicts
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames, load_study, write_report
 from tests import synthetic
 
