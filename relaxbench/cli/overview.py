@@ -15,19 +15,19 @@ from rich.text import Text
 from sqlalchemy import Engine as Database
 from sqlalchemy import select
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames, load_study, progress
 from relaxbench.analysis.sentences import sentence
-from relaxbench.analysis.verdicts import verdicts
 from relaxbench.errors import UserError, unknown
 from relaxbench.util.text import counted, duration
 
 
-def verdict_lines(frames: StudyFrames) -> list[Text]:
+def verdict_lines(findings: Findings) -> list[Text]:
     """One honest sentence a method, the baseline's first."""
-    rows = verdicts(frames).to_dict("records")
+    rows = findings.rows()
     if not rows:
         return [Text("The study has no results yet.")]
-    rows.sort(key=lambda row: (frames.problems.index(row["problem"]), row["role"] != "baseline"))
+    rows.sort(key=lambda row: (findings.frames.problems.index(row["problem"]), row["role"] != "baseline"))
     return [Text(sentence(row)) for row in rows]
 
 
@@ -149,7 +149,7 @@ def show_tables(frames: StudyFrames) -> list[Any]:
         f"a trial's gradients are the same in any slot: {engine['invariance']}"
         for name, engine in frames.manifest.get("engines", {}).items()
     ]
-    return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(frames)]
+    return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(Findings.of(frames))]
 
 
 def best_constructor(database: Database, study: str, method: str, problem: str | None, weights: Path | None) -> str:

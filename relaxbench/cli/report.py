@@ -87,15 +87,17 @@ def dashboard(
 
 def conclude(storage: str, study: str | None, directory: Path | None) -> None:
     """Print one sentence a method, and where the report lies."""
+    from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import load_study
     from relaxbench.cli.overview import verdict_lines
     from relaxbench.report.study_page import write_report
 
     frames = load_study(reader(storage), study)
-    for line in verdict_lines(frames):
+    findings = Findings.of(frames)
+    for line in verdict_lines(findings):
         options.console.print(line)
     if directory is not None:
-        _say(f"\nReport: {write_report(frames, directory, theory(frames))}")
+        _say(f"\nReport: {write_report(findings, directory, theory(frames))}")
 
 
 def theory(frames: StudyFrames) -> Mapping[str, Theorem]:

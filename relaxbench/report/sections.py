@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.headline import headline
 from relaxbench.analysis.paired import means
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.pages.figure import Figure
@@ -34,12 +34,11 @@ from relaxbench.report.figures.theory import expectation, measured
 from relaxbench.report.figures.verdicts import forest
 
 
-def problems(
-    frames: StudyFrames, table: pd.DataFrame, look: Look, theory: Mapping[str, Theorem]
-) -> list[dict[str, Any]]:
-    """All that the page shows, a dict a problem; ``table`` is the study's `verdicts`."""
+def problems(findings: Findings, look: Look, theory: Mapping[str, Theorem]) -> list[dict[str, Any]]:
+    """Return all that the page shows, one dict per problem."""
+    frames = findings.frames
     shares = importances(frames)
-    return [_problem(frames, table, look, name, shares, theory.get(name)) for name in frames.problems]
+    return [_problem(findings, look, name, shares, theory.get(name)) for name in frames.problems]
 
 
 def overall(frames: StudyFrames, look: Look) -> list[Figure]:
@@ -52,15 +51,16 @@ def overall(frames: StudyFrames, look: Look) -> list[Figure]:
 
 
 def _problem(
-    frames: StudyFrames, table: pd.DataFrame, look: Look, name: str, shares: pd.DataFrame, theorem: Theorem | None
+    findings: Findings, look: Look, name: str, shares: pd.DataFrame, theorem: Theorem | None
 ) -> dict[str, Any]:
-    rows = table[table["problem"] == name]
+    frames = findings.frames
+    rows = findings.table[findings.table["problem"] == name]
     cost = costs(frames, name)
     return {
         "name": name,
         "about": frames.problem(name),
         "rows": rows.to_dict("records"),
-        "headline": headline(rows, look.titles, look.baseline),
+        "headline": findings.headlines[name],
         "results": [] if frames.repetitions > 1 else _results(frames, rows, look, name),
         "curves": _curves(frames, look, name),
         "budget": _budget(frames, look, name),
