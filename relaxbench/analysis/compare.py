@@ -44,7 +44,7 @@ class Side:
 
 
 def compare(one: Side, other: Side) -> pd.DataFrame:
-    """One row a problem x method that both studies have.
+    """One row per problem x method that both studies have.
 
     Columns: problem, method, their titles, role, metric, unit, censored, decimals, reference_title; of each study (see
     `SIDES`) mean_…, std_…, blocks_…, difference_…, low_…, high_…, verdict_…, reason_…, missed_… and seconds_… as in
@@ -106,7 +106,7 @@ def welch(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> tuple[float
     """Mean of `other` minus mean of `one`, and its 95 % interval, whatever the two variances.
 
     Args:
-        one, other: one result a block, ``[n]`` and ``[m]``.
+        one, other: one result per block, ``[n]`` and ``[m]``.
     """
     if min(len(one), len(other)) < 2:
         return math.nan, math.nan, math.nan

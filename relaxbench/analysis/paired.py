@@ -1,7 +1,7 @@
 """The arithmetic of a comparison: paired differences over blocks, and a verdict with three values.
 
 Pure functions on arrays. A metric is always one of which lower is better, and the unit of replication is the block
-(docs/statistics.md says why). Checked against scipy and by simulation in tests/report/test_statistics.py.
+(docs/statistics.md says why). Checked against scipy and by simulation in tests/analysis/test_paired.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedTest:
     """A candidate against a reference over n paired blocks. Differences are candidate − reference.
 
     Attributes:
@@ -59,11 +59,11 @@ class Comparison:
     better: float
 
 
-def compare(candidate: Vector, reference: Vector, margin: float | None = None, level: float = LEVEL) -> Comparison:
+def compare(candidate: Vector, reference: Vector, margin: float | None = None, level: float = LEVEL) -> PairedTest:
     """Compare paired results, each ``[n]`` with n ≥ 2, in display units.
 
     Args:
-        candidate: one result a block.
+        candidate: one result per block.
         reference: the reference's results of the same blocks.
         margin: differences within ± margin count as equivalent; None: not tested.
         level: the level at which ``detectable`` is stated (LEVEL / family size under Holm's correction).
@@ -93,7 +93,7 @@ def compare(candidate: Vector, reference: Vector, margin: float | None = None, l
         p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
         p_equivalence = np.nan if margin is None else float(stats.t.sf((margin - abs(mean)) / error, n - 1))
         detectable = detectable_effect(n, level) * error * np.sqrt(n)
-    return Comparison(
+    return PairedTest(
         n,
         mean,
         low,
@@ -189,7 +189,7 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def verdict(comparison: Comparison, p_adjusted: float) -> str:
+def verdict(comparison: PairedTest, p_adjusted: float) -> str:
     """``better``, ``worse``, ``equivalent``, ``undecided``, or ``no claim`` from too few blocks.
 
     Args:

@@ -1,4 +1,4 @@
-"""The answer in words: one honest sentence a method, never stronger than the statistics behind it."""
+"""The answer in words: one honest sentence per method, never stronger than the statistics behind it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How soon a method arrives: gradients to a target, and performance profiles over problems.
 
-Pure functions. A run that never arrives takes infinitely long. Checked in tests/report/test_targets.py.
+Pure functions. A run that never arrives takes infinitely long. Checked in tests/analysis/test_targets.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A difference in error rate beyond the test set: both the blocks and the test examples are samples.
 
 An interval over blocks alone speaks of these test examples. This one speaks of new tunings on new examples from the
-same source. Checked by resampling and by simulation in tests/report/test_two_way.py.
+same source. Checked by resampling and by simulation in tests/analysis/test_two_way.py.
 """
 
 from __future__ import annotations

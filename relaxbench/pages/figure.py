@@ -1,7 +1,7 @@
 """A plotly figure as plain data.
 
 plotly's own classes check every property whenever one is set, which takes longer than all else in a report together.
-Here nothing is checked: tests/report/test_drawing.py has plotly check every figure of a page.
+Here nothing is checked: tests/pages/test_figure.py has plotly check every figure of a page.
 """
 
 from __future__ import annotations

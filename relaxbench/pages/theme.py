@@ -141,7 +141,7 @@ def outside(value: float, left: float, right: float, position: float, colour: st
 
 
 def row_axis(labels: list[str]) -> dict[str, Any]:
-    """A vertical axis with one named row a method."""
+    """A vertical axis with one named row per method."""
     return axis("") | {
         "tickvals": list(range(len(labels))),
         "ticktext": labels,

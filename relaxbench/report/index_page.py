@@ -88,7 +88,7 @@ def render(entries: list[Entry], shown: str) -> str:
     """The HTML text of the index.
 
     Args:
-        entries: one a study, in order.
+        entries: one per study, in order.
         shown: the database's address, for people.
     """
     templates = html.environment("relaxbench.report")

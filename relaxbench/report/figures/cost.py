@@ -13,7 +13,7 @@ LEDGER = ("gradients", "jvps", "examples", "measurement")
 
 
 def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """What a confirm run costs on average: one row a method with a complete block.
+    """What a confirm run costs on average: one row per method with a complete block.
 
     Columns: method; gradients (equivalents, of which jvps are Jacobian-vector products), examples, measurement (passes
     that look at a run without training it, in gradient equivalents); seconds_per_gradient, seconds and peak_bytes,

@@ -1,4 +1,4 @@
-"""Learning curves: one panel a method, the tuned baseline drawn through all of them."""
+"""Learning curves: one panel per method, the tuned baseline drawn through all of them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def scales(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def curves(views: Mapping[str, pd.DataFrame], scales: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """One panel a method: its median and middle half, the tuned baseline's mean drawn through.
+    """One panel per method: its median and middle half, the tuned baseline's mean drawn through.
 
     Args:
         views: label of the measure, e.g. "validation loss" → frame of `bands`; the first is shown first.

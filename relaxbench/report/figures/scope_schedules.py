@@ -93,7 +93,7 @@ def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope:
 
 
 def _joined(frame: pd.DataFrame) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Many lines as one trace, a gap between two: a trace a trial would be slow to draw."""
+    """Many lines as one trace, a gap between two: one trace per trial would be slow to draw."""
     trial = frame["trial_id"].to_numpy()
     cuts = np.flatnonzero(np.diff(trial)) + 1
     return (

@@ -20,7 +20,7 @@ def confirmed_flatness(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def sharpness(frame: pd.DataFrame, look: Look, problem: str, metric: str, unit: str) -> Figure | None:
-    """One mark a block's confirm run (a frame of `confirmed_flatness`), None where nothing can be drawn."""
+    """One mark per confirm run of a block (a frame of `confirmed_flatness`), None where nothing can be drawn."""
     shown = frame[(frame["top"] > 0) & np.isfinite(frame["value"])]
     if shown.empty:
         return None

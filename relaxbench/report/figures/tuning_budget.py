@@ -53,7 +53,7 @@ def medians(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """One panel a method: the difference in expected best of n from the baseline, with the verdict at every n.
+    """One panel per method: the difference in expected best of n from the baseline, with the verdict at every n.
 
     Args:
         table: of `by_budget`.
@@ -105,7 +105,7 @@ def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
 
 
 def best(table: pd.DataFrame, medians: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """One panel a method: its best of n against the baseline's, with a view of expectations and one of medians.
+    """One panel per method: its best of n against the baseline's, with a view of expectations and one of medians.
 
     Args:
         table: of `by_budget`.
