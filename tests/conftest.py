@@ -16,6 +16,8 @@ from playwright.sync_api import Browser
 from tests import browser, postgres
 from tests.mnist import REAL, small_mnist
 
+pytest_plugins = ["tests.known_studies"]
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -2,7 +2,7 @@
 
 Pure functions on validation losses (lower is better). A method's explore trials are independent and identically
 distributed, in R complete blocks of T: ``[R, T]``, N = R T in all. Checked by enumeration and by simulation in
-tests/report/test_bestof.py; docs/statistics.md has the formulas.
+tests/analysis/test_best_of_n.py; docs/statistics.md has the formulas.
 """
 
 from __future__ import annotations
@@ -28,9 +28,20 @@ POINTS = 24
 """At most so many values of n, evenly on a logarithmic axis."""
 
 COLUMNS = (
-    "method", "n", "gradients", "expected", "low", "high", "difference", "difference_low", "difference_high", "p",
-    "p_holm", "compared", "verdict",
-)  # fmt: skip
+    "method",
+    "n",
+    "gradients",
+    "expected",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "p",
+    "p_holm",
+    "compared",
+    "verdict",
+)
 
 
 def sizes(trials: int) -> Sizes:
@@ -100,7 +111,7 @@ def paired(differences: Matrix) -> tuple[Vector, Vector, Vector]:
 
 
 def verdict_by_budget(blocks: Mapping[str, Matrix], baseline: str | None, budget: float) -> pd.DataFrame:
-    """Which method would win had everyone been tuned with n trials: one row a method and n.
+    """Which method would win had everyone been tuned with n trials: one row per method and n.
 
     Columns: method, n, gradients (n × budget); expected best of n with its 95 % interval low, high over the method's
     complete blocks; difference from the baseline over the ``compared`` blocks that both have completed, with

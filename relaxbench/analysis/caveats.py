@@ -28,9 +28,11 @@ def missing(frames: StudyFrames) -> list[str]:
     counts = progress(frames)
     lacking = counts[counts["done"] < counts["planned"]]
     what = {
-        "explore": "explore trials", "confirm": "confirmed blocks",
-        "exploit": "exploit trials", "recommend": "runs of the recommended settings",
-    }  # fmt: skip
+        "explore": "explore trials",
+        "confirm": "confirmed blocks",
+        "exploit": "exploit trials",
+        "recommend": "runs of the recommended settings",
+    }
     found = []
     for (problem, method), rows in lacking.groupby(["problem", "method"], sort=False):
         parts = [f"{row.done:,} of {row.planned:,} {what[row.phase]}" for row in rows.itertuples()]

@@ -44,7 +44,7 @@ class Side:
 
 
 def compare(one: Side, other: Side) -> pd.DataFrame:
-    """One row a problem x method that both studies have.
+    """One row per problem x method that both studies have.
 
     Columns: problem, method, their titles, role, metric, unit, censored, decimals, reference_title; of each study (see
     `SIDES`) mean_…, std_…, blocks_…, difference_…, low_…, high_…, verdict_…, reason_…, missed_… and seconds_… as in
@@ -77,8 +77,10 @@ def obstacle(one: StudyFrames, other: StudyFrames, problem: str, method: str) ->
     first: Mapping[str, object] = one.problem(problem)
     second: Mapping[str, object] = other.problem(problem)
     kinds = {
-        "data": ("fingerprint",), "budgets": ("budget",), "metrics": ("metric", "unit", "metric_scale", "censored")
-    }  # fmt: skip
+        "data": ("fingerprint",),
+        "budgets": ("budget",),
+        "metrics": ("metric", "unit", "metric_scale", "censored"),
+    }
     differing = [kind for kind, keys in kinds.items() if any(first[key] != second[key] for key in keys)]
     if one.method(method)["rule"] != other.method(method)["rule"]:
         differing.append("rules of this name")
@@ -105,7 +107,7 @@ def welch(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> tuple[float
     """Mean of `other` minus mean of `one`, and its 95 % interval, whatever the two variances.
 
     Args:
-        one, other: one result a block, ``[n]`` and ``[m]``.
+        one, other: one result per block, ``[n]`` and ``[m]``.
     """
     if min(len(one), len(other)) < 2:
         return math.nan, math.nan, math.nan

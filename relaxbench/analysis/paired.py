@@ -1,7 +1,7 @@
 """The arithmetic of a comparison: paired differences over blocks, and a verdict with three values.
 
 Pure functions on arrays. A metric is always one of which lower is better, and the unit of replication is the block
-(docs/statistics.md says why). Checked against scipy and by simulation in tests/report/test_statistics.py.
+(docs/statistics.md says why). Checked against scipy and by simulation in tests/analysis/test_paired.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
@@ -31,7 +32,7 @@ Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedTest:
     """A candidate against a reference over n paired blocks. Differences are candidate − reference.
 
     Attributes:
@@ -58,11 +59,11 @@ class Comparison:
     better: float
 
 
-def compare(candidate: Vector, reference: Vector, margin: float | None = None, level: float = LEVEL) -> Comparison:
+def compare(candidate: Vector, reference: Vector, margin: float | None = None, level: float = LEVEL) -> PairedTest:
     """Compare paired results, each ``[n]`` with n ≥ 2, in display units.
 
     Args:
-        candidate: one result a block.
+        candidate: one result per block.
         reference: the reference's results of the same blocks.
         margin: differences within ± margin count as equivalent; None: not tested.
         level: the level at which ``detectable`` is stated (LEVEL / family size under Holm's correction).
@@ -92,10 +93,18 @@ def compare(candidate: Vector, reference: Vector, margin: float | None = None, l
         p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
         p_equivalence = np.nan if margin is None else float(stats.t.sf((margin - abs(mean)) / error, n - 1))
         detectable = detectable_effect(n, level) * error * np.sqrt(n)
-    return Comparison(
-        n, mean, low, high, p, p_exact, float(p_equivalence), correlation(candidate, reference), float(detectable),
+    return PairedTest(
+        n,
+        mean,
+        low,
+        high,
+        p,
+        p_exact,
+        float(p_equivalence),
+        correlation(candidate, reference),
+        float(detectable),
         probability_lower(candidate, reference),
-    )  # fmt: skip
+    )
 
 
 def sign_flip(differences: Vector, samples: int = 2**15) -> float:
@@ -159,6 +168,16 @@ def holm(p_values: Sequence[float]) -> Vector:
     return adjusted
 
 
+def means(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean and half width of its 95 % t interval by method (NaN for a single block): method, mean, half."""
+    rows = []
+    for method, part in values.groupby("method", sort=False)["value"]:
+        n = len(part)
+        half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * float(part.std(ddof=1)) / n**0.5 if n > 1 else np.nan
+        rows.append((method, float(part.mean()), half))
+    return pd.DataFrame(rows, columns=["method", "mean", "half"])
+
+
 def wilson(count: int, total: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a rate; (0, 1) without trials."""
     if total == 0:
@@ -170,7 +189,7 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def verdict(comparison: Comparison, p_adjusted: float) -> str:
+def verdict(comparison: PairedTest, p_adjusted: float) -> str:
     """``better``, ``worse``, ``equivalent``, ``undecided``, or ``no claim`` from too few blocks.
 
     Args:

@@ -1,10 +1,12 @@
-"""The answer in words: one honest sentence a method, never stronger than the statistics behind it."""
+"""The answer in words: one honest sentence per method, never stronger than the statistics behind it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import pandas as pd
 
 from relaxbench.analysis.paired import LEVEL
 from relaxbench.util.text import counted
@@ -211,3 +213,25 @@ def _decimals(row: Row, prefix: str) -> int:
 def capital(text: Any) -> str:
     """The first letter upper-case, the others as they are."""
     return str(text)[:1].upper() + str(text)[1:]
+
+
+def memory(value: float | None) -> str:
+    """Bytes for people."""
+    if not finite(value):
+        return "–"
+    size = float(value or 0)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def setting(value: Any) -> str:
+    """A hyperparameter's value."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def finite(value: Any) -> bool:
+    """Whether there is a number."""
+    return value is not None and not pd.isna(value) and abs(float(value)) != float("inf")

@@ -1,6 +1,6 @@
 """How soon a method arrives: gradients to a target, and performance profiles over problems.
 
-Pure functions. A run that never arrives takes infinitely long. Checked in tests/report/test_targets.py.
+Pure functions. A run that never arrives takes infinitely long. Checked in tests/analysis/test_targets.py.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.paired import Vector
 from relaxbench.analysis.quantiles import quantile_interval
 
@@ -23,6 +24,12 @@ MIN_PROBLEMS = 5
 
 TRIMMED = 0.25
 """The interquartile mean leaves out this share on either side."""
+
+
+def budget(frames: StudyFrames, problem: str) -> float:
+    """Gradients of a run on a problem; NaN where the study states none."""
+    stated = frames.problem(problem)["budget"]
+    return float("nan") if stated is None else float(stated)
 
 
 def last_value(gradients: Vector, values: Vector, until: float) -> float:

@@ -1,7 +1,7 @@
 """A difference in error rate beyond the test set: both the blocks and the test examples are samples.
 
 An interval over blocks alone speaks of these test examples. This one speaks of new tunings on new examples from the
-same source. Checked by resampling and by simulation in tests/report/test_two_way.py.
+same source. Checked by resampling and by simulation in tests/analysis/test_two_way.py.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def two_way(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> TwoWay:
     # Either mean square holds the interaction once. A difference of mean squares can fall below one of them by chance.
     variance = max(by_blocks + by_examples - rest, by_blocks, by_examples)
     resampled = (
-        (1 - 1 / examples) * of_blocks / blocks + (1 - 1 / blocks) * of_examples / examples
+        (1 - 1 / examples) * of_blocks / blocks
+        + (1 - 1 / blocks) * of_examples / examples
         + of_all / (blocks * examples)
-    )  # fmt: skip
+    )
     half = float(stats.t.ppf(1 - LEVEL / 2, blocks - 1) * np.sqrt(variance))
     error, bootstrap = float(np.sqrt(variance)), float(np.sqrt(resampled))
     return TwoWay(blocks, examples, mean, error, mean - half, mean + half, bootstrap)

@@ -1,4 +1,4 @@
-"""One row a problem and method: its results over blocks, and how they compare with the baseline and best control."""
+"""One row per problem and method: its results over blocks, and how they compare with the baseline and best control."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.paired import LEVEL, MIN_BLOCKS, Comparison, compare, holm, verdict, wilson
+from relaxbench.analysis.paired import LEVEL, MIN_BLOCKS, PairedTest, compare, holm, verdict, wilson
 from relaxbench.analysis.pairing import Pairs, at_gradients, at_seconds
 from relaxbench.analysis.two_way import two_way
 from relaxbench.util.text import counted
@@ -157,7 +157,7 @@ def _judge(claims: list[_Claim]) -> None:
         row[prefix + "verdict"] = verdict(comparison, float(p_holm)) if comparison else "no claim"
 
 
-def _compare(claim: _Claim, level: float) -> Comparison | None:
+def _compare(claim: _Claim, level: float) -> PairedTest | None:
     """The comparison over the blocks that both have; None with fewer than two."""
     table = claim.pairs.table
     if len(table) < 2:
@@ -173,9 +173,10 @@ def _repeat(frames: StudyFrames, family: list[dict[str, Any]]) -> dict[tuple[str
         once = replace(frames, blocks=part)
         size = part.groupby(["problem", "method"]).size()
         whole = [
-            row for row in family  # an unfinished repetition is not counted
+            row
+            for row in family  # an unfinished repetition is not counted
             if min(size.get((row["problem"], method), 0) for method in (row["method"], row["reference"])) >= asked
-        ]  # fmt: skip
+        ]
         claims = [
             claim for row in whole for claim in _claims(once, dict(row), "")
         ]  # a copy: `row` is the whole study's

@@ -16,6 +16,7 @@ from relaxbench.cli.options import reader
 from relaxbench.util.text import duration
 
 if TYPE_CHECKING:
+    from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import StudyFrames
     from relaxbench.analysis.theory_numbers import Theorem
     from relaxbench.study.execution.run import Summary
@@ -49,25 +50,26 @@ def finish(summary: Summary, name: str, quiet: bool) -> None:
 
 def conclude(storage: str, study: str | None, directory: Path | None) -> None:
     """Print one sentence per method, write the report and print its path."""
+    from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import load_study
     from relaxbench.report.study_page import write_report
 
     frames = load_study(reader(storage), study)
-    for line in verdict_lines(frames):
+    findings = Findings.of(frames)
+    for line in verdict_lines(findings):
         console.print(line)
     if directory is not None:
-        say(f"\nReport: {write_report(frames, directory, theory(frames))}")
+        say(f"\nReport: {write_report(findings, directory, theory(frames))}")
 
 
-def verdict_lines(frames: StudyFrames) -> list[Text]:
+def verdict_lines(findings: Findings) -> list[Text]:
     """Return one sentence per problem and method, the baseline's first."""
     from relaxbench.analysis.sentences import sentence
-    from relaxbench.analysis.verdicts import verdicts
 
-    rows = verdicts(frames).to_dict("records")
+    rows = findings.rows()
     if not rows:
         return [Text("The study has no results yet.")]
-    rows.sort(key=lambda row: (frames.problems.index(row["problem"]), row["role"] != "baseline"))
+    rows.sort(key=lambda row: (findings.frames.problems.index(row["problem"]), row["role"] != "baseline"))
     return [Text(sentence(row)) for row in rows]
 
 

@@ -26,6 +26,7 @@ def show(study: Study = None, storage: Storage = STORAGE) -> None:
 
 def show_tables(frames: StudyFrames) -> list[RenderableType]:
     """Return the progress per method, the engines, and the verdicts so far."""
+    from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import progress
 
     counts = progress(frames)
@@ -41,4 +42,4 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
         f"gradients are the same in any slot: {engine['invariance']}"
         for name, engine in frames.manifest.get("engines", {}).items()
     ]
-    return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(frames)]
+    return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(Findings.of(frames))]

@@ -1,7 +1,7 @@
 """A plotly figure as plain data.
 
 plotly's own classes check every property whenever one is set, which takes longer than all else in a report together.
-Here nothing is checked: tests/report/test_drawing.py has plotly check every figure of a page.
+Here nothing is checked: tests/pages/test_figure.py has plotly check every figure of a page.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ class Drawing:
     def to_json(self) -> str:
         """As plotly.js reads it, arrays packed."""
         return str(to_json_plotly({"data": _packed(self.data), "layout": self.layout}))
+
+
+def single(values: Any) -> np.ndarray[Any, Any]:
+    """Values in single precision: plotly packs arrays, and half the digits are enough on a screen."""
+    return np.asarray(values, dtype=np.float32)
 
 
 def grid(rows: int, columns: int, across: float, up: float) -> list[tuple[list[float], list[float]]]:

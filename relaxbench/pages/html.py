@@ -20,8 +20,11 @@ def environment(*packages: str) -> Environment:
     """Templates of this package, before them those of the packages named; all text is escaped."""
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "relaxbench.pages")]),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters |= {"embed": embed, "tied": tied}
     return made
 

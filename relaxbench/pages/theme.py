@@ -22,8 +22,15 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b0609c", "#b8860b", "#3f8fd0", "#8
 """After Okabe and Ito; each has a contrast of 3:1 with white and with the dark background."""
 
 _FIXED = {
-    "entropy-sgd": 0, "hj": 1, "heat": 2, "hj-implicit": 3, "lookahead": 4, "sam": 5, "sgd-ema": 7, "curveball": 6,
-}  # fmt: skip
+    "entropy-sgd": 0,
+    "hj": 1,
+    "heat": 2,
+    "hj-implicit": 3,
+    "lookahead": 4,
+    "sam": 5,
+    "sgd-ema": 7,
+    "curveball": 6,
+}
 """A rule keeps its colour in every report."""
 
 
@@ -75,9 +82,15 @@ def axis(title: str) -> dict[str, Any]:
     """A quiet axis with a title."""
     return {
         "title": {"text": title, "font": {"color": MUTED, "size": 12}, "standoff": 8},
-        "gridcolor": GRID, "zeroline": False, "linecolor": GRID, "tickfont": {"color": MUTED, "size": 12},
-        "automargin": True, "nticks": 6, "fixedrange": True, "tickangle": 0,
-    }  # fmt: skip
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": GRID,
+        "tickfont": {"color": MUTED, "size": 12},
+        "automargin": True,
+        "nticks": 6,
+        "fixedrange": True,
+        "tickangle": 0,
+    }
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
@@ -112,20 +125,45 @@ def visible(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
     return left - pad, right + pad
 
 
+def outside(value: float, left: float, right: float, position: float, colour: str) -> dict[str, Any]:
+    """A number at the edge, for a mark that lies beyond it."""
+    beyond = value >= right
+    shown = f"{value:.3g}".replace("-", "−")
+    return {
+        "x": right if beyond else left,
+        "y": position,
+        "xanchor": "right" if beyond else "left",
+        "yshift": 9,
+        "text": f"{shown} →" if beyond else f"← {shown}",
+        "showarrow": False,
+        "font": {"color": colour, "size": 12},
+    }
+
+
 def row_axis(labels: list[str]) -> dict[str, Any]:
-    """A vertical axis with one named row a method."""
+    """A vertical axis with one named row per method."""
     return axis("") | {
-        "tickvals": list(range(len(labels))), "ticktext": labels, "range": [-0.6, len(labels) - 0.4],
-        "tickfont": {"color": INK, "size": 13}, "showgrid": False, "nticks": None, "ticklabelstandoff": 8,
-    }  # fmt: skip
+        "tickvals": list(range(len(labels))),
+        "ticktext": labels,
+        "range": [-0.6, len(labels) - 0.4],
+        "tickfont": {"color": INK, "size": 13},
+        "showgrid": False,
+        "nticks": None,
+        "ticklabelstandoff": 8,
+    }
 
 
 def layout(**changes: Any) -> dict[str, Any]:
     """The layout that all figures share, with changes; a legend is shown where one is given."""
     usual: dict[str, Any] = {
-        "template": {}, "paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "autosize": True, "dragmode": False,
+        "template": {},
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
+        "autosize": True,
+        "dragmode": False,
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "color": MUTED, "size": 13},
-        "margin": {"l": 8, "r": 16, "t": 8, "b": 48}, "showlegend": "legend" in changes,
+        "margin": {"l": 8, "r": 16, "t": 8, "b": 48},
+        "showlegend": "legend" in changes,
         "hoverlabel": {"bgcolor": PAPER, "bordercolor": GRID, "font": {"color": INK}},
-    }  # fmt: skip
+    }
     return usual | changes

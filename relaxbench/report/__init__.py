@@ -6,6 +6,12 @@ from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report.study_page import write_report
 
 __all__ = [
-    "StudyFrames", "control_sentence", "load_study", "progress", "seconds_sentence", "sentence", "verdicts",
+    "StudyFrames",
+    "control_sentence",
+    "load_study",
+    "progress",
+    "seconds_sentence",
+    "sentence",
+    "verdicts",
     "write_report",
-]  # fmt: skip
+]

@@ -14,7 +14,7 @@ from relaxbench.analysis.compare import SIDES, Side, differences, only_one, sent
 from relaxbench.analysis.frames import StudyFrames, load_study
 from relaxbench.errors import UserError
 from relaxbench.pages import html
-from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import INK, Look, axis, file_name, layout, plain, row_axis, visible
 from relaxbench.store.urls import parse_url, show_url
 from relaxbench.util import files
@@ -132,18 +132,31 @@ def figure(table: pd.DataFrame, one: Side, other: Side, problem: str) -> Figure 
         for side, study, mark, shift in zip(SIDES, (one, other), MARKS, (0.16, -0.16), strict=True):
             difference, high = float(row[f"difference_{side}"]), float(row[f"high_{side}"])
             drawn.add(
-                "scatter", x=_f([difference]), y=_f([position + shift]), mode="markers", showlegend=False, name=title,
+                "scatter",
+                x=single([difference]),
+                y=single([position + shift]),
+                mode="markers",
+                showlegend=False,
+                name=title,
                 marker={"color": colour, "size": 10, "symbol": mark, "line": {"width": 2, "color": colour}},
-                error_x={"type": "data", "array": _f([high - difference]), "color": colour, "thickness": 2, "width": 0},
+                error_x={
+                    "type": "data",
+                    "array": single([high - difference]),
+                    "color": colour,
+                    "thickness": 2,
+                    "width": 0,
+                },
                 hovertemplate=f"{title}, {plain(study.label)}: %{{x:+.3~g}} {unit} (±{high - difference:.3g}), "
                 f"{row[f'verdict_{side}']}<extra></extra>",
-            )  # fmt: skip
-    drawn.update_layout(layout(
-        height=110 + 46 * len(rows),
-        xaxis=axis(f"difference from {look.title(str(look.baseline))} ({unit})<br>← lower is better")
-        | {"range": [left, right]},
-        yaxis=row_axis([look.title(method) for method in rows["method"]]),
-    ))  # fmt: skip
+            )
+    drawn.update_layout(
+        layout(
+            height=110 + 46 * len(rows),
+            xaxis=axis(f"difference from {look.title(str(look.baseline))} ({unit})<br>← lower is better")
+            | {"range": [left, right]},
+            yaxis=row_axis([look.title(method) for method in rows["method"]]),
+        )
+    )
     keys = ["problem", "method", *(f"{key}_{side}" for side in SIDES for key in ("difference", "low", "high"))]
     return Figure(
         f"compare-{file_name(problem)}",
@@ -167,8 +180,3 @@ def _look(frames: StudyFrames) -> Look:
 
 def _is_database(text: str) -> bool:
     return "://" in text or text.endswith(".db")
-
-
-def _f(values: Any) -> np.ndarray[Any, Any]:
-    """float32: plotly packs arrays, and half the digits are plenty on a screen."""
-    return np.asarray(values, dtype=np.float32)

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames, load_study, progress
-from relaxbench.analysis.headline import headline
 from relaxbench.analysis.theory_numbers import Theorem
-from relaxbench.analysis.verdicts import verdicts
 from relaxbench.errors import UserError
 from relaxbench.pages import html
-from relaxbench.pages.theme import Look, file_name
+from relaxbench.pages.theme import file_name
 from relaxbench.report.study_page import write_report
 from relaxbench.store.schema import Study
 from relaxbench.store.urls import show_url
@@ -89,7 +88,7 @@ def render(entries: list[Entry], shown: str) -> str:
     """The HTML text of the index.
 
     Args:
-        entries: one a study, in order.
+        entries: one per study, in order.
         shown: the database's address, for people.
     """
     templates = html.environment("relaxbench.report")
@@ -102,19 +101,18 @@ def _entry(engine: Engine, name: str, created: dt.datetime | None, directory: Pa
         return Entry(name, created, failure="its report would have the name of this page: write it to another folder")
     try:
         frames = load_study(engine, name)
-        table, counts = verdicts(frames), progress(frames)
-        look = Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
-        told = {each: headline(table[table["problem"] == each], look.titles, look.baseline) for each in frames.problems}
+        findings, counts = Findings.of(frames), progress(frames)
+        headlines = dict(findings.headlines)
         if frames.repetitions > 1:
-            told = {each: f"Called different, by repetition: {text}." for each, text in told.items() if text}
+            headlines = {name: f"Called different, by repetition: {text}." for name, text in headlines.items() if text}
         return Entry(
             name,
             created,
             str(frames.spec.get("description") or ""),
             int(counts["done"].sum()),
             int(counts["planned"].sum()),
-            {str(frames.problem(each)["title"]): text for each, text in told.items() if text},
-            write_report(frames, directory, theory(frames)),
+            {str(frames.problem(each)["title"]): text for each, text in headlines.items() if text},
+            write_report(findings, directory, theory(frames)),
         )
     except Exception as error:  # whatever a damaged row leads to
         said = next(iter(str(error).strip().splitlines()), "")

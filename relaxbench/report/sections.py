@@ -7,55 +7,64 @@ from typing import Any
 
 import pandas as pd
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.headline import headline
+from relaxbench.analysis.paired import means
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.pages.figure import Figure
 from relaxbench.pages.theme import Look
-from relaxbench.report.figures import budget_collect, collect
-from relaxbench.report.figures import tuning_budget as budget_figures
-from relaxbench.report.figures import verdicts as figures
+from relaxbench.report.figures import (
+    blocks,
+    gradients_to_target,
+    learning_curves,
+    random_search,
+    scope_schedules,
+    tuning_budget,
+)
 from relaxbench.report.figures.cost import costs, relative
-from relaxbench.report.figures.gradients_to_target import profile, target
 from relaxbench.report.figures.importance import importance, importances
 from relaxbench.report.figures.incumbents import history, incumbents
 from relaxbench.report.figures.interaction import interaction
-from relaxbench.report.figures.learning_curves import curves
 from relaxbench.report.figures.parallel_coordinates import parallel
+from relaxbench.report.figures.search_space import reference
 from relaxbench.report.figures.settings import tried
-from relaxbench.report.figures.sharpness import sharpness
+from relaxbench.report.figures.sharpness import confirmed_flatness, sharpness
 from relaxbench.report.figures.slices import slices
 from relaxbench.report.figures.theory import expectation, measured
-from relaxbench.report.figures.tuned import reference
+from relaxbench.report.figures.verdicts import forest
 
 
-def problems(
-    frames: StudyFrames, table: pd.DataFrame, look: Look, theory: Mapping[str, Theorem]
-) -> list[dict[str, Any]]:
-    """All that the page shows, a dict a problem; ``table`` is the study's `verdicts`."""
+def problems(findings: Findings, look: Look, theory: Mapping[str, Theorem]) -> list[dict[str, Any]]:
+    """Return all that the page shows, one dict per problem."""
+    frames = findings.frames
     shares = importances(frames)
-    return [_problem(frames, table, look, name, shares, theory.get(name)) for name in frames.problems]
+    return [_problem(findings, look, name, shares, theory.get(name)) for name in frames.problems]
 
 
 def overall(frames: StudyFrames, look: Look) -> list[Figure]:
     """What is shown of all problems together: performance profiles, where there are enough problems for them."""
-    return _some(profile(*budget_collect.profiles(frames), look)) if frames.repetitions == 1 else []
+    return (
+        _some(gradients_to_target.profile(*gradients_to_target.profiles(frames), look))
+        if frames.repetitions == 1
+        else []
+    )
 
 
 def _problem(
-    frames: StudyFrames, table: pd.DataFrame, look: Look, name: str, shares: pd.DataFrame, theorem: Theorem | None
+    findings: Findings, look: Look, name: str, shares: pd.DataFrame, theorem: Theorem | None
 ) -> dict[str, Any]:
-    rows = table[table["problem"] == name]
+    frames = findings.frames
+    rows = findings.table[findings.table["problem"] == name]
     cost = costs(frames, name)
     return {
         "name": name,
         "about": frames.problem(name),
         "rows": rows.to_dict("records"),
-        "headline": headline(rows, look.titles, look.baseline),
+        "headline": findings.headlines[name],
         "results": [] if frames.repetitions > 1 else _results(frames, rows, look, name),
         "curves": _curves(frames, look, name),
         "budget": _budget(frames, look, name),
-        "target": _some(target(budget_collect.to_target(frames, name), look, name)),
+        "target": _some(gradients_to_target.target(gradients_to_target.to_target(frames, name), look, name)),
         "why": _why(frames, look, name, shares),
         "search": _search(frames, look, name),
         "costs": cost.to_dict("records"),
@@ -67,23 +76,23 @@ def _problem(
 
 
 def _results(frames: StudyFrames, rows: pd.DataFrame, look: Look, name: str) -> list[Figure]:
-    about, values = frames.problem(name), collect.results(frames, name)
+    about, values = frames.problem(name), blocks.results(frames, name)
     unit = "points" if about["unit"] == "%" else str(about["unit"])
     return _some(
-        figures.forest(rows, look, name, unit),
-        figures.dots(values, collect.means(values), look, name, str(about["metric"]), str(about["unit"])),
+        forest(rows, look, name, unit),
+        blocks.dots(values, means(values), look, name, str(about["metric"]), str(about["unit"])),
     )
 
 
 def _curves(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
     about = frames.problem(name)
-    views = {"validation loss": collect.bands(frames, name, "validation_loss")}
+    views = {"validation loss": learning_curves.bands(frames, name, "validation_loss")}
     if not about["censored"]:  # gradients to a tolerance have no curve
         unit = f" ({about['unit']})" if about["unit"] else ""
         metric = str(about["metric"]).replace("test", "validation") + unit
-        views[metric] = collect.bands(frames, name, "validation_metric")
+        views[metric] = learning_curves.bands(frames, name, "validation_metric")
     views = {label: frame for label, frame in views.items() if len(frame)}
-    return curves(views, collect.scales(frames, name), look, name) if views else []
+    return learning_curves.curves(views, learning_curves.scales(frames, name), look, name) if views else []
 
 
 def _why(frames: StudyFrames, look: Look, name: str, shares: pd.DataFrame) -> dict[str, list[Figure]]:
@@ -104,25 +113,27 @@ def _why(frames: StudyFrames, look: Look, name: str, shares: pd.DataFrame) -> di
 
 def _search(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
     return _some(
-        figures.search(collect.searched(frames, name), look, name),
+        random_search.search(random_search.spreads(frames, name), look, name),
         history(incumbents(frames, name), look, name, reference(frames, name)),
     )
 
 
 def _schedules(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
-    return _some(*(
-        figures.schedules(collect.schedules(frames, name, method), look, name, method, str(scope))
-        for method in frames.methods
-        if (scope := frames.method(method)["scope"])
-    ))  # fmt: skip
+    return _some(
+        *(
+            scope_schedules.schedules(scope_schedules.sampled(frames, name, method), look, name, method, str(scope))
+            for method in frames.methods
+            if (scope := frames.method(method)["scope"])
+        )
+    )
 
 
 def _budget(frames: StudyFrames, look: Look, name: str) -> dict[str, list[Figure]]:
     """Panels by what they show; empty where nothing was searched."""
-    table, medians = budget_collect.by_budget(frames, name), budget_collect.medians(frames, name)
+    table, medians = tuning_budget.by_budget(frames, name), tuning_budget.medians(frames, name)
     panels = {
-        "verdict": budget_figures.differences(table, look, name),
-        "best": budget_figures.best(table, medians, look, name),
+        "verdict": tuning_budget.differences(table, look, name),
+        "best": tuning_budget.best(table, medians, look, name),
     }
     return {kind: found for kind, found in panels.items() if found}
 
@@ -131,7 +142,7 @@ def _flatness(frames: StudyFrames, look: Look, name: str) -> Figure | None:
     about = frames.problem(name)
     if about["censored"]:  # gradients to a tolerance do not generalize
         return None
-    return sharpness(collect.confirmed_flatness(frames, name), look, name, str(about["metric"]), str(about["unit"]))
+    return sharpness(confirmed_flatness(frames, name), look, name, str(about["metric"]), str(about["unit"]))
 
 
 def _recommended(frames: StudyFrames, rows: pd.DataFrame, name: str) -> list[dict[str, Any]]:
@@ -142,12 +153,21 @@ def _recommended(frames: StudyFrames, rows: pd.DataFrame, name: str) -> list[dic
         runs = frames.recommended[of]
         if len(runs):
             first = runs.iloc[0]
-            found.append({
-                "title": row["title"], "params": first["params"], "trial": int(first["source"]),
-                "phase": first["source_phase"], "value": float(first["source_value"]), "runs": len(runs),
-                "mean": float(runs["test_metric"].mean()), "std": float(runs["test_metric"].std(ddof=1)),
-                "decimals": int(row["decimals"]), "unit": row["unit"], "metric": row["metric"],
-            })  # fmt: skip
+            found.append(
+                {
+                    "title": row["title"],
+                    "params": first["params"],
+                    "trial": int(first["source"]),
+                    "phase": first["source_phase"],
+                    "value": float(first["source_value"]),
+                    "runs": len(runs),
+                    "mean": float(runs["test_metric"].mean()),
+                    "std": float(runs["test_metric"].std(ddof=1)),
+                    "decimals": int(row["decimals"]),
+                    "unit": row["unit"],
+                    "metric": row["metric"],
+                }
+            )
     return found
 
 

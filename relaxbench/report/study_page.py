@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from relaxbench.analysis import sentences
-from relaxbench.analysis.caveats import cautions, missing
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.theory_numbers import Theorem
-from relaxbench.analysis.verdicts import verdicts
 from relaxbench.errors import UserError
 from relaxbench.pages import html
 from relaxbench.pages.theme import Look, file_name
@@ -27,14 +25,14 @@ PASSING = ("origins", "turns")
 """What a manifest says for workers alone: where files lie on a machine, and whose turn it is."""
 
 
-def write_report(frames: StudyFrames, directory: Path | str, theory: Mapping[str, Theorem] | None = None) -> Path:
+def write_report(findings: Findings, directory: Path | str, theory: Mapping[str, Theorem] | None = None) -> Path:
     """Write ``<directory>/<study>.html`` and its tables in ``<directory>/<study>/``.
 
     The tables are CSV, but for the curves, which are many: ``curves.parquet``. Each file appears whole or not at all.
 
     Args:
-        frames: the study.
-        directory: where; made if it is missing.
+        findings: of the study.
+        directory: where; created if it is missing.
         theory: problem → what the theory expects on it, for landscapes (`relaxbench.theory.summary`).
 
     Returns:
@@ -43,17 +41,17 @@ def write_report(frames: StudyFrames, directory: Path | str, theory: Mapping[str
     Raises:
         UserError: the directory cannot be written.
     """
+    frames, table = findings.frames, findings.table
     stem = file_name(frames.name)
     page = Path(directory) / f"{stem}.html"
     folder = Path(directory) / stem
-    table = verdicts(frames)
     texts = {name: files.csv(each) for name, each in tables_of(frames, table).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             files.write(folder / f"{name}.csv", text)
         files.write(folder / "curves.parquet", files.parquet(frames.curves))
-        files.write(page, render(frames, table, texts, theory))
+        files.write(page, render(findings, texts, theory))
     except OSError as error:
         raise UserError(f"cannot write the report to {directory}: {error.strerror} (choose another folder)") from error
     return page
@@ -65,33 +63,39 @@ def tables_of(frames: StudyFrames, table: pd.DataFrame) -> dict[str, pd.DataFram
     return {"verdicts": table} | {name: own[name] for name in ("blocks", "recommended", "flatness", "trials")}
 
 
-def render(
-    frames: StudyFrames, table: pd.DataFrame, texts: Mapping[str, str], theory: Mapping[str, Theorem] | None = None
-) -> str:
-    """The HTML text of the page, from the verdict table and the CSV texts that it carries inside."""
+def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Theorem] | None = None) -> str:
+    """The HTML text of the page, from the findings and the CSV texts that it carries inside."""
+    frames = findings.frames
     look = Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
     templates = html.environment("relaxbench.report")
     templates.filters |= {
-        "number": sentences.number, "memory": memory, "setting": setting, "seconds": sentences.seconds,
+        "number": sentences.number,
+        "memory": sentences.memory,
+        "setting": sentences.setting,
+        "seconds": sentences.seconds,
         "capital": sentences.capital,
-    }  # fmt: skip
+    }
     templates.globals |= {
-        "sentence": sentences.sentence, "explanation": sentences.explanation, "finite": finite,
-        "seconds_sentence": sentences.seconds_sentence, "difference_unit": sentences.difference_unit,
-        "probability": sentences.probability, "timed_metric": sentences.timed_metric,
-    }  # fmt: skip
+        "sentence": sentences.sentence,
+        "explanation": sentences.explanation,
+        "finite": sentences.finite,
+        "seconds_sentence": sentences.seconds_sentence,
+        "difference_unit": sentences.difference_unit,
+        "probability": sentences.probability,
+        "timed_metric": sentences.timed_metric,
+    }
     manifest = {key: value for key, value in frames.manifest.items() if key not in PASSING}
-    counts = {name: len(each) for name, each in tables_of(frames, table).items()}
+    counts = {name: len(each) for name, each in tables_of(frames, findings.table).items()}
     return html.page(
         templates,
         "report.html",
         frames=frames,
         about=frames.manifest,
-        problems=sections.problems(frames, table, look, theory or {}),
+        problems=sections.problems(findings, look, theory or {}),
         overall=sections.overall(frames, look),
         look=look,
-        missing=missing(frames),
-        cautions=cautions(frames, table),
+        missing=findings.missing,
+        cautions=findings.cautions,
         counts=counts,
         points=len(frames.curves),
         packed=_packed(texts),
@@ -109,25 +113,3 @@ def _packed(texts: Mapping[str, str]) -> dict[str, str]:
         packed[name] = data if len(data) <= room else ""
         room -= len(packed[name])
     return {name: packed[name] for name in texts}
-
-
-def memory(value: float | None) -> str:
-    """Bytes for people."""
-    if not finite(value):
-        return "–"
-    size = float(value or 0)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
-
-
-def setting(value: Any) -> str:
-    """A hyperparameter's value."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def finite(value: Any) -> bool:
-    """Whether there is a number."""
-    return value is not None and not pd.isna(value) and abs(float(value)) != float("inf")

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, func, select
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import load_study
 from relaxbench.analysis.sentences import sentence
-from relaxbench.analysis.verdicts import verdicts
 from relaxbench.pages import html
 from relaxbench.pages.theme import file_name
 from relaxbench.report.study_page import write_report
@@ -121,11 +121,11 @@ class Live:
         seen = self._news()
         if seen != self._news_seen:
             try:
-                frames = load_study(self.engine, self.name)
-                rows = verdicts(frames).to_dict("records")
+                findings = Findings.of(load_study(self.engine, self.name))
+                rows = findings.rows()
                 keys = ("problem_title", "title", "role", "verdict")
                 told = [{key: str(row[key]) for key in keys} | {"sentence": html.tied(sentence(row))} for row in rows]
-                self.reported = Reported(told, write_report(frames, self.directory), time.time())
+                self.reported = Reported(told, write_report(findings, self.directory), time.time())
             except Exception as error:  # the page says so; the next attempt may do better
                 self.reported.failure = f"the report could not be written: {_line(error)}"
             self._news_seen = seen

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from relaxbench.analysis import verdicts
 from relaxbench.analysis.compare import Side, agreement, compare, differences, only_one, sentence, welch
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.errors import UserError
 from relaxbench.report import StudyFrames, load_study
 from relaxbench.report.compare_page import figure, find, sides, write_comparison

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from relaxbench.analysis.paired import (
-    Comparison,
+    PairedTest,
     compare,
     detectable_effect,
     holm,
@@ -33,7 +33,7 @@ def tolerance(rate: float, studies: int) -> float:
     return 4 * math.sqrt(rate * (1 - rate) / studies)
 
 
-def single(comparison: Comparison) -> str:
+def single(comparison: PairedTest) -> str:
     return verdict(comparison, comparison.p)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from relaxbench.analysis import verdicts
 from relaxbench.analysis.pairing import COST_TOLERANCE, at_gradients, at_seconds
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames, load_study, seconds_sentence
 from tests.synthetic import Writer, manifest, memory, spec
 

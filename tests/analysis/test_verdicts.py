@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from relaxbench.analysis import verdicts
 from relaxbench.analysis.sentences import number, probability
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames, control_sentence, load_study, sentence
 from tests.synthetic import Writer, memory, spec
 

@@ -9,7 +9,7 @@ import pytest
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from relaxbench.analysis import verdicts
+from relaxbench.analysis.findings import Findings
 from relaxbench.pages.figure import Drawing, Figure, grid
 from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames, sections
@@ -27,7 +27,7 @@ def drawn(frames: StudyFrames) -> list[Figure]:
             for each in value.values() if isinstance(value, dict) else value:
                 collect(each)
 
-    collect(sections.problems(frames, verdicts(frames), look, {}))
+    collect(sections.problems(Findings.of(frames), look, {}))
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.report import load_study, write_report
 from tests import browser, synthetic
 from tests.browser import Visit, eventually
@@ -37,7 +38,9 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in HOSTILE:
         about["methods"][name]["title"] = name
     about["methods"][HOSTILE[0]] |= {"scope": "gamma", "space": synthetic.RELAXED | named}
-    return write_report(load_study(synthetic.fill(Writer(memory(), asked, about))), tmp_path_factory.mktemp("hostile"))
+    return write_report(
+        Findings.of(load_study(synthetic.fill(Writer(memory(), asked, about)))), tmp_path_factory.mktemp("hostile")
+    )
 
 
 def test_names_are_text_everywhere(hostile_page: Path, visit: Visit) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.report import load_study, write_report
 from tests import browser, synthetic
 from tests.browser import Visit
@@ -63,7 +64,7 @@ STATES: dict[str, tuple[Callable[[], Writer], str, int]] = {
 @pytest.mark.parametrize("state", STATES)
 def test_a_page_says_what_is_missing_and_claims_nothing(state: str, tmp_path: Path, visit: Visit) -> None:
     make, words, figures = STATES[state]
-    page = visit.open(write_report(load_study(make().engine), tmp_path), 390)
+    page = visit.open(write_report(Findings.of(load_study(make().engine)), tmp_path), 390)
     browser.unfold(page)
     assert words in " ".join(page.locator("body").inner_text().split())
     assert page.locator(".answers :is(.better, .worse, .equivalent)").count() == 0
@@ -76,7 +77,7 @@ def test_an_unfinished_study_says_so_first(tmp_path: Path, visit: Visit) -> None
     writer = Writer(memory(), asked)
     writer.asked = asked | {"blocks": 4}  # as far as it came
     synthetic.fill(writer, {"hj": -3.0}, spread=0.3)
-    page = visit.open(write_report(load_study(writer.engine), tmp_path))
+    page = visit.open(write_report(Findings.of(load_study(writer.engine)), tmp_path))
     notice = page.locator("main > section").first
     assert "This study is not finished." in notice.inner_text()
     assert "Hamilton–Jacobi on digits-mlp: 8 of 16 explore trials, 4 of 8 confirmed blocks done." in notice.inner_text()

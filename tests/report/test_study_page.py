@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.sentences import number
 from relaxbench.errors import UserError
 from relaxbench.pages.html import safe_json
@@ -223,7 +224,7 @@ def test_hostile_names_are_shown_never_executed(tmp_path: Path) -> None:
         about["methods"][name] |= {"scope": "gamma", "space": synthetic.RELAXED, "title": name}
         about["cpu"] = name
         frames = load_study(synthetic.fill(Writer(memory(), asked, about)))
-        path = write_report(frames, tmp_path / str(index))
+        path = write_report(Findings.of(frames), tmp_path / str(index))
         assert path.parent == tmp_path / str(index)
         html = path.read_text()
         page = Page(html)
@@ -257,7 +258,7 @@ def test_other_names_are_made_safe(name: str) -> None:
 
 
 def written(writer: Writer, folder: Path) -> Page:
-    return Page(write_report(load_study(writer.close()), folder).read_text())
+    return Page(write_report(Findings.of(load_study(writer.close())), folder).read_text())
 
 
 def unclaimed(page: Page) -> bool:
@@ -309,7 +310,7 @@ def test_one_method_and_no_baseline(tmp_path: Path) -> None:
     for methods, words in ((["sgd"], "What was measured"), (["hj"], "'sgd' is not among the methods")):
         asked = spec(methods=methods, controls=[], blocks=6, trials=2, exploit=0, recommend=2)
         writer = Writer(memory(), asked)
-        page = Page(write_report(load_study(synthetic.fill(writer)), tmp_path / methods[0]).read_text())
+        page = Page(write_report(Findings.of(load_study(synthetic.fill(writer))), tmp_path / methods[0]).read_text())
         assert words in page.text and unclaimed(page)
         assert "not finished" not in page.text
 
@@ -329,7 +330,7 @@ def test_unfinished_study(tmp_path: Path) -> None:
 
 
 def test_repeated_study(repeated: StudyFrames, tmp_path: Path) -> None:
-    page = Page(write_report(repeated, tmp_path).read_text())
+    page = Page(write_report(Findings.of(repeated), tmp_path).read_text())
     assert "How often is a method called different from SGD?" in page.text
     assert re.search(r"Called different in \d of 40 repetitions", page.text) and unclaimed(page)
 
@@ -337,10 +338,10 @@ def test_repeated_study(repeated: StudyFrames, tmp_path: Path) -> None:
 def test_unwritable_directory(digits: StudyFrames, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write the report to .*file"):
-        write_report(digits, tmp_path / "file")
+        write_report(Findings.of(digits), tmp_path / "file")
 
 
 def test_same_study_same_page(digits: StudyFrames, digits_page: Path, tmp_path: Path) -> None:
-    again = write_report(digits, tmp_path)
+    again = write_report(Findings.of(digits), tmp_path)
     assert again.read_bytes() == digits_page.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits", "digits.html"]  # no temporary file is left

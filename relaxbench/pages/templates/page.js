@@ -38,7 +38,7 @@ async function save(packed, name) {
   // plotly's arrays come as base64 of float32.
   const numbers = packed => new Float32Array(bytes(packed.bdata).buffer);
 
-  // Figures carry stand-ins for the theme's colours (report/look.py), so one text serves light and dark.
+  // Figures carry stand-ins for the theme's colours (pages/theme.py), so one text serves light and dark.
   function draw(figure) {
     const text = figure.text
       .replaceAll("#010203", style("--ink")).replaceAll("#010204", style("--muted"))

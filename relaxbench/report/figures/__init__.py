@@ -1,1 +1,1 @@
-"""The figures of the report: one file a figure, its data before its drawing."""
+"""The figures of the report: one file per figure, its data before its drawing."""

@@ -13,7 +13,7 @@ LEDGER = ("gradients", "jvps", "examples", "measurement")
 
 
 def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """What a confirm run costs on average: one row a method with a complete block.
+    """What a confirm run costs on average: one row per method with a complete block.
 
     Columns: method; gradients (equivalents, of which jvps are Jacobian-vector products), examples, measurement (passes
     that look at a run without training it, in gradient equivalents); seconds_per_gradient, seconds and peak_bytes,
@@ -47,19 +47,27 @@ def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         ("peak_bytes_ratio", "memory", "square-open", -0.13),
     ):
         figure.add(
-            "scatter", x=rows[key].to_numpy(dtype=np.float32), y=places + np.float32(offset), mode="markers", name=name,
-            marker={"color": INK, "size": 10, "symbol": symbol}, hovertemplate=f"{name} %{{x:.2f}}×<extra></extra>",
-        )  # fmt: skip
+            "scatter",
+            x=rows[key].to_numpy(dtype=np.float32),
+            y=places + np.float32(offset),
+            mode="markers",
+            name=name,
+            marker={"color": INK, "size": 10, "symbol": symbol},
+            hovertemplate=f"{name} %{{x:.2f}}×<extra></extra>",
+        )
     high = float(rows[["seconds_ratio", "peak_bytes_ratio"]].max(axis=None))
     low = float(rows[["seconds_ratio", "peak_bytes_ratio"]].min(axis=None))
     base = look.title(look.baseline)
-    figure.update_layout(layout(
-        height=130 + 34 * len(rows), hovermode="closest",
-        xaxis=axis(f"multiple of {base}") | {"range": [min(0.0, low), 1.06 * max(high, 1.1)], "ticksuffix": "×"},
-        yaxis=row_axis([look.title(method) for method in rows["method"]]),
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": MUTED, "size": 12}},
-        margin={"l": 8, "r": 16, "t": 34, "b": 48},
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=130 + 34 * len(rows),
+            hovermode="closest",
+            xaxis=axis(f"multiple of {base}") | {"range": [min(0.0, low), 1.06 * max(high, 1.1)], "ticksuffix": "×"},
+            yaxis=row_axis([look.title(method) for method in rows["method"]]),
+            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": MUTED, "size": 12}},
+            margin={"l": 8, "r": 16, "t": 34, "b": 48},
+        )
+    )
     return Figure(
         f"cost-{file_name(problem)}",
         f"A run beside one of {look.titles[look.baseline]}",

@@ -1,19 +1,77 @@
-"""The figures of gradients to a target and of performance profiles (frames of budget_collect.py)."""
+"""The figures of gradients to a target and of performance profiles."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from relaxbench.analysis.targets import REACH
-from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.analysis import targets
+from relaxbench.analysis.frames import StudyFrames
+from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, row_axis
+
+TARGET = 0.75
+"""Share of the budget at which the baseline sets the target."""
+
+
+def arrivals(frames: StudyFrames, problem: str) -> tuple[pd.DataFrame, float]:
+    """Gradients to target of every confirm run (method, block, gradients; a miss is inf), and the target.
+
+    The target is the baseline's median validation loss over its confirm runs at `TARGET` of the budget. Where the
+    metric is itself gradients to a tolerance, it is taken as it is and the target is NaN. Empty without a target.
+    """
+    about = frames.problem(problem)
+    runs = frames.blocks[frames.blocks["problem"] == problem]
+    rows = runs[["method", "block"]].reset_index(drop=True)
+    budget = targets.budget(frames, problem)
+    if about["censored"]:
+        metric = runs["test_metric"].to_numpy(dtype=float)
+        missed = np.isnan(metric) | (metric >= budget * float(about["metric_scale"] or 1))
+        return rows.assign(gradients=np.where(missed, np.inf, metric)), float("nan")
+    points = frames.curves[frames.curves["trial_id"].isin(runs["confirm"])]
+    curves = {
+        trial: (part["gradients"].to_numpy(dtype=float), part["validation_loss"].to_numpy(dtype=float))
+        for trial, part in points.groupby("trial_id", sort=False)
+    }
+    theirs = runs.loc[(runs["method"] == frames.baseline) & runs["confirm"].isin(list(curves)), "confirm"]
+    reached = [targets.last_value(*curves[trial], until=TARGET * budget) for trial in theirs]
+    target = float(np.median(reached)) if reached else float("nan")
+    if not np.isfinite(target):
+        return rows.assign(gradients=np.nan)[:0], float("nan")
+    known = runs["confirm"].isin(list(curves)).to_numpy()
+    gradients = [targets.first_arrival(*curves[trial], target) for trial in runs.loc[known, "confirm"]]
+    return rows[known].assign(gradients=gradients).reset_index(drop=True), target
+
+
+def to_target(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """Gradients to target by method: the columns of `targets.summary`, and the target."""
+    times, target = arrivals(frames, problem)
+    table = targets.summary(times, frames.baseline)
+    order = table["method"].map({method: rank for rank, method in enumerate(frames.methods)})
+    return table.assign(target=target).loc[order.sort_values().index].reset_index(drop=True)
+
+
+def profiles(frames: StudyFrames) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Performance profiles over the problems of which every method has a median number of gradients to target.
+
+    Returns:
+        Steps: method, tau, share. Scores: method, problems, score, interquartile_ratio. Both empty for fewer than
+        `targets.MIN_PROBLEMS` problems.
+    """
+    medians = {name: to_target(frames, name).set_index("method")["median"] for name in frames.problems}
+    times = pd.DataFrame(medians, index=frames.methods).T.dropna()  # a method that is not done yet is no miss
+    steps, scores = [pd.DataFrame(columns=["method", "tau", "share"])], []
+    if len(times) >= targets.MIN_PROBLEMS:
+        for method, relative in zip(times.columns, targets.ratios(times.to_numpy(dtype=float)).T, strict=True):
+            tau, share = targets.profile(relative)
+            steps.append(pd.DataFrame({"method": method, "tau": tau, "share": share}))
+            scores.append((method, len(times), targets.score(relative), targets.interquartile_mean(relative)))
+    scored = pd.DataFrame(scores, columns=["method", "problems", "score", "interquartile_ratio"])
+    return pd.concat(steps[1:] or steps, ignore_index=True), scored
 
 
 def target(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
-    """Gradients to the target by method: medians with intervals, misses in words (`budget_collect.to_target`)."""
+    """Gradients to the target by method: medians with intervals, misses in words (`to_target`)."""
     rows = table.iloc[::-1].reset_index(drop=True)
     reached = rows[["median", "low", "high"]].to_numpy(dtype=float)
     reached = reached[np.isfinite(reached)]
@@ -24,33 +82,56 @@ def target(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     theirs = rows.loc[rows["method"] == look.baseline, "median"]
     if np.isfinite(theirs).any():
         figure.add_shape(
-            type="line", x0=theirs.iloc[0], x1=theirs.iloc[0], y0=0, y1=1, yref="paper", layer="below",
+            type="line",
+            x0=theirs.iloc[0],
+            x1=theirs.iloc[0],
+            y0=0,
+            y1=1,
+            yref="paper",
+            layer="below",
             line={"color": MUTED, "width": 1, "dash": "dot"},
-        )  # fmt: skip
+        )
     for position, row in rows.iterrows():
         colour, title = look.colours[row["method"]], look.title(row["method"])
         if np.isfinite(row["low"]):
             figure.add(
-                "scatter", x=_f([row["low"], min(row["high"], right)]), y=[position, position], mode="lines",
+                "scatter",
+                x=single([row["low"], min(row["high"], right)]),
+                y=[position, position],
+                mode="lines",
                 hoverinfo="skip",
-                line={"color": colour, "width": 2.5}, showlegend=False,
-            )  # fmt: skip
+                line={"color": colour, "width": 2.5},
+                showlegend=False,
+            )
         if np.isfinite(row["median"]):
             ratio = f", {row['ratio']:.2f} times the baseline's" if np.isfinite(row["ratio"]) else ""
             figure.add(
-                "scatter", x=_f([row["median"]]), y=[position], mode="markers", name=title, showlegend=False,
+                "scatter",
+                x=single([row["median"]]),
+                y=[position],
+                mode="markers",
+                name=title,
+                showlegend=False,
                 marker={"color": colour, "size": 11},
                 hovertemplate=f"{title}: %{{x:,.0f}} gradients{ratio}<extra></extra>",
-            )  # fmt: skip
+            )
         if row["misses"]:
             figure.add_annotation(
-                x=right, y=position, xanchor="right", yshift=11, showarrow=False, font={"color": colour, "size": 12},
+                x=right,
+                y=position,
+                xanchor="right",
+                yshift=11,
+                showarrow=False,
+                font={"color": colour, "size": 12},
                 text=f"{row['misses']} of {row['runs']} missed" + (" →" if row["high"] > right else ""),
-            )  # fmt: skip
-    figure.update_layout(layout(
-        height=110 + 42 * len(rows), xaxis=axis("gradients to target<br>← lower is better") | {"range": [0, right]},
-        yaxis=row_axis([look.title(method) for method in rows["method"]]),
-    ))  # fmt: skip
+            )
+    figure.update_layout(
+        layout(
+            height=110 + 42 * len(rows),
+            xaxis=axis("gradients to target<br>← lower is better") | {"range": [0, right]},
+            yaxis=row_axis([look.title(method) for method in rows["method"]]),
+        )
+    )
     goal = float(rows["target"].iloc[0])
     what = f"to a validation loss of {goal:.3g}" if np.isfinite(goal) else "to the problem's tolerance"
     return Figure(
@@ -64,7 +145,7 @@ def target(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
 
 
 def profile(steps: pd.DataFrame, scores: pd.DataFrame, look: Look) -> Figure | None:
-    """Performance profiles of all methods over the study's problems (frames of `budget_collect.profiles`)."""
+    """Performance profiles of all methods over the study's problems (frames of `profiles`)."""
     if steps.empty:
         return None
     figure = Drawing()
@@ -72,27 +153,30 @@ def profile(steps: pd.DataFrame, scores: pd.DataFrame, look: Look) -> Figure | N
     for method in known.sort_values(ascending=False, kind="stable").index:
         part, colour = steps[steps["method"] == method], look.colours[method]
         figure.add(
-            "scatter", x=_f(part["tau"]), y=_f(part["share"]), mode="lines",
+            "scatter",
+            x=single(part["tau"]),
+            y=single(part["share"]),
+            mode="lines",
             name=f"{look.title(method)} {known[method]:.2f}",
             line={"color": colour, "width": 2.5, "shape": "hv", "dash": "dot" if method == look.baseline else "solid"},
             hovertemplate=f"{look.title(method)}: %{{y:.0%}} within %{{x:.2f}} times the fastest<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(layout(
-        height=440, xaxis=axis("τ, gradients over the fastest method's") | {"range": [1, REACH]},
-        yaxis=axis("share of problems solved") | {"range": [-0.02, 1.02], "tickformat": ".0%"},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
-        margin={"l": 62, "r": 12, "t": 34, "b": 48},
-    ))  # fmt: skip
+        )
+    figure.update_layout(
+        layout(
+            height=440,
+            xaxis=axis("τ, gradients over the fastest method's") | {"range": [1, targets.REACH]},
+            yaxis=axis("share of problems solved") | {"range": [-0.02, 1.02], "tickformat": ".0%"},
+            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
+            margin={"l": 62, "r": 12, "t": 34, "b": 48},
+        )
+    )
     problems = int(scores["problems"].iloc[0])
     return Figure(
         "profile",
         "Performance profiles",
         f"Each line is the share of {problems} problems whose target a method reaches within τ times the gradients of "
-        f"the fastest method there; the number is its mean height from 1 to {REACH:g}, 1 being the fastest everywhere.",
+        f"the fastest method there; the number is its mean height from 1 to {targets.REACH:g}, 1 being the fastest "
+        "everywhere.",
         figure,
         data=steps.merge(scores, on="method"),
     )
-
-
-def _f(values: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(values, dtype=np.float32)

@@ -93,20 +93,31 @@ def importance(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     shares = rows.pivot(index="hyperparameter", columns="method", values="share").loc[names, methods].to_numpy(float)
     figure = Drawing()
     figure.add(
-        "heatmap", z=shares.astype(np.float32), zmin=0, zmax=1, showscale=False,
+        "heatmap",
+        z=shares.astype(np.float32),
+        zmin=0,
+        zmax=1,
+        showscale=False,
         colorscale=[[0, PAPER], [1, PALETTE[0]]],
         text=[["" if np.isnan(share) else f"{100 * share:.0f}" for share in line] for line in shares],
-        texttemplate="%{text}", textfont={"size": 12}, xgap=2, ygap=2,
-        hovertemplate="%{z:.1%}<extra></extra>", hoverongaps=False,
-    )  # fmt: skip
+        texttemplate="%{text}",
+        textfont={"size": 12},
+        xgap=2,
+        ygap=2,
+        hovertemplate="%{z:.1%}<extra></extra>",
+        hoverongaps=False,
+    )
     columns = {"tickvals": list(range(len(methods))), "ticktext": [look.title(method) for method in methods]}
     lines = {"tickvals": list(range(len(names))), "ticktext": [plain(name, 20) for name in names]}
     told = {"nticks": None, "showgrid": False, "tickfont": {"color": INK, "size": 12}}
-    figure.update_layout(layout(
-        height=130 + 28 * len(names), margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis=axis("") | told | columns | {"side": "top", "tickangle": -40},
-        yaxis=axis("") | told | lines | {"autorange": "reversed"},
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=130 + 28 * len(names),
+            margin={"l": 8, "r": 8, "t": 8, "b": 8},
+            xaxis=axis("") | told | columns | {"side": "top", "tickangle": -40},
+            yaxis=axis("") | told | lines | {"autorange": "reversed"},
+        )
+    )
     return Figure(
         f"importance-{file_name(problem)}",
         "Which hyperparameters matter",

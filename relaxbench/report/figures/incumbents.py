@@ -8,12 +8,22 @@ import pandas as pd
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, Look, axis, file_name, layout, tint
+from relaxbench.report.figures.search_space import LOSS, Reference, lines, loss_range
 from relaxbench.report.figures.settings import Range, Vector
-from relaxbench.report.figures.tuned import LOSS, Reference, lines, loss_range
 
 COLUMNS = [
-    "method", "phase", "trials", "gradients", "mean", "low", "high", "blocks", "diverged", "failed", "pruned",
-]  # fmt: skip
+    "method",
+    "phase",
+    "trials",
+    "gradients",
+    "mean",
+    "low",
+    "high",
+    "blocks",
+    "diverged",
+    "failed",
+    "pruned",
+]
 
 VIEWS = {"explore": "random search", "exploit": "TPE"}
 """The searches and what they are called; their trials are never mixed."""
@@ -58,20 +68,25 @@ def _searches(frames: StudyFrames, problem: str) -> list[tuple[tuple[str, str], 
 
 def _curve(runs: list[pd.DataFrame]) -> pd.DataFrame:
     """Equally long searches to a curve: the running best of each, and the counts of what went wrong."""
-    best = np.stack([
-        np.minimum.accumulate(np.where(run["status"] == "done", run["value"], np.inf)) for run in runs
-    ])  # fmt: skip
+    best = np.stack([np.minimum.accumulate(np.where(run["status"] == "done", run["value"], np.inf)) for run in runs])
     best = np.where(np.isfinite(best), best, np.nan)  # as long as nothing was finished there is no best
     low, high = np.quantile(best, [0.25, 0.75], axis=0)
 
     def count(column: str, value: object) -> Vector:
         return np.asarray(sum(np.cumsum(run[column].to_numpy() == value) for run in runs))
 
-    return pd.DataFrame({
-        "trials": np.arange(1, best.shape[1] + 1), "mean": best.mean(axis=0), "low": low, "high": high,
-        "blocks": len(runs), "diverged": count("diverged", True), "failed": count("status", "failed"),
-        "pruned": count("status", "pruned"),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "trials": np.arange(1, best.shape[1] + 1),
+            "mean": best.mean(axis=0),
+            "low": low,
+            "high": high,
+            "blocks": len(runs),
+            "diverged": count("diverged", True),
+            "failed": count("status", "failed"),
+            "pruned": count("status", "pruned"),
+        }
+    )
 
 
 def history(frame: pd.DataFrame, look: Look, problem: str, tuned: Reference | None) -> Figure | None:
@@ -94,22 +109,29 @@ def history(frame: pd.DataFrame, look: Look, problem: str, tuned: Reference | No
         across = Range(cost, first, last, log=last > 10 * first).axis(_title(cost, phase))
         views[label] = {
             f"xaxis.{key}": value for key, value in across.items() if key in ("type", "range", "tickvals", "ticktext")
-        } | {"xaxis.tickmode": across["tickmode"], "xaxis.title.text": across["title"]["text"]}  # fmt: skip
+        } | {"xaxis.tickmode": across["tickmode"], "xaxis.title.text": across["title"]["text"]}
     chosen = {label: {"visible": [owner == label for owner in owners], "layout": view} for label, view in views.items()}
     first_view = next(iter(views))
     for trace, owner in zip(figure.data, owners, strict=True):
         trace["visible"] = owner == first_view
-    figure.update_layout(layout(
-        height=400, xaxis=axis(""), yaxis=loss.axis(f"best {LOSS} so far"), hovermode="x unified",
-        shapes=lines(tuned, loss),
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
-        margin={"l": 8, "r": 8, "t": 34, "b": 48},
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=400,
+            xaxis=axis(""),
+            yaxis=loss.axis(f"best {LOSS} so far"),
+            hovermode="x unified",
+            shapes=lines(tuned, loss),
+            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
+            margin={"l": 8, "r": 8, "t": 34, "b": 48},
+        )
+    )
     figure.update_layout(views[first_view])
     line = (
         f" The dotted line is the mean of tuned {look.titles[str(look.baseline)]}'s confirming runs with its 95 % "
-        "interval: winners, run again on fresh seeds, fall back to it." if tuned else ""
-    )  # fmt: skip
+        "interval: winners, run again on fresh seeds, fall back to it."
+        if tuned
+        else ""
+    )
     return Figure(
         f"history-{file_name(problem)}",
         "What tuning costs",
@@ -132,9 +154,16 @@ def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, colour: str, title: st
     low, mean, high = (rows[key].to_numpy(np.float32) for key in ("low", "mean", "high"))
     if (low < high).any():
         figure.add(
-            "scatter", x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), fill="toself", mode="lines",
-            fillcolor=tint(colour, 0.12), line={"width": 0}, hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
+            "scatter",
+            x=np.concatenate([x, x[::-1]]),
+            y=np.concatenate([high, low[::-1]]),
+            fill="toself",
+            mode="lines",
+            fillcolor=tint(colour, 0.12),
+            line={"width": 0},
+            hoverinfo="skip",
+            showlegend=False,
+        )
     figure.add(
         "scatter",
         x=x,
@@ -148,7 +177,13 @@ def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, colour: str, title: st
     censored = np.diff(rows["pruned"].to_numpy(int), prepend=0) > 0
     if censored.any():
         figure.add(
-            "scatter", x=x[censored], y=mean[censored], mode="markers", name=f"{title}, pruned", showlegend=False,
-            marker={"color": colour, "size": 9, "symbol": "line-ns-open"}, hoverinfo="skip",
-        )  # fmt: skip
+            "scatter",
+            x=x[censored],
+            y=mean[censored],
+            mode="markers",
+            name=f"{title}, pruned",
+            showlegend=False,
+            marker={"color": colour, "size": 9, "symbol": "line-ns-open"},
+            hoverinfo="skip",
+        )
     return len(figure.data) - before

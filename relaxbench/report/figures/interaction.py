@@ -9,8 +9,8 @@ import pandas as pd
 
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import GRID, MUTED, Look, file_name, layout, plain
+from relaxbench.report.figures.search_space import LOSS, loss_range
 from relaxbench.report.figures.settings import Range, Tried, Vector, order
-from relaxbench.report.figures.tuned import LOSS, loss_range
 
 ACROSS, UP = 8, 6
 """Bins of the scope, and of the other hyperparameter; equally wide on the scales that were searched."""
@@ -44,10 +44,13 @@ def binned(x: Vector, y: Vector, values: Vector) -> pd.DataFrame:
         values: results ``[n]``.
     """
     known = np.isfinite(x) & np.isfinite(y)
-    frame = pd.DataFrame({
-        "across": np.clip(x[known] * ACROSS, 0, ACROSS - 1).astype(int),
-        "up": np.clip(y[known] * UP, 0, UP - 1).astype(int), "value": values[known],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "across": np.clip(x[known] * ACROSS, 0, ACROSS - 1).astype(int),
+            "up": np.clip(y[known] * UP, 0, UP - 1).astype(int),
+            "value": values[known],
+        }
+    )
     groups = frame.groupby(["across", "up"])["value"]
     return groups.agg(median="median", trials="size").reset_index()
 
@@ -87,11 +90,14 @@ def interaction(tried: Tried, look: Look, problem: str, method: str, scope: str)
         }
         figure.data[-1]["visible"] = index == 0
     title = f"{symbol}, geometric mean of start and end" if mean else across.name
-    figure.update_layout(layout(
-        height=330, xaxis=across.axis(title) | {"showgrid": False, "range": _ends(across)},
-        yaxis=others[0].axis(others[0].name) | {"showgrid": False, "range": _ends(others[0])},
-        margin={"l": 8, "r": 8, "t": 62, "b": 48},
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=330,
+            xaxis=across.axis(title) | {"showgrid": False, "range": _ends(across)},
+            yaxis=others[0].axis(others[0].name) | {"showgrid": False, "range": _ends(others[0])},
+            margin={"l": 8, "r": 8, "t": 62, "b": 48},
+        )
+    )
     return Figure(
         f"interaction-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: {symbol} and the inner loop",
@@ -122,17 +128,33 @@ def _map(cells: pd.DataFrame, across: Range, other: Range, loss: Range, colour: 
     if "tickvals" in bar:
         bar["tickvals"] = [float(each) for each in scale(np.array(bar["tickvals"]))]
     return {
-        "x": x.astype(np.float32), "y": y.astype(np.float32), "z": scale(medians).astype(np.float32),
-        "customdata": np.stack([medians, trials], axis=-1).astype(np.float32), "text": spans,
-        "zmin": float(scale(loss.low)), "zmax": float(scale(loss.high)), "xgap": 1, "ygap": 1,
+        "x": x.astype(np.float32),
+        "y": y.astype(np.float32),
+        "z": scale(medians).astype(np.float32),
+        "customdata": np.stack([medians, trials], axis=-1).astype(np.float32),
+        "text": spans,
+        "zmin": float(scale(loss.low)),
+        "zmax": float(scale(loss.high)),
+        "xgap": 1,
+        "ygap": 1,
         "colorscale": [[0, colour], [1, GRID]],
         "hovertemplate": "%{text}:<br>median %{customdata[0]:.4~g} of %{customdata[1]} trials<extra></extra>",
-        "colorbar": bar | {
-            "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "thickness": 8, "len": 0.5,
-            "outlinewidth": 0, "tickfont": {"color": MUTED, "size": 11}, "ypad": 0, "xpad": 0,
+        "colorbar": bar
+        | {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "thickness": 8,
+            "len": 0.5,
+            "outlinewidth": 0,
+            "tickfont": {"color": MUTED, "size": 11},
+            "ypad": 0,
+            "xpad": 0,
             "title": {"text": LOSS, "side": "top", "font": {"color": MUTED, "size": 12}},
         },
-    }  # fmt: skip
+    }
 
 
 def _table(cells: pd.DataFrame, across: Range, other: Range) -> pd.DataFrame:
@@ -140,8 +162,10 @@ def _table(cells: pd.DataFrame, across: Range, other: Range) -> pd.DataFrame:
     edges = {
         f"{across.name}_low": across.at(cells["across"] / ACROSS),
         f"{across.name}_high": across.at((cells["across"] + 1) / ACROSS),
-        "other": other.name, "other_low": other.at(cells["up"] / UP), "other_high": other.at((cells["up"] + 1) / UP),
-    }  # fmt: skip
+        "other": other.name,
+        "other_low": other.at(cells["up"] / UP),
+        "other_high": other.at((cells["up"] + 1) / UP),
+    }
     return pd.DataFrame(edges).assign(median=cells["median"], trials=cells["trials"])
 
 

@@ -1,4 +1,4 @@
-"""Learning curves: one panel a method, the tuned baseline drawn through all of them."""
+"""Learning curves: one panel per method, the tuned baseline drawn through all of them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,82 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, plain, tint
 
+GRID = 80
+"""Points of a band along the budget."""
 
-def curves(views: Mapping[str, pd.DataFrame], scales: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """One panel a method: its median and middle half, the tuned baseline's mean drawn through.
+
+def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
+    """Learning curves of the confirm runs: method, gradients, mean, median, low, high (the quartiles), runs.
+
+    Runs measure at different points (after complete outer steps), so each is interpolated to one grid, from where all
+    have begun. A run that has used up what fits into its budget stays where it is; one that diverged stays at the
+    problem's worst value, which is what the study counts for it.
 
     Args:
-        views: label of the measure, e.g. "validation loss" → frame of `collect.bands`; the first is shown first.
-        scales: frame of `collect.scales`: what else than gradients the horizontal axis can be.
+        frames: the study.
+        problem: one of its problems.
+        measure: ``"validation_loss"`` or ``"validation_metric"``.
+    """
+    about = frames.problem(problem)
+    worst = about["worst"]
+    if measure == "validation_metric":
+        worst = None if about["worst_metric"] is None else about["worst_metric"] * float(about["metric_scale"] or 1)
+    ids = frames.blocks.loc[frames.blocks["problem"] == problem, "confirm"]
+    runs = frames.curves[frames.curves["trial_id"].isin(ids)]
+    columns = ["method", "gradients", "mean", "median", "low", "high", "runs"]
+    if runs.empty:
+        return pd.DataFrame(columns=columns)
+    grid = np.linspace(float(runs["gradients"].min()), float(runs["gradients"].max()), GRID)
+    parts = []
+    for method in frames.methods:
+        values = []
+        for _, run in runs[runs["method"] == method].groupby("trial_id", sort=False):
+            y = run[measure].to_numpy(dtype=float)
+            y = np.where(np.isfinite(y), y, np.inf)
+            y = np.minimum(y, np.inf if worst is None else worst)
+            x = run["gradients"].to_numpy(dtype=float)
+            values.append(np.interp(grid, x, y, left=np.nan))
+        if not values:
+            continue
+        table = np.stack(values)
+        begun = np.isfinite(table).all(axis=0)  # a median over a part of the runs would mislead
+        if not begun.any():
+            continue
+        shown = table[:, begun]
+        low, median, high = np.quantile(shown, [0.25, 0.5, 0.75], axis=0)
+        mean = np.mean(shown, axis=0)
+        part = {"gradients": grid[begun], "mean": mean, "median": median, "low": low, "high": high}
+        parts.append(pd.DataFrame(part).assign(method=method, runs=len(table)))
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def scales(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """What a gradient is in other units, by method: seconds (calibrated alone) and epochs; NaN where it is not known.
+
+    Epochs are counted in training examples, so that two gradients of one mini-batch (SAM's) are not two batches.
+    """
+    examples = frames.problem(problem)["train_examples"]
+    rows = frames.blocks[frames.blocks["problem"] == problem]
+    seen = rows.groupby("method")[["examples", "gradients"]].sum().reindex(frames.methods)
+    return pd.DataFrame(
+        {
+            "seconds": [frames.cost(method, problem, "seconds_per_gradient") for method in frames.methods],
+            "epochs": (seen["examples"] / seen["gradients"] / (examples or np.nan)).to_numpy(dtype=float),
+        },
+        index=frames.methods,
+    )
+
+
+def curves(views: Mapping[str, pd.DataFrame], scales: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
+    """One panel per method: its median and middle half, the tuned baseline's mean drawn through.
+
+    Args:
+        views: label of the measure, e.g. "validation loss" → frame of `bands`; the first is shown first.
+        scales: frame of `scales`: what else than gradients the horizontal axis can be.
         look: of the methods.
         problem: for the figures' keys.
     """
@@ -32,9 +98,13 @@ def curves(views: Mapping[str, pd.DataFrame], scales: pd.DataFrame, look: Look, 
 
 
 def _panel(
-    views: Mapping[str, pd.DataFrame], axes: Mapping[str, pd.Series], limits: Mapping[str, float], look: Look,
-    problem: str, method: str,
-) -> Figure:  # fmt: skip
+    views: Mapping[str, pd.DataFrame],
+    axes: Mapping[str, pd.Series],
+    limits: Mapping[str, float],
+    look: Look,
+    problem: str,
+    method: str,
+) -> Figure:
     figure, layouts = Drawing(), dict[str, dict[str, Any]]()
     owners: list[tuple[str, str]] = []  # of the traces: measure and method
     for label, frame in views.items():
@@ -61,10 +131,16 @@ def _panel(
         }
         for label, factors in axes.items()
     }
-    figure.update_layout(layout(
-        height=270, xaxis=axis("gradients"), yaxis=axis(""), hovermode="x unified",
-        annotations=[_key(look, method)], margin={"l": 58, "r": 8, "t": 28, "b": 42},
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=270,
+            xaxis=axis("gradients"),
+            yaxis=axis(""),
+            hovermode="x unified",
+            annotations=[_key(look, method)],
+            margin={"l": 58, "r": 8, "t": 28, "b": 42},
+        )
+    )
     first = next(iter(views))
     figure.update_layout({**layouts[first], **_along("gradients", limits)})
     for trace, shown in zip(figure.data, chosen[first]["visible"], strict=True):
@@ -98,9 +174,16 @@ def _key(look: Look, method: str) -> dict[str, Any]:
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}, mean"
         words = dotted if method == look.baseline else f"{words}   {dotted}"
     return {
-        "text": words, "x": 0, "y": 1.03, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom",
-        "showarrow": False, "font": {"color": INK, "size": 12},
-    }  # fmt: skip
+        "text": words,
+        "x": 0,
+        "y": 1.03,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"color": INK, "size": 12},
+    }
 
 
 def _line(frame: pd.DataFrame, column: str, colour: str, name: str, dash: str = "solid") -> dict[str, Any]:
@@ -113,9 +196,15 @@ def _band(frame: pd.DataFrame, colour: str) -> dict[str, Any]:
     """The middle half as a filled outline."""
     x, low, high = (frame[key].to_numpy(dtype=np.float32) for key in ("gradients", "low", "high"))
     return {
-        "x": np.concatenate([x, x[::-1]]), "y": np.concatenate([high, low[::-1]]), "fill": "toself", "mode": "lines",
-        "fillcolor": tint(colour, 0.18), "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
-    }  # fmt: skip
+        "x": np.concatenate([x, x[::-1]]),
+        "y": np.concatenate([high, low[::-1]]),
+        "fill": "toself",
+        "mode": "lines",
+        "fillcolor": tint(colour, 0.18),
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
 
 
 def _range(frame: pd.DataFrame) -> dict[str, Any]:

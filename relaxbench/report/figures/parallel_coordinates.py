@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import BAND, INK, MUTED, Look, axis, file_name, layout, plain
+from relaxbench.report.figures.search_space import Reference, loss_range
 from relaxbench.report.figures.settings import Range, Tried, Vector, thinned
-from relaxbench.report.figures.tuned import Reference, loss_range
 
 MAX_LINES = 200
 """Explore trials drawn, evenly by rank; winners of blocks are drawn besides."""
@@ -55,18 +55,32 @@ def parallel(tried: Tried, look: Look, problem: str, method: str, tuned: Referen
         figure.add("scatter", **_joined(lines[won]), line={"color": INK, "width": 1.6}, name="won its block")
     ranges = [*tried.ranges, loss]
     count = len(ranges)
-    figure.update_layout(layout(
-        height=90 + ROW * count, xaxis=axis("") | {"range": [-0.02, 1.02], "showgrid": False, "showticklabels": False},
-        yaxis=axis("") | {
-            "tickvals": list(range(count)), "ticktext": [plain(each.name, 20) for each in ranges], "nticks": None,
-            "range": [count - 0.4, -0.6], "tickfont": {"color": INK, "size": 12}, "ticklabelstandoff": 6,
-        },
-        annotations=[text for row, each in enumerate(ranges) for text in _ends(each, row, row == count - 1)],
-        shapes=_mark(tuned, loss, count - 1),
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12},
-                "traceorder": "reversed"},
-        margin={"l": 8, "r": 8, "t": 34, "b": 14},
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=90 + ROW * count,
+            xaxis=axis("") | {"range": [-0.02, 1.02], "showgrid": False, "showticklabels": False},
+            yaxis=axis("")
+            | {
+                "tickvals": list(range(count)),
+                "ticktext": [plain(each.name, 20) for each in ranges],
+                "nticks": None,
+                "range": [count - 0.4, -0.6],
+                "tickfont": {"color": INK, "size": 12},
+                "ticklabelstandoff": 6,
+            },
+            annotations=[text for row, each in enumerate(ranges) for text in _ends(each, row, row == count - 1)],
+            shapes=_mark(tuned, loss, count - 1),
+            legend={
+                "orientation": "h",
+                "x": 0,
+                "y": 1.02,
+                "yanchor": "bottom",
+                "font": {"color": INK, "size": 12},
+                "traceorder": "reversed",
+            },
+            margin={"l": 8, "r": 8, "t": 34, "b": 14},
+        )
+    )
     told = (
         f" The dotted mark is tuned {look.titles[str(look.baseline)]}'s mean with its 95 % interval." if tuned else ""
     )
@@ -96,11 +110,18 @@ def _ends(range_: Range, row: int, loss: bool) -> list[dict[str, Any]]:
     found = []
     for index, text in enumerate(texts):
         at = index / max(len(texts) - 1, 1)
-        found.append({
-            "text": plain(text, 10), "x": at, "y": row, "yshift": 8, "showarrow": False, "borderpad": 0,
-            "xanchor": "left" if at == 0 else "right" if at == 1 else "center",
-            "font": {"color": MUTED, "size": 11},
-        })  # fmt: skip
+        found.append(
+            {
+                "text": plain(text, 10),
+                "x": at,
+                "y": row,
+                "yshift": 8,
+                "showarrow": False,
+                "borderpad": 0,
+                "xanchor": "left" if at == 0 else "right" if at == 1 else "center",
+                "font": {"color": MUTED, "size": 11},
+            }
+        )
     return found
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from relaxbench.pages.figure import Drawing, Figure, grid
 from relaxbench.pages.theme import INK, MUTED, Look, file_name, layout, plain, tint
+from relaxbench.report.figures.search_space import LOSS, Reference, lines, loss_range
 from relaxbench.report.figures.settings import Range, Tried, Vector, thinned
-from relaxbench.report.figures.tuned import LOSS, Reference, lines, loss_range
 
 MAX_PANELS = 6
 
@@ -77,9 +77,16 @@ def slices(tried: Tried, look: Look, problem: str, method: str, tuned: Reference
 
 
 def _panel(
-    figure: Drawing, place: dict[str, str], searched: Range, tried: Tried, values: Vector, drawn: Any, loss: Range,
-    look: Look, method: str,
-) -> None:  # fmt: skip
+    figure: Drawing,
+    place: dict[str, str],
+    searched: Range,
+    tried: Tried,
+    values: Vector,
+    drawn: Any,
+    loss: Range,
+    look: Look,
+    method: str,
+) -> None:
     """The marks and the running median of one hyperparameter."""
     colour = look.colours[method]
     faint = MUTED if colour == INK else tint(colour, 0.5)
@@ -93,15 +100,21 @@ def _panel(
     for chosen, symbol, said in ((~beyond, "circle", "%{y:.4~g}"), (beyond, "triangle-up", "diverged or beyond")):
         if chosen.any():
             figure.add(
-                "scatter", x=x[chosen].astype(np.float32), y=np.minimum(y[chosen], loss.high).astype(np.float32),
+                "scatter",
+                x=x[chosen].astype(np.float32),
+                y=np.minimum(y[chosen], loss.high).astype(np.float32),
                 mode="markers",
-                marker={"color": faint, "size": 4, "symbol": symbol}, hovertemplate=f"{name}{said}<extra></extra>",
+                marker={"color": faint, "size": 4, "symbol": symbol},
+                hovertemplate=f"{name}{said}<extra></extra>",
                 **place,
-            )  # fmt: skip
+            )
     figure.add(
-        "scatter", x=middle["number"].to_numpy(np.float32), y=np.minimum(middle["median"],
-        loss.high).to_numpy(np.float32),
-        mode="markers" if searched.choices else "lines", line={"color": colour, "width": 2.5},
+        "scatter",
+        x=middle["number"].to_numpy(np.float32),
+        y=np.minimum(middle["median"], loss.high).to_numpy(np.float32),
+        mode="markers" if searched.choices else "lines",
+        line={"color": colour, "width": 2.5},
         marker={"color": colour, "size": 26, "symbol": "line-ew-open", "line": {"width": 3}},
-        hovertemplate=f"{name}median %{{y:.4~g}}<extra></extra>", **place,
-    )  # fmt: skip
+        hovertemplate=f"{name}median %{{y:.4~g}}<extra></extra>",
+        **place,
+    )

@@ -16,7 +16,7 @@ from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, lo
 
 def measured(frames: StudyFrames, problem: str) -> pd.DataFrame:
     """The final loss of every method's confirm runs: method, mean, half (of its 95 % t interval), runs."""
-    from relaxbench.report.figures.collect import means
+    from relaxbench.analysis.paired import means
 
     rows = frames.blocks[frames.blocks["problem"] == problem]
     table = means(rows[["method"]].assign(value=rows["value"]))
@@ -26,9 +26,10 @@ def measured(frames: StudyFrames, problem: str) -> pd.DataFrame:
 def expectation(theorem: Theorem, table: pd.DataFrame, look: Look, problem: str) -> Figure:
     """The theory's three numbers on top, below them what the study measured (a frame of `measured`)."""
     theory = [
-        ("theory: SGD, E V", *theorem.plain), ("theory: bound", *theorem.bound),
+        ("theory: SGD, E V", *theorem.plain),
+        ("theory: bound", *theorem.bound),
         ("theory: controlled, E V", *theorem.controlled),
-    ]  # fmt: skip
+    ]
     rows = [(name, mean, half, MUTED, "diamond") for name, mean, half in theory]
     if theorem.is_loss:
         rows += [
@@ -38,21 +39,35 @@ def expectation(theorem: Theorem, table: pd.DataFrame, look: Look, problem: str)
     rows = rows[::-1]
     figure = Drawing()
     figure.add_shape(
-        type="line", x0=theorem.plain[0], x1=theorem.plain[0], y0=0, y1=1, yref="paper", layer="below",
+        type="line",
+        x0=theorem.plain[0],
+        x1=theorem.plain[0],
+        y0=0,
+        y1=1,
+        yref="paper",
+        layer="below",
         line={"color": INK, "width": 1, "dash": "dot"},
-    )  # fmt: skip
+    )
     for place, (name, mean, half, colour, symbol) in enumerate(rows):
         figure.add(
-            "scatter", x=np.asarray([mean], dtype=np.float32), y=[place], mode="markers", name=name, showlegend=False,
-            marker={"color": colour, "size": 10, "symbol": symbol}, hovertemplate="%{x:.4~g}",
+            "scatter",
+            x=np.asarray([mean], dtype=np.float32),
+            y=[place],
+            mode="markers",
+            name=name,
+            showlegend=False,
+            marker={"color": colour, "size": 10, "symbol": symbol},
+            hovertemplate="%{x:.4~g}",
             error_x={"type": "data", "array": [float(half)], "color": colour, "thickness": 2, "width": 0},
-        )  # fmt: skip
+        )
     low, high = (pick(mean for _, mean, *_ in rows) for pick in (min, max))
-    figure.update_layout(layout(
-        height=110 + 30 * len(rows),
-        xaxis=axis(plain(f"{theorem.terminal} at the end")) | (log_axis(low, high) if 0 < 20 * low < high else {}),
-        yaxis=row_axis([name for name, *_ in rows]),
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=110 + 30 * len(rows),
+            xaxis=axis(plain(f"{theorem.terminal} at the end")) | (log_axis(low, high) if 0 < 20 * low < high else {}),
+            yaxis=row_axis([name for name, *_ in rows]),
+        )
+    )
     about = (
         "the study's runs below end after their own budgets and with their own noise"
         if theorem.is_loss

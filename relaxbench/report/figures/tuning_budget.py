@@ -1,4 +1,4 @@
-"""The figures of tuning budgets: what n random trials buy, against the baseline (frames of budget_collect.py)."""
+"""The figures of tuning budgets: what n random trials buy, against the baseline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from relaxbench.pages.figure import Drawing, Figure
+from relaxbench.analysis.best_of_n import Matrix, medians_by_budget, verdict_by_budget
+from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.targets import budget
+from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, tint, visible
 
 EXPECTED, MEDIAN = "expected best of n", "median best of n"
@@ -19,11 +22,41 @@ NARROW = 5.0
 """Values that span a smaller ratio have a linear axis: a logarithmic one would hardly have a tick there."""
 
 
+def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
+    """Values of the explore trials by method: ``[blocks, trials]``, row r is block r, NaN where one is not done."""
+    asked, planned = int(frames.spec.get("trials") or 1), int(frames.spec.get("blocks") or 0)
+    trials = frames.trials
+    done = trials[(trials["problem"] == problem) & (trials["phase"] == "explore") & (trials["status"] == "done")]
+    done = done[done["number"] < asked]
+    found = {}
+    for method in frames.methods:
+        part = done[done["method"] == method]
+        table = np.full((max(planned, int(part["block"].max()) + 1 if len(part) else 0), asked), np.nan)
+        table[part["block"].to_numpy(dtype=int), part["number"].to_numpy(dtype=int)] = part["value"].to_numpy()
+        found[method] = table
+    return found
+
+
+def by_budget(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """Compute the expected best of n and the verdict as functions of n (`best_of_n.verdict_by_budget`).
+
+    Empty for repeated studies: their answer is how often each verdict came up, not a single one of them.
+    """
+    values = explored(frames, problem) if frames.repetitions == 1 else {}
+    return verdict_by_budget(values, frames.baseline, budget(frames, problem))
+
+
+def medians(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """The median best of n (`best_of_n.medians_by_budget`); empty for repeated studies."""
+    values = explored(frames, problem) if frames.repetitions == 1 else {}
+    return medians_by_budget(values, budget(frames, problem))
+
+
 def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """One panel a method: the difference in expected best of n from the baseline, with the verdict at every n.
+    """One panel per method: the difference in expected best of n from the baseline, with the verdict at every n.
 
     Args:
-        table: of `budget_collect.by_budget`.
+        table: of `by_budget`.
         look: titles and colours.
         problem: whose panels these are.
     """
@@ -42,35 +75,41 @@ def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
         _band(figure, part["n"], part["difference_low"], part["difference_high"], colour)
         decided = part["verdict"].isin(["better", "worse"])
         figure.add(
-            "scatter", x=_f(part["n"]), y=_f(part["difference"]), mode="lines+markers", name=look.title(method),
+            "scatter",
+            x=single(part["n"]),
+            y=single(part["difference"]),
+            mode="lines+markers",
+            name=look.title(method),
             showlegend=False,
             line={"color": colour, "width": 2},
             marker={"color": colour, "size": 8, "symbol": np.where(decided, "circle", "circle-open").tolist()},
-            customdata=np.stack([_f(part["gradients"]), _f(part["p_holm"])], axis=1),
+            customdata=np.stack([single(part["gradients"]), single(part["p_holm"])], axis=1),
             text=part["verdict"].tolist(),
             hovertemplate="best of %{x}: %{y:+.3~g}, %{text}<br>%{customdata[0]:,.0f} gradients of tuning, "
             "p = %{customdata[1]:.2~g}<extra></extra>",
-        )  # fmt: skip
+        )
         figure.update_layout(_panel(_key(look, method), int(table["n"].max())))
         figure.update_layout(yaxis=axis(f"difference from {look.title(str(look.baseline))}") | {"range": [low, high]})
-        panels.append(Figure(
-            f"budget-{file_name(problem)}-{file_name(method)}",
-            f"{look.titles[method]}: the verdict by tuning budget",
-            f"{look.titles[method]} less {look.titles[str(look.baseline)]} in the expected best validation loss of n "
-            "random trials, with its 95 % interval; below zero is better. Filled marks are decided after Holm's "
-            "correction over the methods, at that n alone.",
-            figure,
-            data=part.reset_index(drop=True),
-        ))  # fmt: skip
+        panels.append(
+            Figure(
+                f"budget-{file_name(problem)}-{file_name(method)}",
+                f"{look.titles[method]}: the verdict by tuning budget",
+                f"{look.titles[method]} less {look.titles[str(look.baseline)]} in the expected best validation loss of "
+                "n random trials, with its 95 % interval; below zero is better. Filled marks are decided after Holm's "
+                "correction over the methods, at that n alone.",
+                figure,
+                data=part.reset_index(drop=True),
+            )
+        )
     return panels
 
 
 def best(table: pd.DataFrame, medians: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """One panel a method: its best of n against the baseline's, with a view of expectations and one of medians.
+    """One panel per method: its best of n against the baseline's, with a view of expectations and one of medians.
 
     Args:
-        table: of `budget_collect.by_budget`.
-        medians: of `budget_collect.medians`; without rows there is no second view.
+        table: of `by_budget`.
+        medians: of `medians`; without rows there is no second view.
         look: titles and colours.
         problem: whose panels these are.
     """
@@ -98,13 +137,17 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
             colour = look.colours[str(each)]
             _band(figure, part["n"], part["low"].clip(lower=floor), part["high"], colour)
             figure.add(
-                "scatter", x=_f(part["n"]), y=_f(part["value"]), name=look.title(str(each)),
-                mode="lines" if len(part) > 1 else "markers", marker={"color": colour, "size": 8},
+                "scatter",
+                x=single(part["n"]),
+                y=single(part["value"]),
+                name=look.title(str(each)),
+                mode="lines" if len(part) > 1 else "markers",
+                marker={"color": colour, "size": 8},
                 showlegend=False,
                 line={"color": colour, "width": 2, "dash": "dot" if each == look.baseline else "solid"},
-                customdata=_f(part["gradients"]),
+                customdata=single(part["gradients"]),
                 hovertemplate="%{y:.4~g} (%{customdata:,.0f} gradients)",
-            )  # fmt: skip
+            )
             owners += [label] * (len(figure.data) - len(owners))
         chosen[label] = {"layout": scale}
     for label in chosen:
@@ -133,9 +176,11 @@ def _panel(key: dict[str, Any], largest: int) -> dict[str, Any]:
     """A small panel over n on a logarithmic axis; its key stands above it."""
     pad = 0.04 * np.log10(largest) or 0.1
     return layout(
-        height=270, annotations=[key], margin={"l": 62, "r": 8, "t": 28, "b": 42},
+        height=270,
+        annotations=[key],
+        margin={"l": 62, "r": 8, "t": 28, "b": 42},
         xaxis=axis(TRIALS) | log_axis(1, largest) | {"range": [-pad, np.log10(largest) + pad]},
-    )  # fmt: skip
+    )
 
 
 def _key(look: Look, method: str, against: bool = False) -> dict[str, Any]:
@@ -145,19 +190,33 @@ def _key(look: Look, method: str, against: bool = False) -> dict[str, Any]:
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}"
         words = dotted if method == look.baseline else f"{words}   {dotted}"
     return {
-        "text": words, "x": 0, "y": 1.03, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom",
-        "showarrow": False, "font": {"color": INK, "size": 12},
-    }  # fmt: skip
+        "text": words,
+        "x": 0,
+        "y": 1.03,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"color": INK, "size": 12},
+    }
 
 
 def _band(figure: Drawing, n: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> None:
     """An interval as a filled outline, where it has two sides."""
     known = (low.notna() & high.notna()).to_numpy()
-    x, low, high = _f(n)[known], _f(low)[known], _f(high)[known]
+    x, low, high = single(n)[known], single(low)[known], single(high)[known]
     figure.add(
-        "scatter", x=np.concatenate([x, x[::-1]]), y=np.concatenate([high, low[::-1]]), fill="toself", mode="lines",
-        fillcolor=tint(colour, 0.18), line={"width": 0}, hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+        "scatter",
+        x=np.concatenate([x, x[::-1]]),
+        y=np.concatenate([high, low[::-1]]),
+        fill="toself",
+        mode="lines",
+        fillcolor=tint(colour, 0.18),
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _scale(frame: pd.DataFrame) -> tuple[dict[str, Any], float]:
@@ -172,7 +231,3 @@ def _scale(frame: pd.DataFrame) -> tuple[dict[str, Any], float]:
         pad = 0.05 * (high - floor) or 0.5
         shared = {"type": "linear", "tickmode": "auto", "range": [floor - pad, high + pad]}
     return {f"yaxis.{key}": value for key, value in shared.items()}, floor
-
-
-def _f(values: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(values, dtype=np.float32)

@@ -9,7 +9,7 @@ import pytest
 from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames, load_study
 from relaxbench.report.figures.incumbents import COLUMNS, history, incumbents
-from relaxbench.report.figures.tuned import reference
+from relaxbench.report.figures.search_space import reference
 from tests.synthetic import Writer, memory, spec
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import FLATNESS
 from relaxbench.report import StudyFrames, load_study, write_report
 from tests.report.test_study_page import Page
@@ -76,14 +77,14 @@ def test_fewer_eigenvalues_than_five_and_other_gammas() -> None:
 def test_a_study_without_it_has_an_empty_table_and_no_figure(tmp_path: Path, digits: StudyFrames) -> None:
     for frames in (read(study("all")), digits):
         assert frames.flatness.empty and {"trial_id", "test_metric", *FLATNESS} <= set(frames.flatness.columns)
-    page = write_report(read(study("all")), tmp_path)
+    page = write_report(Findings.of(read(study("all"))), tmp_path)
     assert len(pd.read_csv(tmp_path / "digits" / "flatness.csv")) == 0
     assert not any(figure["key"].startswith("sharpness") for figure in Page(page.read_text()).figures)
 
 
 def test_the_page_shows_it_and_carries_the_table(tmp_path: Path) -> None:
     frames = read(study())
-    page = Page(write_report(frames, tmp_path).read_text())
+    page = Page(write_report(Findings.of(frames), tmp_path).read_text())
     table = pd.read_csv(io.StringIO(page.packed["digits-flatness.csv"]))
     assert np.allclose(table["hessian_top_1"], frames.flatness["hessian_top_1"]) and len(table) == 18
     (figure,) = [f["figure"] for f in page.figures if f["key"].startswith("sharpness")]
@@ -106,7 +107,7 @@ def test_eigenvalues_that_have_no_logarithm_are_left_out(tmp_path: Path, tops: l
     for block, top in enumerate(tops):
         winner = writer.trial("digits-mlp", "sgd", "explore", block, 0, 0.5)
         writer.trial("digits-mlp", "sgd", "confirm", block, 0, 0.5, parent=winner, measures=measured(top, 0.1))
-    page = Page(write_report(read(writer), tmp_path).read_text())
+    page = Page(write_report(Findings.of(read(writer)), tmp_path).read_text())
     figures = [figure for figure in page.figures if figure["key"].startswith("sharpness")]
     assert len(figures) == (1 if max(tops) > 0 else 0)
 
@@ -119,5 +120,5 @@ def test_gradients_to_a_tolerance_are_not_drawn_against_it(tmp_path: Path) -> No
         writer.trial("rosenbrock", "sgd", "confirm", block, 0, 0.5, parent=winner, measures=measured(3.0, 700))
     frames = read(writer)
     assert len(frames.flatness) == 2
-    page = Page(write_report(frames, tmp_path).read_text())
+    page = Page(write_report(Findings.of(frames), tmp_path).read_text())
     assert not any(figure["key"].startswith("sharpness") for figure in page.figures)

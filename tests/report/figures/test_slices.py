@@ -12,9 +12,9 @@ from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames
 from relaxbench.report.figures.interaction import ACROSS, UP, binned, interaction, scope_of
 from relaxbench.report.figures.parallel_coordinates import MAX_LINES, parallel, places
+from relaxbench.report.figures.search_space import Reference, loss_range, reference
 from relaxbench.report.figures.settings import Range, Tried, tried
 from relaxbench.report.figures.slices import BINS, running_median, slices
-from relaxbench.report.figures.tuned import Reference, loss_range, reference
 
 PROBLEM = "digits-mlp"
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames, write_report
@@ -57,7 +58,7 @@ def test_the_figure_shows_both_where_they_are_the_same_thing(digits: StudyFrames
 
 
 def test_its_numbers_reach_the_page(digits: StudyFrames, tmp_path: Path) -> None:
-    page = Page(write_report(digits, tmp_path, {"digits-mlp": KNOWN}).read_text())
+    page = Page(write_report(Findings.of(digits), tmp_path, {"digits-mlp": KNOWN}).read_text())
     figures = {figure["key"]: figure["figure"] for figure in page.figures}
     names = [trace["name"] for trace in figures["theory-digits-mlp"]["data"]]
     assert names[-3:] == ["theory: controlled, E V", "theory: bound", "theory: SGD, E V"]

@@ -16,7 +16,6 @@ from relaxbench.pages.figure import Figure
 from relaxbench.pages.html import embed
 from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames, load_study
-from relaxbench.report.figures import budget_collect
 from relaxbench.report.figures import gradients_to_target as target_figures
 from relaxbench.report.figures import tuning_budget as budget_figures
 from tests import synthetic
@@ -31,8 +30,8 @@ def look_of(frames: StudyFrames) -> Look:
 
 
 def budget_panels(frames: StudyFrames, problem: str = DIGITS) -> tuple[list[Figure], list[Figure]]:
-    table, look = budget_collect.by_budget(frames, problem), look_of(frames)
-    medians = budget_collect.medians(frames, problem)
+    table, look = budget_figures.by_budget(frames, problem), look_of(frames)
+    medians = budget_figures.medians(frames, problem)
     return budget_figures.differences(table, look, problem), budget_figures.best(table, medians, look, problem)
 
 
@@ -57,7 +56,7 @@ def six() -> StudyFrames:
 
 
 def test_explored_is_every_trial_in_its_place(digits: StudyFrames) -> None:
-    found = budget_collect.explored(digits, DIGITS)
+    found = budget_figures.explored(digits, DIGITS)
     explore = digits.trials.query("phase == 'explore'").set_index(["method", "block", "number"])["value"]
     assert list(found) == digits.methods
     for method, table in found.items():
@@ -68,7 +67,7 @@ def test_unfinished_blocks_are_left_out(digits: StudyFrames) -> None:
     trials = digits.trials.copy()
     chosen = trials.query("method == 'hj' and phase == 'explore' and block == 3 and number == 5").index
     trials.loc[chosen, "status"] = "running"
-    table = budget_collect.by_budget(replace(digits, trials=trials), DIGITS)
+    table = budget_figures.by_budget(replace(digits, trials=trials), DIGITS)
     assert set(table.query("method == 'hj'")["compared"].dropna()) == {9}
     assert set(table.query("method == 'heat'")["compared"].dropna()) == {10}
     kept = trials.query("method == 'hj' and phase == 'explore' and block != 3")["value"]
@@ -76,13 +75,13 @@ def test_unfinished_blocks_are_left_out(digits: StudyFrames) -> None:
 
 
 def test_budgets_of_a_repeated_study_are_not_judged(repeated: StudyFrames) -> None:
-    assert budget_collect.by_budget(repeated, DIGITS).empty
+    assert budget_figures.by_budget(repeated, DIGITS).empty
     assert budget_panels(repeated) == ([], [])
 
 
 def test_filled_marks_are_decided(digits: StudyFrames) -> None:
     panels, _ = budget_panels(digits)
-    table = budget_collect.by_budget(digits, DIGITS)
+    table = budget_figures.by_budget(digits, DIGITS)
     assert [panel.key for panel in panels] == [f"budget-{DIGITS}-{m}" for m in digits.methods if m != "sgd"]
     marks = 0
     for method, panel in zip([m for m in digits.methods if m != "sgd"], panels, strict=True):
@@ -129,7 +128,7 @@ def test_every_vertical_axis_has_ticks() -> None:
 
 def test_arrivals_against_the_baseline(six: StudyFrames) -> None:
     """SGD's loss is 1 / x at x gradients and sets the target at 450; a tenth of it is there at the first 50."""
-    table = budget_collect.to_target(six, "p0").set_index("method")
+    table = target_figures.to_target(six, "p0").set_index("method")
     assert table["target"].unique() == pytest.approx(1 / 450)
     assert table["median"].to_dict() == {"sgd": 450, "entropy-sgd": 50, "heat": np.inf}
     assert table["misses"].to_dict() == {"sgd": 0, "entropy-sgd": 0, "heat": 6}
@@ -140,7 +139,7 @@ def test_arrivals_against_the_baseline(six: StudyFrames) -> None:
 
 
 def test_a_tolerance_is_its_own_target(both: StudyFrames) -> None:
-    times, target = budget_collect.arrivals(both, "rosenbrock")
+    times, target = target_figures.arrivals(both, "rosenbrock")
     metric = both.blocks.query("problem == 'rosenbrock'")["test_metric"]
     assert np.isnan(target)
     assert times["gradients"].tolist() == [np.inf if each >= 2000 else each for each in metric]
@@ -150,20 +149,20 @@ def test_a_tolerance_is_its_own_target(both: StudyFrames) -> None:
 def test_no_target_without_baseline_or_curves(digits: StudyFrames) -> None:
     alone = replace(digits, spec={**digits.spec, "baseline": None})
     for frames in (alone, replace(digits, curves=digits.curves[:0])):
-        table = budget_collect.to_target(frames, DIGITS)
+        table = target_figures.to_target(frames, DIGITS)
         assert table.empty and target_figures.target(table, look_of(frames), DIGITS) is None
     panels, best = budget_panels(alone)
     assert panels == [] and len(best) == len(digits.methods)
 
 
 def test_profiles_from_five_problems_on(six: StudyFrames, both: StudyFrames) -> None:
-    steps, scores = budget_collect.profiles(six)
+    steps, scores = target_figures.profiles(six)
     known = {"sgd": 0.0, "entropy-sgd": 1.0, "heat": 0.0}  # SGD takes 9 times as many gradients: beyond the profile
     assert scores.set_index("method")["score"].to_dict() == known and set(scores["problems"]) == {6}
     figure = target_figures.profile(steps, scores, look_of(six))
     assert figure is not None and figure.figure.data[0]["name"] == "Entropy-SGD 1.00"
     assert all(line["line"]["shape"] == "hv" for line in figure.figure.data)
-    few = budget_collect.profiles(both)
+    few = target_figures.profiles(both)
     assert few[0].empty and target_figures.profile(*few, look_of(both)) is None
 
 
@@ -174,7 +173,7 @@ def test_hostile_names_are_shown_as_they_are() -> None:
         about["methods"][name] |= {"title": name}
         frames = load_study(synthetic.fill(Writer(memory(), asked, about)))
         look, (panels, best) = look_of(frames), budget_panels(frames)
-        target = target_figures.target(budget_collect.to_target(frames, DIGITS), look, DIGITS)
+        target = target_figures.target(target_figures.to_target(frames, DIGITS), look, DIGITS)
         for figure in [*panels, *best, target]:
             assert figure is not None and re.fullmatch(r"[A-Za-z0-9._-]+", figure.key)
             assert "<" not in embed(figure)
@@ -211,6 +210,6 @@ def test_losses_below_zero_and_single_blocks_can_be_drawn() -> None:
 
 
 def test_infinite_times_do_not_break_the_table(six: StudyFrames) -> None:
-    table = budget_collect.to_target(six, "p0")
+    table = target_figures.to_target(six, "p0")
     lost: pd.DataFrame = table.assign(median=np.inf, low=np.inf, high=np.inf)
     assert target_figures.target(lost, look_of(six), "p0") is None

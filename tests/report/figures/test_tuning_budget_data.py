@@ -10,9 +10,8 @@ from scipy import stats
 
 from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames, load_study
-from relaxbench.report.figures.budget_collect import by_budget, explored, medians, profiles, to_target
-from relaxbench.report.figures.gradients_to_target import profile, target
-from relaxbench.report.figures.tuning_budget import best, differences
+from relaxbench.report.figures.gradients_to_target import profile, profiles, target, to_target
+from relaxbench.report.figures.tuning_budget import best, by_budget, differences, explored, medians
 from tests.synthetic import Writer, memory, spec
 
 INF = float("inf")

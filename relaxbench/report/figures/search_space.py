@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.paired import means
 from relaxbench.pages.theme import BAND, INK
-from relaxbench.report.figures import collect
 from relaxbench.report.figures.settings import PAD, Range, Vector
 
 LOSS = "validation loss"
@@ -34,7 +34,7 @@ def reference(frames: StudyFrames, problem: str) -> Reference | None:
     runs = frames.blocks[(frames.blocks["problem"] == problem) & (frames.blocks["method"] == frames.baseline)]
     if runs.empty:
         return None
-    row = collect.means(runs[["method", "value"]]).iloc[0]
+    row = means(runs[["method", "value"]]).iloc[0]
     return Reference(float(row["mean"]), float(row["mean"] - row["half"]), float(row["mean"] + row["half"]))
 
 

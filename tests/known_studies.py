@@ -1,4 +1,4 @@
-"""Studies that several tests look at, built once."""
+"""Studies that several tests use, each built once per process (a plugin of tests/conftest.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from relaxbench.analysis import verdicts
+from relaxbench.analysis.findings import Findings
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames, load_study, write_report
 from tests import synthetic
 
@@ -44,9 +45,9 @@ def digits_table(digits: StudyFrames) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def digits_page(digits: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(digits, tmp_path_factory.mktemp("digits"))
+    return write_report(Findings.of(digits), tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="session")
 def both_page(both: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(both, tmp_path_factory.mktemp("both"))
+    return write_report(Findings.of(both), tmp_path_factory.mktemp("both"))
