@@ -96,8 +96,9 @@ def plan_tables(
     from relaxbench.study.coordination.tpe import GENERATION
     from relaxbench.study.definition.prepare import prepare
     from relaxbench.training import engine as engines
+    from relaxbench.training.devices import torch_device
 
-    place = engines.torch_device(device)
+    place = torch_device(device)
     blocks = spec.blocks * spec.repetitions
     table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     for column in ("problem", "method", "trials", "gradients", "gradients/s", "time"):

@@ -128,7 +128,7 @@ def theory(
     scenes = [scene(name) for name in dict.fromkeys(landscape or SCENES)]
     options.check_folder("--report", report)
     from relaxbench.theory.expectation import expect
-    from relaxbench.training.engine import torch_device
+    from relaxbench.training.devices import torch_device
 
     place, results = torch_device(device), []
     for each in scenes:

@@ -17,7 +17,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.problems import Batch, Problem
 from relaxbench.problems import problem as named
 from relaxbench.testing.runner import require
-from relaxbench.training.engine import try_out, why_not_vectorized
+from relaxbench.training.compatibility import try_out, why_not_vectorized
 from relaxbench.training.oracle import OnBatch, Oracle, Path
 from relaxbench.training.population import Job, Outcome, Population
 

@@ -18,7 +18,7 @@ from relaxbench.problems import problem, problem_names
 from relaxbench.problems.data.augment import crop_and_flip
 from relaxbench.problems.image_problems import RECIPES, ImageProblem, image_problem
 from relaxbench.problems.networks import allcnn
-from relaxbench.training.engine import invariance_of, try_out, why_not_vectorized
+from relaxbench.training.compatibility import invariance_of, try_out, why_not_vectorized
 from relaxbench.training.population import Job, Outcome, Population
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from relaxbench.errors import UserError
 from relaxbench.problems import SupervisedProblem
 from relaxbench.problems.losses import LOSSES, loss
 from relaxbench.problems.supervised import Data
-from relaxbench.training.engine import try_out
+from relaxbench.training.compatibility import try_out
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from relaxbench.errors import UserError
 from relaxbench.problems import problem
 from relaxbench.problems.networks import CharLSTM
 from relaxbench.problems.text import LENGTH, TextProblem, read
-from relaxbench.training.engine import try_out
+from relaxbench.training.compatibility import try_out
 from relaxbench.training.oracle import Oracle
 from tests.mnist import REAL
 

@@ -11,7 +11,8 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
 from relaxbench.training import oracle as oracles
-from relaxbench.training.engine import choose, invariance_of, why_not_vectorized
+from relaxbench.training.compatibility import invariance_of, why_not_vectorized
+from relaxbench.training.engine import choose
 from relaxbench.training.ledger import FORWARD
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Job, Outcome, Population

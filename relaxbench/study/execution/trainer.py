@@ -21,7 +21,7 @@ from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.session import Shift
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.flatness import FlatnessMeter
-from relaxbench.training import engine as engines
+from relaxbench.training.memory import half_the_slots, out_of_memory
 from relaxbench.training.population import Job, Outcome, Population
 
 CHECKPOINT_SECONDS = 60.0
@@ -90,13 +90,13 @@ class Trainer:
         try:
             population.run(feed, report, engine["population"], after_round)
         except (RuntimeError, MemoryError) as error:
-            if not engines.out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             self._halve(plan, engine)  # the trials in flight go on from their checkpoints
 
     def _halve(self, plan: Plan, engine: dict[str, Any]) -> None:
         """Memory did not suffice: half the slots from now on, for this study."""
-        half = engines.halved(engine, plan.problem)
+        half = half_the_slots(engine, plan.problem)
 
         def edit(stored: dict[str, Any]) -> None:
             if half["population"] < stored["engines"][plan.problem]["population"]:  # unless another has gone lower
