@@ -83,7 +83,7 @@ def check(
     if not everything and not names:
         raise UserError("expected names of methods or problems, or --all (python -m relaxbench list shows the names)")
     options.use_data(data_dir)
-    from relaxbench.testing.runner import run
+    from relaxbench.testing.runner import run_checks
     from relaxbench.testing.subjects import everything as all_subjects
     from relaxbench.testing.subjects import subjects
 
@@ -94,17 +94,21 @@ def check(
             options.console.print(f"– {subject.kind} {subject.name}: not checked, {subject.missing}", style="yellow")
             continue
         with options.console.status(f"{subject.kind} {subject.name}"):
-            found = list(run(subject.suite))
-        bad = [each for each in found if not each.passed]
+            checks = list(run_checks(subject.suite))
+        bad, skipped = [check for check in checks if check.failed], [check for check in checks if check.skipped]
         failed += bool(bad)
-        passed = f"{len(found) - len(bad)} of {len(found)} checks passed"
+        count = f"{len(checks) - len(bad) - len(skipped)} of {len(checks)} checks passed"
+        if skipped:
+            count += f", {len(skipped)} skipped"
         options.console.print(
-            f"[{'red' if bad else 'green'}]{'✗' if bad else '✓'}[/] {subject.kind} [bold]{subject.name}[/]: {passed}"
+            f"[{'red' if bad else 'green'}]{'✗' if bad else '✓'}[/] {subject.kind} [bold]{subject.name}[/]: {count}"
         )
-        for each in bad if len(chosen) > 1 else found:
-            options.console.print(f"  {'✓' if each.passed else '✗'} {each.name}", style="dim" if each.passed else "red")
-            if each.reason:
-                options.console.print(f"      {each.reason}", markup=False)
+        for check in [*bad, *skipped] if len(chosen) > 1 else checks:
+            mark, style = {"passed": ("✓", "dim"), "failed": ("✗", "red"), "skipped": ("–", "yellow")}[check.outcome]
+            options.console.print(f"  {mark} {check.name}", style=style)
+            if check.reason:
+                reason = f"skipped: {check.reason}" if check.skipped else check.reason
+                options.console.print(f"      {reason}", markup=False)
     if failed:
         raise typer.Exit(1)
 

@@ -12,6 +12,6 @@ In a test file that pytest finds:
 
 from relaxbench.testing.problems import ProblemConformance
 from relaxbench.testing.rules import RuleConformance
-from relaxbench.testing.runner import Check, run
+from relaxbench.testing.runner import Check, run_checks
 
-__all__ = ["Check", "ProblemConformance", "RuleConformance", "run"]
+__all__ = ["Check", "ProblemConformance", "RuleConformance", "run_checks"]

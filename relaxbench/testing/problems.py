@@ -16,7 +16,7 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Batch, Problem
 from relaxbench.problems import problem as named
-from relaxbench.testing.runner import require
+from relaxbench.testing.runner import require, skip
 from relaxbench.training.compatibility import try_out, why_not_vectorized
 from relaxbench.training.oracle import OnBatch, Oracle, Path
 from relaxbench.training.population import Job, Outcome, Population
@@ -137,6 +137,8 @@ class ProblemConformance:
     def test_both_paths_give_the_same_gradients(self) -> None:
         """Vectorized or member by member; a problem that does not vectorize says so, and is trained directly."""
         p = self._make()
+        if obstacle := why_not_vectorized(p):
+            skip(f"there is only the direct path: {obstacle}")
         paths = self._paths(p)
         points, batch = torch.stack([p.init(seed) for seed in SEEDS]), self._batch(p, 0)
         if p.loss.name == "none" or not any(value.is_floating_point() for value in batch.values()):
@@ -150,7 +152,7 @@ class ProblemConformance:
         """Of a named loss, for curvature methods: ∇L and H_L against automatic differentiation."""
         p = self._make()
         if not p.loss.convex:
-            return
+            skip(f"the loss {p.loss.name!r} declares no derivatives in the outputs: curvature methods do not use it")
         one = {name: value[0] for name, value in self._batch(p, 0).items()}
         outputs = p.outputs(p.unflatten(p.init(SEEDS[0])), one, True).detach().double()
         one = {name: value.double() if value.is_floating_point() else value for name, value in one.items()}
