@@ -18,7 +18,9 @@ from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules.curveball import EVERY
 from relaxbench.problems import SupervisedProblem, networks
 from relaxbench.problems.supervised import SPLITS
-from relaxbench.training.population import Job, Population
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job
 
 WITHIN = 0.05
 """The target: count and bill differ by no more than this share of the bill."""
@@ -76,7 +78,7 @@ def outer_steps(
     problem: SupervisedProblem, rule: Rule, times: int = 1
 ) -> tuple[Callable[[], object], Callable[[], float]]:
     """Outer steps of a member alone on the direct path, to be made; and what the ledger then has on its bill."""
-    population = Population(problem, rule, budget=10**6, path="direct")
+    population = Population(Oracle(problem, "direct"), rule, budget=10**6)
     small = {"inner_steps": INNER_STEPS} if "inner_steps" in rule.space else {}
     population.admit([Job(0, 0, defaults(rule.space) | small)])
     (slot,) = population.slots

@@ -97,6 +97,7 @@ def plan_tables(
     from relaxbench.study.definition.prepare import prepare
     from relaxbench.training import engine as engines
     from relaxbench.training.devices import torch_device
+    from relaxbench.training.oracle import Oracle
 
     place = torch_device(device)
     blocks = spec.blocks * spec.repetitions
@@ -110,11 +111,9 @@ def plan_tables(
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
         for label in spec.methods:
             rule, params = spec.make_rule(label), {**defaults(spec.rule_of(label).space), **spec.fixed_of(label, p)}
-            fast = engines.throughput(
-                p, rule, engine.path, engine.population, place, precision=spec.precision, **params
-            )
+            fast = engines.throughput(Oracle(p, engine.path, spec.precision), rule, engine.population, place, **params)
             few_slots = min(GENERATION, engine.population)
-            slow = engines.throughput(p, rule, engine.path, few_slots, place, precision=spec.precision, **params)
+            slow = engines.throughput(Oracle(p, engine.path, spec.precision), rule, few_slots, place, **params)
             many, few = blocks * (spec.trials + 1) + spec.recommend, spec.exploit
             spent = budget * (many / fast + few / slow)
             seconds, gradients = seconds + spent, gradients + budget * (many + few)

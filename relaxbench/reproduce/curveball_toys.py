@@ -24,6 +24,7 @@ from relaxbench.problems import Problem
 from relaxbench.problems.landscapes.landscape import Rosenbrock
 from relaxbench.problems.landscapes.linear_net import HIDDEN, INPUTS, OUTPUTS, SAMPLES, LinearNet
 from relaxbench.training.ensemble import Ensemble
+from relaxbench.training.oracle import Oracle
 
 Array = NDArray[np.float64]
 TOLERANCE, CAP, ATTEMPTS = 1e-4, 5000, 200
@@ -146,7 +147,7 @@ def iterations(problem: Problem, rule: Rule, hyper: dict[str, Any], runs: int, c
         cap: iterations after which a run has not arrived.
     """
     start = torch.stack([problem.init(seed) for seed in range(runs)]).double()
-    crowd = Ensemble(problem, rule, start, range(runs), cap, hyper)
+    crowd = Ensemble(Oracle(problem), rule, start, range(runs), cap, hyper)
     found = torch.zeros(runs)
     for iteration in range(1, cap + 1):
         loss = crowd.step()[:, 0]

@@ -19,7 +19,8 @@ from relaxbench.problems import problem as named
 from relaxbench.testing.runner import require, skip
 from relaxbench.training.compatibility import try_out, why_not_vectorized
 from relaxbench.training.oracle import OnBatch, Oracle, Path
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Checkpoint, Job, Outcome
 
 CPU = torch.device("cpu")
 SEEDS = (3, 2**62 + 5, 0)
@@ -176,8 +177,8 @@ class ProblemConformance:
         p.rounds = 5  # measurements of large problems last long
         budget = min(p.budget, 10)
 
-        def finish(resume: dict[str, Any] | None, rounds: int | None = None) -> tuple[list[Outcome], dict[int, Any]]:
-            population, done = Population(p, rule(), budget, "direct"), list[Outcome]()
+        def finish(resume: Checkpoint | None, rounds: int | None = None) -> tuple[list[Outcome], dict[int, Checkpoint]]:
+            population, done = Population(Oracle(p, "direct"), rule(), budget), list[Outcome]()
             jobs = [Job(0, SEEDS[0], dict(params), resume=resume)]
             left = [rounds]
 

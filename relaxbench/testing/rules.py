@@ -21,7 +21,8 @@ from relaxbench.testing.metered_oracle import Metered
 from relaxbench.testing.runner import require, skip
 from relaxbench.training.ensemble import Ensemble
 from relaxbench.training.oracle import Oracle
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 CPU = torch.device("cpu")
 TASK = digits_mlp()
@@ -200,7 +201,9 @@ class RuleConformance:
             good = bool(((numbers >= first) & (numbers < last)).all())
             require(good, f"query {query} uses mini-batches {numbers[0].tolist()}, announced are {first} … {last - 1}")
         job = Job(0, 0, self._values())
-        population = Population(TASK, rule, math.ceil(2 * self._period() * rule.price * rule.replicas), "direct")
+        population = Population(
+            Oracle(TASK, "direct"), rule, math.ceil(2 * self._period() * rule.price * rule.replicas)
+        )
         outcomes: list[Outcome] = []
         queue = [job]
         population.run(lambda free: [queue.pop() for _ in range(min(free, len(queue)))], outcomes.extend, 1)
@@ -309,7 +312,7 @@ class RuleConformance:
         seeds = list(seeds)[:members]
         if start is None:
             start = torch.stack([TASK.init(seed) for seed in seeds]).to(dtype)
-        return Ensemble(TASK, self._make(), start, seeds, 400, self._values(inner_steps), "direct")
+        return Ensemble(Oracle(TASK, "direct"), self._make(), start, seeds, 400, self._values(inner_steps))
 
     def _trace(self, seeds: list[int], steps: int, factor: float = 1.0) -> list[Tensor]:
         """All iterates of some members, ``[steps, P]`` each, with gradients and losses multiplied by a factor."""

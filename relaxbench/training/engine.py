@@ -19,9 +19,10 @@ from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.training.compatibility import invariance_of, why_not_vectorized
 from relaxbench.training.memory import does_not_fit, gradient_bytes, out_of_memory, sizes_that_fit
-from relaxbench.training.oracle import Path
-from relaxbench.training.population import Job, Population
+from relaxbench.training.oracle import Oracle, Path
+from relaxbench.training.population import Population
 from relaxbench.training.precision import Precision
+from relaxbench.training.trial import Job
 
 CANDIDATES = (8, 16, 32, 64, 128, 256)
 """Population sizes that are tried for the vectorized path."""
@@ -103,7 +104,7 @@ def _rates(problem: Problem, sizes: Sequence[int], device: torch.device, precisi
         if rates and k / max(rates.values()) > 1.0:
             break
         try:
-            rates[k] = throughput(problem, RULES["sgd"](), "vectorized", k, device, precision=precision)
+            rates[k] = throughput(Oracle(problem, "vectorized", precision), RULES["sgd"](), k, device)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -115,26 +116,20 @@ def _gain(problem: Problem, size: int, device: torch.device, precision: Precisio
     """How many times as fast as the direct path a population is: the median of pairs that are measured in turn."""
     ratios = []
     for _ in range(PAIRS):
-        direct = throughput(problem, RULES["sgd"](), "direct", 1, device, precision=precision)
-        ratios.append(throughput(problem, RULES["sgd"](), "vectorized", size, device, precision=precision) / direct)
+        direct = throughput(Oracle(problem, "direct", precision), RULES["sgd"](), 1, device)
+        together = throughput(Oracle(problem, "vectorized", precision), RULES["sgd"](), size, device)
+        ratios.append(together / direct)
     return statistics.median(ratios)
 
 
 def throughput(
-    problem: Problem,
-    rule: Rule,
-    path: Path,
-    size: int,
-    device: torch.device,
-    seconds: float = 0.15,
-    precision: Precision = "float32",
-    **params: float,
+    oracle: Oracle, rule: Rule, size: int, device: torch.device, seconds: float = 0.15, **params: float
 ) -> float:
     """Member-steps (gradient equivalents) a second of a population in full flight, measuring and starting excluded.
 
     The fastest of many short stretches counts: the one that other programs on the machine did not disturb.
     """
-    population = Population(problem, rule, budget=10**9, path=path, device=device, precision=precision)
+    population = Population(oracle, rule, budget=10**9, device=device)
     values = {**defaults(rule.space), **params}
     population.admit([Job(i, i, values) for i in range(size)])
     chunk, spent, fastest = 1, 0.0, 0.0
@@ -166,7 +161,7 @@ def calibrate(
         UserError: if memory does not suffice.
     """
     try:
-        rate = throughput(problem, rule, "direct", 1, device, seconds=0.1, precision=precision, **params)
+        rate = throughput(Oracle(problem, "direct", precision), rule, 1, device, seconds=0.1, **params)
         held = gradient_bytes(problem, device, precision)
     except (RuntimeError, MemoryError) as error:
         if out_of_memory(error):

@@ -64,7 +64,7 @@ class OnBatch:
 class Oracle:
     """Everything that is computed from a problem. Satisfies `optim.rule.Oracle` once a round is set."""
 
-    def __init__(self, problem: Problem, path: Path, precision: Precision = "float32") -> None:
+    def __init__(self, problem: Problem, path: Path = "vectorized", precision: Precision = "float32") -> None:
         self.problem, self.path, self.precision = problem, path, precision
         self.sampler: Sampler | None = None
 

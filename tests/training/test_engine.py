@@ -11,10 +11,10 @@ import torch
 
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
-from relaxbench.problems import Problem
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training import engine
 from relaxbench.training.engine import CANDIDATES, calibrate, choose
+from relaxbench.training.oracle import Oracle
 from tests.training.layers import Branch, with_layer
 
 CPU = torch.device("cpu")
@@ -24,9 +24,9 @@ def rates(table: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch) 
     """Pretend that the machine has these rates; returns the list of what was measured."""
     measured: list[tuple[str, int]] = []
 
-    def throughput(task: Problem, rule: object, path: str, size: int, device: torch.device, **_: Any) -> float:
-        measured.append((path, size))
-        return table[path, size]
+    def throughput(oracle: Oracle, rule: object, size: int, device: torch.device, **_: Any) -> float:
+        measured.append((oracle.path, size))
+        return table[oracle.path, size]
 
     monkeypatch.setattr(engine, "throughput", throughput)
     return measured
@@ -57,15 +57,15 @@ def test_the_paths_are_compared_in_turn_so_that_one_lucky_measurement_decides_no
 ) -> None:
     direct = iter([90.0, 300.0, 310.0])  # another program disturbed the first
 
-    def throughput(task: Problem, rule: object, path: str, size: int, device: torch.device, **_: Any) -> float:
-        return next(direct) if path == "direct" else 200.0
+    def throughput(oracle: Oracle, rule: object, size: int, device: torch.device, **_: Any) -> float:
+        return next(direct) if oracle.path == "direct" else 200.0
 
     monkeypatch.setattr(engine, "throughput", throughput)
     assert choose(digits_mlp(), CPU).path == "direct"
 
 
 def test_sizes_for_which_memory_does_not_suffice_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def throughput(task: Problem, rule: object, path: str, size: int, device: torch.device, **_: Any) -> float:
+    def throughput(oracle: Oracle, rule: object, size: int, device: torch.device, **_: Any) -> float:
         if size > 16:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return 10.0 * size

@@ -22,7 +22,9 @@ from relaxbench.study.coordination.session import Shift
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.flatness import FlatnessMeter
 from relaxbench.training.memory import half_the_slots, out_of_memory
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 CHECKPOINT_SECONDS = 60.0
 TESTED = ("confirm", "recommend")
@@ -55,7 +57,8 @@ class Trainer:
         engine = read_manifest(plan.database, plan.study)["engines"][problem.name]
         rule, budget = self.spec.make_rule(plan.method), self.spec.budget_of(problem)
         torch.set_num_threads(engine["threads"])  # as it was measured: sums in another order have other last digits
-        population = Population(problem, rule, budget, engine["path"], self.place, precision=engine["precision"])
+        oracle = Oracle(problem, engine["path"], engine["precision"])
+        population = Population(oracle, rule, budget, self.place)
         claimed: dict[int, Trial] = {}
         saved = time.monotonic()
 
