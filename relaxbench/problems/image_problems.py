@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import networks
-from relaxbench.problems.data import published
+from relaxbench.problems.data import published, sources
 from relaxbench.problems.data.augment import crop_and_flip
 from relaxbench.problems.data.images import Images, held_out, moments, part
 from relaxbench.problems.data.whitening import Whitening
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SPLITS, Options, StoredProblem
+from relaxbench.problems.supervised import SPLITS, ProblemOptions, StoredProblem
 
 DEEP_RELAXATION, CURVEBALL = "arXiv 1704.04932", "arXiv 1805.08095"
 
@@ -148,9 +148,9 @@ class ImageProblem(StoredProblem):
         sizes: tuple[int, int, int] | None = None,
         augment: bool = False,
         whiten: bool = False,
-        **options: Unpack[Options],
+        **options: Unpack[ProblemOptions],
     ) -> None:
-        self.source = published.source(source, size) if source else published.Yours(name)
+        self.source = sources.source(source, size) if source else sources.UserImages(name)
         super().__init__(name, lambda: network(self.source.classes), self._images, source=self.source.title, **options)
         self._shape, self._sizes, self._augment, self._whiten = shape, sizes, augment, whiten
 
@@ -217,7 +217,7 @@ def image_problem(name: str) -> ImageProblem:
     if ":" in name and not source:
         raise UserError(f"problem {name!r} names no data after the colon: expected a data set, a folder or an archive")
     budget = recipe.small.budget if small else recipe.budget
-    where = published.source(source or recipe.source) if source or recipe.source else None
+    where = sources.source(source or recipe.source) if source or recipe.source else None
     return ImageProblem(
         f"{network}:{where.name}" if source and where else network,
         recipe.network,
@@ -240,7 +240,7 @@ def image_problem(name: str) -> ImageProblem:
 
 
 @cache
-def _read(source: published.Source, folder: Path) -> dict[str, Images]:
+def _read(source: sources.Source, folder: Path) -> dict[str, Images]:
     published = source.published()
     if "validation" in published:
         return published

@@ -16,6 +16,7 @@ from relaxbench import random
 from relaxbench.errors import UserError
 from relaxbench.problems import layers, losses
 from relaxbench.problems.data.cache import fingerprint
+from relaxbench.problems.epochs import EpochSampler
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params, Problem
 
@@ -23,7 +24,7 @@ SPLITS = ("train", "validation", "test")
 Data = Mapping[str, tuple[Tensor, Tensor]]
 
 
-class Options(TypedDict, total=False):
+class ProblemOptions(TypedDict, total=False):
     """What every problem on data may be given, see `SupervisedProblem`; for families that pass it on."""
 
     loss: str
@@ -236,44 +237,3 @@ class StoredProblem(SupervisedProblem):
         except UserError as error:
             return str(error)
         return ""
-
-
-class EpochSampler:
-    """Mini-batches without replacement: epoch e of a member visits the training set in an order of (seed, e) alone.
-
-    The last, incomplete batch of an epoch is dropped; every epoch drops other examples.
-    """
-
-    def __init__(
-        self,
-        train: Batch,
-        batch_size: int,
-        seeds: Sequence[int],
-        first: Sequence[int],
-        steps: int,
-        orders: dict[tuple[int, int], Tensor],
-    ) -> None:
-        count, device = len(train["x"]), train["x"].device
-        self.train, self.size = train, batch_size
-        self.per_epoch = count // batch_size
-        epochs = (steps - 1) // self.per_epoch + 2  # a round may begin at the end of one epoch
-        base = [f // self.per_epoch for f in first]
-        wanted = [(s, b + e) for s, b in zip(seeds, base, strict=True) for e in range(epochs)]
-        missing = [pair for pair in wanted if pair not in orders]
-        if missing:
-            seed, epoch = (torch.tensor(column)[:, None].to(device) for column in zip(*missing, strict=True))
-            new = random.permutation(random.key(seed, random.ORDER, epoch), count)
-            orders.update(zip(missing, new, strict=True))
-        for pair in orders.keys() - set(wanted):  # epochs that are over
-            del orders[pair]
-        self.order = torch.stack([orders[pair] for pair in wanted]).view(len(seeds), epochs * count)
-        self.count = count
-        self.base = torch.tensor(base)[:, None].to(device)
-        self.seeds = torch.tensor(list(seeds))[:, None].to(device)
-        self.offsets = torch.arange(batch_size, device=device)
-
-    def batch(self, number: Tensor) -> Batch:
-        epoch, place = number // self.per_epoch - self.base, number % self.per_epoch
-        index = self.order.gather(1, epoch * self.count + place * self.size + self.offsets)
-        x, y = self.train["x"][index], self.train["y"][index]
-        return {"x": x, "y": y, "seed": self.seeds[:, 0], "step": number[:, 0]}

@@ -17,11 +17,11 @@ from torch import Tensor
 from relaxbench import random
 from relaxbench.errors import UserError
 from relaxbench.problems import networks
-from relaxbench.problems.data import published
 from relaxbench.problems.data.images import first_line
+from relaxbench.problems.data.sources import in_data_dir
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SPLITS, Options, StoredProblem
+from relaxbench.problems.supervised import SPLITS, ProblemOptions, StoredProblem
 
 WAR_AND_PEACE = "war-and-peace.txt"
 OPEN: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
@@ -87,7 +87,7 @@ class TextProblem(StoredProblem):
         options: as for `SupervisedProblem`.
     """
 
-    def __init__(self, name: str, file: str, *, limit: int | None = None, **options: Unpack[Options]) -> None:
+    def __init__(self, name: str, file: str, *, limit: int | None = None, **options: Unpack[ProblemOptions]) -> None:
         self.file, self.limit = file, limit
         super().__init__(
             name,
@@ -109,7 +109,7 @@ class TextProblem(StoredProblem):
     @cached_property
     def text(self) -> Text:
         """The whole of it."""
-        return _read(published.in_data_dir(self.file))
+        return _read(in_data_dir(self.file))
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
         return None
