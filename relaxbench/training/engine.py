@@ -27,26 +27,26 @@ from relaxbench.training.trial import Job
 CANDIDATES = (8, 16, 32, 64, 128, 256)
 """Population sizes that are tried for the vectorized path."""
 MORE = (512, 1024, 2048)
-"""Further ones on a GPU."""
+"""Further sizes on a GPU."""
 PAIRS = 3
-"""Measurements of either path, in turn, before one is chosen."""
+"""Number of alternating measurements of both paths before one is chosen."""
 STRETCH_SECONDS = 0.02
-"""A stretch of steps is timed when it lasts at least this long."""
+"""Minimum duration of a timed stretch of steps."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How a problem's trials are run.
+    """The path on which a problem's trials are trained, and its settings.
 
     Attributes:
         path: ``"vectorized"`` or ``"direct"``.
-        population: K, slots.
+        population: K, the number of slots.
         device: ``"cpu"`` or ``"cuda:0"``.
-        dtype: of the parameters.
-        precision: in which models compute, see `precision.PRECISIONS`.
+        dtype: type of the parameters.
+        precision: of a model's matrix products, see `precision.PRECISIONS`.
         threads: CPU threads of torch.
-        invariance: how much a trial's gradient depends on K and its slot: ``"bit for bit"``, or the difference found.
-        note: why the direct path was taken, or K is smaller than it was, or "".
+        invariance: how much a gradient depends on K and the slot: ``"bit for bit"``, or the largest difference.
+        note: why the direct path was chosen, or why K was reduced, or "".
     """
 
     path: Path
@@ -59,20 +59,20 @@ class Engine:
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Return the engine as a manifest stores it."""
         return asdict(self)
 
 
 def choose(
     problem: Problem, device: torch.device, population: int | None = None, precision: Precision = "float32"
 ) -> Engine:
-    """The fastest engine for a problem on a device: member-steps a second of plain SGD decide.
+    """Choose the engine with the most member-steps per second of plain SGD.
 
     Args:
-        problem: what will be trained.
-        device: where.
-        population: K if it is given; then the path alone is measured.
-        precision: in which models compute.
+        problem: the problem that will be trained.
+        device: where it will be trained.
+        population: K, or None to choose it as well.
+        precision: of the model's matrix products.
     """
     obstacle = why_not_vectorized(problem)
     path: Path = "direct"
@@ -83,7 +83,7 @@ def choose(
         if not rates:
             obstacle = "a population would not fit into memory"
         else:
-            # The smallest that is nearly as fast as any: its slots are refilled more often.
+            # The smallest size that is nearly as fast as the fastest: its slots are refilled more often.
             best = min(k for k in rates if rates[k] >= 0.9 * max(rates.values()))
             if _gain(problem, best, device, precision) > 1:
                 path, size = "vectorized", best
@@ -98,7 +98,10 @@ def _candidates(device: torch.device) -> tuple[int, ...]:
 
 
 def _rates(problem: Problem, sizes: Sequence[int], device: torch.device, precision: Precision) -> dict[int, float]:
-    """Member-steps a second of the vectorized path; sizes that do not fit or would take seconds a step are left out."""
+    """Measure member-steps per second of the vectorized path by population size.
+
+    Sizes that do not fit into memory, or would take more than a second per step, are left out.
+    """
     rates: dict[int, float] = {}
     for k in sizes:
         if rates and k / max(rates.values()) > 1.0:
@@ -113,7 +116,7 @@ def _rates(problem: Problem, sizes: Sequence[int], device: torch.device, precisi
 
 
 def _gain(problem: Problem, size: int, device: torch.device, precision: Precision) -> float:
-    """How many times as fast as the direct path a population is: the median of pairs that are measured in turn."""
+    """Return the speed of a population relative to the direct path: the median of alternating measurements."""
     ratios = []
     for _ in range(PAIRS):
         direct = throughput(Oracle(problem, "direct", precision), RULES["sgd"](), 1, device)
@@ -125,9 +128,17 @@ def _gain(problem: Problem, size: int, device: torch.device, precision: Precisio
 def throughput(
     oracle: Oracle, rule: Rule, size: int, device: torch.device, seconds: float = 0.15, **params: float
 ) -> float:
-    """Member-steps (gradient equivalents) a second of a population in full flight, measuring and starting excluded.
+    """Measure member-steps (gradient equivalents) per second, without initialization and measurements.
 
-    The fastest of many short stretches counts: the one that other programs on the machine did not disturb.
+    The fastest of many short stretches counts, because other programs on the machine disturb it least.
+
+    Args:
+        oracle: problem, path and precision.
+        rule: the mathematics of the method.
+        size: K, the number of members.
+        device: where they are trained.
+        seconds: total duration of the measurement.
+        params: hyperparameters that differ from the defaults.
     """
     population = Population(oracle, rule, budget=10**9, device=device)
     values = {**defaults(rule.space), **params}
@@ -151,24 +162,24 @@ def throughput(
 def calibrate(
     problem: Problem, rule: Rule, device: torch.device, precision: Precision = "float32", **params: float
 ) -> dict[str, float]:
-    """What one gradient of a rule costs alone (K = 1, direct path), so that methods are compared on equal terms.
+    """Measure time and memory of one gradient of a rule at K = 1 on the direct path, the same for all methods.
 
     Returns:
-        ``seconds_per_gradient``, the rule's own arithmetic included; ``peak_bytes``: the rule's declared copies of the
-        parameters plus what is held while a gradient is computed, see `footprint`.
+        ``seconds_per_gradient``, with the arithmetic of the rule; ``peak_bytes``, the declared copies of the parameters
+        plus the memory of one gradient, see `memory.gradient_bytes`.
 
     Raises:
         UserError: if memory does not suffice.
     """
     try:
         rate = throughput(Oracle(problem, "direct", precision), rule, 1, device, seconds=0.1, **params)
-        held = gradient_bytes(problem, device, precision)
+        gradient_memory = gradient_bytes(problem, device, precision)
     except (RuntimeError, MemoryError) as error:
         if out_of_memory(error):
             raise does_not_fit(problem.name, device) from None
         raise
     return {
         "seconds_per_gradient": 1 / rate,
-        # The gradient is one of the copies, and of what is held while it is computed.
-        "peak_bytes": (rule.copies - 1) * problem.size * 4 + held,
+        # Both terms contain the gradient.
+        "peak_bytes": (rule.copies - 1) * problem.size * 4 + gradient_memory,
     }
