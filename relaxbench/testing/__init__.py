@@ -1,13 +1,13 @@
-"""The conformance suite for rules and problems of one's own.
+"""The conformance suite for your own rules and problems.
 
-In a test file that pytest finds:
+In a test file that pytest collects:
 
     from relaxbench.testing import RuleConformance
 
     class TestMyRule(RuleConformance):
         rule = MyRule
 
-`python -m relaxbench check NAME` runs the same without pytest.
+`python -m relaxbench check NAME` runs the same checks without pytest. A check that does not apply is skipped.
 """
 
 from relaxbench.testing.problems import ProblemConformance

@@ -235,21 +235,21 @@ BROKEN: list[tuple[type[Rule], str, str]] = [
     (Multiplying, "nan stays with its member", "reaches"),
     (Bounding, "nan stays with its member", "a large gradient of member 2 reaches"),
     (Hiding, "nan stays with its member", "hidden"),
-    (Greedy, "everything that is asked for is billed", "were asked for"),
+    (Greedy, "everything that is asked for is billed", "were requested"),
     (Ahead, "everything that is asked for is billed", "announced"),
     (Restless, "the iterate changes with outer steps only", "in the middle of a period"),
     (Heavy, "it takes no more memory than it declares", "4 copies"),
     (Double, "it takes no more memory than it declares", "5 copies"),
-    (Hoarding, "it takes no more memory than it declares", "beside its state the rule keeps"),
+    (Hoarding, "it takes no more memory than it declares", "next to its state the rule keeps"),
     (Climbing, "it descends", "the loss goes from"),
     (LossReading, "the drop in class takes the same steps", "away from the population"),
 ]
 
 
-@pytest.mark.parametrize(("rule", "check", "told"), BROKEN, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_broken_rule_is_caught_by_the_check_for_it(rule: type[Rule], check: str, told: str) -> None:
-    found = {each.name: each for each in run_checks(type("Suite", (RuleConformance,), {"rule": rule})())}
-    assert found[check].failed and told in found[check].reason
+@pytest.mark.parametrize(("rule", "check", "reason"), BROKEN, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_broken_rule_is_caught_by_the_check_for_it(rule: type[Rule], check: str, reason: str) -> None:
+    checks = {result.name: result for result in run_checks(type("Suite", (RuleConformance,), {"rule": rule})())}
+    assert checks[check].failed and reason in checks[check].reason
 
 
 def test_the_rule_that_they_are_made_from_passes_and_every_check_has_one() -> None:
@@ -271,9 +271,9 @@ def test_a_crash_is_a_failure_with_its_reason() -> None:
         def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
             raise RuntimeError("no idea\nat all")
 
-    found = list(run_checks(type("Suite", (RuleConformance,), {"rule": Crashing})()))
-    assert found[-1].failed and found[-1].reason == "RuntimeError: no idea"
-    assert found[0].passed
+    checks = list(run_checks(type("Suite", (RuleConformance,), {"rule": Crashing})()))
+    assert checks[-1].failed and checks[-1].reason == "RuntimeError: no idea"
+    assert checks[0].passed
 
 
 def test_choices_of_one_s_own_are_numbered_and_may_not_contradict() -> None:
