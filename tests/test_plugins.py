@@ -214,3 +214,10 @@ def test_a_failed_check_is_shown_with_its_reason(
     assert main(["check", str(tmp_path / "heavy.py")]) == 1
     out = " ".join(capsys.readouterr().out.split())
     assert "✗ method qhm: 13 of 14 checks passed" in out and "are 3 copies of the parameters, 2 are declared" in out
+
+
+def test_a_check_that_does_not_apply_is_counted_as_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["check", "rugged-1d"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "✓ problem rugged-1d: 9 of 10 checks passed, 1 skipped" in out
+    assert "– the loss has the derivatives that it gives skipped: the loss 'none' declares no derivatives" in out

@@ -18,7 +18,9 @@ from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules.curveball import EVERY
 from relaxbench.problems import SupervisedProblem, networks
 from relaxbench.problems.supervised import SPLITS
-from relaxbench.training.population import Job, Population
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job
 
 WITHIN = 0.05
 """Target: the count differs from the ledger by at most this share."""
@@ -77,7 +79,7 @@ def outer_steps(
     problem: SupervisedProblem, rule: Rule, times: int = 1
 ) -> tuple[Callable[[], object], Callable[[], float]]:
     """Return a function that makes outer steps of one member on the direct path, and one that reads their cost."""
-    population = Population(problem, rule, budget=10**6, path="direct")
+    population = Population(Oracle(problem, "direct"), rule, budget=10**6)
     small = {"inner_steps": INNER_STEPS} if "inner_steps" in rule.space else {}
     population.admit([Job(0, 0, defaults(rule.space) | small)])
     (slot,) = population.slots

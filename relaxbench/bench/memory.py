@@ -17,7 +17,9 @@ from relaxbench.bench.workloads import synthetic
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.training.engine import calibrate
-from relaxbench.training.population import Job, Population
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job
 from relaxbench.util.malloc import keep_freed_memory
 
 SIZES = {"mnistfc": (2, 6), "lenet": (2, 6)}
@@ -63,7 +65,7 @@ def peaks(network: str, rule: str, sizes: tuple[int, ...], device: torch.device)
 def fly(network: str, rule: str, size: int, device: torch.device) -> None:
     """Run a population for a whole outer step and the first query of the next, all members at once."""
     instance = RULES[rule]()
-    population = Population(synthetic(network), instance, budget=10**6, path="vectorized", device=device)
+    population = Population(Oracle(synthetic(network)), instance, budget=10**6, device=device)
     small = {"inner_steps": INNER_STEPS} if "inner_steps" in instance.space else {}
     population.admit([Job(k, k, defaults(instance.space) | small) for k in range(size)])
     population.advance(population.slots[0].period + 1)

@@ -16,6 +16,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training.engine import STRETCH_SECONDS, throughput
+from relaxbench.training.oracle import Oracle
 
 SIZE = 32
 REPEATS = 7
@@ -34,7 +35,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
         repeats = 1 if quick else REPEATS if name in QUICK else 3
         pairs = _paired(
             lambda: plain_steps_per_second(device),
-            lambda rule=rule, params=params: throughput(problem, rule(), "vectorized", SIZE, device, 0.3, **params),  # type: ignore[misc]
+            lambda rule=rule, params=params: throughput(Oracle(problem), rule(), SIZE, device, 0.3, **params),  # type: ignore[misc]
             repeats,
         )
         plain, ours = (max(column) for column in zip(*pairs, strict=True))
@@ -44,8 +45,8 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
     for name, rule in rules.items():
         tell(f"a step of {name} alone")
         pairs = _paired(
-            lambda: throughput(problem, RULES["sgd"](), "direct", 1, device),
-            lambda rule=rule: throughput(problem, rule(), "direct", 1, device),  # type: ignore[misc]
+            lambda: throughput(Oracle(problem, "direct"), RULES["sgd"](), 1, device),
+            lambda rule=rule: throughput(Oracle(problem, "direct"), rule(), 1, device),  # type: ignore[misc]
             1 if quick else 3,
         )
         sgd, ours = (max(column) for column in zip(*pairs, strict=True))

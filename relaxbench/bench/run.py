@@ -18,7 +18,7 @@ from relaxbench.bench import allcnn, ledger, memory, population, steps, trials
 from relaxbench.bench.process_pool import cores
 from relaxbench.bench.tables import TABLES
 from relaxbench.errors import UserError, unknown
-from relaxbench.training.engine import machine, torch_device
+from relaxbench.training.devices import machine, torch_device
 from relaxbench.version import __version__
 
 Tell = Callable[[str], object]

@@ -18,9 +18,10 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
 from relaxbench.training.engine import choose
-from relaxbench.training.oracle import Path
-from relaxbench.training.population import Job, Population
+from relaxbench.training.oracle import Oracle, Path
+from relaxbench.training.population import Population
 from relaxbench.training.precision import Precision
+from relaxbench.training.trial import Job
 
 ROUNDS, SECONDS = 24, 0.3
 """Stretches per contender, and their shortest duration in seconds."""
@@ -59,7 +60,7 @@ class Flight:
     ) -> None:
         rule = RULES["sgd"]()
         self.size, self.device, self.lead, self.chunk = size, device, lead, 1
-        self.population = Population(problem, rule, budget=10**9, path=path, device=device, precision=precision)
+        self.population = Population(Oracle(problem, path, precision), rule, budget=10**9, device=device)
         self.population.admit([Job(i, i, defaults(rule.space)) for i in range(size)])
         self.longest = -(-problem.budget // problem.rounds)  # steps between two measurements of a study
         self.step()  # the first step allocates memory

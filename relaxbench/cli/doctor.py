@@ -102,7 +102,7 @@ def _engine() -> str:
     import torch
 
     from relaxbench.problems import problem
-    from relaxbench.training.engine import invariance_of
+    from relaxbench.training.compatibility import invariance_of
 
     return f"gradients do not depend on the slot: {invariance_of(problem('digits-mlp'), 8, torch.device('cpu'))}"
 

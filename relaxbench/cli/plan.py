@@ -73,8 +73,10 @@ def plan_tables(
     from relaxbench.study.coordination.tpe import GENERATION
     from relaxbench.study.definition.prepare import prepare
     from relaxbench.training import engine as engines
+    from relaxbench.training.devices import torch_device
+    from relaxbench.training.oracle import Oracle
 
-    place = engines.torch_device(device)
+    place = torch_device(device)
     blocks = spec.blocks * spec.repetitions
     table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     for column in ("problem", "method", "trials", "gradients", "gradients/s", "time"):
@@ -87,11 +89,10 @@ def plan_tables(
         for label in spec.methods:
             rule = spec.make_rule(label)
             params: dict[str, Any] = {**defaults(spec.rule_of(label).space), **spec.fixed_of(label, p)}
-            fast = engines.throughput(
-                p, rule, engine.path, engine.population, place, precision=spec.precision, **params
-            )
+            oracle = Oracle(p, engine.path, spec.precision)
+            fast = engines.throughput(oracle, rule, engine.population, place, **params)
             few_slots = min(GENERATION, engine.population)
-            slow = engines.throughput(p, rule, engine.path, few_slots, place, precision=spec.precision, **params)
+            slow = engines.throughput(oracle, rule, few_slots, place, **params)
             many, few = blocks * (spec.trials + 1) + spec.recommend, spec.exploit
             spent = budget * (many / fast + few / slow)
             seconds, gradients = seconds + spent, gradients + budget * (many + few)

@@ -34,7 +34,7 @@ class LocalWorkers:
         Raises:
             UserError: naming the option.
         """
-        from relaxbench.training.engine import torch_device
+        from relaxbench.training.devices import torch_device
 
         torch_device(device)
         if self.devices is None and device != "cpu":

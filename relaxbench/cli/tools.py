@@ -71,7 +71,7 @@ def check(
     if not everything and not names:
         raise UserError("expected names of methods or problems, or --all (python -m relaxbench list shows the names)")
     checks.use_data(data_dir)
-    from relaxbench.testing.runner import run
+    from relaxbench.testing.runner import run_checks
     from relaxbench.testing.subjects import everything as all_subjects
     from relaxbench.testing.subjects import subjects
 
@@ -82,17 +82,21 @@ def check(
             console.print(f"– {subject.kind} {subject.name}: not checked, {subject.missing}", style="yellow")
             continue
         with console.status(f"{subject.kind} {subject.name}"):
-            outcomes = list(run(subject.suite))
-        failures = [outcome for outcome in outcomes if not outcome.passed]
+            outcomes = list(run_checks(subject.suite))
+        failures = [outcome for outcome in outcomes if outcome.failed]
+        skipped = [outcome for outcome in outcomes if outcome.skipped]
         failed += bool(failures)
-        passed = f"{len(outcomes) - len(failures)} of {len(outcomes)} checks passed"
+        passed = f"{len(outcomes) - len(failures) - len(skipped)} of {len(outcomes)} checks passed"
+        if skipped:
+            passed += f", {len(skipped)} skipped"
         mark = "[red]✗[/]" if failures else "[green]✓[/]"
         console.print(f"{mark} {subject.kind} [bold]{subject.name}[/]: {passed}")
-        for outcome in failures if len(chosen) > 1 else outcomes:
-            mark, style = ("✓", "dim") if outcome.passed else ("✗", "red")
+        for outcome in [*failures, *skipped] if len(chosen) > 1 else outcomes:
+            mark, style = {"passed": ("✓", "dim"), "failed": ("✗", "red"), "skipped": ("–", "yellow")}[outcome.outcome]
             console.print(f"  {mark} {outcome.name}", style=style)
             if outcome.reason:
-                console.print(f"      {outcome.reason}", markup=False)
+                reason = f"skipped: {outcome.reason}" if outcome.skipped else outcome.reason
+                console.print(f"      {reason}", markup=False)
     if failed:
         raise typer.Exit(1)
 
@@ -116,7 +120,7 @@ def theory(
     scenes = [scene(name) for name in dict.fromkeys(landscape or SCENES)]
     checks.check_folder("--report", report)
     from relaxbench.theory.expectation import expect
-    from relaxbench.training.engine import torch_device
+    from relaxbench.training.devices import torch_device
 
     place, results = torch_device(device), []
     for landscape_scene in scenes:

@@ -1,4 +1,4 @@
-"""What is trained: models on data and functions of a few variables."""
+"""Problems that methods are compared on: models on data, and functions of a few variables."""
 
 from relaxbench.problems.layers import Dropout
 from relaxbench.problems.losses import Batch, Loss

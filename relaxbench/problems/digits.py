@@ -1,4 +1,4 @@
-"""Handwritten digits, embedded in scikit-learn: real data without a download."""
+"""Handwritten digits from scikit-learn: real data without a download."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from relaxbench.problems.supervised import SPLITS, SupervisedProblem
 
 @cache
 def digits() -> dict[str, tuple[Tensor, Tensor]]:
-    """The 1,797 digits as 64 features in [0, 1], split 60/20/20 by class; which image goes where never changes."""
+    """Return the 1,797 digits, split 60/20/20 within every class; the split is the same on every machine.
+
+    Returns:
+        split → (x, y): x float32 ``[N, 64]`` in [0, 1], y int64 ``[N]``.
+    """
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    # The order within a class is by a hash of the image's number: fixed for all versions of all libraries.
+    # The order within a class follows a hash of the image's number, the same in all versions of all libraries.
     ranks = [hashlib.blake2b(f"digits {i}".encode(), digest_size=8).hexdigest() for i in range(len(labels))]
     rows: dict[str, list[int]] = {split: [] for split in SPLITS}
     for label in range(10):
@@ -33,13 +37,13 @@ def digits() -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def mlp(hidden: int = 32, dropout: float = 0.0) -> nn.Sequential:
-    """64-hidden-10 with ReLU."""
+    """Build a 64-hidden-10 network with ReLU, and with dropout behind it if its probability is not 0."""
     layers: list[nn.Module] = [nn.Linear(64, hidden), nn.ReLU()]
     return nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else []), nn.Linear(hidden, 10))
 
 
 def digits_mlp(hidden: int = 32, dropout: float = 0.0) -> SupervisedProblem:
-    """The default problem: a small network on small images, for a demonstration in two minutes."""
+    """Make the default problem: a small network on small images, for a demonstration in two minutes."""
     return SupervisedProblem(
         "digits-mlp",
         lambda: mlp(hidden, dropout),

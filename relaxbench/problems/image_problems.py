@@ -1,6 +1,6 @@
-"""Networks on images, as the papers train them, and with small budgets for two cores.
+"""Networks on images with the budgets of the papers, and with small budgets for two cores.
 
-A name is that of a network, with ``-small`` for its small budget, and after a colon other data than the papers':
+A name is that of a network, with ``-small`` for its small budget, and with a colon for other data than the paper's:
 ``lenet-small``, ``allcnn-bn:cifar100``, ``resnet18:flowers.tar.xz``.
 """
 
@@ -17,26 +17,26 @@ from torch import Tensor, nn
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import networks
-from relaxbench.problems.data import published
+from relaxbench.problems.data import published, sources
 from relaxbench.problems.data.augment import crop_and_flip
 from relaxbench.problems.data.images import Images, held_out, moments, part
 from relaxbench.problems.data.whitening import Whitening
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SPLITS, Options, StoredProblem
+from relaxbench.problems.supervised import SPLITS, ProblemOptions, StoredProblem
 
 DEEP_RELAXATION, CURVEBALL = "arXiv 1704.04932", "arXiv 1805.08095"
 
 
 @dataclass(frozen=True)
 class Small:
-    """What two cores finish in minutes.
+    """A budget that two cores finish in minutes.
 
     Attributes:
-        budget: gradients a trial.
-        batch_size: images a gradient.
-        sizes: at most so many images for training, validation and test.
-        statistics: training images on which batch normalization is measured, at most.
+        budget: gradients per trial.
+        batch_size: images per gradient.
+        sizes: maximum numbers of images for training, validation and test; None: all.
+        statistics: maximum number of training images on which batch normalization is measured.
     """
 
     budget: int
@@ -47,20 +47,20 @@ class Small:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network as a paper trains it.
+    """A network, and how a paper trains it.
 
     Attributes:
         network: from a number of classes to the network.
         title: one line.
-        source: name of the data set of the paper, "" if it is not public.
-        budget: gradients a trial.
+        source: name of the paper's data set; "" if it is not public.
+        budget: gradients per trial.
         small: the small variant.
-        batch_size: images a gradient.
-        shape: of the images that it takes, None for any.
-        size: images of a folder are scaled to this height and width, None: they must fit as they are.
-        published: what the paper says of SGD, for comparison.
-        augment: shift and mirror the images.
-        whiten: global contrast normalization and ZCA instead of a normalization of the channels.
+        batch_size: images per gradient.
+        shape: ``(channels, height, width)`` of the images that the network takes; None for any.
+        size: height and width to which images of a folder are scaled; None: they are used as they are.
+        published: the paper's result of SGD, for comparison.
+        augment: whether training images are shifted and mirrored.
+        whiten: whether global contrast normalization and ZCA replace the normalization of the channels.
     """
 
     network: Callable[[int], nn.Module]
@@ -78,7 +78,7 @@ class Recipe:
 
 MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 LITTLE = (5000, 500, 1000)
-"""Images for small budgets of large networks: even measuring them takes seconds on two cores."""
+"""Numbers of images for small budgets of large networks, for which a measurement takes seconds on two cores."""
 _mnist = partial(Recipe, source="mnist", budget=100 * 390, small=Small(3 * 390), shape=MNIST)
 _allcnn = partial(
     Recipe, networks.allcnn, source="cifar10", budget=200 * 351, small=Small(150, 32, LITTLE, 512), shape=CIFAR
@@ -123,18 +123,18 @@ RECIPES: dict[str, Recipe] = {
 
 
 class ImageProblem(StoredProblem):
-    """A network on images that are held as uint8, and normalized (and cut, and mirrored) where they are used.
+    """A network on images, which are held as uint8 and normalized (shifted, mirrored) on the device.
 
     Args:
         name: as in study files.
         network: from a number of classes to the network.
-        source: where the images come from: a name of `published.SOURCES`, or the path of a folder or an archive.
-        shape: of the images that the network takes, ``(channels, height, width)``; None for any.
-        size: images of a folder are scaled to this height and width; None: they must all be of one size.
-        sizes: at most so many images for training, validation and test.
+        source: a name of `published.SOURCES`, or the path of a folder or an archive; "" if the user must name one.
+        shape: ``(channels, height, width)`` of the images that the network takes; None for any.
+        size: height and width to which images of a folder are scaled; None: they must all have one size.
+        sizes: maximum numbers of images for training, validation and test; None: all.
         augment: shift training images by up to 4 pixels and mirror half of them.
         whiten: global contrast normalization and ZCA, instead of a normalization of the channels.
-        options: as for `SupervisedProblem`.
+        options: keyword arguments of `SupervisedProblem`.
     """
 
     def __init__(
@@ -148,15 +148,15 @@ class ImageProblem(StoredProblem):
         sizes: tuple[int, int, int] | None = None,
         augment: bool = False,
         whiten: bool = False,
-        **options: Unpack[Options],
+        **options: Unpack[ProblemOptions],
     ) -> None:
-        self.source = published.source(source, size) if source else published.Yours(name)
+        self.source = sources.source(source, size) if source else sources.UserImages(name)
         super().__init__(name, lambda: network(self.source.classes), self._images, source=self.source.title, **options)
         self._shape, self._sizes, self._augment, self._whiten = shape, sizes, augment, whiten
 
     @property
     def data(self) -> str:  # type: ignore[override]
-        """Source and sizes of the splits, or that it is not here."""
+        """Source and sizes of the splits, or that the data are missing."""
         return f"{self.source.title} ({self.source.layout}), not here" if self.missing() else super().data
 
     def download(self) -> None:
@@ -176,21 +176,21 @@ class ImageProblem(StoredProblem):
 
     @cached_property
     def _splits(self) -> dict[str, Images]:
-        """All images, held once in a process for all problems on a source."""
+        """All images, held once per process for all problems on a source."""
         return _read(self.source, published.data_dir())
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """What pixels from 0 to 255 are multiplied by, and what is taken off then: mean 0 and deviation 1 a channel."""
+        """Scale and shift ``[C, 1, 1]`` that give pixels from 0 to 255 mean 0 and deviation 1 per channel."""
         mean, std = (values.view(-1, 1, 1) for values in moments(self._splits["train"].x))
-        std = std.clamp(min=1 / 255)  # of a channel that is the same everywhere
+        std = std.clamp(min=1 / 255)  # for a constant channel
         return 1 / (255 * std), mean / std
 
     def _images(self) -> dict[str, tuple[Tensor, Tensor]]:
         splits = self._splits
-        found = tuple(splits["train"].x.shape[1:])
-        if self._shape is not None and found != self._shape:
-            takes, has = (" × ".join(map(str, shape)) for shape in (self._shape, found))
+        actual = tuple(splits["train"].x.shape[1:])
+        if self._shape is not None and actual != self._shape:
+            takes, has = (" × ".join(map(str, shape)) for shape in (self._shape, actual))
             raise UserError(
                 f"problem {self.name!r} takes images of {takes} (channels × height × width), and those of "
                 f"{self.source.title} are {has}: choose other data, or convert them"
@@ -204,10 +204,10 @@ class ImageProblem(StoredProblem):
 
 
 def image_problem(name: str) -> ImageProblem:
-    """The problem of a name such as ``lenet``, ``lenet-small`` or ``allcnn-bn:cifar10-jpeg75.tar.xz``.
+    """Make the problem of a name such as ``lenet``, ``lenet-small`` or ``allcnn-bn:cifar10-jpeg75.tar.xz``.
 
     Raises:
-        UserError: if there is no such network or no such data.
+        UserError: if the network or the data set is unknown.
     """
     network, _, source = name.partition(":")
     base = network.removesuffix("-small")
@@ -217,7 +217,7 @@ def image_problem(name: str) -> ImageProblem:
     if ":" in name and not source:
         raise UserError(f"problem {name!r} names no data after the colon: expected a data set, a folder or an archive")
     budget = recipe.small.budget if small else recipe.budget
-    where = published.source(source or recipe.source) if source or recipe.source else None
+    where = sources.source(source or recipe.source) if source or recipe.source else None
     return ImageProblem(
         f"{network}:{where.name}" if source and where else network,
         recipe.network,
@@ -240,8 +240,8 @@ def image_problem(name: str) -> ImageProblem:
 
 
 @cache
-def _read(source: published.Source, folder: Path) -> dict[str, Images]:
-    published = source.published()
-    if "validation" in published:
-        return published
-    return {**held_out(published["train"], source.held_out), "test": published["test"]}
+def _read(source: sources.Source, folder: Path) -> dict[str, Images]:
+    splits = source.published()
+    if "validation" in splits:
+        return splits
+    return {**held_out(splits["train"], source.held_out), "test": splits["test"]}

@@ -1,11 +1,11 @@
-"""Any `torch.nn.Module` as a function of a vector, and the layers that need our randomness."""
+"""Adapt a `torch.nn.Module` to a population: dropout, batch normalization and convolutions are replaced."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -19,36 +19,36 @@ _together: contextvars.ContextVar[bool] = contextvars.ContextVar("together", def
 _collected: contextvars.ContextVar[Collected | None] = contextvars.ContextVar("collected", default=None)
 
 Collected = dict["BatchNorm", list[tuple[Tensor, Tensor]]]
-"""Means and variances ``[C]`` of the inputs of a layer, one pair for every time that it was called."""
+"""Means and variances ``[C]`` of the inputs of a layer, one pair per call."""
 Value = TypeVar("Value")
 
 
 class _Draw(NamedTuple):
-    """The key of the masks of one forward pass, and how often each layer has drawn one in it."""
+    """The random key of one forward pass, and the number of masks that each layer has drawn in it."""
 
     words: tuple[Tensor, Tensor]
     calls: Counter[int]
 
 
 def drawing(seed: Tensor, step: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Within this block, one forward pass, masks are a function of seed and step (int64 scalars, also under vmap)."""
+    """Make masks a function of seed and step (int64 scalars, also under vmap) within this block, one forward pass."""
     return _within(_draw, _Draw(random.key(seed, random.DROPOUT, step), Counter()))
 
 
 def together() -> contextlib.AbstractContextManager[object]:
-    """Within this block, one forward pass under `torch.vmap` serves several members."""
+    """Declare that the forward pass in this block serves several members, under `torch.vmap`."""
     return _within(_together, True)
 
 
 def collecting() -> contextlib.AbstractContextManager[Collected]:
-    """Within this block, one forward pass, batch normalization uses and tells the statistics of its inputs."""
-    found: Collected = {}
-    return _within(_collected, found)
+    """Make batch normalization use the statistics of its inputs, and record them, in this block: one forward pass."""
+    statistics: Collected = {}
+    return _within(_collected, statistics)
 
 
 @contextlib.contextmanager
 def _within(variable: contextvars.ContextVar[Any], value: Value) -> Iterator[Value]:
-    """The value of a variable within a block."""
+    """Set a context variable within a block."""
     token = variable.set(value)
     try:
         yield value
@@ -60,6 +60,12 @@ class Dropout(nn.Module):
     """Dropout whose mask is a function of (trial seed, step, layer), so that it can be drawn again.
 
     Outside relaxbench, where no seed is set, it draws from torch's generator like `nn.Dropout`.
+
+    Args:
+        p: probability with which an entry is set to zero.
+
+    Raises:
+        ValueError: unless 0 ≤ p < 1.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -70,7 +76,7 @@ class Dropout(nn.Module):
         self.layer = 0  # set by `adapt`: layers of one model draw different masks
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` of any shape, with a share p of its entries set to zero and the rest divided by 1 − p."""
+        """Set entries of `x`, of any shape, to zero with probability p and divide the others by 1 − p."""
         if not self.training or self.p == 0 or _collected.get() is not None:
             return x
         draw = _draw.get()
@@ -86,10 +92,13 @@ class Dropout(nn.Module):
 
 
 class Conv2d(nn.Module):
-    """A convolution that is one matrix product a member where several are trained together.
+    """A convolution that becomes one matrix product per member when several members are trained together.
 
-    PyTorch makes one grouped convolution of a population's, whose sums run in an order that changes with K; those of
-    matrix products do not. A member alone is convolved as ever.
+    PyTorch merges the convolutions of a population into one grouped convolution, in which the order of summation
+    changes with K. It does not in matrix products. A single member uses PyTorch's convolution.
+
+    Args:
+        original: the layer that is replaced; its parameters are used.
     """
 
     def __init__(self, original: nn.Conv2d) -> None:
@@ -98,9 +107,9 @@ class Conv2d(nn.Module):
         self.stride, self.padding, self.dilation = original.stride, original.padding, original.dilation
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` of shape ``[B, C, H, W]``."""
+        """Convolve `x` of shape ``[B, C, H, W]``."""
         if not _together.get():
-            if x.is_cuda:  # the order in which its units multiply
+            if x.is_cuda:  # the layout that its tensor cores use
                 x = x.contiguous(memory_format=torch.channels_last)
             return nn.functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
         count, size = x.shape[0], self.weight.shape[2:]
@@ -115,11 +124,14 @@ class Conv2d(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization without memory: what it needs in evaluation is collected anew for the point in question.
+    """Batch normalization without running averages: evaluation collects the statistics anew at the measured point.
 
-    Running averages would belong to the points where gradients were taken, not to the iterate that is measured, and to
-    one member of a population. Where several are trained together, in plain operations: a member's sums then do not
-    depend on its neighbours.
+    Running averages would belong to the points at which gradients were taken, not to the iterate that is measured. When
+    several members are trained together, plain operations are used, so that the sums of a member do not depend on the
+    other members.
+
+    Args:
+        original: the layer that is replaced; its parameters are used.
     """
 
     running_mean: Tensor
@@ -134,21 +146,21 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(original.num_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` of shape ``[B, C, …]``."""
-        found, shape = _collected.get(), (1, -1, *(1 for _ in x.shape[2:]))
-        x = x.float() if x.dtype == torch.bfloat16 else x  # its sums are over thousands of numbers
-        if found is None and not _together.get():
+        """Normalize `x` of shape ``[B, C, …]`` over all axes but the second."""
+        statistics, shape = _collected.get(), (1, -1, *(1 for _ in x.shape[2:]))
+        x = x.float() if x.dtype == torch.bfloat16 else x  # the sums are over thousands of numbers
+        if statistics is None and not _together.get():
             mean, variance = (None, None) if self.training else (self.running_mean, self.running_var)
             return nn.functional.batch_norm(x, mean, variance, self.weight, self.bias, self.training, eps=self.eps)
-        if self.training or found is not None:
+        if self.training or statistics is not None:
             others = [0, *range(2, x.dim())]
             mean = x.mean(others, keepdim=True)
             centred = x - mean
             variance = centred.square().mean(others, keepdim=True)
-            if found is not None:
+            if statistics is not None:
                 count = x.numel() // x.shape[1]
                 pair = mean.flatten(), variance.flatten() * (count / max(1, count - 1))
-                found.setdefault(self, []).append(pair)
+                statistics.setdefault(self, []).append(pair)
         else:
             centred, variance = x - self.running_mean.view(shape), self.running_var.view(shape)
         result = centred * torch.rsqrt(variance + self.eps)
@@ -158,15 +170,15 @@ class BatchNorm(nn.Module):
 
 
 def adapt(model: nn.Module) -> nn.Module:
-    """The model with its dropout, batch normalization and convolutions replaced by ours; changed in place.
+    """Replace dropout, batch normalization and convolutions of a model, in place, and return the model.
 
     Raises:
-        UserError: for a layer that a population cannot hold, naming the layer and the remedy.
+        UserError: for a layer that a population cannot train; the message names the layer and the remedy.
     """
     norms: dict[nn.Module, BatchNorm] = {}
     for name, parent in list(model.named_modules()):
         for child_name, child in list(parent._modules.items()):  # named_children() lists a layer used twice only once
-            where = f"{name}.{child_name}".lstrip(".")
+            path = f"{name}.{child_name}".lstrip(".")
             if type(child) is nn.Dropout:
                 setattr(parent, child_name, Dropout(child.p))
             elif type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) and child.track_running_stats:
@@ -176,7 +188,7 @@ def adapt(model: nn.Module) -> nn.Module:
                     setattr(parent, child_name, Conv2d(child))
             elif isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
                 raise UserError(
-                    f"layer {where!r} ({type(child).__name__}) draws its mask from a generator, which cannot be "
+                    f"layer {path!r} ({type(child).__name__}) draws its mask from a generator, which cannot be "
                     "replayed: use relaxbench.problems.Dropout instead"
                 )
     for layer, module in enumerate(m for m in model.modules() if isinstance(m, Dropout)):
@@ -190,11 +202,15 @@ def adapt(model: nn.Module) -> nn.Module:
     return model
 
 
-def initial(model_class: type[nn.Module] | object, seed: int) -> nn.Module:
-    """A model as its own code initializes it, with torch's generator seeded for the time of the call."""
+def initial(build: Callable[[], object], seed: int) -> nn.Module:
+    """Build a model, as its own code initializes it, with torch's generator seeded during the call.
+
+    Raises:
+        UserError: if the function returns something other than a module.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed((seed ^ seed >> 32) & 0xFFFFFFFF)  # torch's CPU generator looks at 32 bits alone
-        model = model_class()  # type: ignore[operator]
+        torch.manual_seed((seed ^ seed >> 32) & 0xFFFFFFFF)  # torch's CPU generator uses 32 bits of a seed
+        model = build()
     if not isinstance(model, nn.Module):
         raise UserError(f"the model function returned {type(model).__name__}; expected a torch.nn.Module")
     return model

@@ -1,4 +1,4 @@
-"""Named losses. A name, not a function, because a curvature method needs the loss's own second derivative."""
+"""Losses by name. A curvature method needs the second derivative of a loss, which a function alone would not give."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from torch.nn import functional
 from relaxbench.errors import UserError, unknown
 
 Batch = dict[str, Tensor]
-"""What a problem is asked about: for data ``{"x": [B, …], "y": [B]}``."""
+"""A mini-batch or a split: for data ``{"x": [B, …], "y": [B]}``."""
 
 
 class Loss:
-    """A loss of one member's outputs on its batch, the mean over the examples.
+    """The mean loss of one member's outputs over the examples of its batch.
 
     Attributes:
-        name: ``"cross-entropy"``, ``"least-squares"``, or ``"none"`` where the outputs are the loss themselves.
-        convex: whether outputs and loss are two things, so that `gradient` and `curvature` exist.
+        name: ``"cross-entropy"``, ``"least-squares"``, or ``"none"`` if the outputs are the loss.
+        convex: whether the loss is a convex function of the outputs, so that `gradient` and `curvature` exist.
     """
 
     name: str
     convex = True
 
     def value(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The loss, a scalar."""
+        """Return the loss, a scalar."""
         raise NotImplementedError
 
     def gradient(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """∇L, of the shape of the outputs."""
+        """Return ∇L with respect to the outputs, in their shape."""
         raise NotImplementedError
 
     def curvature(self, outputs: Tensor, batch: Batch, v: Tensor) -> Tensor:
-        """H_L v, of the shape of the outputs."""
+        """Return H_L v, the Hessian in the outputs times v, in the shape of the outputs."""
         raise NotImplementedError
 
 
 class CrossEntropy(Loss):
-    """Softmax cross-entropy of logits ``[B, …, C]`` with labels ``batch["y"]`` ``[B, …]``, the mean over all labels."""
+    """Mean softmax cross-entropy of logits ``[B, …, C]`` over all labels ``batch["y"]`` ``[B, …]``."""
 
     name = "cross-entropy"
 
@@ -54,7 +54,7 @@ class CrossEntropy(Loss):
 
 
 class LeastSquares(Loss):
-    """Sum of squares of ``outputs − batch["y"]`` (of the outputs, where there is no y), the mean over examples."""
+    """Mean over the examples of the sum of squares of ``outputs − batch["y"]`` (of the outputs, without a y)."""
 
     name = "least-squares"
 
@@ -72,14 +72,14 @@ class LeastSquares(Loss):
         if "y" not in batch:
             return outputs
         y = batch["y"]
-        if outputs.shape != y.shape:  # they would be broadcast
+        if outputs.shape != y.shape:  # PyTorch would broadcast them
             shapes = f"outputs of shape {tuple(outputs.shape)} and targets of shape {tuple(y.shape)}"
-            raise UserError(f"least squares of {shapes}: expected the same shape, (examples, numbers an example)")
+            raise UserError(f"least squares of {shapes}: expected the same shape, (examples, numbers per example)")
         return outputs - y
 
 
 class Itself(Loss):
-    """The outputs are the loss."""
+    """The mean of the outputs, which are the loss already."""
 
     name = "none"
     convex = False
@@ -96,10 +96,10 @@ LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CrossEntropy(), LeastSqu
 
 
 def loss(name: str) -> Loss:
-    """The loss of a name.
+    """Return the loss of a name.
 
     Raises:
-        UserError: if there is none.
+        UserError: for an unknown name.
     """
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)

@@ -1,4 +1,4 @@
-"""The networks of the papers, layer by layer.
+"""Networks of the papers, layer by layer.
 
 Sources: Entropy-SGD (arXiv 1611.01838, section 5) for mnistfc, LeNet and All-CNN-BN; CurveBall (arXiv 1805.08095,
 section 4) for the basic CIFAR network, ResNet-18, VGG-f and the tanh network.
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def mnistfc(classes: int = 10) -> nn.Sequential:
-    """784-1024-1024-10 with dropout and batch normalization, 1,867,786 parameters."""
+    """Build 784-1024-1024-10 with dropout and batch normalization, 1,867,786 parameters."""
     return nn.Sequential(
         *(nn.Flatten(), nn.Dropout(0.2), nn.Linear(784, 1024), nn.ReLU(), nn.BatchNorm1d(1024)),
         *(nn.Dropout(0.2), nn.Linear(1024, 1024), nn.ReLU(), nn.Dropout(0.2), nn.BatchNorm1d(1024)),
@@ -21,7 +21,7 @@ def mnistfc(classes: int = 10) -> nn.Sequential:
 
 
 def lenet(classes: int = 10) -> nn.Sequential:
-    """LeNet for 28 × 28 images of one channel, 131,220 parameters."""
+    """Build LeNet for 28 × 28 images of one channel, 131,220 parameters."""
     return nn.Sequential(
         *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(3), nn.BatchNorm2d(20), nn.Dropout(0.25)),
         *(nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(50), nn.Dropout(0.25)),
@@ -30,14 +30,14 @@ def lenet(classes: int = 10) -> nn.Sequential:
 
 
 def mnist_tanh(classes: int = 10) -> nn.Sequential:
-    """784-128-64-32-10 with tanh, 111,146 parameters."""
+    """Build 784-128-64-32-10 with tanh, 111,146 parameters."""
     widths = (784, 128, 64, 32)
     hidden = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.Tanh())]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(32, classes))
 
 
 def allcnn(classes: int = 10) -> nn.Sequential:
-    """All-CNN-BN for 32 × 32 images: convolutions alone, three of them with stride 2; 1,667,166 parameters."""
+    """Build All-CNN-BN for 32 × 32 images: convolutions alone, three of them with stride 2; 1,667,166 parameters."""
 
     def layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2)
@@ -53,7 +53,7 @@ def allcnn(classes: int = 10) -> nn.Sequential:
 
 
 def cifar_basic(classes: int = 10, batch_norm: bool = False) -> nn.Sequential:
-    """The small CIFAR network of MatConvNet's examples, with or without batch normalization; 145,578 parameters."""
+    """Build the small CIFAR network of MatConvNet's examples, 145,578 parameters; batch normalization is optional."""
 
     def layer(inputs: int, outputs: int, size: int, pool: nn.Module | None) -> list[nn.Module]:
         padding = size // 2 if size % 2 else 0
@@ -70,7 +70,12 @@ def cifar_basic(classes: int = 10, batch_norm: bool = False) -> nn.Sequential:
 
 
 def resnet18(classes: int = 10, small: bool = True) -> nn.Module:
-    """The ResNet-18 of torchvision; `small`: with the 3 × 3 stem usual for 32 × 32 images (11,173,962 parameters)."""
+    """Build the ResNet-18 of torchvision.
+
+    Args:
+        classes: number of classes.
+        small: use the 3 × 3 stem that is usual for 32 × 32 images (11,173,962 parameters).
+    """
     from torchvision.models import resnet18 as original
 
     model: nn.Module = original(num_classes=classes)
@@ -81,7 +86,7 @@ def resnet18(classes: int = 10, small: bool = True) -> nn.Module:
 
 
 def vggf(classes: int) -> nn.Sequential:
-    """VGG-f (Chatfield et al., arXiv 1405.3531, CNN-F) with batch normalization, for 224 × 224 images."""
+    """Build VGG-f (Chatfield et al., arXiv 1405.3531, CNN-F) with batch normalization, for 224 × 224 images."""
 
     def layer(inputs: int, outputs: int, size: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, outputs, size, stride, padding)
@@ -103,7 +108,7 @@ class CharLSTM(nn.Module):
 
     Args:
         characters: size of the alphabet.
-        width: of both layers and of the embedding.
+        width: units of both layers, and dimensions of the embedding.
     """
 
     def __init__(self, characters: int, width: int = 128) -> None:
@@ -113,12 +118,12 @@ class CharLSTM(nn.Module):
         self.output = nn.Linear(width, characters)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From characters ``[B, T]`` to logits ``[B, T, C]`` of those that follow."""
+        """Map characters ``[B, T]`` to logits ``[B, T, C]`` of the next characters."""
         hidden: Tensor = self.lstm(self.embedding(x))[0]
         logits: Tensor = self.output(hidden)
         return logits
 
 
 def parameters(model: nn.Module) -> int:
-    """How many numbers a model learns."""
+    """Return the number of parameters of a model."""
     return sum(p.numel() for p in model.parameters())

@@ -1,4 +1,4 @@
-"""What a problem is: parameters, outputs on a batch, a named loss, a metric, a budget."""
+"""The base class of problems: parameters, outputs on a batch, a named loss, a metric, a budget."""
 
 from __future__ import annotations
 
@@ -12,42 +12,43 @@ from relaxbench.errors import UserError
 from relaxbench.problems.losses import Batch, Loss
 
 Params = dict[str, Tensor]
+"""Parameters by name, of one member or with a first axis K."""
 
 
 class Sampler(Protocol):
-    """The mini-batches of a round: prepared once, then taken without a wait for the device."""
+    """The mini-batches of a round. They are prepared once, then read without host synchronization."""
 
     def batch(self, number: Tensor) -> Batch:
-        """The mini-batches with these numbers, int64 ``[K, 1]``; every tensor has a first axis K."""
+        """Return the mini-batches with these numbers, int64 ``[K, 1]``; every tensor has a first axis K."""
         ...
 
 
 class Problem:
-    """Base of all problems. One is an object: a model with its data, or a function of a few variables.
+    """Base class of all problems: a model with its data, or a function of a few variables.
 
     Attributes:
         name: as in study files.
-        title: one line for a list.
+        title: one line for lists and reports.
         loss: the named loss.
-        metric: what the verdict is about, e.g. ``"test error"``; smaller is better.
-        unit: of the metric as shown, e.g. ``"%"``.
-        metric_scale: stored metrics times this are in `unit`.
-        budget: default gradient equivalents a trial.
-        rounds: measurements in a budget.
-        batch_size: examples a gradient.
-        worst: the loss that a diverged trial is given, and the cap on every other.
+        metric: name of the quantity that is compared, for example ``"test error"``; smaller is better.
+        unit: unit of the metric in reports, for example ``"%"``.
+        metric_scale: factor from stored metrics to `unit`.
+        budget: default budget, in gradient equivalents per trial.
+        rounds: measurements per trial.
+        batch_size: examples per gradient.
+        worst: the loss of a diverged trial, and the upper bound of all others.
         worst_metric: the metric of a diverged trial.
-        margin: differences of the metric (in `unit`) smaller than this do not matter to anyone.
-        tolerance: if not None, the metric is the number of gradients until the validation loss is this small.
-        train_examples: size of the training split: gradients become epochs by it. None where an epoch means nothing.
-        test_examples: size of the test split, None without one.
+        margin: the smallest difference of the metric (in `unit`) that matters in practice.
+        tolerance: if not None, the metric is the number of gradients until the validation loss is at most this.
+        train_examples: size of the training split, which converts gradients to epochs; None without epochs.
+        test_examples: size of the test split if its examples are independent draws, else None.
         statistics_examples: size of the split ``"statistics"``, training examples on which evaluation collects what
             batch normalization needs; 0 without such layers.
-        data: one line on the data.
-        published: what a paper says of SGD on this problem, or "".
-        caution: what a reader must know before believing a result, or "".
-        fixed: hyperparameters that mean nothing on this problem, with the value that all methods use instead.
-        space: ranges that hold on this problem instead of the shared ones, for all methods: name → (low, high).
+        data: one line about the data.
+        published: a published result of SGD on this problem with its source, or "".
+        caution: a limitation that a reader of results must know, or "".
+        fixed: hyperparameters that are not searched on this problem, with their value for all methods.
+        space: ranges of this problem that replace the shared ones, for all methods: name → (low, high).
     """
 
     name: str
@@ -73,62 +74,75 @@ class Problem:
     space: dict[str, tuple[float, float]]
 
     def layout(self) -> list[tuple[str, torch.Size]]:
-        """Names and shapes of the parameters, in the order in which they lie in a vector of P numbers."""
+        """Return names and shapes of the parameters, in their order in a vector of P numbers."""
         raise NotImplementedError
 
     def init(self, seed: int) -> Tensor:
-        """Initial parameters ``[P]``, a function of the seed alone."""
+        """Return initial parameters ``[P]``, a function of the seed alone."""
         raise NotImplementedError
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> Sampler:
-        """Mini-batches number ``first[k] … first[k] + steps − 1`` of every member."""
+        """Prepare the mini-batches number ``first[k] … first[k] + steps − 1`` of every member k.
+
+        Args:
+            seeds: K seeds, one per member.
+            first: K numbers.
+            steps: mini-batches per member.
+            device: where the mini-batches are needed.
+        """
         raise NotImplementedError
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
-        """Outputs of one member on one batch. Must vectorize under `torch.vmap`, or the direct path is taken."""
+        """Return the outputs of one member on one batch, ``[B, …]``.
+
+        The direct path is taken for a function that `torch.vmap` does not vectorize.
+        """
         raise NotImplementedError
 
     def split(self, name: str, device: torch.device) -> Batch:
-        """All of a split that members share: ``"validation"``, ``"test"``, and ``"statistics"`` where it is needed.
+        """Return a whole split, which all members share.
 
-        Flatness is measured on ``"train"``; a problem without that split has none.
+        Args:
+            name: ``"validation"``, ``"test"``, ``"statistics"`` if `statistics_examples` is not 0, or ``"train"``, on
+                which flatness is measured: it cannot be measured without that split.
+            device: where the split is needed.
         """
         raise NotImplementedError
 
     def statistics(self, params: Params, batch: Batch) -> Params:
-        """Means and variances inside of one member's model on a batch: what `outputs` wants beside the parameters."""
+        """Return the means and variances in one member's model on a batch, which `outputs` needs in evaluation."""
         return {}
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
-        """Which examples of a split are right, bool ``[N]``; None if that means nothing here."""
+        """Return which examples of a split are classified correctly, bool ``[N]``; None without classes."""
         return None
 
     def check(self) -> None:
-        """Look at all the data, once, for what training would trip over later.
+        """Check all data once, before a study.
 
         Raises:
-            UserError: naming it.
+            UserError: for data on which training would fail later.
         """
 
     def missing(self) -> str:
-        """What is needed and not here, with the remedy; "" if nothing is."""
+        """Return which data are missing, with the remedy; "" if none are."""
         return ""
 
     def download(self) -> None:
-        """Fetch what is missing.
+        """Download the missing data.
 
         Raises:
-            UserError: if that is not possible.
+            UserError: if that fails or is not possible.
         """
         raise UserError(
             f"problem {self.name!r} has nothing that could be downloaded: {self.missing() or 'all is here'}"
         )
 
     def convex_loss(self) -> Loss:
-        """The loss, for methods that need its curvature.
+        """Return the loss, for methods that need its curvature.
 
         Raises:
-            UserError: if it has none.
+            UserError: if it has no curvature in the outputs.
         """
         if not self.loss.convex:
             raise UserError(
@@ -138,7 +152,7 @@ class Problem:
         return self.loss
 
     def fingerprint(self) -> str:
-        """A digest of the data and its split."""
+        """Return a digest of the data and their division into splits."""
         return "none"
 
     @property
@@ -147,7 +161,7 @@ class Problem:
         return sum(shape.numel() for _, shape in self.layout())
 
     def unflatten(self, x: Tensor) -> Params:
-        """Views of vectors ``[K, P]`` (or ``[P]``) as named parameters."""
+        """Return views of vectors ``[K, P]`` (or ``[P]``) as named parameters."""
         names, shapes = zip(*self.layout(), strict=True)
         parts = x.split_with_sizes([shape.numel() for shape in shapes], dim=-1)
         return {n: p.view(*x.shape[:-1], *s) for n, p, s in zip(names, parts, shapes, strict=True)}

@@ -1,4 +1,4 @@
-"""The problems by name: built in, of other packages, and from a file of one's own."""
+"""Problems by name: built in, of other packages, or defined in a Python file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from relaxbench.problems.problem import Problem
 from relaxbench.problems.text import text_problem
 
 SPECTRUM = [10 ** (-3 * i / 19) for i in range(20)]
-"""Of the quadratics: 20 eigenvalues from 1 down to 1/1000, evenly spaced in their logarithms."""
+"""Spectrum of the quadratics: 20 eigenvalues from 1 down to 1/1000, evenly spaced in their logarithms."""
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "digits-mlp": digits_mlp,
@@ -37,7 +37,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "char-lstm": partial(text_problem, "char-lstm"),
     "char-lstm-small": partial(text_problem, "char-lstm-small"),
 }
-"""The problems that are built in."""
+"""The built-in problems."""
 
 
 def problem_names() -> list[str]:
@@ -46,18 +46,19 @@ def problem_names() -> list[str]:
 
 
 def takes_data(name: str) -> bool:
-    """Whether a name is that of a network with other data after a colon, as ``lenet:fashion-mnist``."""
+    """Return whether a name is that of a network with other data after a colon, as ``lenet:fashion-mnist``."""
     network, colon, _ = name.partition(":")
     return bool(colon) and network.removesuffix("-small") in (*RECIPES, "char-lstm")
 
 
 def problem(name: str) -> Problem:
-    """The problem of a name, the one in a Python file (a path that ends in ``.py``), or a network on other data.
+    """Make the problem of a name, of a Python file (a path that ends in ``.py``), or of a network with other data.
 
     The latter are named as ``lenet:fashion-mnist``, ``allcnn-bn:FOLDER`` or ``char-lstm:FILE.txt``.
 
     Raises:
-        UserError: if there is none, with the nearest name; if a file or another package does not define a problem.
+        UserError: for an unknown name (the message has the nearest one), and for a file or another package that does
+            not define a problem.
     """
     if name.endswith(".py"):
         return from_file(Path(name))
@@ -70,30 +71,30 @@ def problem(name: str) -> Problem:
         raise unknown("problem", name, names, "python -m relaxbench list shows all; a file's path ends in .py")
     make = plugins.load(plugins.PROBLEMS, name)
     try:
-        made = make()
+        other = make()
     except UserError:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"problem {name!r} of another package fails when it is made: {reason}") from error
-    if not isinstance(made, Problem) or made.name != name:
-        what = f"a problem named {made.name!r}" if isinstance(made, Problem) else f"a {type(made).__name__}"
+    if not isinstance(other, Problem) or other.name != name:
+        what = f"a problem named {other.name!r}" if isinstance(other, Problem) else f"a {type(other).__name__}"
         raise UserError(f"problem {name!r} of another package is {what}: expected a relaxbench Problem of that name")
-    return made
+    return other
 
 
 def from_file(path: Path) -> Problem:
-    """The object ``problem`` that a Python file defines.
+    """Run a Python file and return its object ``problem``.
 
     Raises:
-        UserError: if the file is missing, fails when run, or defines no `Problem` of that name.
+        UserError: if the file is missing, fails when run, defines no such `Problem`, or gives it a built-in name.
     """
-    found = getattr(plugins.run_file(path, "problem", "`problem`"), "problem", None)
-    if not isinstance(found, Problem):
+    own = getattr(plugins.run_file(path, "problem", "`problem`"), "problem", None)
+    if not isinstance(own, Problem):
         raise UserError(
-            f"problem file {str(path)!r} defines `problem` as {type(found).__name__}; expected a relaxbench Problem, "
+            f"problem file {str(path)!r} defines `problem` as {type(own).__name__}; expected a relaxbench Problem, "
             "for instance relaxbench.problems.SupervisedProblem(...)"
         )
-    if found.name in PROBLEMS:
-        raise UserError(f"problem file {str(path)!r} calls its problem {found.name!r}, which is built in: rename it")
-    return found
+    if own.name in PROBLEMS:
+        raise UserError(f"problem file {str(path)!r} calls its problem {own.name!r}, which is built in: rename it")
+    return own

@@ -1,4 +1,4 @@
-"""A model on labelled data: the problem that most people bring."""
+"""A model on labelled data, the most common problem."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from relaxbench import random
 from relaxbench.errors import UserError
 from relaxbench.problems import layers, losses
 from relaxbench.problems.data.cache import fingerprint
+from relaxbench.problems.epochs import EpochSampler
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params, Problem
 
 SPLITS = ("train", "validation", "test")
 Data = Mapping[str, tuple[Tensor, Tensor]]
+"""Split → (inputs, labels)."""
 
 
-class Options(TypedDict, total=False):
-    """What every problem on data may be given, see `SupervisedProblem`; for families that pass it on."""
+class ProblemOptions(TypedDict, total=False):
+    """Keyword arguments of `SupervisedProblem` that its subclasses pass on."""
 
     loss: str
     batch_size: int
@@ -40,21 +42,26 @@ class Options(TypedDict, total=False):
 
 
 class SupervisedProblem(Problem):
-    """A model with train, validation and test data, held whole in memory.
+    """A model with training, validation and test data, which are held in memory.
 
     Args:
         name: as in study files.
-        model: a function without arguments that builds the model, its last layer giving logits (or predictions).
-        data: a function without arguments that gives ``{"train": (x, y), "validation": (x, y), "test": (x, y)}``.
+        model: a function without arguments that builds the model; its outputs are logits (or predictions).
+        data: a function without arguments that returns ``{"train": (x, y), "validation": (x, y), "test": (x, y)}``.
         loss: ``"cross-entropy"`` (the metric is the error) or ``"least-squares"`` (the metric is the mean square).
-        batch_size: examples a gradient.
-        budget: default gradient equivalents a trial.
-        worst: the loss a diverged trial is given; above that of a model that knows nothing.
+        batch_size: examples per gradient.
+        budget: default budget, in gradient equivalents per trial.
+        worst: the loss of a diverged trial; larger than that of an untrained model.
         margin: the smallest difference of the metric that matters, in its unit (points of error).
-        rounds: measurements in a budget.
-        title, source, caution, published: lines for people; see `Problem`.
-        statistics_limit: training examples on which batch normalization is measured, at most.
+        rounds: measurements per trial.
+        title, caution, published: one line each, see `Problem`.
+        source: where the data come from, one line.
+        statistics_limit: maximum number of training examples on which batch normalization is measured.
         space: ranges for all methods on this problem, name → (low, high).
+
+    Raises:
+        UserError: for a number that is not positive, and for an unknown loss. Model and data are checked when they are
+            first used.
     """
 
     def __init__(
@@ -99,12 +106,16 @@ class SupervisedProblem(Problem):
 
     @cached_property
     def model(self) -> nn.Module:
-        """The model, as a function: its own parameters are never used."""
+        """The model as a function of parameters; its own parameters are never used."""
         return layers.adapt(layers.initial(self._build, 0))
 
     @cached_property
     def tensors(self) -> Data:
-        """The splits, checked."""
+        """The splits, loaded and checked once.
+
+        Raises:
+            UserError: for a missing or empty split, or one with fewer training examples than a mini-batch.
+        """
         data = self._load()
         for split in SPLITS:
             if split not in data:
@@ -127,7 +138,7 @@ class SupervisedProblem(Problem):
 
     @property
     def statistics_examples(self) -> int:  # type: ignore[override]
-        """Size of the part of the training split on which batch normalization is measured."""
+        """Number of training examples on which batch normalization is measured; 0 without such layers."""
         return min(self.statistics_limit, len(self.tensors["train"][0])) if self._norms else 0
 
     @property
@@ -158,7 +169,7 @@ class SupervisedProblem(Problem):
             result = self._call(params, batch["x"])
         if not isinstance(result, Tensor):
             raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
-        if result.dim() < 2:  # a loss would take the examples for the numbers of one
+        if result.dim() < 2:  # a loss would take the axis of examples for that of outputs
             shape = tuple(result.shape)
             raise UserError(f"problem {self.name!r}: the model returned shape {shape}; expected (examples, outputs)")
         return result
@@ -184,17 +195,17 @@ class SupervisedProblem(Problem):
     def statistics(self, params: Params, batch: Batch) -> Params:
         self.model.train(False)
         self._place(batch["x"].device)
-        with layers.collecting() as found:
+        with layers.collecting() as collected:
             self._call(params, batch["x"])
         return {
             f"{self._norms[layer]}.{name}": torch.stack(values).mean(dim=0)
-            for layer, pairs in found.items()
+            for layer, pairs in collected.items()
             for name, values in zip(("running_mean", "running_var"), zip(*pairs, strict=True), strict=True)
         }
 
     @cached_property
     def _norms(self) -> dict[layers.BatchNorm, str]:
-        """Layers of batch normalization and their names."""
+        """Layers of batch normalization with their names."""
         return {layer: name for name, layer in self.model.named_modules() if isinstance(layer, layers.BatchNorm)}
 
     def _call(self, params: Params, x: Tensor) -> object:
@@ -202,7 +213,7 @@ class SupervisedProblem(Problem):
         return functional_call(self.model, params, (x.to(dtype) if x.is_floating_point() else x,))
 
     def _place(self, device: torch.device) -> None:
-        """Move the constants of the model (its buffers) to where it is asked for; its parameters are never used."""
+        """Move the buffers of the model to a device; its own parameters are never used."""
         for module in self.model.modules():
             for name, buffer in module._buffers.items():
                 if buffer is not None and buffer.device != device:
@@ -213,8 +224,8 @@ class SupervisedProblem(Problem):
         if place not in self._device_splits:
             if name == "statistics":
                 words = random.key(torch.tensor([0]), random.DATA, torch.tensor([0]))
-                chosen = random.permutation(words, len(self.tensors["train"][0]))[: self.statistics_examples]
-                x, y = (part[chosen] for part in self.tensors["train"])
+                rows = random.permutation(words, len(self.tensors["train"][0]))[: self.statistics_examples]
+                x, y = (part[rows] for part in self.tensors["train"])
             else:
                 x, y = self.tensors[name]
             self._device_splits[place] = {"x": x.to(device), "y": y.to(device)}
@@ -228,7 +239,7 @@ class SupervisedProblem(Problem):
 
 
 class StoredProblem(SupervisedProblem):
-    """Its data lie in files, which may not be here."""
+    """A problem whose data are files, which may be missing."""
 
     def missing(self) -> str:
         try:
@@ -236,44 +247,3 @@ class StoredProblem(SupervisedProblem):
         except UserError as error:
             return str(error)
         return ""
-
-
-class EpochSampler:
-    """Mini-batches without replacement: epoch e of a member visits the training set in an order of (seed, e) alone.
-
-    The last, incomplete batch of an epoch is dropped; every epoch drops other examples.
-    """
-
-    def __init__(
-        self,
-        train: Batch,
-        batch_size: int,
-        seeds: Sequence[int],
-        first: Sequence[int],
-        steps: int,
-        orders: dict[tuple[int, int], Tensor],
-    ) -> None:
-        count, device = len(train["x"]), train["x"].device
-        self.train, self.size = train, batch_size
-        self.per_epoch = count // batch_size
-        epochs = (steps - 1) // self.per_epoch + 2  # a round may begin at the end of one epoch
-        base = [f // self.per_epoch for f in first]
-        wanted = [(s, b + e) for s, b in zip(seeds, base, strict=True) for e in range(epochs)]
-        missing = [pair for pair in wanted if pair not in orders]
-        if missing:
-            seed, epoch = (torch.tensor(column)[:, None].to(device) for column in zip(*missing, strict=True))
-            new = random.permutation(random.key(seed, random.ORDER, epoch), count)
-            orders.update(zip(missing, new, strict=True))
-        for pair in orders.keys() - set(wanted):  # epochs that are over
-            del orders[pair]
-        self.order = torch.stack([orders[pair] for pair in wanted]).view(len(seeds), epochs * count)
-        self.count = count
-        self.base = torch.tensor(base)[:, None].to(device)
-        self.seeds = torch.tensor(list(seeds))[:, None].to(device)
-        self.offsets = torch.arange(batch_size, device=device)
-
-    def batch(self, number: Tensor) -> Batch:
-        epoch, place = number // self.per_epoch - self.base, number % self.per_epoch
-        index = self.order.gather(1, epoch * self.count + place * self.size + self.offsets)
-        x, y = self.train["x"][index], self.train["y"][index]
-        return {"x": x, "y": y, "seed": self.seeds[:, 0], "step": number[:, 0]}

@@ -17,18 +17,18 @@ from torch import Tensor
 from relaxbench import random
 from relaxbench.errors import UserError
 from relaxbench.problems import networks
-from relaxbench.problems.data import published
 from relaxbench.problems.data.images import first_line
+from relaxbench.problems.data.sources import in_data_dir
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SPLITS, Options, StoredProblem
+from relaxbench.problems.supervised import SPLITS, ProblemOptions, StoredProblem
 
 WAR_AND_PEACE = "war-and-peace.txt"
 OPEN: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 LENGTH = 64
-"""Characters of a window; the state of the network begins at zero in each."""
+"""Characters per window. The state of the network is zero at the start of each window."""
 SHARES = (0.8, 0.1, 0.1)
-"""Of the text for training, validation and test, one after the other."""
+"""Shares of the text for training, validation and test, in this order."""
 
 
 class Text(NamedTuple):
@@ -36,7 +36,7 @@ class Text(NamedTuple):
 
     Attributes:
         alphabet: its characters, in order.
-        codes: int16 ``[N]``, places in the alphabet.
+        codes: int16 ``[N]``, indices into the alphabet.
     """
 
     alphabet: str
@@ -44,33 +44,33 @@ class Text(NamedTuple):
 
 
 def read(path: Path) -> Text:
-    """A text in UTF-8, plain or compressed (xz, gz, bz2).
+    """Read a text in UTF-8, plain or compressed (xz, gz, bz2).
 
     Raises:
-        UserError: if it is not there, damaged, not UTF-8, or too short or too varied to be learned from.
+        UserError: if the file is missing, damaged, not UTF-8, too short, or has too few or too many characters.
     """
-    found = next((p for p in (path, *(path.with_name(path.name + suffix) for suffix in OPEN)) if p.is_file()), None)
+    file_path = next((p for p in (path, *(path.with_name(path.name + suffix) for suffix in OPEN)) if p.is_file()), None)
     if path.is_dir():
         raise UserError(f"text {str(path)!r} is a folder: name a file, as char-lstm:FILE.txt")
-    if found is None:
+    if file_path is None:
         raise UserError(
             f"text {str(path)!r} does not exist: name the folder that holds it (--data-dir or RELAXBENCH_DATA), or "
             "another text, as char-lstm:FILE.txt"
         )
     try:
-        with OPEN.get(found.suffix, open)(found, "rb") as file:
+        with OPEN.get(file_path.suffix, open)(file_path, "rb") as file:
             content = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"text {str(found)!r} is not UTF-8 at byte {error.start}: convert it") from None
+        raise UserError(f"text {str(file_path)!r} is not UTF-8 at byte {error.start}: convert it") from None
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise UserError(
-            f"text {str(found)!r} is damaged or cannot be read ({first_line(error)}): fetch or compress it again"
+            f"text {str(file_path)!r} is damaged or cannot be read ({first_line(error)}): fetch or compress it again"
         ) from None
     content = content.replace("\r\n", "\n")
     alphabet = "".join(sorted(set(content)))
     if len(content) < 20 * LENGTH or not 2 <= len(alphabet) < 2**15:
         raise UserError(
-            f"text {str(found)!r} has {len(content):,} characters, {len(alphabet):,} different: expected at least "
+            f"text {str(file_path)!r} has {len(content):,} characters, {len(alphabet):,} different: expected at least "
             f"{20 * LENGTH:,}, of two kinds or more"
         )
     places = {character: place for place, character in enumerate(alphabet)}
@@ -78,16 +78,16 @@ def read(path: Path) -> Text:
 
 
 class TextProblem(StoredProblem):
-    """Characters of a text, each predicted from those before it in its window; judged by bits a character.
+    """Characters of a text, each predicted from those before it in its window. The metric is bits per character.
 
     Args:
         name: as in study files.
-        file: of the text, absolute or below the data folder.
-        limit: windows for validation and for test, at most; None for all.
-        options: as for `SupervisedProblem`.
+        file: path of the text, absolute or below the data folder.
+        limit: maximum number of windows for validation and for test each; None for all.
+        options: keyword arguments of `SupervisedProblem`.
     """
 
-    def __init__(self, name: str, file: str, *, limit: int | None = None, **options: Unpack[Options]) -> None:
+    def __init__(self, name: str, file: str, *, limit: int | None = None, **options: Unpack[ProblemOptions]) -> None:
         self.file, self.limit = file, limit
         super().__init__(
             name,
@@ -96,20 +96,20 @@ class TextProblem(StoredProblem):
             source=Path(file).name,
             **options,
         )
-        self.metric, self.unit, self.metric_scale = "test cross-entropy", "bits a character", 1 / math.log(2)
+        self.metric, self.unit, self.metric_scale = "test cross-entropy", "bits per character", 1 / math.log(2)
         self.worst_metric = self.worst
 
     @property
     def data(self) -> str:  # type: ignore[override]
-        """The text and the sizes of its parts, or that it is not here."""
+        """The text and the sizes of its splits, or that the text is missing."""
         return f"{self.file}, not here" if self.missing() else f"{super().data} (windows of {LENGTH})"
 
     test_examples = None  # type: ignore[assignment]  # the windows of a text are not independent draws
 
     @cached_property
     def text(self) -> Text:
-        """The whole of it."""
-        return _read(published.in_data_dir(self.file))
+        """The whole text, read once per process."""
+        return _read(in_data_dir(self.file))
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
         return None
@@ -133,7 +133,7 @@ class TextProblem(StoredProblem):
 
 
 def text_problem(name: str) -> TextProblem:
-    """The problem of a name such as ``char-lstm``, ``char-lstm-small`` or ``char-lstm:shakespeare.txt``."""
+    """Make the problem of a name such as ``char-lstm``, ``char-lstm-small`` or ``char-lstm:shakespeare.txt``."""
     network, _, file = name.partition(":")
     small = network.endswith("-small")
     return TextProblem(
@@ -152,5 +152,5 @@ def text_problem(name: str) -> TextProblem:
 
 @cache
 def _read(path: Path) -> Text:
-    """Once in a process."""
+    """Read a text once per process."""
     return read(path)

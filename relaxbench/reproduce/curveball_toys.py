@@ -24,6 +24,7 @@ from relaxbench.problems.landscapes.landscape import Rosenbrock
 from relaxbench.problems.landscapes.linear_net import LinearNet
 from relaxbench.reproduce.least_squares import TOLERANCE, Array, LeastSquares
 from relaxbench.training.ensemble import Ensemble
+from relaxbench.training.oracle import Oracle
 
 CAP = 5000
 """Iterations after which a run has not arrived."""
@@ -146,7 +147,7 @@ def iterations(problem: Problem, rule: Rule, hyper: dict[str, Any], runs: int, c
         cap: iterations after which a run has not arrived.
     """
     start = torch.stack([problem.init(seed) for seed in range(runs)]).double()
-    ensemble = Ensemble(problem, rule, start, range(runs), cap, hyper)
+    ensemble = Ensemble(Oracle(problem), rule, start, range(runs), cap, hyper)
     arrival = torch.zeros(runs)
     for iteration in range(1, cap + 1):
         loss = ensemble.step()[:, 0]

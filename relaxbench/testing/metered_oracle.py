@@ -1,4 +1,4 @@
-"""An oracle that counts what is asked of it, whatever is said about it."""
+"""An oracle that counts the requests of a rule, whatever the rule declares."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from relaxbench.optim.rule import Linearization, Query
 from relaxbench.training.oracle import Oracle
 
 FORWARD = 1 / 3
-"""Of a gradient's FLOPs: a backward pass costs two forward ones, and so does a tangent, since d(W a) = dW a + W da."""
+"""Share of a gradient's FLOPs. A backward pass costs two forward passes; so does a tangent: d(W a) = dW a + W da."""
 TANGENT = BACKWARD = 2 * FORWARD
 
 
 @dataclass
 class Meter:
-    """What members have asked for, each.
+    """The requests per member.
 
     Attributes:
         gradients: gradient equivalents, by their FLOPs.
-        batches: for every query the numbers of the mini-batches, ``[K, n]``.
+        batches: the numbers of the mini-batches of every query, ``[K, n]``.
     """
 
     gradients: float = 0.0
@@ -28,12 +28,12 @@ class Meter:
 
 
 class Metered:
-    """Passes every question on, and counts it. Satisfies `optim.rule.Oracle`.
+    """Count every request and pass it on. Satisfies `optim.rule.Oracle`.
 
     Args:
-        oracle: what answers.
-        spoil: a member whose gradients and losses are multiplied by `factor`, or None for all members.
-        factor: NaN, or a number.
+        oracle: the oracle that answers.
+        spoil: the member whose gradients and losses are multiplied by `factor`, or None for all members.
+        factor: a number, or NaN.
     """
 
     def __init__(self, oracle: Oracle, spoil: int | None = None, factor: float = 1.0) -> None:
@@ -41,7 +41,7 @@ class Metered:
         self.spoil = slice(None) if spoil is None else spoil
 
     def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
-        """See `GradientOracle`."""
+        """Compute gradients, see `GradientOracle`."""
         self.meter.gradients += query.batch.shape[1]
         self.meter.batches.append(query.batch.clone())
         grad, loss = self.oracle.gradient(query)
@@ -50,32 +50,32 @@ class Metered:
         return grad, loss
 
     def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearization:
-        """See `CurvatureOracle`; the pull comes on top."""
+        """Linearize, see `CurvatureOracle`; products are counted when they are requested."""
         self.meter.gradients += FORWARD + TANGENT
         self.meter.batches.append(batch.clone())
         points = points.clone()
         points[self.spoil] *= self.factor
-        return _Counted(self.oracle.linearize(points, direction, batch), self.meter)
+        return _MeteredLinearization(self.oracle.linearize(points, direction, batch), self.meter)
 
 
-class _Counted:
-    """A linearization, counted."""
+class _MeteredLinearization:
+    """A linearization whose products are counted."""
 
-    def __init__(self, here: Linearization, meter: Meter) -> None:
-        self._here, self._meter = here, meter
-        self.loss, self.gradient, self.tangent = here.loss, here.gradient, here.tangent
+    def __init__(self, inner: Linearization, meter: Meter) -> None:
+        self._inner, self._meter = inner, meter
+        self.loss, self.gradient, self.tangent = inner.loss, inner.gradient, inner.tangent
 
     def bend(self, tangent: Tensor) -> Tensor:
-        return self._here.bend(tangent)
+        return self._inner.bend(tangent)
 
     def pull(self, cotangent: Tensor) -> Tensor:
         self._meter.gradients += BACKWARD
-        return self._here.pull(cotangent)
+        return self._inner.pull(cotangent)
 
     def push(self, direction: Tensor) -> Tensor:
         self._meter.gradients += FORWARD + TANGENT
-        return self._here.push(direction)
+        return self._inner.push(direction)
 
     def loss_at(self, points: Tensor) -> Tensor:
         self._meter.gradients += FORWARD
-        return self._here.loss_at(points)
+        return self._inner.loss_at(points)

@@ -1,4 +1,4 @@
-"""What every problem must do, whoever wrote it."""
+"""The conformance suite for problems: what every problem must do."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Batch, Problem
-from relaxbench.problems import problem as named
-from relaxbench.testing.runner import require
-from relaxbench.training.engine import try_out, why_not_vectorized
+from relaxbench.problems import problem as problem_of
+from relaxbench.testing.runner import require, skip
+from relaxbench.training.compatibility import try_out, why_not_vectorized
 from relaxbench.training.oracle import OnBatch, Oracle, Path
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Checkpoint, Job, Outcome
 
 CPU = torch.device("cpu")
 SEEDS = (3, 2**62 + 5, 0)
 
 
 class ProblemConformance:
-    """Subclass it in a test file, name the problem, and pytest does the rest.
+    """Checks of a problem. Subclass it in a test file and set `problem`; pytest finds the rest.
 
     Attributes:
-        problem: a name, the path of a Python file, or a function without arguments that makes the problem.
+        problem: a name, the path of a Python file, or a function without arguments that returns the problem.
     """
 
     problem: ClassVar[str | Callable[[], Problem]]
 
     def test_it_declares_itself(self) -> None:
-        """A name, a title, a loss, a budget; a worst value; a margin; ranges that stand the right way round."""
+        """Require a name, a title, a budget, a worst value, a margin, and ranges with low < high."""
         p = self._make()
         for attribute in ("name", "title", "metric"):
             require(bool(getattr(p, attribute, "")), f"{attribute} is missing: expected a line of text")
@@ -51,7 +52,7 @@ class ProblemConformance:
         )
 
     def test_it_can_be_trained_and_measured(self) -> None:
-        """A mini-batch and a measurement, with finite losses that are better than the worst."""
+        """Require finite losses on a mini-batch and in a measurement, smaller than the worst."""
         p = self._make()
         try:
             try_out(p)
@@ -62,15 +63,15 @@ class ProblemConformance:
             require(loss < p.worst, f"the loss at the start, {loss:g}, is no better than worst = {p.worst:g}")
 
     def test_shapes_are_those_that_are_declared(self) -> None:
-        """P parameters in the order of the layout; mini-batches with a first axis of members."""
+        """Require P parameters in the order of the layout, and mini-batches with a first axis K."""
         p = self._make()
         x = p.init(SEEDS[0])
         require(
             x.shape == (p.size,) and x.is_floating_point(), f"init gives {tuple(x.shape)} of {x.dtype}, not [{p.size}]"
         )
         for name, shape in p.layout():
-            found = p.unflatten(x)[name].shape
-            require(found == shape, f"parameter {name!r} is {tuple(found)}, the layout says {tuple(shape)}")
+            actual = p.unflatten(x)[name].shape
+            require(actual == shape, f"parameter {name!r} is {tuple(actual)}, the layout says {tuple(shape)}")
         batch = self._batch(p, 0)
         for name, value in batch.items():
             require(value.shape[:1] == (len(SEEDS),), f"batch[{name!r}] is {tuple(value.shape)}: first axis = members")
@@ -82,7 +83,7 @@ class ProblemConformance:
         require(good, f"correct() gives {right.shape if right is not None else None}, not bool [{examples}]")
 
     def test_seeds_fix_weights_and_mini_batches(self) -> None:
-        """Whatever torch's generator does; another seed gives another start."""
+        """Require weights and mini-batches that depend on the seed, and not on torch's generator."""
         first, second = self._make(), self._make()
         torch.manual_seed(1)
         starts = [first.init(seed) for seed in SEEDS]
@@ -99,7 +100,7 @@ class ProblemConformance:
         require(_same(batches, self._batch(second, 4)), "mini-batches are not a function of the seed and their number")
 
     def test_a_member_s_mini_batches_are_its_own(self) -> None:
-        """They depend neither on the neighbours nor on the number with which a round begins."""
+        """Require mini-batches that depend neither on other members nor on the first number of a round."""
         p = self._make()
         together = self._batch(p, 4)
         for k, seed in enumerate(SEEDS):
@@ -110,7 +111,7 @@ class ProblemConformance:
             )
 
     def test_nan_stays_with_its_member(self) -> None:
-        """One member's NaN leaves the gradients of its neighbours as they are."""
+        """Require that NaN in one member does not change the gradients of the others."""
         p = self._make()
         points, batch = torch.stack([p.init(seed) for seed in SEEDS]), self._batch(p, 0)
         spoilt = points.clone()
@@ -122,7 +123,7 @@ class ProblemConformance:
                 require(torch.equal(clean[k], dirty[k]), f"on the {path} path, NaN of member 1 reaches member {k}")
 
     def test_measuring_twice_gives_the_same(self) -> None:
-        """Evaluation is deterministic, and the number of members does not matter."""
+        """Require deterministic measurements that do not depend on the number of members."""
         p = self._make()
         points = torch.stack([p.init(seed) for seed in SEEDS])
         for path in self._paths(p):
@@ -135,47 +136,49 @@ class ProblemConformance:
                 require(torch.allclose(alone, first.loss[:1], rtol=1e-5), f"the {split} loss depends on the neighbours")
 
     def test_both_paths_give_the_same_gradients(self) -> None:
-        """Vectorized or member by member; a problem that does not vectorize says so, and is trained directly."""
+        """Require equal gradients, vectorized and member by member. Skip a problem that does not vectorize."""
         p = self._make()
+        if obstacle := why_not_vectorized(p):
+            skip(f"there is only the direct path: {obstacle}")
         paths = self._paths(p)
         points, batch = torch.stack([p.init(seed) for seed in SEEDS]), self._batch(p, 0)
         if p.loss.name == "none" or not any(value.is_floating_point() for value in batch.values()):
             points = points.double()
-        found = [Oracle(p, path).gradient_on(points, batch)[0] for path in paths]
-        largest = float(found[0].abs().max())
-        away = max(float((other - found[0]).abs().max()) for other in found)
+        grads = [Oracle(p, path).gradient_on(points, batch)[0] for path in paths]
+        largest = float(grads[0].abs().max())
+        away = max(float((other - grads[0]).abs().max()) for other in grads)
         require(away <= 1e-4 * largest, f"the paths' gradients differ by {away / largest:.1g} of the largest entry")
 
     def test_the_loss_has_the_derivatives_that_it_gives(self) -> None:
-        """Of a named loss, for curvature methods: ∇L and H_L against automatic differentiation."""
+        """Require that ∇L and H_L of the loss equal automatic differentiation. Skip a loss without derivatives."""
         p = self._make()
         if not p.loss.convex:
-            return
+            skip(f"the loss {p.loss.name!r} declares no derivatives in the outputs: curvature methods do not use it")
         one = {name: value[0] for name, value in self._batch(p, 0).items()}
         outputs = p.outputs(p.unflatten(p.init(SEEDS[0])), one, True).detach().double()
         one = {name: value.double() if value.is_floating_point() else value for name, value in one.items()}
         v = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype).view_as(outputs)
         slope: Tensor = grad(p.loss.value)(outputs, one)
         bend: Tensor = vjp(lambda at: grad(p.loss.value)(at, one), outputs)[1](v)[0]  # symmetric: H v = Hᵀv
-        given = OnBatch(p.loss, {name: value[None] for name, value in one.items()})
-        found = given.gradient(outputs[None])[0], given.curvature(outputs[None], v[None])[0]
-        for what, mine, right in zip(("gradient", "curvature"), found, (slope, bend), strict=True):
-            good = torch.allclose(mine, right, rtol=1e-3, atol=1e-5 * float(right.abs().max()))
-            require(good, f"the loss's {what} is not its derivative")
+        declared = OnBatch(p.loss, {name: value[None] for name, value in one.items()})
+        own = declared.gradient(outputs[None])[0], declared.curvature(outputs[None], v[None])[0]
+        for name, value, exact in zip(("gradient", "curvature"), own, (slope, bend), strict=True):
+            good = torch.allclose(value, exact, rtol=1e-3, atol=1e-5 * float(exact.abs().max()))
+            require(good, f"the loss's {name} is not its derivative")
 
     def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(self) -> None:
-        """Checkpointed after a round and resumed elsewhere: the same result, bit for bit."""
+        """Require the same bits from a trial that is checkpointed after a round and resumed in another population."""
         p, rule = self._make(), RULES["sgd"]
         params = {
             **defaults(rule.space),
             **p.fixed,
             **{name: low for name, (low, _) in p.space.items() if name == "lr"},
         }
-        p.rounds = 5  # measurements of large problems last long
+        p.rounds = 5  # measurements of large problems are slow
         budget = min(p.budget, 10)
 
-        def finish(resume: dict[str, Any] | None, rounds: int | None = None) -> tuple[list[Outcome], dict[int, Any]]:
-            population, done = Population(p, rule(), budget, "direct"), list[Outcome]()
+        def finish(resume: Checkpoint | None, rounds: int | None = None) -> tuple[list[Outcome], dict[int, Checkpoint]]:
+            population, done = Population(Oracle(p, "direct"), rule(), budget), list[Outcome]()
             jobs = [Job(0, SEEDS[0], dict(params), resume=resume)]
             left = [rounds]
 
@@ -194,13 +197,13 @@ class ProblemConformance:
 
     def _make(self) -> Problem:
         source: Any = inspect.getattr_static(self, "problem")  # a function, not a method
-        return named(source) if isinstance(source, str) else getattr(source, "__func__", source)()
+        return problem_of(source) if isinstance(source, str) else getattr(source, "__func__", source)()
 
     def _paths(self, p: Problem) -> list[Path]:
         return ["direct"] if why_not_vectorized(p) else ["direct", "vectorized"]
 
     def _batch(self, p: Problem, number: int) -> Batch:
-        """The mini-batches of that number of three members."""
+        """Return the mini-batches with this number of three members."""
         numbers = torch.full((len(SEEDS), 1), number)
         return p.sampler(SEEDS, [0] * len(SEEDS), number + 1, CPU).batch(numbers)
 

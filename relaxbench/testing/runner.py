@@ -1,50 +1,86 @@
-"""Running a suite without pytest."""
+"""Run a suite's checks without pytest."""
 
 from __future__ import annotations
 
 import time
+import unittest
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, NoReturn
+
+Outcome = Literal["passed", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """What one check of a suite found.
+    """The result of one check.
 
     Attributes:
-        name: what is required, in words.
-        passed: whether it is so.
-        reason: why not; "" where it is.
-        seconds: it took.
+        name: the requirement, in words.
+        outcome: ``"passed"``, ``"failed"``, or ``"skipped"`` where the requirement does not apply.
+        reason: why it failed or was skipped; "" if it passed.
+        seconds: its duration.
     """
 
     name: str
-    passed: bool
+    outcome: Outcome
     reason: str
     seconds: float
 
+    @property
+    def passed(self) -> bool:
+        """Whether the requirement was tested and is met."""
+        return self.outcome == "passed"
 
-def run(suite: Any) -> Iterator[Check]:
-    """Every ``test_…`` of a suite's object, in the order of its class."""
+    @property
+    def failed(self) -> bool:
+        """Whether the requirement was tested and is not met."""
+        return self.outcome == "failed"
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the requirement was not tested."""
+        return self.outcome == "skipped"
+
+
+def run_checks(suite: object) -> Iterator[Check]:
+    """Run every ``test_…`` method of a suite, in the order of its class; yield each result when it is known."""
     for name in dict.fromkeys(name for cls in reversed(type(suite).__mro__) for name in vars(cls)):
         if not name.startswith("test_"):
             continue
-        start, reason = time.perf_counter(), ""
-        try:
-            getattr(suite, name)()
-        except AssertionError as error:
-            reason = str(error) or "it is not so"
-        except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
-        yield Check(name.removeprefix("test_").replace("_", " "), not reason, reason, time.perf_counter() - start)
+        start = time.perf_counter()
+        outcome, reason = _run_one(suite, name)
+        words = name.removeprefix("test_").replace("_", " ")
+        yield Check(words, outcome, reason, time.perf_counter() - start)
+
+
+def _run_one(suite: object, name: str) -> tuple[Outcome, str]:
+    try:
+        getattr(suite, name)()
+    except unittest.SkipTest as skipped:
+        return "skipped", str(skipped)
+    except AssertionError as error:
+        return "failed", str(error) or "the assertion has no message"
+    except Exception as error:
+        first_line = str(error).splitlines()[0] if str(error) else ""
+        return "failed", f"{type(error).__name__}: {first_line}".rstrip(": ")
+    return "passed", ""
 
 
 def require(condition: bool, message: str) -> None:
-    """An assertion that also holds under ``python -O``.
+    """Assert, also under ``python -O``.
 
     Raises:
-        AssertionError: with the message.
+        AssertionError: with the message, if the condition is false.
     """
     if not condition:
         raise AssertionError(message)
+
+
+def skip(reason: str) -> NoReturn:
+    """End a check that does not apply, so that it does not count as passed.
+
+    Raises:
+        unittest.SkipTest: always. pytest reports it as skipped, too.
+    """
+    raise unittest.SkipTest(reason)

@@ -1,4 +1,4 @@
-"""From a name to what is to be checked: a rule or a problem, built in, of another package, or in a file."""
+"""Find the rules and problems to check by name: built in, of another package, or in a file."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from relaxbench.testing.rules import RuleConformance
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """Something to be checked.
+    """A rule or a problem to check.
 
     Attributes:
         kind: ``"method"`` or ``"problem"``.
-        name: of it.
-        suite: an object with its checks.
-        missing: why it cannot be checked here, or "".
+        name: its name.
+        suite: an object whose ``test_…`` methods are its checks.
+        missing: which data it lacks, so that it cannot be checked, or "".
     """
 
     kind: str
     name: str
-    suite: Any
+    suite: RuleConformance | ProblemConformance
     missing: str = ""
 
 
 def everything() -> list[Subject]:
-    """All that `list` shows; of networks with a small budget, which differs in numbers alone, only that."""
+    """Return all rules and problems that `list` shows; for a network with a small variant, that variant alone."""
     names = problem_names()
     problems = (
         dataclasses.replace(_problem(name, name), missing=problem(name).missing())
@@ -46,26 +46,26 @@ def everything() -> list[Subject]:
 
 
 def subjects(name: str) -> list[Subject]:
-    """What a name stands for; a file may hold several rules and a problem.
+    """Return the rules and problems of a name; a file may define several rules and a problem.
 
     Raises:
-        UserError: if there is nothing of that name, or a file with neither a rule nor a problem.
+        UserError: for an unknown name, and for a file with neither a rule nor a problem.
     """
     if name.endswith(".py"):
         return list(_in_file(Path(name)))
-    found = [_rule(name)] if name in rule_names() else []
-    found += [_problem(name, name)] if name in problem_names() or takes_data(name) else []
-    if not found:
+    named = [_rule(name)] if name in rule_names() else []
+    named += [_problem(name, name)] if name in problem_names() or takes_data(name) else []
+    if not named:
         hint = "python -m relaxbench list shows all; a file's path ends in .py"
         raise unknown("method or problem", name, [*rule_names(), *problem_names()], hint)
-    return found
+    return named
 
 
 def _in_file(path: Path) -> Iterator[Subject]:
     what = "a subclass of relaxbench's Rule, or `problem`"
     module = plugins.run_file(path, "plugin", what)
-    own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
-    rules = [each for each in own if issubclass(each, Rule)]
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    rules = [cls for cls in classes if issubclass(cls, Rule) and cls.__module__ == module.__name__]
     problem = getattr(module, "problem", None)
     if not rules and not isinstance(problem, Problem):
         raise UserError(f"plugin file {str(path)!r} has neither a rule nor a problem: it must define {what}")

@@ -16,6 +16,7 @@ from relaxbench.theory.grid import Array
 from relaxbench.theory.particles import Field, Particles
 from relaxbench.theory.scenes import Scene
 from relaxbench.training.ensemble import Ensemble
+from relaxbench.training.oracle import Oracle
 from relaxbench.util.seeds import derive
 
 NORMAL = 1.959963984540054
@@ -103,7 +104,7 @@ def expect(scene: Scene, particles: int = 100_000, seed: int = 0, device: torch.
     settings = {"time_step": scene.seconds / scene.steps, "beta": scene.beta}
     ends, costs, gradients = [], [], 0.0
     for field in (None, Field(exact, device)):
-        ensemble = Ensemble(scene.make(), Particles(field), start, seeds, scene.steps, settings)
+        ensemble = Ensemble(Oracle(scene.make()), Particles(field), start, seeds, scene.steps, settings)
         for _ in range(scene.steps):
             ensemble.step()
         ends.append(ensemble.state["x"].double().cpu().numpy())

@@ -1,6 +1,6 @@
-"""Training a population: gradients that are billed, slots that are refilled, trials that do not see each other."""
+"""Train populations of independent trials, with every gradient on the bill of its trial."""
 
 import os
 
-# Bit for bit the same whatever the alignment of a member's rows: MKL reads this at its first call.
+# Makes results independent of the alignment of a member's rows, bit for bit. MKL reads it at its first call.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")

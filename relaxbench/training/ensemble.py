@@ -1,4 +1,4 @@
-"""Members that only advance: no trials, no rounds, no measurements. For expectations and for counting iterations."""
+"""Advance members without trials, rounds or measurements, for expectations and for counting iterations."""
 
 from __future__ import annotations
 
@@ -10,37 +10,34 @@ from torch import Tensor
 from relaxbench.optim import hyper as declared
 from relaxbench.optim.hyper import Value
 from relaxbench.optim.rule import Rule
-from relaxbench.problems import Problem
-from relaxbench.training.oracle import Oracle, Path
+from relaxbench.training.oracle import Oracle
 
 
 class Ensemble:
     """K members of one rule on one problem, all with the same settings, which no schedule changes.
 
     Args:
-        problem: what is descended.
-        rule: how.
+        oracle: the problem, with the path of its gradients. The ensemble sets its sampler.
+        rule: the mathematics of the method.
         start: parameters ``[K, P]``; their dtype and device are the ensemble's.
         seeds: K of them.
-        steps: queries that the ensemble will be asked for.
+        steps: the largest number of calls of `step`.
         hyper: a value for every hyperparameter of the rule.
-        path: see `training.oracle`.
     """
 
     def __init__(
         self,
-        problem: Problem,
+        oracle: Oracle,
         rule: Rule,
         start: Tensor,
         seeds: Sequence[int],
         steps: int,
         hyper: Mapping[str, Value],
-        path: Path = "vectorized",
     ) -> None:
-        self.rule, self.oracle, self.size = rule, Oracle(problem, path), len(start)
+        self.rule, self.oracle, self.size = rule, oracle, len(start)
         last = rule.first_batch(steps) + rule.replicas
-        self.oracle.sampler = problem.sampler(seeds, [0] * len(start), last, start.device)
-        rule.bind([shape for _, shape in problem.layout()])
+        self.oracle.sampler = oracle.problem.sampler(seeds, [0] * len(start), last, start.device)
+        rule.bind([shape for _, shape in oracle.problem.layout()])
         values = declared.stack([dict(hyper)], start.device, start.dtype)
         # [K, 1] each: a rule may take the rows of some members.
         fixed = {name: value.expand(len(start), 1) for name, value in values.items()}
@@ -54,7 +51,7 @@ class Ensemble:
         return self.queries * self.rule.price * self.rule.replicas * self.size
 
     def step(self) -> Tensor:
-        """One query of every member; returns the losses ``[K, 1]`` (or ``[K, n]``) that were seen on the way."""
+        """Take one query of every member; return the losses ``[K, 1]`` (or ``[K, n]``) that were seen on the way."""
         self.state, losses = self.rule.step(self.state, self.oracle, self.hyper)
         self.queries += 1
         return losses

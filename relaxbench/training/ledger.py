@@ -1,11 +1,11 @@
-"""What a trial has cost. Nothing is computed from a problem that does not pass through here."""
+"""The cost of a trial. Every gradient, product and measurement of a problem is billed here."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
 FORWARD = 1 / 3
-"""A forward pass alone, in gradients: a backward pass costs two forward passes in matrix products."""
+"""Cost of a forward pass in gradients: a backward pass costs as many matrix products as two forward passes."""
 
 
 @dataclass
@@ -13,10 +13,10 @@ class Ledger:
     """The bill of one trial.
 
     Attributes:
-        gradients: gradients of a mini-batch.
-        jvps: Jacobian–vector products and further losses, by their FLOPs in gradient equivalents.
-        examples: training examples seen, counted every time.
-        measurement: gradient equivalents spent on measuring (held-out splits), outside the budget.
+        gradients: number of mini-batch gradients.
+        jvps: Jacobian–vector products and further losses, by their FLOPs, in gradient equivalents.
+        examples: number of training examples in all gradients, with repetitions.
+        measurement: gradient equivalents of measurements (held-out splits), which are not part of the budget.
     """
 
     gradients: int = 0
@@ -25,23 +25,23 @@ class Ledger:
     measurement: float = 0.0
 
     def bill_gradient(self, batch_size: int, count: int = 1) -> None:
-        """`count` gradients of `batch_size` examples each."""
+        """Bill `count` gradients of `batch_size` examples each."""
         self.gradients += count
         self.examples += count * batch_size
 
-    def bill_curvature(self, each: float, count: int = 1) -> None:
-        """What `count` steps of a curvature method cost beside their gradient, in gradient equivalents."""
-        self.jvps += each * count
+    def bill_curvature(self, cost: float, count: int = 1) -> None:
+        """Bill `count` steps of a curvature method at `cost` gradient equivalents each, their gradients excluded."""
+        self.jvps += cost * count
 
     @property
     def total(self) -> float:
-        """Gradient equivalents, the currency of the budget."""
+        """Gradient equivalents that count towards the budget."""
         return self.gradients + self.jvps
 
     def bill_measurement(self, examples: int, batch_size: int) -> None:
-        """A forward pass over held-out examples."""
+        """Bill a forward pass over held-out examples."""
         self.measurement += FORWARD * examples / batch_size
 
     def as_dict(self) -> dict[str, float]:
-        """For the database."""
+        """Return the bill as the database stores it."""
         return asdict(self)

@@ -1,25 +1,32 @@
-"""How much memory one gradient of one member takes beside its parameters."""
+"""Memory: how much a gradient takes, which population sizes fit, and errors that report a lack of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from relaxbench.errors import UserError
+from relaxbench.optim.registry import RULES
 from relaxbench.problems import Problem
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision
 
+PHRASES = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "cannot allocate memory")
+"""Parts of the messages with which PyTorch and its libraries report a lack of memory."""
+
 
 def gradient_bytes(problem: Problem, device: torch.device, precision: Precision = "float32") -> int:
-    """The most that is held at a time while a gradient is computed: activations, temporaries, and the gradient.
+    """Measure the peak memory of one gradient of one member: activations, temporaries and the gradient, in bytes.
 
-    On CUDA as the allocator says, with the workspaces of libraries; on the CPU what PyTorch's operations give, without
-    what they hold inside.
+    The parameters are not included. On CUDA the allocator is asked, so that the workspaces of libraries count. On the
+    CPU the results of PyTorch's operations count, but not the temporaries within an operation.
     """
     points = problem.init(0)[None].to(device)
     first = torch.zeros(1, 1, dtype=torch.int64, device=device)
@@ -30,18 +37,59 @@ def gradient_bytes(problem: Problem, device: torch.device, precision: Precision 
         torch.cuda.reset_peak_memory_stats(device)
         oracle.gradient_on(points, batch)
         return int(torch.cuda.max_memory_allocated(device) - before)
-    held = _Held()
-    with held:
+    live = _LiveBytes()
+    with live:
         oracle.gradient_on(points, batch)
-    return held.most
+    return live.peak
 
 
-class _Held(TorchDispatchMode):
-    """Bytes of all tensors that operations in this block have made and that are not gone."""
+def sizes_that_fit(problem: Problem, sizes: Iterable[int], device: torch.device) -> list[int]:
+    """Return the population sizes whose states and activations take at most half of the free memory."""
+    on_gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
+    copies = max(rule.copies for rule in RULES.values()) + 2  # temporaries of a rule
+    member = copies * problem.size * 4 + gradient_bytes(problem, device)
+    return [k for k in sizes if k * member <= free / 2]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error reports a lack of memory, of the device or of the machine."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in message for phrase in PHRASES)
+
+
+def half_the_slots(engine: dict[str, Any], problem: str) -> dict[str, Any]:
+    """Return an engine, as a manifest stores it, with half the slots and a note that says why.
+
+    Raises:
+        UserError: if it has a single slot.
+    """
+    size = engine["population"]
+    if size == 1:
+        raise does_not_fit(problem, engine["device"])
+    return {**engine, "population": size // 2, "note": f"memory did not suffice for K = {size}"}
+
+
+def does_not_fit(problem: str, device: torch.device | str) -> UserError:
+    """Make the error for a problem of which not even one trial fits into memory."""
+    return UserError(
+        f"problem {problem!r} does not fit into the memory of {device} even with a single trial: take a smaller "
+        "batch_size, or another device"
+    )
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Bytes of all tensors that operations in this block have created and that are still alive.
+
+    Attributes:
+        peak: the maximum so far.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.most = 0
+        self.peak = 0
         self._live: dict[int, tuple[Any, int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -52,5 +100,5 @@ class _Held(TorchDispatchMode):
                 storage = value.untyped_storage()
                 if storage._cdata not in self._live:
                     self._live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()  # type: ignore[no-untyped-call]
-        self.most = max(self.most, sum(size for _, size in self._live.values()))
+        self.peak = max(self.peak, sum(size for _, size in self._live.values()))
         return result

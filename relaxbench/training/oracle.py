@@ -1,8 +1,8 @@
-"""Gradients, curvature and measurements of a whole population, by one of two paths.
+"""Compute gradients, curvature and measurements of a whole population, by one of two paths.
 
 *Vectorized*: one forward and one backward pass for all members (`torch.vmap` over the model, autograd outside).
-*Direct*: one member after another on views of the same rows, for models that fill the machine alone or do not
-vectorize. Within a path, a member's numbers do not depend on the others.
+*Direct*: one member after another, on views of the same tensors, for models that fill the machine alone or do not
+vectorize. On either path, the numbers of a member do not depend on the other members.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, layers
 from relaxbench.training.precision import Precision, forward, products
 
 Path = Literal["vectorized", "direct"]
+"""The training path of an engine."""
 Result = TypeVar("Result")
 PIECE = 1024
-"""Held-out examples in one forward pass."""
+"""Held-out examples per forward pass."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Measurement:
 
     Attributes:
         loss: ``[K]``.
-        metric: ``[K]``, the error (a fraction) or the loss, see `Problem.metric`.
-        correct: bool ``[K, N]`` or None.
+        metric: ``[K]``, the error (a fraction of 1) or the loss, see `Problem.metric`.
+        correct: bool ``[K, N]``, or None without classes.
     """
 
     loss: Tensor
@@ -49,38 +50,47 @@ class OnBatch:
     batch: Batch
 
     def value(self, outputs: Tensor) -> Tensor:
-        """The losses, ``[K, 1]``."""
+        """Return the losses, ``[K, 1]``."""
         return vmap(self.loss.value)(outputs, self.batch)[:, None]
 
     def gradient(self, outputs: Tensor) -> Tensor:
-        """∇L, ``[K, B, C]``."""
+        """Return ∇L with respect to the outputs, ``[K, B, C]``."""
         return vmap(self.loss.gradient)(outputs, self.batch)
 
     def curvature(self, outputs: Tensor, v: Tensor) -> Tensor:
-        """H_L v, ``[K, B, C]``."""
+        """Return H_L v, ``[K, B, C]``."""
         return vmap(self.loss.curvature)(outputs, self.batch, v)
 
 
 class Oracle:
-    """Everything that is computed from a problem. Satisfies `optim.rule.Oracle` once a round is set."""
+    """Everything that is computed from a problem. Satisfies `optim.rule.Oracle` once its sampler is set.
 
-    def __init__(self, problem: Problem, path: Path, precision: Precision = "float32") -> None:
+    Args:
+        problem: the problem.
+        path: the training path.
+        precision: of the model's matrix products, see `precision.PRECISIONS`.
+
+    Attributes:
+        sampler: the mini-batches of the current round; None before the first.
+    """
+
+    def __init__(self, problem: Problem, path: Path = "vectorized", precision: Precision = "float32") -> None:
         self.problem, self.path, self.precision = problem, path, precision
         self.sampler: Sampler | None = None
 
     def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
-        """Gradients and losses of a query, see `GradientOracle`, on the mini-batches that it names."""
+        """Return gradients and losses of a query on its mini-batches, see `GradientOracle`."""
         assert self.sampler is not None, "a round sets the sampler first"
         if query.points.dim() == 2:
             return self.gradient_on(query.points, self.sampler.batch(query.batch))
-        # Replicas are members of a larger population, n beside each other.
+        # Replicas are members of a larger population, n next to each other.
         batches = [self.sampler.batch(number) for number in torch.split(query.batch, 1, dim=1)]
         batch = {name: torch.stack([b[name] for b in batches], dim=1).flatten(0, 1) for name in batches[0]}
         grads, losses = self.gradient_on(query.points.flatten(0, 1), batch)
         return grads.view_as(query.points), losses.view_as(query.batch)
 
     def gradient_on(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same on a given batch, every tensor of which has a first axis K."""
+        """Return gradients ``[K, P]`` and losses ``[K, 1]`` on a batch, every tensor of which has a first axis K."""
         with products(self.precision, points.device):
             return self._gradient_on(points, batch)
 
@@ -102,12 +112,16 @@ class Oracle:
         return grads, losses
 
     def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearized:
-        """The loss on the mini-batches with these numbers around points, along directions."""
+        """Linearize the outputs at points ``[K, P]`` along directions, on the mini-batches with numbers ``[K, 1]``."""
         assert self.sampler is not None, "a round sets the sampler first"
         return self.linearize_on(points, direction, self.sampler.batch(batch))
 
     def linearize_on(self, points: Tensor, direction: Tensor, batch: Batch) -> Linearized:
-        """The same on a given batch, every tensor of which has a first axis K."""
+        """Linearize the outputs on a batch, every tensor of which has a first axis K.
+
+        Raises:
+            UserError: if the loss has no curvature in the outputs.
+        """
 
         def outputs(x: Tensor) -> Tensor:
             params = self.problem.unflatten(x)
@@ -121,7 +135,7 @@ class Oracle:
 
     @torch.no_grad()
     def measure(self, points: Tensor, split: str) -> Measurement:
-        """Loss and metric at ``[K, P]`` on a held-out split, in evaluation mode."""
+        """Measure loss and metric at points ``[K, P]`` on a whole split, in evaluation mode."""
         with products(self.precision, points.device):
             return self._measure(points, split)
 
@@ -130,7 +144,7 @@ class Oracle:
         pieces = _pieces(batch)
         params = {**self.problem.unflatten(points), **self.statistics(points)}
         outputs = torch.cat([self._outputs(params, piece) for piece in pieces], dim=1)
-        # Losses one member at a time: their sums then run in the same order for any K.
+        # One member at a time, so that the order of summation is the same for any K.
         loss = torch.stack([self.problem.loss.value(out, batch) for out in outputs])
         correct = None
         metric = loss
@@ -142,25 +156,28 @@ class Oracle:
 
     @torch.no_grad()
     def statistics(self, points: Tensor) -> Params:
-        """What batch normalization needs at the points, ``[K, C]`` each: plain means over pieces (arXiv 1704.04932)."""
+        """Return the means and variances of batch normalization at the points, ``[K, C]`` each.
+
+        They are plain means over pieces of the split ``"statistics"`` (arXiv 1704.04932).
+        """
         if not self.problem.statistics_examples:
             return {}
         params, pieces = self.problem.unflatten(points), _pieces(self.problem.split("statistics", points.device))
-        found: list[Params] = []
+        statistics: list[Params] = []
         for piece in pieces:
 
             def collect(own: Params, piece: Batch = piece) -> Params:
                 return self.problem.statistics(own, piece)
 
             if self.path == "vectorized":
-                found.append(_together(collect)(params))
+                statistics.append(_together(collect)(params))
             else:
                 rows = [collect(own) for own in _members(params)]
-                found.append({name: torch.stack([row[name] for row in rows]) for name in rows[0]})
-        return {name: torch.stack([each[name] for each in found]).mean(dim=0) for name in found[0]}
+                statistics.append({name: torch.stack([row[name] for row in rows]) for name in rows[0]})
+        return {name: torch.stack([part[name] for part in statistics]).mean(dim=0) for name in statistics[0]}
 
     def _outputs(self, params: Params, batch: Batch) -> Tensor:
-        """Outputs ``[K, N, …]`` in evaluation mode, on examples that all members share."""
+        """Compute outputs ``[K, N, …]`` in evaluation mode, on examples that all members share."""
 
         def forward(own: Params) -> Tensor:
             return self._outputs_on(own, batch, False)
@@ -173,7 +190,7 @@ class Oracle:
         return self.problem.loss.value(self._outputs_on(params, batch, True), batch)
 
     def _outputs_on(self, params: Params, batch: Batch, training: bool) -> Tensor:
-        """Outputs of one member in the precision of this oracle, rounded up to float32 for the loss."""
+        """Compute outputs of one member in the precision of this oracle; convert bfloat16 to float32 for the loss."""
         device = next(iter(params.values())).device
         with forward(self.precision, device):
             outputs = self.problem.outputs(params, batch, training)
@@ -181,7 +198,7 @@ class Oracle:
 
 
 def _together(function: Callable[..., Result]) -> Callable[..., Result]:
-    """`torch.vmap` of something that calls a model."""
+    """Apply `torch.vmap` to a function that calls a model."""
 
     def run(*arguments: Any) -> Result:
         with layers.together():
@@ -192,12 +209,12 @@ def _together(function: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def _pieces(batch: Batch) -> list[Batch]:
-    """In pieces whose size does not depend on K, so that a member's outputs do not either."""
+    """Cut a split into pieces whose size does not depend on K, so that a member's outputs do not either."""
     count = len(next(iter(batch.values())))
     return [{n: v[i : i + PIECE] for n, v in batch.items()} for i in range(0, count, PIECE)]
 
 
 def _members(params: Params) -> list[Params]:
-    """One member's after another's, from those of all."""
+    """Split parameters with a first axis K into those of each member."""
     count = len(next(iter(params.values())))
     return [{name: value[k] for name, value in params.items()} for k in range(count)]

@@ -1,4 +1,4 @@
-"""The numbers in which a model computes. Parameters, states, losses and statistics are float32 whatever is chosen."""
+"""Precision of a model's matrix products. Parameters, states, losses and statistics are always float32."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 Precision = Literal["float32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-"""``float32``: products in full; ``tf32``: those of CUDA devices with 10 bits of mantissa; ``bf16``: autocast."""
+"""``float32``: full precision; ``tf32``: 10 bits of mantissa, on CUDA devices alone; ``bf16``: autocast."""
 
 
 @contextlib.contextmanager
 def products(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Within this block, matrix products of a CUDA device are full (which PyTorch's convolutions are not) or TF32."""
+    """Set the precision of matrix products and convolutions of a CUDA device within this block."""
     if device.type != "cuda":
         yield
         return
@@ -30,5 +30,5 @@ def products(precision: Precision, device: torch.device) -> Iterator[None]:
 
 
 def forward(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Within this block, one forward pass, layers take part in autocast if that is the precision."""
+    """Return the autocast context of one forward pass for ``bf16``, else an empty context."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()

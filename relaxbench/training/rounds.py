@@ -1,4 +1,4 @@
-"""Steps of a round without a word from the host: on CUDA captured once as a graph, then replayed."""
+"""The steps of a round without host synchronization: on CUDA captured once as a graph, then replayed."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ from torch import Tensor
 from relaxbench.optim.rule import State, wide
 
 WARM = 2
-"""Steps before a capture: libraries set up their workspaces in them."""
+"""Steps before a capture, in which libraries allocate their workspaces."""
 WORTH = 8
-"""A round of fewer steps is not worth a capture."""
+"""A round of fewer steps is not captured, because capturing takes longer than it saves."""
 
 Step = Callable[[State, dict[str, Tensor]], tuple[State, Tensor]]
+"""From a state and hyperparameters to the next state and the losses ``[K, 1]``."""
 
 
 class Capture(Protocol):
-    """A way to record what a function does to tensors, without doing it, and to repeat that."""
+    """Record the operations of a function on tensors, without executing them, and replay them."""
 
     def warm(self, function: Callable[[], None], times: int) -> None:
-        """Call the function as it is, in a setting in which it may be captured later."""
+        """Call the function `times` times, so that it can be captured afterwards."""
         ...
 
     def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Something that does to the same tensors what the function does; a `RuntimeError` if that cannot be."""
+        """Return a function that replays the operations on the same tensors.
+
+        Raises:
+            RuntimeError: if the function cannot be captured.
+        """
         ...
 
 
 class CudaGraph:
-    """A `Capture` by CUDA graphs: one launch for all kernels of a step.
+    """A `Capture` by CUDA graphs, with one launch for all kernels of a step.
 
     Args:
         device: a CUDA device.
@@ -41,7 +46,7 @@ class CudaGraph:
         self.device = device
 
     def warm(self, function: Callable[[], None], times: int) -> None:
-        """On a stream of its own, as captures are."""
+        """Call the function on a separate stream, as captures do."""
         side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
@@ -57,18 +62,18 @@ class CudaGraph:
 
 
 class Round:
-    """The steps of a round on tensors that stay where they are, so that a step can be replayed.
+    """The steps of a round on tensors that keep their memory, so that a step can be replayed.
 
     Args:
-        step: from a state and hyperparameters to the next state and the losses ``[K, 1]``; may work in place.
-        state: before the first step. It belongs to the round from now on.
-        table: hyperparameters, ``[steps, K, 1]`` where they change from step to step.
-        counts: steps of each member ``[K, 1]``; it stays as it is after them.
-        steps: of the longest.
-        all_alive: every member takes all steps, so that nothing must be kept as it is.
+        step: one step; it may work in place.
+        state: before the first step. The round owns and changes it.
+        table: hyperparameters, ``[steps, K, 1]`` if they change from step to step, else ``[K, 1]``.
+        counts: steps of each member ``[K, 1]``; afterwards its state does not change.
+        steps: the largest count.
+        all_alive: whether all counts are equal, so that no state must be restored.
 
     Attributes:
-        losses: sums over the steps, ``[K, 1]``.
+        losses: sums of the losses over the steps, ``[K, 1]``.
     """
 
     def __init__(
@@ -80,10 +85,10 @@ class Round:
         self._place = torch.zeros(1, dtype=torch.int64, device=counts.device)
 
     def run(self, capture: Capture | None) -> bool:
-        """Take all steps; replayed, if a round is long enough and the step can be captured.
+        """Take all steps; replay them if the round is long enough and the step can be captured.
 
         Returns:
-            false if it could not.
+            False if a capture failed, else True.
         """
         if capture is None or self.steps < WORTH:
             for _ in range(self.steps):
@@ -93,21 +98,21 @@ class Round:
         possible, replay = True, self.advance
         try:
             replay = capture(self.advance)
-        except RuntimeError:  # the step waits for the device, or draws from a generator: it is taken as it is, then
+        except RuntimeError:  # the step waits for the device, or draws from a generator: it runs uncaptured
             possible = False
         for _ in range(self.steps - WARM):
             replay()
         return possible
 
     def advance(self) -> None:
-        """One step, in place."""
+        """Take one step, in place."""
         now = {n: v.index_select(0, self._place)[0] if v.dim() == 3 else v for n, v in self.table.items()}
         before = {} if self.all_alive else {name: value.clone() for name, value in self.state.items()}
         after, loss = self.step(dict(self.state), now)
         alive = self.counts > self._place
-        for name, kept in self.state.items():
+        for name, current in self.state.items():
             value = after[name] if self.all_alive else torch.where(wide(alive, after[name]), after[name], before[name])
-            if value is not kept:
-                kept.copy_(value)
+            if value is not current:
+                current.copy_(value)
         self.losses += loss if self.all_alive else torch.where(alive, loss, torch.zeros_like(loss))
         self._place += 1

@@ -11,7 +11,9 @@ from torch import nn
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 
 def line() -> SupervisedProblem:
@@ -26,7 +28,7 @@ def line() -> SupervisedProblem:
 def train(task: SupervisedProblem, rule: str, **params: Any) -> Outcome:
     got: list[Outcome] = []
     queue = [Job(0, 1, {**defaults(RULES[rule].space), **params}, test=True)]
-    population = Population(task, RULES[rule](), task.budget)
+    population = Population(Oracle(task), RULES[rule](), task.budget)
     population.run(lambda free: [queue.pop() for _ in queue[:free]], got.extend, 1)
     return got[0]
 

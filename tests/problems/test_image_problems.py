@@ -18,8 +18,10 @@ from relaxbench.problems import problem, problem_names
 from relaxbench.problems.data.augment import crop_and_flip
 from relaxbench.problems.image_problems import RECIPES, ImageProblem, image_problem
 from relaxbench.problems.networks import allcnn
-from relaxbench.training.engine import invariance_of, try_out, why_not_vectorized
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.compatibility import invariance_of, try_out, why_not_vectorized
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 CPU = torch.device("cpu")
 SIZES = {
@@ -95,7 +97,7 @@ def test_they_vectorize_and_a_member_does_not_depend_on_its_neighbours(name: str
 
 def test_lenet_learns() -> None:
     task, rule, ended = image_problem("lenet-small"), RULES["sgd"](), list[Outcome]()
-    population = Population(task, rule, 60, "direct")
+    population = Population(Oracle(task, "direct"), rule, 60)
     population.admit([Job(0, 1, {**defaults(rule.space), "lr": 0.05}, test=True)])
     population.run(lambda free: [], ended.extend, 1)
     curve = ended[0].curve

@@ -14,7 +14,7 @@ from relaxbench.errors import UserError
 from relaxbench.problems import problem
 from relaxbench.problems.networks import CharLSTM
 from relaxbench.problems.text import LENGTH, TextProblem, read
-from relaxbench.training.engine import try_out
+from relaxbench.training.compatibility import try_out
 from relaxbench.training.oracle import Oracle
 from tests.mnist import REAL
 
@@ -58,7 +58,7 @@ def test_the_loss_is_the_mean_over_all_characters_and_the_metric_its_bits(text: 
     expected = nn.functional.cross_entropy(logits.flatten(0, 1), held_out["y"].flatten()).item()
     assert found.loss.item() == found.metric.item() == pytest.approx(expected, rel=1e-5) and found.correct is None
     assert found.metric.item() * task.metric_scale == pytest.approx(expected / math.log(2), rel=1e-5)
-    assert task.unit == "bits a character"
+    assert task.unit == "bits per character"
 
 
 def test_gradient_and_curvature_of_the_loss_are_those_of_all_characters() -> None:

@@ -9,6 +9,7 @@ from scipy import linalg
 
 from relaxbench.problems.landscapes.quadratic import Quadratic
 from relaxbench.training.ensemble import Ensemble
+from relaxbench.training.oracle import Oracle
 from tests.theory.two_scale import TwoScale
 
 A, GAMMA, T = 2.0, 0.5, 1.0
@@ -23,7 +24,7 @@ def slow(epsilon: float, steps: int, K: int, temperature: float = 1.0) -> np.nda
     """x(T) of K pairs that begin at (1, 1)."""
     settings = {"time_step": T / steps, "gamma": GAMMA, "epsilon": epsilon, "temperature": temperature}
     start = torch.ones(K, 1, dtype=torch.float64)
-    crowd = Ensemble(Quadratic([A]), TwoScale(), start, range(K), steps, settings)
+    crowd = Ensemble(Oracle(Quadratic([A])), TwoScale(), start, range(K), steps, settings)
     for _ in range(steps):
         crowd.step()
     return crowd.state["x"][:, 0].numpy()
@@ -51,7 +52,9 @@ def test_noise_spreads_the_fast_variable_as_its_density_says() -> None:
     """y given x has variance T/(A + 1/γ), the temperature's share of exp(−βf(y) − β|x − y|²/2γ)."""
     K, epsilon, steps = 4000, 1e-3, 2000
     settings = {"time_step": 0.02 * epsilon, "gamma": GAMMA, "epsilon": epsilon, "temperature": 0.3}
-    crowd = Ensemble(Quadratic([A]), TwoScale(), torch.zeros(K, 1, dtype=torch.float64), range(K), steps, settings)
+    crowd = Ensemble(
+        Oracle(Quadratic([A])), TwoScale(), torch.zeros(K, 1, dtype=torch.float64), range(K), steps, settings
+    )
     for _ in range(steps):
         crowd.step()
     apart = (crowd.state["y"] - crowd.state["x"] / (1 + GAMMA * A)).numpy()

@@ -11,10 +11,12 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
 from relaxbench.training import oracle as oracles
-from relaxbench.training.engine import choose, invariance_of, why_not_vectorized
+from relaxbench.training.compatibility import invariance_of, why_not_vectorized
+from relaxbench.training.engine import choose
 from relaxbench.training.ledger import FORWARD
 from relaxbench.training.oracle import Oracle, Path
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 SHAPE = (1, 6, 6)
 
@@ -85,7 +87,7 @@ def test_it_trains_on_both_paths_alike_and_is_billed(name: str) -> None:
     for path in ("vectorized", "direct"):
         rule = RULES[name]()
         params = {**defaults(rule.space), **({"inner_steps": 5} if "inner_steps" in rule.space else {})}
-        population = Population(problem, rule, 60, path, dtype=torch.float64)  # type: ignore[arg-type]
+        population = Population(Oracle(problem, path), rule, 60, dtype=torch.float64)  # type: ignore[arg-type]
         population.admit([Job(0, 3, params, test=True)])
         population.run(lambda free: [], ended.extend, 1)
     first, second = ended

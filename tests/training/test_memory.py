@@ -1,4 +1,4 @@
-"""Memory of a gradient, where it can be counted by hand."""
+"""Memory of a gradient, where it can be counted by hand, and errors that report a lack of memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from relaxbench.errors import UserError
 from relaxbench.problems import SupervisedProblem
-from relaxbench.training.memory import gradient_bytes
+from relaxbench.training.engine import Engine
+from relaxbench.training.memory import gradient_bytes, half_the_slots, out_of_memory
 
 CPU = torch.device("cpu")
 EXAMPLES, WIDTH = 1000, 50
@@ -51,3 +53,35 @@ def test_activations_grow_with_the_batch_and_the_gradient_with_the_network() -> 
     assert large == pytest.approx(10 * small, rel=0.1)
     wide = gradient_bytes(task(nn.Sequential(nn.Linear(WIDTH, 4000), nn.Linear(4000, WIDTH)), 2), CPU)
     assert wide >= 4 * 2 * 4000 * WIDTH
+
+
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            True,
+        ),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_says_that_memory_did_not_suffice(error: Exception, is_it: bool) -> None:
+    assert out_of_memory(error) is is_it
+
+
+def test_a_real_refusal_of_memory_is_one() -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as refused:
+        torch.empty(2**46, dtype=torch.float64)
+    assert out_of_memory(refused.value)
+
+
+def test_half_the_slots_and_a_line_for_one_that_is_too_large() -> None:
+    whole = Engine("vectorized", 9, "cuda:0", "float32", "float32", 1, "bit for bit").as_dict()
+    half = half_the_slots(whole, "p")
+    assert half == {**whole, "population": 4, "note": "memory did not suffice for K = 9"}
+    with pytest.raises(UserError, match="'p' does not fit into the memory of cuda:0 even with a single trial"):
+        half_the_slots({**whole, "population": 1}, "p")

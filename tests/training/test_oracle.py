@@ -16,7 +16,8 @@ from relaxbench.problems import Problem, SupervisedProblem, problem
 from relaxbench.problems.digits import digits, digits_mlp, mlp
 from relaxbench.training.ledger import FORWARD, Ledger
 from relaxbench.training.oracle import Oracle, Path
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 CPU = torch.device("cpu")
 PATHS: tuple[Path, ...] = get_args(Path)
@@ -196,7 +197,7 @@ class Counting(SupervisedProblem):
 def test_the_bill_is_what_was_computed(name: str) -> None:
     """One member, directly: every forward pass in training is a billed gradient, every held-out example is billed."""
     task, rule, got = Counting(digits_mlp()), RULES[name](), list[Outcome]()
-    population = Population(task, rule, 100, "direct")
+    population = Population(Oracle(task, "direct"), rule, 100)
     population.admit([Job(0, 0, {**defaults(rule.space), **({"inner_steps": 14} if "inner_steps" in rule.space else {})}, test=True)])  # fmt: skip # noqa: E501
     population.run(lambda free: [], got.extend, 1)
     bill = got[0].ledger

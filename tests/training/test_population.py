@@ -15,8 +15,9 @@ from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import Problem, SupervisedProblem, problem
 from relaxbench.problems.digits import digits, digits_mlp, mlp
-from relaxbench.training.oracle import Path
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.oracle import Oracle, Path
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 BUDGET = 60
 
@@ -49,7 +50,7 @@ def train(
     def report(outcomes: list[Outcome]) -> None:
         results.update({outcome.job.id: outcome for outcome in outcomes})
 
-    Population(task, rule, budget, path).run(feed, report, size)
+    Population(Oracle(task, path), rule, budget).run(feed, report, size)
     return results
 
 
@@ -96,7 +97,7 @@ def test_vectorized_and_direct_paths_agree_in_float64(name: str) -> None:
     paths: tuple[Path, ...] = ("vectorized", "direct")
     for path in paths:
         rule = RULES[name]()
-        population = Population(task, rule, 48 * rule.replicas, path, dtype=torch.float64)
+        population = Population(Oracle(task, path), rule, 48 * rule.replicas, dtype=torch.float64)
         population.admit([Job(0, 11, defaults(rule.space))])
         population.run(lambda free: [], found.extend, 1)
     assert torch.allclose(found[0].weights, found[1].weights, rtol=1e-9, atol=1e-11)
@@ -113,7 +114,7 @@ def test_budget_ends_on_the_last_completed_outer_step(name: str) -> None:
     assert outcome.ledger.gradients == steps
     assert outcome.ledger.examples == outcome.ledger.gradients * 64
     # Nothing after that step counts: a budget cut to it gives the same weights.
-    exact = Population(task, rule, math.ceil(outcome.ledger.total))
+    exact = Population(Oracle(task), rule, math.ceil(outcome.ledger.total))
     exact.round_length = 3
     got: list[Outcome] = []
     queue = [Job(0, 5, params)]
@@ -132,7 +133,7 @@ def test_a_checkpoint_in_mid_inner_loop_continues_bit_for_bit(name: str, tmp_pat
     rule, task = RULES[name], digits_mlp(dropout=0.1)
     jobs = [Job(i, i, settings(rule, i)) for i in range(4)]
     whole = train(jobs, rule(), 4, task)
-    half = Population(task, rule(), BUDGET)
+    half = Population(Oracle(task), rule(), BUDGET)
     half.admit(jobs)
     for _ in range(7):
         assert not half.round()

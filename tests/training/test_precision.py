@@ -13,8 +13,9 @@ from relaxbench.problems import SupervisedProblem
 from relaxbench.problems.digits import digits, digits_mlp
 from relaxbench.study.definition.spec import parse
 from relaxbench.training.oracle import Oracle, Path
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.population import Population
 from relaxbench.training.precision import PRECISIONS, Precision, products
+from relaxbench.training.trial import Job, Outcome
 
 CPU = torch.device("cpu")
 
@@ -43,7 +44,7 @@ def test_gradients_in_bf16_are_float32_vectors_near_those_in_float32(task: Super
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_model_learns_and_is_measured_in_any_precision(precision: Precision) -> None:
     task, ended = normalized(), list[Outcome]()
-    population = Population(task, RULES["sgd"](), 200, "direct", precision=precision)
+    population = Population(Oracle(task, "direct", precision), RULES["sgd"](), 200)
     population.admit([Job(0, 1, {**defaults(RULES["sgd"].space), "lr": 0.05}, test=True)])
     population.run(lambda free: [], ended.extend, 1)
     assert ended[0].measures["test_metric"] < 0.15 and ended[0].weights.dtype == torch.float32

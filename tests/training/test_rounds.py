@@ -12,8 +12,10 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import State
 from relaxbench.problems.digits import digits_mlp
-from relaxbench.training.population import Job, Population
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
 from relaxbench.training.rounds import WARM, WORTH, Round
+from relaxbench.training.trial import Job
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -79,7 +81,9 @@ def test_a_round_has_as_many_steps_whether_they_can_be_captured_or_not(possible:
 
 
 def population(rule: str, device: str, captured: bool) -> Population:
-    made = Population(digits_mlp(dropout=0.2), RULES[rule](), 300, device=device, captured=captured)
+    made = Population(Oracle(digits_mlp(dropout=0.2)), RULES[rule](), 300, device)
+    if not captured:
+        made.capture = None
     made.admit([Job(k, k + 5, defaults(made.rule.space)) for k in range(4)])
     return made
 

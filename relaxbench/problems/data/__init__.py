@@ -1,1 +1,1 @@
-"""Data sets: published ones, folders of images, the cache of decoded data, augmentation."""
+"""Data sets: public ones, folders of images, the cache of decoded data, augmentation."""

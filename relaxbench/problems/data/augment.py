@@ -1,4 +1,4 @@
-"""Random crops and flips on the device: of every image and every member its own, a function of seed and step."""
+"""Random crops and flips on the device, drawn for every image of every member as a function of seed and step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ PADDING = 4
 
 
 def crop_and_flip(x: Tensor, seed: Tensor, step: Tensor) -> Tensor:
-    """Images shifted by up to 4 pixels in either direction, and mirrored half of the time.
+    """Shift images by up to 4 pixels in either direction, and mirror them half of the time.
 
     Args:
         x: ``[B, C, H, W]`` of any type.
         seed: of the trial, an int64 scalar (also under `torch.vmap`).
-        step: number of the mini-batch, likewise. The same images again are cut in the same way again.
+        step: number of the mini-batch, likewise. Equal seeds and steps give equal shifts.
+
+    Returns:
+        the images, in the shape and type of `x`.
     """
     count, _, height, width = x.shape
     words = random.key(seed, random.AUGMENT, step)

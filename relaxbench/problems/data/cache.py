@@ -1,4 +1,4 @@
-"""Decoded data, kept on disk: made once, whole or not at all, and never trusted without its fingerprint."""
+"""A cache of decoded data on disk: files are written whole, and their fingerprint is checked when they are read."""
 
 from __future__ import annotations
 
@@ -14,40 +14,44 @@ from torch import Tensor
 from relaxbench.errors import UserError
 
 FORMAT = 1
-"""Of the files; a cache of another format is made again."""
+"""Version of the file format. A file of another version is not used."""
 
 Tensors = Mapping[str, Tensor]
+"""Tensors by name."""
 
 
 def cache_dir() -> Path:
-    """``$RELAXBENCH_CACHE``, or ``relaxbench`` in the user's cache folder."""
+    """Return the cache folder: ``$RELAXBENCH_CACHE``, or ``relaxbench`` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("RELAXBENCH_CACHE") or Path(base) / "relaxbench")
 
 
 def cached(name: str, key: str, make: Callable[[], Tensors]) -> dict[str, Tensor]:
-    """What `make` gives, from the cache if it was made before from the same source.
+    """Return the tensors of `make`, from the cache if it was called before for the same source.
 
     Args:
-        name: of the data, for the file's name.
-        key: changes when the source does.
-        make: reads the source; may raise a `UserError`, and then nothing is kept.
+        name: name of the data, a part of the file name.
+        key: a text that changes when the source does.
+        make: reads the source. If it raises, nothing is written.
 
     Returns:
-        the tensors. A file that is damaged, unfinished, or of another format or source is made again.
+        the tensors. A file that is damaged, incomplete, or of another format or source is replaced.
+
+    Raises:
+        UserError: if the cache folder cannot be written.
     """
     digest = hashlib.sha256(f"{FORMAT} {name} {key}".encode()).hexdigest()[:16]
     path = cache_dir() / f"{name}-{digest}.pt"
-    found = _read(path)
-    if found is not None:
-        return found
+    stored = _read(path)
+    if stored is not None:
+        return stored
     tensors = dict(make())
     _write(path, tensors)
     return tensors
 
 
 def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """A digest of names, types, shapes and values, in this order."""
+    """Return a digest of names, shapes, types and values of tensors, in the given order."""
     digest = hashlib.sha256()
     for name, tensor in tensors:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -62,13 +66,13 @@ def _read(path: Path) -> dict[str, Tensor] | None:
         saved = torch.load(path, weights_only=True)
         tensors: dict[str, Tensor] = saved["tensors"]
         whole = saved["format"] == FORMAT and saved["fingerprint"] == fingerprint(sorted(tensors.items()))
-    except Exception:  # whatever a damaged file makes of itself
+    except Exception:  # torch.load raises many kinds for damaged files
         return None
     return tensors if whole else None
 
 
 def _write(path: Path, tensors: Tensors) -> None:
-    """Beside its place first: a file of that name is always whole."""
+    """Write a temporary file and rename it, so that a file of that name is always complete."""
     nearest = next(place for place in (path.parent, *path.parent.parents) if place.exists())
     if not nearest.is_dir():
         raise UserError(
@@ -76,7 +80,7 @@ def _write(path: Path, tensors: Tensors) -> None:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
             with os.fdopen(handle, "wb") as file:
                 torch.save(
@@ -85,10 +89,10 @@ def _write(path: Path, tensors: Tensors) -> None:
                 )
                 file.flush()
                 os.fsync(file.fileno())
-            Path(beside).replace(path)
+            Path(temporary).replace(path)
         finally:
-            Path(beside).unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # torch.save says RuntimeError where the disk is full
+            Path(temporary).unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError if the disk is full
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
             f"the decoded data cannot be kept in {str(path.parent)!r} ({reason}): make room there, or set "

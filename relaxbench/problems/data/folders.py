@@ -1,57 +1,42 @@
-"""Images of one's own: a folder or an archive with one folder a class, decoded once to uint8."""
+"""Your own images: a folder or an archive with one folder per class, decoded once to uint8."""
 
 from __future__ import annotations
 
 import io
-import os
-import tarfile
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Self
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from relaxbench.errors import UserError
+from relaxbench.problems.data.archives import ARCHIVES, SUFFIXES, Place, contents, images_below
 from relaxbench.problems.data.cache import cached
 from relaxbench.problems.data.images import Images, first_line, held_out
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Of images, as in torchvision's ImageFolder; other files are passed over."""
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".zip")
-SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 HELD_OUT = 0.1
+"""Share of the training images that becomes the validation split of a folder without one."""
 UNTESTED = 0.2
-"""Of a folder without splits, the share that becomes its test split."""
+"""Share of every class that becomes the test split of a folder without splits."""
 LAYOUT = "train/CLASS/*.jpg and test/CLASS/*.jpg, or CLASS/*.jpg"
-
-
-@dataclass(frozen=True)
-class Found:
-    """An image before it is decoded: the split and class that its place says, and where it lies."""
-
-    split: str
-    label: str
-    place: str
 
 
 @dataclass(frozen=True)
 class ImageFolder:
     """A folder or an archive (tar, tar.gz, tar.xz, zip) of images, in the layout of torchvision's ImageFolder.
 
-    Splits are the folders ``train``, ``val`` and ``test`` above the classes. Where there is no ``test``, ``val`` is
-    it; where there are none of them, a fifth of every class is. Validation images are held out of the training ones
-    unless there is a folder for them. Nothing is ever unpacked to disk.
+    Splits are the folders ``train``, ``val`` and ``test`` above the classes. Without ``test``, ``val`` becomes the test
+    split. Without both, a fifth of every class does. Validation images are held out of the training images unless
+    there is a folder for them. Nothing is ever unpacked to disk. Satisfies `sources.Source`.
 
     Args:
-        path: of the folder or the archive.
-        size: images are scaled and cut to this height and width; None: they must all be of one size.
+        path: the folder or the archive.
+        size: height and width to which images are scaled and cut; None: they must all have one size.
     """
 
     path: Path
@@ -59,7 +44,7 @@ class ImageFolder:
 
     @property
     def name(self) -> str:
-        """That of the folder or archive, without its suffix."""
+        """Name of the folder or archive, without its suffix."""
         name = self.path.absolute().name
         for suffix in sorted(ARCHIVES, key=len, reverse=True):
             name = name.removesuffix(suffix)
@@ -67,35 +52,35 @@ class ImageFolder:
 
     @property
     def title(self) -> str:
-        """What tables call it: never by the name of a data set that it may be made from."""
+        """Name in reports: never that of a data set from which the folder may have been made."""
         return f"ImageFolder {self.path.name}"
 
     @property
     def layout(self) -> str:
-        """How it is built."""
+        """The files that are expected, for messages."""
         return LAYOUT
 
     @property
     def held_out(self) -> float:
-        """Where there is no folder for validation."""
+        """Share of the training images that becomes the validation split, if there is no folder for it."""
         return HELD_OUT
 
     @property
     def classes(self) -> int:
-        """How many."""
+        """Number of classes. The images are read for it."""
         return int(self._tensors["classes"])
 
     def published(self) -> dict[str, Images]:
-        """Its splits as they lie: ``"train"``, ``"test"`` and, where there is a folder for it, ``"validation"``.
+        """Return the splits: ``"train"``, ``"test"`` and, if there is a folder for it, ``"validation"``.
 
         Raises:
-            UserError: if it is not there, damaged, or no such folder.
+            UserError: if the path is missing or damaged, or has another layout.
         """
         names = [split for split in ("train", "validation", "test") if f"{split}.x" in self._tensors]
         return {split: Images(self._tensors[f"{split}.x"], self._tensors[f"{split}.y"]) for split in names}
 
     def download(self) -> None:
-        """Nobody else has it.
+        """Raise: your own images cannot be downloaded.
 
         Raises:
             UserError: always.
@@ -116,67 +101,75 @@ class ImageFolder:
         return cached(self.name, key, self._decode)
 
     def _state(self) -> str:
-        """What changes when the images do."""
+        """Sizes and times of the files: the key under which decoded images are cached."""
         if self.path.is_file():
             return f"{self.path.stat().st_size} {self.path.stat().st_mtime_ns}"
-        stats = [(path.relative_to(self.path), path.stat()) for path in _images_below(self.path)]
+        stats = [(path.relative_to(self.path), path.stat()) for path in images_below(self.path)]
         return " ".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
 
     def _decode(self) -> dict[str, Tensor]:
         with self._reading():
-            read = {found: self._pixels(found, content) for found, content in self._contents()}
-        splits: dict[str, list[Found]] = {}
-        for found in sorted(read, key=lambda f: (f.label, f.place)):
-            splits.setdefault(found.split, []).append(found)
-        if not read:
-            raise UserError(f"{self._named} holds no images ({', '.join(SUFFIXES)}): expected {LAYOUT}")
-        if "train" not in splits:
-            has = ", ".join(sorted(splits))
-            raise UserError(f"{self._named} has a {has} split and no training images: expected {LAYOUT}")
-        labels = sorted({found.label for found in splits["train"]})
+            pixels = {place: self._pixels(place, content) for place, content in contents(self.path)}
+        places: dict[str, list[Place]] = {}
+        for place in sorted(pixels, key=lambda p: (p.label, p.path)):
+            places.setdefault(place.split, []).append(place)
+        if not pixels:
+            raise UserError(f"{self._title} holds no images ({', '.join(SUFFIXES)}): expected {LAYOUT}")
+        if "train" not in places:
+            has = ", ".join(sorted(places))
+            raise UserError(f"{self._title} has a {has} split and no training images: expected {LAYOUT}")
+        labels = sorted({place.label for place in places["train"]})
         if len(labels) < 2:
-            raise UserError(f"{self._named} has one class, {labels[0]!r}: expected a folder for each of two or more")
-        self._check(read, splits, labels)
-        parts = {split: self._together(found, read, labels) for split, found in splits.items()}
-        if "test" not in parts and "validation" in parts:
-            parts["test"] = parts.pop("validation")
-        elif "test" not in parts:
-            few, rarest = min(zip(parts["train"].y.bincount().tolist(), labels, strict=True))
-            if few < 3:
-                raise UserError(
-                    f"{self._named} has {few} image(s) of class {rarest!r}: expected three at least, for training, "
-                    "validation and test"
-                )
-            divided = held_out(parts["train"], UNTESTED)
-            parts = {"train": divided["train"], "test": divided["validation"]}
-        tensors = {f"{split}.{name}": value for split, part in parts.items() for name, value in part._asdict().items()}
+            raise UserError(f"{self._title} has one class, {labels[0]!r}: expected a folder for each of two or more")
+        self._check(pixels, places["train"][0], labels)
+        splits = {split: self._stack(rows, pixels, labels) for split, rows in places.items()}
+        splits = self._with_test(splits, labels)
+        tensors = {f"{split}.{name}": value for split, part in splits.items() for name, value in part._asdict().items()}
         return {**tensors, "classes": torch.tensor(len(labels))}
 
-    def _check(self, read: dict[Found, np.ndarray], splits: dict[str, list[Found]], labels: list[str]) -> None:
-        strange = [found for found in read if found.label not in labels]
+    def _with_test(self, splits: dict[str, Images], labels: list[str]) -> dict[str, Images]:
+        """Make a test split where there is none: of the validation split, else of a part of every class."""
+        if "test" in splits:
+            return splits
+        if "validation" in splits:
+            return {"train": splits["train"], "test": splits["validation"]}
+        few, rarest = min(zip(splits["train"].y.bincount().tolist(), labels, strict=True))
+        if few < 3:
+            raise UserError(
+                f"{self._title} has {few} image(s) of class {rarest!r}: expected three at least, for training, "
+                "validation and test"
+            )
+        halves = held_out(splits["train"], UNTESTED)
+        return {"train": halves["train"], "test": halves["validation"]}
+
+    def _check(self, pixels: dict[Place, np.ndarray], first: Place, labels: list[str]) -> None:
+        """Raise a `UserError` for classes without training images, and for images of several sizes."""
+        strange = [place for place in pixels if place.label not in labels]
         if strange:
             raise UserError(
-                f"{self._named}: {strange[0].place!r} is of a class without training images: expected one of "
+                f"{self._title}: {strange[0].path!r} is of a class without training images: expected one of "
                 f"{', '.join(labels[:10])}"
             )
-        first = splits["train"][0]
-        for found, pixels in read.items():
-            if pixels.shape[:2] != read[first].shape[:2]:
-                sizes = [f"{p.shape[1]} × {p.shape[0]}" for p in (read[first], pixels)]
+        for place, image in pixels.items():
+            if image.shape[:2] != pixels[first].shape[:2]:
+                sizes = [f"{p.shape[1]} × {p.shape[0]}" for p in (pixels[first], image)]
                 raise UserError(
-                    f"{self._named} holds images of several sizes ({first.place!r}: {sizes[0]}, {found.place!r}: "
+                    f"{self._title} holds images of several sizes ({first.path!r}: {sizes[0]}, {place.path!r}: "
                     f"{sizes[1]}): scale them to one size"
                 )
 
-    def _together(self, rows: list[Found], read: dict[Found, np.ndarray], labels: list[str]) -> Images:
-        grey = all(pixels.ndim == 2 for pixels in read.values())
-        pixels = [read[f] if grey or read[f].ndim == 3 else np.repeat(read[f][..., None], 3, axis=2) for f in rows]
-        x = torch.from_numpy(np.stack(pixels))
+    def _stack(self, rows: list[Place], pixels: dict[Place, np.ndarray], labels: list[str]) -> Images:
+        """Stack the images of a split: one channel if all images of all splits are grey, else three."""
+        grey = all(image.ndim == 2 for image in pixels.values())
+        images = [pixels[place] for place in rows]
+        if not grey:
+            images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in images]
+        x = torch.from_numpy(np.stack(images))
         x = x[:, None] if grey else x.permute(0, 3, 1, 2)
-        return Images(x.contiguous(), torch.tensor([labels.index(f.label) for f in rows]))
+        return Images(x.contiguous(), torch.tensor([labels.index(place.label) for place in rows]))
 
-    def _pixels(self, found: Found, content: bytes) -> np.ndarray:
-        """uint8 ``[H, W]`` of a grey image, ``[H, W, 3]`` of any other."""
+    def _pixels(self, place: Place, content: bytes) -> np.ndarray:
+        """Decode an image: uint8 ``[H, W]`` if it is grey, else ``[H, W, 3]``."""
         from PIL import Image, UnidentifiedImageError
         from torchvision.transforms import functional
 
@@ -189,81 +182,25 @@ class ImageFolder:
                     image = functional.center_crop(image, [self.size])
                 return np.array(image)
         except UnidentifiedImageError:
-            raise UserError(f"{self._named}: {found.place!r} is of no known image format: remove it") from None
+            raise UserError(f"{self._title}: {place.path!r} is of no known image format: remove it") from None
         except Exception as error:  # Pillow raises many kinds; those of damaged files are not documented
             raise UserError(
-                f"{self._named}: {found.place!r} cannot be read as an image ({first_line(error)}): remove it"
+                f"{self._title}: {place.path!r} cannot be read as an image ({first_line(error)}): remove it"
             ) from None
 
-    def _contents(self) -> Iterator[tuple[Found, bytes]]:
-        """Every image's place and bytes, in any order; other files are passed over."""
-        if self.path.is_dir():
-            for path in _images_below(self.path):
-                if found := _found(path.relative_to(self.path).as_posix()):
-                    yield found, path.read_bytes()
-        elif self.path.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(self.path) as archive:
-                for name in archive.namelist():
-                    if found := _found(name):
-                        yield found, archive.read(name)
-        else:
-            with tarfile.open(self.path, "r|*", tarinfo=_Member) as stream:  # as it comes: xz cannot go back cheaply
-                for member in stream:
-                    if member.isfile() and (found := _found(member.name)):
-                        file = stream.extractfile(member)
-                        assert file is not None
-                        yield found, file.read()
-
     @property
-    def _named(self) -> str:
+    def _title(self) -> str:
         return f"ImageFolder {str(self.path)!r}"
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
+        """Turn the errors of a damaged folder or archive into a `UserError`."""
         try:
             yield
         except UserError:
             raise
         except MemoryError:
-            raise UserError(f"{self._named}: its images do not fit into memory: take fewer, or smaller ones") from None
-        except Exception as error:  # tarfile, zipfile, lzma, zlib and the system, each with their own
+            raise UserError(f"{self._title}: its images do not fit into memory: take fewer, or smaller ones") from None
+        except Exception as error:  # tarfile, zipfile, lzma, zlib and the system raise errors of many kinds
             what = "archive is damaged or incomplete" if self.path.is_file() else "folder cannot be read"
-            raise UserError(f"{self._named}: the {what} ({first_line(error)}): make or fetch it again") from None
-
-
-def _found(place: str) -> Found | None:
-    """What a file's place says of it: ``[…/]SPLIT/CLASS/image`` or ``CLASS/image``."""
-    *folders, name = [part for part in PurePosixPath(place).parts if part not in (".", "/")]
-    if not name.lower().endswith(SUFFIXES) or name.startswith(".") or "__MACOSX" in folders or not folders:
-        return None
-    above = next((i for i in reversed(range(len(folders) - 1)) if folders[i].lower() in SPLITS), None)
-    if above is not None:
-        return Found(SPLITS[folders[above].lower()], folders[above + 1], place)
-    return Found("train", folders[-1], place)
-
-
-class _Member(tarfile.TarInfo):
-    """A member whose header must be sound: tarfile takes a bad one for the end of the archive."""
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.HeaderError as error:
-            if type(error).__name__ == "EOFHeaderError":  # the block of zeros that ends an archive
-                raise
-            raise tarfile.ReadError(f"{error} after some members") from None
-
-
-def _images_below(folder: Path) -> list[Path]:
-    """Every image once, whatever links there are; an `OSError` for a folder that cannot be read."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    seen, images = set[str](), list[Path]()
-    for below, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(below, name)) not in seen)
-        seen |= {os.path.realpath(below), *(os.path.realpath(os.path.join(below, name)) for name in folders)}
-        images += [Path(below) / file for file in files]
-    return sorted(path for path in images if _found(path.relative_to(folder).as_posix()))
+            raise UserError(f"{self._title}: the {what} ({first_line(error)}): make or fetch it again") from None

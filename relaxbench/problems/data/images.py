@@ -1,4 +1,4 @@
-"""Labelled images as tensors, and their division into splits: the same images on every machine."""
+"""Labelled images as tensors, and their division into splits, which is the same on every machine."""
 
 from __future__ import annotations
 
@@ -23,24 +23,29 @@ class Images(NamedTuple):
 
 
 def held_out(data: Images, share: float) -> dict[str, Images]:
-    """``"train"`` and ``"validation"``: the same share of every class, always the same images."""
-    chosen = _chosen(data.y, share, 1)
-    return {name: Images(data.x[rows], data.y[rows]) for name, rows in (("train", ~chosen), ("validation", chosen))}
+    """Divide images into ``"train"`` and ``"validation"``, with the same share of every class.
+
+    Args:
+        data: the images.
+        share: of the validation split, between 0 and 1.
+    """
+    mask = _sample(data.y, share, 1)
+    return {name: Images(data.x[rows], data.y[rows]) for name, rows in (("train", ~mask), ("validation", mask))}
 
 
 def part(data: Images, count: int) -> Images:
-    """About `count` images, the same share of every class; all where there are no more."""
+    """Return about `count` images with the same share of every class; all of them if there are no more."""
     if count >= len(data.y):
         return data
-    rows = _chosen(data.y, count / len(data.y), 2)
+    rows = _sample(data.y, count / len(data.y), 2)
     return Images(data.x[rows], data.y[rows])
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel of uint8 images ``[N, C, H, W]``, for pixels from 0 to 1."""
+    """Return mean and standard deviation ``[C]`` of the channels of uint8 images ``[N, C, H, W]``, scaled to [0, 1]."""
     values = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
-    for channel in x.unbind(1):  # counted, which is exact and needs no copy in floating point
+    for channel in x.unbind(1):  # a histogram is exact and needs no copy in floating point
         share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
         mean = (share * values).sum()
         means.append(mean)
@@ -49,21 +54,22 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, for a message of ours."""
+    """Return the first line of an error's message, or the name of its class if it has none."""
     return next(iter(str(error).splitlines()), "").rstrip(": ") or type(error).__name__
 
 
-def _chosen(y: Tensor, share: float, step: int) -> Tensor:
+def _sample(y: Tensor, share: float, step: int) -> Tensor:
+    """Draw a share of every class: a mask, bool ``[N]``. `step` numbers independent draws."""
     words = random.key(torch.tensor([0]), random.DATA, torch.tensor([step]))
     order = random.permutation(words, len(y)).flatten()
-    chosen = torch.zeros(len(y), dtype=torch.bool)
+    mask = torch.zeros(len(y), dtype=torch.bool)
     for label, count in _shares(torch.bincount(y), share).items():
-        chosen[order[y[order] == label][:count]] = True
-    return chosen
+        mask[order[y[order] == label][:count]] = True
+    return mask
 
 
 def _shares(counts: Tensor, share: float) -> dict[int, int]:
-    """How many to take of each class: one at least, and together the share of the whole (largest remainders)."""
+    """Return how many to draw of each class: at least one, together the share of the whole (largest remainders)."""
     exact = counts.double() * share
     taken = exact.floor().clamp(min=1).where(counts > 0, 0)
     left = max(0, round(float(exact.sum() - taken.sum())))

@@ -8,13 +8,13 @@ from torch import Tensor
 from relaxbench.problems.data.cache import cached, fingerprint
 
 EPSILON = 1e-5
-"""Added to the standard deviations that are divided by."""
+"""Added to standard deviations before a division."""
 PIECE = 2048
-"""Images in one go."""
+"""Images per matrix product."""
 
 
-def contrast_normalized(x: Tensor) -> Tensor:
-    """Every image ``[N, C, H, W]`` with mean 0 and standard deviation 1 over all its pixels, float64 ``[N, C H W]``."""
+def normalize_contrast(x: Tensor) -> Tensor:
+    """Scale every image ``[N, C, H, W]`` to mean 0 and deviation 1 over its pixels; return float64 ``[N, C H W]``."""
     flat = x.flatten(1).double()
     flat = flat - flat.mean(dim=1, keepdim=True)
     return flat / flat.square().mean(dim=1, keepdim=True).sqrt().clamp(min=EPSILON)
@@ -25,15 +25,15 @@ class Whitening:
 
     Args:
         train: uint8 images ``[N, C, H, W]``.
-        name: of the data, for the cache: the decomposition of 3,072 × 3,072 numbers takes a while.
+        name: name of the data, for the cache: the decomposition of a 3,072 × 3,072 matrix takes several seconds.
     """
 
     def __init__(self, train: Tensor, name: str) -> None:
         self.mean, self.matrix = cached(f"zca-{name}", fingerprint([("x", train)]), lambda: _fit(train)).values()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Contrast-normalized and whitened images, float32 of the shape of `x`."""
-        pieces = [(contrast_normalized(piece) - self.mean) @ self.matrix for piece in torch.split(x, PIECE)]
+        """Normalize the contrast of images and whiten them; return float32 in the shape of `x`."""
+        pieces = [(normalize_contrast(piece) - self.mean) @ self.matrix for piece in torch.split(x, PIECE)]
         return torch.cat([piece.float() for piece in pieces]).view(x.shape)
 
 
@@ -41,7 +41,7 @@ def _fit(train: Tensor) -> dict[str, Tensor]:
     size = train[0].numel()
     total, square = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
     for piece in torch.split(train, PIECE):
-        flat = contrast_normalized(piece)
+        flat = normalize_contrast(piece)
         total += flat.sum(dim=0)
         square += flat.T @ flat
     mean = total / len(train)

@@ -1,4 +1,4 @@
-"""Functions of one or two variables: no data, and the answer is known."""
+"""The base class of landscapes, Rosenbrock's function, and a function with many wells."""
 
 from __future__ import annotations
 
@@ -13,20 +13,31 @@ from relaxbench.problems.problem import Params, Problem
 
 
 class NumberedDraws:
-    """Mini-batches of a problem whose only data are random numbers: uniform in [low, high), one a gradient."""
+    """Mini-batches of a problem whose only data are random numbers: uniform in [low, high), one per gradient.
+
+    Args:
+        seeds: K seeds, one per member.
+        low, high: the range.
+        device: where the numbers are needed.
+    """
 
     def __init__(self, seeds: Sequence[int], low: float, high: float, device: torch.device) -> None:
         self.seeds = torch.tensor(list(seeds))[:, None].to(device)
         self.low, self.high = low, high
 
     def batch(self, number: Tensor) -> Batch:
+        """Return ``{"draw": [K, 1]}`` for the mini-batches with these numbers, int64 ``[K, 1]``."""
         words = random.key(self.seeds, random.DATA, number)
         draw = random.uniform(words, torch.zeros_like(number))
         return {"draw": self.low + (self.high - self.low) * draw}
 
 
 class Landscape(Problem):
-    """Base of the analytic problems: their metric is the number of gradients to a tolerance."""
+    """Base class of the analytic problems. Their metric is the number of gradients to a tolerance.
+
+    Attributes:
+        ranges: ranges of hyperparameters for all methods, name → (low, high).
+    """
 
     metric, unit, metric_scale = "gradients to tolerance", "gradients", 1.0
     rounds = 100
@@ -49,8 +60,9 @@ class Rosenbrock(Landscape):
     (U[0, 1] − ½)/2 on both coordinates (Henriques et al., arXiv 1805.08095, section 4).
 
     Args:
+        name: as in study files.
         low, high: range of ε; equal for the deterministic function.
-        budget: gradients a trial.
+        budget: gradients per trial.
     """
 
     worst = 100.0
@@ -85,11 +97,11 @@ class Rosenbrock(Landscape):
 class ChainedRosenbrock(Landscape):
     """f(w) = Σ over i < n of (1 − w_i)² + 100 (w_{i+1} − w_i²)²: Rosenbrock's valley in n dimensions.
 
-    In two dimensions a method that searches a plane, as CurveBall does, is nearly exact; here it is not. Start as for
+    In two dimensions, a method that searches a plane, as CurveBall does, is nearly exact; in n it is not. Start as for
     two variables: all coordinates at −¼ plus one shift.
 
     Args:
-        n: dimensions.
+        n: number of dimensions.
     """
 
     worst = 1e4
@@ -114,14 +126,14 @@ class ChainedRosenbrock(Landscape):
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         w = params["w"]
-        here, following = w[..., :-1], w[..., 1:]
-        return torch.cat([10 * (following - here**2), 1 - here], dim=-1)
+        current, following = w[..., :-1], w[..., 1:]
+        return torch.cat([10 * (following - current**2), 1 - current], dim=-1)
 
 
 class Rugged1D(Landscape):
     """f(x) = x²/40 + 1 − cos(2 x): one global minimum at 0 among many wells, from a start in U[−12, 12].
 
-    Gradients are exact. Descent with small steps ends in the well that it starts in.
+    Gradients are exact. Gradient descent with small steps ends in the well in which it starts.
     """
 
     name, title = "rugged-1d", "a parabola with many wells on the line"

@@ -1,4 +1,4 @@
-"""A linear network on data with a degenerate map: easy to state, and badly conditioned."""
+"""A linear network that fits a degenerate map: a simple problem that is badly conditioned."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ SAMPLES, INPUTS, HIDDEN, OUTPUTS = 1000, 6, 10, 10
 
 
 class WholeData:
-    """The full batch, whatever its number, for every member."""
+    """Mini-batches that are the whole data, for every member."""
 
     def __init__(self, members: int, data: Batch) -> None:
         self.members, self.data = members, data
 
     def batch(self, number: Tensor) -> Batch:
+        """Return all data, with a first axis K, whatever the numbers are."""
         return {name: value.expand(len(number), *value.shape) for name, value in self.data.items()}
 
 

@@ -1,4 +1,4 @@
-"""Quadratic functions with a chosen spectrum, with or without gradient noise: everything about them is known."""
+"""Quadratic functions with a given spectrum, with or without gradient noise of known covariance."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ from relaxbench.problems.problem import Params
 
 
 class NormalDraws:
-    """Mini-batches of n standard normal numbers, times a scale."""
+    """Mini-batches of n independent normal numbers with mean 0.
+
+    Args:
+        seeds: K seeds, one per member.
+        n: numbers per mini-batch.
+        scale: their standard deviation.
+        device: where the numbers are needed.
+    """
 
     def __init__(self, seeds: Sequence[int], n: int, scale: float, device: torch.device) -> None:
         self.seeds = torch.tensor(list(seeds))[:, None].to(device)
         self.n, self.scale = n, scale
 
     def batch(self, number: Tensor) -> Batch:
+        """Return ``{"draw": [K, n]}`` for the mini-batches with these numbers, int64 ``[K, 1]``."""
         if self.scale == 0:
             return {"draw": torch.zeros(len(number), self.n, device=number.device)}
         return {"draw": self.scale * random.normal(random.key(self.seeds, random.DATA, number), self.n)}
@@ -34,11 +42,14 @@ class Quadratic(Landscape):
     noisy quadratic model of Zhang et al., arXiv 1907.04164.
 
     Args:
-        spectrum: the eigenvalues λ ≥ 0 of A, n of them.
-        noise: σ.
+        spectrum: n eigenvalues λ ≥ 0 of A.
+        noise: σ ≥ 0.
         name: as in study files.
-        tolerance: the loss to be reached.
-        budget: gradients a trial.
+        tolerance: the loss to reach.
+        budget: gradients per trial.
+
+    Raises:
+        ValueError: if an eigenvalue or the noise is negative or not finite.
     """
 
     worst = 1e4
@@ -60,11 +71,11 @@ class Quadratic(Landscape):
         super().__init__()
         self.name, self.noise, self.loss = name, noise, loss("least-squares")
         n, low, high = len(spectrum), min(spectrum), max(spectrum)
-        told = f", gradient noise {noise:g}" if noise else ""
+        noise_text = f", gradient noise {noise:g}" if noise else ""
         shape = (
             f"a quadratic in {n} dimensions, eigenvalues {low:g} to {high:g}" if n > 1 else f"a parabola, {low:g} x²/2"
         )
-        self.title = shape + told
+        self.title = shape + noise_text
         words = random.key(torch.tensor([0]), random.DATA, torch.tensor([0]))
         basis = torch.linalg.qr(random.normal(words, n * n, torch.float64).view(n, n)).Q
         root = (torch.tensor(list(spectrum), dtype=torch.float64) / 2).sqrt()

@@ -1,4 +1,4 @@
-"""Functions with two wells: which one a method ends in, and whether it can leave one, is what they ask."""
+"""Functions with two wells, to see in which one a method ends and whether it can leave one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class DoubleWell(Landscape):
     """f(x) = (x² − 1)²/4 + c x − min, from a start in U[−1.5, 1.5]: with c > 0 the left well is the lower one.
 
     Args:
-        tilt: c, at most 0.38 in size, so that both wells exist.
+        tilt: c with |c| ≤ 0.38, so that both wells exist.
+
+    Raises:
+        ValueError: for a larger tilt.
     """
 
     name = "double-well"
@@ -60,6 +63,9 @@ class GaussianWells(Landscape):
         widths: s_k > 0.
         weights: w_k > 0.
         beta: β > 0.
+
+    Raises:
+        ValueError: for numbers that are not positive, or sequences of different lengths.
     """
 
     name = "gaussian-wells"
@@ -94,7 +100,11 @@ class GaussianWells(Landscape):
         self.title = f"{len(centres)} Gaussian wells in {self.centres.shape[1]} dimensions"
 
     def smoothed(self, t: float) -> GaussianWells:
-        """The local entropy f_t at β, exactly."""
+        """Return the local entropy f_t at β, which is exact.
+
+        Args:
+            t: time ≥ 0 of the heat flow.
+        """
         wider = self.widths**2 + t
         weights = self.weights * (self.widths**2 / wider) ** (self.centres.shape[1] / 2)
         return GaussianWells(self.centres.tolist(), wider.sqrt().tolist(), weights.tolist(), self.beta)

@@ -18,7 +18,7 @@ from relaxbench.store.schema import Study
 from relaxbench.store.transactions import write
 from relaxbench.study.definition.facts import describe_method, describe_problem
 from relaxbench.study.definition.spec import FREE, StudySpec, changes, parse
-from relaxbench.training import engine as engines
+from relaxbench.training.devices import machine, torch_device
 from relaxbench.version import __version__
 
 
@@ -71,7 +71,7 @@ def refuse_changes(manifest: Manifest, name: str, problems: list[Problem], devic
         UserError: if they are not.
     """
     began = manifest.get("device")
-    if began and device != "auto" and engines.torch_device(device).type != began:
+    if began and device != "auto" and torch_device(device).type != began:
         raise UserError(f"study {name!r} began on {began}, not on {device}: use --device {began}, or another --storage")
     for problem in problems:
         known = manifest.get("problems", {}).get(problem.name)
@@ -103,8 +103,8 @@ def stored_form(spec: StudySpec, problems: list[Problem]) -> dict[str, Any]:
 
 def circumstances() -> Circumstances:
     """What is written down once of the machine and the programs on which a study begins."""
-    machine = cast(MachineFacts, engines.machine())
-    return {**machine, "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": "float32"}
+    facts = cast(MachineFacts, machine())
+    return {**facts, "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": "float32"}
 
 
 def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, problem
 from relaxbench.study.definition.spec import StudySpec
-from relaxbench.training import engine as engines
+from relaxbench.training.compatibility import try_out
+from relaxbench.training.devices import torch_device
 
 
 def prepare(spec: StudySpec, device: str, download: bool = False) -> list[Problem]:
@@ -19,7 +20,7 @@ def prepare(spec: StudySpec, device: str, download: bool = False) -> list[Proble
     Raises:
         UserError: for a problem, data, device or budget that does not do.
     """
-    engines.torch_device(device)
+    torch_device(device)
     problems = [problem(name) for name in spec.problems]
     spec.check_on(problems)
     names = [each.name for each in problems]
@@ -29,5 +30,5 @@ def prepare(spec: StudySpec, device: str, download: bool = False) -> list[Proble
         if download and each.missing():
             each.download()
         each.fingerprint()
-        engines.try_out(each)
+        try_out(each)
     return problems

@@ -10,7 +10,7 @@ import torch
 
 from relaxbench.problems import Problem
 from relaxbench.training.flatness.measure import FlatnessError, flatness
-from relaxbench.training.population import Outcome
+from relaxbench.training.trial import Outcome
 
 
 @dataclass

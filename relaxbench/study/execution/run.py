@@ -34,7 +34,7 @@ from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.calibration import Settlement
 from relaxbench.study.execution.flatness import FlatnessMeter
 from relaxbench.study.execution.trainer import Trainer
-from relaxbench.training import engine as engines
+from relaxbench.training.devices import machine, torch_device
 from relaxbench.util.text import counted
 
 OBSERVE_SECONDS = 0.5
@@ -177,9 +177,9 @@ class StudyRun:
         opening.refuse_version(manifest, self.spec.name)
         if self.optuna:
             optuna_proxy.reach(self.optuna)
-        place = engines.torch_device(manifest.get("device", "auto") if self.device == "auto" else self.device)
+        place = torch_device(manifest.get("device", "auto") if self.device == "auto" else self.device)
         problems = {problem.name: problem for problem in opened.problems}
-        presence = arrive(self.database, opened.study, claims.worker, str(place), cast(MachineFacts, engines.machine()))
+        presence = arrive(self.database, opened.study, claims.worker, str(place), cast(MachineFacts, machine()))
         threads = torch.get_num_threads()
         try:
             if missing:

@@ -22,8 +22,10 @@ from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.session import Shift
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.flatness import FlatnessMeter
-from relaxbench.training import engine as engines
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.memory import half_the_slots, out_of_memory
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 CHECKPOINT_SECONDS = 60.0
 TESTED = ("confirm", "recommend")
@@ -56,7 +58,8 @@ class Trainer:
         engine = read_manifest(plan.database, plan.study)["engines"][problem.name]
         rule, budget = self.spec.make_rule(plan.method), self.spec.budget_of(problem)
         torch.set_num_threads(engine["threads"])  # as it was measured: sums in another order have other last digits
-        population = Population(problem, rule, budget, engine["path"], self.place, precision=engine["precision"])
+        oracle = Oracle(problem, engine["path"], engine["precision"])
+        population = Population(oracle, rule, budget, self.place)
         claimed: dict[int, Trial] = {}
         saved = time.monotonic()
 
@@ -91,13 +94,13 @@ class Trainer:
         try:
             population.run(feed, report, engine["population"], after_round)
         except (RuntimeError, MemoryError) as error:
-            if not engines.out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             self._halve(plan, engine)  # the trials in flight go on from their checkpoints
 
     def _halve(self, plan: Plan, engine: EngineFacts) -> None:
         """Memory did not suffice: half the slots from now on, for this study."""
-        half = cast(EngineFacts, engines.halved({**engine}, plan.problem))
+        half = cast(EngineFacts, half_the_slots({**engine}, plan.problem))
 
         def edit(stored: Manifest) -> None:
             if half["population"] < stored["engines"][plan.problem]["population"]:  # unless another has gone lower

@@ -1,1 +1,1 @@
-"""How flat the loss is around a solution."""
+"""Measure how flat the loss is around a solution."""

@@ -1,4 +1,4 @@
-"""The Hessian of a deployed model's training loss, as a matrix that only multiplies: curvlinops does the calculus."""
+"""The Hessian of a deployed model's training loss as a linear operator, computed with curvlinops."""
 
 from __future__ import annotations
 
@@ -15,55 +15,60 @@ from relaxbench.problems import Batch, Params, Problem
 from relaxbench.training.oracle import Oracle
 
 EXAMPLES, FEWER = 1024, 512
-"""Training examples on which the loss is taken, of small and of large networks."""
+"""Training examples in the loss, of small and of large networks."""
 LARGE = 50_000
-"""A network of more parameters is large."""
+"""A network with more parameters is large."""
 PIECE = 64
-"""Examples of a large network in one pass; those of a small one go together."""
+"""Examples per pass of a large network; a small one takes all in one pass."""
 
 
 class Hessian:
-    """∇²f at x ``[P]``, symmetric, where f is the loss that is trained, of the model as it is deployed.
+    """∇²f at x ``[P]``, symmetric, where f is the training loss of the deployed model.
 
-    The model is in evaluation mode, without dropout; what batch normalization needs is collected at x, as for every
-    measurement, and held while f is differentiated. f is the mean over the problem's training examples, or over a
-    random part of them that is the same for all runs (`EXAMPLES`, `FEWER`): a sum over more would cost more than the
-    run. Weight decay is no part of f. The largest eigenvalues of a mean over fewer examples are larger on average.
+    The model is in evaluation mode, without dropout. The statistics of batch normalization are collected at x, as for
+    every measurement, and are constants in the derivatives of f. f is the mean over the problem's training examples, or
+    over a random part of them that is the same for all runs (`EXAMPLES`, `FEWER`): more would cost more than the run.
+    f does not contain weight decay. With fewer examples, the largest eigenvalues are larger on average.
 
     Args:
-        problem: whose loss; it needs a split ``"train"``.
-        x: where.
+        problem: the problem, with a split ``"train"``.
+        x: the point.
 
     Attributes:
         loss: f(x).
         gradient: ∇f(x), ``[P]``.
-        passes: what it has cost, in forward passes of one example; a gradient costs three, a product twice that for
-            every vector, and a gradient for all of them (the tangent of a product W a has two products).
+        passes: cost so far, in forward passes of one example. A gradient costs 3. A product with n vectors costs 6 per
+            vector and 3 for their common gradient (the tangent of a product W a has two products).
     """
 
     def __init__(self, problem: Problem, x: Tensor) -> None:
         batch = training_part(problem, x.device)
         self._examples = len(next(iter(batch.values())))
         piece = PIECE if problem.size > LARGE else EXAMPLES
-        # curvlinops wants pairs of inputs and labels; here the loss is within the model, and a label is nothing.
-        nothing = torch.zeros((), device=x.device)
-        data = [({n: v[i : i + piece] for n, v in batch.items()}, nothing) for i in range(0, self._examples, piece)]
+        # curvlinops needs pairs of inputs and labels. Here the model computes the loss, and the label is not used.
+        no_label = torch.zeros((), device=x.device)
+        data = [({n: v[i : i + piece] for n, v in batch.items()}, no_label) for i in range(0, self._examples, piece)]
         statistics = {name: value[0] for name, value in Oracle(problem, "direct").statistics(x[None]).items()}
         model = _LossAt(problem, x.detach().clone(), statistics)
         with _quietly():
-            from curvlinops import HessianLinearOperator  # takes a moment, and most commands never need it
+            from curvlinops import HessianLinearOperator  # slow to import, and most commands do not need it
 
             self._operator = HessianLinearOperator(
-                model, _AsItIs(), [model.x], data, check_deterministic=False, num_data=self._examples,
+                model,
+                _Identity(),
+                [model.x],
+                data,
+                check_deterministic=False,
+                num_data=self._examples,
                 batch_size_fn=lambda part: len(next(iter(part.values()))),
-            )  # fmt: skip
+            )
             (gradient,), loss = self._operator.gradient_and_loss()
         self.loss = float(loss)
         self.gradient: Tensor = gradient
         self.passes = 3 * self._examples + problem.statistics_examples
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
-        """∇²f times vectors ``[P, n]``."""
+        """Return ∇²f times vectors ``[P, n]``."""
         with _quietly():
             product: Tensor = self._operator @ vectors
         self.passes += self._examples * (3 + 6 * vectors.shape[1])
@@ -71,18 +76,18 @@ class Hessian:
 
 
 def training_part(problem: Problem, device: torch.device) -> Batch:
-    """The examples on which f is taken: all that a small training split has, else a part, the same for every run."""
+    """Return the examples of f: the whole of a small training split, else a part that is the same for every run."""
     batch = problem.split("train", device)
-    count, wanted = len(next(iter(batch.values()))), FEWER if problem.size > LARGE else EXAMPLES
-    if count <= wanted:
+    count, limit = len(next(iter(batch.values()))), FEWER if problem.size > LARGE else EXAMPLES
+    if count <= limit:
         return batch
     words = random.key(torch.tensor([0]), random.DATA, torch.tensor([4]))
-    chosen = random.permutation(words, count)[:wanted].to(device)
-    return {name: value[chosen] for name, value in batch.items()}
+    rows = random.permutation(words, count)[:limit].to(device)
+    return {name: value[rows] for name, value in batch.items()}
 
 
 class _LossAt(nn.Module):
-    """From examples to their mean loss, with all parameters in one vector."""
+    """Map examples to their mean loss, with all parameters in one vector."""
 
     def __init__(self, problem: Problem, x: Tensor, statistics: Params) -> None:
         super().__init__()
@@ -94,18 +99,18 @@ class _LossAt(nn.Module):
         return self.problem.loss.value(self.problem.outputs(params, batch, False), batch)
 
 
-class _AsItIs(nn.Module):
-    """The loss of a model that gives a loss."""
+class _Identity(nn.Module):
+    """The loss function of a model that returns its loss."""
 
     reduction = "mean"  # over pieces, in proportion to their examples
 
-    def forward(self, loss: Tensor, nothing: Tensor) -> Tensor:
+    def forward(self, loss: Tensor, no_label: Tensor) -> Tensor:
         return loss.clone()  # curvlinops scales it in place
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Models run uncompiled, with gradients, and without warnings of what PyTorch loads or does slowly."""
+    """Run models uncompiled, with gradients, and without PyTorch's warnings about deprecations and slow paths."""
     with warnings.catch_warnings(), uncompiled(), torch.enable_grad():
         warnings.simplefilter("ignore")
         yield

@@ -1,10 +1,10 @@
-"""What a few products with a symmetric matrix tell of its eigenvalues: the largest ones, and traces of functions.
+"""Estimate the largest eigenvalues of a symmetric matrix, and traces of its functions, from a few products.
 
 The largest eigenvalues are Ritz values of a block Krylov space. A trace tr φ(A) is split as in Chen and Hallman
 ("Krylov-aware stochastic trace estimation", arXiv 2205.01736), which is Hutch++ (Meyer et al., arXiv 2010.09649) for
-functions: within the first blocks of that space, where the outliers lie, it follows from the Ritz values; outside of
-them, random vectors estimate it, each by a Gauss quadrature of its own (Lanczos). What is left for them is the bulk
-alone, so that a handful is enough.
+functions. Within the first blocks of that space, which contain the outliers, it follows from the Ritz values. Outside
+of them, random vectors estimate it, each by a Gauss quadrature (Lanczos). Only the bulk of the spectrum is left for
+them, so that a few vectors are enough.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from torch import Tensor
 from relaxbench import random
 
 BLOCK, BLOCKS, KEPT = 4, 10, 7
-"""Vectors in a block, blocks of the Krylov space, and how many of them are kept out of the random estimate."""
+"""Vectors per block, blocks of the Krylov space, and number of blocks that the random estimate leaves out."""
 PROBES, NODES = 6, 3
-"""Random vectors for the rest of a trace, and the points of each one's quadrature."""
+"""Random vectors for the rest of a trace, and nodes of the quadrature of each."""
 ROUNDING = 1e-5
-"""A new vector that is this much shorter than a product, after the old ones are taken out, is noise."""
+"""A new vector whose length, relative to the product, is smaller after orthogonalization is rounding noise."""
 EXACT = 256
-"""Matrices up to this size are written out instead."""
+"""Size up to which a matrix is computed in full instead."""
 
 
 class Matrix(Protocol):
-    """A symmetric matrix that multiplies vectors ``[P, n]``."""
+    """A symmetric matrix ``[P, P]`` that multiplies vectors ``[P, n]``."""
 
     def __matmul__(self, vectors: Tensor) -> Tensor: ...
 
@@ -42,9 +42,9 @@ class Spectrum:
     Attributes:
         values: ``[n]``, ascending: all eigenvalues of a small matrix, or Ritz values, the outermost of which are close
             to the outermost eigenvalues and lie within them.
-        kept: ``[n]``, how much of each belongs to what is not estimated at random.
+        kept: ``[n]``, weight of each value in the part of a trace that is not estimated at random.
         along: ``[n]``, squares of the components of the given vector.
-        nodes, masses: ``[m, s]``, quadratures of the rest by m random vectors; m = 0 where nothing is left.
+        nodes, masses: ``[m, s]``, quadratures of the rest by m random vectors; m = 0 if there is no rest.
     """
 
     values: Tensor
@@ -55,12 +55,12 @@ class Spectrum:
 
     @property
     def least(self) -> float:
-        """The smallest value seen: no smaller than the smallest eigenvalue."""
+        """The smallest value of the estimate, which is at least the smallest eigenvalue."""
         weighty = self.nodes[self.masses > 1e-12 * self.masses.sum()]
         return float(torch.cat([self.values, weighty]).min())
 
     def trace(self, function: Callable[[Tensor], Tensor]) -> tuple[float, float]:
-        """The trace of a function of the matrix, and its standard error (0 where it is exact)."""
+        """Return the trace of a function of the matrix, and its standard error (0 if it is exact)."""
         certain = float((function(self.values) * self.kept).sum())
         if not len(self.nodes):
             return certain, 0.0
@@ -68,44 +68,44 @@ class Spectrum:
         return certain + float(samples.mean()), float(samples.std()) / math.sqrt(len(samples))
 
     def quadratic(self, function: Callable[[Tensor], Tensor]) -> float:
-        """gᵀ φ(A) g for the given vector g."""
+        """Return gᵀ φ(A) g for the given vector g."""
         return float((function(self.values) * self.along).sum())
 
 
 def spectrum(matrix: Matrix, vector: Tensor, seed: int) -> Spectrum:
-    """The spectrum of a symmetric matrix ``[P, P]``, at the price of 58 products.
+    """Estimate the spectrum of a symmetric matrix ``[P, P]`` with 58 products.
 
     Args:
-        matrix: what multiplies.
-        vector: g ``[P]``, of which `Spectrum.quadratic` is asked.
-        seed: of the random vectors.
+        matrix: the matrix A.
+        vector: g ``[P]`` of `Spectrum.quadratic`.
+        seed: seed of the random vectors.
 
     Raises:
         ValueError: if a product is not finite.
     """
     size = len(vector)
     if size <= EXACT:
-        written = _finite(matrix @ torch.eye(size).to(vector)).double()
-        values, basis = torch.linalg.eigh((written + written.T) / 2)
+        full = _finite(matrix @ torch.eye(size).to(vector)).double()
+        values, basis = torch.linalg.eigh((full + full.T) / 2)
         none = values.new_zeros(0, 1)
         return Spectrum(values, torch.ones_like(values), (basis.T @ vector.double()).square(), none, none)
     start = _normal(seed, 0, size, BLOCK, vector)
     start[:, 0] = vector / vector.norm().clamp_min(torch.finfo(vector.dtype).tiny)
     basis, projected = _krylov(matrix, start, seed)
     values, turned = torch.linalg.eigh(projected)
-    held = basis[:, : KEPT * BLOCK]
+    outliers = basis[:, : KEPT * BLOCK]
     probes = torch.where(_normal(seed, 1, size, PROBES, vector) < 0, -1.0, 1.0).to(vector)
-    for _ in range(2):  # the second time for what rounding left
-        probes -= held @ (held.T @ probes)
+    for _ in range(2):  # the second time removes what rounding left
+        probes -= outliers @ (outliers.T @ probes)
     nodes, masses = _quadratures(matrix, probes)
     kept = turned[: KEPT * BLOCK].square().sum(dim=0)
     return Spectrum(values, kept, (turned.T @ (basis.T @ vector).double()).square(), nodes, masses)
 
 
 def _krylov(matrix: Matrix, start: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """An orthonormal basis Q ``[P, n]`` of start, A start, A² start, …; and QᵀAQ in float64.
+    """Return an orthonormal basis Q ``[P, n]`` of start, A start, A² start, …; and QᵀAQ in float64.
 
-    Where that space has fewer dimensions (a matrix with few different eigenvalues), random vectors fill it up.
+    If that space has fewer dimensions (a matrix with few different eigenvalues), random vectors complete it.
     """
     count = BLOCK * BLOCKS
     basis, projected = start.new_empty(len(start), count), start.new_zeros(count, count, dtype=torch.float64)
@@ -119,13 +119,13 @@ def _krylov(matrix: Matrix, start: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         lost = triangle.diagonal().abs() <= ROUNDING * image.norm(dim=0).max()
         if bool(lost.any()):
             block = torch.where(lost, _normal(seed, end, len(block), BLOCK, block), block)
-        # Once more: what was nearly dependent is not orthogonal yet.
+        # Once more: vectors that were nearly dependent are not orthogonal yet.
         block = torch.linalg.qr(block - so_far @ (so_far.T @ block)).Q
     return basis, projected.triu() + projected.triu(1).T
 
 
 def _quadratures(matrix: Matrix, probes: Tensor) -> tuple[Tensor, Tensor]:
-    """Lanczos from each of the vectors ``[P, m]``: nodes and masses ``[m, NODES]`` of vᵀ φ(A) v."""
+    """Run Lanczos from each of the vectors ``[P, m]``; return nodes and masses ``[m, NODES]`` of vᵀ φ(A) v."""
     norms = probes.norm(dim=0)
     before, vectors, beta = torch.zeros_like(probes), probes / norms, torch.zeros_like(norms)
     tridiagonal = torch.zeros(probes.shape[1], NODES, NODES, dtype=torch.float64, device=probes.device)
@@ -144,7 +144,7 @@ def _quadratures(matrix: Matrix, probes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _normal(seed: int, step: int, size: int, count: int, like: Tensor) -> Tensor:
-    """Normal numbers ``[size, count]``, a function of the seed."""
+    """Draw normal numbers ``[size, count]``, a function of the seed."""
     place = like.device
     words = random.key(torch.tensor([seed], device=place), random.PROBES, torch.tensor([step], device=place))
     return random.normal(words, size * count).view(count, size).T.to(like).contiguous()

@@ -14,7 +14,9 @@ from relaxbench.optim.drop_in.classes import DROP_INS, SAM, EntropySGD, Parle
 from relaxbench.optim.hyper import Value, defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems.digits import digits_mlp
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 STEPS = 45
 TASK = digits_mlp()
@@ -55,7 +57,7 @@ def settings(name: str) -> dict[str, Value]:
 def test_drop_in_follows_the_population_at_k_1(name: str) -> None:
     params, outcomes = settings(name), list[Outcome]()
     queue = [Job(0, 3, params)]
-    population = Population(TASK, DROP_INS[name].rule_class(), STEPS, "direct")
+    population = Population(Oracle(TASK, "direct"), DROP_INS[name].rule_class(), STEPS)
     population.run(lambda free: [queue.pop() for _ in queue[:free]], outcomes.extend, 1)
     model, optimizer = fresh(name, **params)
     plain_loop(model, optimizer, 0, outcomes[0].ledger.gradients // (optimizer.closures or 1))

@@ -23,7 +23,8 @@ from relaxbench.problems.landscapes.landscape import Rosenbrock
 from relaxbench.problems.landscapes.linear_net import LinearNet
 from relaxbench.problems.losses import LOSSES
 from relaxbench.training.oracle import OnBatch, Oracle, Path
-from relaxbench.training.population import Job, Outcome, Population
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job, Outcome
 
 CPU = torch.device("cpu")
 PLAIN = {"newton_lr": 1.0, "damping": 1.0, "damping_factor": 1.0, "weight_decay": 0.0, "schedule": 0.0}
@@ -206,7 +207,7 @@ def test_one_members_nan_stays_with_it() -> None:
     task = digits_mlp(dropout=0.2)
 
     def run(sick: bool) -> list[Tensor]:
-        population = Population(task, CurveBall(), 60)
+        population = Population(Oracle(task), CurveBall(), 60)
         population.admit([Job(i, i, defaults(CurveBall.space)) for i in range(4)])
         population.advance(3)
         if sick:
@@ -242,7 +243,7 @@ def fresh(task: SupervisedProblem, **changes: float) -> tuple[nn.Module, DropIn]
 def test_drop_in_follows_the_population_at_k_1() -> None:
     task, outcomes = digits_mlp(), list[Outcome]()
     queue = [Job(0, 3, defaults(CurveBall.space))]
-    population = Population(task, CurveBall(), 55, "direct")
+    population = Population(Oracle(task, "direct"), CurveBall(), 55)
     population.run(lambda free: [queue.pop() for _ in queue[:free]], outcomes.extend, 1)
     assert outcomes[0].ledger.gradients == 20 and outcomes[0].ledger.total == pytest.approx(20 * 41 / 15)
     model, optimizer = fresh(task)

@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 
 from relaxbench.errors import UserError
-from relaxbench.problems.data import published
 from relaxbench.problems.data.folders import ImageFolder
-from relaxbench.problems.data.published import source
+from relaxbench.problems.data.sources import in_data_dir, source
 
 RNG = np.random.default_rng(0)
 Files = dict[str, bytes]
@@ -236,4 +235,4 @@ def test_a_folder_that_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.
 def test_paths_are_absolute_or_below_the_data_folder(folder: Path) -> None:
     path = as_folder(folder / "pets", files({"train": 2, "test": 1}))
     assert source("pets") == source(str(path)) == ImageFolder(path)
-    assert published.in_data_dir("pets") == path
+    assert in_data_dir("pets") == path

@@ -15,7 +15,8 @@ from scipy import io
 from relaxbench.errors import UserError
 from relaxbench.problems.data import published
 from relaxbench.problems.data.images import held_out
-from relaxbench.problems.data.published import SOURCES, source
+from relaxbench.problems.data.published import SOURCES
+from relaxbench.problems.data.sources import source
 from tests.mnist import REAL
 
 RNG = np.random.default_rng(0)

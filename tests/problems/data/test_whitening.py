@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from relaxbench.problems.data.whitening import EPSILON, Whitening, contrast_normalized
+from relaxbench.problems.data.whitening import EPSILON, Whitening, normalize_contrast
 
 RNG = np.random.default_rng(0)
 MIX = RNG.normal(size=(12, 12))
@@ -21,9 +21,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_image_has_mean_zero_and_deviation_one() -> None:
-    flat = contrast_normalized(X).numpy()
+    flat = normalize_contrast(X).numpy()
     assert np.allclose(flat.mean(axis=1), 0, atol=1e-12) and np.allclose(flat.std(axis=1), 1)
-    assert torch.equal(contrast_normalized(torch.full((1, 3, 2, 2), 7)), torch.zeros(1, 12, dtype=torch.float64))
+    assert torch.equal(normalize_contrast(torch.full((1, 3, 2, 2), 7)), torch.zeros(1, 12, dtype=torch.float64))
 
 
 def test_whitened_pixels_are_uncorrelated_with_variance_one_in_all_directions_but_that_of_the_mean() -> None:
@@ -36,7 +36,7 @@ def test_whitened_pixels_are_uncorrelated_with_variance_one_in_all_directions_bu
 
 def test_the_matrix_is_that_of_the_singular_values_and_comes_from_the_cache_the_second_time(tmp_path: Path) -> None:
     found = Whitening(X, "test")
-    flat = contrast_normalized(X).numpy()
+    flat = normalize_contrast(X).numpy()
     centred = flat - flat.mean(axis=0)
     _, s, v = np.linalg.svd(centred / np.sqrt(len(X)), full_matrices=False)
     expected = v[:-1].T @ np.diag(1 / (s[:-1] + EPSILON)) @ v[:-1]  # the last direction is that of the mean

@@ -27,7 +27,9 @@ from relaxbench.study.coordination.optuna_mirror import ID, optuna_storage
 from relaxbench.study.definition.facts import distributions
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.training import engine as engines
-from relaxbench.training.population import Job, Population
+from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
+from relaxbench.training.trial import Job
 from relaxbench.util.seeds import derive
 from tests.study import tiny
 
@@ -210,7 +212,7 @@ def test_a_trial_of_the_study_can_be_run_again_by_hand(whole: Results) -> None:
     for key, row in list(whole.items())[:: len(whole) // 5]:
         got: list[Any] = []
         queue = [Job(0, row[0], dict(row[1]))]
-        one = Population(problem("rosenbrock"), RULES[key[1]](), 40)
+        one = Population(Oracle(problem("rosenbrock")), RULES[key[1]](), 40)
         one.run(lambda free, queue=queue: [queue.pop() for _ in queue[:free]], got.extend, 1)
         assert got[0].value == row[3]
         assert got[0].curve.tobytes() == row[8]

@@ -1,0 +1,63 @@
+"""Mini-batches of a training set, drawn without replacement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from relaxbench import random
+from relaxbench.problems.losses import Batch
+
+
+class EpochSampler:
+    """Mini-batches without replacement.
+
+    Epoch e of a member visits the training set in an order that is a function of (seed, e) alone. The last, incomplete
+    batch of an epoch is dropped; every epoch drops other examples.
+
+    Args:
+        train: the training split, ``{"x": [N, …], "y": [N, …]}``.
+        batch_size: examples per mini-batch.
+        seeds: K seeds, one per member.
+        first: number of each member's first mini-batch in this round.
+        steps: mini-batches of the round.
+        orders: (seed, epoch) → int64 ``[N]``, kept from earlier rounds. Orders that this round needs are added, all
+            others are removed.
+    """
+
+    def __init__(
+        self,
+        train: Batch,
+        batch_size: int,
+        seeds: Sequence[int],
+        first: Sequence[int],
+        steps: int,
+        orders: dict[tuple[int, int], Tensor],
+    ) -> None:
+        count, device = len(train["x"]), train["x"].device
+        self.train, self.size = train, batch_size
+        self.per_epoch = count // batch_size
+        epochs = (steps - 1) // self.per_epoch + 2  # a round may begin at the end of one epoch
+        base = [f // self.per_epoch for f in first]
+        pairs = [(s, b + e) for s, b in zip(seeds, base, strict=True) for e in range(epochs)]
+        missing = [pair for pair in pairs if pair not in orders]
+        if missing:
+            seed, epoch = (torch.tensor(column)[:, None].to(device) for column in zip(*missing, strict=True))
+            new = random.permutation(random.key(seed, random.ORDER, epoch), count)
+            orders.update(zip(missing, new, strict=True))
+        for pair in orders.keys() - set(pairs):  # epochs that are over
+            del orders[pair]
+        self.order = torch.stack([orders[pair] for pair in pairs]).view(len(seeds), epochs * count)
+        self.count = count
+        self.base = torch.tensor(base)[:, None].to(device)
+        self.seeds = torch.tensor(list(seeds))[:, None].to(device)
+        self.offsets = torch.arange(batch_size, device=device)
+
+    def batch(self, number: Tensor) -> Batch:
+        """Return the mini-batches with these numbers, int64 ``[K, 1]``: x, y, seed and step of every member."""
+        epoch, place = number // self.per_epoch - self.base, number % self.per_epoch
+        index = self.order.gather(1, epoch * self.count + place * self.size + self.offsets)
+        x, y = self.train["x"][index], self.train["y"][index]
+        return {"x": x, "y": y, "seed": self.seeds[:, 0], "step": number[:, 0]}

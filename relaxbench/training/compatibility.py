@@ -1,0 +1,132 @@
+"""Test a problem before it is trained: does it train at all, does it vectorize, are its gradients independent of K?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn, vmap
+
+from relaxbench.errors import UserError
+from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.training.oracle import Oracle
+
+VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
+"""The errors that `vmap` raises for a model that it cannot vectorize."""
+
+
+def try_out(problem: Problem) -> None:
+    """Compute one gradient and measure the initial weights: an error here would occur in every trial.
+
+    Raises:
+        UserError: if the model, data or loss raise an error, which the message quotes; if a gradient draws from torch's
+            generator, whose numbers are not a function of a trial's seed; if the initial loss is not finite.
+    """
+    generator = torch.get_rng_state()
+    try:
+        problem.check()
+        points = problem.init(0)[None]
+        batch = problem.sampler([0], [0], 1, torch.device("cpu")).batch(torch.zeros(1, 1, dtype=torch.int64))
+        oracle = Oracle(problem, "direct")
+        _, loss = oracle.gradient_on(points, batch)
+        if not torch.equal(generator, torch.get_rng_state()):
+            raise UserError(
+                f"problem {problem.name!r} draws random numbers from torch's generator when it is trained, which "
+                "cannot be replayed: use relaxbench.problems.Dropout as a layer instead (and dropout arguments of 0 in "
+                "other layers)"
+            )
+        held_out = oracle.measure(points, "validation").loss
+        for split, value in (("training", loss), ("validation", held_out)):
+            if not bool(torch.isfinite(value).all()):
+                raise UserError(
+                    f"problem {problem.name!r} has a {split} loss of {value.item():g} at its initial weights: look for "
+                    "NaN or infinity in its data, and for a model that divides by zero"
+                )
+    except UserError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): "
+            "make its model, data and loss fit together"
+        ) from error
+
+
+def why_not_vectorized(problem: Problem) -> str | None:
+    """Compare gradients of two members, vectorized and one after the other.
+
+    Returns:
+        None if they agree, so that the vectorized path may be used; else the obstacle, with the layer that causes it.
+    """
+    device = torch.device("cpu")
+    points = torch.stack([problem.init(seed) for seed in (0, 1)])
+    batch = problem.sampler([0, 1], [0, 0], 1, device).batch(torch.zeros(2, 1, dtype=torch.int64))
+    direct, exact = Oracle(problem, "direct"), points.double()
+    try:  # in float64 if the model can: rounding turns ReLUs and pools at their kinks, and a gradient with them
+        grads, _ = direct.gradient_on(exact, batch)
+        points = exact
+    except RuntimeError:
+        grads, _ = direct.gradient_on(points, batch)
+    try:
+        together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
+    except VMAP_ERRORS as error:
+        layer = _failing_layer(problem) or "the model"
+        return f"{layer} does not vectorize ({str(error).splitlines()[0][:120]})"
+    if not torch.allclose(together, grads, rtol=1e-3, atol=1e-5 * float(grads.abs().max())):
+        return f"{_failing_layer(problem) or 'the model'} gives other gradients when vectorized"
+    return None
+
+
+def invariance_of(problem: Problem, size: int, device: torch.device) -> str:
+    """Compare the gradients of K = `size` random members in several slots and population sizes.
+
+    Returns:
+        ``"bit for bit"``, or the largest relative difference, in words.
+    """
+    oracle = Oracle(problem, "vectorized")
+    points = torch.stack([problem.init(seed) for seed in range(size)]).to(device)
+    sampler = problem.sampler(range(size), [0] * size, 1, device)
+    batch = sampler.batch(torch.zeros(size, 1, dtype=torch.int64, device=device))
+    reference, _ = oracle.gradient_on(points, batch)
+    worst = 0.0
+    for rows in ([0], [size - 1], list(range(size))[::-1], [1 % size, 0, size - 1]):
+        part, _ = oracle.gradient_on(points[rows], {name: value[rows] for name, value in batch.items()})
+        worst = max(worst, float((part - reference[rows]).abs().max() / reference.abs().max()))
+    return "bit for bit" if worst == 0 else f"within {worst:.0e} of the largest entry of a gradient"
+
+
+def _failing_layer(problem: Problem) -> str | None:
+    """Find the smallest layer that does not vectorize on its own inputs, as ``layer '3' (GRU)``."""
+    if not isinstance(problem, SupervisedProblem):
+        return None
+    names = {module: name for name, module in problem.model.named_modules()}
+    for module, inputs in _inputs_of_layers(problem).items():
+        if not all(isinstance(value, Tensor) for value in inputs):
+            continue
+        params = {n: torch.stack([p.detach(), p.detach()]) for n, p in module.named_parameters()}
+        pairs = tuple(torch.stack([value, value]) for value in inputs)
+        try:
+            vmap(lambda p, a, module=module: torch.func.functional_call(module, p, a))(params, pairs)
+        except VMAP_ERRORS:
+            layer = f"layer {names[module]!r}" if names[module] else "the model"
+            return f"{layer} ({type(module).__name__})"
+    return None
+
+
+def _inputs_of_layers(problem: SupervisedProblem) -> dict[nn.Module, tuple[Any, ...]]:
+    """Run the model on a mini-batch; return the arguments of every layer that was called, children before parents."""
+    inputs: dict[nn.Module, tuple[Any, ...]] = {}
+
+    def record(module: nn.Module, args: tuple[Any, ...]) -> None:
+        inputs[module] = args
+
+    modules = list(problem.model.modules())[::-1]
+    hooks = [module.register_forward_pre_hook(record) for module in modules]
+    try:
+        x, y = (part[: problem.batch_size] for part in problem.tensors["train"])
+        with torch.no_grad():
+            problem.outputs(problem.unflatten(problem.init(0)), {"x": x, "y": y}, False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {module: inputs[module] for module in modules if module in inputs}
