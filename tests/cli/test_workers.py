@@ -28,7 +28,7 @@ from tests.study import tiny
 from tests.study.coordination.test_manifest import DEAD
 from tests.study.execution.test_run import assert_mirrored
 
-SPEC = tiny.spec(budget=400)
+SPEC = tiny.spec(budget=200)
 """Long enough to be disturbed."""
 
 

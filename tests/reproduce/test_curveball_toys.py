@@ -122,9 +122,7 @@ def test_the_table_is_printed_and_fits_80_columns(cells: list[Cell]) -> None:
     assert "4069 ± 565" in out and out.count("✓") >= 9
 
 
-def test_the_command(
-    cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The cells are those measured before: here they are printed, and decide the exit code."""
     monkeypatch.setattr(cli_options, "console", Console(width=100, highlight=False))
     for arguments, told in (
