@@ -1,5 +1,6 @@
 # make study   install, run the default study, write its report (another one: make study STUDY=studies/landscapes.toml)
 # make test    install, run the tests
+# make test-min  run the core tests with the lowest versions that pyproject.toml allows (an environment of its own)
 # make stress  many workers, load and faults, on SQLite and PostgreSQL (a quarter of an hour)
 # make lint    ruff and mypy
 # make clean   remove what was built here; databases and reports stay
@@ -8,18 +9,24 @@ PYTHON ?= python3
 STUDY ?=
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := $(addprefix tests/,optim problems training testing store study analysis theory util test_random.py)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := study
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: study test stress lint clean
+.PHONY: study test test-min stress lint clean
 
 study: $(VENV)/.base
 	@$(BIN)/python -m relaxbench study $(STUDY)
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# Without Ray and Lightning. Old versions may warn of what newer ones deprecate: here a warning is not an error.
+test-min: $(VENV)-min/.test
+	@$(VENV)-min/bin/python -m pytest -q -n 2 --dist loadfile -W default -o cache_dir=$(VENV)-min/.pytest_cache \
+	  --ignore tests/optim/drop_in/test_lightning.py --ignore tests/study/execution/test_ray_worker.py $(CORE)
 
 stress: $(VENV)/.test
 	@$(BIN)/python -m relaxbench stress
@@ -30,7 +37,7 @@ lint: $(VENV)/.test
 	@$(BIN)/python -m mypy --strict --no-error-summary relaxbench
 
 clean:
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-min build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Both stamps are renewed when what is to be installed changes; what is there already is not fetched again.
@@ -43,6 +50,13 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "Installing relaxbench and its test tools into $(VENV) (PyTorch is large: minutes, the first time) ..."
 	@$(PIP) install -c constraints.txt -e '.[test]'
 	@touch $(VENV)/.base $@
+
+$(VENV)-min/.test: pyproject.toml constraints-min.txt
+	@echo "Installing the lowest versions into $(VENV)-min (PyTorch is large: minutes, the first time) ..."
+	@$(PYTHON) -m venv $(VENV)-min
+	@$(VENV)-min/bin/python -m pip --disable-pip-version-check -qq install -c constraints-min.txt -e '.[postgres,grpc]' \
+	  axe-playwright-python hypothesis packaging playwright pytest pytest-xdist
+	@touch $@
 
 # An environment whose Python is gone (moved, upgraded) is made anew.
 ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && echo works),works)

@@ -20,6 +20,10 @@ pytest_plugins = ["tests.known_studies"]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# torch.compile starts no pool of processes for the few kernels of a test, and does not compile programs to find out
+# which vector instructions there are: what the processor reports is used.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 # Images of the published sizes, a few of each class: real ones where they are at hand. Tests of commands and of other
 # processes see them, too.

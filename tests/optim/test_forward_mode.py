@@ -155,30 +155,44 @@ def run(
     return losses
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_step_is_the_step_itself_with_its_masks_and_running_statistics() -> None:
-    plain, compiled = network(), network()
-    assert run(compiled, compile=True) == pytest.approx(run(plain), rel=1e-10)
+@pytest.fixture(scope="module")
+def whole() -> tuple[nn.Module, list[float]]:
+    """A network after a compiled run, and the losses: compiling takes many seconds."""
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    torch._dynamo.reset()
+    model = network()
+    return model, run(model, compile=True)
+
+
+def test_a_compiled_step_is_the_step_itself_with_its_masks_and_running_statistics(
+    whole: tuple[nn.Module, list[float]],
+) -> None:
+    plain, (compiled, losses) = network(), whole
+    assert losses == pytest.approx(run(plain), rel=1e-10)
     for name, value in plain.state_dict().items():
         assert compiled.state_dict()[name].numpy() == pytest.approx(value.numpy(), rel=1e-9, abs=1e-12), name
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_run_goes_on_bit_for_bit_after_loading_and_many_fit_into_a_process() -> None:
-    """The checks before the first step leave nothing behind; ten optimizers do not use up torch.compile's patience."""
+def test_a_compiled_run_goes_on_bit_for_bit_after_loading_and_many_fit_into_a_process(
+    whole: tuple[nn.Module, list[float]],
+) -> None:
+    """The checks before the first step leave nothing behind; optimizers do not use up torch.compile's patience.
+
+    Each of them compiles three variants (with and without gradients, two sizes): two would exceed a limit of four.
+    """
     torch._dynamo.reset()
-    whole, model = network(), network()
-    losses = run(whole, compile=True)
-    optimizer = DropIn(model, total_steps=20, compile=True)
-    assert run(model, optimizer=optimizer, sizes=(12,) * 3) == losses[:3]
-    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
-        for _ in range(10):
+    (finished, losses), model = whole, network()
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, recompile_limit=4):
+        optimizer = DropIn(model, total_steps=20, compile=True)
+        assert run(model, optimizer=optimizer, sizes=(12,) * 3) == losses[:3]
+        for _ in range(2):
             again = network()
             again.load_state_dict(model.state_dict())
             resumed = DropIn(again, total_steps=20, compile=True)
             resumed.load_state_dict(optimizer.state_dict())
             assert run(again, optimizer=resumed, sizes=(12, 12, 12, 9), skip=3) == losses[3:]
-        for name, value in whole.state_dict().items():
+        for name, value in finished.state_dict().items():
             assert torch.equal(again.state_dict()[name], value), name
 
 

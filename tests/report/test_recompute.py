@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from relaxbench.cli import main as cli
 
 SCRIPT = Path(__file__).with_name("recompute.py")
 DIGITS = """
@@ -71,12 +72,11 @@ def test_two_problems_one_of_them_censored(both_page: Path) -> None:
 
 
 @pytest.mark.parametrize("study", [DIGITS, MNIST], ids=["digits", "mnist"])
-def test_a_study_that_was_run(study: str, tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(study)
+def test_a_study_that_was_run(study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(study)
     asked = ["study", "small.toml", "--storage", "sqlite:///small.db", "--report", str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "relaxbench", *asked]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert cli.main(asked) == 0
     searched = {"recommended", "settings", "figure schedule", "flatness", "figure sharpness"}
     expected = EVERYWHERE | searched if study == DIGITS else EVERYWHERE - searched
     assert agreed(recomputed(tmp_path / "small.html")).keys() >= expected

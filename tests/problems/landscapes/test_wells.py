@@ -55,8 +55,9 @@ def test_only_the_lower_well_is_good_enough(name: str) -> None:
     """The tolerance lies between the two minima, both of which attract some of the starts."""
     task = problem(name)
     x = torch.stack([task.init(seed) for seed in range(200)]).double().numpy()
-    for _ in range(20_000):
-        x = x - 0.005 * value_and_gradient(task, x)[1]
+    for _ in range(2_000):
+        x = x - 0.05 * value_and_gradient(task, x)[1]
+    assert np.abs(value_and_gradient(task, x)[1]).max() < 1e-6  # all have arrived
     values = value_and_gradient(task, x)[0]
     assert task.tolerance is not None
     share = float(np.mean(values <= task.tolerance))

@@ -78,14 +78,22 @@ def current(results: Results) -> Results:
     return {key: row for key, row in results.items() if key[5] is None or key[5] in leaders}
 
 
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The results of a study of four blocks whose memory suffices."""
+    folder = tmp_path_factory.mktemp("calm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "choose", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
+        patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(tiny.COST))
+        tiny.run(folder, tiny.spec(blocks=4), population=8)
+    return tiny.results(folder)
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_where_memory_does_not_suffice_half_the_slots_go_on_and_nothing_is_lost(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, calm: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s = tiny.spec(blocks=4)
-    (tmp_path / "calm").mkdir()
-    (tmp_path / "tight").mkdir()
-    tiny.run(tmp_path / "calm", s, population=8)
     round_, sizes, said = Population.round, list[int](), list[str]()
 
     def tight(self: Population) -> Any:
@@ -95,14 +103,14 @@ def test_where_memory_does_not_suffice_half_the_slots_go_on_and_nothing_is_lost(
         return round_(self)
 
     monkeypatch.setattr(Population, "round", tight)
-    summary = tiny.run(tmp_path / "tight", s, population=8, announce=said.append)
+    summary = tiny.run(tmp_path, s, population=8, announce=said.append)
     assert summary.missing == 0 and max(sizes) == 8 and sizes[-1] <= 2
-    assert tiny.results(tmp_path / "tight") == tiny.results(tmp_path / "calm")
+    assert tiny.results(tmp_path) == calm
     assert [line for line in said if "memory" in line] == [
         "rosenbrock: memory did not suffice for K = 8; going on with K = 4",
         "rosenbrock: memory did not suffice for K = 4; going on with K = 2",
     ]
-    assert study_row(tmp_path / "tight").manifest["engines"]["rosenbrock"]["population"] == 2
+    assert study_row(tmp_path).manifest["engines"]["rosenbrock"]["population"] == 2
 
 
 @pytest.mark.parametrize("place", ["advance", "round"])  # while the cost is measured, and in a trial
