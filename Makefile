@@ -2,6 +2,7 @@
 # make test    install, run the tests
 # make stress  many workers, load and faults, on SQLite and PostgreSQL (a quarter of an hour)
 # make lint    ruff and mypy
+# make docs    the guide and the API reference, in build/docs
 # make clean   remove what was built here; databases and reports stay
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 .DEFAULT_GOAL := study
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: study test stress lint clean
+.PHONY: study test stress lint docs clean
 
 study: $(VENV)/.base
 	@$(BIN)/python -m relaxbench study $(STUDY)
@@ -28,6 +29,9 @@ lint: $(VENV)/.test
 	@$(BIN)/python -m ruff check --quiet .
 	@$(BIN)/python -m ruff format --check --quiet .
 	@$(BIN)/python -m mypy --strict --no-error-summary relaxbench
+
+docs: $(VENV)/.test
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 clean:
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
