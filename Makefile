@@ -3,6 +3,7 @@
 # make test-min  run the core tests with the lowest versions that pyproject.toml allows (an environment of its own)
 # make stress  many workers, load and faults, on SQLite and PostgreSQL (a quarter of an hour)
 # make lint    ruff and mypy
+# make docs    the guide and the API reference, in build/docs
 # make clean   remove what was built here; databases and reports stay
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 .DEFAULT_GOAL := study
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: study test test-min stress lint clean
+.PHONY: study test test-min stress lint docs clean
 
 study: $(VENV)/.base
 	@$(BIN)/python -m relaxbench study $(STUDY)
@@ -35,6 +36,9 @@ lint: $(VENV)/.test
 	@$(BIN)/python -m ruff check --quiet .
 	@$(BIN)/python -m ruff format --check --quiet .
 	@$(BIN)/python -m mypy --strict --no-error-summary relaxbench
+
+docs: $(VENV)/.test
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 clean:
 	@rm -rf $(VENV) $(VENV)-min build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

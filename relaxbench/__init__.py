@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from relaxbench.analysis.frames import load_study as load_study
 
 from relaxbench.version import __version__ as __version__
 
+if TYPE_CHECKING:
+    from relaxbench import optim as optim
+    from relaxbench import problems as problems
+    from relaxbench.analysis.frames import load_study as load_study
+
+__all__ = ["__version__", "load_study", "optim", "problems"]
+
 
 def __getattr__(name: str) -> Any:
-    # pandas and SQLAlchemy take a second to import: not for those who want an optimizer.
+    # torch, pandas and SQLAlchemy take seconds to import: load each only when it is used.
     if name == "load_study":
         from relaxbench.analysis.frames import load_study
 
         return load_study
+    if name in {"optim", "problems"}:
+        return import_module(f"relaxbench.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -83,7 +83,7 @@ def test_they_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("file", ["my_package/qhm.py", "wine.py", "valley.py"])
 def test_a_file_is_checked_as_it_is(site: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Here, in the test's process, where nothing of the site can be imported."""
-    assert cli.main(["check", str(site / file)]) == 0
+    assert main(["check", str(site / file)]) == 0
     out = capsys.readouterr().out
     assert "checks passed" in out and "✗" not in out
 

@@ -1,0 +1,23 @@
+"""What `import relaxbench` offers, and what it does not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import relaxbench
+
+
+def test_public_names_are_listed_and_exist() -> None:
+    assert set(relaxbench.__all__) == {"__version__", "load_study", "optim", "problems"}
+    assert set(relaxbench.__all__) <= set(dir(relaxbench))
+    assert all(getattr(relaxbench, name) is not None for name in relaxbench.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = relaxbench.nothing
+
+
+def test_import_loads_neither_torch_nor_pandas() -> None:
+    code = "import sys, relaxbench; dir(relaxbench); assert not {'torch', 'pandas', 'sqlalchemy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
