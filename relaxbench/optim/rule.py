@@ -209,7 +209,7 @@ def row_sums(values: Tensor) -> Tensor:
     return values.flatten(1).sum(dim=1, keepdim=True)
 
 
-def agreed(mask: Tensor) -> bool | None:
+def uniform_value(mask: Tensor) -> bool | None:
     """What a mask ``[K, 1]`` is for all members; None if they differ, or where a device would have to be waited for."""
     if mask.device.type != "cpu":
         return None
@@ -250,9 +250,9 @@ def _by_rows(due: Tensor, state: State, part: State, values: Hyper, step: OuterS
 def _by_mask(due: Tensor, state: State, part: State, values: Hyper, step: OuterStep) -> None:
     """Compute all rows and take those that are due: no wait for the device, so that a step can be captured."""
     for name, value in step(part, values).items():
-        state[name].copy_(torch.where(wide(due, value), value, state[name]))
+        state[name].copy_(torch.where(expand_for_replicas(due, value), value, state[name]))
 
 
-def wide(values: Tensor, like: Tensor) -> Tensor:
+def expand_for_replicas(values: Tensor, like: Tensor) -> Tensor:
     """``[K, 1]`` (or ``[K, P]``) as something that broadcasts with `like`, also where that is ``[K, n, P]``."""
     return values if like.dim() == values.dim() else values[:, None]

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from relaxbench.optim.rule import State, wide
+from relaxbench.optim.rule import State, expand_for_replicas
 
 WARM = 2
 """Steps before a capture, in which libraries allocate their workspaces."""
@@ -111,7 +111,9 @@ class Round:
         after, loss = self.step(dict(self.state), now)
         alive = self.counts > self._place
         for name, current in self.state.items():
-            value = after[name] if self.all_alive else torch.where(wide(alive, after[name]), after[name], before[name])
+            value = after[name]
+            if not self.all_alive:
+                value = torch.where(expand_for_replicas(alive, value), value, before[name])
             if value is not current:
                 current.copy_(value)
         self.losses += loss if self.all_alive else torch.where(alive, loss, torch.zeros_like(loss))

@@ -19,7 +19,17 @@ from relaxbench.optim.hyper import (
     Hyper,
     SearchSpace,
 )
-from relaxbench.optim.rule import Query, Rule, State, counted, counters, nesterov, own_batches, replicated, wide
+from relaxbench.optim.rule import (
+    Query,
+    Rule,
+    State,
+    counted,
+    counters,
+    expand_for_replicas,
+    nesterov,
+    own_batches,
+    replicated,
+)
 
 
 class ElasticSGD(Rule):
@@ -62,7 +72,7 @@ class ElasticSGD(Rule):
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         x, y = state["x"], state["y"]
-        now = {name: wide(value, y) for name, value in hyper.items()}
+        now = {name: expand_for_replicas(value, y) for name, value in hyper.items()}
         d = (y - x[:, None]).div_(now["gamma"]).add_(now["weight_decay"] * y).add_(grad)
         y.sub_(nesterov(state["v"], now["momentum"], d).mul_(now["lr"]))
         x.add_(hyper["moving_rate"] * (y - x[:, None]).mean(dim=1))

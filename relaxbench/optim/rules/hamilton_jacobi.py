@@ -19,7 +19,7 @@ from relaxbench.optim.hyper import (
     WEIGHT_DECAY,
     Hyper,
 )
-from relaxbench.optim.rule import Query, Rule, State, agreed, counters, nesterov, outer_step
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, uniform_value
 from relaxbench.optim.rules.entropy_sgd import RELAXED, EntropySGD
 
 
@@ -76,7 +76,7 @@ class HJImplicit(Rule):
         p, b = state["p"], hyper["averaging"]
         first = state["t"] % self.period(hyper) == 0
         d = (hyper["weight_decay"] * self._point(state, hyper)).add_(grad)
-        if agreed(first) is False:
+        if uniform_value(first) is False:
             p.mul_(b).add_(d.mul_(1 - b))
         else:
             torch.where(first, d, (b * p).add_((1 - b) * d), out=p)
@@ -91,7 +91,7 @@ class HJImplicit(Rule):
     def _point(self, state: State, hyper: Hyper) -> Tensor:
         first = state["t"] % self.period(hyper) == 0
         inside = state["x"] - hyper["gamma"] * state["p"]
-        return inside if agreed(first) is False else torch.where(first, state["x"], inside)
+        return inside if uniform_value(first) is False else torch.where(first, state["x"], inside)
 
     @staticmethod
     def _outer(state: State, hyper: Hyper) -> State:

@@ -15,11 +15,11 @@ from relaxbench.optim.rule import (
     State,
     counted,
     counters,
+    expand_for_replicas,
     nesterov,
     outer_step,
     own_batches,
     replicated,
-    wide,
 )
 from relaxbench.optim.rules.entropy_sgd import RELAXED
 
@@ -67,7 +67,7 @@ class Parle(Rule):
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         y, z = state["y"], state["z"]
-        now = {name: wide(value, y) for name, value in hyper.items()}
+        now = {name: expand_for_replicas(value, y) for name, value in hyper.items()}
         a = now["averaging"]
         d = (y - state["x"]).div_(now["gamma"]).add_(now["weight_decay"] * y).add_(grad)
         y.sub_(nesterov(state["u"], now["momentum"], d).mul_(now["inner_lr"]))
@@ -91,7 +91,7 @@ class Parle(Rule):
     @staticmethod
     def _outer(state: State, hyper: Hyper) -> State:
         x, z, v = state["x"], state["z"], state["v"].clone()
-        now = {name: wide(value, x) for name, value in hyper.items()}
+        now = {name: expand_for_replicas(value, x) for name, value in hyper.items()}
         d = (x - z) + now["rho"] * (x - z.mean(dim=1, keepdim=True))
         x = x - now["outer_lr"] * nesterov(v, now["outer_momentum"], d)
         return {"x": x, "y": x, "v": v}
