@@ -41,7 +41,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 
 
 def problem_names() -> list[str]:
-    """All problems that have a name: those that are built in, then those of other packages."""
+    """Return the names of all problems: built in, then those of other packages."""
     return [*PROBLEMS, *(name for name in plugins.points_of(plugins.PROBLEMS) if name not in PROBLEMS)]
 
 

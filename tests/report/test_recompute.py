@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from relaxbench.cli import main as cli
+from relaxbench.cli.main import main
 
 SCRIPT = Path(__file__).with_name("recompute.py")
 DIGITS = """
@@ -76,7 +76,7 @@ def test_a_study_that_was_run(study: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     Path("small.toml").write_text(study)
     asked = ["study", "small.toml", "--storage", "sqlite:///small.db", "--report", str(tmp_path)]
-    assert cli.main(asked) == 0
+    assert main(asked) == 0
     searched = {"recommended", "settings", "figure schedule", "flatness", "figure sharpness"}
     expected = EVERYWHERE | searched if study == DIGITS else EVERYWHERE - searched
     assert agreed(recomputed(tmp_path / "small.html")).keys() >= expected

@@ -1,4 +1,4 @@
-"""The drop-in classes: each the very rule of its name, see `optim.torch_api` for how they are used."""
+"""The drop-in classes: each the very rule of its name, see `optim.drop_in.base` for how they are used."""
 
 from __future__ import annotations
 
@@ -23,73 +23,73 @@ from relaxbench.optim.rules import (
 
 
 class SGD(RuleOptimizer):
-    """SGD with momentum and weight decay, under the schedules that all rules share. See `optim.sgd.SGD`."""
+    """SGD with momentum and weight decay, under the schedules that all rules share. See `optim.rules.sgd.SGD`."""
 
     rule_class = sgd.SGD
 
 
 class SGDEMA(RuleOptimizer):
-    """SGD, deployed at the average of its weights. See `optim.sgd.SGDEMA`."""
+    """SGD, deployed at the average of its weights. See `optim.rules.sgd.SGDEMA`."""
 
     rule_class = sgd.SGDEMA
 
 
 class Lookahead(RuleOptimizer):
-    """Lookahead over SGD. See `optim.lookahead.Lookahead`."""
+    """Lookahead over SGD. See `optim.rules.lookahead.Lookahead`."""
 
     rule_class = lookahead.Lookahead
 
 
 class AdamW(RuleOptimizer):
-    """AdamW, under the schedules that all rules share. See `optim.adamw.AdamW`."""
+    """AdamW, under the schedules that all rules share. See `optim.rules.adamw.AdamW`."""
 
     rule_class = adamw.AdamW
 
 
 class SAM(RuleOptimizer):
-    """SAM: `optimizer.step(closure)`, which takes two gradients of a mini-batch. See `optim.sam.SAM`."""
+    """SAM: `optimizer.step(closure)`, which takes two gradients of a mini-batch. See `optim.rules.sam.SAM`."""
 
     rule_class = sam.SAM
 
 
 class LPFSGD(RuleOptimizer):
-    """LPF-SGD. See `optim.lpf_sgd.LPFSGD`."""
+    """LPF-SGD. See `optim.rules.lpf_sgd.LPFSGD`."""
 
     rule_class = lpf_sgd.LPFSGD
 
 
 class EntropySGD(RuleOptimizer):
-    """Entropy-SGD. See `optim.entropy_sgd.EntropySGD`."""
+    """Entropy-SGD. See `optim.rules.entropy_sgd.EntropySGD`."""
 
     rule_class = entropy_sgd.EntropySGD
 
 
 class HamiltonJacobi(RuleOptimizer):
-    """Hamilton–Jacobi relaxation, descent form. See `optim.hj.HJ`."""
+    """Hamilton–Jacobi relaxation, descent form. See `optim.rules.hamilton_jacobi.HJ`."""
 
     rule_class = hamilton_jacobi.HJ
 
 
 class HamiltonJacobiImplicit(RuleOptimizer):
-    """Hamilton–Jacobi relaxation, implicit form. See `optim.hj.HJImplicit`."""
+    """Hamilton–Jacobi relaxation, implicit form. See `optim.rules.hamilton_jacobi.HJImplicit`."""
 
     rule_class = hamilton_jacobi.HJImplicit
 
 
 class HeatSGD(RuleOptimizer):
-    """Heat-equation smoothing. See `optim.heat.Heat`."""
+    """Heat-equation smoothing. See `optim.rules.heat.Heat`."""
 
     rule_class = heat.Heat
 
 
 class ElasticSGD(RuleOptimizer):
-    """Elastic-SGD: n steps, each on a mini-batch of its own, are one sweep. See `optim.elastic_sgd.ElasticSGD`."""
+    """Elastic-SGD: n steps, each on its own mini-batch, are one sweep. See `optim.rules.elastic_sgd.ElasticSGD`."""
 
     rule_class = elastic_sgd.ElasticSGD
 
 
 class Parle(RuleOptimizer):
-    """Parle: n steps, each on a mini-batch of its own, are one step of all replicas. See `optim.parle.Parle`."""
+    """Parle: n steps, each on a mini-batch of its own, are one step of all replicas. See `optim.rules.parle.Parle`."""
 
     rule_class = parle.Parle
 

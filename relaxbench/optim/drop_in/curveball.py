@@ -130,7 +130,7 @@ class CurvatureOptimizer(RuleOptimizer):
 
 
 class CurveBall(CurvatureOptimizer):
-    """CurveBall: `loss = optimizer.step(model_fn, loss_fn)`. See `optim.curveball.CurveBall`."""
+    """CurveBall: `loss = optimizer.step(model_fn, loss_fn)`. See `optim.rules.curveball.CurveBall`."""
 
     rule_class = curveball.CurveBall
 

@@ -16,8 +16,7 @@ from relaxbench.pages.figure import Figure
 from relaxbench.pages.html import embed
 from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames, load_study
-from relaxbench.report.figures import gradients_to_target as target_figures
-from relaxbench.report.figures import tuning_budget as budget_figures
+from relaxbench.report.figures import gradients_to_target, tuning_budget
 from tests import synthetic
 from tests.report.test_study_page import HOSTILE
 from tests.synthetic import Writer, memory, spec
@@ -30,9 +29,9 @@ def look_of(frames: StudyFrames) -> Look:
 
 
 def budget_panels(frames: StudyFrames, problem: str = DIGITS) -> tuple[list[Figure], list[Figure]]:
-    table, look = budget_figures.by_budget(frames, problem), look_of(frames)
-    medians = budget_figures.medians(frames, problem)
-    return budget_figures.differences(table, look, problem), budget_figures.best(table, medians, look, problem)
+    table, look = tuning_budget.by_budget(frames, problem), look_of(frames)
+    medians = tuning_budget.medians(frames, problem)
+    return tuning_budget.differences(table, look, problem), tuning_budget.best(table, medians, look, problem)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def six() -> StudyFrames:
 
 
 def test_explored_is_every_trial_in_its_place(digits: StudyFrames) -> None:
-    found = budget_figures.explored(digits, DIGITS)
+    found = tuning_budget.explored(digits, DIGITS)
     explore = digits.trials.query("phase == 'explore'").set_index(["method", "block", "number"])["value"]
     assert list(found) == digits.methods
     for method, table in found.items():
@@ -67,7 +66,7 @@ def test_unfinished_blocks_are_left_out(digits: StudyFrames) -> None:
     trials = digits.trials.copy()
     chosen = trials.query("method == 'hj' and phase == 'explore' and block == 3 and number == 5").index
     trials.loc[chosen, "status"] = "running"
-    table = budget_figures.by_budget(replace(digits, trials=trials), DIGITS)
+    table = tuning_budget.by_budget(replace(digits, trials=trials), DIGITS)
     assert set(table.query("method == 'hj'")["compared"].dropna()) == {9}
     assert set(table.query("method == 'heat'")["compared"].dropna()) == {10}
     kept = trials.query("method == 'hj' and phase == 'explore' and block != 3")["value"]
@@ -75,13 +74,13 @@ def test_unfinished_blocks_are_left_out(digits: StudyFrames) -> None:
 
 
 def test_budgets_of_a_repeated_study_are_not_judged(repeated: StudyFrames) -> None:
-    assert budget_figures.by_budget(repeated, DIGITS).empty
+    assert tuning_budget.by_budget(repeated, DIGITS).empty
     assert budget_panels(repeated) == ([], [])
 
 
 def test_filled_marks_are_decided(digits: StudyFrames) -> None:
     panels, _ = budget_panels(digits)
-    table = budget_figures.by_budget(digits, DIGITS)
+    table = tuning_budget.by_budget(digits, DIGITS)
     assert [panel.key for panel in panels] == [f"budget-{DIGITS}-{m}" for m in digits.methods if m != "sgd"]
     marks = 0
     for method, panel in zip([m for m in digits.methods if m != "sgd"], panels, strict=True):
@@ -99,7 +98,7 @@ def test_every_panel_shows_one_view_at_a_time(digits: StudyFrames) -> None:
     _, panels = budget_panels(digits)
     ranges = set()
     for panel in panels:
-        assert list(panel.views) == [budget_figures.EXPECTED, budget_figures.MEDIAN]
+        assert list(panel.views) == [tuning_budget.EXPECTED, tuning_budget.MEDIAN]
         first, second = (np.array(view["visible"]) for view in panel.views.values())
         assert len(first) == len(panel.figure.data) and np.all(first ^ second)
         assert [trace["visible"] for trace in panel.figure.data] == first.tolist()
@@ -117,7 +116,7 @@ def test_every_vertical_axis_has_ticks() -> None:
     for low, high in ((0.105, 0.19), (0.1, 0.6), (1e-6, 2.0)):
         blocks = {name: np.exp(rng.uniform(np.log(low), np.log(high), (10, 12))) for name in ("sgd", "hj")}
         table, medians = verdict_by_budget(blocks, "sgd", 1.0), medians_by_budget(blocks, 1.0)
-        for view in budget_figures.best(table, medians, look, "p")[0].views.values():
+        for view in tuning_budget.best(table, medians, look, "p")[0].views.values():
             bottom, top = view["layout"]["yaxis.range"]
             if view["layout"]["yaxis.type"] == "log":
                 ticks = np.log10(view["layout"]["yaxis.tickvals"])
@@ -128,18 +127,18 @@ def test_every_vertical_axis_has_ticks() -> None:
 
 def test_arrivals_against_the_baseline(six: StudyFrames) -> None:
     """SGD's loss is 1 / x at x gradients and sets the target at 450; a tenth of it is there at the first 50."""
-    table = target_figures.to_target(six, "p0").set_index("method")
+    table = gradients_to_target.to_target(six, "p0").set_index("method")
     assert table["target"].unique() == pytest.approx(1 / 450)
     assert table["median"].to_dict() == {"sgd": 450, "entropy-sgd": 50, "heat": np.inf}
     assert table["misses"].to_dict() == {"sgd": 0, "entropy-sgd": 0, "heat": 6}
     assert table["ratio"].to_dict() == {"sgd": 1, "entropy-sgd": pytest.approx(1 / 9), "heat": np.inf}
-    figure = target_figures.target(table.reset_index(), look_of(six), "p0")
+    figure = gradients_to_target.target(table.reset_index(), look_of(six), "p0")
     assert figure is not None
     assert [note["text"] for note in figure.figure.layout["annotations"]] == ["6 of 6 missed →"]
 
 
 def test_a_tolerance_is_its_own_target(both: StudyFrames) -> None:
-    times, target = target_figures.arrivals(both, "rosenbrock")
+    times, target = gradients_to_target.arrivals(both, "rosenbrock")
     metric = both.blocks.query("problem == 'rosenbrock'")["test_metric"]
     assert np.isnan(target)
     assert times["gradients"].tolist() == [np.inf if each >= 2000 else each for each in metric]
@@ -149,21 +148,21 @@ def test_a_tolerance_is_its_own_target(both: StudyFrames) -> None:
 def test_no_target_without_baseline_or_curves(digits: StudyFrames) -> None:
     alone = replace(digits, spec={**digits.spec, "baseline": None})
     for frames in (alone, replace(digits, curves=digits.curves[:0])):
-        table = target_figures.to_target(frames, DIGITS)
-        assert table.empty and target_figures.target(table, look_of(frames), DIGITS) is None
+        table = gradients_to_target.to_target(frames, DIGITS)
+        assert table.empty and gradients_to_target.target(table, look_of(frames), DIGITS) is None
     panels, best = budget_panels(alone)
     assert panels == [] and len(best) == len(digits.methods)
 
 
 def test_profiles_from_five_problems_on(six: StudyFrames, both: StudyFrames) -> None:
-    steps, scores = target_figures.profiles(six)
+    steps, scores = gradients_to_target.profiles(six)
     known = {"sgd": 0.0, "entropy-sgd": 1.0, "heat": 0.0}  # SGD takes 9 times as many gradients: beyond the profile
     assert scores.set_index("method")["score"].to_dict() == known and set(scores["problems"]) == {6}
-    figure = target_figures.profile(steps, scores, look_of(six))
+    figure = gradients_to_target.profile(steps, scores, look_of(six))
     assert figure is not None and figure.figure.data[0]["name"] == "Entropy-SGD 1.00"
     assert all(line["line"]["shape"] == "hv" for line in figure.figure.data)
-    few = target_figures.profiles(both)
-    assert few[0].empty and target_figures.profile(*few, look_of(both)) is None
+    few = gradients_to_target.profiles(both)
+    assert few[0].empty and gradients_to_target.profile(*few, look_of(both)) is None
 
 
 def test_hostile_names_are_shown_as_they_are() -> None:
@@ -173,7 +172,7 @@ def test_hostile_names_are_shown_as_they_are() -> None:
         about["methods"][name] |= {"title": name}
         frames = load_study(synthetic.fill(Writer(memory(), asked, about)))
         look, (panels, best) = look_of(frames), budget_panels(frames)
-        target = target_figures.target(target_figures.to_target(frames, DIGITS), look, DIGITS)
+        target = gradients_to_target.target(gradients_to_target.to_target(frames, DIGITS), look, DIGITS)
         for figure in [*panels, *best, target]:
             assert figure is not None and re.fullmatch(r"[A-Za-z0-9._-]+", figure.key)
             assert "<" not in embed(figure)
@@ -201,7 +200,7 @@ def test_losses_below_zero_and_single_blocks_can_be_drawn() -> None:
     for name, blocks in tables.items():
         table = verdict_by_budget(blocks, "sgd", 10.0)
         medians = medians_by_budget(blocks, 10.0)
-        drawn = [*budget_figures.differences(table, look, name), *budget_figures.best(table, medians, look, name)]
+        drawn = [*tuning_budget.differences(table, look, name), *tuning_budget.best(table, medians, look, name)]
         assert len(drawn) == (1 if name == "single" else 2)
         for figure in drawn:
             assert np.all(np.diff(figure.figure.layout["yaxis"]["range"]) > 0)
@@ -210,6 +209,6 @@ def test_losses_below_zero_and_single_blocks_can_be_drawn() -> None:
 
 
 def test_infinite_times_do_not_break_the_table(six: StudyFrames) -> None:
-    table = target_figures.to_target(six, "p0")
+    table = gradients_to_target.to_target(six, "p0")
     lost: pd.DataFrame = table.assign(median=np.inf, low=np.inf, high=np.inf)
-    assert target_figures.target(lost, look_of(six), "p0") is None
+    assert gradients_to_target.target(lost, look_of(six), "p0") is None
