@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 INK, MUTED, GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
 """Stand-ins that templates/page.js replaces by the theme's colours before it draws."""
@@ -137,6 +138,40 @@ def outside(value: float, left: float, right: float, position: float, colour: st
         "text": f"{shown} →" if beyond else f"← {shown}",
         "showarrow": False,
         "font": {"color": colour, "size": 12},
+    }
+
+
+def key_above(words: str) -> dict[str, Any]:
+    """The key of a panel's lines, on one line above it (plotly's legend would wrap)."""
+    return {
+        "text": words,
+        "x": 0,
+        "y": 1.03,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"color": INK, "size": 12},
+    }
+
+
+def band(x: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.floating], fill: str) -> dict[str, Any]:
+    """An interval along x as a filled outline, for a scatter trace.
+
+    Args:
+        x, low, high: one number per point.
+        fill: a translucent colour, see `tint`.
+    """
+    return {
+        "x": np.concatenate([x, x[::-1]]),
+        "y": np.concatenate([high, low[::-1]]),
+        "fill": "toself",
+        "mode": "lines",
+        "fillcolor": fill,
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
     }
 
 

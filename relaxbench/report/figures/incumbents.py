@@ -7,7 +7,7 @@ import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import INK, Look, axis, file_name, layout, tint
+from relaxbench.pages.theme import INK, Look, axis, band, file_name, layout, tint
 from relaxbench.report.figures.search_space import LOSS, Reference, lines, loss_range
 from relaxbench.report.figures.settings import Range, Vector
 
@@ -153,17 +153,7 @@ def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, colour: str, title: st
     x = rows[cost].to_numpy(np.float32)
     low, mean, high = (rows[key].to_numpy(np.float32) for key in ("low", "mean", "high"))
     if (low < high).any():
-        figure.add(
-            "scatter",
-            x=np.concatenate([x, x[::-1]]),
-            y=np.concatenate([high, low[::-1]]),
-            fill="toself",
-            mode="lines",
-            fillcolor=tint(colour, 0.12),
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-        )
+        figure.add("scatter", **band(x, low, high, tint(colour, 0.12)))
     figure.add(
         "scatter",
         x=x,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, plain, tint
+from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, plain, tint
 
 GRID = 80
 """Points of a band along the budget."""
@@ -168,22 +168,12 @@ def _along(label: str, limits: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _key(look: Look, method: str) -> dict[str, Any]:
-    """What the lines of a panel are, on one line above it (plotly's legend would wrap)."""
+    """What the lines of a panel are."""
     words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
     if look.baseline:
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}, mean"
         words = dotted if method == look.baseline else f"{words}   {dotted}"
-    return {
-        "text": words,
-        "x": 0,
-        "y": 1.03,
-        "xref": "paper",
-        "yref": "paper",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"color": INK, "size": 12},
-    }
+    return key_above(words)
 
 
 def _line(frame: pd.DataFrame, column: str, colour: str, name: str, dash: str = "solid") -> dict[str, Any]:
@@ -195,16 +185,7 @@ def _line(frame: pd.DataFrame, column: str, colour: str, name: str, dash: str = 
 def _band(frame: pd.DataFrame, colour: str) -> dict[str, Any]:
     """The middle half as a filled outline."""
     x, low, high = (frame[key].to_numpy(dtype=np.float32) for key in ("gradients", "low", "high"))
-    return {
-        "x": np.concatenate([x, x[::-1]]),
-        "y": np.concatenate([high, low[::-1]]),
-        "fill": "toself",
-        "mode": "lines",
-        "fillcolor": tint(colour, 0.18),
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
+    return band(x, low, high, tint(colour, 0.18))
 
 
 def _range(frame: pd.DataFrame) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from relaxbench.analysis.best_of_n import Matrix, medians_by_budget, verdict_by_
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.targets import budget
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, tint, visible
+from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, tint, visible
 
 EXPECTED, MEDIAN = "expected best of n", "median best of n"
 """The views of a panel, as its switch names them."""
@@ -184,39 +184,19 @@ def _panel(key: dict[str, Any], largest: int) -> dict[str, Any]:
 
 
 def _key(look: Look, method: str, against: bool = False) -> dict[str, Any]:
-    """What is drawn, on one line above a panel."""
+    """What is drawn in a panel."""
     words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
     if look.baseline and (against or method == look.baseline):
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}"
         words = dotted if method == look.baseline else f"{words}   {dotted}"
-    return {
-        "text": words,
-        "x": 0,
-        "y": 1.03,
-        "xref": "paper",
-        "yref": "paper",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"color": INK, "size": 12},
-    }
+    return key_above(words)
 
 
 def _band(figure: Drawing, n: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> None:
     """An interval as a filled outline, where it has two sides."""
     known = (low.notna() & high.notna()).to_numpy()
     x, low, high = single(n)[known], single(low)[known], single(high)[known]
-    figure.add(
-        "scatter",
-        x=np.concatenate([x, x[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        fill="toself",
-        mode="lines",
-        fillcolor=tint(colour, 0.18),
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    figure.add("scatter", **band(x, low, high, tint(colour, 0.18)))
 
 
 def _scale(frame: pd.DataFrame) -> tuple[dict[str, Any], float]:
