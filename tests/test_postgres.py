@@ -11,7 +11,7 @@ def test_a_missing_server_is_a_skip_here_and_a_failure_where_all_must_be_tested(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match=r"PostgreSQL's program 'no-such-program' is not here"):
+    with pytest.raises(pytest.skip.Exception, match=r"PostgreSQL's program 'no-such-program' is not installed"):
         postgres.require("no-such-program")
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match=r"cannot be skipped here: .*no-such-program"):
