@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
+from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.frames import StudyFrames, progress
 from relaxbench.analysis.paired import MIN_BLOCKS
 from relaxbench.analysis.sentences import listed
@@ -40,28 +40,28 @@ def missing(frames: StudyFrames) -> list[str]:
     return found
 
 
-def cautions(frames: StudyFrames, table: pd.DataFrame) -> list[str]:
-    """Warnings about what was found.
-
-    Args:
-        frames: the study.
-        table: its `verdicts`.
-    """
-    found: list[str] = []
+def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
+    """Return warnings about the results of a study, one sentence each."""
+    warnings: list[str] = []
     if frames.baseline is None:
-        asked = frames.spec.get("baseline")
-        found.append(f"There is no baseline: {f'{asked!r} is not among the methods' if asked else 'none was named'}.")
-    for _, row in table.iterrows():
-        where = f"{row['title']} on {row['problem']}"
-        if row["explored"] and row["diverged"] > DIVERGED * row["explored"]:
-            share = f"{row['diverged']:,} of {row['explored']:,} explore trials"
-            found.append(f"{where}: {share} diverged, so its search was in effect a smaller one.")
-        if row["confirm_diverged"]:
-            found.append(f"{where}: {row['confirm_diverged']} confirming runs diverged and count as the worst result.")
-        if 0 < row["blocks"] < MIN_BLOCKS:
-            found.append(f"{where}: {row['blocks']} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
-        found += [f"{where}: {edge}" for edge in _edges(frames, row["problem"], row["method"])]
-    return found + _dimensions(frames)
+        name = frames.spec.get("baseline")
+        warnings.append(f"There is no baseline: {f'{name!r} is not among the methods' if name else 'none was named'}.")
+    for result in results:
+        warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
+    return warnings + _dimensions(frames)
+
+
+def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
+    """Warnings about one method on one problem, without its name."""
+    warnings = []
+    if result.diverged > DIVERGED * result.explored:
+        share = f"{result.diverged:,} of {result.explored:,} explore trials"
+        warnings.append(f"{share} diverged, so its search was in effect a smaller one.")
+    if result.confirm_diverged:
+        warnings.append(f"{result.confirm_diverged} confirming runs diverged and count as the worst result.")
+    if 0 < result.blocks < MIN_BLOCKS:
+        warnings.append(f"{result.blocks} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
+    return warnings + _edges(frames, result.problem, result.method)
 
 
 def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:

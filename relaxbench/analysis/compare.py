@@ -16,16 +16,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.paired import LEVEL
-from relaxbench.analysis.sentences import Row, difference_unit, listed, number
+from relaxbench.analysis.sentences import listed, number
 from relaxbench.analysis.verdicts import verdicts
 
 SIDES = ("one", "other")
-"""How the columns of the two studies end."""
+"""The names of the two studies in columns and files."""
 
 _CLAIMS = ("better", "worse", "equivalent", "undecided")
-_KEPT = ("mean", "std", "blocks", "difference", "low", "high", "verdict", "reason", "missed", "seconds")
 
 
 @dataclass(frozen=True)
@@ -43,33 +43,54 @@ class Side:
     frames: StudyFrames
 
 
-def compare(one: Side, other: Side) -> pd.DataFrame:
-    """One row per problem x method that both studies have.
+@dataclass(frozen=True)
+class Contrast:
+    """One method on one problem in both studies.
 
-    Columns: problem, method, their titles, role, metric, unit, censored, decimals, reference_title; of each study (see
-    `SIDES`) mean_…, std_…, blocks_…, difference_…, low_…, high_…, verdict_…, reason_…, missed_… and seconds_… as in
-    `verdicts`; obstacle (why the two cannot be compared, empty where they can); agreement (see `agreement`); change of
-    the method's mean from the first study to the other, with change_low and change_high of Welch's 95 % interval over
-    blocks, all NaN where there is an obstacle or fewer than two blocks, the interval also where nothing varies.
+    Attributes:
+        one, other: its results in each study.
+        obstacle: why the two cannot be compared, in a few words; empty where they can.
+        agreement: how the two verdicts relate, see `agreement`; "not comparable" where there is an obstacle.
+        change: of the method's mean from the first study to the other; NaN where there is an obstacle or fewer than two
+            blocks.
+        low, high: Welch's 95 % interval of the change over blocks; NaN where nothing varies.
     """
-    tables = [verdicts(side.frames) for side in (one, other)]
-    keyed = [{(row["problem"], row["method"]): row for row in table.to_dict("records")} for table in tables]
-    rows = []
-    for key, first in keyed[0].items():
-        second = keyed[1].get(key)
+
+    one: MethodResult
+    other: MethodResult
+    obstacle: str
+    agreement: str
+    change: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def decimals(self) -> int:
+        """Decimals that both studies' numbers are shown with."""
+        return max(self.one.decimals, self.other.decimals)
+
+    @property
+    def results(self) -> tuple[MethodResult, MethodResult]:
+        """Both results, the first study's first."""
+        return self.one, self.other
+
+
+def compare(one: Side, other: Side) -> list[Contrast]:
+    """Compare two studies: one entry per problem and method that both have."""
+    others = {(result.problem, result.method): result for result in verdicts(other.frames)}
+    contrasts = []
+    for first in verdicts(one.frames):
+        place = first.problem, first.method
+        second = others.get(place)
         if second is None:
             continue
-        about = ("problem", "method", "problem_title", "title", "role", "metric", "unit", "censored", "reference_title")
-        row = {name: first[name] for name in about}
-        for side, found in zip(SIDES, (first, second), strict=True):
-            row |= {f"{name}_{side}": found[name] for name in _KEPT}
-        row["decimals"] = max(first["decimals"], second["decimals"])
-        row["obstacle"] = obstacle(one.frames, other.frames, *key)
-        row["agreement"] = "not comparable" if row["obstacle"] else agreement(first["verdict"], second["verdict"])
-        values = [_values(side.frames, *key) for side in (one, other)]
-        change = (math.nan,) * 3 if row["obstacle"] else welch(*values)
-        rows.append(row | dict(zip(("change", "change_low", "change_high"), change, strict=True)))
-    return pd.DataFrame(rows)
+        reason = obstacle(one.frames, other.frames, *place)
+        if reason:
+            contrasts.append(Contrast(first, second, reason, "not comparable"))
+            continue
+        change = welch(*(_values(side.frames, *place) for side in (one, other)))
+        contrasts.append(Contrast(first, second, "", agreement(first.verdict, second.verdict), *change))
+    return contrasts
 
 
 def obstacle(one: StudyFrames, other: StudyFrames, problem: str, method: str) -> str:
@@ -120,20 +141,21 @@ def welch(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> tuple[float
     return change, float(interval.low), float(interval.high)
 
 
-def sentence(row: Row, one: Side, other: Side) -> str:
-    """What each study said of a method, whether they agree, and how its mean changed.
+def sentence(contrast: Contrast, one: Side, other: Side) -> str:
+    """Return what each study said of a method, whether they agree, and how its mean changed.
 
     Args:
-        row: of `compare`.
+        contrast: of `compare`.
         one, other: the studies.
     """
-    where = f"{row['title']} on {row['problem_title']}"
-    if row["obstacle"]:
-        return f"{where}: not comparable, {row['obstacle']}."
-    if row["verdict_one"] == "baseline":
-        return f"{where} is the baseline of both. {_change(row)}".strip()
-    said = [_said(row, side, study.label) for side, study in zip(SIDES, (one, other), strict=True)]
-    return f"{where}: {'; '.join(said)}. {_AGREEMENT[row['agreement']]} {_change(row)}".strip()
+    where = f"{contrast.one.title} on {contrast.one.problem_title}"
+    if contrast.obstacle:
+        return f"{where}: not comparable, {contrast.obstacle}."
+    if contrast.one.verdict == "baseline":
+        return f"{where} is the baseline of both. {_change(contrast)}".strip()
+    sides = zip(contrast.results, (one, other), strict=True)
+    answers = "; ".join(_answer(result, contrast.decimals, side.label) for result, side in sides)
+    return f"{where}: {answers}. {_AGREEMENT[contrast.agreement]} {_change(contrast)}".strip()
 
 
 def only_one(one: StudyFrames, other: StudyFrames) -> dict[str, list[str]]:
@@ -164,26 +186,28 @@ _AGREEMENT = {
 }
 
 
-def _said(row: Row, side: str, label: str) -> str:
-    """A study's verdict with its difference, in a part of a sentence."""
-    called, decimals = row[f"verdict_{side}"], int(row["decimals"])
-    if called == "no claim":
-        return f"{label} makes no claim ({row[f'reason_{side}']})"
-    difference, low, high = (number(row[f"{key}_{side}"], decimals, sign=True) for key in ("difference", "low", "high"))
-    unit = difference_unit(row)
-    return f"{label} says {called} ({f'{difference} {unit}'.rstrip()}, 95 % interval {low} to {high})"
+def _answer(result: MethodResult, decimals: int, label: str) -> str:
+    """A study's verdict with its difference, as a part of a sentence."""
+    comparison = result.against("baseline")
+    if comparison is None or comparison.verdict == "no claim":
+        return f"{label} makes no claim ({result.reason})"
+    numbers = (comparison.difference, comparison.low, comparison.high)
+    difference, low, high = (number(value, decimals, sign=True) for value in numbers)
+    amount = f"{difference} {comparison.unit}".rstrip()
+    return f"{label} says {comparison.verdict} ({amount}, 95 % interval {low} to {high})"
 
 
-def _change(row: Row) -> str:
+def _change(contrast: Contrast) -> str:
     """How the method's mean changed between the studies."""
-    decimals, unit = int(row["decimals"]), difference_unit(row)
-    if not math.isfinite(row["change"]):
+    decimals = contrast.decimals
+    if not math.isfinite(contrast.change):
         return ""
-    words = f"Its mean changed by {number(row['change'], decimals, sign=True)} {unit}".rstrip()
-    if math.isfinite(row["change_low"]):
-        low, high = (number(row[key], decimals, sign=True) for key in ("change_low", "change_high"))
+    change = number(contrast.change, decimals, sign=True)
+    words = f"Its mean changed by {change} {contrast.one.difference_unit}".rstrip()
+    if math.isfinite(contrast.low):
+        low, high = (number(end, decimals, sign=True) for end in (contrast.low, contrast.high))
         words += f" (95 % Welch interval {low} to {high}, unadjusted)"
-    missed = int(row["missed_one"]) + int(row["missed_other"])
+    missed = contrast.one.missed + contrast.other.missed
     return f"{words}." + (f" {missed} runs that missed the tolerance count as the full budget." if missed else "")
 
 

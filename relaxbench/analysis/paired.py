@@ -16,6 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from relaxbench.analysis.comparison import Verdict
+
 LEVEL = 0.05
 """Level of every test; intervals are at 1 − LEVEL."""
 
@@ -189,17 +191,17 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def verdict(comparison: PairedTest, p_adjusted: float) -> str:
+def verdict(test: PairedTest, p_adjusted: float) -> Verdict:
     """``better``, ``worse``, ``equivalent``, ``undecided``, or ``no claim`` from too few blocks.
 
     Args:
-        comparison: what was found; lower is better.
+        test: the paired test; lower is better.
         p_adjusted: its p-value after Holm's correction over the family.
     """
-    if comparison.n < MIN_BLOCKS:
+    if test.n < MIN_BLOCKS:
         return "no claim"
-    if p_adjusted <= LEVEL and comparison.difference != 0:
-        return "better" if comparison.difference < 0 else "worse"
-    if comparison.p_equivalence <= LEVEL:  # False for NaN
+    if p_adjusted <= LEVEL and test.difference != 0:
+        return "better" if test.difference < 0 else "worse"
+    if test.p_equivalence <= LEVEL:  # False for NaN
         return "equivalent"
     return "undecided"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.paired import means
@@ -54,14 +55,14 @@ def _problem(
     findings: Findings, look: Look, name: str, shares: pd.DataFrame, theorem: Theorem | None
 ) -> dict[str, Any]:
     frames = findings.frames
-    rows = findings.table[findings.table["problem"] == name]
+    results = findings.on(name)
     cost = costs(frames, name)
     return {
         "name": name,
         "about": frames.problem(name),
-        "rows": rows.to_dict("records"),
+        "results": results,
         "headline": findings.headlines[name],
-        "results": [] if frames.repetitions > 1 else _results(frames, rows, look, name),
+        "verdicts": [] if frames.repetitions > 1 else _verdicts(frames, results, look, name),
         "curves": _curves(frames, look, name),
         "budget": _budget(frames, look, name),
         "target": _some(gradients_to_target.target(gradients_to_target.to_target(frames, name), look, name)),
@@ -71,15 +72,14 @@ def _problem(
         "cost": _some(relative(cost, look, name)),
         "theory": [expectation(theorem, measured(frames, name), look, name)] if theorem else [],
         "flatness": _some(_flatness(frames, look, name)),
-        "recommended": _recommended(frames, rows, name),
+        "recommended": _recommended(frames, results, name),
     }
 
 
-def _results(frames: StudyFrames, rows: pd.DataFrame, look: Look, name: str) -> list[Figure]:
+def _verdicts(frames: StudyFrames, results: Sequence[MethodResult], look: Look, name: str) -> list[Figure]:
     about, values = frames.problem(name), blocks.results(frames, name)
-    unit = "points" if about["unit"] == "%" else str(about["unit"])
     return _some(
-        forest(rows, look, name, unit),
+        forest(results, look, name),
         blocks.dots(values, means(values), look, name, str(about["metric"]), str(about["unit"])),
     )
 
@@ -145,17 +145,17 @@ def _flatness(frames: StudyFrames, look: Look, name: str) -> Figure | None:
     return sharpness(confirmed_flatness(frames, name), look, name, str(about["metric"]), str(about["unit"]))
 
 
-def _recommended(frames: StudyFrames, rows: pd.DataFrame, name: str) -> list[dict[str, Any]]:
+def _recommended(frames: StudyFrames, results: Sequence[MethodResult], name: str) -> list[dict[str, Any]]:
     """The best setting of each method with its results on fresh seeds."""
-    found = []
-    for _, row in rows.iterrows():
-        of = (frames.recommended["problem"] == name) & (frames.recommended["method"] == row["method"])
+    settings = []
+    for result in results:
+        of = (frames.recommended["problem"] == name) & (frames.recommended["method"] == result.method)
         runs = frames.recommended[of]
         if len(runs):
             first = runs.iloc[0]
-            found.append(
+            settings.append(
                 {
-                    "title": row["title"],
+                    "title": result.title,
                     "params": first["params"],
                     "trial": int(first["source"]),
                     "phase": first["source_phase"],
@@ -163,12 +163,10 @@ def _recommended(frames: StudyFrames, rows: pd.DataFrame, name: str) -> list[dic
                     "runs": len(runs),
                     "mean": float(runs["test_metric"].mean()),
                     "std": float(runs["test_metric"].std(ddof=1)),
-                    "decimals": int(row["decimals"]),
-                    "unit": row["unit"],
-                    "metric": row["metric"],
+                    "decimals": result.decimals,
                 }
             )
-    return found
+    return settings
 
 
 def _some(*found: Figure | None) -> list[Figure]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from relaxbench.analysis import sentences
+from relaxbench.analysis.comparison import VERDICTS
 from relaxbench.analysis.findings import Findings
-from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.theory_numbers import Theorem
+from relaxbench.analysis.verdict_table import verdict_table
 from relaxbench.errors import UserError
 from relaxbench.pages import html
 from relaxbench.pages.theme import Look, file_name
@@ -41,11 +42,11 @@ def write_report(findings: Findings, directory: Path | str, theory: Mapping[str,
     Raises:
         UserError: the directory cannot be written.
     """
-    frames, table = findings.frames, findings.table
+    frames = findings.frames
     stem = file_name(frames.name)
     page = Path(directory) / f"{stem}.html"
     folder = Path(directory) / stem
-    texts = {name: files.csv(each) for name, each in tables_of(frames, table).items()}
+    texts = {name: files.csv(table) for name, table in tables_of(findings).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -57,10 +58,12 @@ def write_report(findings: Findings, directory: Path | str, theory: Mapping[str,
     return page
 
 
-def tables_of(frames: StudyFrames, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The tables that a page carries, if they are small enough; ``table`` is the study's `verdicts`."""
-    own = frames.tables()
-    return {"verdicts": table} | {name: own[name] for name in ("blocks", "recommended", "flatness", "trials")}
+def tables_of(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Return the tables that a page carries, if they are small enough."""
+    own = findings.frames.tables()
+    return {"verdicts": verdict_table(findings.results)} | {
+        name: own[name] for name in ("blocks", "recommended", "flatness", "trials")
+    }
 
 
 def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Theorem] | None = None) -> str:
@@ -76,16 +79,14 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         "capital": sentences.capital,
     }
     templates.globals |= {
-        "sentence": sentences.sentence,
+        "evidence": sentences.evidence,
         "explanation": sentences.explanation,
         "finite": sentences.finite,
         "seconds_sentence": sentences.seconds_sentence,
-        "difference_unit": sentences.difference_unit,
-        "probability": sentences.probability,
-        "timed_metric": sentences.timed_metric,
+        "verdicts": VERDICTS,
     }
     manifest = {key: value for key, value in frames.manifest.items() if key not in PASSING}
-    counts = {name: len(each) for name, each in tables_of(frames, findings.table).items()}
+    counts = {name: len(table) for name, table in tables_of(findings).items()}
     return html.page(
         templates,
         "report.html",

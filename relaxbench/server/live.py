@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, func, select
 
+from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import load_study
 from relaxbench.analysis.sentences import sentence
@@ -122,10 +123,8 @@ class Live:
         if seen != self._news_seen:
             try:
                 findings = Findings.of(load_study(self.engine, self.name))
-                rows = findings.rows()
-                keys = ("problem_title", "title", "role", "verdict")
-                told = [{key: str(row[key]) for key in keys} | {"sentence": html.tied(sentence(row))} for row in rows]
-                self.reported = Reported(told, write_report(findings, self.directory), time.time())
+                rows = [_answer(result) for result in findings.results]
+                self.reported = Reported(rows, write_report(findings, self.directory), time.time())
             except Exception as error:  # the page says so; the next attempt may do better
                 self.reported.failure = f"the report could not be written: {_line(error)}"
             self._news_seen = seen
@@ -180,6 +179,17 @@ class Live:
         return {f"/{stem}/{file.name}": file for file in files if file.is_file()} | (
             {f"/{page.name}": page} if page else {}
         )
+
+
+def _answer(result: MethodResult) -> dict[str, str]:
+    """Return what the page shows of a method on a problem."""
+    return {
+        "problem_title": result.problem_title,
+        "title": result.title,
+        "role": result.role,
+        "verdict": result.verdict,
+        "sentence": html.tied(sentence(result)),
+    }
 
 
 def _line(error: Exception) -> str:
