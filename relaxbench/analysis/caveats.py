@@ -1,4 +1,4 @@
-"""What a reader should know before believing a report: one plain sentence each."""
+"""Caveats of a report: what an unfinished study lacks, and warnings about its results, one sentence each."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from relaxbench.store.schema import SEARCHED
 from relaxbench.store.winners import best_rows_so_far
 
 EDGE = 0.05
-"""A best value in this outer part of a range asks whether the range was wide enough."""
+"""A best value in this outer share of a range is worth a warning: the range may be too narrow."""
 
 DIVERGED = 0.2
-"""More diverged explore trials than this part of them is worth a warning."""
+"""A larger share of diverged explore trials is worth a warning."""
 
 
 def missing(frames: StudyFrames) -> list[str]:
-    """What an unfinished study lacks; empty for a finished one."""
+    """Return what an unfinished study lacks, one sentence per problem and method; empty for a finished one."""
     if not frames.problems or not frames.methods:
         return ["The study names no problem or no method."]
     counts = progress(frames)
     lacking = counts[counts["done"] < counts["planned"]]
-    what = {
+    nouns = {
         "explore": "explore trials",
         "confirm": "confirmed blocks",
         "exploit": "exploit trials",
         "recommend": "runs of the recommended settings",
     }
-    found = []
+    sentences = []
     for (problem, method), rows in lacking.groupby(["problem", "method"], sort=False):
-        parts = [f"{row.done:,} of {row.planned:,} {what[row.phase]}" for row in rows.itertuples()]
-        found.append(f"{frames.method(method)['title']} on {problem}: {', '.join(parts)} done.")
-    return found
+        parts = [f"{row.done:,} of {row.planned:,} {nouns[row.phase]}" for row in rows.itertuples()]
+        sentences.append(f"{frames.method(method)['title']} on {problem}: {', '.join(parts)} done.")
+    return sentences
 
 
 def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
@@ -74,21 +74,21 @@ def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
     best = winner["params"].iloc[0]
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
     winners = list(frames.blocks.loc[of, "params"])
-    found = []
+    edges = []
     for name, about in frames.space(method, problem).items():
         side = _side(best.get(name), about)
         if side:
-            also = sum(_side(winner.get(name), about) == side for winner in winners)
+            count = sum(_side(winner.get(name), about) == side for winner in winners)
             low, high = about["low"], about["high"]
-            found.append(
+            edges.append(
                 f"the best {name}, {best[name]:.4g}, lies in the {side} 5 % of its range {low:g} to {high:g} "
-                f"({also} of {len(winners)} block winners too)."
+                f"({count} of {len(winners)} block winners too)."
             )
-    return found
+    return edges
 
 
 def _side(value: Any, about: RangeFacts) -> str:
-    """``"lowest"`` or ``"highest"`` for a value in the outer 5 % of its range (on its own scale), else empty."""
+    """``"lowest"`` or ``"highest"`` for a value in the outer 5 % of its range, on the range's scale; else empty."""
     if about.get("kind") not in ("float", "int") or not isinstance(value, (int, float)):
         return ""
     low, high = float(about["low"]), float(about["high"])

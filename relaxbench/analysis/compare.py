@@ -1,7 +1,7 @@
-"""Two studies side by side, before and after a change or on two machines: what each said, and whether they agree.
+"""Compare two studies, e.g. before and after a change or on two machines: their verdicts, and whether they agree.
 
-Each verdict is its own study's. What lies between the studies is described (a difference of means with an interval
-that nothing corrects) and never judged; where data, budget or metric differ, it is not even described.
+Each verdict belongs to its own study. The change between the studies is described (a difference of means with an
+uncorrected interval), never tested. It is left out where data, budget, metric, baseline or rule differ.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Side:
     """One of the two studies.
 
     Attributes:
-        label: how the page calls it; the two differ.
-        stem: of the file's name.
+        label: its name on the page; the two labels differ.
+        stem: its part of the page's file name.
         frames: the study.
     """
 
@@ -94,7 +94,7 @@ def compare(one: Side, other: Side) -> list[Contrast]:
 
 
 def obstacle(one: StudyFrames, other: StudyFrames, problem: str, method: str) -> str:
-    """Why a method's results in two studies cannot be compared, in a few words; empty where they can."""
+    """Return why a method's results in two studies cannot be compared, in a few words; empty where they can."""
     first: Mapping[str, object] = one.problem(problem)
     second: Mapping[str, object] = other.problem(problem)
     kinds = {
@@ -107,14 +107,14 @@ def obstacle(one: StudyFrames, other: StudyFrames, problem: str, method: str) ->
         differing.append("rules of this name")
     if one.baseline != other.baseline or _rule(one, one.baseline) != _rule(other, other.baseline):
         differing.append("baselines")
-    found = [f"the studies have different {listed(differing)}"] if differing else []
+    reasons = [f"the studies have different {listed(differing)}"] if differing else []
     if max(one.repetitions, other.repetitions) > 1:
-        found.append("a repeated study gives rates, and no single verdict")
-    return "; ".join(found)
+        reasons.append("a repeated study gives rates, and no single verdict")
+    return "; ".join(reasons)
 
 
 def agreement(one: str, other: str) -> str:
-    """How two verdicts stand to each other: agree, open, differ, contradict, or none where there are not two."""
+    """Return how two verdicts relate: agree, open, differ, contradict, or none where a study has no verdict."""
     if one not in _CLAIMS or other not in _CLAIMS:
         return "none"
     if one == other:
@@ -125,7 +125,7 @@ def agreement(one: str, other: str) -> str:
 
 
 def welch(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> tuple[float, float, float]:
-    """Mean of `other` minus mean of `one`, and its 95 % interval, whatever the two variances.
+    """Return the mean of `other` minus the mean of `one` with Welch's 95 % interval, for unequal variances.
 
     Args:
         one, other: one result per block, ``[n]`` and ``[m]``.
@@ -135,14 +135,14 @@ def welch(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> tuple[float
     change = float(other.mean() - one.mean())
     if np.ptp(one) == 0 and np.ptp(other) == 0:
         return change, math.nan, math.nan
-    with warnings.catch_warnings():  # scipy warns of an arm that does not vary; the other one does
+    with warnings.catch_warnings():  # scipy warns of a sample that does not vary; the other one does
         warnings.simplefilter("ignore", RuntimeWarning)
         interval = stats.ttest_ind(other, one, equal_var=False).confidence_interval(1 - LEVEL)
     return change, float(interval.low), float(interval.high)
 
 
 def sentence(contrast: Contrast, one: Side, other: Side) -> str:
-    """Return what each study said of a method, whether they agree, and how its mean changed.
+    """Return both studies' verdicts on a method, whether they agree, and how its mean changed.
 
     Args:
         contrast: of `compare`.
@@ -159,7 +159,7 @@ def sentence(contrast: Contrast, one: Side, other: Side) -> str:
 
 
 def only_one(one: StudyFrames, other: StudyFrames) -> dict[str, list[str]]:
-    """Problems and methods of the first study that the other does not have, as titles."""
+    """Return the titles of problems and methods of the first study that the other does not have."""
     return {
         "problems": [str(one.problem(name)["title"]) for name in one.problems if name not in other.problems],
         "methods": [str(one.method(label)["title"]) for label in one.methods if label not in other.methods],
@@ -167,13 +167,13 @@ def only_one(one: StudyFrames, other: StudyFrames) -> dict[str, list[str]]:
 
 
 def differences(one: StudyFrames, other: StudyFrames) -> pd.DataFrame:
-    """In what the circumstances of two studies differ: where, what, one, other (text, "–" where there is nothing).
+    """Return the differing circumstances of two studies: where, what, one, other (text, "–" where there is no value).
 
-    Study files, versions, machines, engines, and the facts of problems and methods that both have.
+    Circumstances are study files, versions, machines, engines, and the facts of problems and methods that both have.
     """
     facts = [_facts(study, against) for study, against in ((one, other), (other, one))]
     keys = dict.fromkeys([*facts[0], *facts[1]])
-    rows = [(*key, *(found.get(key, "–") for found in facts)) for key in keys]
+    rows = [(*key, *(known.get(key, "–") for known in facts)) for key in keys]
     return pd.DataFrame([row for row in rows if row[2] != row[3]], columns=["where", "what", *SIDES])
 
 
@@ -182,7 +182,7 @@ _AGREEMENT = {
     "open": "Neither contradicts the other.",
     "differ": "They differ.",
     "contradict": "They contradict each other.",
-    "none": "There are no two verdicts to set against each other.",
+    "none": "At least one study has no verdict, so there is nothing to compare.",
 }
 
 
@@ -222,37 +222,37 @@ def _values(frames: StudyFrames, problem: str, method: str) -> np.ndarray[Any, A
 
 
 def _facts(frames: StudyFrames, against: StudyFrames) -> dict[tuple[str, str], str]:
-    """(where, what) → its value as text, but for problems and methods that the other study does not have."""
+    """(where, what) → value as text, without problems and methods that the other study does not have."""
     about = frames.manifest
     problems = [name for name in frames.problems if name in against.problems]
-    found = _flat("study file", {key: value for key, value in frames.spec.items() if key not in _LEFT_OUT})
-    found |= _flat("software and machine", {key: value for key, value in about.items() if key not in _LEFT_OUT})
+    facts = _flat("study file", {key: value for key, value in frames.spec.items() if key not in _LEFT_OUT})
+    facts |= _flat("software and machine", {key: value for key, value in about.items() if key not in _LEFT_OUT})
     for name in problems:
-        found |= _flat(f"problem {name}", {**frames.problem(name), "margin": frames.margin(name)})
-        found |= _flat(f"engine for {name}", about.get("engines", {}).get(name, {}))
+        facts |= _flat(f"problem {name}", {**frames.problem(name), "margin": frames.margin(name)})
+        facts |= _flat(f"engine for {name}", about.get("engines", {}).get(name, {}))
     for label in frames.methods:
         if label in against.methods:
             method = frames.method(label)
-            found |= _flat(f"method {label}", {key: value for key, value in method.items() if key in _METHOD})
+            facts |= _flat(f"method {label}", {key: value for key, value in method.items() if key in _METHOD})
             for name in problems:  # ranges may differ between problems
                 searched = {**frames.space(label, name), **frames.fixed(label, name)}
-                found |= _flat(f"method {label} on {name}", searched)
-    return found
+                facts |= _flat(f"method {label} on {name}", searched)
+    return facts
 
 
 _LEFT_OUT = ("name", "description", "problems", "methods", "engines", "key", "origins", "turns")
-"""What has a place of its own on the page, or is another in any two studies."""
+"""Keys that the page shows elsewhere, or that differ between any two studies."""
 
 _METHOD = ("rule", "role", "dimensions", "options", "scope")
 
 
 def _flat(where: str, values: Mapping[str, Any], before: str = "") -> dict[tuple[str, str], str]:
     """Nested values by their paths: ("method sgd on digits-mlp", "lr high") → "0.5"."""
-    found: dict[tuple[str, str], str] = {}
+    facts: dict[tuple[str, str], str] = {}
     for key, value in values.items():
         what = f"{before} {key}".strip().replace("_", " ")
         if isinstance(value, Mapping):
-            found |= _flat(where, value, what)
+            facts |= _flat(where, value, what)
         elif value not in (None, "", []):
-            found[where, what] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return found
+            facts[where, what] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return facts

@@ -1,4 +1,4 @@
-"""The answer in words: one honest sentence per method, never stronger than the statistics behind it."""
+"""The answers in words: one sentence per method, never stronger than the statistics behind it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from relaxbench.util.text import counted
 
 
 def number(value: Any, decimals: int = 2, sign: bool = False) -> str:
-    """A number for people: thousands separated, a real minus sign, "–" where there is none."""
+    """Return a number as text: thousands separated, a true minus sign, "–" where there is no number."""
     if value is None or not math.isfinite(value):
         return "–"
     value = round(float(value), decimals) + 0.0  # no "−0.00"
@@ -22,12 +22,12 @@ def number(value: Any, decimals: int = 2, sign: bool = False) -> str:
 
 
 def probability(p: float) -> str:
-    """A p-value, with its sign of relation: "= 0.03" or "< 0.001"."""
+    """Return a p-value with its relation sign: "= 0.03" or "< 0.001"."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a sentence: A, B and C."""
+    """Return names as a part of a sentence: A, B and C."""
     *first, last = map(str, names)
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -66,7 +66,7 @@ def seconds_sentence(result: MethodResult, opponent: Opponent = "baseline") -> s
 
 
 def seconds(value: float) -> str:
-    """A duration for people."""
+    """Return a duration as text."""
     return f"{number(value, 3 if value < 0.1 else 2 if value < 10 else 0)} s"
 
 
@@ -182,12 +182,12 @@ def _repeated(rates: Rates) -> str:
 
 
 def capital(text: Any) -> str:
-    """The first letter upper-case, the others as they are."""
+    """Return a text with its first letter in upper case."""
     return str(text)[:1].upper() + str(text)[1:]
 
 
 def memory(value: float | None) -> str:
-    """Bytes for people."""
+    """Return a number of bytes as text; "–" where there is no number."""
     if not finite(value):
         return "–"
     size = float(value or 0)
@@ -199,10 +199,10 @@ def memory(value: float | None) -> str:
 
 
 def setting(value: Any) -> str:
-    """A hyperparameter's value."""
+    """Return the value of a hyperparameter as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def finite(value: Any) -> bool:
-    """Whether there is a number."""
+    """Return whether a value is a finite number."""
     return value is not None and not pd.isna(value) and abs(float(value)) != float("inf")

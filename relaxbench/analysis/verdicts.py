@@ -1,4 +1,4 @@
-"""One row per problem and method: its results over blocks, and how they compare with the baseline and best control."""
+"""The verdicts of a study: each method's results over blocks, compared with the baseline and the best control."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def verdicts(frames: StudyFrames) -> list[MethodResult]:
 
 
 def _results(frames: StudyFrames, problem: str) -> list[MethodResult]:
-    """Every method's results on a problem, and with whom it is compared; without the comparisons."""
+    """All methods' results on a problem and their opponents, without the comparisons."""
     results = [_describe(frames, problem, method) for method in frames.methods]
     baseline, control = frames.baseline, _best_control(frames, problem)
     decimals = _decimals([result.std for result in results])
@@ -219,14 +219,14 @@ def _beyond(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.Da
     test = two_way(*(np.stack([run for run in arm if run is not None]) for arm in arms))
     mean = float((both["test_metric_x"] - both["test_metric_y"]).mean())
     if not np.isclose(scale * test.difference, mean, rtol=1e-3, atol=1e-6 * scale):
-        return np.nan, np.nan  # the metric is not the share of wrong answers: a diverged run's is the worst there is
+        return np.nan, np.nan  # the metric is not the share of wrong answers: a diverged run has the worst metric
     return scale * test.low, scale * test.high
 
 
 def _margin(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> float | None:
-    """The margin of equivalence; None where a block missed the tolerance on both sides.
+    """The margin of equivalence; None where both runs of a block missed the tolerance.
 
-    Such a block says "equal" only because both runs stopped at the budget: it is no evidence of equivalence.
+    Such runs are equal only because both stopped at the budget, which is no evidence of equivalence.
     """
     both = ours.merge(theirs, on="block")
     missed = [_missed_rows(frames, problem, both[f"test_metric_{side}"]) for side in "xy"]
@@ -234,7 +234,7 @@ def _margin(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.Da
 
 
 def _obstacle(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
-    """Why no claim can be made, in a few words; empty where one can."""
+    """Why no claim is possible, in a few words; empty where one is."""
     common = set(ours["block"]) & set(theirs["block"])
     if not len(ours):
         return "no complete block yet"
