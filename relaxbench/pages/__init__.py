@@ -1,1 +1,1 @@
-"""The kit that every page shares: figures as plain data, the theme, the HTML frame."""
+"""Shared by all pages: figures as plain data, the theme, the HTML frame."""

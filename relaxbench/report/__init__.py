@@ -1,4 +1,4 @@
-"""From a study in the database to a verdict, sentences and one HTML page. Needs no torch."""
+"""Reports: from a study in the database to verdicts, sentences and one HTML page. No torch."""
 
 from relaxbench.analysis.frames import StudyFrames, load_study, progress
 from relaxbench.analysis.sentences import control_sentence, seconds_sentence, sentence

@@ -1,4 +1,4 @@
-"""The page of a comparison: one sentence a method first, then what differs, the numbers and the figures."""
+"""The page that compares two studies: one sentence per method, numbers and figures, and the differing circumstances."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from relaxbench.util import files
 from relaxbench.version import __version__
 
 MARKS = ("circle", "square-open")
-"""Of the first study and the other, in every figure."""
+"""The marks of the first study and of the other in every figure."""
 
 
-def find(text: str, storage: str) -> tuple[str, str | None]:
-    """The storage and the study that are meant by one of the two words after ``--compare``.
+def place_of(text: str, storage: str) -> tuple[str, str | None]:
+    """Return the storage and the name of a study; the name is None where only a database is given.
 
     Args:
-        text: a study of the storage, a database (a URL, or a file whose name ends in .db), or a database and a study
-            with # between them.
-        storage: the storage of studies without a database of their own.
+        text: a study of `storage`, a database (a URL, or a file whose name ends in .db), or a database and a study
+            joined by #.
+        storage: the database of a study that is given by its name alone.
     """
     place, mark, name = text.rpartition("#")
     if mark and _is_database(place):
@@ -42,21 +42,20 @@ def find(text: str, storage: str) -> tuple[str, str | None]:
 
 
 def sides(one: str, other: str, storage: str) -> tuple[Side, Side]:
-    """Two studies, under names that tell them apart.
+    """Load two studies and give them different labels.
 
     Args:
-        one, other: as for `find`.
-        storage: likewise.
+        one, other, storage: as for `place_of`.
 
     Raises:
         UserError: if one of them does not exist, or both are the same.
     """
-    places = [find(text, storage) for text in (one, other)]
+    places = [place_of(text, storage) for text in (one, other)]
     urls = [parse_url(place) for place, _ in places]
     frames = [load_study(place, name) for place, name in places]
     names = [study.name for study in frames]
     if names[0] == names[1] and urls[0] == urls[1]:
-        raise UserError(f"--compare {one!r} {other!r}: both are the same study; name two")
+        raise UserError(f"{one!r} and {other!r}: both are the same study; name two different ones", "compare")
     files = [Path(str(url.database)).name for url in urls]
     choices = [
         [(name, file_name(name)) for name in names],
@@ -76,7 +75,7 @@ def write_comparison(one: Side, other: Side, contrasts: Sequence[Contrast], dire
         directory: created if it is missing.
 
     Returns:
-        the path of the page.
+        The path of the page.
 
     Raises:
         UserError: the directory cannot be written.

@@ -16,7 +16,7 @@ from relaxbench.analysis.compare import Contrast, Side, agreement, compare, diff
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.errors import UserError
 from relaxbench.report import StudyFrames, load_study
-from relaxbench.report.compare_page import figure, find, sides, write_comparison
+from relaxbench.report.compare_page import figure, place_of, sides, write_comparison
 from relaxbench.store.database import open_database
 from tests import browser, synthetic
 from tests.browser import Visit
@@ -192,11 +192,11 @@ def test_only_what_differs_is_told(before: Side) -> None:
 
 
 def test_how_studies_are_named() -> None:
-    assert find("digits", "here.db") == ("here.db", "digits")
-    assert find("old.db", "here.db") == ("old.db", None)
-    assert find("../a#b/old.db#digits", "here.db") == ("../a#b/old.db", "digits")
-    assert find("postgresql://me@host/name#digits", "here.db") == ("postgresql://me@host/name", "digits")
-    assert find("a#b", "here.db") == ("here.db", "a#b")
+    assert place_of("digits", "here.db") == ("here.db", "digits")
+    assert place_of("old.db", "here.db") == ("old.db", None)
+    assert place_of("../a#b/old.db#digits", "here.db") == ("../a#b/old.db", "digits")
+    assert place_of("postgresql://me@host/name#digits", "here.db") == ("postgresql://me@host/name", "digits")
+    assert place_of("a#b", "here.db") == ("here.db", "a#b")
 
 
 @pytest.fixture
@@ -225,18 +225,21 @@ def test_two_studies_have_names_that_tell_them_apart(files: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "said"),
+    ("one", "other", "message", "settings"),
     [
-        ("digits", "digits", "both are the same study"),
-        ("digits", "digist", "unknown study 'digist': did you mean 'digits'"),
-        ("digits", "none.db", "'sqlite:///none.db' does not exist"),
-        ("later", "{a}", "which study\\? there are 2: digits, later"),
+        ("digits", "digits", "'digits' and 'digits': both are the same study; name two different ones", ("compare",)),
+        ("digits", "digist", "unknown study 'digist': did you mean 'digits'", ()),
+        ("digits", "none.db", "'sqlite:///none.db' does not exist", ("storage",)),
+        ("later", "{a}", "which study\\? there are 2: digits, later", ()),
     ],
 )
-def test_a_mistake_is_told_in_one_line(files: Path, one: str, other: str, said: str) -> None:
+def test_a_mistake_is_reported_in_one_line(
+    files: Path, one: str, other: str, message: str, settings: tuple[str, ...]
+) -> None:
     a = str(files / "a" / "study.db")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message) as raised:
         sides(one, other.format(a=a), a)
+    assert raised.value.settings == settings and "--" not in str(raised.value)
 
 
 # The page.

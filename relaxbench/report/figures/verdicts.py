@@ -1,4 +1,4 @@
-"""Differences from the baseline with their intervals."""
+"""The differences from the baseline with their intervals, as a forest plot."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure 
             yaxis=row_axis([look.title(result.method) for result, _ in reversed(rows)]),
         )
     )
-    band = "; the shaded band is the margin of equivalence" if margin else ""
+    band = " The shaded band is the margin of equivalence." if margin else ""
     return Figure(
         f"difference-{file_name(problem)}",
         f"Difference from {look.titles[str(look.baseline)]}",
-        "Each mark is a mean difference over blocks with its unadjusted 95 % interval: an interval that crosses zero "
-        f"leaves open who is better{band}. Diamonds are controls; an arrow gives a value beyond the axis.",
+        "Each mark is a mean difference over blocks with its unadjusted 95 % interval. An interval that crosses zero "
+        f"leaves open which method is better.{band} Diamonds are controls; an arrow gives a value beyond the axis.",
         figure,
         data=_data(rows),
     )
