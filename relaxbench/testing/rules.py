@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from relaxbench.optim.drop_in.classes import drop_in
-from relaxbench.optim.hyper import Choice, Int, Value, defaults, expected, stack
+from relaxbench.optim.hyper import defaults, expected, stack
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems.digits import digits_mlp
+from relaxbench.space import Choice, Int, Value
 from relaxbench.testing.metered_oracle import Metered
 from relaxbench.testing.runner import require
 from relaxbench.training.ensemble import Ensemble

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim import hyper as declared
-from relaxbench.optim.hyper import Value
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
+from relaxbench.space import Value
 from relaxbench.training.oracle import Oracle, Path
 
 

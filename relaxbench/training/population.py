@@ -17,9 +17,9 @@ from torch import Tensor
 
 from relaxbench.errors import UserError
 from relaxbench.optim import hyper as declared
-from relaxbench.optim.hyper import Value
 from relaxbench.optim.rule import Rule, State
 from relaxbench.problems import Problem
+from relaxbench.space import Value
 from relaxbench.training.ledger import Ledger
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.precision import Precision

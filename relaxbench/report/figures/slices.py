@@ -9,7 +9,7 @@ import pandas as pd
 
 from relaxbench.pages.figure import Drawing, Figure, grid
 from relaxbench.pages.theme import INK, MUTED, Look, file_name, layout, plain, tint
-from relaxbench.report.figures.settings import Range, Tried, Vector, thinned
+from relaxbench.report.figures.settings import Scale, Tried, Vector, thinned
 from relaxbench.report.figures.tuned import LOSS, Reference, lines, loss_range
 
 MAX_PANELS = 6
@@ -77,7 +77,7 @@ def slices(tried: Tried, look: Look, problem: str, method: str, tuned: Reference
 
 
 def _panel(
-    figure: Drawing, place: dict[str, str], searched: Range, tried: Tried, values: Vector, drawn: Any, loss: Range,
+    figure: Drawing, place: dict[str, str], searched: Scale, tried: Tried, values: Vector, drawn: Any, loss: Scale,
     look: Look, method: str,
 ) -> None:  # fmt: skip
     """The marks and the running median of one hyperparameter."""

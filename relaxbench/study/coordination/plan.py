@@ -10,9 +10,10 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from relaxbench.space import Space, Value, from_stored
 from relaxbench.store.schema import Study, Trial
 from relaxbench.store.transactions import read, write
-from relaxbench.study.coordination.random_search import Space, Value, described, sample
+from relaxbench.study.coordination.random_search import sample
 from relaxbench.study.coordination.tpe import GENERATION, propose
 from relaxbench.util.seeds import derive
 
@@ -197,6 +198,6 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
         for method in spec["methods"]:
             about = manifest["methods"][method]
             if problem in (problems or spec["problems"]) and method in (methods or spec["methods"]):
-                space, fixed = described(about["spaces"][problem]), about["fixes"][problem]
+                space, fixed = from_stored(about["spaces"][problem]), about["fixes"][problem]
                 found.append(Plan(database, study, row.name, size, problem, method, space, fixed))
     return found

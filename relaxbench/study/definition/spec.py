@@ -13,20 +13,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from relaxbench.errors import UserError, unknown
-from relaxbench.optim.hyper import (
-    OPTIONS,
-    Choice,
-    Hyperparameter,
-    Int,
-    SearchSpace,
-    Value,
-    defaults,
-    expected,
-    stack,
-)
+from relaxbench.optim.hyper import OPTIONS, defaults, expected, stack
 from relaxbench.optim.registry import RULES, rule_class, rule_names
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
+from relaxbench.space import Choice, Hyperparameter, Int, Space, Value
 from relaxbench.training.precision import Precision
 
 Range = list[float] | list[str]
@@ -110,7 +101,7 @@ class StudySpec(BaseModel):
         """``"baseline"``, ``"control"`` or ``"candidate"``."""
         return "baseline" if label == self.baseline else "control" if label in self.controls else "candidate"
 
-    def space_of(self, label: str, problem: Problem) -> SearchSpace:
+    def space_of(self, label: str, problem: Problem) -> Space:
         """What is searched for a method on a problem: shared ranges, then the problem's, the study's, the method's."""
         variant = self.method.get(label)
         space = dict(self.rule_of(label).space)

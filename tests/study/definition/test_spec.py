@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from relaxbench.errors import UserError
-from relaxbench.optim.hyper import Choice, Float, Int
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import PROBLEMS, problem
+from relaxbench.space import Choice, Float, Int
 from relaxbench.study.definition.spec import (
     EXTENDABLE,
     FREE,

@@ -23,8 +23,8 @@ from relaxbench.problems import problem
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial, Weights
 from relaxbench.store.workers import workers
+from relaxbench.study.coordination.distributions import distributions
 from relaxbench.study.coordination.optuna_mirror import ID, optuna_storage
-from relaxbench.study.definition.facts import distributions
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.training import engine as engines
 from relaxbench.training.population import Job, Population
