@@ -13,7 +13,7 @@ from relaxbench.cli.storage import storage_commands
 from relaxbench.cli.tools import tools
 from relaxbench.cli.workers import worker_commands
 from relaxbench.optim.registry import RULES
-from relaxbench.study.definition.spec import load
+from relaxbench.study.definition.files import load
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

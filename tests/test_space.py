@@ -15,7 +15,8 @@ from relaxbench.problems import problem
 from relaxbench.report.figures.settings import Scale
 from relaxbench.space import Choice, Float, Hyperparameter, Int, from_stored, to_stored
 from relaxbench.study.coordination.random_search import sample
-from relaxbench.study.definition.spec import StudySpec, parse
+from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.validation import parse
 
 MANIFEST: dict[str, Any] = json.loads((Path(__file__).parent / "space_manifest.json").read_text(encoding="utf-8"))
 """What a study left in its database before this module existed: its specification, spaces and explore trials."""

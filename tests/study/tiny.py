@@ -18,7 +18,8 @@ from relaxbench.store.database import open_database
 from relaxbench.store.schema import Curve, Trial, Weights
 from relaxbench.study.definition.opening import open_study
 from relaxbench.study.definition.prepare import prepare
-from relaxbench.study.definition.spec import StudySpec, parse
+from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.validation import parse
 from relaxbench.study.execution.options import RunOptions, parse_device
 from relaxbench.study.execution.run import StudyRun, Summary
 

@@ -19,8 +19,10 @@ from relaxbench.store.schema import Study
 from relaxbench.store.transactions import write
 from relaxbench.study.coordination.manifest import Manifest
 from relaxbench.study.coordination.plan import Plan, plans
+from relaxbench.study.definition.changes import FREE, merge
 from relaxbench.study.definition.facts import describe_method, describe_problem
-from relaxbench.study.definition.spec import FREE, StudySpec, changes, parse
+from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.validation import parse
 from relaxbench.training import engine as engines
 from relaxbench.version import __version__
 
@@ -88,7 +90,7 @@ def open_study(
             }
             row_id = insert(Study).values(**values).returning(Study.id)
             return connection.execute(row_id).scalar_one(), spec, True
-        refused, merged = changes(row.spec, requested)
+        refused, merged = merge(row.spec, requested)
         if refused:
             raise UserError(
                 f"study {spec.name!r} is already in this storage and differs ({'; '.join(refused)}): "

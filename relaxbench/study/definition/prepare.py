@@ -5,6 +5,7 @@ from __future__ import annotations
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, problem
 from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.validation import check_on
 from relaxbench.training import engine as engines
 
 
@@ -19,7 +20,7 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
         UserError: if a problem cannot be trained, its data are missing, or the budget is too small.
     """
     problems = [problem(name) for name in spec.problems]
-    spec.check_on(problems)
+    check_on(spec, problems)
     names = [task.name for task in problems]
     for task in problems:
         if names.count(task.name) > 1:

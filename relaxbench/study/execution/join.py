@@ -16,9 +16,12 @@ from relaxbench.problems import problem
 from relaxbench.store.schema import Study
 from relaxbench.store.studies import meant
 from relaxbench.store.transactions import read
+from relaxbench.study.definition.changes import FREE
+from relaxbench.study.definition.files import load
 from relaxbench.study.definition.opening import OpenStudy, refuse_changes, refuse_version, stored_form
 from relaxbench.study.definition.prepare import prepare
-from relaxbench.study.definition.spec import FREE, StudySpec, load, parse
+from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.validation import parse
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def join(database: Database, study: str, device: torch.device | None = None, par
         UserError: if the study does not exist, began with another version of relaxbench or from another study file, or
             if a problem or its data are missing here or differ.
     """
-    file = load(Path(study), {})[0] if study.endswith(".toml") else None
+    file = load(Path(study))[0] if study.endswith(".toml") else None
     name = file.name if file else study
     query = select(Study.id, Study.name, Study.spec, Study.manifest)
     rows = {row.name: row for row in read(database, lambda connection: connection.execute(query).all())}

@@ -1,7 +1,8 @@
 """Workers as tasks of a Ray cluster: start them, watch them, restart them when they fail, and end them together.
 
-Ray repeats a task whose node is lost. The database knows which trials are left, and the trials of the lost task continue
-from the shared folder of checkpoints. This module does not import torch: a task must first set its number of threads.
+Ray repeats a task whose node is lost. The database knows which trials are left, and the trials of the lost task
+continue from the shared folder of checkpoints. This module does not import torch: a task must first set its number of
+threads.
 """
 
 from __future__ import annotations
