@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from relaxbench import plugins
-from relaxbench.cli import main as cli
+from relaxbench.cli.main import main
 from relaxbench.errors import UserError
 from relaxbench.optim import drop_in
 from relaxbench.optim.registry import RULES, rule_class, rule_names
@@ -129,12 +129,12 @@ def test_a_rule_that_cannot_be_used_is_one_line(faked: Faked, capsys: pytest.Cap
     ):
         with pytest.raises(UserError, match=re.escape(told)):
             rule_class(name)
-        assert cli.main(["check", name]) == 2
+        assert main(["check", name]) == 2
         assert told in capsys.readouterr().err
-    assert cli.main(["list"]) == 0  # the rest is still listed
+    assert main(["list"]) == 0  # the rest is still listed
     out = capsys.readouterr().out
     assert out.count("does not work") == 3 and "entropy-sgd" in out
-    assert cli.main(["study", "--method", "absent"]) == 2
+    assert main(["study", "--method", "absent"]) == 2
     assert rule_names()[-3:] == ["absent", "number", "sgdd"]
 
 
@@ -201,7 +201,7 @@ def test_bad_input_is_one_line(
     (tmp_path / "empty.py").write_text("x = 1\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "folder.py").mkdir()
-    assert cli.main(["check", *arguments]) == 2
+    assert main(["check", *arguments]) == 2
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
 
@@ -211,6 +211,6 @@ def test_a_failed_check_is_shown_with_its_reason(
 ) -> None:
     text = (site / "my_package" / "qhm.py").read_text().replace("copies = 3", "copies = 2")
     (tmp_path / "heavy.py").write_text(text)
-    assert cli.main(["check", str(tmp_path / "heavy.py")]) == 1
+    assert main(["check", str(tmp_path / "heavy.py")]) == 1
     out = " ".join(capsys.readouterr().out.split())
     assert "✗ method qhm: 13 of 14 checks passed" in out and "are 3 copies of the parameters, 2 are declared" in out

@@ -11,9 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
+from relaxbench.cli.console import console
+from relaxbench.cli.options import STORAGE, Storage
 from relaxbench.errors import UserError
 from relaxbench.util.text import counted
 
@@ -28,6 +31,14 @@ class Finding(NamedTuple):
     state: State
     what: str
     advice: str = ""
+
+
+def doctor(storage: Storage = STORAGE) -> None:
+    """Python, torch, GPU, storage and data: what works here, what does not, and what to do."""
+    table, healthy = examine(storage)
+    console.print(table)
+    if not healthy:
+        raise typer.Exit(1)
 
 
 def examine(storage: str) -> tuple[Table, bool]:

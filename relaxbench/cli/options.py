@@ -1,18 +1,14 @@
-"""What the commands share: the console, options that mean the same everywhere, and a check of folders."""
+"""Options that mean the same in every command."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from relaxbench.errors import UserError
-
-console = Console(highlight=False)
+if TYPE_CHECKING:
+    from sqlalchemy import Engine as Database
 
 STORAGE = "sqlite:///relaxbench.db"
 
@@ -100,75 +96,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict an
 QuietWorker = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless trials are left undone.")]
 
 
-def check_counts(population: int | None, retries: int) -> None:
-    """Refuse numbers that mean nothing.
+def reader(storage: str) -> Database:
+    """Open the database of ``--storage`` for reading only."""
+    from relaxbench.store.database import open_database
 
-    Raises:
-        UserError: naming the option.
-    """
-    if population is not None and population < 1:
-        raise UserError(f"--population {population}: expected at least 1")
-    if not 0 <= retries <= MOST_RETRIES:
-        raise UserError(f"--retries {retries}: expected 0 to {MOST_RETRIES}")
-
-
-def check_address(option: str, address: str, expected: str = "HOST:PORT") -> None:
-    """Refuse what names no port of a host.
-
-    Raises:
-        UserError: naming the option.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not (port.isdecimal() and 0 < int(port) < 65536):
-        raise UserError(f"{option} {address!r}: expected {expected}")
-
-
-def check_optuna(address: str | None) -> None:
-    """Refuse what cannot be the address of Optuna's proxy.
-
-    Raises:
-        UserError: naming the option.
-    """
-    if address is not None:
-        check_address("--optuna", address)
-
-
-def use_data(folder: Path | None, download: bool = False) -> None:
-    """Take data from this folder, in this process and those that it starts.
-
-    Args:
-        folder: as given, or None for the one of the environment.
-        download: whether files will be put there, so that it need not exist yet.
-
-    Raises:
-        UserError: if it is not there, or could not be made or written into.
-    """
-    if folder is None:
-        return
-    if download:
-        check_folder("--data-dir", folder)
-    elif not folder.is_dir():
-        raise UserError(f"--data-dir {str(folder)!r} is not a folder: name the one that holds the data sets")
-    os.environ["RELAXBENCH_DATA"] = str(folder.absolute())
-
-
-def check_folder(option: str, folder: Path) -> None:
-    """Refuse, before anything is run, a folder that could not be made or written into at the end."""
-    _check_place(f"{option} {str(folder)!r}", folder)
-
-
-def check_file(option: str, file: Path) -> None:
-    """Refuse, before anything is run, a file that could not be written at the end; its folder may be made then."""
-    if file.is_dir():
-        raise UserError(f"{option} {str(file)!r} is a folder: name a file in it")
-    _check_place(f"{option} {str(file)!r}", file.parent)
-
-
-def _check_place(given: str, folder: Path) -> None:
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise UserError(f"{given}: {str(nearest)!r} is not a folder: name another one")
-    try:  # permissions do not say everything
-        tempfile.TemporaryFile(dir=nearest).close()
-    except OSError:
-        raise UserError(f"{given}: {str(nearest)!r} is not writable: name another folder") from None
+    return open_database(storage, create=False, read_only=True)

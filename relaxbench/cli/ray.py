@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relaxbench.cli import options as options
+from relaxbench.cli import checks
 from relaxbench.errors import UserError
 from relaxbench.util.text import counted
 
@@ -50,7 +50,7 @@ def asked_cluster(
         if value is not None:
             raise UserError(f"{option} {value}: not with --engine ray, whose workers get --gpus-per-worker")
     if address is not None and address != "auto":
-        options.check_address("--address", address, "auto or HOST:PORT")
+        checks.check_address("--address", address, "auto or HOST:PORT")
     if workers is None:
         raise UserError("--engine ray: say how many workers it gets, with --workers N")
     from relaxbench.study.coordination.ray_cluster import Cluster

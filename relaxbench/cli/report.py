@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from relaxbench.cli import options as options
-from relaxbench.cli.options import STORAGE, ReportDir, Storage, Study
-from relaxbench.cli.workers import reader
+from relaxbench.cli import checks
+from relaxbench.cli.console import console, say
+from relaxbench.cli.options import STORAGE, ReportDir, Storage, Study, reader
+from relaxbench.cli.outcome import conclude, theory
 from relaxbench.errors import UserError
 from relaxbench.util.text import counted
-
-if TYPE_CHECKING:
-    from relaxbench.analysis.frames import StudyFrames
-    from relaxbench.analysis.theory_numbers import Theorem
-
-report_commands = typer.Typer()
 
 EVERY = 15.0
 """Seconds between two reports of a study that runs, at least."""
@@ -27,7 +21,6 @@ EVERY = 15.0
 Port = Annotated[int, typer.Option(help=r"Of the local page.  \[default: one that is free]", show_default=False)]
 
 
-@report_commands.command()
 def report(
     study: Study = None,
     storage: Storage = STORAGE,
@@ -55,7 +48,7 @@ def report(
     given = {"--port": port != 0, "--every": every != EVERY, "--no-browser": no_browser}
     if not watch and any(given.values()):
         raise UserError(f"{next(key for key, on in given.items() if on)} goes with --watch: add it, or leave this out")
-    options.check_folder("--report", report)
+    checks.check_folder("--report", report)
     if compare is not None:
         _compare(*compare, storage, report)
     elif everything:
@@ -66,7 +59,6 @@ def report(
         conclude(storage, study, report)
 
 
-@report_commands.command()
 def dashboard(
     storage: Storage = STORAGE,
     host: Annotated[str, typer.Option(help="Address to listen on; anything else lets other machines look.")] = (
@@ -80,31 +72,9 @@ def dashboard(
     from relaxbench.server.wsgi import serving
 
     with dashboard_app(storage) as app, serving(app, host, port) as address, interruptible() as stopping:
-        _say(f"optuna-dashboard, read-only: {address} (Ctrl-C ends it)")
+        say(f"optuna-dashboard, read-only: {address} (Ctrl-C ends it)")
         while not stopping():
             time.sleep(0.1)
-
-
-def conclude(storage: str, study: str | None, directory: Path | None) -> None:
-    """Print one sentence a method, and where the report lies."""
-    from relaxbench.analysis.frames import load_study
-    from relaxbench.cli.overview import verdict_lines
-    from relaxbench.report.study_page import write_report
-
-    frames = load_study(reader(storage), study)
-    for line in verdict_lines(frames):
-        options.console.print(line)
-    if directory is not None:
-        _say(f"\nReport: {write_report(frames, directory, theory(frames))}")
-
-
-def theory(frames: StudyFrames) -> Mapping[str, Theorem]:
-    """What the theory expects on a study's landscapes; takes seconds for each."""
-    if all(frames.problem(name)["train_examples"] for name in frames.problems):
-        return {}
-    from relaxbench.theory.summary import theorems
-
-    return theorems(frames.problems)
 
 
 def _check(study: str | None, modes: dict[str, bool]) -> None:
@@ -128,10 +98,10 @@ def _compare(one: str, other: str, storage: str, directory: Path) -> None:
     first, second = sides(one, other, storage)
     table = compare(first, second)
     for row in table.to_dict("records"):
-        options.console.print(sentence(row, first, second), markup=False)
+        console.print(sentence(row, first, second), markup=False)
     if table.empty:
-        _say("The studies have no problem and method in common.")
-    _say(f"\nComparison: {write_comparison(first, second, table, directory)}")
+        say("The studies have no problem and method in common.")
+    say(f"\nComparison: {write_comparison(first, second, table, directory)}")
 
 
 def _all(storage: str, directory: Path) -> None:
@@ -142,10 +112,10 @@ def _all(storage: str, directory: Path) -> None:
     for entry in write_all(reader(storage), directory, theory):
         found.append(entry.name)
         fate = f"no report, {entry.failure}" if entry.failure else str(entry.report)
-        _say(f"{entry.name}: {entry.done:,} of {counted(entry.planned, 'trial')}; {fate}")
+        say(f"{entry.name}: {entry.done:,} of {counted(entry.planned, 'trial')}; {fate}")
     if not found:
-        _say("There is no study in this database.")
-    _say(f"\nIndex: {index_page(directory)}")
+        say("There is no study in this database.")
+    say(f"\nIndex: {index_page(directory)}")
 
 
 def _watch(study: str | None, storage: str, directory: Path, port: int, every: float, browser: bool) -> None:
@@ -160,17 +130,13 @@ def _watch(study: str | None, storage: str, directory: Path, port: int, every: f
         raise UserError(f"--every {every:g}: expected a positive number of seconds")
     live, told = Live(reader(storage), study, directory, every), False
     with serving(live, port=port) as address, interruptible() as stopping:
-        _say(f"Study {live.name}: {address} (Ctrl-C ends it)")
+        say(f"Study {live.name}: {address} (Ctrl-C ends it)")
         if browser:
             webbrowser.open(address)
         while not stopping():
             live.report()
             live.state()
             if live.finished and not told:
-                _say(f"Study {live.name} is finished; its page stays up to Ctrl-C.")
+                say(f"Study {live.name} is finished; its page stays up to Ctrl-C.")
             told = live.finished  # it may be extended, and finish again
             time.sleep(0.2)
-
-
-def _say(line: str) -> None:
-    options.console.print(line, markup=False, soft_wrap=True, highlight=False)

@@ -1,27 +1,40 @@
-"""Who works on a study: workers and their last sign of life, running and failed trials; and freeing trials by hand."""
+"""`status`: the workers of a study, its running trials, and those that failed."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Engine as Database
-from sqlalchemy import func, select
 
-from relaxbench.cli.progress import crew_table
-from relaxbench.store.schema import Trial
-from relaxbench.store.studies import find
-from relaxbench.store.transactions import read
-from relaxbench.store.workers import at_work, workers
+from relaxbench.cli.console import console
+from relaxbench.cli.options import STORAGE, Storage, Study, reader
 from relaxbench.util.text import counted
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine as Database
 
 SHOWN = 20
 """Failed trials that are listed."""
 
 
-def status_tables(database: Database, name: str | None) -> list[Any]:
+def status(study: Study = None, storage: Storage = STORAGE) -> None:
+    """Who works on a study: workers, running trials and their last sign of life, and trials that failed."""
+    for part in status_tables(reader(storage), study):
+        console.print(part)
+
+
+def status_tables(database: Database, name: str | None) -> list[RenderableType]:
     """Workers, trials by method and status, and failed trials with what was said last."""
+    from sqlalchemy import func, select
+
+    from relaxbench.cli.progress import crew_table
+    from relaxbench.store.schema import Trial
+    from relaxbench.store.studies import find
+    from relaxbench.store.transactions import read
+    from relaxbench.store.workers import at_work, workers
+
     study, name = find(database, name)
     place = (Trial.problem, Trial.method, Trial.status)
     counts = select(*place, func.count()).where(Trial.study_id == study).group_by(*place).order_by(*place)
@@ -33,7 +46,7 @@ def status_tables(database: Database, name: str | None) -> list[Any]:
     working = [row for row in crew if at_work(row)]
     gone = [row for row in crew if row.ended_at is None and row.running and not at_work(row)]
     ended = len(crew) - len(working) - len(gone)
-    parts: list[Any] = [Text(f"Study {name}", style="italic")]
+    parts: list[RenderableType] = [Text(f"Study {name}", style="italic")]
     if not working:
         parts.append(Text("Nobody is working on it."))
     parts += crew_table([*working, *gone], shown=1000)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relaxbench.cli import options as options
+from relaxbench.cli import options
+from relaxbench.cli.console import console
 from relaxbench.cli.options import STORAGE, Storage, Study
 from relaxbench.util.text import counted
 
@@ -18,12 +19,9 @@ if TYPE_CHECKING:
 
     from relaxbench.store.transfer import Copied
 
-storage_commands = typer.Typer()
-
 NewName = Annotated[str | None, typer.Option("--name", help="Name of the copy, instead of the study's.")]
 
 
-@storage_commands.command()
 def copy(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
     to: Annotated[str, typer.Option(help="Database that receives the copy, as --storage; made if it is missing.")],
@@ -42,7 +40,6 @@ def copy(
             _say(f"Copied {study!r} to {show_url(target.url)!r}", study, copied)
 
 
-@storage_commands.command()
 def export(
     study: Annotated[str, typer.Argument(help="Name of a study.")],
     file: Annotated[
@@ -58,7 +55,6 @@ def export(
         _say(f"Exported {study!r} to {str(file)!r}", study, export_study(source, file, study))
 
 
-@storage_commands.command("import")
 def import_(
     file: Annotated[
         Path,
@@ -84,7 +80,6 @@ def import_(
             _say(f"Imported {study!r} from {str(file)!r}", study, copied)
 
 
-@storage_commands.command()
 def upgrade(storage: Storage = STORAGE) -> None:
     """Bring the database of an older relaxbench up to date, after a backup; `study` does the same by itself."""
     from relaxbench.store.database import parse_url, upgrade_database
@@ -94,7 +89,7 @@ def upgrade(storage: Storage = STORAGE) -> None:
     done = upgrade_database(storage)
     shown = show_url(parse_url(storage))
     said = str(done) if done else f"storage {shown!r} is up to date (tables {HEAD}); nothing was changed"
-    options.console.print(f"{said[0].upper()}{said[1:]}.", markup=False, soft_wrap=True)
+    console.print(f"{said[0].upper()}{said[1:]}.", markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -113,4 +108,4 @@ def _say(what: str, study: str, copied: Copied) -> None:
     renamed = "" if copied.name == study else f" as {copied.name!r}"
     numbers = f"{counted(copied.trials, 'trial')} ({copied.done:,} done), {counted(copied.curves, 'curve')}"
     line = f"{what}{renamed}: {numbers}, weights of {counted(copied.weights, 'run')}."
-    options.console.print(line, markup=False, soft_wrap=True)
+    console.print(line, markup=False, soft_wrap=True)

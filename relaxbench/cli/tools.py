@@ -1,4 +1,4 @@
-"""The commands that are not about one study: is all well, how fast is it, theory, and tables of the papers."""
+"""The commands that are not about one study: speed, checks, theory, and tables of the papers."""
 
 from __future__ import annotations
 
@@ -9,25 +9,12 @@ from typing import Annotated
 
 import typer
 
-from relaxbench.cli import options as options
-from relaxbench.cli.options import STORAGE, DataDir, Device, ReportDir, Storage
+from relaxbench.cli import checks, options
+from relaxbench.cli.console import console
+from relaxbench.cli.options import DataDir, Device, ReportDir
 from relaxbench.errors import UserError, unknown
 
-tools = typer.Typer()
 
-
-@tools.command()
-def doctor(storage: Storage = STORAGE) -> None:
-    """Python, torch, GPU, storage and data: what works here, what does not, and what to do."""
-    from relaxbench.cli.doctor import examine
-
-    table, healthy = examine(storage)
-    options.console.print(table)
-    if not healthy:
-        raise typer.Exit(1)
-
-
-@tools.command()
 def bench(
     only: Annotated[
         list[str] | None,
@@ -49,27 +36,26 @@ def bench(
 ) -> None:
     """Speed, memory and bills on this machine, as ratios measured side by side: printed, and as a page (minutes)."""
     if not no_report:
-        options.check_folder("--report", report)
+        checks.check_folder("--report", report)
     from relaxbench.bench.run import Options, run
 
     page = None if no_report else report / "bench.html"
     command = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
     asked = Options(device, only or (), quick, compiled, json, page, command)
-    with options.console.status("") as status:
+    with console.status("") as status:
 
         def tell(what: str) -> None:
-            if options.console.is_terminal:
+            if console.is_terminal:
                 status.update(f"Measuring {what}")
             else:
-                options.console.print(f"measuring {what}", style="dim", markup=False, soft_wrap=True)
+                console.print(f"measuring {what}", style="dim", markup=False, soft_wrap=True)
 
         for part in run(asked, tell):
-            options.console.print(part)
+            console.print(part)
     for file in filter(None, (json, page)):
-        options.console.print(f"\n{'Page' if file == page else 'Figures'}: {file}", soft_wrap=True, highlight=False)
+        console.print(f"\n{'Page' if file == page else 'Figures'}: {file}", soft_wrap=True, highlight=False)
 
 
-@tools.command()
 def check(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Methods or problems, or a .py file that holds them.")
@@ -82,7 +68,7 @@ def check(
         raise UserError(f"--all checks {names[0]!r} as well: give names or --all, not both")
     if not everything and not names:
         raise UserError("expected names of methods or problems, or --all (python -m relaxbench list shows the names)")
-    options.use_data(data_dir)
+    checks.use_data(data_dir)
     from relaxbench.testing.runner import run
     from relaxbench.testing.subjects import everything as all_subjects
     from relaxbench.testing.subjects import subjects
@@ -91,25 +77,24 @@ def check(
     failed = 0
     for subject in chosen:
         if subject.missing:
-            options.console.print(f"– {subject.kind} {subject.name}: not checked, {subject.missing}", style="yellow")
+            console.print(f"– {subject.kind} {subject.name}: not checked, {subject.missing}", style="yellow")
             continue
-        with options.console.status(f"{subject.kind} {subject.name}"):
+        with console.status(f"{subject.kind} {subject.name}"):
             found = list(run(subject.suite))
         bad = [each for each in found if not each.passed]
         failed += bool(bad)
         passed = f"{len(found) - len(bad)} of {len(found)} checks passed"
-        options.console.print(
+        console.print(
             f"[{'red' if bad else 'green'}]{'✗' if bad else '✓'}[/] {subject.kind} [bold]{subject.name}[/]: {passed}"
         )
         for each in bad if len(chosen) > 1 else found:
-            options.console.print(f"  {'✓' if each.passed else '✗'} {each.name}", style="dim" if each.passed else "red")
+            console.print(f"  {'✓' if each.passed else '✗'} {each.name}", style="dim" if each.passed else "red")
             if each.reason:
-                options.console.print(f"      {each.reason}", markup=False)
+                console.print(f"      {each.reason}", markup=False)
     if failed:
         raise typer.Exit(1)
 
 
-@tools.command()
 def theory(
     landscape: Annotated[
         list[str] | None, typer.Option("--landscape", help=r"One of them; may be repeated.  \[default: all]")
@@ -126,27 +111,24 @@ def theory(
     if particles < 2:
         raise UserError(f"--particles {particles}: expected at least 2, and 100,000 for four digits")
     scenes = [scene(name) for name in dict.fromkeys(landscape or SCENES)]
-    options.check_folder("--report", report)
+    checks.check_folder("--report", report)
     from relaxbench.theory.expectation import expect
     from relaxbench.training.engine import torch_device
 
     place, results = torch_device(device), []
     for each in scenes:
-        with options.console.status(
-            f"{each.name}: {particles:,} particles, {each.steps} steps, with and without control"
-        ):
+        with console.status(f"{each.name}: {particles:,} particles, {each.steps} steps, with and without control"):
             results.append(expect(each, particles, seed, place))
-        options.console.print(each.name, style="bold")
-        options.console.print(sentence(results[-1]) + "\n")
-    with options.console.status("Drawing the landscapes"):
+        console.print(each.name, style="bold")
+        console.print(sentence(results[-1]) + "\n")
+    with console.status("Drawing the landscapes"):
         page = write_page(results, report)
-    options.console.print(
+    console.print(
         "The control is not the implemented Entropy-SGD: it knows the whole landscape. See the page.", style="dim"
     )
-    options.console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
+    console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
 
 
-@tools.command()
 def reproduce(
     table: Annotated[str, typer.Argument(help="Which one: curveball-toys.")],
     runs: Annotated[int, typer.Option(help="Runs of every cell.")] = 100,
@@ -160,11 +142,11 @@ def reproduce(
     from relaxbench.reproduce.table import tables
 
     cells = []
-    with options.console.status("Counting iterations") as status:
+    with console.status("Counting iterations") as status:
         for cell in curveball_toys(runs):
             cells.append(cell)
             status.update(f"{cell.row}, {cell.column}: {cell.mean:.1f}")
     for part in tables(cells):
-        options.console.print(part)
+        console.print(part)
     if not all(cell.holds for cell in cells if cell.row in (ROWS[0], ROWS[-1])):
         raise typer.Exit(1)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from relaxbench.bench import allcnn, ledger, memory, population, process_pool, run, steps, trials
 from relaxbench.bench.page import render
 from relaxbench.bench.tables import TABLES, met, step_tables
-from relaxbench.cli import main as cli
-from relaxbench.cli import options as cli_options
+from relaxbench.cli.console import console
+from relaxbench.cli.main import main
 from relaxbench.optim.registry import RULES
 from relaxbench.util import files
 from tests import browser
@@ -26,7 +25,7 @@ from tests.browser import Visit
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli_options, "console", Console(width=300, highlight=False))
+    monkeypatch.setattr(console, "width", 300)
 
 
 @pytest.fixture
@@ -112,7 +111,7 @@ class Tables(HTMLParser):
 
 
 def test_terminal_page_and_file_say_the_same(known: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "--json", "out/figures.json", "--device", "cpu"]) == 0
+    assert main(["bench", "--json", "out/figures.json", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     written = json.loads(Path("out/figures.json").read_text())
     assert {part: written[part] for part in TABLES} == known
@@ -137,7 +136,7 @@ def test_terminal_page_and_file_say_the_same(known: dict[str, Any], capsys: pyte
 
 
 def test_the_page_is_drawn_in_a_browser_in_light_and_dark_and_on_a_phone(known: dict[str, Any], visit: Visit) -> None:
-    assert cli.main(["bench", "--device", "cpu"]) == 0
+    assert main(["bench", "--device", "cpu"]) == 0
     schemes: tuple[tuple[int, browser.Scheme], ...] = ((1200, "light"), (390, "dark"))
     for width, scheme in schemes:
         page = visit.open(Path("reports/bench.html"), width, scheme=scheme)
@@ -154,7 +153,7 @@ def test_parts_are_chosen_and_files_are_whole_after_every_part(
 
     monkeypatch.setattr(memory, "measure", interrupted)
     chosen = ["--only", "memory", "--only", "steps"]
-    assert cli.main(["bench", *chosen, "--json", "x.json", "--no-report", "--quick"]) == 130
+    assert main(["bench", *chosen, "--json", "x.json", "--no-report", "--quick"]) == 130
     written = json.loads(Path("x.json").read_text())
     assert set(written) == {"machine", "about", "steps"} and written["about"]["quick"]
     assert [path.name for path in Path().iterdir()] == ["x.json"]
@@ -170,7 +169,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_measured(
     Path("file").write_text("")
     if option == "--report" and file == ".":
         Path("bench.html").mkdir()
-    assert cli.main(["bench", option, file]) == 2
+    assert main(["bench", option, file]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and option in error
     assert sorted(path.name for path in Path().iterdir() if path.name != "reports") == (
@@ -183,7 +182,7 @@ def test_without_a_compiler_nothing_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    assert cli.main(["bench", "--compile", "--device", "cpu"]) == 2
+    assert main(["bench", "--compile", "--device", "cpu"]) == 2
     assert "no C++ compiler" in capsys.readouterr().err
 
 
@@ -194,7 +193,7 @@ def test_a_disk_that_is_full_is_one_line(
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(files, "write", full)
-    assert cli.main(["bench", "--only", "steps", "--json", "x.json"]) == 2
+    assert main(["bench", "--only", "steps", "--json", "x.json"]) == 2
     assert "cannot write the figures to 'x.json': No space left on device" in capsys.readouterr().err
 
 
@@ -204,7 +203,7 @@ def test_ratios_follow_from_rates(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(population, "throughput", lambda *arguments, **options: 5000.0)
     monkeypatch.setattr(steps, "_training", lambda device, method, compiled: (lambda: None, 5, 1.0))
     monkeypatch.setattr(steps, "_in_turn", lambda *arguments: ([0, 1], [1.5, 2.5]))
-    assert cli.main(["bench", "--only", "population", "--only", "steps", "--json", "x.json", "--no-report"]) == 0
+    assert main(["bench", "--only", "population", "--only", "steps", "--json", "x.json", "--no-report"]) == 0
     out, found = capsys.readouterr().out, json.loads(Path("x.json").read_text())
     assert list(found["population"]["methods"]) == list(RULES) and set(found["steps"]) == set(steps.NAMES)
     for name in RULES:
@@ -235,7 +234,7 @@ def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         (memory, "QUICK", {"lenet": ("sgd",)}), (process_pool, "cores", lambda: 1),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    assert cli.main(["bench", "--quick", "--device", "cpu", "--json", "x.json"]) == 0
+    assert main(["bench", "--quick", "--device", "cpu", "--json", "x.json"]) == 0
     out, found = capsys.readouterr().out, json.loads(Path("x.json").read_text())
     assert set(TABLES) < set(found) and Path("reports/bench.html").stat().st_size > 1e6
     assert re.search(r"^measuring lenet: settings of a DataLoader$", out, re.MULTILINE)

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from relaxbench.cli import main as cli
-from relaxbench.cli import options as cli_options
+from relaxbench.cli.console import console
+from relaxbench.cli.main import main
 from relaxbench.store.database import open_database
 from tests import synthetic
+from tests.cli.commands import refused
 from tests.server.test_dashboard import fill
 from tests.server.test_wsgi import ask
 
@@ -28,12 +28,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         synthetic.fill(synthetic.Writer(engine, spec), {"hj": -2.0}, spread=0.35, seed=seed)
     engine.dispose()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli_options, "console", Console(width=300, highlight=False))
+    monkeypatch.setattr(console, "width", 300)
     return tmp_path
 
 
 def test_two_studies_are_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["report", "--compare", "before", "after"]) == 0
+    assert main(["report", "--compare", "before", "after"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "before says better (" in lines[1] and "; after says better (" in lines[1] and "They agree." in lines[1]
     assert lines[-1] == "Comparison: reports/compare-before-after.html"
@@ -41,14 +41,14 @@ def test_two_studies_are_compared(folder: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_all_studies_are_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["report", "--all"]) == 0
+    assert main(["report", "--all"]) == 0
     out = capsys.readouterr().out
     assert "before: 60 of 60 trials; reports/before.html\n" in out and out.endswith("\nIndex: reports/index.html\n")
     assert {file.name for file in (folder / "reports").glob("*.html")} == {"before.html", "after.html", "index.html"}
 
 
 def test_one_study_is_reported_as_ever(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["report", "before"]) == 0
+    assert main(["report", "before"]) == 0
     assert capsys.readouterr().out.endswith("\nReport: reports/before.html\n")
 
 
@@ -72,7 +72,7 @@ def test_one_study_is_reported_as_ever(folder: Path, capsys: pytest.CaptureFixtu
 def test_what_does_not_go_together_is_refused_in_one_line(
     arguments: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["report", *arguments]) == 2
+    assert main(["report", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not (folder / "reports").exists()
@@ -121,3 +121,8 @@ def test_the_dashboard_is_served_up_to_ctrl_c(shown: tuple[subprocess.Popen[str]
     assert b"s/digits-mlp/sgd/explore" in ask(address, "/api/studies")[2]
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60) == ("", "") and process.returncode == 0
+
+
+def test_a_report_folder_that_is_a_file_is_refused(capsys: pytest.CaptureFixture[str], storage: str) -> None:
+    Path("reports").write_text("")
+    assert "reports" in refused(capsys, "report", "--storage", storage)

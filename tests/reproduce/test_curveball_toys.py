@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from scipy import optimize
 
-from relaxbench.cli import main as cli
-from relaxbench.cli import options as cli_options
+from relaxbench.cli.console import console
+from relaxbench.cli.main import main
 from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems.landscapes.landscape import Rosenbrock
 from relaxbench.reproduce.curveball_toys import COLUMNS, PUBLISHED, ROWS, Cell, LeastSquares, curveball_toys, iterations
@@ -121,14 +121,14 @@ def test_the_table_is_printed_and_fits_80_columns(cells: list[Cell]) -> None:
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cli_options, "console", Console(width=100, highlight=False))
+    monkeypatch.setattr(console, "width", 100)
     for arguments, told in (
         (["curveball"], "unknown table 'curveball': did you mean 'curveball-toys'"),
         (["curveball-toys", "--runs", "1"], "--runs 1: expected at least 2"),
     ):
-        assert cli.main(["reproduce", *arguments]) == 2
+        assert main(["reproduce", *arguments]) == 2
         assert told in capsys.readouterr().err
-    assert cli.main(["reproduce", "curveball-toys", "--runs", "10"]) in (
+    assert main(["reproduce", "curveball-toys", "--runs", "10"]) in (
         0,
         1,
     )  # ten runs may stray from the mean of many

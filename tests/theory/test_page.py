@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from relaxbench.cli import main as cli
-from relaxbench.cli import options as cli_options
+from relaxbench.cli.console import console
+from relaxbench.cli.main import main
 from relaxbench.errors import UserError
 from relaxbench.theory.expectation import Estimate, Expectation, expect
 from relaxbench.theory.page import sentence, write_page
@@ -71,7 +70,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    assert cli.main(["theory", *arguments]) == 2
+    assert main(["theory", *arguments]) == 2
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -81,8 +80,8 @@ def test_the_command_prints_and_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli_options, "console", Console(width=300, highlight=False))
-    assert cli.main(["theory", "--landscape", "quadratic", "--particles", "200"]) == 0
+    monkeypatch.setattr(console, "width", 300)
+    assert main(["theory", "--landscape", "quadratic", "--particles", "200"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"It holds, by 0\.1\d+ ± 0\.\d+ \(on the grid 0\.189\d\)", out)
     assert "not the implemented Entropy-SGD" in out and (tmp_path / "reports" / "theory.html").is_file()

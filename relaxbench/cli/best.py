@@ -1,0 +1,128 @@
+"""`best`: the best settings of a method as code, and the weights of its best run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relaxbench.cli import options
+from relaxbench.cli.options import STORAGE, Storage, reader
+from relaxbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Engine as Database
+
+    from relaxbench.analysis.frames import StudyFrames
+
+
+def best(
+    study: Annotated[str, typer.Argument(help="Name of a study.")],
+    method: Annotated[str, typer.Argument(help="One of its methods.")],
+    storage: Storage = STORAGE,
+    problem: Annotated[str | None, typer.Option(help=r"One of its problems.  \[default: the only one]")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            parser=options.named_path,
+            metavar="<Path>",
+            help="Also write the best run's weights to this file (.pt).",
+        ),
+    ] = None,
+) -> None:
+    """A method's best settings, as a constructor to paste into a training loop."""
+    print(best_constructor(reader(storage), study, method, problem, weights))
+
+
+def best_constructor(database: Database, study: str, method: str, problem: str | None, weights: Path | None) -> str:
+    """The best settings of a method as code; optionally its best run's weights in a file.
+
+    Raises:
+        UserError: if the study, method or problem does not exist, or nothing of it is done.
+    """
+    from relaxbench.analysis.frames import load_study
+    from relaxbench.optim.drop_in.base import closures
+    from relaxbench.optim.drop_in.classes import DROP_INS
+    from relaxbench.optim.registry import rule_class
+
+    frames = load_study(database, study)
+    if method not in frames.methods:
+        raise unknown(f"method in study {study!r}:", method, frames.methods)
+    if problem is None and len(frames.problems) > 1:
+        raise UserError(f"study {study!r} has several problems: give one of {', '.join(frames.problems)} as --problem")
+    name = problem or frames.problems[0]
+    if name not in frames.problems:
+        raise unknown(f"problem in study {study!r}:", name, frames.problems)
+    trials = frames.trials
+    mine = trials[(trials["problem"] == name) & (trials["method"] == method) & (trials["status"] == "done")]
+    found = mine[mine["phase"].isin(["explore", "exploit"])]
+    if not len(found):
+        raise UserError(
+            f"study {study!r} has no finished trial of {method!r} yet: run it with python -m relaxbench study"
+        )
+    winner = found.sort_values(["value", "id"]).iloc[0]
+    runs = mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
+    about = frames.manifest["problems"][name]
+    name_of_rule = frames.manifest["methods"][method]["rule"]
+    rule = rule_class(name_of_rule)
+    built_in = name_of_rule in DROP_INS
+    cls = DROP_INS[name_of_rule].__name__ if built_in else f'drop_in("{name_of_rule}")'
+    newton = rule.curvature
+    held = "model" if newton else "model.parameters()"
+    options = frames.manifest["methods"][method]["options"]
+    calls = closures(rule(**options))
+    steps = int(about["budget"] / rule(**options).price / max(1, calls))
+    lines = [
+        f"# {rule.title} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
+    ]
+    if len(runs):
+        found_on = f"{runs['test_metric'].mean():.2f} ± {runs['test_metric'].std(ddof=1):.2f} {about['unit']}"
+        lines.append(f"# on {len(runs)} fresh seeds: {about['metric']} {found_on}".rstrip())
+    lines += [
+        f"from relaxbench.optim import {cls if built_in else 'drop_in'}",
+        "",
+        f"optimizer = {cls}(",
+        f"    {held},",
+    ]
+    lines.append(f"    total_steps={steps},  # calls of step(); the schedules run over these")
+    lines += [f"    {key}={_literal(value)}," for key, value in {**options, **winner["params"]}.items()]
+    lines.append(")")
+    if newton:
+        lines.append("# in the loop: loss = optimizer.step(lambda: model(x), lambda outputs: criterion(outputs, y))")
+    elif calls:
+        lines.append("# in the loop: optimizer.step(closure), see help(optimizer.step)")
+    if weights is not None:
+        lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
+    return "\n".join(lines)
+
+
+def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, problem: str, file: Path) -> str:
+    """Write the stored weights as a state dict (or, for a problem file of one's own, as the flat vector)."""
+    import numpy as np
+    import torch
+    from sqlalchemy import select
+
+    from relaxbench.problems import PROBLEMS
+    from relaxbench.problems import problem as make
+    from relaxbench.store.schema import Weights
+
+    with database.connect() as connection:
+        data = connection.scalar(select(Weights.data).where(Weights.trial_id.in_([int(i) for i in runs["id"]])))
+    if data is None:
+        raise UserError(f"study {frames.name!r} keeps no weights for this method yet: finish it first")
+    flat = torch.from_numpy(np.frombuffer(data, dtype=np.float32).copy())
+    stored = make(problem).unflatten(flat) if problem in PROBLEMS else {"flat": flat}
+    buffer = io.BytesIO()
+    torch.save({name: value.clone() for name, value in stored.items()}, buffer)
+    try:
+        file.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise UserError(f"weights cannot be written to {str(file)!r}: {error.strerror}") from None
+    return str(file)
+
+
+def _literal(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) and value != int(value) else repr(value)

@@ -1,0 +1,21 @@
+"""The console that all commands print to, and its error stream."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.console import Console
+
+console = Console(highlight=False)
+
+
+def say(line: str) -> None:
+    """Print one line as it is: no markup, no colours, not wrapped, so that it can be copied."""
+    console.print(line, markup=False, soft_wrap=True, highlight=False)
+
+
+def log_to_console() -> None:
+    """Warnings of the library (an outage, a full disk) as lines on the error stream."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("relaxbench: %(message)s"))
+    logging.getLogger("relaxbench").addHandler(handler)

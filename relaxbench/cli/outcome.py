@@ -1,0 +1,80 @@
+"""What is said at the end of a study: what was run, the verdicts, and where the report lies."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.text import Text
+
+from relaxbench.cli.console import console, say
+from relaxbench.cli.options import reader
+from relaxbench.util.text import duration
+
+if TYPE_CHECKING:
+    from relaxbench.analysis.frames import StudyFrames
+    from relaxbench.analysis.theory_numbers import Theorem
+    from relaxbench.study.execution.run import Summary
+
+
+def finish(summary: Summary, name: str, quiet: bool) -> None:
+    """Say what a session did; a study that is not complete ends the command here, with what to do."""
+    from relaxbench.study.coordination.supervisor import INCOMPLETE
+
+    done = summary.total - summary.missing
+    if summary.code == INCOMPLETE:
+        console.print(f"{done:,} of {summary.total:,} trials are done; {summary.failed:,} failed too often.")
+        console.print(f"  see why:    python -m relaxbench status {shlex.quote(name)}", markup=False, soft_wrap=True)
+        console.print(
+            f"  try again:  python -m relaxbench reap {shlex.quote(name)} --failed", markup=False, soft_wrap=True
+        )
+        raise typer.Exit(summary.code)
+    if summary.missing:
+        again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
+        console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:")
+        console.print(f"  {again}", markup=False, soft_wrap=True)  # one line, to be copied
+        raise typer.Exit(summary.code)
+    if quiet:
+        return
+    if summary.ran:
+        console.print(f"{summary.ran:,} trials in {duration(summary.seconds)}; {summary.total:,} in the study.")
+    else:
+        console.print(f"All {summary.total:,} trials of study {name!r} are done; nothing was run.")
+    console.print()
+
+
+def conclude(storage: str, study: str | None, directory: Path | None) -> None:
+    """Print one sentence a method, and where the report lies."""
+    from relaxbench.analysis.frames import load_study
+    from relaxbench.report.study_page import write_report
+
+    frames = load_study(reader(storage), study)
+    for line in verdict_lines(frames):
+        console.print(line)
+    if directory is not None:
+        say(f"\nReport: {write_report(frames, directory, theory(frames))}")
+
+
+def verdict_lines(frames: StudyFrames) -> list[Text]:
+    """One honest sentence a method, the baseline's first."""
+    from relaxbench.analysis.sentences import sentence
+    from relaxbench.analysis.verdicts import verdicts
+
+    rows = verdicts(frames).to_dict("records")
+    if not rows:
+        return [Text("The study has no results yet.")]
+    rows.sort(key=lambda row: (frames.problems.index(row["problem"]), row["role"] != "baseline"))
+    return [Text(sentence(row)) for row in rows]
+
+
+def theory(frames: StudyFrames) -> Mapping[str, Theorem]:
+    """What the theory expects on a study's landscapes; takes seconds for each."""
+    if all(frames.problem(name)["train_examples"] for name in frames.problems):
+        return {}
+    from relaxbench.theory.summary import theorems
+
+    return theorems(frames.problems)

@@ -1,0 +1,44 @@
+"""`show`: the progress of a study, and its verdicts so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from relaxbench.cli.console import console
+from relaxbench.cli.options import STORAGE, Storage, Study, reader
+from relaxbench.cli.outcome import verdict_lines
+
+if TYPE_CHECKING:
+    from relaxbench.analysis.frames import StudyFrames
+
+
+def show(study: Study = None, storage: Storage = STORAGE) -> None:
+    """How far a study is, and its verdicts so far."""
+    from relaxbench.analysis.frames import load_study
+
+    for part in show_tables(load_study(reader(storage), study)):
+        console.print(part)
+
+
+def show_tables(frames: StudyFrames) -> list[RenderableType]:
+    """How far a study is, and its verdicts so far."""
+    from relaxbench.analysis.frames import progress
+
+    counts = progress(frames)
+    table = Table(title=f"Study {frames.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    phases = list(dict.fromkeys(counts["phase"])) if len(counts) else []
+    for column in ("problem", "method", *phases):
+        table.add_column(column, justify="right" if column in phases else "left")
+    for (problem, method), rows in counts.groupby(["problem", "method"], sort=False):
+        done = {row.phase: f"{row.done}/{row.planned}" for row in rows.itertuples()}
+        table.add_row(str(problem), str(method), *(done.get(phase, "") for phase in phases))
+    engines = [
+        f"{name}: {engine['path']} path, K = {engine['population']}, {engine['precision']} on {engine['device']}; "
+        f"a trial's gradients are the same in any slot: {engine['invariance']}"
+        for name, engine in frames.manifest.get("engines", {}).items()
+    ]
+    return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(frames)]

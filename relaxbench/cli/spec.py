@@ -1,0 +1,51 @@
+"""The study that a command line describes: its file, with the options in place of the file's values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relaxbench.errors import UserError
+
+if TYPE_CHECKING:
+    from relaxbench.study.definition.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Options that replace values of the study file; None where an option is not given."""
+
+    name: str | None
+    blocks: int | None
+    trials: int | None
+    budget: int | None
+    methods: list[str] | None
+    problems: list[str] | None
+    seed: int | None
+
+    def check(self) -> None:
+        """Raise a UserError that names the first option out of range."""
+        for option, value in (("blocks", self.blocks), ("trials", self.trials), ("budget", self.budget)):
+            if value is not None and value < 1:
+                raise UserError(f"--{option} {value}: expected at least 1")
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: expected 0 or more, and less than 2⁶³")
+
+
+def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
+    """Read a study file, with the options of the command line in place of its own values.
+
+    Returns:
+        The study, and the text of its file.
+
+    Raises:
+        UserError: naming the option or the entry of the file that is wrong.
+    """
+    from relaxbench.study.definition.spec import find, load
+
+    overrides.check()
+    changes = {key: value for key, value in asdict(overrides).items() if value not in (None, [])}
+    if overrides.problems and file is None and overrides.name is None:
+        changes["name"] = "-".join(Path(problem).stem for problem in overrides.problems)
+    return load(find(file), changes)

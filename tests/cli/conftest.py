@@ -1,0 +1,59 @@
+"""A folder to run commands in, and studies to run them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from relaxbench.cli.console import console
+from relaxbench.optim.registry import RULES
+from relaxbench.store.database import open_database
+from tests.cli.commands import SPEC
+from tests.study import tiny
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to run in, with a wide console that is no terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "width", 300)
+    monkeypatch.delenv("RELAXBENCH_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the database of a finished study of digits."""
+    place = tmp_path_factory.mktemp("finished")
+    s = tiny.spec(name="small", problems=["digits-mlp"], methods=list(RULES), blocks=2, trials=1, exploit=1, budget=90)
+    with pytest.MonkeyPatch.context() as patch:
+        from relaxbench.training import engine as engines
+
+        patch.setattr(engines, "choose", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
+        patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(tiny.COST))
+        tiny.run(place, s, population=16)
+    return place
+
+
+@pytest.fixture
+def storage(finished: Path) -> str:
+    return f"sqlite:///{finished / 'study.db'}"
+
+
+@pytest.fixture
+def study_file(folder: Path) -> Path:
+    """The folder, with the file of the study `SPEC`."""
+    (folder / "tiny.toml").write_text(tiny.file(SPEC))
+    return folder
+
+
+@pytest.fixture
+def database(study_file: Path) -> Iterator[Engine]:
+    """A database in which the study `SPEC` has begun, and everything that a clock decides is decided."""
+    engine = open_database("study.db")
+    tiny.settle(engine, SPEC)
+    yield engine
+    engine.dispose()
