@@ -63,7 +63,9 @@ def study(
     """Tune, compare with SGD and write the report. The same command continues, extends, or says that all is done."""
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
+    from relaxbench.study.definition.opening import open_study
     from relaxbench.study.definition.prepare import prepare
+    from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
 
     spec, source = read_spec(file, Overrides(name, blocks, trials, budget, method, problem, seed))
@@ -74,30 +76,44 @@ def study(
     checks.check_optuna(optuna)
     here = {"--device": None if device == "auto" else device, "--devices": devices, "--per-device": per_device}
     cluster = asked_cluster(engine, address, workers, gpus_per_worker, cpus_per_worker, here)
-    asked = (workers, devices, per_device)
-    crew = Crew(*asked) if cluster is None and any(option is not None for option in asked) else None
-    if crew is not None:
-        crew.check(device)
-        device = crew.kind
-    elif cluster is not None and cluster.device == "cpu":
-        device = "cpu"  # otherwise its nodes have GPUs, and this machine need not have one
+    crew = None
+    if cluster is not None:  # its nodes may have GPUs, and this machine none
+        place = parse_device("cpu" if cluster.device == "cpu" else "auto")
+    elif (workers, devices, per_device) != (None, None, None):
+        crew = Crew.parse(device, workers, devices, per_device)
+        place = crew.place
+    else:
+        place = parse_device(device)
     checks.use_data(data_dir, download)
     if optuna:
         from relaxbench.study.coordination.optuna_proxy import reach
 
         reach(optuna)  # before a database is made
-    problems = prepare(spec, device, download)
+    problems = prepare(spec, download)
     with reached(cluster, storage) as notes:
         database = open_database(storage)
         with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
-            run = StudyRun(database, spec, source, device, population, checkpoints, retries)
-            run.problems, run.observe, run.stopping, run.announce = problems, display.update, stopping, display.say
-            run.optuna = optuna
+            run = StudyRun(
+                database,
+                RunOptions(
+                    device=place,
+                    population=population,
+                    checkpoints=checkpoints,
+                    retries=retries,
+                    optuna=optuna,
+                    observe=display.update,
+                    stopping=stopping,
+                    announce=display.say,
+                ),
+            )
             for note in notes:
                 display.say(note)
+            opened = open_study(database, spec, source, problems, place)
             if cluster is not None:
-                summary = distribute(run, cluster, storage, display)
+                summary = distribute(run, opened, cluster, storage, display)
+            elif crew is not None:
+                summary = supervise(run, opened, crew, storage, display)
             else:
-                summary = supervise(run, crew, storage, display) if crew is not None else run.run()
+                summary = run.work(opened)
     finish(summary, spec.name, quiet)
     conclude(storage, spec.name, None if no_report else report)

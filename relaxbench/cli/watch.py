@@ -10,7 +10,8 @@ from relaxbench.store.claims import Claims
 from relaxbench.store.workers import at_work, workers
 from relaxbench.study.coordination.optuna_mirror import behind
 from relaxbench.study.coordination.progress import tally
-from relaxbench.study.execution.run import StudyRun, Summary, open_run
+from relaxbench.study.definition.opening import OpenStudy
+from relaxbench.study.execution.run import StudyRun, Summary
 
 LOOK_SECONDS = 0.5
 """Between two looks at the database, at least."""
@@ -21,15 +22,14 @@ class Watch:
 
     Args:
         run: the session.
+        opened: the study.
         display: for people.
     """
 
-    def __init__(self, run: StudyRun, display: Display) -> None:
-        assert run.problems is not None
+    def __init__(self, run: StudyRun, opened: OpenStudy, display: Display) -> None:
         self.start, self.looked = time.monotonic(), 0.0
-        self.run, self.display = run, display
-        self.opened = open_run(run.database, run.spec, run.source, run.problems, run.device)
-        self.claims = Claims(run.database, self.opened.study, retries=run.retries)
+        self.run, self.opened, self.display = run, opened, display
+        self.claims = Claims(run.database, opened.id, retries=run.options.retries)
 
     def over(self, work: Callable[[], None]) -> Summary:
         """Have others work, unless all is done; returns what they did."""
@@ -44,6 +44,6 @@ class Watch:
         """Show where things stand, not more often than a person can see, and never at the price of the work."""
         if time.monotonic() >= self.looked:
             begin = time.monotonic()
-            here = [row for row in workers(self.run.database, self.opened.study) if at_work(row)]
+            here = [row for row in workers(self.run.database, self.opened.id) if at_work(row)]
             self.display.update(tally(self.opened.plans), here)
             self.looked = time.monotonic() + max(LOOK_SECONDS, 20 * (time.monotonic() - begin))
