@@ -1,4 +1,4 @@
-"""The one error a person sees: what is wrong, the value, what was expected, what to do."""
+"""The one error that a person sees: what is wrong, the value, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in what was asked for. The CLI prints it as one line and exits with code 2."""
+    """A mistake in a request. The CLI prints it as one line and exits with code 2.
+
+    Args:
+        message: one line, without the names of command-line options.
+        settings: the settings that the mistake concerns, e.g. ``"per_device"``. The CLI adds the option of each,
+            ``--per-device``; see `cli.options.described`.
+    """
+
+    def __init__(self, message: str, *settings: str) -> None:
+        super().__init__(message)
+        self.settings = settings
 
 
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:
-    """An error for a name that does not exist, with the nearest one that does.
+    """An error for a name that does not exist, with the nearest name that does.
 
     Args:
-        kind: what the name should be, e.g. ``"method"``.
+        kind: the kind of thing that the name denotes, e.g. ``"method"``.
         name: the name as given.
         known: the names that exist.
-        hint: how to see them all, e.g. ``"python -m relaxbench list"``.
+        hint: how to list all names, e.g. ``"python -m relaxbench list"``.
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)

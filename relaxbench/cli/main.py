@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from relaxbench.cli import options
 from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
 from relaxbench.cli.console import log_to_console
@@ -86,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
     except UserError as error:
-        return _mistake(str(error))
+        return _mistake(options.described(error))
     except typer.TyperException as error:
         return _mistake(f"{error.format_message().rstrip('.')}{_given(error)} (see python -m relaxbench --help)")
     except (KeyboardInterrupt, typer.Abort):

@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy import Engine as Database
 
+    from relaxbench.errors import UserError
+
 STORAGE = "sqlite:///relaxbench.db"
 
 
@@ -101,3 +103,11 @@ def reader(storage: str) -> Database:
     from relaxbench.store.database import open_database
 
     return open_database(storage, create=False, read_only=True)
+
+
+def described(error: UserError) -> str:
+    """An error's message, and the options of this command line that set what it concerns."""
+    names = [f"--{setting.replace('_', '-')}" for setting in error.settings]
+    if not names:
+        return str(error)
+    return f"{error} (option{'s' if len(names) > 1 else ''} {', '.join(names)})"

@@ -94,7 +94,8 @@ def open_study(
         if refused:
             raise UserError(
                 f"study {spec.name!r} is already in this storage and differs ({'; '.join(refused)}): "
-                "change `name` in the study file, or use another storage"
+                "change `name` in the study file, or use another storage",
+                "storage",
             )
         refuse_changes(row.manifest, spec.name, problems, device)
         if any(merged[key] != row.spec.get(key) for key in merged if key not in FREE):
@@ -118,7 +119,11 @@ def refuse_changes(manifest: Manifest, name: str, problems: list[Problem], devic
     """
     began = manifest.get("device")
     if began and device is not None and device.type != began:
-        raise UserError(f"study {name!r} began on {began}, not on {device}: use device {began}, or another storage")
+        raise UserError(
+            f"study {name!r} began on {began}, not on {device}: use device {began}, or another storage",
+            "device",
+            "storage",
+        )
     for problem in problems:
         known = manifest.get("problems", {}).get(problem.name)
         if known and known["fingerprint"] != problem.fingerprint():

@@ -34,7 +34,7 @@ def parse(values: Mapping[str, object], where: str, names: Mapping[str, str] | N
     except ValidationError as error:
         _refuse(error, where, names or {})
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{where}: {error}", *error.settings) from None
 
 
 def check(spec: StudySpec) -> StudySpec:

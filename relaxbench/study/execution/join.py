@@ -78,7 +78,9 @@ def _restrict(spec: StudySpec, origins: Mapping[str, str], part: Part) -> StudyS
     for name in [name for name in spec.problems if name in names] or spec.problems:
         origin = files.get(name, origins.get(name, name))
         if origin.endswith(".py") and not Path(origin).is_file():
-            raise UserError(f"problem {name!r} of study {spec.name!r} is not here at {origin!r}: give its Python file")
+            raise UserError(
+                f"problem {name!r} of study {spec.name!r} is not here at {origin!r}: give its Python file", "problem"
+            )
         problems.append(origin)
     methods = [label for label in spec.methods if label in part.methods] or spec.methods
     return spec.model_copy(update={"problems": problems, "methods": methods})

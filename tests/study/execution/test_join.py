@@ -66,6 +66,7 @@ def refused(database: Engine, *arguments: Any) -> str:
     before = stored(database)
     with pytest.raises(UserError) as error:
         join(database, *arguments)
+    assert "--" not in str(error.value)  # options of the command line are named there alone
     assert stored(database) == before and "\n" not in str(error.value)
     return str(error.value)
 

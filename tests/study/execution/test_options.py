@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from relaxbench.cli.main import main
+from relaxbench.cli.supervise import Crew
 from relaxbench.errors import UserError
 from relaxbench.store.database import open_database
 from relaxbench.study.execution.options import RunOptions, parse_device
@@ -39,20 +41,49 @@ def test_a_device_is_parsed_or_refused() -> None:
         parse_device("gpu")
 
 
-@pytest.mark.usefixtures("steady")
-@pytest.mark.parametrize("name", ["cpu", "auto"])
-def test_a_device_is_parsed_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an explicit device, the name is read once for a whole session; ``"auto"`` is resolved once, at its start."""
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of devices that have been parsed."""
     names: list[str] = []
     original = engines.torch_device
 
-    def counting(given: str) -> torch.device:
-        names.append(given)
-        return original(given)
+    def counting(name: str) -> torch.device:
+        names.append(name)
+        return original(name)
 
     monkeypatch.setattr(engines, "torch_device", counting)
+    return names
+
+
+@pytest.mark.usefixtures("steady")
+@pytest.mark.parametrize("name", ["cpu", "auto"])
+def test_a_device_is_parsed_once(name: str, tmp_path: Path, parsed: list[str]) -> None:
+    """For a whole session. ``"auto"`` is resolved once, when the study is open."""
     database = open_database(str(tmp_path / "study.db"))
     options = RunOptions(device=parse_device(name), population=3, checkpoints=tmp_path / "checkpoints")
     assert tiny.run_in(database, tiny.spec(), options).missing == 0
-    assert names == [name]
+    assert parsed == [name]
     database.dispose()
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_command_parses_a_device_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parsed: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(tiny.file(tiny.spec()))
+    assert main(["study", "tiny.toml", "--device", "cpu", "--no-report", "--quiet"]) == 0
+    assert parsed == ["cpu"]
+    assert main(["worker", "tiny", "--device", "cpu", "--quiet"]) == 0
+    assert parsed == ["cpu", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "devices", "per_device"),
+    [("cpu", None, "cpu", 2), ("auto", 2, "cpu", None), ("cpu", 3, None, None)],
+)
+def test_a_crew_parses_each_device_once(
+    device: str, workers: int | None, devices: str | None, per_device: int | None, parsed: list[str]
+) -> None:
+    crew = Crew.parse(device, workers, devices, per_device)
+    assert parsed == ["cpu"] and crew.place == torch.device("cpu")
+    with pytest.raises(FrozenInstanceError):
+        crew.workers = 1  # type: ignore[misc]
