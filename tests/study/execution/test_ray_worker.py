@@ -38,7 +38,7 @@ STARTED: list[subprocess.Popen[str]] = []
 
 BROKEN = """
 import os
-from relaxbench.problems.landscapes import Rosenbrock
+from relaxbench.problems.landscapes.landscape import Rosenbrock
 problem = Rosenbrock("mine")
 if "RAY_RAYLET_PID" in os.environ:
     raise ImportError("this node has no package 'fancy'")
