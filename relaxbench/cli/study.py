@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -74,12 +75,12 @@ def study(
     if not no_report:
         checks.check_folder("--report", report)
     checks.check_optuna(optuna)
-    device_options = {
+    local_only = {
         "--device": None if device == "auto" else device,
         "--devices": devices,
         "--per-device": per_device,
     }
-    cluster = requested_cluster(engine, address, workers, gpus_per_worker, cpus_per_worker, device_options)
+    cluster = requested_cluster(engine, address, workers, gpus_per_worker, cpus_per_worker, local_only)
     local = None
     if cluster is not None:  # with a GPU cluster, this machine needs no GPU
         place = parse_device("cpu" if cluster.device == "cpu" else "auto")
@@ -94,22 +95,12 @@ def study(
 
         reach(optuna)  # before a database is created
     problems = prepare(spec, download)
+    session = RunOptions(place, population, checkpoints, retries, optuna)
     with reached(cluster, storage) as notes:
         database = open_database(storage)
         with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
-            run = StudyRun(
-                database,
-                RunOptions(
-                    device=place,
-                    population=population,
-                    checkpoints=checkpoints,
-                    retries=retries,
-                    optuna=optuna,
-                    observe=display.update,
-                    stopping=stopping,
-                    announce=display.say,
-                ),
-            )
+            reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
+            run = StudyRun(database, reporting)
             for note in notes:
                 display.say(note)
             opened = open_study(database, spec, source, problems, place)
