@@ -1,1 +1,1 @@
-"""Studies: what is asked, which trials that makes, and running them."""
+"""Studies: their definition, the coordination of their trials by many workers, and their execution."""

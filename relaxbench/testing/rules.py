@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from relaxbench.optim.drop_in.classes import drop_in
-from relaxbench.optim.hyper import Choice, Int, Value, expected
+from relaxbench.optim.hyper import expected
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
+from relaxbench.space import Choice, Int, Value
 from relaxbench.testing.probe import CPU, MEMBERS, TASK, Probe, identical, meter
 from relaxbench.testing.runner import require, skip
 from relaxbench.training.oracle import Oracle

@@ -1,1 +1,1 @@
-"""The trials of a study, the workers that run them, and its progress. No torch."""
+"""Coordinate a study: its plan of trials, the workers that claim them, and its progress. No torch here."""

@@ -19,6 +19,7 @@ from relaxbench.store.database import BUSY_SECONDS
 from relaxbench.store.schema import SEARCHED, Trial
 from relaxbench.store.transactions import patiently, read, write
 from relaxbench.study.coordination import optuna_proxy
+from relaxbench.study.coordination.distributions import distributions
 from relaxbench.study.coordination.plan import Plan
 
 ID = "relaxbench_trial"
@@ -96,7 +97,7 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
                 state=TrialState.COMPLETE,
                 value=row.value,
                 params={name: row.params[name] for name in plan.space},
-                distributions=dict(plan.space),
+                distributions=distributions(plan.space),
                 user_attrs={ID: row.id, "block": row.block, "diverged": row.diverged},
             )
             for row in rows

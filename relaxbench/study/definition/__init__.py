@@ -1,1 +1,1 @@
-"""What a study is: its file, its facts, whether it may go on."""
+"""Define a study: its file, its facts, and whether a stored study may continue or grow."""

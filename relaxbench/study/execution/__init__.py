@@ -1,1 +1,1 @@
-"""Running a study's trials."""
+"""Run a study's trials: the options of a session, the calibration of engines, and training."""
