@@ -12,8 +12,7 @@ from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames
 from relaxbench.report.figures.interaction import ACROSS, UP, binned, interaction, scope_of
 from relaxbench.report.figures.parallel_coordinates import MAX_LINES, parallel, places
-from relaxbench.report.figures.search_space import Reference, loss_range, reference
-from relaxbench.report.figures.settings import Scale, Tried, tried
+from relaxbench.report.figures.search_space import Exploration, Reference, Scale, explore_trials, loss_scale, reference
 from relaxbench.report.figures.slices import BINS, running_median, slices
 
 PROBLEM = "digits-mlp"
@@ -55,20 +54,20 @@ def test_cells_by_a_loop(count: int, seed: int) -> None:
 
 
 def test_scope_is_the_geometric_mean_of_its_ends(digits: StudyFrames) -> None:
-    found = tried(digits, PROBLEM, "hj")
+    found = explore_trials(digits, PROBLEM, "hj")
     scope = scope_of(found, "gamma")
     assert scope is not None
     range_, numbers = scope
     ends = found.numbers[["gamma_start", "gamma_end"]]
     assert np.allclose(np.log(numbers), np.log(ends).mean(axis=1))
     assert (range_.low, range_.high) == pytest.approx((1e-2, 10**1.5)) and range_.log
-    assert scope_of(found, "sigma") is None and scope_of(tried(digits, PROBLEM, "sgd"), "gamma") is None
-    alone = scope_of(Tried(found.ranges[:1], found.trials, found.numbers), "gamma")
+    assert scope_of(found, "sigma") is None and scope_of(explore_trials(digits, PROBLEM, "sgd"), "gamma") is None
+    alone = scope_of(Exploration(found.scales[:1], found.trials, found.numbers), "gamma")
     assert alone is not None and alone[0].name == "gamma_start" and (alone[1] == ends["gamma_start"]).all()
 
 
 def test_the_map_shows_the_cells(digits: StudyFrames, look: Look) -> None:
-    found = tried(digits, PROBLEM, "hj")
+    found = explore_trials(digits, PROBLEM, "hj")
     figure = interaction(found, look, PROBLEM, "hj", "gamma")
     assert figure is not None and list(figure.views) == ["inner_steps", "lr"] and figure.data is not None
     assert figure.data.groupby("other")["trials"].sum().tolist() == [120, 120]
@@ -81,16 +80,16 @@ def test_the_map_shows_the_cells(digits: StudyFrames, look: Look) -> None:
         inside &= (other >= row.other_low) & ((other < row.other_high) | top)
         assert inside.sum() == row.trials
         assert np.median(found.trials["value"][inside]) == pytest.approx(row.median)
-    assert interaction(tried(digits, PROBLEM, "sgd"), look, PROBLEM, "sgd", "gamma") is None
+    assert interaction(explore_trials(digits, PROBLEM, "sgd"), look, PROBLEM, "sgd", "gamma") is None
 
 
 def test_slices_have_a_panel_a_hyperparameter(digits: StudyFrames, look: Look) -> None:
-    found = tried(digits, PROBLEM, "hj")
+    found = explore_trials(digits, PROBLEM, "hj")
     figure = slices(found, look, PROBLEM, "hj", reference(digits, PROBLEM))
     assert figure is not None and figure.data is not None and len(figure.data) == 120
     panels = {trace["xaxis"] for trace in figure.figure.data}
-    assert len(panels) == len(found.ranges) == 6
-    for panel, searched in zip(sorted(panels), found.ranges, strict=True):
+    assert len(panels) == len(found.scales) == 6
+    for panel, searched in zip(sorted(panels), found.scales, strict=True):
         own = [trace for trace in figure.figure.data if trace["xaxis"] == panel]
         *marks, line = own
         assert sum(len(trace["x"]) for trace in marks) == 120
@@ -101,8 +100,8 @@ def test_slices_have_a_panel_a_hyperparameter(digits: StudyFrames, look: Look) -
 
 
 def test_lines_cross_the_axes_at_their_places(digits: StudyFrames, look: Look) -> None:
-    found = tried(digits, PROBLEM, "hj")
-    loss = loss_range(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(), None)
+    found = explore_trials(digits, PROBLEM, "hj")
+    loss = loss_scale(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(), None)
     lines = places(found, loss)
     assert lines.shape == (120, 7) and ((lines >= 0) & (lines <= 1)).all()
     assert (lines[found.trials["diverged"], -1] == 1).all()
@@ -113,15 +112,15 @@ def test_lines_cross_the_axes_at_their_places(digits: StudyFrames, look: Look) -
     drawn = sum(int(np.isnan(trace["x"]).sum()) for trace in figure.figure.data)  # a gap behind every line
     assert drawn == len(figure.data) == 120 <= MAX_LINES and len(figure.figure.data) == 6
     won = figure.figure.data[-1]["x"].reshape(10, 8)[:, :-1]
-    shown = places(found, loss_range(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(),
+    shown = places(found, loss_scale(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(),
                                      reference(digits, PROBLEM)))  # fmt: skip
     assert np.allclose(won, shown[found.trials["winner"]], atol=1e-6)
 
 
 def test_the_baseline_s_interval_is_marked_although_it_reaches_below_zero(digits: StudyFrames, look: Look) -> None:
-    found = tried(digits, PROBLEM, "hj")
+    found = explore_trials(digits, PROBLEM, "hj")
     wide = Reference(mean=0.05, low=-0.3, high=0.4)  # the axis is logarithmic
-    assert loss_range(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(), wide).log
+    assert loss_scale(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(), wide).log
     figure = parallel(found, look, PROBLEM, "hj", wide)
     assert figure is not None
     band = next(shape for shape in figure.figure.layout["shapes"] if shape["type"] == "rect")
@@ -130,7 +129,7 @@ def test_the_baseline_s_interval_is_marked_although_it_reaches_below_zero(digits
 
 def test_nothing_is_drawn_where_every_trial_diverged(look: Look) -> None:
     rows = {"trial_id": [1, 2], "block": 0, "number": [0, 1], "value": 10.0, "diverged": True, "winner": False}
-    lost = Tried([Scale.number("gamma_start", 1.0, 2.0), Scale.number("lr", 1.0, 2.0)], pd.DataFrame(rows),
+    lost = Exploration([Scale.number("gamma_start", 1.0, 2.0), Scale.number("lr", 1.0, 2.0)], pd.DataFrame(rows),
                  pd.DataFrame({"gamma_start": [1.0, 2.0], "lr": [1.0, 2.0]}))  # fmt: skip
     assert slices(lost, look, PROBLEM, "hj", None) is parallel(lost, look, PROBLEM, "hj", None) is None
     assert interaction(lost, look, PROBLEM, "hj", "gamma") is None
