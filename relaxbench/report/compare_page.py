@@ -194,8 +194,8 @@ def _data(rows: Sequence[Contrast]) -> pd.DataFrame:
 def _problem(one: Side, other: Side, contrasts: Sequence[Contrast], name: str) -> dict[str, Any]:
     """Everything that the page shows of one problem."""
     own = [contrast for contrast in contrasts if contrast.one.problem == name]
-    drawn = figure(own, one, other)
-    return {"about": one.frames.problem(name), "contrasts": own, "figures": [drawn] if drawn else []}
+    forest = figure(own, one, other)
+    return {"about": one.frames.problem(name), "contrasts": own, "figures": [forest] if forest else []}
 
 
 def _look(frames: StudyFrames) -> Look:

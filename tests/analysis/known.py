@@ -17,8 +17,15 @@ def study(
 ) -> StudyFrames:
     """A study whose confirm runs have these test metrics (display units), one a block."""
     blocks = max(len(values) for values in metrics.values())
-    usual = {"problems": [problem], "methods": list(metrics), "controls": [], "blocks": blocks, "trials": 1,
-             "exploit": 0, "recommend": 0}  # fmt: skip
+    usual = {
+        "problems": [problem],
+        "methods": list(metrics),
+        "controls": [],
+        "blocks": blocks,
+        "trials": 1,
+        "exploit": 0,
+        "recommend": 0,
+    }
     writer = Writer(memory(), spec(**usual | changes))
     scale = writer.about["problems"][problem]["metric_scale"]
     for method, values in metrics.items():

@@ -142,8 +142,12 @@ def test_the_paired_test_is_that_of_the_report(blocks: int) -> None:
 
 def test_verdicts_follow_from_the_pseudo_values() -> None:
     rng = np.random.default_rng(3)
-    blocks = {"sgd": skewed(rng, (R, T)), "good": 0.3 * skewed(rng, (R, T)), "same": skewed(rng, (R, T)),
-              "bad": 3 * skewed(rng, (R, T))}  # fmt: skip
+    blocks = {
+        "sgd": skewed(rng, (R, T)),
+        "good": 0.3 * skewed(rng, (R, T)),
+        "same": skewed(rng, (R, T)),
+        "bad": 3 * skewed(rng, (R, T)),
+    }
     table = verdict_by_budget(blocks, "sgd", 600.0)
     assert sorted(table["n"].unique()) == sizes(R * T).tolist() and table["n"].max() == R * T // 5
     assert np.all(table["gradients"] == 600 * table["n"])
