@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "no claim"]
-"""What one comparison says."""
+"""The verdict of one comparison."""
 
 Opponent = Literal["baseline", "control"]
 """A method is compared with the baseline, and a candidate also with the best control."""
