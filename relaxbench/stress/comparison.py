@@ -31,7 +31,7 @@ def outcome_of(study: DisturbedStudy) -> Expected:
 
 
 def differences(study: DisturbedStudy, expected: Expected) -> list[str]:
-    """List what is not as in an undisturbed study, one line each."""
+    """List the differences from an undisturbed study, one line each."""
     lines: list[str] = []
     trials, table = outcome_of(study)
     if trials.keys() != expected[0].keys():
@@ -40,7 +40,7 @@ def differences(study: DisturbedStudy, expected: Expected) -> list[str]:
     if unlike:
         lines.append(f"{unlike} trials have other results")
     if not table.equals(expected[1]):
-        lines.append("the verdict table is another one")
+        lines.append("the verdict table differs")
     if study.running():
         lines.append("trials are still running")
     states = _optuna_states(study.database)

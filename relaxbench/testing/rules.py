@@ -59,8 +59,8 @@ class RuleConformance:
         require(
             rule.replicas >= 1 and rule.price > 0, f"replicas {rule.replicas}, price {rule.price}: expected positive"
         )
-        taken = RULES.get(rule.name, self.rule) is not self.rule
-        require(not taken, f"name {rule.name!r} is that of a built-in method: choose another one")
+        name_in_use = RULES.get(rule.name, self.rule) is not self.rule
+        require(not name_in_use, f"name {rule.name!r} is that of a built-in method: choose another one")
 
     def test_every_hyperparameter_does_something(self) -> None:
         """Require that, early in a run, every hyperparameter changes the iterates: else a search would waste trials."""

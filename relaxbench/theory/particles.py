@@ -56,7 +56,7 @@ def _number(index: Tensor, size: Tensor) -> Tensor:
 
 
 class Particles(Rule):
-    """dx = −∇f ds − α ds + β^{-1/2} dW by the Euler–Maruyama scheme; what is paid for α is kept in the state.
+    """dx = −∇f ds − α ds + β^{-1/2} dW by the Euler–Maruyama scheme; the state accumulates the cost of α.
 
     Args:
         field: the control α; None for none.

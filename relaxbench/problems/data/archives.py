@@ -1,4 +1,4 @@
-"""The images of a folder or an archive: their bytes, and what their places say of split and class."""
+"""The images of a folder or an archive: their bytes, and their split and class, which their paths name."""
 
 from __future__ import annotations
 
