@@ -15,7 +15,7 @@ from relaxbench.analysis.verdicts import verdicts
 from relaxbench.store.schema import SEARCHED, Curve, Trial
 from relaxbench.store.transactions import read
 from relaxbench.stress.disturbed_study import DisturbedStudy
-from relaxbench.study.coordination.optuna_mirror import reached
+from relaxbench.study.coordination.optuna_mirror import open_optuna
 
 Place: TypeAlias = tuple[str, str, int, int]
 """Method, phase, block and number of a trial."""
@@ -65,6 +65,6 @@ def results(database: Database, study: int) -> Trials:
 
 def _optuna_states(database: Database) -> Counter[str]:
     """Count Optuna's trials by state."""
-    with reached(database) as storage:
+    with open_optuna(database) as storage:
         studies = [storage.get_all_trials(study._study_id, deepcopy=False) for study in storage.get_all_studies()]
         return Counter(trial.state.name for trials in studies for trial in trials)

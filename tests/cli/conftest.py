@@ -32,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         from relaxbench.training import engine as engines
 
-        patch.setattr(engines, "choose", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
+        patch.setattr(engines, "choose_engine", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
         patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(tiny.COST))
         tiny.run(place, s, population=16)
     return place

@@ -146,7 +146,7 @@ def steady(population: int | None = 3) -> None:
     """For a process of its own: nothing that is decided by a clock (as the fixture of the same name does)."""
     from relaxbench.training import engine as engines
 
-    engines.choose = lambda problem, place, k=None, precision="float32": engine(k or 8)  # type: ignore[assignment]
+    engines.choose_engine = lambda problem, place, k=None, precision="float32": engine(k or 8)  # type: ignore[assignment]
     engines.calibrate = lambda *a, **k: dict(COST)  # type: ignore[assignment]
 
 
