@@ -133,8 +133,8 @@ def test_the_report_is_written_again_only_when_there_is_news(database: Engine, l
     first = page.stat().st_mtime_ns
     found = state(live)
     assert found["report"] == "/digits.html" and abs(found["written"] - time.time()) < 60
-    table = verdicts(load_study(database)).to_dict("records")
-    assert [row["sentence"].replace("\u00a0", " ") for row in found["verdicts"]] == [sentence(row) for row in table]
+    sentences = [sentence(result) for result in verdicts(load_study(database))]
+    assert [row["sentence"].replace("\u00a0", " ") for row in found["verdicts"]] == sentences
     live.report()
     assert page.stat().st_mtime_ns == first
     with database.begin() as connection:

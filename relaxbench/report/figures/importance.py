@@ -1,4 +1,4 @@
-"""Which hyperparameters matter: shares of the variance of the validation loss, by fANOVA."""
+"""Importance of hyperparameters: their shares of the variance of the validation loss, by fANOVA."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from relaxbench.report.figures.settings import Tried, order, tried
 from relaxbench.util.seeds import derive
 
 MAX_TRIALS = 5_000
-"""Explore trials that all forests of a report are fitted to, shared among its problems and methods."""
+"""Most explore trials that all forests of a report are fitted to, shared among its problems and methods."""
 
 FEWEST = 30
-"""From fewer trials no importance is told."""
+"""Fewest trials for which importances are shown."""
 
 TREES, DEPTH = 16, 6
-"""Of each forest: Optuna's usual 64 deep trees take ten times as long and give the same shares within 0.01."""
+"""Size of each forest. Optuna's default of 64 deep trees takes ten times as long; shares differ by less than 0.01."""
 
 TOGETHER = "together"
-"""The row of what no hyperparameter explains alone."""
+"""The row for the share that no hyperparameter explains alone."""
 
 
 def importances(frames: StudyFrames) -> pd.DataFrame:
-    """Main effects of every method's hyperparameters: problem, method, hyperparameter, share, trials.
+    """Return the main effects of every method's hyperparameters: problem, method, hyperparameter, share, trials.
 
-    A share is the part of a random forest's variance over the ranges searched that one hyperparameter explains alone;
-    the row `TOGETHER` holds the rest, its interactions. Explore trials alone are independent and uniform over the
-    ranges, so no other is used; diverged ones count with the problem's worst value, as they do in the tuning. The draw
-    and the forests have seeds of their own: a study has the same importances whenever they are asked for.
+    A share is the part of a random forest's variance over the searched ranges that one hyperparameter explains alone
+    (fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014). The row `TOGETHER` holds the rest, the interactions. Only
+    explore trials are used: they are independent and uniform over the ranges. Diverged trials have the problem's worst
+    value, as in the tuning. Fixed seeds make a study's importances reproducible.
     """
     pairs = [(problem, method) for problem in frames.problems for method in frames.methods]
     rows = []
@@ -44,11 +44,13 @@ def importances(frames: StudyFrames) -> pd.DataFrame:
 
 
 def effects(tried: Tried, count: int, seed: int) -> dict[str, float]:
-    """Each hyperparameter's share, and `TOGETHER`'s; empty where too few trials are done or all results are the same.
+    """Return the share of each hyperparameter and of `TOGETHER`.
+
+    Empty for too few finished trials, and where all results are the same.
 
     Args:
-        tried: what a method tried.
-        count: of so many trials, drawn without order.
+        tried: the trials of a method.
+        count: number of trials that are drawn from them, without replacement.
         seed: of the draw and of the forest.
     """
     drawn = np.random.default_rng(seed).choice(len(tried.trials), count, replace=False)
@@ -59,7 +61,7 @@ def effects(tried: Tried, count: int, seed: int) -> dict[str, float]:
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-    # Optuna would integrate over a logarithmic range as if it were linear: it is given places on the range's own scale.
+    # Optuna integrates over a logarithmic range as if it were linear, so it gets places on the range's scale instead.
     spaces: dict[str, BaseDistribution] = {
         each.name: CategoricalDistribution(range(len(each.choices))) if each.choices else FloatDistribution(0, 1)
         for each in ranges
@@ -84,7 +86,7 @@ def effects(tried: Tried, count: int, seed: int) -> dict[str, float]:
 
 
 def importance(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
-    """A map of methods and hyperparameters, the share written in each cell (a frame of `importances`)."""
+    """Draw a table of methods and hyperparameters with the share in each cell (a frame of `importances`)."""
     rows = frame[frame["problem"] == problem]
     if rows.empty:
         return None
@@ -109,21 +111,21 @@ def importance(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     )
     columns = {"tickvals": list(range(len(methods))), "ticktext": [look.title(method) for method in methods]}
     lines = {"tickvals": list(range(len(names))), "ticktext": [plain(name, 20) for name in names]}
-    told = {"nticks": None, "showgrid": False, "tickfont": {"color": INK, "size": 12}}
+    ticks = {"nticks": None, "showgrid": False, "tickfont": {"color": INK, "size": 12}}
     figure.update_layout(
         layout(
             height=130 + 28 * len(names),
             margin={"l": 8, "r": 8, "t": 8, "b": 8},
-            xaxis=axis("") | told | columns | {"side": "top", "tickangle": -40},
-            yaxis=axis("") | told | lines | {"autorange": "reversed"},
+            xaxis=axis("") | ticks | columns | {"side": "top", "tickangle": -40},
+            yaxis=axis("") | ticks | lines | {"autorange": "reversed"},
         )
     )
     return Figure(
         f"importance-{file_name(problem)}",
-        "Which hyperparameters matter",
-        "Percent of the variance of the validation loss, over the ranges searched, that a hyperparameter explains "
-        f"alone (fANOVA's main effects; “{TOGETHER}” is what only several explain; {TREES} trees of depth {DEPTH} on "
-        f"{int(rows['trials'].max()):,} explore trials a method at most, diverged ones at the problem's worst loss).",
+        "Importance of hyperparameters",
+        "Percentage of the variance of the validation loss over the searched ranges that a hyperparameter explains "
+        f"alone (fANOVA's main effects; “{TOGETHER}”: only several together; {TREES} trees of depth {DEPTH} on at most "
+        f"{int(rows['trials'].max()):,} explore trials per method; diverged trials have the problem's worst loss).",
         figure,
         data=rows.reset_index(drop=True),
     )
