@@ -21,7 +21,7 @@ from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
     Manifest,
     MethodFacts,
-    ProblemFacts,
+    ProblemFacts as ProblemFacts,
     SpecFacts,
     fixed_on,
     method_facts,
