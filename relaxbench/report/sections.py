@@ -27,8 +27,7 @@ from relaxbench.report.figures.importance import importance, importances
 from relaxbench.report.figures.incumbents import history, incumbents
 from relaxbench.report.figures.interaction import interaction
 from relaxbench.report.figures.parallel_coordinates import parallel
-from relaxbench.report.figures.search_space import reference
-from relaxbench.report.figures.settings import tried
+from relaxbench.report.figures.search_space import explore_trials, reference
 from relaxbench.report.figures.sharpness import confirmed_flatness, sharpness
 from relaxbench.report.figures.slices import slices
 from relaxbench.report.figures.theory import expectation, measured
@@ -97,16 +96,16 @@ def _curves(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
 
 def _why(frames: StudyFrames, look: Look, name: str, shares: pd.DataFrame) -> dict[str, list[Figure]]:
     """Figures by kind: importances of all methods, then one figure per method; empty without a search."""
-    tuned = reference(frames, name)
-    trials = {method: tried(frames, name, method) for method in frames.methods}
+    baseline = reference(frames, name)
+    trials = {method: explore_trials(frames, name, method) for method in frames.methods}
     scopes = {method: str(scope) for method in frames.methods if (scope := frames.method(method)["scope"])}
     figures = {
         "importance": _some(importance(shares, look, name)),
         "schedules": _schedules(frames, look, name),
         "interactions": _some(*(interaction(trials[m], look, name, m, scope) for m, scope in scopes.items())),
-        "slices": _some(*(slices(trials[m], look, name, m, tuned) for m in scopes)),
-        "others": _some(*(slices(trials[m], look, name, m, tuned) for m in frames.methods if m not in scopes)),
-        "parallel": _some(*(parallel(trials[m], look, name, m, tuned) for m in frames.methods)),
+        "slices": _some(*(slices(trials[m], look, name, m, baseline) for m in scopes)),
+        "others": _some(*(slices(trials[m], look, name, m, baseline) for m in frames.methods if m not in scopes)),
+        "parallel": _some(*(parallel(trials[m], look, name, m, baseline) for m in frames.methods)),
     }
     return {kind: group for kind, group in figures.items() if group}
 

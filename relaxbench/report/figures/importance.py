@@ -8,7 +8,7 @@ import pandas as pd
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, PALETTE, PAPER, Look, axis, file_name, layout, plain
-from relaxbench.report.figures.settings import Tried, order, tried
+from relaxbench.report.figures.search_space import Exploration, explore_trials, order
 from relaxbench.util.seeds import derive
 
 MAX_TRIALS = 5_000
@@ -35,44 +35,45 @@ def importances(frames: StudyFrames) -> pd.DataFrame:
     pairs = [(problem, method) for problem in frames.problems for method in frames.methods]
     rows = []
     for problem, method in pairs:
-        found = tried(frames, problem, method)
+        exploration = explore_trials(frames, problem, method)
         seed = derive("importance", problem, method) % 2**32
-        count = min(len(found.trials), MAX_TRIALS // len(pairs))
-        shares = effects(found, count, seed)
+        count = min(len(exploration.trials), MAX_TRIALS // len(pairs))
+        shares = effects(exploration, count, seed)
         rows += [(problem, method, name, share, count) for name, share in shares.items()]
     return pd.DataFrame(rows, columns=["problem", "method", "hyperparameter", "share", "trials"])
 
 
-def effects(tried: Tried, count: int, seed: int) -> dict[str, float]:
+def effects(exploration: Exploration, count: int, seed: int) -> dict[str, float]:
     """Return the share of each hyperparameter and of `TOGETHER`.
 
     Empty for too few finished trials, and where all results are the same.
 
     Args:
-        tried: the trials of a method.
+        exploration: the trials of a method.
         count: number of trials that are drawn from them, without replacement.
         seed: of the draw and of the forest.
     """
-    drawn = np.random.default_rng(seed).choice(len(tried.trials), count, replace=False)
-    values = tried.trials["value"].to_numpy()[drawn]
-    ranges = [each for each in tried.ranges if each.high > each.low and tried.numbers[each.name].notna().all()]
-    if count < FEWEST or not ranges or np.ptp(values) == 0:
+    drawn = np.random.default_rng(seed).choice(len(exploration.trials), count, replace=False)
+    values = exploration.values[drawn]
+    numbers = exploration.numbers
+    scales = [scale for scale in exploration.scales if scale.high > scale.low and numbers[scale.name].notna().all()]
+    if count < FEWEST or not scales or np.ptp(values) == 0:
         return {}
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
     # Optuna integrates over a logarithmic range as if it were linear, so it gets places on the range's scale instead.
     spaces: dict[str, BaseDistribution] = {
-        each.name: CategoricalDistribution(range(len(each.choices))) if each.choices else FloatDistribution(0, 1)
-        for each in ranges
+        scale.name: CategoricalDistribution(range(len(scale.choices))) if scale.choices else FloatDistribution(0, 1)
+        for scale in scales
     }
-    settings = {}
-    for each in ranges:
-        numbers = tried.numbers[each.name].to_numpy()[drawn]
-        settings[each.name] = numbers.astype(int) if each.choices else np.clip(each.places(numbers), 0, 1)
+    params = {}
+    for scale in scales:
+        own = numbers[scale.name].to_numpy()[drawn]
+        params[scale.name] = own.astype(int) if scale.choices else np.clip(scale.places(own), 0, 1)
     trials = [
         optuna.trial.create_trial(
-            params={name: column[row].item() for name, column in settings.items()}, distributions=spaces, value=value
+            params={name: column[row].item() for name, column in params.items()}, distributions=spaces, value=value
         )
         for row, value in enumerate(values.tolist())
     ]
@@ -81,7 +82,7 @@ def effects(tried: Tried, count: int, seed: int) -> dict[str, float]:
     study.add_trials(trials)
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=seed)
     shares = evaluator.evaluate(study)
-    ordered = {each.name: shares[each.name] for each in ranges}
+    ordered = {scale.name: shares[scale.name] for scale in scales}
     return ordered | {TOGETHER: max(1 - sum(ordered.values()), 0.0)}
 
 
