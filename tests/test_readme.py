@@ -9,7 +9,7 @@ import pytest
 
 from relaxbench.cli.main import app, main
 from relaxbench.optim.registry import RULES
-from relaxbench.study.definition.spec import load
+from relaxbench.study.definition.files import load
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ import pandas as pd
 from relaxbench.analysis.frames import StudyFrames, progress
 from relaxbench.analysis.paired import MIN_BLOCKS
 from relaxbench.analysis.sentences import listed
-from relaxbench.store.facts import RangeFacts
+from relaxbench.space import Choice, Float, Int
 from relaxbench.store.schema import SEARCHED
 from relaxbench.store.winners import best_rows_so_far
 
@@ -75,25 +75,25 @@ def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
     winners = list(frames.blocks.loc[of, "params"])
     found = []
-    for name, about in frames.space(method, problem).items():
-        side = _side(best.get(name), about)
+    for name, declared in frames.space(method, problem).items():
+        if isinstance(declared, Choice):
+            continue
+        side = _side(best.get(name), declared)
         if side:
-            also = sum(_side(winner.get(name), about) == side for winner in winners)
-            low, high = about["low"], about["high"]
+            also = sum(_side(winner.get(name), declared) == side for winner in winners)
             found.append(
-                f"the best {name}, {best[name]:.4g}, lies in the {side} 5 % of its range {low:g} to {high:g} "
-                f"({also} of {len(winners)} block winners too)."
+                f"the best {name}, {best[name]:.4g}, lies in the {side} 5 % of its range "
+                f"{declared.low:g} to {declared.high:g} ({also} of {len(winners)} block winners too)."
             )
     return found
 
 
-def _side(value: Any, about: RangeFacts) -> str:
+def _side(value: Any, declared: Float | Int) -> str:
     """``"lowest"`` or ``"highest"`` for a value in the outer 5 % of its range (on its own scale), else empty."""
-    if about.get("kind") not in ("float", "int") or not isinstance(value, (int, float)):
+    if not isinstance(value, (int, float)):
         return ""
-    low, high = float(about["low"]), float(about["high"])
-    value = float(value)
-    if about.get("log") and min(low, value) > 0:
+    low, high, value = float(declared.low), float(declared.high), float(value)
+    if isinstance(declared, Float) and declared.log and min(low, value) > 0:
         low, high, value = math.log(low), math.log(high), math.log(value)
     if high <= low:
         return ""

@@ -20,6 +20,7 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.paired import LEVEL
 from relaxbench.analysis.sentences import Row, difference_unit, listed, number
 from relaxbench.analysis.verdicts import verdicts
+from relaxbench.space import to_stored
 
 SIDES = ("one", "other")
 """How the columns of the two studies end."""
@@ -211,7 +212,7 @@ def _facts(frames: StudyFrames, against: StudyFrames) -> dict[tuple[str, str], s
             method = frames.method(label)
             found |= _flat(f"method {label}", {key: value for key, value in method.items() if key in _METHOD})
             for name in problems:  # ranges may differ between problems
-                searched = {**frames.space(label, name), **frames.fixed(label, name)}
+                searched = {**to_stored(frames.space(label, name)), **frames.fixed(label, name)}
                 found |= _flat(f"method {label} on {name}", searched)
     return found
 

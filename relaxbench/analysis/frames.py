@@ -17,13 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
+from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
     Manifest,
     MethodFacts,
     ProblemFacts,
-    SpaceFacts,
     SpecFacts,
-    Value,
     fixed_on,
     method_facts,
     problem_facts,
@@ -103,8 +102,8 @@ class StudyFrames:
             role = "control"
         return method_facts(self.manifest, label, role)
 
-    def space(self, label: str, problem: str) -> SpaceFacts:
-        """What is searched of a method on a problem; ranges may differ between problems."""
+    def space(self, label: str, problem: str) -> Space:
+        """Return the space of a method on a problem; ranges may differ between problems."""
         return space_on(self.method(label), problem)
 
     def fixed(self, label: str, problem: str) -> dict[str, Value]:

@@ -12,6 +12,8 @@ from relaxbench.errors import UserError
 if TYPE_CHECKING:
     from sqlalchemy import Engine as Database
 
+    from relaxbench.errors import UserError
+
 STORAGE = "sqlite:///relaxbench.db"
 
 

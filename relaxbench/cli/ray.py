@@ -15,6 +15,7 @@ from relaxbench.util.text import counted
 if TYPE_CHECKING:
     from relaxbench.cli.progress import Display
     from relaxbench.study.coordination.ray_cluster import Cluster
+    from relaxbench.study.definition.opening import OpenStudy
     from relaxbench.study.execution.run import StudyRun, Summary
 
 
@@ -59,7 +60,7 @@ def requested_cluster(
 
 
 @contextmanager
-def reached(cluster: Cluster | None, storage: str) -> Iterator[list[str]]:
+def connected_cluster(cluster: Cluster | None, storage: str) -> Iterator[list[str]]:
     """Connect to the cluster, if one is requested; give lines to print."""
     if cluster is None:
         yield []
@@ -70,33 +71,33 @@ def reached(cluster: Cluster | None, storage: str) -> Iterator[list[str]]:
         yield notes
 
 
-def distribute(run: StudyRun, cluster: Cluster, storage: str, display: Display) -> Summary:
-    """Run a session whose work is done by tasks of the cluster; see `reached`."""
+def distribute(run: StudyRun, opened: OpenStudy, cluster: Cluster, storage: str, display: Display) -> Summary:
+    """Run a session whose work is done by tasks of the cluster; see `connected_cluster`."""
     from relaxbench.cli.watch import Watch
     from relaxbench.store.urls import parse_url
-    from relaxbench.study.execution.ray_worker import Order, RayEngine
+    from relaxbench.study.execution.ray_worker import Order, RayWorkers
 
-    watch = Watch(run, display)
+    watch, options = Watch(run, opened, display), run.options
     url = parse_url(storage)
     if url.get_backend_name() == "sqlite":
         url = url.set(database=str(Path(str(url.database)).absolute()))  # Ray chooses a task's working folder
     order = Order(
         storage=url.render_as_string(hide_password=False),
-        study=watch.opened.spec.name,
-        problems=[problem.name for problem in watch.opened.problems],
-        methods=watch.opened.spec.methods,
+        study=opened.spec.name,
+        problems=[problem.name for problem in opened.problems],
+        methods=opened.spec.methods,
         device=cluster.device,
         threads=cluster.cpus,
-        population=run.population,
-        checkpoints=str(run.checkpoints.absolute()),
-        retries=run.retries,
+        population=options.population,
+        checkpoints=str(options.checkpoints.absolute()),
+        retries=options.retries,
         data=os.environ.get("RELAXBENCH_DATA"),
-        optuna=run.optuna,
+        optuna=options.optuna,
     )
 
     def work() -> None:
         size = counted(cluster.workers, "worker")
         display.say(f"Study {order.study}: {size} on the Ray cluster, on {cluster.device}.")
-        RayEngine(cluster, order, watch.claims, run.stopping, watch.tick, display.say).run()
+        RayWorkers(cluster, order, watch.claims, options.stopping, watch.tick, display.say).run()
 
     return watch.over(work)

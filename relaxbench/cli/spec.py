@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from relaxbench.study.definition.spec import StudySpec
 
 
+FLAGS = {"methods": "--method", "problems": "--problem"}
+"""Options whose names are not those of the keys that they replace."""
+
+
 @dataclass(frozen=True)
 class Overrides:
     """Options that replace values of the study file; None where an option is not given."""
@@ -42,10 +46,10 @@ def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
     Raises:
         UserError: naming the option or the entry of the file that is wrong.
     """
-    from relaxbench.study.definition.spec import find, load
+    from relaxbench.study.definition.files import find, load
 
     overrides.check()
     changes = {key: value for key, value in asdict(overrides).items() if value not in (None, [])}
     if overrides.problems and file is None and overrides.name is None:
         changes["name"] = "-".join(Path(problem).stem for problem in overrides.problems)
-    return load(find(file), changes)
+    return load(find(file), changes, {key: FLAGS.get(key, f"--{key}") for key in changes})

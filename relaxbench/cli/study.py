@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ from relaxbench.cli.options import (
     Trials,
 )
 from relaxbench.cli.outcome import conclude, finish
-from relaxbench.cli.ray import distribute, reached, requested_cluster
+from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
 from relaxbench.cli.spec import Overrides, read_spec
 from relaxbench.cli.supervise import LocalWorkers, supervise
 
@@ -63,7 +64,9 @@ def study(
     """Tune, compare with SGD and write the report. Run the same command again to continue or extend the study."""
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
+    from relaxbench.study.definition.opening import open_study
     from relaxbench.study.definition.prepare import prepare
+    from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
 
     spec, source = read_spec(file, Overrides(name, blocks, trials, budget, method, problem, seed))
@@ -72,36 +75,40 @@ def study(
     if not no_report:
         checks.check_folder("--report", report)
     checks.check_optuna(optuna)
-    device_options = {
+    local_only = {
         "--device": None if device == "auto" else device,
         "--devices": devices,
         "--per-device": per_device,
     }
-    cluster = requested_cluster(engine, address, workers, gpus_per_worker, cpus_per_worker, device_options)
-    requested = (workers, devices, per_device)
-    local = LocalWorkers(*requested) if cluster is None and any(option is not None for option in requested) else None
-    if local is not None:
-        local.check(device)
-        device = local.kind
-    elif cluster is not None and cluster.device == "cpu":
-        device = "cpu"  # with a GPU cluster, this machine needs no GPU
+    cluster = requested_cluster(engine, address, workers, gpus_per_worker, cpus_per_worker, local_only)
+    local = None
+    if cluster is not None:  # with a GPU cluster, this machine needs no GPU
+        place = parse_device("cpu" if cluster.device == "cpu" else "auto")
+    elif (workers, devices, per_device) != (None, None, None):
+        local = LocalWorkers.parse(device, workers, devices, per_device)
+        place = local.place
+    else:
+        place = parse_device(device)
     checks.use_data(data_dir, download)
     if optuna:
         from relaxbench.study.coordination.optuna_proxy import reach
 
         reach(optuna)  # before a database is created
-    problems = prepare(spec, device, download)
-    with reached(cluster, storage) as notes:
+    problems = prepare(spec, download)
+    session = RunOptions(place, population, checkpoints, retries, optuna)
+    with connected_cluster(cluster, storage) as notes:
         database = open_database(storage)
         with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
-            run = StudyRun(database, spec, source, device, population, checkpoints, retries)
-            run.problems, run.observe, run.stopping, run.announce = problems, display.update, stopping, display.say
-            run.optuna = optuna
+            reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
+            run = StudyRun(database, reporting)
             for note in notes:
                 display.say(note)
+            opened = open_study(database, spec, source, problems, place)
             if cluster is not None:
-                summary = distribute(run, cluster, storage, display)
+                summary = distribute(run, opened, cluster, storage, display)
+            elif local is not None:
+                summary = supervise(run, opened, local, storage, display)
             else:
-                summary = supervise(run, local, storage, display) if local is not None else run.run()
+                summary = run.work(opened)
     finish(summary, spec.name, quiet)
     conclude(storage, spec.name, None if no_report else report)

@@ -11,47 +11,58 @@ from relaxbench.errors import UserError
 from relaxbench.util.text import counted
 
 if TYPE_CHECKING:
+    import torch
+
     from relaxbench.cli.progress import Display
     from relaxbench.study.coordination.supervisor import WorkerPlace
+    from relaxbench.study.definition.opening import OpenStudy
     from relaxbench.study.execution.run import StudyRun, Summary
 
 
-@dataclass
+@dataclass(frozen=True)
 class LocalWorkers:
-    """The requested worker processes on this machine; see `supervisor.worker_places`."""
+    """The requested worker processes on this machine; see `supervisor.worker_places`.
+
+    Attributes:
+        workers: of ``--workers``.
+        devices: of ``--devices``, or all usable ones.
+        per_device: of ``--per-device``.
+        place: the first of their devices, which are all of one kind.
+    """
 
     workers: int | None
     devices: str | None
     per_device: int | None
-    kind: str = "cpu"
+    place: torch.device
 
-    def check(self, device: str) -> None:
-        """Refuse options that do not fit together, and set `kind`, the kind of all devices.
+    @classmethod
+    def parse(cls, device: str, workers: int | None, devices: str | None, per_device: int | None) -> LocalWorkers:
+        """Check that the options fit together, and that every device is there.
 
         Args:
             device: value of ``--device``, used if ``--devices`` is not given.
+            workers: of ``--workers``.
+            devices: of ``--devices``.
+            per_device: of ``--per-device``.
 
         Raises:
             UserError: naming the option.
         """
-        from relaxbench.training.devices import torch_device
+        from relaxbench.study.coordination.supervisor import worker_places
+        from relaxbench.study.execution.options import parse_device
 
-        torch_device(device)
-        if self.devices is None and device != "cpu":
-            import torch
-
-            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-            usable = ",".join(f"cuda:{i}" for i in range(count)) or "cpu"
-            self.devices = usable if device in ("auto", "cuda") else device
-        places = self.places(Path(), "")
-        kinds = {place.device.partition(":")[0] for place in places}
+        place = parse_device(device)
+        if devices is None and device != "cpu":
+            devices = _gpus() if device in ("auto", "cuda") else device
+        names = list(dict.fromkeys(p.device for p in worker_places(workers, devices, per_device, Path(), "")))
+        kinds = {name.partition(":")[0] for name in names}
         if len(kinds) > 1:
-            raise UserError(f"--devices {self.devices!r}: a study runs on one kind of device, cuda or cpu")
-        (self.kind,) = kinds
-        if device != "auto" and torch_device(device).type != self.kind:
-            raise UserError(f"--devices {self.devices!r}: --device {device} is of another kind: leave out one of them")
-        for place in places:
-            torch_device(place.device)
+            raise UserError(f"--devices {devices!r}: a study runs on one kind of device, cuda or cpu")
+        if place is not None and place.type not in kinds:
+            raise UserError(f"--devices {devices!r}: --device {device} is of another kind: leave out one of them")
+        parsed = [place if name == str(place) else parse_device(name) for name in names]
+        assert parsed[0] is not None, "no worker's device is called auto"
+        return cls(workers, devices, per_device, parsed[0])
 
     def places(self, folder: Path, name: str) -> list[WorkerPlace]:
         """Return one place per worker."""
@@ -60,31 +71,39 @@ class LocalWorkers:
         return worker_places(self.workers, self.devices, self.per_device, folder, name)
 
 
-def supervise(run: StudyRun, local: LocalWorkers, storage: str, display: Display) -> Summary:
+def _gpus() -> str:
+    """Return the names of all GPUs with commas between them, or ``"cpu"`` without one."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ",".join(f"cuda:{i}" for i in range(count)) or "cpu"
+
+
+def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: str, display: Display) -> Summary:
     """Run a session whose work is done by worker processes; this process watches them."""
     from relaxbench.cli.watch import Watch
     from relaxbench.study.coordination.manifest import read_manifest
-    from relaxbench.study.coordination.supervisor import Supervisor, environment
+    from relaxbench.study.coordination.supervisor import Supervisor, worker_environment
 
-    watch = Watch(run, display)
-    name = watch.opened.spec.name
-    places = local.places(run.checkpoints, read_manifest(run.database, watch.opened.study)["key"])
+    watch, options = Watch(run, opened, display), run.options
+    name = opened.spec.name
+    places = local.places(options.checkpoints, read_manifest(run.database, opened.id)["key"])
 
     def command(place: WorkerPlace) -> tuple[list[str], dict[str, str]]:
-        line = [sys.executable, "-m", "relaxbench", "worker", "--quiet", "--device", run.device]
-        line += ["--checkpoints", str(run.checkpoints), "--retries", str(run.retries)]
-        line += ["--population", str(run.population)] if run.population else []
-        line += ["--optuna", run.optuna] if run.optuna else []
+        line = [sys.executable, "-m", "relaxbench", "worker", "--quiet", "--device", local.place.type]
+        line += ["--checkpoints", str(options.checkpoints), "--retries", str(options.retries)]
+        line += ["--population", str(options.population)] if options.population else []
+        line += ["--optuna", options.optuna] if options.optuna else []
         # The study may have more problems and methods than this command requests.
-        line += [f"--problem={problem.name}" for problem in watch.opened.problems]
-        line += [f"--method={label}" for label in watch.opened.spec.methods]
+        line += [f"--problem={problem.name}" for problem in opened.problems]
+        line += [f"--method={label}" for label in opened.spec.methods]
         line += ["--", name]
         # The storage's address may contain a password, and every user of a machine can read command lines.
-        return line, {**environment(place, len(places)), "RELAXBENCH_STORAGE": storage}
+        return line, {**worker_environment(place, len(places)), "RELAXBENCH_STORAGE": storage}
 
     def work() -> None:
         display.say(f"Study {name}: {counted(len(places), 'worker')} on {_where(places)}.")
-        Supervisor(watch.claims, places, command, run.stopping, watch.tick, display.say).run()
+        Supervisor(watch.claims, places, command, options.stopping, watch.tick, display.say).run()
 
     return watch.over(work)
 

@@ -10,7 +10,8 @@ from relaxbench.store.claims import Claims
 from relaxbench.store.workers import at_work, workers
 from relaxbench.study.coordination.optuna_mirror import behind
 from relaxbench.study.coordination.progress import tally
-from relaxbench.study.execution.run import StudyRun, Summary, open_run
+from relaxbench.study.definition.opening import OpenStudy
+from relaxbench.study.execution.run import StudyRun, Summary
 
 LOOK_SECONDS = 0.5
 """Least time between two queries of the database."""
@@ -21,15 +22,14 @@ class Watch:
 
     Args:
         run: the session.
+        opened: the study.
         display: shows the progress.
     """
 
-    def __init__(self, run: StudyRun, display: Display) -> None:
-        assert run.problems is not None
+    def __init__(self, run: StudyRun, opened: OpenStudy, display: Display) -> None:
         self.start, self.next_query = time.monotonic(), 0.0
-        self.run, self.display = run, display
-        self.opened = open_run(run.database, run.spec, run.source, run.problems, run.device)
-        self.claims = Claims(run.database, self.opened.study, retries=run.retries)
+        self.run, self.opened, self.display = run, opened, display
+        self.claims = Claims(run.database, opened.id, retries=run.options.retries)
 
     def over(self, work: Callable[[], None]) -> Summary:
         """Call `work`, unless all is done; return what was done meanwhile."""
@@ -44,6 +44,6 @@ class Watch:
         """Show the progress, rarely enough that querying it does not slow the work."""
         if time.monotonic() >= self.next_query:
             begin = time.monotonic()
-            present = [row for row in workers(self.run.database, self.opened.study) if at_work(row)]
+            present = [row for row in workers(self.run.database, self.opened.id) if at_work(row)]
             self.display.update(tally(self.opened.plans), present)
             self.next_query = time.monotonic() + max(LOOK_SECONDS, 20 * (time.monotonic() - begin))

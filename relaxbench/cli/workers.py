@@ -36,20 +36,28 @@ def worker(
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
     from relaxbench.study.coordination.supervisor import orphaned, supervised
-    from relaxbench.study.execution.join import join
+    from relaxbench.study.execution import join
+    from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
 
     checks.check_counts(population, retries)
     checks.check_folder("--checkpoints", checkpoints)
     checks.check_optuna(optuna)
     checks.use_data(data_dir)
-    database = open_database(storage, create=False)
-    opened = join(database, study, device, problem or (), method or ())
+    database, place = open_database(storage, create=False), parse_device(device)
+    opened = join.join(database, study, place, join.Part(problem or (), method or ()))
     with interruptible() as stopping, Display(console, opened.spec, quiet=quiet) as display:
-        run = StudyRun(database, opened.spec, "", device, population, checkpoints, retries)
-        run.observe, run.announce = display.update, display.say
-        run.stopping, run.optuna = lambda: stopping() or orphaned(), optuna
-        summary = run.work(opened)
+        session = RunOptions(
+            device=place,
+            population=population,
+            checkpoints=checkpoints,
+            retries=retries,
+            optuna=optuna,
+            observe=display.update,
+            stopping=lambda: stopping() or orphaned(),
+            announce=display.say,
+        )
+        summary = StudyRun(database, session).work(opened)
     if supervised():
         raise typer.Exit(summary.code)
     finish(summary, opened.spec.name, quiet)

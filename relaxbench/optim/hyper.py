@@ -1,60 +1,22 @@
-"""Declared hyperparameters: what a rule can be given and where a study searches it.
+"""Shared hyperparameters, and hyperparameters as tensors.
 
-Shared hyperparameters are declared here once, so that every method is tuned over the same range. A rule's
-`space` names the ones it uses, beside its mathematics.
+A hyperparameter that several rules have is declared here once, so that every method is tuned over the same range. A
+rule's `space` lists the ones it uses, next to its mathematics. The types of the ranges are in `relaxbench.space`.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-Value = float | int | str
+from relaxbench.space import Choice, Float, Hyperparameter, Int, Space, Value
 
-
-@dataclass(frozen=True)
-class Float:
-    """A real number in [low, high]; `log` says on which scale it is searched.
-
-    A value of it is at least zero, or above zero if `above` says so, and smaller than `below`.
-    """
-
-    low: float
-    high: float
-    default: float
-    log: bool = False
-    above: bool = False
-    below: float = math.inf
-
-
-@dataclass(frozen=True)
-class Int:
-    """An integer low, low + step, … high."""
-
-    low: int
-    high: int
-    default: int
-    step: int = 1
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of a few names."""
-
-    options: tuple[str, ...]
-    default: str
-
-
-Hyperparameter = Float | Int | Choice
-SearchSpace = Mapping[str, Hyperparameter]
 Hyper = Mapping[str, Tensor]
-"""Values of a population: a tensor ``[K, 1]`` (or ``[K, P]``) a name; a choice is the index of its option."""
+"""Values of a population: one tensor ``[K, 1]`` (or ``[K, P]``) per name; a choice is the index of its option."""
 
 SCHEDULES = ("constant", "step", "cosine", "warmup")
 SCOPINGS = ("geometric", "linear", "cosine", "constant")
@@ -76,59 +38,67 @@ SCOPING = Choice(SCOPINGS[:3], "geometric")  # "constant" is gamma_start = gamma
 ANNEAL = Choice(ANNEALED, "outer")
 
 OPTIONS: dict[str, tuple[str, ...]] = {"schedule": SCHEDULES, "scoping": SCOPINGS, "anneal": ANNEALED}
-"""All values that a named hyperparameter understands, whether searched by default or not."""
+"""All options of a choice, searched by default or not, by its name. A tensor holds an option's index in this list."""
 
 
-def declare(space: SearchSpace) -> None:
-    """Make the choices of a rule of one's own known: their numbers in a tensor are their places in `options`.
+def declare(space: Space) -> None:
+    """Register the choices of a custom rule in `OPTIONS`. A tensor holds an option's index in `Choice.options`.
 
     Raises:
-        ValueError: if a name already stands for other options.
+        ValueError: if the name is already registered with other options.
     """
     for name, declared in space.items():
         if isinstance(declared, Choice):
             known = OPTIONS.setdefault(name, declared.options)
-            strange = [option for option in (*declared.options, declared.default) if option not in known]
-            if strange:
-                raise ValueError(f"{name} has the options {', '.join(known)}, not {strange[0]!r}: choose another name")
+            extra = [option for option in (*declared.options, declared.default) if option not in known]
+            if extra:
+                raise ValueError(f"{name} has the options {', '.join(known)}, not {extra[0]!r}: choose another name")
 
 
-def expected(name: str, declared: Hyperparameter, value: Any) -> str | None:
-    """What a given value should have been, or None if it means something; it may lie outside the searched range."""
+def expected(name: str, declared: Hyperparameter, value: object) -> str | None:
+    """Describe the values that a hyperparameter takes, or return None if the given value is one of them.
+
+    A value outside the searched range is one of them too.
+    """
     if isinstance(declared, Choice):
         return None if value in OPTIONS[name] else f"one of {', '.join(OPTIONS[name])}"
-    number = _is_number(value)
+    number = _number(value)
     if isinstance(declared, Int):
-        return None if number and float(value) >= 1 and float(value) == int(value) else "an integer of at least 1"
-    if number and (float(value) > 0 if declared.above else float(value) >= 0) and float(value) < declared.below:
+        return None if number is not None and number >= 1 and number.is_integer() else "an integer of at least 1"
+    if number is not None and (number > 0 if declared.above else number >= 0) and number < declared.below:
         return None
     kind = "a positive number" if declared.above else "a number that is not negative"
     return f"{kind}, below {declared.below:g}" if declared.below < math.inf else f"{kind}, and finite"
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value is a finite real number, of Python or numpy, but no truth value."""
+def _number(value: object) -> float | None:
+    """Return a finite real number of Python or numpy as a float; None for anything else, a bool too."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return False
+        return None
     try:
-        return math.isfinite(float(value))
+        number = float(value)
     except OverflowError:  # an integer of Python may be any
-        return False
+        return None
+    return number if math.isfinite(number) else None
 
 
-def defaults(space: SearchSpace) -> dict[str, Value]:
-    """The default of every hyperparameter in a space."""
+def defaults(space: Space) -> dict[str, Value]:
+    """Return the default of every hyperparameter of a space."""
     return {name: declared.default for name, declared in space.items()}
 
 
 def encode(name: str, value: Value) -> float:
-    """A value as the number that a tensor holds."""
+    """Convert a value to the number that a tensor holds.
+
+    Raises:
+        ValueError: if the value is no option of the choice.
+    """
     return float(OPTIONS[name].index(value)) if isinstance(value, str) else float(value)
 
 
-def stack(settings: list[dict[str, Value]], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Settings of K members as tensors ``[K, 1]``."""
+def stack(params: Sequence[Mapping[str, Value]], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Stack the params of K members into one tensor ``[K, 1]`` per name."""
     return {
-        name: torch.tensor([[encode(name, s[name])] for s in settings], dtype=torch.float64).to(device, dtype)
-        for name in settings[0]
+        name: torch.tensor([[encode(name, member[name])] for member in params], dtype=torch.float64).to(device, dtype)
+        for name in params[0]
     }

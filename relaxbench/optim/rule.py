@@ -15,7 +15,8 @@ from torch import Tensor
 
 from relaxbench import random
 from relaxbench.optim import schedules
-from relaxbench.optim.hyper import ANNEALED, Hyper, SearchSpace, declare
+from relaxbench.optim.hyper import ANNEALED, Hyper, declare
+from relaxbench.space import Space
 
 State = dict[str, Tensor]
 
@@ -102,7 +103,7 @@ class Rule:
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
-    space: ClassVar[SearchSpace]
+    space: ClassVar[Space]
     copies: int
     rate: ClassVar[str] = "lr"
     scope: ClassVar[str | None] = None

@@ -54,8 +54,9 @@ def read(path: Path) -> Text:
         raise UserError(f"text {str(path)!r} is a folder: name a file, as char-lstm:FILE.txt")
     if file_path is None:
         raise UserError(
-            f"text {str(path)!r} does not exist: name the folder that holds it (--data-dir or RELAXBENCH_DATA), or "
-            "another text, as char-lstm:FILE.txt"
+            f"text {str(path)!r} does not exist: set RELAXBENCH_DATA to the folder that holds it, or name another "
+            "text, as char-lstm:FILE.txt",
+            "data_dir",
         )
     try:
         with OPEN.get(file_path.suffix, open)(file_path, "rb") as file:

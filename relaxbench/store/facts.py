@@ -7,25 +7,9 @@ share these types, so that a misspelled key is a type error. A study that an old
 
 from __future__ import annotations
 
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, TypedDict
 
-Value = float | int | str
-"""The value of a hyperparameter."""
-
-
-class RangeFacts(TypedDict, total=False):
-    """What is searched of one hyperparameter. A categorical one has choices; numbers have the other keys."""
-
-    kind: Required[Literal["float", "int", "categorical"]]
-    low: float
-    high: float
-    log: bool
-    step: int  # of an int
-    choices: list[Value]
-
-
-SpaceFacts = dict[str, RangeFacts]
-"""What is searched, by hyperparameter."""
+from relaxbench.space import Space, StoredSpace, Value, from_stored
 
 
 class ProblemFacts(TypedDict):
@@ -67,8 +51,8 @@ class MethodFacts(TypedDict):
     source: str
     role: str  # baseline, control, candidate
     dimensions: int | None  # of the first problem's space
-    space: SpaceFacts
-    spaces: dict[str, SpaceFacts]
+    space: StoredSpace
+    spaces: dict[str, StoredSpace]
     fixed: dict[str, Value]
     fixes: dict[str, dict[str, Value]]
     options: dict[str, bool | int]
@@ -207,11 +191,11 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
     return {**neutral, **known} if known else neutral
 
 
-def space_on(method: MethodFacts, problem: str) -> SpaceFacts:
-    """What is searched of a method on a problem."""
-    return method["spaces"].get(problem, method["space"])
+def space_on(method: MethodFacts, problem: str) -> Space:
+    """Return the space of a method on a problem."""
+    return from_stored(method["spaces"].get(problem, method["space"]))
 
 
 def fixed_on(method: MethodFacts, problem: str) -> dict[str, Value]:
-    """The hyperparameters of a method on a problem that are not searched."""
+    """Return the hyperparameters of a method on a problem that are not searched, with their values."""
     return method["fixes"].get(problem, method["fixed"])

@@ -16,8 +16,9 @@ import numpy as np
 from sqlalchemy import Engine as Database
 from sqlalchemy import insert, update
 
+from relaxbench.space import Float, to_stored
 from relaxbench.store.claims import Result
-from relaxbench.store.facts import Manifest, MethodFacts, ProblemFacts, SpaceFacts, SpecFacts
+from relaxbench.store.facts import Manifest, MethodFacts, ProblemFacts, SpecFacts
 from relaxbench.store.schema import Study, Trial
 from relaxbench.store.transactions import write
 from relaxbench.study.coordination.checkpoints import Checkpoints
@@ -57,9 +58,7 @@ class Load:
 
 def make(database: Database, name: str, load: Load) -> int:
     """Make a simulated study and plan its trials; returns its id."""
-    space: SpaceFacts = {
-        f"x{i}": {"kind": "float", "low": 0.01, "high": 1.0, "log": i % 2 == 0} for i in range(load.hyperparameters)
-    }
+    space = to_stored({f"x{i}": Float(0.01, 1.0, 0.01, log=i % 2 == 0) for i in range(load.hyperparameters)})
     methods: dict[str, MethodFacts] = {
         method: {
             "rule": method,

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import Int, Value, defaults, stack
+from relaxbench.optim.hyper import defaults, stack
 from relaxbench.optim.rule import Rule
 from relaxbench.problems.digits import digits_mlp
+from relaxbench.space import Int, Value
 from relaxbench.testing.metered_oracle import Metered
 from relaxbench.training.ensemble import Ensemble
 from relaxbench.training.oracle import Oracle

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from relaxbench.optim.drop_in.classes import drop_in
-from relaxbench.optim.hyper import Choice, Int, Value, expected
+from relaxbench.optim.hyper import expected
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
+from relaxbench.space import Choice, Int, Value
 from relaxbench.testing.probe import CPU, MEMBERS, TASK, Probe, identical, meter
 from relaxbench.testing.runner import require, skip
 from relaxbench.training.oracle import Oracle
@@ -58,8 +59,8 @@ class RuleConformance:
         require(
             rule.replicas >= 1 and rule.price > 0, f"replicas {rule.replicas}, price {rule.price}: expected positive"
         )
-        taken = RULES.get(rule.name, self.rule) is not self.rule
-        require(not taken, f"name {rule.name!r} is that of a built-in method: choose another one")
+        name_in_use = RULES.get(rule.name, self.rule) is not self.rule
+        require(not name_in_use, f"name {rule.name!r} is that of a built-in method: choose another one")
 
     def test_every_hyperparameter_does_something(self) -> None:
         """Require that, early in a run, every hyperparameter changes the iterates: else a search would waste trials."""

@@ -63,7 +63,7 @@ def inequality(result: Expectation) -> Figure:
 
 
 def _line_landscape(scene: Scene) -> Figure:
-    (low, high), figure = scene.shown[0], Drawing()
+    (low, high), figure = scene.window[0], Drawing()
     x = np.linspace(low, high, 401)[:, None]
     grid = Grid.box([low - 8.0], [high + 8.0], [8001])
     f = scene.loss(x)
@@ -94,21 +94,21 @@ def _line_landscape(scene: Scene) -> Figure:
 
 
 def _plane_landscape(scene: Scene) -> Figure:
-    (left, right), (bottom, top) = scene.shown
-    shown = Grid.box([left, bottom], [right, top], [71, 57])
+    (left, right), (bottom, top) = scene.window
+    window = Grid.box([left, bottom], [right, top], [71, 57])
     around = Grid.box([left - 1.6, bottom - 1.6], [right + 1.6, top + 1.6], [181, 151])
     figure, owners = Drawing(), list[float | None]()
-    f = scene.loss(shown.points)
+    f = scene.loss(window.points)
     levels = {
         "start": float(f.min()),
         "end": float(np.quantile(f, 0.9)),
         "size": float(np.quantile(f, 0.9) - f.min()) / 14,
     }
-    figure.add("contour", **_contour(shown, f, MUTED, levels, "f", 1.0))
+    figure.add("contour", **_contour(window, f, MUTED, levels, "f", 1.0))
     owners.append(None)
     for gamma in scene.gammas:
-        u = pde.viscous(scene.loss, shown.points, gamma, scene.beta, around).value
-        figure.add("contour", **_contour(shown, u, VISCOUS, levels, "viscous (local entropy)", 1.8))
+        u = pde.viscous(scene.loss, window.points, gamma, scene.beta, around).value
+        figure.add("contour", **_contour(window, u, VISCOUS, levels, "viscous (local entropy)", 1.8))
         owners.append(gamma)
     figure.update_layout(layout(height=420, **_plane(scene), legend=LEGEND))
     return _switched(
@@ -131,7 +131,7 @@ def _switched(figure: Drawing, scene: Scene, owners: list[float | None], title: 
 
 def _line_densities(result: Expectation) -> Figure:
     scene, exact, figure = result.scene, result.exact, Drawing()
-    (low, high), x = scene.shown[0], result.exact.grid.axes[0]
+    (low, high), x = scene.window[0], result.exact.grid.axes[0]
     seen = (x >= low) & (x <= high)
     f = scene.loss(x[seen][:, None])
     figure.add(
@@ -166,15 +166,15 @@ def _line_densities(result: Expectation) -> Figure:
 
 def _plane_densities(result: Expectation) -> Figure:
     scene, figure = result.scene, Drawing()
-    (left, right), (bottom, top) = scene.shown
-    shown = Grid.box([left, bottom], [right, top], [71, 57])
-    f = scene.loss(shown.points)
+    (left, right), (bottom, top) = scene.window
+    window = Grid.box([left, bottom], [right, top], [71, 57])
+    f = scene.loss(window.points)
     levels = {
         "start": float(f.min()),
         "end": float(np.quantile(f, 0.9)),
         "size": float(np.quantile(f, 0.9) - f.min()) / 14,
     }
-    figure.add("contour", **_contour(shown, f, MUTED, levels, "f", 1.0))
+    figure.add("contour", **_contour(window, f, MUTED, levels, "f", 1.0))
     for name, particles, colour in (("SGD", result.at_end[0], MUTED), ("controlled SGD", result.at_end[1], CONTROLLED)):
         few = particles[:DOTS]
         figure.add(
@@ -192,7 +192,7 @@ def _plane_densities(result: Expectation) -> Figure:
 
 
 def _plane(scene: Scene) -> dict[str, Any]:
-    (left, right), (bottom, top) = scene.shown
+    (left, right), (bottom, top) = scene.window
     return {
         "xaxis": axis("x₁") | {"range": [left, right], "constrain": "domain", "showgrid": False},
         "yaxis": axis("x₂") | {"range": [bottom, top], "scaleanchor": "x", "constrain": "domain", "showgrid": False},

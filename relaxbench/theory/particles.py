@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import Float, Hyper, SearchSpace
+from relaxbench.optim.hyper import Hyper
 from relaxbench.optim.rule import Query, Rule, State, counters, standard_normal
+from relaxbench.space import Float, Space
 from relaxbench.theory.diffusion import Control
 
 
@@ -55,7 +56,7 @@ def _number(index: Tensor, size: Tensor) -> Tensor:
 
 
 class Particles(Rule):
-    """dx = −∇f ds − α ds + β^{-1/2} dW by the Euler–Maruyama scheme; what is paid for α is kept in the state.
+    """dx = −∇f ds − α ds + β^{-1/2} dW by the Euler–Maruyama scheme; the state accumulates the cost of α.
 
     Args:
         field: the control α; None for none.
@@ -63,7 +64,7 @@ class Particles(Rule):
 
     name, title = "particles", "particles of a diffusion"
     source = "Chaudhari et al., arXiv 1704.04932, section 5"
-    space: ClassVar[SearchSpace] = {
+    space: ClassVar[Space] = {
         "time_step": Float(1e-5, 1.0, 1e-2, log=True, above=True),
         "beta": Float(1e-3, 1e3, 1.0, log=True, above=True),
     }

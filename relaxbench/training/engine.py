@@ -63,7 +63,7 @@ class Engine:
         return asdict(self)
 
 
-def choose(
+def choose_engine(
     problem: Problem, device: torch.device, population: int | None = None, precision: Precision = "float32"
 ) -> Engine:
     """Choose the engine with the most member-steps per second of plain SGD.

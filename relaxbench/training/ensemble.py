@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim import hyper as declared
-from relaxbench.optim.hyper import Value
 from relaxbench.optim.rule import Rule
+from relaxbench.space import Value
 from relaxbench.training.oracle import Oracle
 
 

@@ -8,9 +8,9 @@ from typing import TypedDict
 import numpy as np
 from torch import Tensor
 
-from relaxbench.optim.hyper import Value
 from relaxbench.optim.rule import State
 from relaxbench.problems import Problem
+from relaxbench.space import Value
 from relaxbench.training.ledger import Ledger
 
 

@@ -234,7 +234,7 @@ def test_a_target_is_called_met_when_that_is_sure(low: float, high: float, at_mo
 def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing replaced but sizes; what it finds is not looked at."""
     for module, name, value in (
-        (trials, "QUICK", (2, 0.01)), (steps, "QUICK_PAIRS", 1), (steps, "QUICK_EACH", 1), (steps, "BATCH", 4),
+        (trials, "QUICK", (2, 0.01)), (steps, "QUICK_PAIRS", 1), (steps, "QUICK_LEAST", 1), (steps, "BATCH", 4),
         (allcnn, "QUICK_BATCH", 1), (allcnn, "SIDE", {"cpu": 64}), (allcnn, "SECONDS", 0.0),
         (memory, "QUICK", {"lenet": ("sgd",)}), (process_pool, "cores", lambda: 1),
     ):  # fmt: skip

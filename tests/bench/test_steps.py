@@ -63,7 +63,7 @@ def test_steps_are_taken_in_turn_and_told_by_their_place_in_an_outer_step(
 def test_every_class_is_measured_and_told_with_its_bill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "BATCH", 2)
     monkeypatch.setattr(steps, "INNER_STEPS", 1)
-    found = dict(step_costs(CPU, pairs=1, each=1))
+    found = dict(step_costs(CPU, pairs=1, least=1))
     assert tuple(found) == NAMES and set(DROP_INS) <= set(NAMES)
     bills = {"sam": 2, "curveball": 41 / 15}
     for name, figures in found.items():
@@ -80,6 +80,7 @@ def test_the_calls_of_an_outer_step_are_counted(name: str, period: int) -> None:
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match=r"--compile: found no C\+\+ compiler"):
+    with pytest.raises(UserError, match=r"there is no C\+\+ compiler") as refusal:
         steps.check_compiler(CPU)
+    assert refusal.value.settings == ("compile",)
     steps.check_compiler(torch.device("cuda"))  # Triton brings its own

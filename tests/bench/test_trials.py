@@ -44,7 +44,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Rates of the contenders, to be changed."""
     rates = {"ours": 300.0, "memory": 100.0, "loader": 50.0, "processes": 150.0}
     engine = Engine("vectorized", 16, "cpu", "float32", "float32", 2, "bit for bit")
-    monkeypatch.setattr(trials, "choose", lambda problem, device, size: engine)
+    monkeypatch.setattr(trials, "choose_engine", lambda problem, device, size: engine)
     monkeypatch.setattr(trials, "Flight", lambda *_: Fixed(rates["ours"]))
     monkeypatch.setattr(trials, "in_memory", lambda *_: Fixed(rates["memory"]))
     monkeypatch.setattr(trials, "_fastest_loader", lambda *_: (Fixed(rates["loader"]), {"workers": 2}))

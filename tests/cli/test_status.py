@@ -1,4 +1,4 @@
-"""Who works on a study, what has failed, and freeing trials by hand."""
+"""The status command: workers of a study, the trials they hold, and failures."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, update
 
 from relaxbench.cli.status import status_tables
-from relaxbench.errors import UserError
 from relaxbench.store.claims import LEASE_SECONDS, Claims, Result, worker_name
 from relaxbench.store.database import open_database
-from relaxbench.store.freeing import free
-from relaxbench.store.schema import Study, Trial, Worker
-from relaxbench.store.studies import find_study
+from relaxbench.store.schema import Trial, Worker
 from relaxbench.store.workers import arrive
 from tests.store.conftest import add_study
 from tests.study.coordination.test_manifest import DEAD
@@ -47,14 +43,6 @@ def counts(text: str) -> dict[str, list[int]]:
     """Waiting, running, failed and done by method."""
     found = [line.split() for line in text.splitlines() if line.startswith("digits-mlp") and len(line.split()) == 6]
     return {words[1]: [int(word) for word in words[2:]] for words in found}
-
-
-def rows(database: Engine) -> list[Any]:
-    with database.connect() as connection:
-        return list(connection.execute(select(Trial.__table__).order_by(Trial.id)))
-
-
-# What is shown.
 
 
 def test_a_study_that_nobody_works_on(database: Engine) -> None:
@@ -127,88 +115,3 @@ def test_of_many_failures_some_are_listed_and_the_rest_is_counted(database: Engi
         patch.setattr(status, "SHOWN", 5)
         text = shown(database)
     assert text.count("given up; no") == 5 and "and 7 more" in text
-
-
-def test_which_study(database: Engine) -> None:
-    assert find_study(database, None) == find_study(database, "s") == (1, "s")
-    with pytest.raises(UserError, match="unknown study 'x'"):
-        find_study(database, "x")
-    with database.begin() as connection:
-        row = connection.execute(select(Study.__table__)).one()._asdict()
-        connection.execute(Study.__table__.insert().values(**{**row, "id": 2, "name": "t"}))  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match=r"which study\? there are 2: s, t \(name one of them in the command\)"):
-        find_study(database, None)
-    with database.begin() as connection:
-        connection.execute(Trial.__table__.delete())  # type: ignore[attr-defined]
-        connection.execute(Study.__table__.delete())  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match="there is no study in this database"):
-        find_study(database, None)
-    with pytest.raises(UserError, match="unknown study 's': there is none yet"):
-        find_study(database, "s")
-
-
-# Freeing.
-
-
-@pytest.fixture
-def held(database: Engine) -> dict[str, list[Trial]]:
-    """Trials in the hands of this process, a dead one and one of another machine."""
-    return {name: Claims(database, 1, name).take("digits-mlp", "sgd", 2) for name in (worker_name(), DEAD, FAR)}
-
-
-def ids(trials: list[Trial]) -> set[int]:
-    return {trial.id for trial in trials}
-
-
-def test_what_the_dead_hold_is_freed_without_a_failure(database: Engine, held: dict[str, list[Trial]]) -> None:
-    assert free(database, "s", None, False, False) == (2, 0)
-    freed = [row for row in rows(database) if row.id in ids(held[DEAD])]
-    assert {(r.status, r.failures, r.token, r.lease_until) for r in freed} == {("waiting", 0, 2, None)}
-    assert sum(row.status == "running" for row in rows(database)) == 4
-    with database.begin() as connection:
-        connection.execute(update(Trial).where(Trial.worker == FAR).values(lease_until=1.0))
-    assert free(database, None, None, False, False) == (2, 0)  # its leases have run out
-
-
-@pytest.mark.parametrize("name", [FAR, "far.away:12", "far.away"])
-def test_what_one_worker_holds_is_freed_and_its_results_are_refused(
-    name: str, database: Engine, held: dict[str, list[Trial]]
-) -> None:
-    """Dead or not: from here on it is fenced off, and notices."""
-    assert free(database, "s", name, False, False) == (2, 0)
-    late = Claims(database, 1, FAR)
-    late.tokens = {trial.id: trial.token for trial in held[FAR]}
-    first, second = held[FAR]
-    assert late.finish([Result(first.id, first.token, 0.5, False, {}, {}, b"c")]) == 0
-    late.renew()
-    assert late.lost == {second.id}
-    assert {row.status for row in rows(database) if row.id in ids(held[FAR])} == {"waiting"}
-    assert sum(row.status == "running" for row in rows(database)) == 4
-
-
-def test_everything_can_be_freed(database: Engine, held: dict[str, list[Trial]]) -> None:
-    assert free(database, "s", None, True, False) == (6, 0)
-    assert {row.status for row in rows(database)} == {"waiting"}
-    assert free(database, "s", None, True, True) == (0, 0)
-
-
-def test_what_was_given_up_gets_another_chance(database: Engine) -> None:
-    mine = Claims(database, 1, "me", retries=0)
-    trials = mine.take("digits-mlp", "sgd", 2)
-    mine.fail("no")
-    assert free(database, "s", None, False, False) == (0, 0)
-    assert free(database, "s", None, False, True) == (0, 2)
-    assert {(r.status, r.failures) for r in rows(database)} == {("waiting", 0)}
-    assert ids(mine.take("digits-mlp", "sgd", 2)) == ids(trials)
-
-
-def test_a_worker_that_holds_nothing_is_refused_with_those_that_do(
-    database: Engine, held: dict[str, list[Trial]]
-) -> None:
-    with pytest.raises(
-        UserError, match=r"unknown worker with running trials 'far.awya:12:1000': did you mean 'far.away"
-    ):
-        free(database, "s", "far.awya:12:1000", False, False)
-    assert free(database, "s", None, True, False)[0] == 6
-    with pytest.raises(UserError, match=r"no worker holds trials of this study: 'far.away' has none"):
-        free(database, "s", "far.away", False, False)

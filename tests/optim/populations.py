@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import Choice, Float, Hyperparameter
 from relaxbench.optim.registry import RULES as ALL_RULES
 from relaxbench.optim.rule import Query, Rule, State
+from relaxbench.space import Choice, Float, Hyperparameter
 from tests.optim.loops import batches_of, shapes
 
 CPU = torch.device("cpu")

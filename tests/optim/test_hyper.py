@@ -9,21 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaxbench.optim.hyper import (
-    ANNEALED,
-    OPTIONS,
-    SCHEDULES,
-    SCOPINGS,
-    Choice,
-    Float,
-    Hyperparameter,
-    Int,
-    Value,
-    defaults,
-    encode,
-    stack,
-)
+from relaxbench.optim.hyper import ANNEALED, OPTIONS, SCHEDULES, SCOPINGS, defaults, encode, stack
 from relaxbench.optim.registry import RULES
+from relaxbench.space import Choice, Float, Hyperparameter, Int, Value
 
 DECLARED = [(rule, name) for rule in RULES for name in RULES[rule].space]
 

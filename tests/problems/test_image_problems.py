@@ -146,7 +146,7 @@ def test_whitened_images_are_used_as_they_are(pets: Path) -> None:
 def test_vggf_takes_images_of_any_size_and_asks_for_a_folder(pets: Path) -> None:
     task = problem("vggf")
     assert task.missing() == (
-        "problem 'vggf' needs images of your own: name a folder or an archive with train/CLASS/*.jpg and "
+        "problem 'vggf' needs your own images: name a folder or an archive with train/CLASS/*.jpg and "
         "test/CLASS/*.jpg, or CLASS/*.jpg, as vggf:FOLDER"
     )
     assert task.size == sum(p.numel() for p in task.model.parameters()) and "not here" in task.data  # type: ignore[attr-defined]

@@ -95,7 +95,7 @@ def test_texts_that_will_not_do_are_refused_in_one_line(tmp_path: Path, text: Pa
     with pytest.raises(UserError, match=r"is damaged or cannot be read \(.+\)"):
         read(tmp_path / "cut.txt")
     task = problem("char-lstm")
-    assert "does not exist: name the folder that holds it (--data-dir or RELAXBENCH_DATA)" in task.missing()
+    assert "does not exist: set RELAXBENCH_DATA to the folder that holds it" in task.missing()
     assert task.data == "war-and-peace.txt, not here"
 
 

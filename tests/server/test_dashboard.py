@@ -18,7 +18,7 @@ from relaxbench.errors import UserError
 from relaxbench.server.dashboard import dashboard_app
 from relaxbench.server.wsgi import serving
 from relaxbench.store.database import open_database
-from relaxbench.study.coordination.optuna_mirror import reached
+from relaxbench.study.coordination.optuna_mirror import open_optuna
 from tests.postgres import Server
 from tests.server.test_wsgi import ask
 from tests.store.conftest import add_study
@@ -41,7 +41,7 @@ def fill(storage: str) -> str:
     """A database with a study of ours and one of Optuna's that has three trials."""
     engine = open_database(storage)
     add_study(engine)
-    with reached(engine) as rdb:
+    with open_optuna(engine) as rdb:
         study = optuna.create_study(storage=rdb, study_name="s/digits-mlp/sgd/explore")
         study.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=3)
         rdb.remove_session()
@@ -94,7 +94,7 @@ def test_these_writes_would_succeed_on_a_database_that_can_be_written(file: Path
 
     before = dump(file)
     engine = open_database(str(file))
-    with reached(engine) as rdb:
+    with open_optuna(engine) as rdb:
         assert call(wsgi(rdb), *WRITES[1])[0] == 204
         rdb.remove_session()
     engine.dispose()
@@ -104,7 +104,7 @@ def test_these_writes_would_succeed_on_a_database_that_can_be_written(file: Path
 def test_new_trials_are_seen_while_it_runs(file: Path) -> None:
     with dashboard_app(str(file)) as app:
         engine = open_database(str(file))
-        with reached(engine) as rdb:
+        with open_optuna(engine) as rdb:
             optuna.create_study(storage=rdb, study_name="later")
             rdb.remove_session()
         engine.dispose()

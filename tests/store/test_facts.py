@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, get_type_hints
 
+from relaxbench.space import Float
 from relaxbench.store.facts import MethodFacts, ProblemFacts, fixed_on, method_facts, problem_facts, space_on
+
+LR = {"kind": "float", "low": 0.01, "high": 1.0, "log": True}
 
 
 def keys(facts: Any) -> set[str]:
@@ -14,13 +17,13 @@ def keys(facts: Any) -> set[str]:
 def test_unknown_facts_are_neutral_and_complete() -> None:
     old: Any = {
         "problems": {"p": {"title": "P", "unit": "%"}},
-        "methods": {"m": {"title": "M", "space": {"lr": {"kind": "float"}}, "fixed": {"batch": 64}}},
+        "methods": {"m": {"title": "M", "space": {"lr": LR}, "fixed": {"batch": 64}}},
     }
     assert set(problem_facts({}, "p")) == keys(ProblemFacts) == set(problem_facts(old, "p"))
     assert set(method_facts({}, "m")) == keys(MethodFacts) == set(method_facts(old, "m"))
     assert problem_facts(old, "p")["unit"] == "%" and problem_facts({}, "p")["title"] == "p"
     method = method_facts(old, "m", "control")
     assert (method["title"], method["role"], method["rule"]) == ("M", "control", "m")
-    assert space_on(method, "p") == {"lr": {"kind": "float"}} and fixed_on(method, "p") == {"batch": 64}
+    assert space_on(method, "p") == {"lr": Float(0.01, 1.0, 0.01, log=True)} and fixed_on(method, "p") == {"batch": 64}
     method["spaces"]["p"], method["fixes"]["p"] = {}, {}
     assert space_on(method, "p") == {} and fixed_on(method, "p") == {}

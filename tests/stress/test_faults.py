@@ -49,4 +49,4 @@ def test_a_difference_is_seen(tmp_path: Path, expected: Expected) -> None:
     wrong = differences(run, expected)
     run.database.dispose()
     assert any(line.endswith("trials have other results") for line in wrong)
-    assert "trials are still running" in wrong and "the verdict table is another one" in wrong
+    assert "trials are still running" in wrong and "the verdict table differs" in wrong

@@ -17,7 +17,11 @@ from sqlalchemy import select
 
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Curve, Trial, Weights
-from relaxbench.study.definition.spec import StudySpec, parse
+from relaxbench.study.definition.opening import open_study
+from relaxbench.study.definition.prepare import prepare
+from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.validation import parse
+from relaxbench.study.execution.options import RunOptions, parse_device
 from relaxbench.study.execution.run import StudyRun, Summary
 
 KEYS = ("problem", "method", "phase", "block", "number")
@@ -56,9 +60,16 @@ def run(
     database = open_database(str(folder / "study.db"))
     try:
         given = {"checkpoints": folder / "checkpoints", **arguments}
-        return StudyRun(database, s, "source", "cpu", population, stopping=stopping, **given).run()
+        options = RunOptions(device=parse_device("cpu"), population=population, stopping=stopping, **given)
+        return run_in(database, s, options)
     finally:
         database.dispose()
+
+
+def run_in(database: Database, s: StudySpec, options: RunOptions, source: str = "source") -> Summary:
+    """One session on a study in any database."""
+    opened = open_study(database, s, source, prepare(s), options.device)
+    return StudyRun(database, options).work(opened)
 
 
 def opened(folder: Path) -> Database:
@@ -100,10 +111,8 @@ def results_in(database: Database) -> dict[tuple[Any, ...], tuple[Any, ...]]:
 def settle(database: Database, s: StudySpec) -> None:
     """A study that has begun, with all that a clock decides: for other processes, whose clocks cannot be turned."""
     from relaxbench.study.coordination.manifest import edit_manifest
-    from relaxbench.study.definition.prepare import prepare
-    from relaxbench.study.execution.run import open_run
 
-    study = open_run(database, s, "source", prepare(s, "cpu"), "cpu").study
+    study = open_study(database, s, "source", prepare(s), parse_device("cpu")).id
 
     def decide(manifest: dict[str, Any]) -> None:
         manifest["device"] = "cpu"
@@ -138,7 +147,7 @@ def set_engine(patch: pytest.MonkeyPatch) -> None:
     """Set the engine's path and a gradient's cost, which a clock decides otherwise."""
     from relaxbench.training import engine as engines
 
-    patch.setattr(engines, "choose", lambda problem, place, k=None, precision="float32": engine(k or 8))
+    patch.setattr(engines, "choose_engine", lambda problem, place, k=None, precision="float32": engine(k or 8))
     patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(COST))
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import LR, Float, Hyper, Int
+from relaxbench.optim.hyper import LR, Hyper
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Oracle, Query, Rule, State, counters
+from relaxbench.space import Float, Int
 from relaxbench.testing import RuleConformance, run_checks
 
 
@@ -278,7 +279,8 @@ def test_a_crash_is_a_failure_with_its_reason() -> None:
 
 
 def test_choices_of_one_s_own_are_numbered_and_may_not_contradict() -> None:
-    from relaxbench.optim.hyper import OPTIONS, Choice, encode
+    from relaxbench.optim.hyper import OPTIONS, encode
+    from relaxbench.space import Choice
 
     names = itertools.count()
     kind = f"kind_{next(names)}"

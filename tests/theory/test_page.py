@@ -91,5 +91,5 @@ def test_every_scene_begins_on_its_grid_and_inside_what_is_shown() -> None:
     for each in SCENES.values():
         grid = each.grid
         assert grid.points[grid.nearest(each.start)] == pytest.approx(each.start, abs=1e-9)
-        assert all(low <= x <= high for x, (low, high) in zip(each.start, each.shown, strict=True))
+        assert all(low <= x <= high for x, (low, high) in zip(each.start, each.window, strict=True))
         assert len(each.gammas) == 3 and each.make().size == len(each.counts)

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from relaxbench.optim.hyper import Float, Hyper, SearchSpace
+from relaxbench.optim.hyper import Hyper
 from relaxbench.optim.rule import Query, Rule, State, counters, standard_normal
+from relaxbench.space import Float, Space
 
 
 class TwoScale(Rule):
@@ -19,7 +20,7 @@ class TwoScale(Rule):
 
     name, title = "two-scale", "the two-scale diffusion"
     source = "Chaudhari et al., arXiv 1704.04932, section 4"
-    space: ClassVar[SearchSpace] = {
+    space: ClassVar[Space] = {
         "time_step": Float(1e-6, 1.0, 1e-4, log=True, above=True),
         "gamma": Float(1e-3, 1e3, 1.0, log=True, above=True),
         "epsilon": Float(1e-6, 1.0, 1e-2, log=True, above=True),

@@ -12,7 +12,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
 from relaxbench.training import oracle as oracles
 from relaxbench.training.compatibility import invariance_of, why_not_vectorized
-from relaxbench.training.engine import choose
+from relaxbench.training.engine import choose_engine
 from relaxbench.training.ledger import FORWARD
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
@@ -73,7 +73,7 @@ def test_statistics_are_of_training_examples_in_no_order_of_theirs() -> None:
 
 def test_it_vectorizes_and_a_member_s_numbers_do_not_depend_on_the_others() -> None:
     problem = task()
-    assert why_not_vectorized(problem) is None and choose(problem, torch.device("cpu"), 8).path == "vectorized"
+    assert why_not_vectorized(problem) is None and choose_engine(problem, torch.device("cpu"), 8).path == "vectorized"
     assert invariance_of(problem, 9, torch.device("cpu")) == "bit for bit"
     points = torch.stack([problem.init(seed) for seed in range(9)])
     together = Oracle(problem, "vectorized").measure(points, "validation").loss

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from relaxbench.errors import UserError
-from relaxbench.optim.hyper import Choice, Float, Int, Value, defaults
+from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import Problem, SupervisedProblem, problem
 from relaxbench.problems.digits import digits, digits_mlp, mlp
+from relaxbench.space import Choice, Float, Int, Value
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome

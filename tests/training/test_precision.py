@@ -11,7 +11,7 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
 from relaxbench.problems.digits import digits, digits_mlp
-from relaxbench.study.definition.spec import parse
+from relaxbench.study.definition.validation import parse
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.precision import PRECISIONS, Precision, products

@@ -20,8 +20,9 @@ from torch import Tensor
 from relaxbench.optim.drop_in import groups
 from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
-from relaxbench.optim.hyper import Value, defaults
+from relaxbench.optim.hyper import defaults
 from relaxbench.optim.rule import Rule, State
+from relaxbench.space import Value
 
 LONGEST = 64
 """Queries of one mini-batch in a step, at most."""

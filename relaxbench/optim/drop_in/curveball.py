@@ -16,10 +16,10 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from relaxbench.optim.drop_in.base import RuleOptimizer
 from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.forward_mode import ForwardMode, Outputs, compiled_forward_mode, forward_mode, uncompiled
-from relaxbench.optim.hyper import Value
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Oracle
 from relaxbench.optim.rules import curveball
+from relaxbench.space import Value
 
 REMEDIES = {
     "MultiheadAttention": "run it under torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",

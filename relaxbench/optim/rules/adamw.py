@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from relaxbench.optim.hyper import SCHEDULE, Float, Hyper
+from relaxbench.optim.hyper import SCHEDULE, Hyper
 from relaxbench.optim.rule import Query, Rule, State, counters
+from relaxbench.space import Float
 
 EPSILON = 1e-8
 

@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Float, Hyper, SearchSpace
+from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters, row_sums
+from relaxbench.space import Float, Space
 
 EVERY = 5
 """Steps between two looks at the trust-region ratio."""
@@ -35,7 +36,7 @@ class CurveBall(Rule):
 
     name, title = "curveball", "CurveBall"
     source = "Henriques, Ehrhardt, Albanie & Vedaldi, arXiv 1805.08095, algorithm 1 and section 3"
-    space: ClassVar[SearchSpace] = {
+    space: ClassVar[Space] = {
         "newton_lr": Float(0.05, 1.0, 1.0, log=True, below=2.0),
         "damping": Float(1e-2, 1e2, 1.0, log=True),
         "damping_factor": Float(0.8, 0.999, 0.99, above=True),

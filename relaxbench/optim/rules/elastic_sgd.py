@@ -7,18 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import (
-    GAMMA_END,
-    GAMMA_START,
-    LR,
-    MOMENTUM,
-    SCHEDULE,
-    SCOPING,
-    WEIGHT_DECAY,
-    Float,
-    Hyper,
-    SearchSpace,
-)
+from relaxbench.optim.hyper import GAMMA_END, GAMMA_START, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
 from relaxbench.optim.rule import (
     Query,
     Rule,
@@ -30,6 +19,7 @@ from relaxbench.optim.rule import (
     own_batches,
     replicated,
 )
+from relaxbench.space import Float, Space
 
 
 class ElasticSGD(Rule):
@@ -46,7 +36,7 @@ class ElasticSGD(Rule):
 
     name, title = "elastic-sgd", "Elastic-SGD"
     source = "Zhang, Choromanska & LeCun, arXiv 1412.6651; Chaudhari et al., arXiv 1704.04932"
-    space: ClassVar[SearchSpace] = {
+    space: ClassVar[Space] = {
         "lr": LR,
         "moving_rate": Float(0.05, 1.0, 1.0, log=True),
         "momentum": MOMENTUM,

@@ -22,11 +22,11 @@ from relaxbench.optim.hyper import (
     TEMPERATURE,
     WEIGHT_DECAY,
     Hyper,
-    SearchSpace,
 )
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
+from relaxbench.space import Space
 
-RELAXED: SearchSpace = {
+RELAXED: Space = {
     "outer_lr": OUTER_LR,
     "inner_lr": LR,
     "inner_steps": INNER_STEPS,
@@ -67,7 +67,7 @@ class EntropySGD(Rule):
 
     name, title = "entropy-sgd", "Entropy-SGD"
     source = "Chaudhari et al., arXiv 1611.01838, algorithm 1; arXiv 1704.04932, equation (20)"
-    space: ClassVar[SearchSpace] = {**RELAXED, "averaging": AVERAGING, "temperature": TEMPERATURE}
+    space: ClassVar[Space] = {**RELAXED, "averaging": AVERAGING, "temperature": TEMPERATURE}
     copies = 6
     scope = "gamma"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import INNER_STEPS, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Float, Hyper
+from relaxbench.optim.hyper import INNER_STEPS, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
+from relaxbench.space import Float
 
 
 class Heat(Rule):

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Float, Hyper, Int, SearchSpace
+from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
+from relaxbench.space import Float, Int, Space
 
 
 class LPFSGD(Rule):
@@ -23,7 +24,7 @@ class LPFSGD(Rule):
 
     name, title = "lpf-sgd", "LPF-SGD"
     source = "Bisla, Wang & Choromanska, arXiv 2201.08025"
-    space: ClassVar[SearchSpace] = {
+    space: ClassVar[Space] = {
         "lr": LR,
         "momentum": MOMENTUM,
         "samples": Int(1, 8, 4),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim import schedules
-from relaxbench.optim.hyper import AVERAGING, Float, Hyper, SearchSpace
+from relaxbench.optim.hyper import AVERAGING, Hyper
 from relaxbench.optim.rule import (
     Query,
     Rule,
@@ -22,6 +22,7 @@ from relaxbench.optim.rule import (
     replicated,
 )
 from relaxbench.optim.rules.entropy_sgd import RELAXED
+from relaxbench.space import Float, Space
 
 
 class Parle(Rule):
@@ -43,7 +44,7 @@ class Parle(Rule):
 
     name, title = "parle", "Parle"
     source = "Chaudhari et al., arXiv 1707.00424"
-    space: ClassVar[SearchSpace] = {
+    space: ClassVar[Space] = {
         **RELAXED,
         "averaging": AVERAGING,
         "rho_start": Float(0.01, 1.0, 0.1, log=True, above=True),

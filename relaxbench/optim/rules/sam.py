@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Float, Hyper, SearchSpace
+from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, row_sums
+from relaxbench.space import Float, Space
 
 TINY = 1e-12
 """What is added to the norm of a gradient."""
@@ -22,7 +23,7 @@ class SAM(Rule):
 
     name, title = "sam", "SAM"
     source = "Foret, Kleiner, Mobahi & Neyshabur, arXiv 2010.01412, algorithm 1"
-    space: ClassVar[SearchSpace] = {
+    space: ClassVar[Space] = {
         "lr": LR,
         "momentum": MOMENTUM,
         "radius": Float(1e-3, 1.0, 0.05, log=True),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Float, Hyper
+from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov
+from relaxbench.space import Float
 
 
 class SGD(Rule):

@@ -112,8 +112,10 @@ def _files(source: Published, folder: Path) -> str:
 def _decode(source: Published, folder: Path) -> dict[str, Tensor]:
     if not source.present(folder):
         raise UserError(
-            f"{source.title} is not in {str(folder)!r}: name the folder that holds {source.layout} (--data-dir or "
-            "RELAXBENCH_DATA), or fetch it with --download"
+            f"{source.title} is not in {str(folder)!r}: set RELAXBENCH_DATA to the folder that holds {source.layout}, "
+            "or download it",
+            "data_dir",
+            "download",
         )
     with _unpacked(source, folder) as place:
         try:

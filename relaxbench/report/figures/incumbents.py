@@ -9,7 +9,7 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, Look, axis, band, file_name, layout, tint
 from relaxbench.report.figures.search_space import LOSS, Reference, lines, loss_range
-from relaxbench.report.figures.settings import Range, Vector
+from relaxbench.report.figures.settings import Scale, Vector
 
 COLUMNS = [
     "method",
@@ -106,7 +106,7 @@ def history(frame: pd.DataFrame, look: Look, problem: str, tuned: Reference | No
             drawn = _draw(figure, rows, cost, look.colours[str(method)], look.title(str(method)))
             owners += [label] * drawn
         first, last = float(part[cost].min()), float(part[cost].max())
-        across = Range(cost, first, last, log=last > 10 * first).axis(_title(cost, phase))
+        across = Scale.number(cost, first, last, log=last > 10 * first).axis(_title(cost, phase))
         views[label] = {
             f"xaxis.{key}": value for key, value in across.items() if key in ("type", "range", "tickvals", "ticktext")
         } | {"xaxis.tickmode": across["tickmode"], "xaxis.title.text": across["title"]["text"]}

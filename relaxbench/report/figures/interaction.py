@@ -10,13 +10,13 @@ import pandas as pd
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import GRID, MUTED, Look, file_name, layout, plain
 from relaxbench.report.figures.search_space import LOSS, loss_range
-from relaxbench.report.figures.settings import Range, Tried, Vector, order
+from relaxbench.report.figures.settings import Scale, Tried, Vector, order
 
 ACROSS, UP = 8, 6
 """Bins of the scope, and of the other hyperparameter; equally wide on the scales that were searched."""
 
 
-def scope_of(tried: Tried, scope: str) -> tuple[Range, Vector] | None:
+def scope_of(tried: Tried, scope: str) -> tuple[Scale, Vector] | None:
     """The scope of each trial as one number: the geometric mean of its start and its end.
 
     Args:
@@ -32,7 +32,7 @@ def scope_of(tried: Tried, scope: str) -> tuple[Range, Vector] | None:
     if len(found) == 1 or not all(each.low > 0 for each in found):
         return found[0], tried.numbers[found[0].name].to_numpy()
     one, other = found
-    between = Range(scope, (one.low * other.low) ** 0.5, (one.high * other.high) ** 0.5, log=True)
+    between = Scale.number(scope, (one.low * other.low) ** 0.5, (one.high * other.high) ** 0.5, log=True)
     return between, np.sqrt(tried.numbers[one.name] * tried.numbers[other.name]).to_numpy()
 
 
@@ -109,7 +109,7 @@ def interaction(tried: Tried, look: Look, problem: str, method: str, scope: str)
     )
 
 
-def _map(cells: pd.DataFrame, across: Range, other: Range, loss: Range, colour: str, symbol: str) -> dict[str, Any]:
+def _map(cells: pd.DataFrame, across: Scale, other: Scale, loss: Scale, colour: str, symbol: str) -> dict[str, Any]:
     """The cells as colours; a cell's number of trials is told where one points at it."""
     medians, trials = np.full((UP, ACROSS), np.nan), np.zeros((UP, ACROSS))
     medians[cells["up"], cells["across"]] = cells["median"]
@@ -157,7 +157,7 @@ def _map(cells: pd.DataFrame, across: Range, other: Range, loss: Range, colour: 
     }
 
 
-def _table(cells: pd.DataFrame, across: Range, other: Range) -> pd.DataFrame:
+def _table(cells: pd.DataFrame, across: Scale, other: Scale) -> pd.DataFrame:
     """The cells by their edges."""
     edges = {
         f"{across.name}_low": across.at(cells["across"] / ACROSS),
@@ -169,7 +169,7 @@ def _table(cells: pd.DataFrame, across: Range, other: Range) -> pd.DataFrame:
     return pd.DataFrame(edges).assign(median=cells["median"], trials=cells["trials"])
 
 
-def _ends(range_: Range) -> list[Any]:
+def _ends(range_: Scale) -> list[Any]:
     """A plotly axis from end to end, as the cells reach."""
     ends = np.array([range_.low, range_.high])
     return [float(end) for end in (np.log10(ends) if range_.log else ends)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import BAND, INK, MUTED, Look, axis, file_name, layout, plain
 from relaxbench.report.figures.search_space import Reference, loss_range
-from relaxbench.report.figures.settings import Range, Tried, Vector, thinned
+from relaxbench.report.figures.settings import Scale, Tried, Vector, thinned
 
 MAX_LINES = 200
 """Explore trials drawn, evenly by rank; winners of blocks are drawn besides."""
@@ -25,7 +25,7 @@ ROW = 38
 """Pixels between two axes."""
 
 
-def places(tried: Tried, loss: Range) -> Vector:
+def places(tried: Tried, loss: Scale) -> Vector:
     """Where each trial's line crosses the axes ``[trials, axes]``: 0 is the low end of a range, 1 its high end.
 
     The last axis is the validation loss, where 1 also stands for what diverged or lies beyond.
@@ -104,7 +104,7 @@ def _joined(lines: Vector) -> dict[str, Any]:
     return {"x": x.astype(np.float32), "y": y, "mode": "lines", "hoverinfo": "skip"}
 
 
-def _ends(range_: Range, row: int, loss: bool) -> list[dict[str, Any]]:
+def _ends(range_: Scale, row: int, loss: bool) -> list[dict[str, Any]]:
     """What lies at the ends of an axis, or each option of a choice, in small type just above it."""
     texts = range_.choices or (f"{range_.low:.3g}", f"{'≥ ' if loss else ''}{range_.high:.3g}")
     found = []
@@ -125,7 +125,7 @@ def _ends(range_: Range, row: int, loss: bool) -> list[dict[str, Any]]:
     return found
 
 
-def _mark(tuned: Reference | None, loss: Range, row: int) -> list[dict[str, Any]]:
+def _mark(tuned: Reference | None, loss: Scale, row: int) -> list[dict[str, Any]]:
     """The tuned baseline's mean and interval across the last axis."""
     if tuned is None:
         return []

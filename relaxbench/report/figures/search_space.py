@@ -10,7 +10,7 @@ import numpy as np
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.paired import means
 from relaxbench.pages.theme import BAND, INK
-from relaxbench.report.figures.settings import PAD, Range, Vector
+from relaxbench.report.figures.settings import PAD, Scale, Vector
 
 LOSS = "validation loss"
 
@@ -38,7 +38,7 @@ def reference(frames: StudyFrames, problem: str) -> Reference | None:
     return Reference(float(row["mean"]), float(row["mean"] - row["half"]), float(row["mean"] + row["half"]))
 
 
-def loss_range(values: Vector, tuned: Reference | None) -> Range:
+def loss_range(values: Vector, tuned: Reference | None) -> Scale:
     """Which losses are shown: all but the worst twentieth, and the tuned baseline's; logarithmic where it helps.
 
     Args:
@@ -47,10 +47,10 @@ def loss_range(values: Vector, tuned: Reference | None) -> Range:
     """
     shown = [float(values.min()), float(np.quantile(values, 0.95)), *([tuned.mean] if tuned else [])]
     low, high = min(shown), max(shown)
-    return Range(LOSS, low, high, log=0 < 3 * low < high)
+    return Scale.number(LOSS, low, high, log=0 < 3 * low < high)
 
 
-def lines(tuned: Reference | None, loss: Range, number: str = "") -> list[dict[str, Any]]:
+def lines(tuned: Reference | None, loss: Scale, number: str = "") -> list[dict[str, Any]]:
     """Shapes of the reference: its mean as a dotted line, its interval as a band.
 
     Args:

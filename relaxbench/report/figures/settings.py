@@ -1,8 +1,8 @@
-"""The settings that random search tried, as numbers, and the scales they were searched on."""
+"""Explore trials of a method as numbers, and the scales on which their hyperparameters were searched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,53 +12,65 @@ from numpy.typing import NDArray
 
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.theme import axis, log_axis, plain
+from relaxbench.space import Choice, Float, Hyperparameter
 
 Vector = NDArray[np.float64]
 
 MAX_TICKS = 4
-"""Ticks of a narrow axis; more of them run into each other on a telephone."""
+"""Largest number of ticks on a narrow axis; more would overlap on a telephone."""
 
 PAD = 0.04
-"""An axis goes on beyond both ends of its range by this part of it, so that marks there are whole."""
+"""An axis extends beyond both ends of its range by this fraction of it, so that marks at the ends are drawn whole."""
 
 
 @dataclass(frozen=True)
-class Range:
-    """What was searched of a hyperparameter, or what is shown of the validation loss.
+class Scale:
+    """The scale of a hyperparameter, or of the validation loss.
 
     Attributes:
-        name: the hyperparameter's.
-        low, high: its ends; of a choice, the numbers of the first and the last option.
-        log: whether its scale is logarithmic.
-        choices: its options, empty for a number.
+        name: of the hyperparameter.
+        range: what is searched, or which losses are drawn.
     """
 
     name: str
-    low: float
-    high: float
-    log: bool = False
-    choices: tuple[str, ...] = ()
+    range: Hyperparameter
 
     @classmethod
-    def of(cls, name: str, about: Mapping[str, Any]) -> Range:
-        """From the manifest's description of a searched range."""
-        if about["kind"] == "categorical":
-            choices = tuple(map(str, about["choices"]))
-            return cls(name, 0.0, len(choices) - 1.0, choices=choices)
-        low, high = float(about["low"]), float(about["high"])
-        return cls(name, low, high, bool(about.get("log")) and low > 0)
+    def number(cls, name: str, low: float, high: float, log: bool = False) -> Scale:
+        """Make the scale of a real number that no study searches, such as the loss."""
+        return cls(name, Float(low, high, low, log))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The options of a choice; empty for a number."""
+        return self.range.options if isinstance(self.range, Choice) else ()
+
+    @property
+    def low(self) -> float:
+        """The low end; 0 for a choice, whose options are numbered."""
+        return 0.0 if isinstance(self.range, Choice) else float(self.range.low)
+
+    @property
+    def high(self) -> float:
+        """The high end; the number of the last option for a choice."""
+        return len(self.range.options) - 1.0 if isinstance(self.range, Choice) else float(self.range.high)
+
+    @property
+    def log(self) -> bool:
+        """Whether the scale is logarithmic."""
+        return isinstance(self.range, Float) and self.range.log and self.range.low > 0
 
     def numbers(self, values: Iterable[Any]) -> Vector:
-        """Settings as numbers ``[n]``, a choice as the number of its option; NaN where a trial has none."""
+        """Convert values to numbers ``[n]``: a choice to the number of its option, an unknown one to NaN."""
         if self.choices:
             known = {choice: float(index) for index, choice in enumerate(self.choices)}
             return np.array([known.get(str(value), np.nan) for value in values])
         return np.asarray(list(values), dtype=np.float64)
 
     def places(self, numbers: Vector) -> Vector:
-        """Where numbers lie on the range's own scale: 0 is its low end, 1 its high end, beyond is possible.
+        """Map numbers to places on the scale: the low end to 0, the high end to 1, numbers outside to places outside.
 
-        On a logarithmic scale 0 and what is below it lie infinitely far below the low end.
+        On a logarithmic scale, 0 and negative numbers map to minus infinity.
         """
         low, high = self.low, self.high
         if self.log:
@@ -67,27 +79,27 @@ class Range:
         return (numbers - low) / (high - low) if high > low else np.full(np.shape(numbers), 0.5)
 
     def at(self, places: Vector) -> Vector:
-        """The numbers at places on the range's own scale."""
+        """Map places on the scale to numbers; the inverse of `places`."""
         if self.log:
             return self.low * (self.high / self.low) ** places
         return self.low + (self.high - self.low) * places
 
     def axis(self, title: str) -> dict[str, Any]:
-        """A plotly axis over the whole range, with few ticks."""
-        quiet = axis(plain(title, 40)) | {"nticks": MAX_TICKS}
+        """Return a plotly axis over the whole scale, with few ticks."""
+        base = axis(plain(title, 40)) | {"nticks": MAX_TICKS}
         if self.choices:
             texts = [plain(choice, 10) for choice in self.choices]
             ticks = {"tickmode": "array", "tickvals": list(range(len(texts))), "ticktext": texts}
-            return quiet | ticks | {"type": "linear", "range": [-0.6, len(texts) - 0.4], "showgrid": False}
+            return base | ticks | {"type": "linear", "range": [-0.6, len(texts) - 0.4], "showgrid": False}
         ends = self.at(np.array([-PAD, 1 + PAD])) if self.high > self.low else np.array([0.9, 1.1]) * self.low
         if not self.log:
-            return quiet | {"type": "linear", "tickmode": "auto", "range": [float(end) for end in ends]}
+            return base | {"type": "linear", "tickmode": "auto", "range": [float(end) for end in ends]}
         ticks = {"type": "log", "tickmode": "auto"} | _few(log_axis(self.low, self.high), self.low, self.high)
-        return quiet | ticks | {"range": [float(end) for end in np.log10(ends)]}
+        return base | ticks | {"range": [float(end) for end in np.log10(ends)]}
 
 
 def _few(ticks: dict[str, Any], low: float, high: float) -> dict[str, Any]:
-    """The ticks within a range, at most MAX_TICKS; empty where fewer than two are left, so that plotly sets them."""
+    """Keep the ticks inside a range, at most MAX_TICKS; empty if fewer than two are left, so that plotly sets them."""
     inside = [pair for pair in zip(ticks["tickvals"], ticks["ticktext"], strict=True) if low <= pair[0] <= high]
     inside = inside[:: -(-len(inside) // MAX_TICKS) or 1]
     if len(inside) < 2:
@@ -98,46 +110,46 @@ def _few(ticks: dict[str, Any], low: float, high: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Tried:
-    """The explore trials of a method on a problem that are done, the best first.
+    """The finished explore trials of a method on a problem, the best first.
 
     Attributes:
-        ranges: what was searched: scoping first, then the inner loop's length, then step sizes, then the rest.
+        ranges: the scales of the hyperparameters, in the order of `order`.
         trials: trial_id, block, number, value, diverged, winner (of its block).
-        numbers: the settings as numbers, a column a range, in the same rows.
+        numbers: the params as numbers, one column per scale, in the same rows.
     """
 
-    ranges: list[Range]
+    ranges: list[Scale]
     trials: pd.DataFrame
     numbers: pd.DataFrame
 
     def table(self, rows: NDArray[np.int64]) -> pd.DataFrame:
-        """Rows with their settings, for a CSV: choices by name."""
-        settings = self.numbers.iloc[rows].astype(np.float32)
-        for range_ in self.ranges:
-            if range_.choices:
-                codes = settings[range_.name].fillna(-1).astype(int)
-                settings[range_.name] = pd.Categorical.from_codes(codes, categories=list(dict.fromkeys(range_.choices)))
-        return pd.concat([self.trials.iloc[rows].astype({"value": np.float32}), settings], axis=1)
+        """Return rows with their params, for a CSV: choices by name."""
+        params = self.numbers.iloc[rows].astype(np.float32)
+        for scale in self.ranges:
+            if scale.choices:
+                codes = params[scale.name].fillna(-1).astype(int)
+                params[scale.name] = pd.Categorical.from_codes(codes, categories=list(dict.fromkeys(scale.choices)))
+        return pd.concat([self.trials.iloc[rows].astype({"value": np.float32}), params], axis=1)
 
 
 def tried(frames: StudyFrames, problem: str, method: str) -> Tried:
-    """What random search tried of a method on a problem. Diverged trials count: their value is the problem's worst."""
+    """Collect the finished explore trials of a method on a problem. A diverged one has the problem's worst value."""
     trials = frames.trials
     own = (trials["problem"] == problem) & (trials["method"] == method)
     done = trials[own & (trials["phase"] == "explore") & (trials["status"] == "done") & trials["value"].notna()]
     done = done.sort_values(["value", "id"], kind="stable", ignore_index=True)
     space = frames.space(method, problem)
-    ranges = sorted((Range.of(name, each) for name, each in space.items()), key=lambda range_: order(range_.name))
+    scales = sorted((Scale(name, declared) for name, declared in space.items()), key=lambda scale: order(scale.name))
     numbers = {
-        range_.name: range_.numbers([params.get(range_.name, np.nan) for params in done["params"]]) for range_ in ranges
+        scale.name: scale.numbers([params.get(scale.name, np.nan) for params in done["params"]]) for scale in scales
     }
-    known = done[["id", "block", "number", "value", "diverged"]].rename(columns={"id": "trial_id"})
-    known["winner"] = known["trial_id"].isin(frames.blocks["winner"])
-    return Tried(ranges, known, pd.DataFrame(numbers, index=known.index))
+    rows = done[["id", "block", "number", "value", "diverged"]].rename(columns={"id": "trial_id"})
+    rows["winner"] = rows["trial_id"].isin(frames.blocks["winner"])
+    return Tried(scales, rows, pd.DataFrame(numbers, index=rows.index))
 
 
 def order(name: str) -> int:
-    """What a hyperparameter is of: 0 the scope, 1 the length of the inner loop, 2 a step size, 3 anything else."""
+    """Return the group by which hyperparameters are sorted: 0 scope, 1 inner loop's length, 2 step size, 3 others."""
     if name == "scoping" or name.endswith(("_start", "_end")):
         return 0
     if name == "inner_steps":
@@ -146,5 +158,5 @@ def order(name: str) -> int:
 
 
 def thinned(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of `count` rows, evenly spread, the first and the last among them."""
+    """Return the indices of at most `most` of `count` rows, evenly spread, the first and the last included."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))

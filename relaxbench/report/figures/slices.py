@@ -10,7 +10,7 @@ import pandas as pd
 from relaxbench.pages.figure import Drawing, Figure, grid
 from relaxbench.pages.theme import INK, MUTED, Look, file_name, layout, plain, tint
 from relaxbench.report.figures.search_space import LOSS, Reference, lines, loss_range
-from relaxbench.report.figures.settings import Range, Tried, Vector, thinned
+from relaxbench.report.figures.settings import Scale, Tried, Vector, thinned
 
 MAX_PANELS = 6
 
@@ -79,11 +79,11 @@ def slices(tried: Tried, look: Look, problem: str, method: str, tuned: Reference
 def _panel(
     figure: Drawing,
     place: dict[str, str],
-    searched: Range,
+    searched: Scale,
     tried: Tried,
     values: Vector,
     drawn: Any,
-    loss: Range,
+    loss: Scale,
     look: Look,
     method: str,
 ) -> None:

@@ -19,6 +19,7 @@ from relaxbench.store.database import BUSY_SECONDS
 from relaxbench.store.schema import SEARCHED, Trial
 from relaxbench.store.transactions import patiently, read, write
 from relaxbench.study.coordination import optuna_proxy
+from relaxbench.study.coordination.distributions import distributions
 from relaxbench.study.coordination.plan import Plan
 
 ID = "relaxbench_trial"
@@ -35,7 +36,7 @@ def optuna_storage(database: Database) -> RDBStorage:
 
 
 @contextmanager
-def reached(database: Database) -> Iterator[RDBStorage]:
+def open_optuna(database: Database) -> Iterator[RDBStorage]:
     """Optuna's storage, closed afterwards so that no connection stays open."""
     storage = optuna_storage(database)
     try:
@@ -64,7 +65,7 @@ def mirror(plans: Sequence[Plan], address: str | None = None, until: float = mat
 
     def attempt() -> None:
         try:
-            with optuna_proxy.reached(address) if address else reached(database) as storage:
+            with optuna_proxy.open_proxy(address) if address else open_optuna(database) as storage:
                 for plan in plans:
                     for phase in SEARCHED:
                         add(plan, storage, phase, until)
@@ -96,7 +97,7 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
                 state=TrialState.COMPLETE,
                 value=row.value,
                 params={name: row.params[name] for name in plan.space},
-                distributions=dict(plan.space),
+                distributions=distributions(plan.space),
                 user_attrs={ID: row.id, "block": row.block, "diverged": row.diverged},
             )
             for row in rows

@@ -10,11 +10,12 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from relaxbench.store.facts import SpecFacts, Value, fixed_on, method_facts, space_on
+from relaxbench.space import Space, Value
+from relaxbench.store.facts import SpecFacts, fixed_on, method_facts, space_on
 from relaxbench.store.schema import PHASES, SEARCHED, Study, Trial
 from relaxbench.store.transactions import read, write
 from relaxbench.store.winners import winner_of_complete_search, winners_of_complete_blocks
-from relaxbench.study.coordination.random_search import Space, described, sample
+from relaxbench.study.coordination.random_search import sample
 from relaxbench.study.coordination.tpe import GENERATION, propose
 from relaxbench.util.seeds import derive
 
@@ -191,6 +192,6 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
         for method in spec["methods"]:
             about = method_facts(manifest, method)
             if problem in (problems or spec["problems"]) and method in (methods or spec["methods"]):
-                space, fixed = described(space_on(about, problem)), fixed_on(about, problem)
+                space, fixed = space_on(about, problem), fixed_on(about, problem)
                 chosen.append(Plan(database, study, row.name, size, problem, method, space, fixed))
     return chosen

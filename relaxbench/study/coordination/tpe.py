@@ -9,8 +9,8 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
-from relaxbench.store.facts import Value
-from relaxbench.study.coordination.random_search import Space
+from relaxbench.space import Space, Value
+from relaxbench.study.coordination.distributions import distributions
 
 GENERATION = 4
 """Trials per generation of TPE. In larger ones TPE would learn too rarely."""
@@ -26,7 +26,7 @@ def propose(space: Space, seed: int, finished: Iterable[tuple[dict[str, Value], 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = TPESampler(seed=seed, n_startup_trials=2 * GENERATION, multivariate=True, constant_liar=True)
-    study, searched = optuna.create_study(direction="minimize", sampler=sampler), dict(space)
+    study, searched = optuna.create_study(direction="minimize", sampler=sampler), distributions(space)
     for settings, value in finished:
         params = {name: settings[name] for name in searched}
         study.add_trial(create_trial(state=TrialState.COMPLETE, value=value, params=params, distributions=searched))

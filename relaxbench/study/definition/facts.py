@@ -1,28 +1,17 @@
-"""What the manifest says of problems, methods and what is searched: enough for those who cannot import them."""
+"""The manifest's facts about problems, methods and spaces: all that the plan and the report need without the code."""
 
 from __future__ import annotations
 
-from optuna.distributions import BaseDistribution
+from collections.abc import Sequence
 
-from relaxbench.optim.hyper import Choice, Hyperparameter, Int, SearchSpace
 from relaxbench.problems import Problem
-from relaxbench.store.facts import MethodFacts, ProblemFacts, RangeFacts, SpaceFacts
-from relaxbench.study.coordination.random_search import described
+from relaxbench.space import to_stored
+from relaxbench.store.facts import MethodFacts, ProblemFacts
 from relaxbench.study.definition.spec import StudySpec
 
 
-def describe(space: SearchSpace) -> SpaceFacts:
-    """A declared space as plain values."""
-    return {name: _description(declared) for name, declared in space.items()}
-
-
-def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """A declared space for Optuna."""
-    return described(describe(space))
-
-
 def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
-    """What the report must know of a problem."""
+    """Describe a problem for the report."""
     return {
         "title": problem.title,
         "metric": problem.metric,
@@ -43,8 +32,8 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
     }
 
 
-def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> MethodFacts:
-    """What the report and the plan of trials must know of a method; its calibration is added when it is measured."""
+def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) -> MethodFacts:
+    """Describe a method for the report and the plan of trials. Its calibration is added when it has been measured."""
     rule = spec.rule_of(label)
     return {
         "rule": rule.name,
@@ -52,8 +41,8 @@ def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> Met
         "source": rule.source,
         "role": spec.role_of(label),
         "dimensions": len(spec.space_of(label, problems[0])),
-        "space": describe(spec.space_of(label, problems[0])),
-        "spaces": {problem.name: describe(spec.space_of(label, problem)) for problem in problems},
+        "space": to_stored(spec.space_of(label, problems[0])),
+        "spaces": {problem.name: to_stored(spec.space_of(label, problem)) for problem in problems},
         "fixed": spec.fixed_of(label, problems[0]),
         "fixes": {problem.name: spec.fixed_of(label, problem) for problem in problems},
         "options": spec.method[label].options if label in spec.method else {},
@@ -61,11 +50,3 @@ def describe_method(label: str, spec: StudySpec, problems: list[Problem]) -> Met
         "scope": rule.scope,
         "calibration": {},
     }
-
-
-def _description(declared: Hyperparameter) -> RangeFacts:
-    if isinstance(declared, Choice):
-        return {"kind": "categorical", "choices": list(declared.options)}
-    if isinstance(declared, Int):
-        return {"kind": "int", "low": declared.low, "high": declared.high, "step": declared.step, "log": False}
-    return {"kind": "float", "low": declared.low, "high": declared.high, "log": declared.log}

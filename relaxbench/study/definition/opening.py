@@ -1,13 +1,15 @@
-"""The study's own row: what was asked, on which machine, with which engines; and whether it may go on."""
+"""Open a study: create its row in the database, or check that a stored study may continue or grow."""
 
 from __future__ import annotations
 
 import datetime as dt
 import subprocess
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy import Engine as Database
 
@@ -16,23 +18,60 @@ from relaxbench.problems import Problem
 from relaxbench.store.facts import Circumstances, MachineFacts, Manifest, method_facts
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import write
+from relaxbench.study.coordination.plan import Plan, plans
+from relaxbench.study.definition.changes import FREE, merge
 from relaxbench.study.definition.facts import describe_method, describe_problem
-from relaxbench.study.definition.spec import FREE, StudySpec, changes, parse
-from relaxbench.training.devices import machine, torch_device
+from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.validation import parse
+from relaxbench.training.devices import machine
 from relaxbench.version import __version__
 
 
+@dataclass(frozen=True)
+class OpenStudy:
+    """A study in the database, its trials planned.
+
+    Attributes:
+        id: of its row.
+        new: whether it was created just now.
+        spec: the part of it that is worked on.
+        problems: of that part.
+        plans: the trials of each method on each problem.
+    """
+
+    id: int
+    new: bool
+    spec: StudySpec
+    problems: list[Problem]
+    plans: list[Plan]
+
+    @classmethod
+    def begin(cls, database: Database, id_: int, new: bool, spec: StudySpec, problems: list[Problem]) -> OpenStudy:
+        """Plan the trials of a stored study, and write the rows of those that can run now."""
+        planned = plans(database, id_, [problem.name for problem in problems], spec.methods)
+        for plan in planned:
+            plan.begin()  # the process that created the study may have been stopped before this
+        return cls(id_, new, spec, problems, planned)
+
+
 def open_study(
-    database: Database, spec: StudySpec, source: str, problems: list[Problem], device: str
-) -> tuple[int, StudySpec, bool]:
-    """The id of a study, its specification (extended if the stored one can be), and whether it is new.
+    database: Database, spec: StudySpec, source: str, problems: list[Problem], device: torch.device | None = None
+) -> OpenStudy:
+    """Create a study, or continue or extend the stored one of that name.
 
     Its manifest then describes the problems and methods, so that its trials can be planned from the row alone.
 
+    Args:
+        database: from `store.database.open_database`.
+        spec: the study.
+        source: the text of the study file.
+        problems: from `prepare`.
+        device: where this session will run; None for the kind of device on which the study began.
+
     Raises:
-        UserError: if a study of this name differs in something that cannot change; it is then left as it was.
+        UserError: if the stored study differs in something that cannot change; it is then left as it was.
     """
-    asked = stored_form(spec, problems)
+    requested = stored_form(spec, problems)
 
     def open_(connection: Connection) -> tuple[int, StudySpec, bool]:
         query = select(Study.id, Study.spec, Study.manifest).where(Study.name == spec.name).with_for_update()
@@ -43,13 +82,21 @@ def open_study(
             manifest = {"key": uuid.uuid4().hex[:12], "version": __version__}
             _describe(manifest, spec, problems)
             created = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-            values = {"name": spec.name, "spec": asked, "source": source, "manifest": manifest, "created_at": created}
-            return connection.execute(insert(Study).values(**values).returning(Study.id)).scalar_one(), spec, True
-        refused, merged = changes(row.spec, asked)
+            values = {
+                "name": spec.name,
+                "spec": requested,
+                "source": source,
+                "manifest": manifest,
+                "created_at": created,
+            }
+            row_id = insert(Study).values(**values).returning(Study.id)
+            return connection.execute(row_id).scalar_one(), spec, True
+        refused, merged = merge(row.spec, requested)
         if refused:
             raise UserError(
                 f"study {spec.name!r} is already in this storage and differs ({'; '.join(refused)}): "
-                "change `name` in the study file, or use another --storage"
+                "change `name` in the study file, or use another storage",
+                "storage",
             )
         refuse_changes(row.manifest, spec.name, problems, device)
         if any(merged[key] != row.spec.get(key) for key in merged if key not in FREE):
@@ -58,21 +105,26 @@ def open_study(
         _describe(manifest, spec, problems)
         values = {"spec": merged, "source": source, "manifest": manifest}
         connection.execute(update(Study).where(Study.id == row.id).values(**values))
-        grown = parse({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)
-        return row.id, grown, False
+        extended = parse({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)
+        return row.id, extended, False
 
-    return write(database, open_)
+    id_, stored, new = write(database, open_)
+    return OpenStudy.begin(database, id_, new, stored, problems)
 
 
-def refuse_changes(manifest: Manifest, name: str, problems: list[Problem], device: str) -> None:
-    """Data and the kind of device are those with which the study began.
+def refuse_changes(manifest: Manifest, name: str, problems: list[Problem], device: torch.device | None) -> None:
+    """Check that the data, and the kind of device, are those with which the study began.
 
     Raises:
         UserError: if they are not.
     """
     began = manifest.get("device")
-    if began and device != "auto" and torch_device(device).type != began:
-        raise UserError(f"study {name!r} began on {began}, not on {device}: use --device {began}, or another --storage")
+    if began and device is not None and device.type != began:
+        raise UserError(
+            f"study {name!r} began on {began}, not on {device}: use device {began}, or another storage",
+            "device",
+            "storage",
+        )
     for problem in problems:
         known = manifest.get("problems", {}).get(problem.name)
         if known and known["fingerprint"] != problem.fingerprint():
@@ -83,10 +135,10 @@ def refuse_changes(manifest: Manifest, name: str, problems: list[Problem], devic
 
 
 def refuse_version(manifest: Manifest, name: str) -> None:
-    """Trials of a study are all made by one version, for they are compared with each other.
+    """Check that the study began with this version: trials that are compared must come from one version.
 
     Raises:
-        UserError: if this is another one.
+        UserError: if it began with another one.
     """
     version = manifest.get("version", __version__)
     if version != __version__:
@@ -97,20 +149,21 @@ def refuse_version(manifest: Manifest, name: str) -> None:
 
 
 def stored_form(spec: StudySpec, problems: list[Problem]) -> dict[str, Any]:
-    """A specification as the database holds it: problems by their own names, not by the paths of their files."""
+    """Return a specification as the database holds it: problems by their names, not by the paths of their files."""
     return {**spec.model_dump(), "problems": [problem.name for problem in problems]}
 
 
 def circumstances() -> Circumstances:
-    """What is written down once of the machine and the programs on which a study begins."""
+    """Describe the machine and the programs on which a study begins, for its manifest."""
     facts = cast(MachineFacts, machine())
     return {**facts, "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": "float32"}
 
 
 def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> None:
+    """Add the facts about problems and methods to a manifest; calibrations stay."""
     manifest["problems"] = {**manifest.get("problems", {}), **{p.name: describe_problem(p, spec) for p in problems}}
     # Where a problem comes from, for workers that join: the path of a file, or a name.
-    origins = {p.name: _origin(given) for given, p in zip(spec.problems, problems, strict=True)}
+    origins = {p.name: _origin(source) for source, p in zip(spec.problems, problems, strict=True)}
     manifest["origins"] = {**manifest.get("origins", {}), **origins}
     methods = dict(manifest.get("methods", {}))
     for label in spec.methods:
@@ -122,8 +175,8 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
     manifest["methods"] = methods
 
 
-def _origin(given: str) -> str:
-    return str(Path(given).absolute()) if given.endswith(".py") else given
+def _origin(name: str) -> str:
+    return str(Path(name).absolute()) if name.endswith(".py") else name
 
 
 def _optuna_version() -> str:
@@ -133,7 +186,7 @@ def _optuna_version() -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit of relaxbench's own checkout, if it runs from one."""
+    """Return the commit of relaxbench's checkout; None if it does not run from one."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None

@@ -1,34 +1,32 @@
-"""Before a study: its problems, with their data, tried out."""
+"""Load and try the problems of a study, before anything is written."""
 
 from __future__ import annotations
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, problem
 from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.validation import check_on
 from relaxbench.training.compatibility import try_out
-from relaxbench.training.devices import torch_device
 
 
-def prepare(spec: StudySpec, device: str, download: bool = False) -> list[Problem]:
-    """The problems of a study, their data at hand. What cannot run is refused here, before anything is written.
+def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
+    """Load the problems of a study and their data, and check that they can be trained.
 
     Args:
         spec: the study.
-        device: as for `run.StudyRun`.
-        download: fetch data that are missing.
+        download: whether missing data are downloaded.
 
     Raises:
-        UserError: for a problem, data, device or budget that does not do.
+        UserError: if a problem cannot be trained, its data are missing, or the budget is too small.
     """
-    torch_device(device)
     problems = [problem(name) for name in spec.problems]
-    spec.check_on(problems)
-    names = [each.name for each in problems]
-    for each in problems:
-        if names.count(each.name) > 1:
-            raise UserError(f"two problems are called {each.name!r}: give each a name of its own")
-        if download and each.missing():
-            each.download()
-        each.fingerprint()
-        try_out(each)
+    check_on(spec, problems)
+    names = [task.name for task in problems]
+    for task in problems:
+        if names.count(task.name) > 1:
+            raise UserError(f"two problems are called {task.name!r}: give each its own name")
+        if download and task.missing():
+            task.download()
+        task.fingerprint()
+        try_out(task)
     return problems

@@ -1,59 +1,58 @@
-"""What is decided once for a study, by measuring: its engines, and what a gradient of each method costs alone.
+"""Choose each problem's engine and time one gradient per method, once for a study.
 
-One worker measures and the others wait, so that nothing of the study runs beside it.
+One worker measures while the others wait, so that nothing of the study runs at the same time.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 
-from relaxbench.problems import Problem
 from relaxbench.store.facts import CostFacts, EngineFacts, Manifest
 from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
 from relaxbench.study.coordination.plan import Plan
-from relaxbench.study.definition.opening import circumstances
-from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.opening import OpenStudy, circumstances
 from relaxbench.training import engine as engines
 
 CALIBRATION_PASSES = 3
+"""How often each method is timed; the fastest pass counts."""
 
 
 @dataclass
-class Settlement:
+class Calibration:
     """Measures what is missing in a study's manifest.
 
     Args:
-        spec: the study.
-        plans: what will be run.
-        problems: by name.
+        study: whose engines and costs are measured.
         place: the device.
-        worker: the name of this process.
-        presence: its row.
+        worker: name of this process.
+        presence: its row in the database.
         stopping: True ends the wait.
-        tell: receives the plan whose cost is being measured.
+        measuring: receives the plan whose cost is measured next.
     """
 
-    spec: StudySpec
-    plans: Sequence[Plan]
-    problems: Mapping[str, Problem]
+    study: OpenStudy
     place: torch.device
     worker: str
     presence: Presence
     stopping: Callable[[], bool]
-    tell: Callable[[Plan], None]
+    measuring: Callable[[Plan], None]
 
-    def settle(self, population: int | None) -> Manifest:
-        """The complete manifest; incomplete if told to stop.
+    def __post_init__(self) -> None:
+        self.spec, self.plans = self.study.spec, self.study.plans
+        self.problems = {problem.name: problem for problem in self.study.problems}
+
+    def complete(self, population: int | None) -> Manifest:
+        """Measure, or wait until another worker has; returns the complete manifest, or an incomplete one at a stop.
 
         Args:
-            population: K for all problems from now on, or None for the fastest, or the one that was stored.
+            population: K for all problems from now on; None for the stored one, or for the fastest.
         """
         database, study = self.plans[0].database, self.plans[0].study
         while True:
@@ -70,21 +69,23 @@ class Settlement:
                 time.sleep(random.uniform(0.2, 0.6))
 
     def _measured(self, manifest: Manifest) -> bool:
+        """Whether every problem has an engine, and every plan a cost."""
         costs = (plan.problem in manifest["methods"][plan.method]["calibration"] for plan in self.plans)
         return all(name in manifest.get("engines", {}) for name in self.problems) and all(costs)
 
     def _other(self, manifest: Manifest, population: int | None) -> bool:
-        """Whether another population is asked for than the one that is stored."""
+        """Whether the requested population differs from the stored one."""
         return population is not None and any(
             manifest["engines"][name]["population"] != population for name in self.problems
         )
 
     def _choose(self, population: int | None) -> None:
+        """Store an engine for every problem that has none, and the circumstances of the study."""
         database, study = self.plans[0].database, self.plans[0].study
         chosen = dict(read_manifest(database, study).get("engines", {}))
         for name, problem in self.problems.items():
             if name not in chosen:
-                engine = engines.choose(problem, self.place, population, self.spec.precision)
+                engine = engines.choose_engine(problem, self.place, population, self.spec.precision)
                 chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}
@@ -98,9 +99,10 @@ class Settlement:
         edit_manifest(database, study, edit)
 
     def _calibrate(self) -> None:
-        """What a gradient of each method costs alone, once per method and problem.
+        """Time one gradient of each method alone, once per method and problem.
 
-        In several passes over all methods, the fastest of which counts: a busy moment of the machine then falls on all.
+        All methods are timed in several passes, and the fastest counts, so that a busy moment of the machine does not
+        put one method at a disadvantage.
         """
         database, study = self.plans[0].database, self.plans[0].study
         methods = read_manifest(database, study)["methods"]
@@ -109,7 +111,7 @@ class Settlement:
         for plan in pending * CALIBRATION_PASSES:
             if self.stopping():
                 return
-            self.tell(plan)
+            self.measuring(plan)
             rule = self.spec.make_rule(plan.method)
             measured = engines.calibrate(self.problems[plan.problem], rule, self.place, self.spec.precision)
             cost = cast(CostFacts, measured)

@@ -1,4 +1,4 @@
-"""Flatness of the runs that are tested, measured when they end: one run at a time, whatever ended beside it."""
+"""Measure the flatness of tested runs when they end, one run at a time."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from relaxbench.training.trial import Outcome
 
 @dataclass
 class FlatnessMeter:
-    """Measures, bills, and says once for a problem if it cannot.
+    """Measures the flatness of runs and adds the passes to their ledgers.
 
     Args:
-        announce: receives a line for people.
+        announce: receives one line for people per problem whose flatness cannot be measured.
     """
 
     announce: Callable[[str], None]
     refused: set[str] = field(default_factory=set)
 
-    def measure(self, problem: Problem, outcome: Outcome, device: str) -> dict[str, Any]:
-        """What is stored beside the other measures of an outcome; nothing for a run that is not tested or diverged."""
+    def measure(self, problem: Problem, outcome: Outcome, device: torch.device) -> dict[str, Any]:
+        """Return the measures of flatness to store with an outcome; empty for a run that is not tested or diverged."""
         if not outcome.job.test or outcome.diverged:
             return {}
         try:
-            found = flatness(problem, outcome.weights.to(torch.device(device)), outcome.job.seed)
+            result = flatness(problem, outcome.weights.to(device), outcome.job.seed)
         except FlatnessError as error:
             if problem.name not in self.refused:
                 self.refused.add(problem.name)
                 self.announce(f"{problem.name}: flatness of a run could not be measured ({error}); the run counts")
             return {}
-        outcome.ledger.bill_measurement(found.passes, problem.batch_size)
-        return found.measures()
+        outcome.ledger.bill_measurement(result.passes, problem.batch_size)
+        return result.measures()

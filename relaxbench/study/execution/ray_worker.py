@@ -1,7 +1,8 @@
-"""Workers as tasks of a Ray cluster: placed, watched, placed again when they fail, and ended together.
+"""Workers as tasks of a Ray cluster: start them, watch them, restart them when they fail, and end them together.
 
-Ray repeats a task whose node is lost, and the database knows what is to be done: what the lost task was running goes on
-from the shared folder of checkpoints. Torch is not imported here: a task says first how many threads it may have.
+Ray repeats a task whose node is lost. The database knows which trials are left, and the trials of the lost task
+continue from the shared folder of checkpoints. This module does not import torch: a task must first set its number of
+threads.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ from relaxbench.study.coordination.ray_cluster import Cluster
 from relaxbench.study.coordination.supervisor import BREAKER, LONGEST_PAUSE, TICK
 
 RETRIES = 3
-"""How often Ray itself repeats a task whose node or process is lost, at once and elsewhere."""
+"""How often Ray itself repeats a task whose node or process is lost, immediately and on another node."""
 HEALTHY_SECONDS = 600.0
-"""A task that has lasted this long was no false start: the count of its failures begins again."""
+"""The failure of a task that ran at least this long is counted as the first in a row."""
 KILL_SECONDS = 5.0
-"""How long killed tasks are waited for."""
+"""Longest wait for killed tasks to end."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a task is told. It travels to other machines, and is never printed: the storage may hold a password.
+    """The instructions for a task, which are sent to other machines. It holds plain values alone: see `RunOptions`.
 
     Attributes:
-        storage: the database's URL.
+        storage: the database's URL; never printed, because it may hold a password.
         study: name of the study.
-        problems: those of it that are to be worked on.
-        methods: likewise.
+        problems: names of its problems to work on.
+        methods: its methods to work on.
         device: see `Cluster.device`.
-        threads: of the processor.
+        threads: number of CPU threads.
         population: K, or None for the fastest.
-        checkpoints: folder for unfinished trials, the same on all nodes.
-        retries: of a trial.
-        data: folder of the data sets, or None for what the node itself says.
+        checkpoints: folder of unfinished trials, the same on all nodes.
+        retries: how often a trial is tried again.
+        data: folder of the data sets, or None for the node's own setting.
         optuna: address of Optuna's gRPC storage proxy, or None.
     """
 
@@ -59,9 +60,13 @@ class Order:
 
 
 def work(order: Order) -> str:
-    """A task: what ``python -m relaxbench worker`` does, in a process that Ray has made; returns a person's mistake."""
-    told = threading.Event()
-    signal.signal(signal.SIGINT, lambda number, frame: told.set())  # so Ray says that a task is cancelled
+    """Do what ``python -m relaxbench worker`` does, in a process that Ray has started.
+
+    Returns:
+        The message of a user's mistake, or "".
+    """
+    cancelled = threading.Event()
+    signal.signal(signal.SIGINT, lambda number, frame: cancelled.set())  # Ray's signal that a task is cancelled
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(order.threads)
     if order.data:
@@ -69,19 +74,25 @@ def work(order: Order) -> str:
     from pathlib import Path
 
     from relaxbench.store.database import open_database
-    from relaxbench.study.execution.join import join
+    from relaxbench.study.execution.join import Part, join
+    from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
     from relaxbench.util.malloc import keep_freed_memory
 
     keep_freed_memory()
     try:
         database = open_database(order.storage, create=False)
-        opened = join(database, order.study, order.device, order.problems, order.methods)
-        run = StudyRun(
-            database, opened.spec, "", order.device, order.population, Path(order.checkpoints), order.retries
+        options = RunOptions(
+            device=parse_device(order.device),
+            population=order.population,
+            checkpoints=Path(order.checkpoints),
+            retries=order.retries,
+            optuna=order.optuna,
+            stopping=cancelled.is_set,
         )
-        run.stopping, run.optuna = told.is_set, order.optuna
-        run.work(opened)
+        StudyRun(database, options).work(
+            join(database, order.study, options.device, Part(order.problems, order.methods))
+        )
         database.dispose()
     except UserError as error:
         return str(error)
@@ -89,15 +100,15 @@ def work(order: Order) -> str:
 
 
 @dataclass
-class Place:
+class TaskPlace:
     """A place for one worker.
 
     Attributes:
-        task: the current one.
-        began: when that was handed over.
-        due: when the next one is to be.
+        task: the current Ray task, or None.
+        began: when that was submitted.
+        due: when the next one is to be submitted.
         failures: in a row.
-        over: it is done, or given up.
+        over: whether the place is finished or given up.
     """
 
     task: Any = None
@@ -108,15 +119,15 @@ class Place:
 
 
 @dataclass
-class RayEngine:
+class RayWorkers:
     """Workers on a connected cluster.
 
     Args:
-        cluster: what is asked of it.
-        order: of every worker.
-        claims: of the study, to free what dead workers of this machine held.
+        cluster: number and resources of the workers.
+        order: the instructions for every worker.
+        claims: of the study, to free the trials of dead workers on this machine.
         stopping: True ends all workers at the end of their rounds.
-        tick: called several times a second.
+        tick: called several times per second.
         announce: receives lines for people.
     """
 
@@ -127,13 +138,13 @@ class RayEngine:
     tick: Callable[[], None]
     announce: Callable[[str], None]
     _over: bool = False
-    _said: str = ""
+    _failure: str = ""
 
     def run(self) -> None:
-        """Until every worker is done, given up or stopped.
+        """Run the workers until every one is done, given up or stopped.
 
         Raises:
-            UserError: if a worker refuses what was asked for, or all have been given up.
+            UserError: if a worker reports a user's mistake, or if all have been given up.
         """
         import ray
 
@@ -144,35 +155,35 @@ class RayEngine:
             max_retries=RETRIES,
             scheduling_strategy="SPREAD",
         )(work)
-        places = [Place() for _ in range(self.cluster.workers)]
-        told = False
+        places = [TaskPlace() for _ in range(self.cluster.workers)]
+        stopped = False
         try:
             while not all(place.over for place in places):
-                if (self.stopping() or self._over) and not told:
-                    told = True
+                if (self.stopping() or self._over) and not stopped:
+                    stopped = True
                     if not self._over:
                         self.announce("Stopping at the end of a round; once more, and the workers are ended at once.")
                     self._cancel(places)
                 for place in places:
-                    self._attend(place, task, told)
+                    self._attend(place, task, stopped)
                 self.tick()
                 time.sleep(TICK)
         finally:
             self._end(places)
         if all(place.failures >= BREAKER for place in places):
             raise UserError(
-                f"every worker on the cluster failed {BREAKER} times in a row ({self._said}): mend the cause (Ray's "
-                "logs say more) and run it again"
+                f"every worker on the cluster failed {BREAKER} times in a row ({self._failure}): fix the cause (see "
+                "Ray's logs) and run it again"
             )
 
-    def _attend(self, place: Place, task: Any, told: bool) -> None:
-        """See what became of a worker; place one where there is none."""
+    def _attend(self, place: TaskPlace, task: Any, stopped: bool) -> None:
+        """Look after the worker of a place: submit its task, or see how it ended."""
         import ray
 
         if place.over:
             return
         if place.task is None:
-            if told:
+            if stopped:
                 place.over = True
             elif time.monotonic() >= place.due:
                 place.task, place.began = task.remote(self.order), time.monotonic()
@@ -184,29 +195,29 @@ class RayEngine:
             mistake = ray.get(place.task)
         except ray.exceptions.RayError as error:
             place.task = None
-            if not told:
+            if not stopped:
                 self._failed(place, getattr(error, "cause", None) or error)
             return
         place.task, place.over = None, True
         if mistake:
             raise UserError(mistake)
-        self._over = True  # nothing is left to do: those that wait for a place need not wait
+        self._over = True  # nothing is left to do: tasks that wait for resources need not start
 
-    def _failed(self, place: Place, error: BaseException) -> None:
-        """Decide whether another worker takes the place of one that has failed (and that Ray has not replaced)."""
+    def _failed(self, place: TaskPlace, error: BaseException) -> None:
+        """Decide whether to replace a worker that has failed and that Ray has not restarted."""
         self.claims.reap()
-        self._said = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"[:300]
+        self._failure = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"[:300]
         healthy = time.monotonic() - place.began > HEALTHY_SECONDS
         place.failures = 1 if healthy else place.failures + 1
         if place.failures >= BREAKER:
             place.over = True
-            self.announce(f"a worker's place is given up after {BREAKER} failures in a row: {self._said}")
+            self.announce(f"a worker's place is given up after {BREAKER} failures in a row: {self._failure}")
             return
         place.due = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2 ** (place.failures - 1))
-        self.announce(f"a worker failed ({self._said}): started again")
+        self.announce(f"a worker failed ({self._failure}): started again")
 
-    def _cancel(self, places: list[Place], force: bool = False) -> list[Any]:
-        """Have all tasks end: at the end of a round, or now; those that wait for a place do not begin."""
+    def _cancel(self, places: list[TaskPlace], force: bool = False) -> list[Any]:
+        """Cancel all tasks: at the end of a round, or now with `force`. Tasks that wait for resources do not start."""
         import ray
 
         tasks = [place.task for place in places if place.task is not None]
@@ -214,8 +225,8 @@ class RayEngine:
             ray.cancel(task, force=force)
         return tasks
 
-    def _end(self, places: list[Place]) -> None:
-        """Leave no task behind: after a mistake, a second Ctrl-C, or an error of our own."""
+    def _end(self, places: list[TaskPlace]) -> None:
+        """End all tasks: after the last one, a user's mistake, a second Ctrl-C, or an internal error."""
         import ray
 
         tasks = self._cancel(places, force=True)

@@ -1,18 +1,17 @@
-"""Trials on a population: from claimed rows to slots, from outcomes to results, with checkpoints on the way."""
+"""Run claimed trials in the slots of a population, save their checkpoints and store their results."""
 
 from __future__ import annotations
 
 import io
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
 
-from relaxbench.problems import Problem
 from relaxbench.store.claims import Result
 from relaxbench.store.facts import EngineFacts, Manifest
 from relaxbench.store.schema import Trial
@@ -20,7 +19,7 @@ from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.session import Shift
-from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.execution.flatness import FlatnessMeter
 from relaxbench.training.memory import half_the_slots, out_of_memory
 from relaxbench.training.oracle import Oracle
@@ -28,6 +27,7 @@ from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome
 
 CHECKPOINT_SECONDS = 60.0
+"""Longest time between two checkpoints of a trial, besides the duration of a round."""
 TESTED = ("confirm", "recommend")
 """Phases whose trials are measured on the test split."""
 
@@ -37,29 +37,28 @@ class Trainer:
     """Runs the trials of a shift.
 
     Args:
-        spec: the study.
-        problems: by name.
-        place: the device.
+        study: that the trials belong to.
+        device: where they run.
         checkpoints: of unfinished trials.
         meter: of flatness.
-        announce: receives a line for people.
+        announce: receives lines for people.
     """
 
-    spec: StudySpec
-    problems: Mapping[str, Problem]
-    place: torch.device
+    study: OpenStudy
+    device: torch.device
     checkpoints: Checkpoints
     meter: FlatnessMeter
     announce: Callable[[str], None]
 
     def train(self, shift: Shift) -> None:
-        """Until the shift has no more trials, is told to end, or memory does not suffice."""
-        plan, problem = shift.plan, self.problems[shift.plan.problem]
+        """Run trials until the shift has no more, is stopped, or memory does not suffice."""
+        plan, spec = shift.plan, self.study.spec
+        (problem,) = (problem for problem in self.study.problems if problem.name == plan.problem)
         engine = read_manifest(plan.database, plan.study)["engines"][problem.name]
-        rule, budget = self.spec.make_rule(plan.method), self.spec.budget_of(problem)
+        rule, budget = spec.make_rule(plan.method), spec.budget_of(problem)
         torch.set_num_threads(engine["threads"])  # as it was measured: sums in another order have other last digits
         oracle = Oracle(problem, engine["path"], engine["precision"])
-        population = Population(oracle, rule, budget, self.place)
+        population = Population(oracle, rule, budget, self.device)
         claimed: dict[int, Trial] = {}
         saved = time.monotonic()
 
@@ -73,8 +72,8 @@ class Trainer:
                 return
             results = []
             for outcome in outcomes:
-                more = self.meter.measure(problem, outcome, str(self.place)) if self.spec.flatness else {}
-                results.append(_result(outcome, claimed.pop(outcome.job.id), more))
+                flatness = self.meter.measure(problem, outcome, self.device) if spec.flatness else {}
+                results.append(_result(outcome, claimed.pop(outcome.job.id), flatness))
             shift.report(results)
             for result in results:
                 self.checkpoints.remove(result.trial)
@@ -99,7 +98,7 @@ class Trainer:
             self._halve(plan, engine)  # the trials in flight go on from their checkpoints
 
     def _halve(self, plan: Plan, engine: EngineFacts) -> None:
-        """Memory did not suffice: half the slots from now on, for this study."""
+        """Store half the slots for this study, because memory did not suffice."""
         half = cast(EngineFacts, half_the_slots({**engine}, plan.problem))
 
         def edit(stored: Manifest) -> None:
@@ -115,11 +114,11 @@ class Trainer:
             try:
                 resume = torch.load(io.BytesIO(data), weights_only=True)
             except Exception:
-                self.checkpoints.remove(trial.id)  # cut off while it was written: from the start, then
+                self.checkpoints.remove(trial.id)  # cut off while it was written: the trial begins again
         return Job(trial.id, trial.seed, trial.params, trial.phase in TESTED, resume)
 
 
-def _result(outcome: Outcome, trial: Trial, more: dict[str, Any]) -> Result:
+def _result(outcome: Outcome, trial: Trial, flatness: dict[str, Any]) -> Result:
     measures = {name: value if math.isfinite(value) else None for name, value in outcome.measures.items()}
     keep = trial.phase == "recommend"
     return Result(
@@ -127,7 +126,7 @@ def _result(outcome: Outcome, trial: Trial, more: dict[str, Any]) -> Result:
         token=trial.token,
         value=outcome.value,
         diverged=outcome.diverged,
-        measures={**measures, **more},
+        measures={**measures, **flatness},
         ledger=outcome.ledger.as_dict(),
         curve=outcome.curve.tobytes(),
         correct=None if outcome.correct is None else np.packbits(outcome.correct).tobytes(),

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from relaxbench import optim
 from relaxbench.optim.drop_in.base import RuleOptimizer
 from relaxbench.optim.drop_in.classes import DROP_INS, SAM, EntropySGD, Parle
-from relaxbench.optim.hyper import Value, defaults
+from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems.digits import digits_mlp
+from relaxbench.space import Value
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome

@@ -329,10 +329,11 @@ def test_what_is_not_a_model_or_not_its_parameter_is_refused() -> None:
 def test_a_problem_without_curvature_is_refused_before_anything_is_run() -> None:
     from relaxbench.errors import UserError
     from relaxbench.problems import problem
+    from relaxbench.study.definition.validation import check_on
     from tests.study import tiny
 
     with pytest.raises(UserError, match="problem 'rugged-1d' has the loss 'none', hence no curvature"):
-        tiny.spec(problems=["rugged-1d"], methods=["sgd", "curveball"]).check_on([problem("rugged-1d")])
+        check_on(tiny.spec(problems=["rugged-1d"], methods=["sgd", "curveball"]), [problem("rugged-1d")])
 
 
 def test_members_of_a_population_are_billed_for_what_they_ask() -> None:

@@ -71,13 +71,13 @@ def test_changed_files_are_decoded_again(folder: Path) -> None:
     assert torch.equal(source("mnist").published()["train"].x, 255 - first)
 
 
-def test_what_is_not_there_is_told_with_the_place_and_the_remedy(folder: Path) -> None:
+def test_missing_data_are_reported_with_the_place_and_the_remedy(folder: Path) -> None:
     for name, known in SOURCES.items():
         with pytest.raises(UserError) as refused:
             source(name).published()
         line = str(refused.value)
-        assert line.startswith(f"{known.title} is not in '{folder}': name the folder that holds {known.layout} ")
-        assert "--data-dir" in line and "--download" in line and "\n" not in line
+        start = f"{known.title} is not in '{folder}': set RELAXBENCH_DATA to the folder that holds {known.layout}"
+        assert line.startswith(start) and "\n" not in line and refused.value.settings == ("data_dir", "download")
     with pytest.raises(UserError, match="unknown data set 'mnits': did you mean 'mnist'"):
         source("mnits")
 

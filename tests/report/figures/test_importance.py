@@ -9,13 +9,14 @@ import pytest
 from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames
 from relaxbench.report.figures.importance import FEWEST, TOGETHER, effects, importance, importances
-from relaxbench.report.figures.settings import Range, Tried
+from relaxbench.report.figures.settings import Scale, Tried
+from relaxbench.space import Choice
 
 TOLERANCE = 0.03
 """Of ten seeds on either scale the largest error was 0.013, with 1,000 trials."""
 
 
-def linear(ranges: list[Range], slopes: list[float], trials: int, seed: int) -> Tried:
+def linear(ranges: list[Scale], slopes: list[float], trials: int, seed: int) -> Tried:
     """Trials whose value is linear in the places of their settings."""
     rng = np.random.default_rng(seed)
     places = {
@@ -28,13 +29,17 @@ def linear(ranges: list[Range], slopes: list[float], trials: int, seed: int) -> 
     return Tried(ranges, pd.DataFrame(rows), numbers)
 
 
-PLAIN = [Range("a", 0.0, 1.0), Range("b", -3.0, 5.0), Range("c", 10.0, 20.0)]
-LOGARITHMIC = [Range("a", 1e-5, 10.0, log=True), Range("b", 1e-3, 1.0, log=True), Range("c", 1.0, 1e6, log=True)]
+PLAIN = [Scale.number("a", 0.0, 1.0), Scale.number("b", -3.0, 5.0), Scale.number("c", 10.0, 20.0)]
+LOGARITHMIC = [
+    Scale.number("a", 1e-5, 10.0, log=True),
+    Scale.number("b", 1e-3, 1.0, log=True),
+    Scale.number("c", 1.0, 1e6, log=True),
+]
 
 
 @pytest.mark.parametrize("ranges", [PLAIN, LOGARITHMIC], ids=["linear", "log"])
 @pytest.mark.parametrize("seed", range(3))
-def test_shares_of_a_linear_value(ranges: list[Range], seed: int) -> None:
+def test_shares_of_a_linear_value(ranges: list[Scale], seed: int) -> None:
     shares = effects(linear(ranges, [4, 1, 0], 1000, seed), 1000, seed)
     assert list(shares) == ["a", "b", "c", TOGETHER] and sum(shares.values()) == pytest.approx(1)
     assert shares["a"] == pytest.approx(16 / 17, abs=TOLERANCE)
@@ -43,13 +48,13 @@ def test_shares_of_a_linear_value(ranges: list[Range], seed: int) -> None:
 
 def test_a_choice_has_the_variance_of_its_options() -> None:
     """A coin's variance is 1/4, that of a uniform number 1/12: shares 3/4 and 1/4."""
-    ranges = [Range("coin", 0.0, 1.0, choices=("heads", "tails")), Range("b", 0.0, 1.0)]
+    ranges = [Scale("coin", Choice(("heads", "tails"), "heads")), Scale.number("b", 0.0, 1.0)]
     shares = effects(linear(ranges, [1, 1], 1000, 0), 1000, 0)
     assert shares["coin"] == pytest.approx(3 / 4, abs=TOLERANCE) and shares["b"] == pytest.approx(1 / 4, abs=TOLERANCE)
 
 
 def test_a_product_acts_together() -> None:
-    tried = linear([PLAIN[0], Range("b", 0.0, 1.0)], [0, 0], 1000, 1)
+    tried = linear([PLAIN[0], Scale.number("b", 0.0, 1.0)], [0, 0], 1000, 1)
     a, b = (tried.numbers[name].to_numpy() - 0.5 for name in "ab")
     shares = effects(Tried(tried.ranges, tried.trials.assign(value=a * b), tried.numbers), 1000, 0)
     assert shares[TOGETHER] > 0.8
@@ -60,7 +65,7 @@ def test_too_little_to_tell_from() -> None:
     assert effects(tried, FEWEST, 0) and not effects(tried, FEWEST - 1, 0)
     assert not effects(Tried(tried.ranges, tried.trials.assign(value=1.0), tried.numbers), FEWEST, 0)
     assert not effects(Tried([], tried.trials, tried.numbers), FEWEST, 0)
-    fixed = [Range("a", 2.0, 2.0), *PLAIN[1:]]
+    fixed = [Scale.number("a", 2.0, 2.0), *PLAIN[1:]]
     assert "a" not in effects(Tried(fixed, tried.trials, tried.numbers), FEWEST, 0)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relaxbench.report import StudyFrames
-from relaxbench.report.figures.settings import MAX_TICKS, Range, order, thinned, tried
+from relaxbench.report.figures.settings import MAX_TICKS, Scale, order, thinned, tried
+from relaxbench.space import Choice, Float
 
 positive = st.floats(1e-9, 1e9)
 place = st.floats(0, 1)
@@ -18,7 +19,7 @@ place = st.floats(0, 1)
 
 @given(low=positive, factor=st.floats(1.01, 1e9), at=place)
 def test_log_places_round_trip(low: float, factor: float, at: float) -> None:
-    range_ = Range("lr", low, low * factor, log=True)
+    range_ = Scale.number("lr", low, low * factor, log=True)
     number = range_.at(np.array([at]))
     assert range_.places(number)[0] == pytest.approx(at, abs=1e-6)
     assert math.log(number[0]) == pytest.approx(math.log(low) + at * math.log(factor), abs=1e-6)
@@ -26,30 +27,29 @@ def test_log_places_round_trip(low: float, factor: float, at: float) -> None:
 
 def test_on_a_log_scale_what_is_not_positive_lies_infinitely_far_below() -> None:
     """An interval of a mean may reach below 0, though no loss does."""
-    places = Range("validation loss", 0.1, 10.0, log=True).places(np.array([-0.5, 0.0, 0.1, 1.0, np.nan]))
+    places = Scale.number("validation loss", 0.1, 10.0, log=True).places(np.array([-0.5, 0.0, 0.1, 1.0, np.nan]))
     assert places == pytest.approx([-np.inf, -np.inf, 0, 0.5, np.nan], nan_ok=True)
 
 
 @given(low=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e6), at=place)
 def test_linear_places_round_trip(low: float, width: float, at: float) -> None:
-    range_ = Range("momentum", low, low + width)
+    range_ = Scale.number("momentum", low, low + width)
     number = range_.at(np.array([at]))
     assert number[0] == pytest.approx(low + at * width, rel=1e-6, abs=1e-6)
     assert range_.places(number)[0] == pytest.approx(at, abs=1e-4)
 
 
 def test_choices_are_numbered_and_a_missing_setting_is_none() -> None:
-    about = {"kind": "categorical", "choices": ["constant", 3, True]}
-    range_ = Range.of("schedule", about)
+    range_ = Scale("schedule", Choice(("constant", "3", "True"), "constant"))
     assert range_.numbers(["constant", 3, True, "gone"]) == pytest.approx([0, 1, 2, np.nan], nan_ok=True)
     assert (range_.low, range_.high) == (0, 2) and range_.places(np.array([0.0, 2.0])).tolist() == [0, 1]
-    assert Range.of("x", {"kind": "float", "low": 0.0, "high": 1.0, "log": True}).log is False  # no log of 0
-    assert Range("x", 2.0, 2.0).places(np.array([2.0])).tolist() == [0.5]
+    assert Scale("x", Float(0.0, 1.0, 0.0, log=True)).log is False  # no log of 0
+    assert Scale.number("x", 2.0, 2.0).places(np.array([2.0])).tolist() == [0.5]
 
 
 @given(low=positive, factor=st.floats(1, 1e9), log=st.booleans())
 def test_axes_hold_their_range_and_few_ticks(low: float, factor: float, log: bool) -> None:
-    range_ = Range("lr", low, low * factor, log=log)
+    range_ = Scale.number("lr", low, low * factor, log=log)
     axis = range_.axis("lr")
     ends = [10**end for end in axis["range"]] if axis["type"] == "log" else axis["range"]
     assert ends[0] < range_.low and range_.high < ends[1]

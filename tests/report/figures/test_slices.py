@@ -13,7 +13,7 @@ from relaxbench.report import StudyFrames
 from relaxbench.report.figures.interaction import ACROSS, UP, binned, interaction, scope_of
 from relaxbench.report.figures.parallel_coordinates import MAX_LINES, parallel, places
 from relaxbench.report.figures.search_space import Reference, loss_range, reference
-from relaxbench.report.figures.settings import Range, Tried, tried
+from relaxbench.report.figures.settings import Scale, Tried, tried
 from relaxbench.report.figures.slices import BINS, running_median, slices
 
 PROBLEM = "digits-mlp"
@@ -130,7 +130,7 @@ def test_the_baseline_s_interval_is_marked_although_it_reaches_below_zero(digits
 
 def test_nothing_is_drawn_where_every_trial_diverged(look: Look) -> None:
     rows = {"trial_id": [1, 2], "block": 0, "number": [0, 1], "value": 10.0, "diverged": True, "winner": False}
-    lost = Tried([Range("gamma_start", 1.0, 2.0), Range("lr", 1.0, 2.0)], pd.DataFrame(rows),
+    lost = Tried([Scale.number("gamma_start", 1.0, 2.0), Scale.number("lr", 1.0, 2.0)], pd.DataFrame(rows),
                  pd.DataFrame({"gamma_start": [1.0, 2.0], "lr": [1.0, 2.0]}))  # fmt: skip
     assert slices(lost, look, PROBLEM, "hj", None) is parallel(lost, look, PROBLEM, "hj", None) is None
     assert interaction(lost, look, PROBLEM, "hj", "gamma") is None

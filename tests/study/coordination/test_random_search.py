@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from relaxbench.optim.hyper import Choice, Float, Hyperparameter, Int
 from relaxbench.optim.registry import RULES
+from relaxbench.space import Choice, Float, Hyperparameter, Int, to_stored
+from relaxbench.study.coordination.distributions import distributions
 from relaxbench.study.coordination.random_search import sample
-from relaxbench.study.definition.facts import describe, distributions
 
 SEEDS = st.integers(0, 2**63 - 1)
 
@@ -32,9 +32,9 @@ def hyperparameters(draw: st.DrawFn) -> Hyperparameter:
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8), hyperparameters(), max_size=5), SEEDS)
 def test_samples_are_pure_in_range_and_what_optuna_accepts(space: dict[str, Hyperparameter], seed: int) -> None:
-    values = sample(distributions(space), seed)
-    assert values == sample(distributions(dict(reversed(space.items()))), seed)  # nor does the order matter
-    assert values.keys() == space.keys() == distributions(space).keys() == describe(space).keys()
+    values = sample(space, seed)
+    assert values == sample(dict(reversed(space.items())), seed)  # nor does the order matter
+    assert values.keys() == space.keys() == distributions(space).keys() == to_stored(space).keys()
     for name, declared in space.items():
         value = values[name]
         if isinstance(declared, Choice):
@@ -49,7 +49,7 @@ def test_samples_are_pure_in_range_and_what_optuna_accepts(space: dict[str, Hype
 
 @given(SEEDS)
 def test_another_hyperparameter_beside_it_changes_nothing(seed: int) -> None:
-    one, other = (sample(distributions(RULES[name].space), seed) for name in ("sgd", "heat"))
+    one, other = (sample(RULES[name].space, seed) for name in ("sgd", "heat"))
     assert one == {name: other[name] for name in one}
 
 
@@ -57,7 +57,7 @@ def test_another_hyperparameter_beside_it_changes_nothing(seed: int) -> None:
 def test_samples_follow_the_declared_scale(name: str) -> None:
     """Against SciPy: Kolmogorov–Smirnov for numbers, χ² for the rest; each test at one in a million."""
     space = RULES[name].space
-    drawn = [sample(distributions(space), seed) for seed in range(2000)]
+    drawn = [sample(space, seed) for seed in range(2000)]
     for key, declared in space.items():
         values = [row[key] for row in drawn]
         if isinstance(declared, Float):
@@ -79,7 +79,7 @@ def test_samples_follow_the_declared_scale(name: str) -> None:
 def test_dimensions_are_independent() -> None:
     space = RULES["entropy-sgd"].space
     names = [n for n, declared in space.items() if isinstance(declared, Float)]
-    drawn = [sample(distributions(space), seed) for seed in range(2000)]
+    drawn = [sample(space, seed) for seed in range(2000)]
     for i, a in enumerate(names):
         for b in names[:i]:
             tau = stats.kendalltau([row[a] for row in drawn], [row[b] for row in drawn])
@@ -92,7 +92,7 @@ def test_descriptions_and_distributions_say_the_same() -> None:
     assert (found["a"].low, found["a"].high, found["a"].log) == (0.1, 10.0, True)  # type: ignore[attr-defined]
     assert (found["b"].low, found["b"].high, found["b"].step) == (6, 30, 2)  # type: ignore[attr-defined]
     assert found["c"].choices == ("x", "y")  # type: ignore[attr-defined]
-    assert describe(space) == {
+    assert to_stored(space) == {
         "a": {"kind": "float", "low": 0.1, "high": 10.0, "log": True},
         "b": {"kind": "int", "low": 6, "high": 30, "step": 2, "log": False},
         "c": {"kind": "categorical", "choices": ["x", "y"]},

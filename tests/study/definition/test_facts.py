@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from relaxbench.space import StoredChoice, StoredFloat, StoredInt
 from relaxbench.store.facts import (
     Circumstances,
     CostFacts,
@@ -14,12 +15,13 @@ from relaxbench.store.facts import (
     Manifest,
     MethodFacts,
     ProblemFacts,
-    RangeFacts,
     SpecFacts,
 )
 from relaxbench.study.coordination.manifest import read_manifest
 from relaxbench.study.definition.spec import StudySpec
 from tests.study import tiny
+
+STORED = {"float": StoredFloat, "int": StoredInt, "categorical": StoredChoice}
 
 
 def keys(facts: Any) -> set[str]:
@@ -42,7 +44,7 @@ def test_a_study_stores_the_keys_that_the_types_name(tmp_path: Path) -> None:
         assert set(method) == keys(MethodFacts)
         assert all(set(cost) == keys(CostFacts) for cost in method["calibration"].values())
         for space in (method["space"], *method["spaces"].values()):
-            assert all(set(searched) <= keys(RangeFacts) for searched in space.values())
+            assert all(set(searched) == keys(STORED[searched["kind"]]) for searched in space.values())
 
 
 def test_a_stored_specification_has_the_keys_that_its_type_names() -> None:

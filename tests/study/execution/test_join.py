@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import Engine, delete, select
 
 import relaxbench
@@ -16,10 +17,13 @@ from relaxbench.errors import UserError
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial
 from relaxbench.study.coordination.manifest import edit_manifest
-from relaxbench.study.execution.join import join
+from relaxbench.study.execution.join import Part, join
+from relaxbench.study.execution.options import RunOptions
 from relaxbench.study.execution.run import StudyRun
 from tests.study import tiny
 from tests.study.execution.test_run import DATA
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -62,6 +66,7 @@ def refused(database: Engine, *arguments: Any) -> str:
     before = stored(database)
     with pytest.raises(UserError) as error:
         join(database, *arguments)
+    assert "--" not in str(error.value)  # options of the command line are named there alone
     assert stored(database) == before and "\n" not in str(error.value)
     return str(error.value)
 
@@ -73,10 +78,10 @@ def test_who_joins_does_what_is_stored(begun: Engine, whole: dict[Any, Any], fol
         connection.execute(delete(Trial).where(Trial.method == "heat"))
     opened = join(begun, "tiny")
     assert not opened.new and opened.spec == tiny.spec() and len(opened.plans) == 2
-    summary = StudyRun(begun, opened.spec, "", checkpoints=folder / "c").work(opened)
+    summary = StudyRun(begun, RunOptions(checkpoints=folder / "c")).work(opened)
     assert (summary.ran, summary.missing, summary.code) == (36, 0, 0)
     assert tiny.results_in(begun) == whole
-    again = StudyRun(begun, opened.spec, "", checkpoints=folder / "c").work(join(begun, "tiny"))
+    again = StudyRun(begun, RunOptions(checkpoints=folder / "c")).work(join(begun, "tiny"))
     assert again.ran == 0
 
 
@@ -89,15 +94,15 @@ def test_by_its_file_that_says_the_same(begun: Engine, folder: Path) -> None:
 
 @pytest.mark.usefixtures("steady")
 def test_a_part_of_a_study_can_be_joined(begun: Engine, folder: Path) -> None:
-    opened = join(begun, "tiny", "auto", ["rosenbrock"], ["heat"])
+    opened = join(begun, "tiny", part=Part(["rosenbrock"], ["heat"]))
     assert opened.spec.methods == ["heat"] and [plan.method for plan in opened.plans] == ["heat"]
-    summary = StudyRun(begun, opened.spec, "", checkpoints=folder / "c").work(opened)
+    summary = StudyRun(begun, RunOptions(checkpoints=folder / "c")).work(opened)
     assert (summary.ran, summary.total, summary.missing) == (18, 18, 0)
     with begun.connect() as connection:
         rows = connection.execute(select(Trial.method, Trial.status).distinct()).all()
     assert sorted(map(tuple, rows)) == [("heat", "done"), ("sgd", "waiting")]
-    assert "unknown method in study 'tiny': 'hot'" in refused(begun, "tiny", "auto", [], ["hot"])
-    assert "unknown problem in study 'tiny': 'rosenbrok'" in refused(begun, "tiny", "auto", ["rosenbrok"])
+    assert "unknown method in study 'tiny': 'hot'" in refused(begun, "tiny", None, Part(methods=["hot"]))
+    assert "unknown problem in study 'tiny': 'rosenbrok'" in refused(begun, "tiny", None, Part(["rosenbrok"]))
 
 
 def test_another_file_is_refused_with_the_differences(begun: Engine, folder: Path) -> None:
@@ -136,22 +141,21 @@ def test_another_version_is_refused_with_both(begun: Engine) -> None:
 @pytest.mark.usefixtures("steady")
 def test_another_version_may_neither_extend_nor_go_on_but_tell(begun: Engine, folder: Path) -> None:
     """`study` on it: an extension is refused before anything is written."""
-    run = StudyRun(begun, tiny.spec(), "source", "cpu", checkpoints=folder / "c")
-    run.run()
+    options = RunOptions(device=CPU, checkpoints=folder / "c")
+    tiny.run_in(begun, tiny.spec(), options)
     edit_manifest(begun, 1, lambda manifest: manifest.update(version="0.0.1"))
     before = stored(begun)
     with pytest.raises(UserError, match=r"began with relaxbench 0\.0\.1"):
-        StudyRun(begun, tiny.spec(blocks=3), "other source", "cpu", checkpoints=folder / "c").run()
+        tiny.run_in(begun, tiny.spec(blocks=3), options, "other source")
     assert stored(begun) == before
-    assert run.run().ran == 0  # all is done: nothing is mixed
-    StudyRun(begun, tiny.spec(margin=0.5), "source", "cpu", checkpoints=folder / "c").run()
+    assert tiny.run_in(begun, tiny.spec(), options).ran == 0  # all is done: nothing is mixed
+    tiny.run_in(begun, tiny.spec(margin=0.5), options)
     assert stored(begun)[0][0].spec["margin"] == 0.5
 
 
 def test_another_kind_of_device_is_refused(begun: Engine) -> None:
     edit_manifest(begun, 1, lambda manifest: manifest.update(device="cuda"))
-    assert "study 'tiny' began on cuda, not on cpu" in refused(begun, "tiny", "cpu")
-    assert "'gpu'" in refused(begun, "tiny", "gpu")
+    assert "study 'tiny' began on cuda, not on cpu" in refused(begun, "tiny", CPU)
 
 
 def test_changed_data_are_refused(mine: Engine, folder: Path) -> None:
@@ -170,10 +174,10 @@ def test_a_problem_s_file_that_lies_elsewhere_has_to_be_named(mine: Engine, fold
     (folder / "mine.py").rename(folder / "moved.py")
     line = refused(mine, "tiny")
     assert line.startswith(f"problem 'mine' of study 'tiny' is not here at '{folder / 'mine.py'}'")
-    assert line.endswith("give --problem FILE.py")
-    opened = join(mine, "tiny", "auto", ["moved.py"])
+    assert line.endswith("give its Python file")
+    opened = join(mine, "tiny", part=Part(["moved.py"]))
     assert [p.name for p in opened.problems] == ["mine"] and opened.spec.problems == ["moved.py"]
     (folder / "other.py").write_text(DATA.format(scale=1).replace('"mine"', '"other"'))
-    assert "unknown problem in study 'tiny': 'other'" in refused(mine, "tiny", "auto", ["moved.py", "other.py"])
+    assert "unknown problem in study 'tiny': 'other'" in refused(mine, "tiny", None, Part(["moved.py", "other.py"]))
     (folder / "changed.py").write_text(DATA.format(scale=3))
-    assert "have changed" in refused(mine, "tiny", "auto", ["changed.py"])
+    assert "have changed" in refused(mine, "tiny", None, Part(["changed.py"]))

@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 import psutil
 import pytest
+import torch
 
 from relaxbench.cli.main import main
 from relaxbench.errors import UserError
@@ -23,9 +24,9 @@ from relaxbench.store.database import open_database
 from relaxbench.store.workers import workers
 from relaxbench.study.coordination.manifest import edit_manifest
 from relaxbench.study.coordination.ray_cluster import Cluster, check_storage
+from relaxbench.study.definition.opening import open_study
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.ray_worker import Order
-from relaxbench.study.execution.run import open_run
 from tests.postgres import free_port
 from tests.study import tiny
 
@@ -37,7 +38,7 @@ STARTED: list[subprocess.Popen[str]] = []
 
 BROKEN = """
 import os
-from relaxbench.problems.landscapes import Rosenbrock
+from relaxbench.problems.landscapes.landscape import Rosenbrock
 problem = Rosenbrock("mine")
 if "RAY_RAYLET_PID" in os.environ:
     raise ImportError("this node has no package 'fancy'")
@@ -64,7 +65,7 @@ def cluster() -> Iterator[Any]:
 def decided(folder: Path, s: StudySpec) -> None:
     """The study in its database, its engine and costs set and not measured (in processes that a test cannot reach)."""
     database = open_database(str(folder / "study.db"))
-    opened = open_run(database, s, "source", [problem(name) for name in s.problems], "cpu")
+    opened = open_study(database, s, "source", [problem(name) for name in s.problems], torch.device("cpu"))
 
     def edit(manifest: dict[str, Any]) -> None:
         manifest["device"] = "cpu"
@@ -72,7 +73,7 @@ def decided(folder: Path, s: StudySpec) -> None:
         for method in manifest["methods"].values():
             method["calibration"] = {each.name: dict(tiny.COST) for each in opened.problems}
 
-    edit_manifest(database, opened.study, edit)
+    edit_manifest(database, opened.id, edit)
     database.dispose()
 
 

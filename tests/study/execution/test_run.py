@@ -23,9 +23,10 @@ from relaxbench.problems import problem
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial, Weights
 from relaxbench.store.workers import workers
+from relaxbench.study.coordination.distributions import distributions
 from relaxbench.study.coordination.optuna_mirror import ID, optuna_storage
-from relaxbench.study.definition.facts import distributions
 from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.execution.options import RunOptions, parse_device
 from relaxbench.training import engine as engines
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
@@ -83,7 +84,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The results of a study of four blocks whose memory suffices."""
     folder = tmp_path_factory.mktemp("calm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "choose", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
+        patch.setattr(engines, "choose_engine", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
         patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(tiny.COST))
         tiny.run(folder, tiny.spec(blocks=4), population=8)
     return tiny.results(folder)
@@ -590,11 +591,9 @@ def test_a_budget_below_one_outer_step_is_refused_before_anything_is_written(tmp
 
 @pytest.mark.usefixtures("steady")
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    from relaxbench.study.execution.run import StudyRun
-
     database = open_database(str(tmp_path / "study.db"))
     with pytest.raises(UserError, match="cuda:77"):
-        StudyRun(database, tiny.spec(), "", "cuda:77").run()
+        tiny.run_in(database, tiny.spec(), RunOptions(device=parse_device("cuda:77")))
     with database.connect() as connection:
         assert connection.execute(select(Study.id)).all() == []
     database.dispose()
@@ -639,7 +638,7 @@ def test_the_engine_is_chosen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         calls.append(population)
         return tiny.engine(population or 8)
 
-    monkeypatch.setattr(engines, "choose", choose)
+    monkeypatch.setattr(engines, "choose_engine", choose)
     monkeypatch.setattr(engines, "calibrate", lambda *a, **k: dict(tiny.COST))
     s = tiny.spec(methods=["sgd"], exploit=0, recommend=0)
     tiny.run(tmp_path, s, tiny.After(6), population=None)

@@ -1,0 +1,66 @@
+"""Study files: found, read, and refused with the place of the mistake."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from relaxbench.errors import UserError
+from relaxbench.problems import PROBLEMS
+from relaxbench.study.definition.files import find, load, shipped, studies_folder
+
+
+@pytest.mark.parametrize("text", ["name = ", "name = 'a'\nname = 'b'", "[[[", "x\x00"])
+def test_a_broken_file_is_named_with_the_place(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"broken\.toml' cannot be read: .*\(at ") as refused:
+        load(file)
+    assert "\n" not in str(refused.value)
+
+
+def test_files_that_are_no_text_missing_or_folders_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "folder").mkdir()
+    for name, words in (("binary.toml", "cannot be read"), ("none.toml", "does not exist"), ("folder", "folder")):
+        with pytest.raises(UserError, match=words) as refused:
+            load(tmp_path / name)
+        assert "\n" not in str(refused.value) and str(tmp_path / name) in str(refused.value)
+
+
+def test_shipped_studies_are_sound_and_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find(None) == find("studies/digits.toml") == studies_folder() / "digits.toml"
+    assert {"studies/digits.toml", "studies/landscapes.toml", "studies/aa-digits.toml"} <= set(shipped())
+    for name in shipped():
+        s, text = load(find(name))
+        assert s.name in text and s.baseline in s.methods
+        assert set(s.problems) <= set(PROBLEMS)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "digits.toml").write_text("name = 'own'")
+    assert find("studies/digits.toml") == Path("studies/digits.toml")  # a file of one's own goes first
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('controls = ["adamw"]', "controls names 'adamw', which is not among the methods"),
+        ('[method.hot]\nrule = "heat"', "names 'hot', which is not among the methods"),
+    ],
+)
+def test_what_a_file_defines_and_does_not_use_is_told(text: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'name = "mine"\nproblems = ["rosenbrock"]\nmethods = ["sgd", "heat"]\n{text}\n')
+    with pytest.raises(UserError, match=re.escape(told)):
+        load(file)
+    s, _ = load(file, {"methods": ["heat"]})  # on the command line, fewer are asked for
+    assert s.methods == ["sgd", "heat"]
+
+
+def test_overrides_replace_keys_of_the_file() -> None:
+    s, _ = load(studies_folder() / "digits.toml", {"blocks": 3, "methods": ["sgd", "heat"], "budget": 60})
+    assert (s.blocks, s.methods, s.budget, s.trials) == (3, ["sgd", "heat"], 60, 12)
+    with pytest.raises(UserError, match=r"^--budget 0: input should be greater"):
+        load(studies_folder() / "digits.toml", {"budget": 0}, {"budget": "--budget"})

@@ -1,0 +1,109 @@
+"""Mistakes in a study: each gives one line that names what is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from relaxbench.errors import UserError
+from relaxbench.problems import problem
+from relaxbench.study.definition.validation import parse
+
+GOOD: dict[str, Any] = {"name": "good", "problems": ["rosenbrock"], "methods": ["sgd", "heat"]}
+
+
+def refusal(**values: Any) -> str:
+    """The one line with which a study is refused."""
+    with pytest.raises(UserError) as refused:
+        parse({**GOOD, **values}, "my.toml")
+    line = str(refused.value)
+    assert ("\n" not in line and line.startswith("my.toml")) or "in my.toml" in line
+    return line
+
+
+MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"methods": ["sgd", "haet"]}, ("haet", "did you mean 'heat'?")),
+    ({"baseline": "sdg"}, ("sdg", "did you mean 'sgd'?")),
+    ({"controls": ["lookahaed"]}, ("lookahaed", "'lookahead'")),
+    ({"blocks": True}, ("blocks = True", "valid integer")),
+    ({"seed": -1}, ("seed = -1", "greater than or equal to 0")),
+    ({"seed": 2**63}, ("seed =", "less than")),
+    ({"problems": []}, ("problems is empty: name at least one",)),
+    ({"block": 3}, ("'block'", "did you mean 'blocks'?")),
+    ({"method": {"mine": {"rule": "sgd", "fixd": {}}}}, ("'fixd'", "did you mean 'fixed'?")),
+    ({"method": {"mine": {"rule": "sdg"}}, "methods": ["sgd", "mine"]}, ("sdg", "'sgd'")),
+    ({"method": {"mine": {"rule": "sdg"}}}, ("sdg", "'sgd'")),
+    ({"method": {"mine": {"title": "x"}}}, ("method.mine.rule", "missing")),
+    ({"budget": 0}, ("budget", "0", "greater than or equal to 1")),
+    ({"budget": -5}, ("budget", "-5", "greater than or equal to 1")),
+    ({"blocks": 0}, ("blocks", "0")),
+    ({"trials": -1}, ("trials", "-1")),
+    ({"exploit": -1}, ("exploit", "-1")),
+    ({"recommend": -2}, ("recommend", "-2")),
+    ({"repetitions": 0}, ("repetitions", "0")),
+    ({"margin": 0}, ("margin", "0", "greater than 0")),
+    ({"blocks": "ten"}, ("blocks", "'ten'", "integer")),
+    ({"blocks": 2.5}, ("blocks", "2.5")),
+    ({"problems": "rosenbrock"}, ("problems", "'rosenbrock'", "list")),
+    ({"methods": []}, ("methods is empty: name at least one",)),
+    ({"name": ""}, ("name", "''")),
+    ({"methods": ["sgd", "heat", "sgd"]}, ("method 'sgd'", "twice")),
+    ({"problems": ["rosenbrock", "rosenbrock"]}, ("problem 'rosenbrock'", "twice")),
+    ({"space": {"lr": [0.1, 0.01]}}, ("lr = [0.1, 0.01]", "turned around", "low < high")),
+    ({"space": {"lr": [0.1, 0.1]}}, ("lr = [0.1, 0.1]",)),
+    ({"space": {"lr": [0.0, 0.1]}}, ("lr", "log scale", "low > 0")),
+    ({"space": {"lr": [0.1]}}, ("lr = [0.1]", "[low, high]")),
+    ({"space": {"lr": ["a", "b"]}}, ("lr", "[low, high]")),
+    ({"space": {"lr": 0.1}}, ("space.lr", "0.1")),
+    ({"space": {"lr": [1e-3, float("inf")]}}, ("lr", "inf")),
+    ({"space": {"lr": [float("nan"), 1.0]}}, ("lr", "nan")),
+    ({"space": {"inner_steps": [6.5, 30]}}, ("inner_steps", "6.5", "integers")),
+    ({"space": {"inner_steps": [0, 30]}}, ("inner_steps", "integers ≥ 1")),
+    ({"space": {"inner_steps": [6, 29]}}, ("inner_steps", "steps of 2")),
+    ({"space": {"inner_steps": [6, float("inf")]}}, ("inner_steps", "inf")),
+    ({"space": {"learning_rate": [0.1, 1]}}, ("learning_rate",)),
+    ({"space": {"momentun": [0.1, 0.2]}}, ("momentun", "did you mean 'momentum'?")),
+    ({"space": {"schedule": ["cosin"]}}, ("schedule", "cosin", "did you mean 'cosine'?")),
+    ({"space": {"schedule": []}}, ("schedule", "[]")),
+    ({"space": {"schedule": [0.1, 0.2]}}, ("schedule", "0.1")),
+    ({"method": {"mine": {"rule": "sgd", "space": {"gamma_start": [1, 2]}}}}, ("[method.mine]", "gamma_start")),
+    ({"method": {"mine": {"rule": "sgd", "space": {"lr": [2, 1]}}}}, ("lr = [2, 1]", "turned around")),
+    ({"method": {"mine": {"rule": "sgd", "fixed": {"momentm": 0}}}}, ("momentm", "'momentum'")),
+    ({"method": {"mine": {"rule": "sgd", "fixed": {"lr": "fast"}}}}, ("method.mine.fixed.lr", "'fast'", "a number")),
+    ({"method": {"mine": {"rule": "sgd", "fixed": {"momentum": 1.0}}}}, ("mine.fixed.momentum", "1.0", "below 1")),
+    ({"method": {"mine": {"rule": "heat", "fixed": {"sigma_end": 0.0}}}}, ("mine.fixed.sigma_end", "positive")),
+    ({"space": {"momentum": [0.5, 1.5]}}, ("momentum", "1.5", "below 1")),
+    ({"method": {"mine": {"rule": "sgd", "fixed": {"schedule": "cos"}}}}, ("mine.fixed.schedule", "'cos'", "cosine")),
+    ({"method": {"mine": {"rule": "sgd", "fixed": {"schedule": 1}}}}, ("mine.fixed.schedule", "cosine")),
+    ({"method": {"mine": {"rule": "heat", "fixed": {"inner_steps": 0}}}}, ("mine.fixed.inner_steps", "0")),
+    ({"method": {"mine": {"rule": "heat", "fixed": {"inner_steps": 2.5}}}}, ("mine.fixed.inner_steps", "2.5")),
+    ({"method": {"mine": {"rule": "sgd", "fixed": {"lr": float("nan")}}}}, ("mine.fixed.lr", "nan")),
+    ({"method": {"mine": {"rule": "sgd", "options": {"nestrov": False}}}}, ("mine.options", "nestrov")),
+    ({"method": {"mine": {"rule": "sgd", "options": {"nesterov": "maybe"}}}}, ("mine.options.nesterov", "'maybe'")),
+    ({"method": {"mine": {"rule": "parle", "options": {"replicas": 0}}}}, ("mine.options", "replicas = 0", "least 1")),
+    ({"methods": ["heat"]}, ("baseline 'sgd' is not among the methods", "`methods`")),
+    ({"blocks": 10**12}, ("blocks", "10000000")),
+    ({"margin": float("nan")}, ("margin", "nan")),
+    ({"flatness": "yes"}, ("flatness = 'yes'", "boolean")),
+]
+
+
+@pytest.mark.parametrize(("change", "parts"), MISTAKES, ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_a_mistake_is_named_in_one_line(change: dict[str, Any], parts: tuple[str, ...]) -> None:
+    line = refusal(**change)
+    for part in parts:
+        assert part in line
+
+
+@pytest.mark.parametrize("key", ["name", "problems", "methods"])
+def test_a_missing_key_is_named(key: str) -> None:
+    values = {k: v for k, v in GOOD.items() if k != key}
+    with pytest.raises(UserError, match=re.escape(f"my.toml: the key {key!r} is missing")):
+        parse(values, "my.toml")
+
+
+def test_an_unknown_problem_is_named_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"unknown problem 'rosenbrok': did you mean 'rosenbrock'\?"):
+        problem("rosenbrok")
