@@ -61,22 +61,29 @@ def run(site: Path, where: Path, *command: str) -> subprocess.CompletedProcess[s
     )
 
 
+def commands(site: Path, where: Path, *lines: str) -> list[str]:
+    """What commands print that must succeed, one after another in one fresh interpreter that sees the site."""
+    code = "import shlex, sys\nfrom relaxbench.cli.main import main\n"
+    code += "for line in sys.argv[1:]:\n    assert main(shlex.split(line)) == 0, line\n    print('\\f')\n"
+    (where / "commands.py").write_text(code)
+    done = run(site, where, "commands", *lines)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.split("\f\n")[:-1]
+
+
 def test_they_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None:
-    listed = run(site, tmp_path, "relaxbench", "list").stdout
+    listed, checked, studied, best = commands(
+        site, tmp_path, "list", "check qhm wine",
+        "study --problem wine --method qhm --blocks 2 --trials 2 --budget 40 --population 8", "best wine qhm",
+    )  # fmt: skip
     assert re.search(r"qhm +QHM", listed) and re.search(r"wine +", listed)
-    checked = run(site, tmp_path, "relaxbench", "check", "qhm", "wine")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "✓ method qhm: 14 of 14" in checked.stdout and "✓ problem wine: 10 of 10" in checked.stdout
-    study = ("study", "--problem", "wine", "--method", "qhm", "--blocks", "2", "--trials", "2", "--budget", "40")
-    done = run(site, tmp_path, "relaxbench", *study, "--population", "8")
-    assert done.returncode == 0, done.stderr
-    assert "QHM" in done.stdout and (tmp_path / "reports" / "wine.html").is_file()
-    best = run(site, tmp_path, "relaxbench", "best", "wine", "qhm")
+    assert "✓ method qhm: 14 of 14" in checked and "✓ problem wine: 10 of 10" in checked
+    assert "QHM" in studied and (tmp_path / "reports" / "wine.html").is_file()
     before, after = (
         "import torch\nmodel = torch.nn.Linear(2, 2)",
         "print(type(optimizer).__name__, optimizer.rule.name)",
     )
-    (tmp_path / "paste.py").write_text(f"{before}\n{best.stdout}\n{after}")
+    (tmp_path / "paste.py").write_text(f"{before}\n{best}\n{after}")
     assert run(site, tmp_path, "paste").stdout.split() == ["QHM", "qhm"]
 
 
