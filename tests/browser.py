@@ -1,4 +1,4 @@
-"""Our pages in a real browser: chromium without a network, in which nothing that goes wrong is overlooked."""
+"""Our pages in a real browser: Chromium without a network, which reports every error in a page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visit:
-    """Opens pages, each in a context of its own, and keeps a list of all that goes wrong in them.
+    """Opens pages, each in its own context, and keeps a list of their errors.
 
     Args:
         browser: where they are opened.
@@ -133,7 +133,7 @@ def wide(page: Page) -> int:
 
 
 def barriers(page: Page) -> list[str]:
-    """What keeps somebody from reading the page: violations of WCAG 2, levels A and AA, that axe-core finds.
+    """Violations of WCAG 2, levels A and AA, that axe-core finds in the page.
 
     It is not led through what plotly draws, thousands of elements: to a reader a figure is one image with a name.
     """
@@ -143,7 +143,7 @@ def barriers(page: Page) -> list[str]:
 
 
 def shown(page: Page) -> dict[str, str]:
-    """What every figure shows: its words, its lines, its pictures."""
+    """The content of every figure: its words, its lines, its pictures."""
     return page.evaluate("""
         Object.fromEntries([...document.querySelectorAll("figure.plot .canvas")].map(canvas => [canvas.id,
           [...canvas.querySelectorAll(".main-svg :is(text, path, image)")].map(element =>

@@ -32,7 +32,7 @@ def blocks(page: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as pip leaves it: the packages of both pages of the documentation, and their entry points."""
+    """A folder as pip installs it: the packages of both pages of the documentation, and their entry points."""
     folder = tmp_path_factory.mktemp("site")
     points = []
     for page in ("add-an-optimizer.md", "add-a-problem.md"):
@@ -61,7 +61,7 @@ def run(site: Path, where: Path, *command: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_they_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None:
+def test_plugins_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None:
     listed = run(site, tmp_path, "relaxbench", "list").stdout
     assert re.search(r"qhm +QHM", listed) and re.search(r"wine +", listed)
     checked = run(site, tmp_path, "relaxbench", "check", "qhm", "wine")
@@ -116,7 +116,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> Faked:
     return fake
 
 
-def test_a_rule_that_cannot_be_used_is_one_line(faked: Faked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_rule_is_reported_in_one_line(faked: Faked, capsys: pytest.CaptureFixture[str]) -> None:
     faked(
         plugins.RULES,
         absent="no_such_module:Rule",
@@ -139,7 +139,7 @@ def test_a_rule_that_cannot_be_used_is_one_line(faked: Faked, capsys: pytest.Cap
     assert rule_names()[-3:] == ["absent", "number", "sgdd"]
 
 
-def test_a_problem_that_cannot_be_used_is_one_line(faked: Faked) -> None:
+def test_an_unusable_problem_is_reported_in_one_line(faked: Faked) -> None:
     faked(
         plugins.PROBLEMS,
         number="math:factorial",
@@ -171,7 +171,7 @@ def test_two_packages_with_one_name_are_a_conflict(monkeypatch: pytest.MonkeyPat
         plugins.load(plugins.RULES, "mine")
 
 
-def test_drop_in_gives_the_class_that_is_there(faked: Faked) -> None:
+def test_drop_in_returns_the_existing_class(faked: Faked) -> None:
     from relaxbench.optim import EntropySGD
 
     assert drop_in("entropy-sgd") is EntropySGD and drop_in(EntropySGD.rule_class) is EntropySGD
@@ -191,7 +191,7 @@ def test_drop_in_gives_the_class_that_is_there(faked: Faked) -> None:
         (("broken.py",), "fails when run: ZeroDivisionError"),
     ],
 )
-def test_bad_input_is_one_line(
+def test_bad_input_is_reported_in_one_line(
     arguments: tuple[str, ...],
     told: str,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""The contest of ways to run trials: with rates that are known, and without data."""
+"""The comparison of ways to run trials, with known rates and without data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 class Fixed:
-    """A contender with a rate of its own, in place of all classes."""
+    """A contender with a fixed rate, in place of all classes."""
 
     size, threads = 2, 1
 
@@ -41,7 +41,7 @@ class Fixed:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Rates of the contenders, to be changed."""
+    """Rates of the contenders, which a test may change."""
     rates = {"ours": 300.0, "memory": 100.0, "loader": 50.0, "processes": 150.0}
     engine = Engine("vectorized", 16, "cpu", "float32", "float32", 2, "bit for bit")
     monkeypatch.setattr(trials, "choose", lambda problem, device, size: engine)
@@ -92,7 +92,7 @@ def test_targets_are_those_of_the_kind_of_device(known: dict[str, float]) -> Non
     )
 
 
-def test_processes_that_fail_are_told_and_the_others_measured(known: dict[str, float]) -> None:
+def test_failed_processes_are_reported_and_the_others_measured(known: dict[str, float]) -> None:
     known["processes"] = -1
     found = trials.measure(CPU, True, lambda what: None)
     assert found["lenet"]["against"]["memory"]["ratio"] == 3
@@ -125,7 +125,7 @@ def test_a_flight_counts_the_steps_of_its_members(path: Any, size: int) -> None:
     assert 1 <= flight.chunk <= problem.budget / problem.rounds  # a round is never longer than a study's
 
 
-def test_the_faster_setting_of_a_loader_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_faster_setting_of_a_loader_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "cores", lambda: 3)
     made: dict[int, Fixed] = {}
 

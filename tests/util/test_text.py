@@ -1,4 +1,4 @@
-"""Numbers and what they count."""
+"""Numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ from relaxbench.util.text import counted
         (2, "study", "2 studies"),
     ],
 )
-def test_one_is_not_many(count: float, noun: str, told: str) -> None:
+def test_counted_uses_singular_and_plural(count: float, noun: str, told: str) -> None:
     assert counted(count, noun) == told

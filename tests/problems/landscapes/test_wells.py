@@ -75,6 +75,6 @@ def test_only_the_lower_well_is_good_enough(name: str) -> None:
         (lambda: GaussianWells(beta=-1.0), "positive"),
     ],
 )
-def test_impossible_ones_are_refused(make: object, told: str) -> None:
+def test_impossible_parameters_are_refused(make: object, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         make()  # type: ignore[operator]
