@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, 
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120_000
-"""Milliseconds for anything the browser is asked for: on a starved machine a page takes long, not forever."""
+"""Milliseconds for every action of the browser: on a busy machine a page takes long, but not for ever."""
 
 LOCAL = ("file:", "data:", "blob:")
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
@@ -186,4 +186,4 @@ WITH_CHOICE = """
       return beside && (button.dataset.view in views || button.dataset.axis in axes);
     }).map(figure => figure.querySelector(".canvas").id)
 """
-"""The figures that a button of a switch is for: those beside it that have a view or an axis of its name."""
+"""The figures that a button of a switch changes: those next to it that have a view or an axis of its name."""

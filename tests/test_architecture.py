@@ -103,7 +103,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "util",
     },
-    "__init__": {"analysis", "optim", "problems", "version"},  # the front door: imported when it is asked for
+    "__init__": {"analysis", "optim", "problems", "version"},  # the front door: each is imported at its first use
     "__main__": {"cli"},
 }
 

@@ -123,15 +123,15 @@ def test_an_unusable_rule_is_reported_in_one_line(faked: Faked, capsys: pytest.C
         number="math:pi",
         sgdd="relaxbench.optim.rules.sgd:SGD",
     )  # fmt: skip
-    for name, told in (
+    for name, message in (
         ("absent", "cannot be imported from 'no_such_module:Rule': ModuleNotFoundError"),
         ("number", "expected a subclass of relaxbench's Rule"),
         ("sgdd", "calls itself 'sgd'"),
     ):
-        with pytest.raises(UserError, match=re.escape(told)):
+        with pytest.raises(UserError, match=re.escape(message)):
             rule_class(name)
         assert main(["check", name]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert main(["list"]) == 0  # the rest is still listed
     out = capsys.readouterr().out
     assert out.count("does not work") == 3 and "entropy-sgd" in out
@@ -146,12 +146,12 @@ def test_an_unusable_problem_is_reported_in_one_line(faked: Faked) -> None:
         empty="builtins:dict",
         other="relaxbench.problems.landscapes.wells:DoubleWell",
     )
-    for name, told in (
+    for name, message in (
         ("number", "fails when it is made: TypeError"),
         ("empty", "is a dict: expected a relaxbench Problem"),
         ("other", "is a problem named 'double-well'"),
     ):
-        with pytest.raises(UserError, match=re.escape(told)):
+        with pytest.raises(UserError, match=re.escape(message)):
             problem(name)
     assert problem_names()[-3:] == ["empty", "number", "other"]
 
@@ -180,7 +180,7 @@ def test_drop_in_returns_the_existing_class(faked: Faked) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "expected names of methods or problems, or --all"),
         (("sgd", "--all"), "--all checks 'sgd' as well"),
@@ -193,7 +193,7 @@ def test_drop_in_returns_the_existing_class(faked: Faked) -> None:
 )
 def test_bad_input_is_reported_in_one_line(
     arguments: tuple[str, ...],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -204,7 +204,7 @@ def test_bad_input_is_reported_in_one_line(
     (tmp_path / "folder.py").mkdir()
     assert main(["check", *arguments]) == 2
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_a_failed_check_is_shown_with_its_reason(
@@ -221,4 +221,4 @@ def test_a_check_that_does_not_apply_is_counted_as_skipped(capsys: pytest.Captur
     assert main(["check", "rugged-1d"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "✓ problem rugged-1d: 9 of 10 checks passed, 1 skipped" in out
-    assert "– the loss has the derivatives that it gives skipped: the loss 'none' declares no derivatives" in out
+    assert "– the loss has its declared derivatives skipped: the loss 'none' declares no derivatives" in out

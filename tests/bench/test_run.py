@@ -129,13 +129,13 @@ def test_terminal_page_and_file_say_the_same(known: dict[str, Any], capsys: pyte
     lines = [" ".join(line.split()) for line in out.splitlines()]
     for row in expected:
         assert " ".join(" ".join(row).split()) in lines
-    for told in (
+    for words in (
         written["about"]["version"],
         written["machine"]["torch"],
         written["about"]["date"][:10],
         "this machine only",
     ):
-        assert told in text
+        assert words in text
     assert "Page: reports/bench.html" in out and "Figures: out/figures.json" in out
     assert "<the direct" not in text  # text is text, whatever it holds
 

@@ -53,8 +53,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def test_ratios_are_ours_to_theirs_and_trials_are_counted_by_the_budget(known: dict[str, float]) -> None:
-    told: list[str] = []
-    found = trials.measure(CPU, False, told.append)
+    messages: list[str] = []
+    found = trials.measure(CPU, False, messages.append)
     assert list(found) == ["digits-mlp", "mnistfc", "lenet"]
     digits = found["digits-mlp"]
     assert {name: row["ratio"] for name, row in digits["against"].items()} == {"memory": 3, "loader": 6, "processes": 2}
@@ -66,7 +66,7 @@ def test_ratios_are_ours_to_theirs_and_trials_are_counted_by_the_budget(known: d
     assert cells["plain loop, data in memory"][:3] == ("3.00 ×", "", "≥ 3.00 × ✓")
     assert cells["plain loop, DataLoader, 2 workers"][3] == "50.0"
     assert cells["2 processes of 1 thread"][0] == "2.00 ×"
-    assert all(any(line.startswith(name) for line in told) for name in found)
+    assert all(any(line.startswith(name) for line in messages) for name in found)
 
 
 def test_targets_are_those_of_the_kind_of_device(known: dict[str, float]) -> None:

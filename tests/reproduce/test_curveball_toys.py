@@ -125,12 +125,12 @@ def test_the_table_is_printed_and_fits_80_columns(cells: list[Cell]) -> None:
 
 def test_the_command_prints_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(console, "width", 100)
-    for arguments, told in (
+    for arguments, message in (
         (["curveball"], "unknown table 'curveball': did you mean 'curveball-toys'"),
         (["curveball-toys", "--runs", "1"], "--runs 1: expected at least 2"),
     ):
         assert main(["reproduce", *arguments]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert main(["reproduce", "curveball-toys", "--runs", "10"]) in (0, 1)  # ten runs may stray from the mean of many
     assert "CurveBall" in capsys.readouterr().out
 

@@ -144,6 +144,6 @@ def test_postgresql_is_read_only_too(server: Server) -> None:
 
 
 def test_errors_contain_no_password() -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as refusal:
         dashboard_app("postgresql+psycopg://me:secret@127.0.0.1:1/none?connect_timeout=2").__enter__()
-    assert "secret" not in str(told.value) and "***" in str(told.value)
+    assert "secret" not in str(refusal.value) and "***" in str(refusal.value)

@@ -79,7 +79,7 @@ def test_progress_equals_that_of_the_report(database: Engine, live: Live, lost: 
     lose(database, lost)
     counts = progress(load_study(database))
     found = state(live)
-    told = [
+    progress_rows = [
         (row["problem"], row["method"], phase, done, planned)
         for row in found["methods"]
         for phase, (done, planned) in row["phases"].items()
@@ -88,7 +88,7 @@ def test_progress_equals_that_of_the_report(database: Engine, live: Live, lost: 
     titles = [about["problems"][row.problem]["title"] for row in counts.itertuples()]
     methods = [synthetic.TITLES[row.method] for row in counts.itertuples()]
     rows = zip(titles, methods, counts["phase"], counts["done"], counts["planned"], strict=True)
-    assert told == [tuple(row) for row in rows]
+    assert progress_rows == [tuple(row) for row in rows]
     assert (found["done"], found["planned"]) == (counts["done"].sum(), counts["planned"].sum())
     assert found["finished"] == live.finished == (lost == "0")
 

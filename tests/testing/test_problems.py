@@ -205,19 +205,19 @@ BROKEN: list[tuple[type[Problem], str, str]] = [
     (Fickle, "it declares itself", "different data"),
     (Hopeless, "it can be trained and measured", "look for NaN"),
     (Lost, "it can be trained and measured", "no better than worst"),
-    (Short, "shapes are those that are declared", "init gives (2,)"),
-    (Flat, "shapes are those that are declared", "first axis = members"),
-    (Unsure, "shapes are those that are declared", "not bool [7]"),
+    (Short, "shapes equal the layout", "init gives (2,)"),
+    (Flat, "shapes equal the layout", "first axis = members"),
+    (Unsure, "shapes equal the layout", "not bool [7]"),
     (Generator, "seeds fix weights and mini batches", "generator"),
     (Same, "seeds fix weights and mini batches", "same start"),
     (Unseeded, "seeds fix weights and mini batches", "not a function of the seed"),
-    (Neighbourly, "a member s mini batches are its own", "other examples"),
-    (FromTheRound, "a member s mini batches are its own", "other examples"),
+    (Neighbourly, "mini batches depend on their member only", "other examples"),
+    (FromTheRound, "mini batches depend on their member only", "other examples"),
     (Infectious, "nan stays with its member", "reaches member"),
-    (Noisy, "measuring twice gives the same", "changes from one"),
+    (Noisy, "measurements are repeatable", "changes from one"),
     (TwoFaced, "both paths give the same gradients", "differ by"),
-    (Bent, "the loss has the derivatives that it gives", "curvature is not"),
-    (Forgetful, "an interrupted trial goes on as if nothing had happened", "after an interruption"),
+    (Bent, "the loss has its declared derivatives", "curvature is not"),
+    (Forgetful, "an interrupted trial continues with the same bits", "after an interruption"),
 ]
 
 
@@ -271,5 +271,5 @@ def test_derivatives_of_a_loss_that_declares_none_are_skipped_not_passed() -> No
     checks = {
         check.name: check for check in run_checks(type("Suite", (ProblemConformance,), {"problem": "rugged-1d"})())
     }
-    check = checks["the loss has the derivatives that it gives"]
+    check = checks["the loss has its declared derivatives"]
     assert check.outcome == "skipped" and check.reason.startswith("the loss 'none' declares no derivatives")

@@ -46,8 +46,8 @@ def test_the_table_has_the_numbers_of_the_results(results: list[Expectation], pa
 
 
 def test_a_sentence_says_what_the_error_bars_allow(results: list[Expectation]) -> None:
-    for mean, told in ((0.5, "It holds, by 0.5000 ± 0.1960"), (0.1, "within the error bars"), (-0.5, "violate it")):
-        assert told in sentence(replace(results[0], slack=Estimate(mean, 0.1)))
+    for mean, message in ((0.5, "It holds, by 0.5000 ± 0.1960"), (0.1, "within the error bars"), (-0.5, "violate it")):
+        assert message in sentence(replace(results[0], slack=Estimate(mean, 0.1)))
 
 
 def test_a_folder_that_cannot_be_written_is_reported_in_one_line(results: list[Expectation], tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_written_is_reported_in_one_line(results: list[E
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--particles", "1"], "--particles 1: expected at least 2"),
         (["--landscape", "double-wel"], "did you mean 'double-well'"),
@@ -66,13 +66,17 @@ def test_a_folder_that_cannot_be_written_is_reported_in_one_line(results: list[E
     ],
 )
 def test_bad_input_is_reported_in_one_line_and_writes_nothing(
-    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     assert main(["theory", *arguments]) == 2
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -51,7 +51,7 @@ def test_draws_are_functions_of_seed_and_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (([],), "spectrum"),
         (([1.0, -1.0],), "spectrum"),
@@ -60,6 +60,6 @@ def test_draws_are_functions_of_seed_and_number() -> None:
         (([1.0], float("inf")), "noise"),
     ],
 )
-def test_impossible_parameters_are_refused(arguments: tuple[list[float], float], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_impossible_parameters_are_refused(arguments: tuple[list[float], float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Quadratic(*arguments)

@@ -224,9 +224,9 @@ def test_the_trace_is_unbiased_and_has_the_stated_error() -> None:
     matrix, vector = known(OUTLIERS)
     found = [spectrum(matrix, vector, seed).trace(lambda x: x) for seed in range(150)]
     estimates = torch.tensor(found)[:, 0] - sum(OUTLIERS)
-    told = float(torch.tensor(found)[:, 1].square().mean().sqrt())
-    assert abs(float(estimates.mean())) < 3.5 * told / math.sqrt(150)
-    assert float(estimates.std()) == pytest.approx(told, rel=0.25)
+    stated = float(torch.tensor(found)[:, 1].square().mean().sqrt())
+    assert abs(float(estimates.mean())) < 3.5 * stated / math.sqrt(150)
+    assert float(estimates.std()) == pytest.approx(stated, rel=0.25)
 
 
 def test_a_vector_of_zeros_and_one_direction_alone() -> None:
@@ -365,10 +365,10 @@ def failing() -> dict[str, tuple[Problem, Tensor, str]]:
 
 @pytest.mark.parametrize("what", failing())
 def test_a_failure_is_a_flatness_error_of_one_line(what: str) -> None:
-    task, x, told = failing()[what]
+    task, x, message = failing()[what]
     with pytest.raises(FlatnessError) as refused:
         flatness(task, x, 0)
-    assert told in str(refused.value) and "\n" not in str(refused.value) and len(str(refused.value)) < 300
+    assert message in str(refused.value) and "\n" not in str(refused.value) and len(str(refused.value)) < 300
 
 
 def test_networks_that_are_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
