@@ -1,4 +1,8 @@
-"""relaxbench: does a relaxation optimizer beat a well-tuned SGD on this model, by how much, and how sure is that?"""
+"""relaxbench: does a relaxation optimizer beat a well-tuned SGD on this model, by how much, and how sure is that?
+
+`load_study` reads a study as pandas frames, `optim` has the methods as PyTorch optimizers, and `problems` has what they
+are compared on. Everything else serves the command line, ``python -m relaxbench``; see docs/architecture.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one error that a person sees: what is wrong, the value, what was expected, what to do."""
+"""The error that users see: what is wrong, the value, what was expected, what to do."""
 
 from __future__ import annotations
 

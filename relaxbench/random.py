@@ -1,6 +1,6 @@
 """Counter-based random numbers: every draw is a pure function of (seed, stream, step, index).
 
-No generator has a state, so a trial does not depend on its slot, its neighbours or on how often it was interrupted,
+There are no generators with a state, so a trial does not depend on its slot, its neighbours or its interruptions,
 and any draw can be repeated. The hash is `lowbias32` (C. Wellons, "Prospecting for hash functions", public domain)
 on 32-bit words, keyed by two words that are mixed from seed, stream and step. Keys are held in int64; the many words of
 a draw are int32, which multiplies several times faster and wraps around.

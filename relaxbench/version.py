@@ -1,3 +1,3 @@
-"""The version of relaxbench, for the package's metadata and for everything that a study writes down."""
+"""The version of relaxbench, for the package's metadata and for the manifest of a study."""
 
 __version__ = "0.1.0"

@@ -21,12 +21,14 @@ from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
     Manifest,
     MethodFacts,
-    ProblemFacts,
     SpecFacts,
     fixed_on,
     method_facts,
     problem_facts,
     space_on,
+)
+from relaxbench.store.facts import (
+    ProblemFacts as ProblemFacts,
 )
 from relaxbench.store.schema import CURVE_COLUMNS, PHASES, SEARCHED, Curve, Study, Trial
 from relaxbench.store.studies import choose_study

@@ -36,7 +36,7 @@ class BenchOptions:
         compiled: whether compiled training steps are measured too.
         json: file for the numbers, or None.
         page: file for the page, or None.
-        command: as it was typed, for the page.
+        command: the command line, for the page.
     """
 
     device: str = "auto"
@@ -66,11 +66,13 @@ def run(options: BenchOptions, tell: Tell) -> Iterator[RenderableType]:
     device = torch_device(options.device)
     if options.compiled:
         if "steps" not in parts:
-            raise UserError("--compile is about training steps, which --only leaves out: add --only steps")
+            raise UserError(
+                "compiled steps are measured by the part 'steps', which is not requested", "compile", "only"
+            )
         steps.check_compiler(device)
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
-    for option, file in (("--json", options.json), ("--report", options.page)):
-        check_file(option, file)
+    check_file(options.json, "json")
+    check_file(options.page, "report")
     figures: dict[str, Any] = {"machine": machine(), "about": _about(options, device)}
     for part in parts:
         figures[part] = _measure(part, device, options, tell)
@@ -79,10 +81,17 @@ def run(options: BenchOptions, tell: Tell) -> Iterator[RenderableType]:
         _write(figures, options)
 
 
-def check_file(option: str, file: Path | None) -> None:
+def check_file(file: Path | None, setting: str) -> None:
     """Refuse, before anything is measured, a file that cannot be written at the end.
 
-    Try it: permission bits alone do not tell.
+    Write a temporary file next to it, because permission bits are not enough to know.
+
+    Args:
+        file: the file; None is accepted.
+        setting: the name of the setting that it comes from.
+
+    Raises:
+        UserError: naming the setting.
     """
     if file is None:
         return
@@ -93,7 +102,7 @@ def check_file(option: str, file: Path | None) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
     if reason:
-        raise UserError(f"{option} {str(file)!r} cannot be written ({reason}): name another one")
+        raise UserError(f"{str(file)!r} cannot be written ({reason}): name another file", setting)
 
 
 def _about(options: BenchOptions, device: torch.device) -> dict[str, Any]:

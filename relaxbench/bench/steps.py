@@ -22,9 +22,9 @@ from relaxbench.problems.networks import lenet
 BATCH = 128
 PAIRS = 150
 """Steps of each side. A ratio then varies by about 1 % between runs on a quiet machine."""
-EACH = 20
+LEAST = 20
 """Least number of steps at every place of an outer step."""
-QUICK_PAIRS, QUICK_EACH = 10, 3
+QUICK_PAIRS, QUICK_LEAST = 10, 3
 INNER_STEPS = 5
 """L, the smallest published value, where outer steps weigh most."""
 TARGETS = {"lookahead": 1.05, "entropy-sgd": 1.05, "hj": 1.05, "hj-implicit": 1.05, "elastic-sgd": 1.05, "parle": 1.05}
@@ -36,19 +36,25 @@ Step = Callable[[], object]
 
 
 def step_costs(
-    device: torch.device, names: tuple[str, ...] = NAMES, pairs: int = PAIRS, each: int = EACH
+    device: torch.device, names: tuple[str, ...] = NAMES, pairs: int = PAIRS, least: int = LEAST
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and figures of each method, as they are measured.
+    """Yield the name and the figures of each method as soon as it is measured.
 
     Figures are ``ratio``, the cost in steps of `torch.optim.SGD`, ``low`` and ``high``, its 95 % interval (bootstrap
     over pairs), ``gradients``, the gradient equivalents of a step, and ``target``. Names that end in ``", compiled"``
-    are compared with a compiled SGD; ``"torch SGD"`` with itself, which shows the accuracy of the measurement.
+    are compared with a compiled SGD, and ``"torch SGD"`` with itself, which shows the accuracy of the measurement.
+
+    Args:
+        device: the device to measure on.
+        names: the methods, of `NAMES` and `COMPILED`.
+        pairs: number of pairs of steps, at least.
+        least: number of pairs at every place of an outer step, at least.
     """
     for name in names:
         method, compiled = name.removesuffix(", compiled"), name.endswith(", compiled")
         base, _, _ = _training(device, "torch SGD", compiled)
         step, period, gradients = _training(device, method, compiled)
-        phases, ratios = _time_pairs(base, step, period, max(pairs, each * period), device)
+        phases, ratios = _time_pairs(base, step, period, max(pairs, least * period), device)
         ratio, low, high = mean_of_medians(phases, ratios)
         figures = {"ratio": ratio, "low": low, "high": high, "gradients": gradients, "target": TARGETS.get(name)}
         yield name, figures
@@ -57,17 +63,23 @@ def step_costs(
 def measure(device: torch.device, quick: bool, compiled: bool, tell: Callable[[str], object]) -> dict[str, Any]:
     """Measure all methods, one after another."""
     figures: dict[str, Any] = {}
-    pairs, each = (QUICK_PAIRS, QUICK_EACH) if quick else (PAIRS, EACH)
+    pairs, least = (QUICK_PAIRS, QUICK_LEAST) if quick else (PAIRS, LEAST)
     for name in (*NAMES, *(COMPILED if compiled else ())):
         tell(f"training steps of LeNet: {name}")
-        figures.update(step_costs(device, (name,), pairs, each))
+        figures.update(step_costs(device, (name,), pairs, least))
     return figures
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raise a UserError where compiling is impossible."""
+    """Refuse a device for which nothing can be compiled.
+
+    Raises:
+        UserError: if the device is the CPU and there is no C++ compiler.
+    """
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
-        raise UserError("--compile: found no C++ compiler (g++ or clang++), which the CPU needs: install one")
+        raise UserError(
+            "there is no C++ compiler (g++ or clang++), which compiled steps on the CPU need: install one", "compile"
+        )
 
 
 def _training(device: torch.device, method: str, compiled: bool) -> tuple[Step, int, float]:
@@ -145,8 +157,13 @@ def _time(step: Step, device: torch.device) -> float:
 def mean_of_medians(phases: list[int], ratios: list[float], resamples: int = 1000) -> tuple[float, float, float]:
     """Return the mean cost of the steps of an outer step, and its 95 % interval (bootstrap over pairs).
 
-    Take medians, as other load makes single steps many times longer; average them over the places in an outer step, as
-    the median of all steps would ignore an outer update that occurs every L steps.
+    Medians ignore single steps that another program made many times longer. They are averaged over the places in an
+    outer step, because the median of all steps would ignore an outer update that occurs every L steps.
+
+    Args:
+        phases: the place in the outer step, of every pair.
+        ratios: the ratio of the two times, of every pair.
+        resamples: of the bootstrap.
     """
     rng = np.random.default_rng(0)
     point, draws = 0.0, np.zeros(resamples)

@@ -83,7 +83,7 @@ def plan_tables(
         table.add_column(column, justify="left" if column in ("problem", "method") else "right")
     notes, seconds, gradients = [], 0.0, 0
     for p in prepare(spec, download):
-        engine, budget = engines.choose(p, place, population, spec.precision), spec.budget_of(p)
+        engine, budget = engines.choose_engine(p, place, population, spec.precision), spec.budget_of(p)
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
         for label in spec.methods:

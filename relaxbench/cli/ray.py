@@ -60,7 +60,7 @@ def requested_cluster(
 
 
 @contextmanager
-def reached(cluster: Cluster | None, storage: str) -> Iterator[list[str]]:
+def connected_cluster(cluster: Cluster | None, storage: str) -> Iterator[list[str]]:
     """Connect to the cluster, if one is requested; give lines to print."""
     if cluster is None:
         yield []
@@ -72,7 +72,7 @@ def reached(cluster: Cluster | None, storage: str) -> Iterator[list[str]]:
 
 
 def distribute(run: StudyRun, opened: OpenStudy, cluster: Cluster, storage: str, display: Display) -> Summary:
-    """Run a session whose work is done by tasks of the cluster; see `reached`."""
+    """Run a session whose work is done by tasks of the cluster; see `connected_cluster`."""
     from relaxbench.cli.watch import Watch
     from relaxbench.store.urls import parse_url
     from relaxbench.study.execution.ray_worker import Order, RayWorkers

@@ -33,11 +33,11 @@ def copy(
 ) -> None:
     """Copy a study into another database, or under another name. The original stays, and may be running."""
     from relaxbench.store.database import open_database
-    from relaxbench.store.transfer import choose, copy_study
+    from relaxbench.store.transfer import copy_study, study_to_copy
     from relaxbench.store.urls import show_url
 
     with _closing(open_database(storage, create=False, read_only=True)) as source:
-        choose(source, study)  # before a database is created
+        study_to_copy(source, study)  # before a database is created
         with _closing(_receiver(to), source) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Copied {study!r} to {show_url(target.url)!r}", study, copied)
@@ -74,10 +74,10 @@ def import_(
     """Copy a study from a file into the database."""
     from relaxbench.store.database import open_database
     from relaxbench.store.export import open_export
-    from relaxbench.store.transfer import choose, copy_study
+    from relaxbench.store.transfer import copy_study, study_to_copy
 
     with _closing(open_export(file)) as source:
-        study = choose(source, study)  # before a database is created
+        study = study_to_copy(source, study)  # before a database is created
         with _closing(open_database(storage), source) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Imported {study!r} from {str(file)!r}", study, copied)

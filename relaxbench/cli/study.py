@@ -28,7 +28,7 @@ from relaxbench.cli.options import (
     Trials,
 )
 from relaxbench.cli.outcome import conclude, finish
-from relaxbench.cli.ray import distribute, reached, requested_cluster
+from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
 from relaxbench.cli.spec import Overrides, read_spec
 from relaxbench.cli.supervise import LocalWorkers, supervise
 
@@ -96,7 +96,7 @@ def study(
         reach(optuna)  # before a database is created
     problems = prepare(spec, download)
     session = RunOptions(place, population, checkpoints, retries, optuna)
-    with reached(cluster, storage) as notes:
+    with connected_cluster(cluster, storage) as notes:
         database = open_database(storage)
         with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
             reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)

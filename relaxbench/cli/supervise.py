@@ -83,7 +83,7 @@ def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: st
     """Run a session whose work is done by worker processes; this process watches them."""
     from relaxbench.cli.watch import Watch
     from relaxbench.study.coordination.manifest import read_manifest
-    from relaxbench.study.coordination.supervisor import Supervisor, environment
+    from relaxbench.study.coordination.supervisor import Supervisor, worker_environment
 
     watch, options = Watch(run, opened, display), run.options
     name = opened.spec.name
@@ -99,7 +99,7 @@ def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: st
         line += [f"--method={label}" for label in opened.spec.methods]
         line += ["--", name]
         # The storage's address may contain a password, and every user of a machine can read command lines.
-        return line, {**environment(place, len(places)), "RELAXBENCH_STORAGE": storage}
+        return line, {**worker_environment(place, len(places)), "RELAXBENCH_STORAGE": storage}
 
     def work() -> None:
         display.say(f"Study {name}: {counted(len(places), 'worker')} on {_where(places)}.")

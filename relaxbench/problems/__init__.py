@@ -1,4 +1,8 @@
-"""Problems that methods are compared on: models on data, and functions of a few variables."""
+"""Problems that methods are compared on: models on data, and functions of a few variables.
+
+`supervised` has the class for your own model and data, `problem` the base class of all, and `registry` the built-in
+problems by name.
+"""
 
 from relaxbench.problems.layers import Dropout
 from relaxbench.problems.losses import Batch, Loss

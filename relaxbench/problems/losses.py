@@ -1,4 +1,4 @@
-"""Losses by name. A curvature method needs the second derivative of a loss, which a function alone would not give."""
+"""Losses by name, with the second derivatives that curvature methods need."""
 
 from __future__ import annotations
 

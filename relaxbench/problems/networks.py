@@ -37,7 +37,7 @@ def mnist_tanh(classes: int = 10) -> nn.Sequential:
 
 
 def allcnn(classes: int = 10) -> nn.Sequential:
-    """Build All-CNN-BN for 32 × 32 images: convolutions alone, three of them with stride 2; 1,667,166 parameters."""
+    """Build All-CNN-BN for 32 × 32 images of convolutions only, two with stride 2; 1,667,166 parameters."""
 
     def layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2)

@@ -54,8 +54,10 @@ class SupervisedProblem(Problem):
         worst: the loss of a diverged trial; larger than that of an untrained model.
         margin: the smallest difference of the metric that matters, in its unit (points of error).
         rounds: measurements per trial.
-        title, caution, published: one line each, see `Problem`.
+        title: a name for pages, one line; by default `name`.
         source: where the data come from, one line.
+        caution: what a reader of results must know, one line; see `Problem`.
+        published: results of papers, one line; see `Problem`.
         statistics_limit: maximum number of training examples on which batch normalization is measured.
         space: ranges for all methods on this problem, name → (low, high).
 

@@ -1,4 +1,8 @@
-"""Reports: from a study in the database to verdicts, sentences and one HTML page. No torch."""
+"""The report of a study: one HTML page that opens offline, and its tables as files. No torch.
+
+Start with `study_page.write_report`. `sections` chooses the figures of each problem, `figures` draws them;
+`compare_page` and `index_page` write the pages of two studies and of a whole database.
+"""
 
 from relaxbench.analysis.frames import StudyFrames, load_study, progress
 from relaxbench.analysis.sentences import control_sentence, seconds_sentence, sentence

@@ -183,7 +183,7 @@ def _bfgs(column: str, runs: int) -> Measured:
 
 
 def _bfgs_run(task: LeastSquares) -> tuple[int, int]:
-    """Return the iteration that arrived (0: none), and the number of starts: noise may stop a line search."""
+    """Return the iteration that arrived (0 if none did), and the number of starts: noise may stop a line search."""
     iterations = arrived = begun = 0
 
     def look(intermediate_result: Any) -> None:

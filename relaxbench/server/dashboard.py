@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 READ_ONLY = {"options": "-c default_transaction_read_only=on"}
-"""Arguments of PostgreSQL connections that cannot write."""
+"""Connection arguments that make PostgreSQL refuse writes."""
 
 
 @contextmanager
@@ -25,8 +25,8 @@ def dashboard_app(storage: str) -> Iterator[WSGIApplication]:
     """Open the dashboard as an application whose writes to the database fail.
 
     Raises:
-        UserError: if optuna-dashboard is not installed, the database cannot be opened, has no tables of Optuna yet,
-            or tables of another version of Optuna.
+        UserError: if optuna-dashboard is not installed, or if the database cannot be opened, has no tables of Optuna
+            yet, or has tables of another version of Optuna.
     """
     try:
         from optuna_dashboard import wsgi
@@ -57,7 +57,7 @@ def dashboard_app(storage: str) -> Iterator[WSGIApplication]:
 
 
 def _optuna(engine: Engine) -> tuple[str, dict[str, Any]]:
-    """Return URL and options of Optuna's storage; for SQLite, our own read-only connections."""
+    """Return the URL and options of Optuna's storage. For SQLite it uses our read-only connections."""
     if engine.dialect.name == "sqlite":
         return "sqlite://", {"pool": engine.pool}
     return engine.url.render_as_string(hide_password=False), {"connect_args": READ_ONLY, "pool_pre_ping": True}

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 LOOK_SECONDS = 1.0
-"""Least time between two queries of the database, for any number of browsers."""
+"""Least seconds between two queries of the database, for any number of browsers."""
 OLD_SECONDS = 10.0
-"""Longest time between two queries, even if they are slow."""
+"""Most seconds between two queries, even if they are slow."""
 SHARE = 5
-"""Querying and writing reports each take at most 1/SHARE of the time: the study needs the machine."""
+"""Querying and writing reports each take at most 1/SHARE of the time, because the study needs the machine."""
 
 
 @dataclass
@@ -64,14 +64,14 @@ class Live:
 
     Args:
         engine: the database, read only.
-        name: the study, or None for the only one.
-        directory: folder of its report.
+        name: the study's name, or None for the only study.
+        directory: folder of the report.
         every: least number of seconds between two reports.
 
     Attributes:
-        name: the study.
+        name: the study's name.
         finished: whether all trials were done at the last query.
-        reported: its last report.
+        reported: the last report.
 
     Raises:
         UserError: if the study does not exist.
@@ -89,7 +89,7 @@ class Live:
         self._report_at = 0.0
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
-        """Serve the page at /, its numbers at /state.json, and the report with its files under their names."""
+        """Serve the page at ``/``, its numbers at ``/state.json``, and the report and its files under their names."""
         path = environ.get("PATH_INFO", "")
         if path in ("", "/"):
             return respond(start, HTTPStatus.OK, self._page, "text/html")
@@ -101,13 +101,13 @@ class Live:
         return respond(start, HTTPStatus.OK, file.read_bytes(), mimetypes.guess_type(file.name)[0] or "text/plain")
 
     def state(self) -> bytes:
-        """Return what the page shows, as JSON; it may be up to `OLD_SECONDS` old."""
+        """Return the numbers of the page as JSON; they may be up to `OLD_SECONDS` old."""
         with self._guard:
             begin = time.monotonic()
             if begin >= self._look_at:
                 try:
                     self._state = json.dumps(self._look()).encode()
-                except Exception as error:  # e.g. a damaged study, or one of an older relaxbench
+                except Exception as error:  # e.g. a damaged study, or a study of an older relaxbench
                     self._state = json.dumps({"failure": _line(error)}).encode()
                 self._look_at = time.monotonic() + max(
                     LOOK_SECONDS, min(SHARE * (time.monotonic() - begin), OLD_SECONDS)
@@ -119,15 +119,15 @@ class Live:
         begin = time.monotonic()
         if begin < self._report_at:
             return
-        seen = self._news()
-        if seen != self._news_seen:
+        news = self._news()
+        if news != self._news_seen:
             try:
                 findings = Findings.of(load_study(self.engine, self.name))
-                rows = [_answer(result) for result in findings.results]
-                self.reported = Reported(rows, write_report(findings, self.directory), time.time())
-            except Exception as error:  # the page says so; the next attempt may do better
+                answers = [_answer(result) for result in findings.results]
+                self.reported = Reported(answers, write_report(findings, self.directory), time.time())
+            except Exception as error:  # shown on the page; the next attempt may succeed
                 self.reported.failure = f"the report could not be written: {_line(error)}"
-            self._news_seen = seen
+            self._news_seen = news
         self._report_at = time.monotonic() + max(self.every, SHARE * (time.monotonic() - begin))
 
     def _news(self) -> tuple[Any, ...]:
@@ -137,6 +137,7 @@ class Live:
         return tuple(read(self.engine, lambda connection: connection.execute(query).one()))
 
     def _look(self) -> dict[str, Any]:
+        """Query the progress and the workers, and add the last report's verdicts."""
         query = select(Study.spec, Study.manifest).where(Study.id == self.study)
         row = read(self.engine, lambda connection: connection.execute(query).one())
         size = Size.of_spec(row.spec)
@@ -171,7 +172,7 @@ class Live:
         }
 
     def _files(self) -> dict[str, Path]:
-        """Map the paths that may be requested to files. No part of a request ever becomes part of a file's name."""
+        """Map every path that may be requested to its file. No part of a request becomes part of a file's name."""
         stem = file_name(self.name)
         folder = self.directory / stem
         files = folder.iterdir() if folder.is_dir() else ()

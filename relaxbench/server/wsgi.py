@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,24 +24,25 @@ Environ = dict[str, Any]
 
 @contextmanager
 def serving(app: WSGIApplication, host: str = LOOPBACK[0], port: int = 0) -> Iterator[str]:
-    """Serve an application from threads while the context lasts; give its address.
+    """Serve an application from threads while the context lasts; yield its URL.
 
     Args:
         app: any WSGI application.
         host: the address to listen on. On the loopback address, requests for other hosts are refused.
-        port: 0 takes a free one.
+        port: the port to listen on; 0 chooses a free one.
 
     Raises:
-        UserError: if the port is taken, or the address is not of this machine.
+        UserError: if the port is in use, or the address is not of this machine.
     """
     if not 0 <= port < 65536:
-        raise UserError(f"--port {port}: expected 1 to 65535, or 0 for one that is free")
+        raise UserError(f"port {port}: expected 1 to 65535, or 0 for a free one", "port")
     guarded = only_reading(only_for(LOOPBACK, app) if host in LOOPBACK else app)
     try:
         server = make_server(host, port, guarded, server_class=_Server, handler_class=_Quiet)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise UserError(f"cannot listen on {host}:{port} ({reason}): choose another --port, or leave it out") from None
+        setting = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
+        raise UserError(f"cannot listen on {host}:{port} ({reason}): choose another {setting}", setting) from None
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     try:
@@ -52,10 +54,14 @@ def serving(app: WSGIApplication, host: str = LOOPBACK[0], port: int = 0) -> Ite
 
 
 def only_for(names: Iterable[str], app: WSGIApplication) -> WSGIApplication:
-    """Wrap an application: refuse requests for other hosts. Ports are ignored, as a tunnel may change them.
+    """Wrap an application: refuse requests for other hosts. Ports are ignored, because a tunnel may change them.
 
     This stops DNS rebinding: a foreign page can make its own host name resolve to this machine, but its requests then
     carry that name.
+
+    Args:
+        names: the host names that are served.
+        app: the application.
     """
     known = set(names)
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from relaxbench.errors import UserError
 from relaxbench.store.connections import HELD_SECONDS, close_idle
-from relaxbench.store.migrations.upgrade import Upgraded, no_study, prepare
+from relaxbench.store.migrations.upgrade import Upgraded, no_study, prepare_tables
 from relaxbench.store.transactions import BEGIN, READS, crowded, patiently
 from relaxbench.store.urls import advice, parse_url, reason, show_url
 
@@ -84,7 +84,7 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
         engine = _postgresql(url, label)
 
     def prepared() -> Upgraded | None:
-        return prepare(engine, label, create=create and not read_only, write=not read_only)
+        return prepare_tables(engine, label, create=create and not read_only, write=not read_only)
 
     try:
         return engine, patiently(engine, prepared, CROWDED_SECONDS, crowded)

@@ -46,7 +46,7 @@ class Copied:
     workers: int
 
 
-def choose(source: Engine, name: str | None = None) -> str:
+def study_to_copy(source: Engine, name: str | None = None) -> str:
     """Choose a study of a database; None means the only one.
 
     Raises:

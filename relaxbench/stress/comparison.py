@@ -16,7 +16,7 @@ from relaxbench.analysis.verdicts import verdicts
 from relaxbench.store.schema import SEARCHED, Curve, Trial
 from relaxbench.store.transactions import read
 from relaxbench.stress.disturbed_study import DisturbedStudy
-from relaxbench.study.coordination.optuna_mirror import reached
+from relaxbench.study.coordination.optuna_mirror import open_optuna
 
 Place: TypeAlias = tuple[str, str, int, int]
 """Method, phase, block and number of a trial."""
@@ -32,7 +32,7 @@ def outcome_of(study: DisturbedStudy) -> Expected:
 
 
 def differences(study: DisturbedStudy, expected: Expected) -> list[str]:
-    """List what is not as in an undisturbed study, one line each."""
+    """List the differences from an undisturbed study, one line each."""
     lines: list[str] = []
     trials, table = outcome_of(study)
     if trials.keys() != expected[0].keys():
@@ -41,7 +41,7 @@ def differences(study: DisturbedStudy, expected: Expected) -> list[str]:
     if unlike:
         lines.append(f"{unlike} trials have other results")
     if not table.equals(expected[1]):
-        lines.append("the verdict table is another one")
+        lines.append("the verdict table differs")
     if study.running():
         lines.append("trials are still running")
     states = _optuna_states(study.database)
@@ -66,6 +66,6 @@ def results(database: Database, study: int) -> Trials:
 
 def _optuna_states(database: Database) -> Counter[str]:
     """Count Optuna's trials by state."""
-    with reached(database) as storage:
+    with open_optuna(database) as storage:
         studies = [storage.get_all_trials(study._study_id, deepcopy=False) for study in storage.get_all_studies()]
         return Counter(trial.state.name for trials in studies for trial in trials)

@@ -29,7 +29,7 @@ WORKERS = 4
 
 @dataclass
 class DisturbedStudy:
-    """A simulated study under way.
+    """A running simulated study.
 
     Attributes:
         storage: URL of its database.
@@ -116,4 +116,4 @@ def _terminable(run: DisturbedStudy) -> Iterator[None]:
 
 
 def _ignore(line: str) -> None:
-    """Drop the supervisor's messages: the table of results says the same."""
+    """Drop the supervisor's messages, because the table of results contains them."""

@@ -1,4 +1,4 @@
-"""Faults of long studies, caused on purpose. Afterwards a study must be as if nothing had happened."""
+"""Cause the faults of long studies on purpose. Afterwards a study must equal an undisturbed one."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Survived:
         times: how often it struck.
         restarts: of workers.
         seconds: of the study.
-        wrong: what is not as it should be, one line each.
+        wrong: differences from an undisturbed study, one line each.
     """
 
     fault: str

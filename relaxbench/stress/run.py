@@ -50,9 +50,9 @@ class StressOptions:
     """The requested parts.
 
     Attributes:
-        only: ``"load"``, names of faults, ``"faults"``; nothing means everything.
-        quick: few workers, three faults: a minute or two.
-        json: a file for the figures.
+        only: ``"load"``, names of faults, or ``"faults"``; empty means everything.
+        quick: use few workers and three faults, which takes one or two minutes.
+        json: a file for the figures, or None.
     """
 
     only: Sequence[str] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,17 +86,20 @@ class Probe:
 
     def matters(self, name: str, others: Sequence[Value], values: dict[str, Value]) -> bool:
         """Return whether another value of a hyperparameter changes the iterates."""
-        before = self._early(values)
-        return any(not identical(before, self._early({**values, name: other})) for other in others)
+        # Side by side: most hyperparameters change one of the first iterates, and no more are then computed.
+        return any(
+            not all(map(identical, self._early(values), self._early({**values, name: other})))
+            for other in others
+            if other != values[name]
+        )
 
-    def _early(self, values: dict[str, Value]) -> Tensor:
-        """Return the iterates of 64 queries with the schedules as after a tenth of a run."""
-        ensemble, iterates = self.ensemble(members=2), []
+    def _early(self, values: dict[str, Value]) -> Iterator[Tensor]:
+        """Yield the iterates of 64 queries with the schedules as after a tenth of a run."""
+        ensemble = self.ensemble(members=2)
         ensemble.hyper = ensemble.rule.at(stack([values] * 2, CPU, torch.float32), torch.full((2, 1), 0.1))
         for _ in range(64):
             ensemble.step()
-            iterates.append(ensemble.rule.iterate(ensemble.state).clone())
-        return torch.stack(iterates)
+            yield ensemble.rule.iterate(ensemble.state).clone()
 
     def mixed(self, settings: list[dict[str, Value]], seeds: list[int], steps: int) -> Tensor:
         """Return the last iterates ``[K, P]`` of members that differ in their settings."""

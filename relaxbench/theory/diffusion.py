@@ -111,7 +111,7 @@ class Control:
 
     @property
     def slack(self) -> float:
-        """E V(x_sgd) − ½ E∫|α|² − E V(x_csgd): not negative, says the theorem."""
+        """E V(x_sgd) − ½ E∫|α|² − E V(x_csgd), which the theorem says is not negative."""
         return self.plain_loss - self.cost - self.controlled_loss
 
 

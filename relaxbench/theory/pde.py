@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from relaxbench.theory.grid import Array, Function, Grid
 
@@ -73,9 +72,15 @@ def viscous(f: Function, x: Array, t: float, beta: float, grid: Grid) -> Smoothe
     square = (y[:, :, None] * y[:, None, :]).reshape(-1, n * n)
     parts = []
     for part in _chunks(x, len(y)):
-        weights = base - beta * _squared(part, y) / (2 * t)
-        total = logsumexp(weights, axis=1)
-        p = np.exp(weights - total[:, None])
+        p = _squared(part, y)  # then, in its place, exp(−β f(y) − β|x − y|²/2t) over its largest value
+        p *= -beta / (2 * t)
+        p += base
+        largest = p.max(axis=1)
+        p -= largest[:, None]
+        np.exp(p, out=p)
+        mass = p.sum(axis=1)
+        p /= mass[:, None]
+        total = largest + np.log(mass)
         if float(p[:, edge].max()) > 1e-9:
             raise ValueError("the grid is too small: exp(−β f(y) − β|x − y|²/2t) does not vanish on its boundary")
         if float(1 / (p**2).sum(axis=1).max()) < COARSE**n:

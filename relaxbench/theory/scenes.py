@@ -32,7 +32,7 @@ class Scene:
         gammas: smoothing times.
         terminal: V, the loss at time T; None for f itself.
         terminal_title: formula of V.
-        shown: the drawn part of the box, low and high of each dimension.
+        window: the drawn part of the box, low and high of each dimension.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Scene:
     start: tuple[float, ...]
     steps: int
     gammas: tuple[float, ...]
-    shown: tuple[tuple[float, float], ...]
+    window: tuple[tuple[float, float], ...]
     terminal: Function | None = None
     terminal_title: str = "f"
 

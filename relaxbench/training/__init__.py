@@ -1,4 +1,8 @@
-"""Train populations of independent trials, with every gradient on the bill of its trial."""
+"""Train populations of independent trials, with every gradient billed to its trial.
+
+Start with `population`, which trains many trials in slots, and `oracle`, which computes and bills their gradients.
+`engine` chooses the path and the number of slots; `ensemble` advances members without trials.
+"""
 
 import os
 

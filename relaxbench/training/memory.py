@@ -92,6 +92,11 @@ class _LiveBytes(TorchDispatchMode):
         self.peak = 0
         self._live: dict[int, tuple[Any, int]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spare the import of torch._dynamo, a second or two: nothing is compiled while memory is counted."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         self._live = {place: entry for place, entry in self._live.items() if not entry[0].expired()}

@@ -91,7 +91,8 @@ class Population:
             return
         new = declared.stack([job.params for job in jobs], self.device, self.dtype)
         seeds = torch.tensor([[job.seed] for job in jobs]).to(self.device)
-        start = torch.stack([self.problem.init(job.seed) for job in jobs]).to(self.device, self.dtype)
+        drawn = {seed: self.problem.init(seed) for seed in {job.seed for job in jobs}}
+        start = torch.stack([drawn[job.seed] for job in jobs]).to(self.device, self.dtype)
         state = self.rule.init(start, seeds)
         for k, (job, period) in enumerate(zip(jobs, self.rule.period(new)[:, 0].tolist(), strict=True)):
             member = Member(job, period, math.floor(self.budget / self.price) // period * period)

@@ -1,4 +1,4 @@
-"""Write files that appear whole or not at all, and tables as CSV (read by every program) or parquet (small, fast)."""
+"""Write files that appear whole or not at all, and tables as CSV (for every program) or Parquet (small and fast)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ splits = {s: (x, y) for s in ("train", "validation", "test")}
 """
 
 
-SPEC = tiny.spec(budget=400)
+SPEC = tiny.spec(budget=200)
 """Long enough to be disturbed."""
 
 

@@ -12,6 +12,7 @@ from relaxbench.cli.console import console
 from relaxbench.optim.registry import RULES
 from relaxbench.store.database import open_database
 from tests.cli.commands import SPEC
+from tests.shared import built_once
 from tests.study import tiny
 
 
@@ -27,15 +28,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the database of a finished study of digits."""
-    place = tmp_path_factory.mktemp("finished")
-    s = tiny.spec(name="small", problems=["digits-mlp"], methods=list(RULES), blocks=2, trials=1, exploit=1, budget=90)
-    with pytest.MonkeyPatch.context() as patch:
-        from relaxbench.training import engine as engines
+    size = {"blocks": 2, "trials": 1, "exploit": 1, "budget": 90, "flatness": False}
+    s = tiny.spec(name="small", problems=["digits-mlp"], methods=list(RULES), **size)
 
-        patch.setattr(engines, "choose", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
-        patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(tiny.COST))
-        tiny.run(place, s, population=16)
-    return place
+    def build(place: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            tiny.set_engine(patch)
+            tiny.run(place, s, population=16)
+
+    return built_once(tmp_path_factory, "finished", build)
 
 
 @pytest.fixture

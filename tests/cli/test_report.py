@@ -64,7 +64,7 @@ def test_one_study_is_reported_as_ever(folder: Path, capsys: pytest.CaptureFixtu
         (["before", "--no-browser"], "--no-browser goes with --watch"),
         (["before", "--watch", "--every", "0"], "--every 0: expected a positive number of seconds"),
         (["before", "--watch", "--every", "nan"], "--every nan: expected a positive number of seconds"),
-        (["before", "--watch", "--port", "-1"], "--port -1: expected 1 to 65535"),
+        (["before", "--watch", "--port", "-1"], "port -1: expected 1 to 65535, or 0 for a free one (option --port)"),
         (["--watch"], "which study? there are 2"),
         (["--compare", "before"], "requires 2 arguments"),
     ],

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import gzip
+import importlib
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from relaxbench.cli.main import main
+from tests.study import tiny
 
 SCRIPT = Path(__file__).with_name("recompute.py")
 DIGITS = """
@@ -42,16 +46,33 @@ flatness = false
 """
 
 
-def recomputed(page: Path) -> subprocess.CompletedProcess[str]:
+class Said(NamedTuple):
     """What the script says of a report, and its exit code."""
-    asked = [sys.executable, "-W", "error", str(SCRIPT), str(page)]
-    return subprocess.run(asked, capture_output=True, text=True, check=False)
+
+    code: int
+    text: str
 
 
-def agreed(said: subprocess.CompletedProcess[str]) -> dict[str, int]:
+Recomputed = Callable[[Path], Said]
+
+
+@pytest.fixture
+def recomputed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Recomputed:
+    """The script in this process: to import its libraries takes longer than what it does."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+
+    def run(page: Path) -> Said:
+        capsys.readouterr()
+        code = importlib.import_module(SCRIPT.stem).main(str(page))
+        return Said(code, capsys.readouterr().out)
+
+    return run
+
+
+def agreed(said: Said) -> dict[str, int]:
     """How much of what agrees."""
-    assert said.returncode == 0, said.stdout + said.stderr
-    return {what: int(count) for what, count in re.findall(r"^(.+): (\d+) agree$", said.stdout, re.M)}
+    assert said.code == 0, said.text
+    return {what: int(count) for what, count in re.findall(r"^(.+): (\d+) agree$", said.text, re.M)}
 
 
 EVERYWHERE = {
@@ -77,18 +98,24 @@ EVERYWHERE = {
 
 
 def test_a_study_with_a_better_and_a_worse_method(digits_page: Path) -> None:
-    counts = agreed(recomputed(digits_page))
+    """As a person runs it."""
+    asked = [sys.executable, "-W", "error", str(SCRIPT), str(digits_page)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    counts = agreed(Said(done.returncode, done.stdout + done.stderr))
     assert counts.keys() >= EVERYWHERE | {"figure importance"}
     assert counts["sentences"] > 100 and counts["verdicts"] > 200 and counts["figure budget"] > 200
 
 
-def test_two_problems_one_of_them_censored(both_page: Path) -> None:
+def test_two_problems_one_of_them_censored(both_page: Path, recomputed: Recomputed) -> None:
     assert agreed(recomputed(both_page)).keys() >= EVERYWHERE
 
 
 @pytest.mark.parametrize("study", [DIGITS, MNIST], ids=["digits", "mnist"])
-def test_a_study_that_was_run(study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_that_was_run(
+    study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recomputed: Recomputed
+) -> None:
     monkeypatch.chdir(tmp_path)
+    tiny.set_engine(monkeypatch)
     Path("small.toml").write_text(study)
     asked = ["study", "small.toml", "--storage", "sqlite:///small.db", "--report", str(tmp_path)]
     assert main(asked) == 0
@@ -109,7 +136,7 @@ FORGERIES = {
 }
 
 
-def test_forged_numbers_are_found(digits_page: Path, tmp_path: Path) -> None:
+def test_forged_numbers_are_found(digits_page: Path, tmp_path: Path, recomputed: Recomputed) -> None:
     shutil.copy(digits_page, tmp_path)
     shutil.copytree(digits_page.with_suffix(""), tmp_path / "digits")
     for name, pattern, other in FORGERIES.values():
@@ -118,7 +145,7 @@ def test_forged_numbers_are_found(digits_page: Path, tmp_path: Path) -> None:
         assert changed != text, pattern
         (tmp_path / name).write_text(changed)
     said = recomputed(tmp_path / "digits.html")
-    assert said.returncode == 1 and set(re.findall(r"^WRONG (\w+)", said.stdout, re.M)) >= FORGERIES.keys(), said.stdout
+    assert said.code == 1 and set(re.findall(r"^WRONG (\w+)", said.text, re.M)) >= FORGERIES.keys(), said.text
 
 
 FIGURES = {
@@ -136,7 +163,7 @@ FIGURES = {
 }
 
 
-def test_forged_data_of_figures_are_found(digits_page: Path, tmp_path: Path) -> None:
+def test_forged_data_of_figures_are_found(digits_page: Path, tmp_path: Path, recomputed: Recomputed) -> None:
     """Of every kind of figure one number, the last with decimals in its CSV's first line, gets another first digit."""
     text = digits_page.read_text()
     for kind in FIGURES:
@@ -151,4 +178,4 @@ def test_forged_data_of_figures_are_found(digits_page: Path, tmp_path: Path) -> 
     (tmp_path / "digits.html").write_text(text)
     shutil.copytree(digits_page.with_suffix(""), tmp_path / "digits")
     said = recomputed(tmp_path / "digits.html")
-    assert said.returncode == 1 and set(re.findall(r"^WRONG figure (\w+)", said.stdout, re.M)) == FIGURES, said.stdout
+    assert said.code == 1 and set(re.findall(r"^WRONG figure (\w+)", said.text, re.M)) == FIGURES, said.text

@@ -1,4 +1,4 @@
-"""The server of local pages: what it refuses, and that it ends."""
+"""The server of local pages: it answers, refuses and ends as it should."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def hello(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
 
 
 def ask(address: str, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of an answer; the path goes out exactly as it is given."""
+    """Status, headers and body of a response; the path is sent exactly as given."""
     connection = http.client.HTTPConnection(str(urlsplit(address).netloc), timeout=30)
     try:
         connection.request(method, path, headers=headers)
@@ -33,7 +33,7 @@ def ask(address: str, path: str = "/", method: str = "GET", **headers: str) -> t
         connection.close()
 
 
-def test_a_page_is_served_and_kept_by_nobody() -> None:
+def test_a_page_is_served_and_marked_as_not_to_be_cached() -> None:
     with serving(hello) as address:
         assert address.startswith("http://127.0.0.1:")
         status, headers, body = ask(address)
@@ -54,13 +54,13 @@ def test_a_page_is_served_and_kept_by_nobody() -> None:
         ("", 403),
     ],
 )
-def test_only_pages_of_this_machine_are_answered(host: str, status: int) -> None:
+def test_requests_for_other_hosts_are_refused(host: str, status: int) -> None:
     with serving(hello) as address:
-        found, _, body = ask(address, Host=host)
-    assert found == status and (b"Gott" in body) == (status == 200)
+        answer, _, body = ask(address, Host=host)
+    assert answer == status and (b"Gott" in body) == (status == 200)
 
 
-def test_who_asks_for_another_address_is_known_by_any_name() -> None:
+def test_a_server_on_another_address_answers_under_any_host_name() -> None:
     with serving(hello, "0.0.0.0") as address:
         assert ask(address.replace("0.0.0.0", "127.0.0.1"), Host="node-7.cluster")[0] == 200
 
@@ -72,17 +72,20 @@ def test_nothing_can_be_changed(method: str) -> None:
     assert status == 405 and headers["Allow"] == "GET" and b"only reads" in body
 
 
-def test_a_taken_port_is_told_in_one_line() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=rf"cannot listen on 127\.0\.0\.1:{port} \(.*in use.*\): choose another"):
+def test_a_port_in_use_is_reported_in_one_line() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(UserError, match=rf"on 127\.0\.0\.1:{port} \(.*in use.*\): choose another port") as refusal:
             serving(hello, port=port).__enter__()
+    assert refusal.value.settings == ("port",)
 
 
-def test_what_is_no_port_or_no_address_is_refused() -> None:
-    with pytest.raises(UserError, match="--port 70000: expected 1 to 65535"):
+def test_a_wrong_port_or_a_foreign_address_is_refused() -> None:
+    with pytest.raises(UserError, match="port 70000: expected 1 to 65535") as refusal:
         serving(hello, port=70000).__enter__()
-    with pytest.raises(UserError, match=r"cannot listen on 192\.0\.2\.1:0"):
+    assert refusal.value.settings == ("port",)
+    with pytest.raises(UserError, match=r"cannot listen on 192\.0\.2\.1:0 .*: choose another host") as refusal:
         serving(hello, "192.0.2.1").__enter__()
+    assert refusal.value.settings == ("host",)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from relaxbench.errors import UserError
+from relaxbench.store import connections
 from relaxbench.store import database as module
 from relaxbench.store.claims import Claims, Result
 from relaxbench.store.connections import IDLE_SECONDS
@@ -64,7 +65,10 @@ def test_a_connection_is_not_closed_while_it_is_pinged(
     engine.dispose()
 
 
-def test_a_connection_serves_a_burst_and_is_closed_when_idle(server: postgres.Server) -> None:
+def test_a_connection_serves_a_burst_and_is_closed_when_idle(
+    server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 1.0)  # longer than a busy machine pauses between two uses
     url = server.new_url()
     engine = open_database(url)
     processes = {use(engine) for _ in range(20)}

@@ -254,7 +254,7 @@ def test_a_password_in_the_driver_s_own_words_is_hidden(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(module, "create_engine", lambda *_, **__: Server())
     monkeypatch.setattr(module, "close_idle", lambda engine: engine)
-    monkeypatch.setattr(module, "prepare", lambda engine, *_, **__: engine.connect())
+    monkeypatch.setattr(module, "prepare_tables", lambda engine, *_, **__: engine.connect())
     said = refusal("postgresql+psycopg://user:hunter2@host/name")
     assert 'bad login "user:***"' in said and "hunter2" not in said and "second line" not in said
 

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, text
 from relaxbench.errors import UserError
 from relaxbench.store.database import open_database
 from relaxbench.store.export import export_study, open_export
-from relaxbench.store.transfer import Copied, choose, copy_study
+from relaxbench.store.transfer import Copied, copy_study, study_to_copy
 from tests.store import studies
 from tests.store.migrations import version_1
 
@@ -60,7 +60,7 @@ def test_a_study_and_nothing_else_is_in_one_file(source: Engine, exported: Path)
 
 def test_a_file_comes_back_as_a_study(source: Engine, exported: Path) -> None:
     engine = open_export(exported)
-    assert choose(engine) == "s"
+    assert study_to_copy(engine) == "s"
     assert copy_study(engine, source, "s", "back") == Copied("back", trials=12, done=3, curves=3, weights=2, workers=2)
     engine.dispose()
     origin = studies.told(source, "back")["study"]["manifest"]["copied_from"]
@@ -80,7 +80,7 @@ def test_a_file_is_imported_from_where_nothing_can_be_written(exported: Path) ->
         "if os.getuid() == 0:\n    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "assert not os.access(os.path.dirname(sys.argv[1]), os.W_OK)\n"
         "from pathlib import Path\n"
-        "print(relaxbench.store.transfer.choose(relaxbench.store.export.open_export(Path(sys.argv[1]))))\n"
+        "print(relaxbench.store.transfer.study_to_copy(relaxbench.store.export.open_export(Path(sys.argv[1]))))\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(exported)], capture_output=True, text=True, cwd=ROOT)
     exported.parent.chmod(0o755)
@@ -193,7 +193,7 @@ def test_no_damage_ends_in_a_traceback(exported: Path, tmp_path: Path) -> None:
         try:
             source = open_export(exported)
             try:
-                copy_study(source, target, choose(source), f"copy {number}")
+                copy_study(source, target, study_to_copy(source), f"copy {number}")
             finally:
                 source.dispose()
         except UserError as error:

@@ -19,7 +19,7 @@ from relaxbench.errors import UserError
 from relaxbench.store import transfer
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Curve, Study, Trial, Weights
-from relaxbench.store.transfer import Copied, choose, copy_study
+from relaxbench.store.transfer import Copied, copy_study, study_to_copy
 from tests.postgres import Server
 from tests.store import studies
 
@@ -190,12 +190,12 @@ def test_names_are_checked(opened: Open) -> None:
 def test_the_only_study_need_not_be_named(opened: Open) -> None:
     source = opened("sqlite")
     with pytest.raises(UserError, match="there is no study in this database"):
-        choose(source)
+        study_to_copy(source)
     studies.add(source, "a", 1)
-    assert choose(source) == choose(source, "a") == "a"
+    assert study_to_copy(source) == study_to_copy(source, "a") == "a"
     studies.add(source, "b", 1)
     with pytest.raises(UserError, match=r"which study\? there are 2: a, b"):
-        choose(source)
+        study_to_copy(source)
 
 
 def test_a_copy_that_fails_is_not_there_at_all(opened: Open) -> None:

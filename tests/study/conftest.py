@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 
-from relaxbench.training import engine as engines
 from tests.study import tiny
 
 
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine's path and a gradient's cost are set, not measured: two studies of a test then agree in both."""
-    monkeypatch.setattr(engines, "choose", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
-    monkeypatch.setattr(engines, "calibrate", lambda *arguments, **options: dict(tiny.COST))
+    tiny.set_engine(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +23,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
     """The results of the tiny study, run without an interruption."""
     folder: Path = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "choose", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
-        patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(tiny.COST))
+        tiny.set_engine(patch)
         tiny.run(folder, tiny.spec())
     return tiny.results(folder)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from sqlalchemy import Engine as Database
 from sqlalchemy import select
 
@@ -142,12 +143,17 @@ class After:
         return self.left < 0
 
 
-def steady(population: int | None = 3) -> None:
-    """For a process of its own: nothing that is decided by a clock (as the fixture of the same name does)."""
+def set_engine(patch: pytest.MonkeyPatch) -> None:
+    """Set the engine's path and a gradient's cost, which a clock decides otherwise."""
     from relaxbench.training import engine as engines
 
-    engines.choose = lambda problem, place, k=None, precision="float32": engine(k or 8)  # type: ignore[assignment]
-    engines.calibrate = lambda *a, **k: dict(COST)  # type: ignore[assignment]
+    patch.setattr(engines, "choose_engine", lambda problem, place, k=None, precision="float32": engine(k or 8))
+    patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(COST))
+
+
+def steady() -> None:
+    """For a process of its own: nothing that is decided by a clock (as the fixture of the same name does)."""
+    set_engine(pytest.MonkeyPatch())
 
 
 COST = {"seconds_per_gradient": 1e-4, "peak_bytes": 100}

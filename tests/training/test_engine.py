@@ -13,7 +13,7 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training import engine
-from relaxbench.training.engine import CANDIDATES, calibrate, choose
+from relaxbench.training.engine import CANDIDATES, calibrate, choose_engine
 from relaxbench.training.oracle import Oracle
 from tests.training.layers import Branch, with_layer
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def rates(table: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Pretend that the machine has these rates; returns the list of what was measured."""
+    """Replace the machine's rates by these; return the list of measurements."""
     measured: list[tuple[str, int]] = []
 
     def throughput(oracle: Oracle, rule: object, size: int, device: torch.device, **_: Any) -> float:
@@ -38,7 +38,7 @@ def rates(table: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch) 
 def test_the_smallest_population_that_is_nearly_as_fast_as_any_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = dict(zip(CANDIDATES, (100.0, 200.0, 380.0, 400.0, 410.0, 300.0), strict=True))
     measured = rates({("direct", 1): 150.0, **{("vectorized", k): r for k, r in speeds.items()}}, monkeypatch)
-    chosen = choose(digits_mlp(), CPU)
+    chosen = choose_engine(digits_mlp(), CPU)
     assert (chosen.path, chosen.population, chosen.note) == ("vectorized", 32, "")
     assert (chosen.device, chosen.dtype, chosen.threads) == ("cpu", "float32", torch.get_num_threads())
     assert chosen.invariance == "bit for bit"
@@ -48,7 +48,7 @@ def test_the_smallest_population_that_is_nearly_as_fast_as_any_is_taken(monkeypa
 
 def test_the_direct_path_is_taken_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     rates({("direct", 1): 500.0, **{("vectorized", k): 400.0 for k in CANDIDATES}}, monkeypatch)
-    chosen = choose(digits_mlp(), CPU)
+    chosen = choose_engine(digits_mlp(), CPU)
     assert (chosen.path, chosen.population, chosen.note) == ("direct", 1, "the direct path is faster")
 
 
@@ -61,7 +61,7 @@ def test_the_paths_are_compared_in_turn_so_that_one_lucky_measurement_decides_no
         return next(direct) if oracle.path == "direct" else 200.0
 
     monkeypatch.setattr(engine, "throughput", throughput)
-    assert choose(digits_mlp(), CPU).path == "direct"
+    assert choose_engine(digits_mlp(), CPU).path == "direct"
 
 
 def test_sizes_for_which_memory_does_not_suffice_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,22 +71,22 @@ def test_sizes_for_which_memory_does_not_suffice_are_left_out(monkeypatch: pytes
         return 10.0 * size
 
     monkeypatch.setattr(engine, "throughput", throughput)
-    assert (choose(digits_mlp(), CPU).path, choose(digits_mlp(), CPU).population) == ("vectorized", 16)
+    assert (choose_engine(digits_mlp(), CPU).path, choose_engine(digits_mlp(), CPU).population) == ("vectorized", 16)
 
     def broken(*_: object, **__: object) -> float:
         raise RuntimeError("something else")
 
     monkeypatch.setattr(engine, "throughput", broken)
     with pytest.raises(RuntimeError, match="something else"):
-        choose(digits_mlp(), CPU)
+        choose_engine(digits_mlp(), CPU)
 
 
 def test_a_given_population_is_kept_on_either_path(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = rates({("direct", 1): 100.0, ("vectorized", 5): 400.0}, monkeypatch)
-    chosen = choose(digits_mlp(), CPU, population=5)
+    chosen = choose_engine(digits_mlp(), CPU, population=5)
     assert (chosen.path, chosen.population) == ("vectorized", 5)
     assert ("vectorized", 8) not in measured
-    chosen = choose(with_layer(Branch()), CPU, population=5)
+    chosen = choose_engine(with_layer(Branch()), CPU, population=5)
     assert (chosen.path, chosen.population) == ("direct", 5) and "Branch" in chosen.note
 
 
@@ -96,11 +96,11 @@ def test_sizes_that_do_not_fit_into_memory_are_not_tried(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
     rates({("direct", 1): 100.0}, monkeypatch)
-    chosen = choose(digits_mlp(), CPU)
+    chosen = choose_engine(digits_mlp(), CPU)
     assert chosen.path == "direct" and "memory" in chosen.note
 
 
-# What a gradient costs.
+# The cost of a gradient.
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -114,7 +114,7 @@ def test_calibration_counts_the_rule_s_copies_and_the_activations(name: str) -> 
 
 
 def test_the_state_takes_no_more_copies_than_are_declared() -> None:
-    """Entries as large as the parameters, the gradient included, and the points of a query where they are new."""
+    """Copies are tensors as large as the parameters, the gradient included, and a query's points if they are new."""
     task = digits_mlp()
     for rule in RULES.values():
         state = rule().init(task.init(0)[None], torch.tensor([[0]]))

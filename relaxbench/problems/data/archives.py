@@ -1,4 +1,4 @@
-"""The images of a folder or an archive: their bytes, and what their places say of split and class."""
+"""The images of a folder or an archive: their bytes, and their split and class, which their paths name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validat
 
 
 @dataclass(frozen=True)
-class Place:
+class ImagePlace:
     """Where an image is before it is decoded.
 
     Attributes:
@@ -31,7 +31,7 @@ class Place:
     path: str
 
 
-def contents(path: Path) -> Iterator[tuple[Place, bytes]]:
+def contents(path: Path) -> Iterator[tuple[ImagePlace, bytes]]:
     """Yield the place and the bytes of every image of a folder or an archive, in any order; ignore other files.
 
     Raises:
@@ -74,15 +74,15 @@ def images_below(folder: Path) -> list[Path]:
     return sorted(path for path in images if _place(path.relative_to(folder).as_posix()))
 
 
-def _place(path: str) -> Place | None:
+def _place(path: str) -> ImagePlace | None:
     """Read split and class from a path ``[…/]SPLIT/CLASS/image`` or ``CLASS/image``; None for other files."""
     *folders, name = [part for part in PurePosixPath(path).parts if part not in (".", "/")]
     if not name.lower().endswith(SUFFIXES) or name.startswith(".") or "__MACOSX" in folders or not folders:
         return None
     above = next((i for i in reversed(range(len(folders) - 1)) if folders[i].lower() in SPLITS), None)
     if above is not None:
-        return Place(SPLITS[folders[above].lower()], folders[above + 1], path)
-    return Place("train", folders[-1], path)
+        return ImagePlace(SPLITS[folders[above].lower()], folders[above + 1], path)
+    return ImagePlace("train", folders[-1], path)
 
 
 class _Member(tarfile.TarInfo):

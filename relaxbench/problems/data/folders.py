@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.errors import UserError
-from relaxbench.problems.data.archives import ARCHIVES, SUFFIXES, Place, contents, images_below
+from relaxbench.problems.data.archives import ARCHIVES, SUFFIXES, ImagePlace, contents, images_below
 from relaxbench.problems.data.cache import cached
 from relaxbench.problems.data.images import Images, first_line, held_out
 
@@ -110,7 +110,7 @@ class ImageFolder:
     def _decode(self) -> dict[str, Tensor]:
         with self._reading():
             pixels = {place: self._pixels(place, content) for place, content in contents(self.path)}
-        places: dict[str, list[Place]] = {}
+        places: dict[str, list[ImagePlace]] = {}
         for place in sorted(pixels, key=lambda p: (p.label, p.path)):
             places.setdefault(place.split, []).append(place)
         if not pixels:
@@ -142,7 +142,7 @@ class ImageFolder:
         halves = held_out(splits["train"], UNTESTED)
         return {"train": halves["train"], "test": halves["validation"]}
 
-    def _check(self, pixels: dict[Place, np.ndarray], first: Place, labels: list[str]) -> None:
+    def _check(self, pixels: dict[ImagePlace, np.ndarray], first: ImagePlace, labels: list[str]) -> None:
         """Raise a `UserError` for classes without training images, and for images of several sizes."""
         strange = [place for place in pixels if place.label not in labels]
         if strange:
@@ -158,7 +158,7 @@ class ImageFolder:
                     f"{sizes[1]}): scale them to one size"
                 )
 
-    def _stack(self, rows: list[Place], pixels: dict[Place, np.ndarray], labels: list[str]) -> Images:
+    def _stack(self, rows: list[ImagePlace], pixels: dict[ImagePlace, np.ndarray], labels: list[str]) -> Images:
         """Stack the images of a split: one channel if all images of all splits are grey, else three."""
         grey = all(image.ndim == 2 for image in pixels.values())
         images = [pixels[place] for place in rows]
@@ -168,7 +168,7 @@ class ImageFolder:
         x = x[:, None] if grey else x.permute(0, 3, 1, 2)
         return Images(x.contiguous(), torch.tensor([labels.index(place.label) for place in rows]))
 
-    def _pixels(self, place: Place, content: bytes) -> np.ndarray:
+    def _pixels(self, place: ImagePlace, content: bytes) -> np.ndarray:
         """Decode an image: uint8 ``[H, W]`` if it is grey, else ``[H, W, 3]``."""
         from PIL import Image, UnidentifiedImageError
         from torchvision.transforms import functional

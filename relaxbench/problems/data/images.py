@@ -71,7 +71,7 @@ def _sample(y: Tensor, share: float, step: int) -> Tensor:
 def _shares(counts: Tensor, share: float) -> dict[int, int]:
     """Return how many to draw of each class: at least one, together the share of the whole (largest remainders)."""
     exact = counts.double() * share
-    taken = exact.floor().clamp(min=1).where(counts > 0, 0)
-    left = max(0, round(float(exact.sum() - taken.sum())))
-    taken[torch.argsort(exact - taken, descending=True, stable=True)[:left]] += 1
-    return {label: int(count) for label, count in enumerate(taken.tolist()) if count}
+    shares = exact.floor().clamp(min=1).where(counts > 0, 0)
+    rest = max(0, round(float(exact.sum() - shares.sum())))
+    shares[torch.argsort(exact - shares, descending=True, stable=True)[:rest]] += 1
+    return {label: int(count) for label, count in enumerate(shares.tolist()) if count}

@@ -63,7 +63,7 @@ class UserImages:
 
     problem: str
     name: str = "yours"
-    title: str = "images of your own"
+    title: str = "your own images"
     layout: str = LAYOUT
     held_out: float = 0.1
     classes: int = 1000
@@ -75,7 +75,7 @@ class UserImages:
             UserError: always. The message shows how to name them.
         """
         raise UserError(
-            f"problem {self.problem!r} needs images of your own: name a folder or an archive with {self.layout}, "
+            f"problem {self.problem!r} needs your own images: name a folder or an archive with {self.layout}, "
             f"as {self.problem}:FOLDER"
         )
 
@@ -101,7 +101,7 @@ def source(name: str, size: int | None = None) -> Source:
         size: height and width to which images of a folder are scaled, see `ImageFolder`.
 
     Raises:
-        UserError: if it is neither a name nor looks like a path. The content of a path is checked when it is read.
+        UserError: if it is not a name and does not look like a path. The content of a path is checked when it is read.
     """
     if name in SOURCES:
         return SOURCES[name]

@@ -1,4 +1,7 @@
-"""Functions of a few variables whose minima are known."""
+"""Functions of a few variables whose minima are known.
+
+Start with `landscape`, which has the base class and Rosenbrock's function.
+"""
 
 from relaxbench.problems.landscapes.landscape import ChainedRosenbrock, Landscape, NumberedDraws, Rosenbrock, Rugged1D
 from relaxbench.problems.landscapes.linear_net import LinearNet

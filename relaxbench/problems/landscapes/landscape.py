@@ -41,7 +41,7 @@ class Landscape(Problem):
 
     metric, unit, metric_scale = "gradients to tolerance", "gradients", 1.0
     rounds = 100
-    fixed: Mapping[str, float] = {"weight_decay": 0.0, "decoupled_decay": 0.0}  # they would only move the minimum
+    fixed: Mapping[str, float] = {"weight_decay": 0.0, "decoupled_decay": 0.0}  # a decay would only move the minimum
 
     def __init__(self) -> None:
         self.worst_metric = float(self.budget)

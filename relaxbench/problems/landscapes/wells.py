@@ -1,4 +1,4 @@
-"""Functions with two wells, to see in which one a method ends and whether it can leave one."""
+"""Functions with wells of known depth and width, to see in which one a method ends and whether it can leave one."""
 
 from __future__ import annotations
 

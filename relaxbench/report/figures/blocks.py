@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.frames import ProblemFacts, StudyFrames
 from relaxbench.pages.figure import Drawing, Figure, Properties, single
 from relaxbench.pages.theme import (
     INK,
@@ -22,7 +22,6 @@ from relaxbench.pages.theme import (
     visible,
     with_unit,
 )
-from relaxbench.store.facts import ProblemFacts
 
 
 def results(frames: StudyFrames, problem: str) -> pd.DataFrame:

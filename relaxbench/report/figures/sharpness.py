@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.frames import ProblemFacts, StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, plain, with_unit
-from relaxbench.store.facts import ProblemFacts
 
 
 def confirmed_flatness(frames: StudyFrames, problem: str) -> pd.DataFrame:

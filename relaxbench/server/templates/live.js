@@ -6,60 +6,60 @@
   const ago = seconds => seconds < 120 ? `${Math.round(seconds)} s ago` : seconds < 7200
     ? `${Math.round(seconds / 60)} min ago` : `${Math.round(seconds / 3600)} h ago`;
 
-  // Text is only ever set as text: names may hold anything.
+  // Set text as text, never as HTML: names may contain anything.
   function element(tag, text = "", kind = "") {
-    const made = document.createElement(tag);
-    made.textContent = text;
-    if (kind) made.className = kind;
-    return made;
+    const node = document.createElement(tag);
+    node.textContent = text;
+    if (kind) node.className = kind;
+    return node;
   }
-  function named(tag, text) {
-    const made = element(tag);
-    made.append(element("bdi", text));
-    return made;
+  function nameElement(tag, text) {
+    const node = element(tag);
+    node.append(element("bdi", text));
+    return node;
   }
 
-  // A part of the page is built anew only where its numbers have changed: what a reader selects stays selected.
-  const shown = {};
+  // Rebuild a part of the page only when its numbers change, so that the reader's selection is kept.
+  const current = {};
   function fill(id, rows, build) {
     const text = JSON.stringify(rows);
-    if (shown[id] === text) return;
-    shown[id] = text;
+    if (current[id] === text) return;
+    current[id] = text;
     find(id).replaceChildren(...rows.map(build));
   }
 
   function bar([done, planned]) {
     const cell = element("td", planned ? `${count(done)} / ${count(planned)}` : "–", "n");
     if (planned) {
-      const drawn = element("progress");
-      drawn.max = planned;
-      drawn.value = done;
-      cell.append(drawn);
+      const progress = element("progress");
+      progress.max = planned;
+      progress.value = done;
+      cell.append(progress);
     }
     return cell;
   }
   function method(row) {
-    const made = element("tr");
-    made.append(named("td", row.problem), named("th", row.method), ...Object.values(row.phases).map(bar),
+    const line = element("tr");
+    line.append(nameElement("td", row.problem), nameElement("th", row.method), ...Object.values(row.phases).map(bar),
       element("td", count(row.running), "n"), element("td", count(row.failed), "n"),
       element("td", row.best === null ? "–" : row.best.toPrecision(4), "n"));
-    made.querySelector("th").scope = "row";
-    return made;
+    line.querySelector("th").scope = "row";
+    return line;
   }
   function worker(row) {
-    const made = element("tr");
-    made.append(named("th", row.name), element("td", row.device), element("td", row.doing),
+    const line = element("tr");
+    line.append(nameElement("th", row.name), element("td", row.device), element("td", row.doing),
       element("td", count(row.running), "n"), element("td", count(row.finished), "n"),
       element("td", row.seen, "n"));
-    made.querySelector("th").scope = "row";
-    return made;
+    line.querySelector("th").scope = "row";
+    return line;
   }
   function verdict(row) {
-    const made = element("li", "", row.role), who = element("p", "", "who"), title = element("strong");
+    const item = element("li", "", row.role), heading = element("p", "", "who"), title = element("strong");
     title.append(element("bdi", row.title));
-    who.append(element("span", row.verdict, `badge ${row.verdict.replaceAll(" ", "-")}`), " ", title);
-    made.append(who, element("p", row.sentence));
-    return made;
+    heading.append(element("span", row.verdict, `badge ${row.verdict.replaceAll(" ", "-")}`), " ", title);
+    item.append(heading, element("p", row.sentence));
+    return item;
   }
 
   function show(state) {
@@ -73,16 +73,16 @@
     find("all").max = state.planned || 1;
     find("all").value = state.done;
     find("provisional").textContent = !state.report ? "The first report is being written." : state.finished ? ""
-      : "Provisional: the study goes on, and who looks often and stops at a good moment finds what is not there.";
+      : "Provisional: the study is still running. Wait for its end: stopping at a favourable moment produces false verdicts.";
     fill("answers", state.verdicts.filter(row => row.role !== "baseline"), verdict);
     fill("methods", state.methods, method);
     fill("workers", state.workers.map(row => ({ ...row, silent: 0, seen: (row.gone ? "gone, " : "") + ago(row.silent) })), worker);
-    find("nobody").hidden = state.workers.length > 0;
-    find("somebody").hidden = state.workers.length === 0;
+    find("no-workers").hidden = state.workers.length > 0;
+    find("worker-table").hidden = state.workers.length === 0;
     document.title = `${Math.floor(100 * state.done / (state.planned || 1))} % · ${state.study} · relaxbench`;
-    complain(state.failure && `Mind: ${state.failure}`);
+    warn(state.failure && `Warning: ${state.failure}`);
   }
-  function complain(text) {
+  function warn(text) {
     find("away").textContent = text;
     find("away").hidden = !text;
   }
@@ -90,9 +90,9 @@
   async function look() {
     try {
       const state = await (await fetch("/state.json")).json();
-      if (state.study) show(state); else complain(`The study cannot be read: ${state.failure}`);
+      if (state.study) show(state); else warn(`The study cannot be read: ${state.failure}`);
     } catch {
-      complain("The server does not answer: it has ended, and these numbers are its last.");
+      warn("The server does not answer any more. The numbers are the last that it sent.");
     }
     setTimeout(look, PAUSE);
   }

@@ -42,7 +42,7 @@ class Upgraded:
         )
 
 
-def prepare(engine: Engine, label: str, *, create: bool, write: bool) -> Upgraded | None:
+def prepare_tables(engine: Engine, label: str, *, create: bool, write: bool) -> Upgraded | None:
     """Give a database the tables of this version.
 
     Args:

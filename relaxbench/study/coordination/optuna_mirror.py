@@ -36,7 +36,7 @@ def optuna_storage(database: Database) -> RDBStorage:
 
 
 @contextmanager
-def reached(database: Database) -> Iterator[RDBStorage]:
+def open_optuna(database: Database) -> Iterator[RDBStorage]:
     """Optuna's storage, closed afterwards so that no connection stays open."""
     storage = optuna_storage(database)
     try:
@@ -65,7 +65,7 @@ def mirror(plans: Sequence[Plan], address: str | None = None, until: float = mat
 
     def attempt() -> None:
         try:
-            with optuna_proxy.reached(address) if address else reached(database) as storage:
+            with optuna_proxy.open_proxy(address) if address else open_optuna(database) as storage:
                 for plan in plans:
                     for phase in SEARCHED:
                         add(plan, storage, phase, until)

@@ -56,7 +56,7 @@ def proxy(address: str) -> GrpcStorageProxy:
 
 
 @contextmanager
-def reached(address: str) -> Iterator[GrpcStorageProxy]:
+def open_proxy(address: str) -> Iterator[GrpcStorageProxy]:
     """A storage behind a proxy, closed afterwards.
 
     Raises:

@@ -246,7 +246,7 @@ def worker_places(
     return [WorkerPlace(i, names[i % len(names)], log) for i, log in enumerate(logs)]
 
 
-def environment(place: WorkerPlace, workers: int) -> dict[str, str]:
+def worker_environment(place: WorkerPlace, workers: int) -> dict[str, str]:
     """Environment of a worker: its device alone, as the first one, and its share of the processor's cores."""
     kind, _, index = place.device.partition(":")
     visible = ""

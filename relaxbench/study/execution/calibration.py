@@ -85,7 +85,7 @@ class Calibration:
         chosen = dict(read_manifest(database, study).get("engines", {}))
         for name, problem in self.problems.items():
             if name not in chosen:
-                engine = engines.choose(problem, self.place, population, self.spec.precision)
+                engine = engines.choose_engine(problem, self.place, population, self.spec.precision)
                 chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}

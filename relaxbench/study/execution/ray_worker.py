@@ -100,7 +100,7 @@ def work(order: Order) -> str:
 
 
 @dataclass
-class Place:
+class TaskPlace:
     """A place for one worker.
 
     Attributes:
@@ -155,7 +155,7 @@ class RayWorkers:
             max_retries=RETRIES,
             scheduling_strategy="SPREAD",
         )(work)
-        places = [Place() for _ in range(self.cluster.workers)]
+        places = [TaskPlace() for _ in range(self.cluster.workers)]
         stopped = False
         try:
             while not all(place.over for place in places):
@@ -176,7 +176,7 @@ class RayWorkers:
                 "Ray's logs) and run it again"
             )
 
-    def _attend(self, place: Place, task: Any, stopped: bool) -> None:
+    def _attend(self, place: TaskPlace, task: Any, stopped: bool) -> None:
         """Look after the worker of a place: submit its task, or see how it ended."""
         import ray
 
@@ -203,7 +203,7 @@ class RayWorkers:
             raise UserError(mistake)
         self._over = True  # nothing is left to do: tasks that wait for resources need not start
 
-    def _failed(self, place: Place, error: BaseException) -> None:
+    def _failed(self, place: TaskPlace, error: BaseException) -> None:
         """Decide whether to replace a worker that has failed and that Ray has not restarted."""
         self.claims.reap()
         self._failure = f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"[:300]
@@ -216,7 +216,7 @@ class RayWorkers:
         place.due = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2 ** (place.failures - 1))
         self.announce(f"a worker failed ({self._failure}): started again")
 
-    def _cancel(self, places: list[Place], force: bool = False) -> list[Any]:
+    def _cancel(self, places: list[TaskPlace], force: bool = False) -> list[Any]:
         """Cancel all tasks: at the end of a round, or now with `force`. Tasks that wait for resources do not start."""
         import ray
 
@@ -225,7 +225,7 @@ class RayWorkers:
             ray.cancel(task, force=force)
         return tasks
 
-    def _end(self, places: list[Place]) -> None:
+    def _end(self, places: list[TaskPlace]) -> None:
         """End all tasks: after the last one, a user's mistake, a second Ctrl-C, or an internal error."""
         import ray
 

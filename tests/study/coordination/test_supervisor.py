@@ -25,9 +25,9 @@ from relaxbench.study.coordination.supervisor import (
     BREAKER,
     Supervisor,
     WorkerPlace,
-    environment,
     orphaned,
     supervised,
+    worker_environment,
     worker_places,
 )
 from tests.store.conftest import add_study
@@ -350,7 +350,7 @@ def test_a_worker_sees_its_device_alone(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if parent is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", parent)
-    assert environment(WorkerPlace(0, device, Path()), 1)["CUDA_VISIBLE_DEVICES"] == visible
+    assert worker_environment(WorkerPlace(0, device, Path()), 1)["CUDA_VISIBLE_DEVICES"] == visible
 
 
 def test_workers_share_the_cores_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +358,7 @@ def test_workers_share_the_cores_unless_told_otherwise(monkeypatch: pytest.Monke
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("MKL_NUM_THREADS", "7")
     for workers, share in ((1, "12"), (3, "4"), (5, "2"), (100, "1")):
-        found = environment(WorkerPlace(0, "cpu", Path()), workers)
+        found = worker_environment(WorkerPlace(0, "cpu", Path()), workers)
         assert (found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"]) == (share, "7")
 
 

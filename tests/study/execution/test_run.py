@@ -84,7 +84,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The results of a study of four blocks whose memory suffices."""
     folder = tmp_path_factory.mktemp("calm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "choose", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
+        patch.setattr(engines, "choose_engine", lambda problem, place, k=None, precision="float32": tiny.engine(k or 8))
         patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(tiny.COST))
         tiny.run(folder, tiny.spec(blocks=4), population=8)
     return tiny.results(folder)
@@ -638,7 +638,7 @@ def test_the_engine_is_chosen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         calls.append(population)
         return tiny.engine(population or 8)
 
-    monkeypatch.setattr(engines, "choose", choose)
+    monkeypatch.setattr(engines, "choose_engine", choose)
     monkeypatch.setattr(engines, "calibrate", lambda *a, **k: dict(tiny.COST))
     s = tiny.spec(methods=["sgd"], exploit=0, recommend=0)
     tiny.run(tmp_path, s, tiny.After(6), population=None)
