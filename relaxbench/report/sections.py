@@ -33,7 +33,6 @@ from relaxbench.report.figures.sharpness import confirmed_flatness, sharpness
 from relaxbench.report.figures.slices import slices
 from relaxbench.report.figures.theory import expectation, measured
 from relaxbench.report.figures.verdicts import forest
-from relaxbench.space import Value
 from relaxbench.store.facts import ProblemFacts
 
 
@@ -52,7 +51,7 @@ class Recommended:
     """
 
     title: str
-    params: Mapping[str, Value]
+    params: Mapping[str, float | int | str]
     trial: int
     phase: str
     value: float
