@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
-
-import pandas as pd
 
 from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Opponent, Rates
 from relaxbench.analysis.paired import LEVEL
 from relaxbench.util.text import counted
 
 
-def number(value: Any, decimals: int = 2, sign: bool = False) -> str:
+def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
     """Return a number as text: thousands separated, a true minus sign, "–" where there is no number."""
     if value is None or not math.isfinite(value):
         return "–"
@@ -181,16 +178,16 @@ def _repeated(rates: Rates) -> str:
     )
 
 
-def capital(text: Any) -> str:
+def capital(text: str) -> str:
     """Return a text with its first letter in upper case."""
-    return str(text)[:1].upper() + str(text)[1:]
+    return text[:1].upper() + text[1:]
 
 
 def memory(value: float | None) -> str:
     """Return a number of bytes as text; "–" where there is no number."""
-    if not finite(value):
+    if value is None or not math.isfinite(value):
         return "–"
-    size = float(value or 0)
+    size = float(value)
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -198,11 +195,11 @@ def memory(value: float | None) -> str:
     return f"{size:.3g} GB"
 
 
-def setting(value: Any) -> str:
+def setting(value: float | int | str) -> str:
     """Return the value of a hyperparameter as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def finite(value: Any) -> bool:
+def finite(value: float | None) -> bool:
     """Return whether a value is a finite number."""
-    return value is not None and not pd.isna(value) and abs(float(value)) != float("inf")
+    return value is not None and math.isfinite(value)
