@@ -23,27 +23,14 @@ def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure 
     rows = [(result, comparison) for result, comparison in against if comparison and comparison.known]
     if not rows:
         return None
-    figure = Drawing()
-    margin, unit = rows[0][0].margin or 0.0, plain(rows[0][1].unit)
+    figure, margin, unit = Drawing(), rows[0][0].margin or 0.0, plain(rows[0][1].unit)
+    across = {"y0": 0, "y1": 1, "yref": "paper"}
     if margin:
-        figure.add_shape(
-            type="rect",
-            x0=-margin,
-            x1=margin,
-            y0=0,
-            y1=1,
-            yref="paper",
-            fillcolor=BAND,
-            line={"width": 0},
-            layer="below",
-        )
-    figure.add_shape(
-        type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="between"
-    )
-    comparisons = [comparison for _, comparison in rows]
-    left, right = visible(
-        [*(each.low for each in comparisons), -margin], [*(each.high for each in comparisons), margin]
-    )
+        band = {"type": "rect", "fillcolor": BAND, "line": {"width": 0}, "layer": "below"}
+        figure.add_shape(**band, **across, x0=-margin, x1=margin)
+    figure.add_shape(**across, type="line", x0=0, x1=0, line={"color": INK, "width": 1}, layer="between")
+    lows, highs = ([getattr(comparison, end) for _, comparison in rows] for end in ("low", "high"))
+    left, right = visible([*lows, -margin], [*highs, margin])
     for position, (result, comparison) in enumerate(reversed(rows)):
         colour, title = look.colours[result.method], look.title(result.method)
         if not left < comparison.difference < right:
@@ -69,12 +56,12 @@ def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure 
             yaxis=row_axis([look.title(result.method) for result, _ in reversed(rows)]),
         )
     )
-    band = " The shaded band is the margin of equivalence." if margin else ""
+    shaded = " The shaded band is the margin of equivalence." if margin else ""
     return Figure(
         f"difference-{file_name(problem)}",
         f"Difference from {look.titles[str(look.baseline)]}",
         "Each mark is a mean difference over blocks with its unadjusted 95 % interval. An interval that crosses zero "
-        f"leaves open which method is better.{band} Diamonds are controls; an arrow gives a value beyond the axis.",
+        f"leaves open which method is better.{shaded} Diamonds are controls; an arrow gives a value beyond the axis.",
         figure,
         data=_data(rows),
     )
