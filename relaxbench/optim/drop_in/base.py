@@ -8,8 +8,6 @@ steps, each on a mini-batch of its own, for one update of them all.
 from __future__ import annotations
 
 import contextlib
-import inspect
-import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, overload
@@ -18,26 +16,13 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.drop_in import groups
+from relaxbench.optim.drop_in.arguments import check_integer, make_rule
+from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
+from relaxbench.optim.drop_in.saved import SavedState
 from relaxbench.optim.hyper import Value, defaults
 from relaxbench.optim.rule import Rule, State
-
-LONGEST = 64
-"""Queries of one mini-batch in a step, at most."""
-
-
-def closures(rule: Rule) -> int:
-    """How often a step of a rule calls its closure, each time on the same mini-batch; 0 where it need not be given.
-
-    Raises:
-        ValueError: if the rule never goes on to another mini-batch.
-    """
-    first = rule.first_batch(0)
-    again = next((n for n in itertools.count(1) if rule.first_batch(n) != first or n > LONGEST), 0)
-    if again > LONGEST:
-        raise ValueError(f"{rule.title} announces mini-batch {first} for {LONGEST} queries in a row: see first_batch")
-    return again if again > 1 else 0
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -78,9 +63,9 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__} needs total_steps, the calls of step() that training will make, over which it "
                 "is scheduled: total_steps=epochs * len(train_loader)"
             )
-        _whole("total_steps", total_steps, 1, "calls of step() that training will make")
-        _whole("seed", seed, 0, "a seed below 2⁶³", below=2**63)
-        self.rule, self._options = _make(self.rule_class, hyper)
+        check_integer("total_steps", total_steps, 1, "calls of step() that training will make")
+        check_integer("seed", seed, 0, "a seed below 2⁶³", below=2**63)
+        self.rule, self._options, hyper = make_rule(self.rule_class, hyper)
         self.closures = closures(self.rule)
         self.total_steps, self.seed = total_steps, seed
         self._evaluating = self._complete = self._warned = False
@@ -193,12 +178,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
-        return {
-            **super().state_dict(),
-            "rule": {name: value.clone() for name, value in self._rule_state.items()},
-            "pending": [grad.clone() for grad in self._pending],
-            "about": {**self._about(), "total_steps": self.total_steps},
-        }
+        return self._state(super().state_dict()).as_dict()
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -211,29 +191,18 @@ class RuleOptimizer(torch.optim.Optimizer):
                 changed then.
             TypeError: if it is not a dict.
         """
-        if not isinstance(state_dict, dict):
-            raise TypeError(f"state_dict is a {type(state_dict).__name__}: expected what state_dict() gave, a dict")
-        own = dict(state_dict)
-        saved, pending, about = own.pop("rule", {}), own.pop("pending", []), dict(own.pop("about", {}))
-        total = about.pop("total_steps", 0)
-        shapes = {name: tuple(value.shape) for name, value in self._rule_state.items()}
-        found = {name: tuple(value.shape) for name, value in saved.items()}
-        told = f"this state_dict is not one of {type(self).__name__} with these parameters"
-        for key, expected in self._about().items():
-            if about.get(key) != expected:
-                raise ValueError(f"{told}: its {key}: {about.get(key, 'missing')} (expected {expected})")
-        if found != shapes or len(pending) >= self.rule.replicas:
-            raise ValueError(f"{told}: it holds {found} and {len(pending)} gradients, expected {shapes}")
-        groups.check(self.rule, own["param_groups"])
-        super().load_state_dict(own)
+        saved = SavedState.parse(state_dict)
+        saved.check(self._state({}), type(self).__name__, self.rule.replicas)
+        groups.check(self.rule, saved.groups["param_groups"])
+        super().load_state_dict(saved.groups)
+        self.total_steps = saved.total_steps
         like = self._rule_state["x"]
-        self.total_steps = total
         self._rule_state = {
-            name: saved[name].to(device=value.device, dtype=value.dtype, copy=True)
+            name: saved.rule[name].to(device=value.device, dtype=value.dtype, copy=True)
             for name, value in self._rule_state.items()
         }
         self._queries = int(self._rule_state["t"])
-        self._pending = [grad.to(device=like.device, dtype=like.dtype, copy=True) for grad in pending]
+        self._pending = [grad.to(device=like.device, dtype=like.dtype, copy=True) for grad in saved.pending]
         self._hyper.groups = self.param_groups
         self._evaluating = False
         self._write_query()
@@ -248,13 +217,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Queries that `total_steps` steps ask."""
         return self.total_steps * max(1, self.closures) // self.rule.replicas
 
-    def _about(self) -> dict[str, Any]:
-        """What a saved state must agree with."""
-        return {
-            "method": self.rule.name,
-            "options": self._options,
-            "shapes": [list(shape) for shape in self._flat.shapes],
-        }
+    def _state(self, groups: dict[str, Any]) -> SavedState:
+        """The present state, with what PyTorch saves of the groups."""
+        shapes = [list(shape) for shape in self._flat.shapes]
+        identity = {"method": self.rule.name, "options": self._options, "shapes": shapes}
+        return SavedState(groups, self._rule_state, self._pending, identity, self.total_steps)
 
     def _start(self) -> None:
         """Begin at the parameters as they are."""
@@ -314,24 +281,3 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _write_query(self) -> None:
         self._flat.write(self._point())
-
-
-def _make(rule_class: type[Rule], hyper: dict[str, Value]) -> tuple[Rule, dict[str, Any]]:
-    """The rule, and the options that make it so, which are taken out of the hyperparameters."""
-    options = inspect.signature(rule_class).parameters
-    given = {name: hyper.pop(name) for name in options if name in hyper}
-    for name, value in given.items():
-        if isinstance(options[name].default, bool) and not isinstance(value, bool):
-            raise TypeError(f"{name} = {value!r}: expected True or False")
-    rule = rule_class(**given)
-    for name in hyper:
-        if name not in rule.space:
-            raise groups.unknown_hyperparameter(rule, name, list(options))
-    return rule, {name: given.get(name, option.default) for name, option in options.items()}
-
-
-def _whole(name: str, value: Any, low: int, what: str, below: float = float("inf")) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} = {value!r}: expected an integer, {what}")
-    if not low <= value < below:
-        raise ValueError(f"{name} = {value}: expected at least {low}, {what}")

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from relaxbench.optim import LPFSGD, SAM, SGD, CurveBall, EntropySGD, Parle, drop_in, reestimate_batch_norm
-from relaxbench.optim.drop_in.base import RuleOptimizer, closures
+from relaxbench.optim.drop_in.base import RuleOptimizer
 from relaxbench.optim.drop_in.classes import DROP_INS
+from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.rule import Rule
 
 GRADIENT = [name for name in DROP_INS if name != "curveball"]
