@@ -7,7 +7,7 @@ landscape). Members never mix: masks go through `torch.where` or row indices, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from relaxbench import random
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import ANNEALED, Hyper, SearchSpace, declare
+from relaxbench.optim.meanings import MEANINGS, Meaning
 
 State = dict[str, Tensor]
 
@@ -94,6 +95,7 @@ class Rule:
         copies: memory, in copies of the P parameters, the gradient included.
         rate: the step size that a schedule anneals; with an inner and an outer one, `anneal` says which.
         scope: ``"gamma"`` or ``"sigma"`` if the rule smooths the loss over a scheduled scope.
+        meanings: of the hyperparameters that only this rule has, or uses in another sense than `optim.meanings`.
         replicas: n, points of a query; fixed for the whole population.
         price: what the answer to a query costs, in gradients a replica.
         curvature: whether the rule asks for more than gradients; it then writes `step` instead of the other two.
@@ -106,12 +108,18 @@ class Rule:
     copies: int
     rate: ClassVar[str] = "lr"
     scope: ClassVar[str | None] = None
+    meanings: ClassVar[Mapping[str, Meaning]] = {}
     replicas: int = 1
     price: float = 1.0
     curvature: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         declare(cls.__dict__.get("space", {}))
+
+    @classmethod
+    def meaning(cls, name: str) -> Meaning | None:
+        """What a hyperparameter is; None if neither the rule nor the shared table says so."""
+        return cls.meanings.get(name, MEANINGS.get(name))
 
     def bind(self, shapes: Sequence[torch.Size]) -> None:
         """Told, before `init`, the shapes of the tensors that lie one after another in the P parameters."""

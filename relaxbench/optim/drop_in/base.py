@@ -8,6 +8,7 @@ steps, each on a mini-batch of its own, for one update of them all.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, overload
@@ -18,9 +19,11 @@ from torch import Tensor
 from relaxbench.optim.drop_in import groups
 from relaxbench.optim.drop_in.arguments import check_integer, make_rule
 from relaxbench.optim.drop_in.closures import closures
+from relaxbench.optim.drop_in.docstring import compose
 from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
 from relaxbench.optim.drop_in.saved import SavedState
+from relaxbench.optim.drop_in.signature import named_init
 from relaxbench.optim.hyper import Value, defaults
 from relaxbench.optim.rule import Rule, State
 
@@ -29,26 +32,38 @@ class RuleOptimizer(torch.optim.Optimizer):
     """A rule as a PyTorch optimizer, a population of one.
 
     Args:
-        params: parameters, or groups of them with step sizes, momenta and weight decays of their own. Those that need
-            no gradient are left alone; one that got none (it was not used) counts as having the gradient zero.
-        total_steps: calls of `step()` that training will make; the schedules of step sizes and γ run over these.
-        seed: of the rule's noise.
-        hyper: the rule's hyperparameters by name, see `python -m relaxbench list`, and its options; the rest have
-            their defaults.
+        params: Parameters, or groups of them with their own step sizes, momenta and weight decays. Parameters that
+            need no gradient are not changed; a gradient that is None (the parameter was not used) counts as zero.
+        total_steps: Calls of `step()` that training makes. The schedules of step sizes and scopes run over these.
+        seed: Seed of the rule's noise, from 0 to 2⁶³ − 1.
+        hyper: Hyperparameters and options of the rule by name; the rest have their defaults.
 
     The rule has schedules of its own. To use one of PyTorch's learning rate schedulers instead, give
     `schedule="constant"`: they change the groups' `lr`, and both would multiply. Where a rule has no such step size
     (but an inner and an outer one, say) the groups have an `lr` of 1, a factor on the one that schedules anneal.
 
     Raises:
-        TypeError: for a hyperparameter that the rule does not have, or a parameter that is complex.
-        ValueError: for a value outside its domain, one that may not differ between groups, or fewer steps than one
-            outer step takes.
+        TypeError: For a missing `total_steps`, a name that the rule does not have, or a complex parameter.
+        ValueError: For a value that is not allowed, a value that differs between groups and may not, or a
+            `total_steps` that is less than one outer step.
     """
 
     rule_class: ClassVar[type[Rule]]
     _rule_state: State
     _queries: int
+
+    def __init_subclass__(cls, constructor: str | None = None) -> None:
+        """Give the class of a rule the signature and the docstring that describe this rule.
+
+        Args:
+            constructor: how code names the class, if not by its name.
+        """
+        super().__init_subclass__()
+        if "rule_class" in cls.__dict__:
+            summary, base = inspect.cleandoc(cls.__doc__ or ""), cls.__mro__[1]
+            cls.__doc__ = compose(summary, constructor or cls.__name__, cls.rule_class, base)
+            if "__init__" not in cls.__dict__:
+                cls.__init__ = named_init(cls.__init__, cls.rule_class)  # type: ignore[method-assign]
 
     def __init__(
         self,

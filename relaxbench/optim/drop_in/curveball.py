@@ -30,15 +30,22 @@ REMEDIES = {
 
 
 class CurvatureOptimizer(RuleOptimizer):
-    """A rule that asks for curvature.
+    """A rule that needs curvature as a PyTorch optimizer: `loss = optimizer.step(model_fn, loss_fn)`.
 
     Args:
-        model: its parameters that need a gradient are optimized.
-        params: some of them, or groups with weight decays of their own; None for all alike.
-        compile: compile the model together with its tangents, by `torch.compile`. Without it, a model that is
-            compiled already runs as if it were not.
-        total_steps: calls of `step()` that training will make (each costs as much as 2.7 gradients).
-        seed, hyper: as for the other classes.
+        model: Model whose parameters are optimized, those that need a gradient.
+        params: Some of its parameters, or groups of them with their own weight decays. Default: all parameters.
+        total_steps: Calls of `step()` that training makes. The schedule of the step size runs over these.
+        seed: Seed of the rule's noise, from 0 to 2⁶³ − 1.
+        compile: Compile the model together with its tangents, with `torch.compile`. If False, a model that is
+            already compiled runs uncompiled.
+        hyper: Hyperparameters and options of the rule by name; the rest have their defaults.
+
+    Raises:
+        TypeError: For a missing `total_steps`, a name that the rule does not have, a model that is not a module, a
+            complex parameter, or a layer with sparse gradients.
+        ValueError: For a value that is not allowed, a value that differs between groups and may not, or parameters
+            that are not those of the model.
     """
 
     def __init__(
@@ -130,7 +137,7 @@ class CurvatureOptimizer(RuleOptimizer):
 
 
 class CurveBall(CurvatureOptimizer):
-    """CurveBall: `loss = optimizer.step(model_fn, loss_fn)`. See `optim.rules.curveball.CurveBall`."""
+    """A Newton method that keeps one estimate of its step and improves it once per mini-batch."""
 
     rule_class = curveball.CurveBall
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, Float, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters
 
 EPSILON = 1e-8
@@ -27,6 +28,12 @@ class AdamW(Rule):
         "beta2": Float(0.9, 0.9999, 0.999, below=1.0),
         "decoupled_decay": Float(1e-4, 1.0, 1e-2, log=True),
         "schedule": SCHEDULE,
+    }
+    meanings = {
+        "adam_lr": Meaning("Step size η, about the size of a step of each parameter", "parameter"),
+        "beta1": Meaning("Weight β₁ of the past in the mean of the gradients"),
+        "beta2": Meaning("Weight β₂ of the past in the mean of the squared gradients"),
+        "decoupled_decay": Meaning("Weight decay wd: the share of x that a step of size 1 takes away", "1/parameter"),
     }
     copies = 4
     rate = "adam_lr"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Float, Hyper, SearchSpace
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters, row_sums
 
 EVERY = 5
@@ -41,6 +43,11 @@ class CurveBall(Rule):
         "damping_factor": Float(0.8, 0.999, 0.99, above=True),
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "newton_lr": Meaning("Step size α; 1 is the whole Newton step"),
+        "damping": Meaning("Damping λ at the start of training, added to the curvature", "loss/parameter²"),
+        "damping_factor": Meaning("Factor on λ per step if the loss falls more than predicted; else its inverse"),
     }
     copies = 4
     rate = "newton_lr"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from relaxbench.optim.hyper import (
     Hyper,
     SearchSpace,
 )
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import (
     Query,
     Rule,
@@ -55,6 +57,9 @@ class ElasticSGD(Rule):
         "scoping": SCOPING,
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "moving_rate": Meaning("Part c of the way to the mean of the replicas that x moves"),
     }
     copies = 10  # of three replicas
     scope = "gamma"

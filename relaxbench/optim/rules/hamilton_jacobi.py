@@ -19,6 +19,7 @@ from relaxbench.optim.hyper import (
     WEIGHT_DECAY,
     Hyper,
 )
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, uniform_value
 from relaxbench.optim.rules.entropy_sgd import RELAXED, EntropySGD
 
@@ -62,6 +63,11 @@ class HJImplicit(Rule):
         "scoping": SCOPING,
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings = {
+        "inner_steps": Meaning("Number L of fixed-point iterations per outer step"),
+        "averaging": Meaning("Weight b of the past in the average p"),
+        "gamma_start": Meaning("Scope γ at the start of training, the length of the implicit step", "parameter²/loss"),
     }
     copies = 4
     scope = "gamma"

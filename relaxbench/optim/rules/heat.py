@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import INNER_STEPS, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Float, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
 
 
@@ -30,6 +31,11 @@ class Heat(Rule):
         "scoping": SCOPING,
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings = {
+        "inner_steps": Meaning("Number L of gradients per step of x"),
+        "sigma_start": Meaning("Standard deviation σ of the Gaussian at the start of training", "parameter"),
+        "sigma_end": Meaning("Standard deviation σ at the end of training", "parameter"),
     }
     copies = 4
     scope = "sigma"

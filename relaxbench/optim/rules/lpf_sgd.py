@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Float, Hyper, Int, SearchSpace
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
 
 
@@ -30,6 +31,10 @@ class LPFSGD(Rule):
         "relative_noise": Float(1e-4, 0.1, 1e-2, log=True),
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "samples": Meaning("Number M of gradients per step of x"),
+        "relative_noise": Meaning("Standard deviation r of the noise, relative to the norm of a filter"),
     }
     copies = 4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import AVERAGING, Float, Hyper, SearchSpace
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import (
     Query,
     Rule,
@@ -48,6 +50,10 @@ class Parle(Rule):
         "averaging": AVERAGING,
         "rho_start": Float(0.01, 1.0, 0.1, log=True, above=True),
         "rho_end": Float(0.01, 10.0, 1.0, log=True, above=True),
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "rho_start": Meaning("Attraction ρ of the replicas at the start of training"),
+        "rho_end": Meaning("Attraction ρ at the end of training"),
     }
     copies = 18  # of three replicas
     scope = "gamma"

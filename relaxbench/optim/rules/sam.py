@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Float, Hyper, SearchSpace
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, row_sums
 
 TINY = 1e-12
@@ -28,6 +30,9 @@ class SAM(Rule):
         "radius": Float(1e-3, 1.0, 0.05, log=True),
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "radius": Meaning("Distance r of the nearby point", "parameter"),
     }
     copies = 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Float, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov
 
 
@@ -51,6 +52,7 @@ class SGDEMA(SGD):
     name, title = "sgd-ema", "SGD with EMA"
     source = "Polyak & Juditsky, 1992; exponential form as in Tarvainen & Valpola, 2017"
     space = {**SGD.space, "ema_steps": Float(5.0, 500.0, 50.0, log=True)}
+    meanings = {"ema_steps": Meaning("Length of the average", "steps")}
     copies = 4
 
     def init(self, x: Tensor, seed: Tensor) -> State:
