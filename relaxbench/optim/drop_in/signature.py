@@ -30,7 +30,9 @@ def named_init(init: Init, rule_class: type[Rule]) -> Init:
     def named(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
 
-    named.__dict__["__signature__"] = _signature(init, rule_class)
+    # Not marked as a wrapper: tools that unwrap functions would show the signature of `init`.
+    named.__dict__.update(__signature__=_signature(init, rule_class))
+    del named.__dict__["__wrapped__"]
     return named
 
 
