@@ -1,4 +1,4 @@
-"""The mathematics: one rule a file, schedules, declared hyperparameters; and the rules as PyTorch optimizers."""
+"""Optimizers: the rules, their schedules and hyperparameters, and every rule as a PyTorch optimizer."""
 
 from relaxbench.optim.drop_in.batch_norm import reestimate_batch_norm
 from relaxbench.optim.drop_in.classes import (

@@ -1,8 +1,8 @@
-"""The rules as PyTorch optimizers: `loss.backward(); optimizer.step()` in anyone's training loop.
+"""The rules as PyTorch optimizers: `loss.backward(); optimizer.step()` in any training loop.
 
-Between steps the model's parameters hold the point where the rule wants its next gradient; `optimizer.eval()` swaps in
-the iterate that is to be evaluated and deployed, `optimizer.train()` swaps back. A method with n replicas takes n
-steps, each on a mini-batch of its own, for one update of them all.
+Between steps the model's parameters hold the point of the rule's next query; `optimizer.eval()` swaps in the iterate to
+evaluate and deploy, `optimizer.train()` swaps back. A method with n replicas takes n steps, each on its own mini-batch,
+for one update of all replicas.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         seed: Seed of the rule's noise, from 0 to 2⁶³ − 1.
         hyper: Hyperparameters and options of the rule by name; the rest have their defaults.
 
-    The rule has schedules of its own. To use one of PyTorch's learning rate schedulers instead, give
-    `schedule="constant"`: they change the groups' `lr`, and both would multiply. Where a rule has no such step size
-    (but an inner and an outer one, say) the groups have an `lr` of 1, a factor on the one that schedules anneal.
+    The rule has its own schedules. To use one of PyTorch's learning rate schedulers instead, pass
+    `schedule="constant"`: PyTorch's change the `lr` of the groups, and both factors would multiply. If a rule has no
+    hyperparameter `lr` (but an inner and an outer step size, for example), the groups have an `lr` of 1, a factor on
+    the step size that schedules anneal.
 
     Raises:
         TypeError: For a missing `total_steps`, a name that the rule does not have, or a complex parameter.
@@ -90,7 +91,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         trained = [[p for p in group["params"] if p.requires_grad] for group in self.param_groups]
         self._flat = Flat([p for group in trained for p in group])
         self.rule.bind(self._flat.shapes)
-        self._pending: list[Tensor] = []  # gradients of the replicas that have been asked so far
+        self._pending: list[Tensor] = []  # gradients of the replicas served so far
         self._unknown_loss: Tensor | None = None
         self._start()
         sizes = [sum(p.numel() for p in group) for group in trained]
@@ -112,17 +113,17 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One gradient for the rule; the parameters then hold the point of its next query.
+        """Give the rule one gradient; the parameters then hold the point of its next query.
 
         Args:
-            closure: clears the gradients, computes the loss, calls its `backward` and returns it.
+            closure: clears the gradients, computes the loss, calls `loss.backward()` and returns the loss.
 
         Returns:
             the (first) loss of the closure.
 
         Raises:
-            RuntimeError: in evaluation mode, if someone else has changed the parameters, or if there is no gradient.
-            TypeError: without a closure where the method needs several gradients of one mini-batch.
+            RuntimeError: in evaluation mode, if other code has changed the parameters, or if there is no gradient.
+            TypeError: without a closure if the method needs several gradients of one mini-batch.
         """
         if closure is not None and not callable(closure):
             raise TypeError(
@@ -148,7 +149,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             for _ in range(self.closures):
                 losses.append(self._call(closure))
                 self._take()
-        except BaseException:  # half a step would pair gradients of two mini-batches from now on
+        except BaseException:  # half a step would pair gradients of different mini-batches from then on
             self._queries -= len(losses)
             self._rule_state = before
             self._write_query()
@@ -172,37 +173,37 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @contextlib.contextmanager
     def deployed(self) -> Iterator[None]:
-        """Within this block the model is the one that is evaluated and deployed: `eval()`, and `train()` at its end."""
-        was = self._evaluating
+        """Put the deployed iterate into the model within this block: `eval()`, and `train()` at its end."""
+        nested = self._evaluating
         self.eval()
         try:
             yield
         finally:
-            if not was:
+            if not nested:
                 self.train()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As in PyTorch while the optimizer is made; a rule's state has a fixed size afterwards.
+        """Add a group, in the constructor only: afterwards the rule's state has a fixed size.
 
         Raises:
-            ValueError: afterwards.
+            ValueError: after the constructor.
         """
         if getattr(self, "_complete", False):
             raise ValueError("a parameter group cannot be added later: make a new optimizer with all of the groups")
         super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
+        """Return the optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
         return self._state(super().state_dict()).as_dict()
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave, on any device, and put the next query into the parameters.
+        """Restore the result of `state_dict`, on any device, and put the next query into the parameters.
 
-        Hyperparameters and `total_steps` are then those that were saved, as in PyTorch.
+        Hyperparameters and `total_steps` are then the saved values, as in PyTorch.
 
         Raises:
-            ValueError: if it is the state of another method, of other options or of other parameters; nothing is
+            ValueError: if it is the state of another method, of other options or of other parameters. Nothing is
                 changed then.
             TypeError: if it is not a dict.
         """
@@ -223,17 +224,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._write_query()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but PyTorch's hooks, so that a copy and a pickled optimizer are whole."""
+        """Leave out only PyTorch's hooks, so that copies and pickled optimizers are complete."""
         hooks = ("_optimizer_", "_zero_grad", "_warned_", "_patched")
         return {name: value for name, value in self.__dict__.items() if not name.startswith(hooks)}
 
     @property
     def _all_queries(self) -> int:
-        """Queries that `total_steps` steps ask."""
+        """Queries in `total_steps` steps."""
         return self.total_steps * max(1, self.closures) // self.rule.replicas
 
     def _state(self, groups: dict[str, Any]) -> SavedState:
-        """The present state, with what PyTorch saves of the groups."""
+        """The present state, with PyTorch's own part of the `state_dict`."""
         shapes = [list(shape) for shape in self._flat.shapes]
         identity = {"method": self.rule.name, "options": self._options, "shapes": shapes}
         return SavedState(groups, self._rule_state, self._pending, identity, self.total_steps)
@@ -245,7 +246,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._queries = 0
 
     def _ready(self) -> None:
-        """Before a step: refuse what would go wrong without a word."""
+        """Raise on misuse that would fail silently; called before a step."""
         if self._evaluating:
             raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
         self._adopt()
@@ -258,13 +259,13 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
 
     def _adopt(self) -> None:
-        """Weights that were loaded before the first step are where to begin; later they are a mistake."""
+        """Begin at weights that were loaded before the first step; refuse a change of the weights later."""
         if self._flat.written() or self._flat.holds(self._point()):
             return
         if self._queries or self._pending:
             raise RuntimeError(
-                "the parameters were changed by someone else since the last step, which a method with a state of its "
-                "own would undo: load the optimizer's state after the model's, or make a new optimizer"
+                "the parameters were changed by other code since the last step, and this method would undo the change: "
+                "load the optimizer's state after the model's, or make a new optimizer"
             )
         self._start()
         self._write_query()
@@ -275,7 +276,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             return closure()
 
     def _take(self) -> None:
-        """What the parameters' gradients say, for the rule."""
+        """Give the parameters' gradients to the rule."""
         self._pending.append(self._flat.gradients())
         if len(self._pending) == self.rule.replicas:
             grad = torch.stack(self._pending, dim=1) if self.rule.replicas > 1 else self._pending[0]
@@ -290,7 +291,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return self._hyper.at(self._queries, self._all_queries)
 
     def _point(self) -> Tensor:
-        """Where the next gradient is wanted, ``[1, P]``: of the next replica, where there are several."""
+        """Return the point of the next gradient, ``[1, P]``: that of the next replica if there are several."""
         points = self.rule.query(self._rule_state, self._scheduled()).points
         return points if points.dim() == 2 else points[:, len(self._pending)]
 

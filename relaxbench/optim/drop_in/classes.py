@@ -1,4 +1,4 @@
-"""The drop-in classes: each the very rule of its name, see `optim.drop_in.base` for how they are used."""
+"""The drop-in classes: every rule as a PyTorch optimizer, see `optim.drop_in.base`."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
 
 
 def drop_in(rule: str | type[Rule]) -> type[RuleOptimizer]:
-    """The drop-in class of any rule, of another package's or of one's own.
+    """Return the drop-in class of any rule: built in, of another package, or your own.
 
     Args:
-        rule: the rule's name (built in, or of an installed package), or its class.
+        rule: the name of a rule (built in, or of an installed package), or the class of a rule.
 
     Raises:
         UserError: for an unknown name.
-        TypeError: for something else.
+        TypeError: for anything but a name or the class of a rule.
     """
     cls: Any = rule_class(rule) if isinstance(rule, str) else rule
     if not (isinstance(cls, type) and issubclass(cls, Rule)):

@@ -1,1 +1,1 @@
-"""The rules: the mathematics of each method, one paper a file."""
+"""The rules: the mathematics of each method, one paper per file."""

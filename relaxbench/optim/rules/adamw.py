@@ -1,4 +1,4 @@
-"""AdamW: the adaptive method that most people would try first."""
+"""AdamW: Adam with decoupled weight decay, the usual first choice among adaptive methods."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EPSILON = 1e-8
 
 
 class AdamW(Rule):
-    """m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  x ← x − η wd x − η m̂/(√v̂ + ε), hats for the corrected bias.
+    """m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  x ← x − η wd x − η m̂/(√v̂ + ε); hats: bias corrected.
 
-    Its step size is relative to the size of a gradient and its weight decay is decoupled, so that neither has the
-    meaning, or the range, that SGD's have: they are `adam_lr` and `decoupled_decay`.
+    The step size does not depend on the size of the gradients, and the weight decay is decoupled. Both differ from
+    SGD's in meaning and range, so they have names of their own: `adam_lr` and `decoupled_decay`.
 
     Memory: 4 copies: x, m, v, the gradient.
     """
@@ -49,7 +49,7 @@ class AdamW(Rule):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         x, m, v = state["x"], state["m"], state["v"]
         rate, beta1, beta2 = hyper["adam_lr"], hyper["beta1"], hyper["beta2"]
-        # βᵗ as a product: `pow` may round the last numbers of a tensor differently from the rest.
+        # βᵗ as a product, because `pow` may round the last numbers of a tensor differently from the rest.
         state["forgotten1"].mul_(beta1)
         state["forgotten2"].mul_(beta2)
         m.mul_(beta1).add_((1 - beta1) * grad)

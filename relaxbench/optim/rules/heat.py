@@ -13,9 +13,10 @@ from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_
 class Heat(Rule):
     """x ← x − η N(v, mean over i = 1 … L of ∇f(x + σ ξ_i) + wd x), in antithetic pairs ±ξ, each on a fresh batch.
 
-    An odd L leaves its last ξ without a partner: still unbiased, with a little more variance.
+    If L is odd, the last ξ has no partner: the mean is still unbiased and has slightly more variance.
 
-    σ² = γ/β is the variance of the Gaussian: only the ratio matters, so σ is the one parameter, scoped through σ².
+    σ² = γ/β is the variance of the Gaussian. Only the ratio matters, so σ is the only parameter; its schedule acts on
+    σ².
 
     Memory: 4 copies: x, the sum of gradients, v, the gradient.
     """

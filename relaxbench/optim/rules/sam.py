@@ -1,4 +1,4 @@
-"""SAM: descent with the gradient at a nearby point where the loss is higher."""
+"""SAM, sharpness-aware minimization: descent with the gradient at a nearby point where the loss is higher."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, row_sums
 
 TINY = 1e-12
-"""What is added to the norm of a gradient."""
+"""Added to the norm of a gradient, which may be zero."""
 
 
 class SAM(Rule):
-    """e = r g/|g| with g = ∇f(x);  x ← x − η N(v, ∇f(x + e) + wd x), both gradients on one mini-batch: two a step.
+    """e = r g/|g| with g = ∇f(x);  x ← x − η N(v, ∇f(x + e) + wd x), with two gradients of one mini-batch.
 
     Memory: 4 copies: x, e, v, the gradient.
     """

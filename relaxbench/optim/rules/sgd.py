@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum, and the same with an average of its weights."""
+"""Stochastic gradient descent with momentum, with and without an average of its weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SGD(Rule):
     Memory: 3 copies: x, v, the gradient.
 
     Args:
-        nesterov: if false, x ← x − η v (heavy ball).
+        nesterov: Use Nesterov's momentum. If False, x ← x − η v (heavy ball).
     """
 
     name, title = "sgd", "SGD"
@@ -42,9 +42,9 @@ class SGD(Rule):
 
 
 class SGDEMA(SGD):
-    """SGD, deployed at the exponential moving average of its weights over about `ema_steps` steps.
+    """SGD that deploys the exponential moving average of its weights over about `ema_steps` steps.
 
-    A control: relaxation methods average as well, and a part of what they gain may be just that.
+    A control method: relaxation methods average as well, and averaging alone may explain a part of their gain.
 
     Memory: 4 copies: x, v, the average, the gradient.
     """
@@ -60,7 +60,7 @@ class SGDEMA(SGD):
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         super().update(state, grad, loss, hyper)
-        # A plain average while young: an EMA from the first step on would remember the initial weights.
+        # A plain average at first: an EMA from the first step would retain the initial weights.
         weight = 1.0 / state["t"].to(grad.dtype).clamp(max=hyper["ema_steps"])
         state["average"].add_(weight * (state["x"] - state["average"]))
         return state
