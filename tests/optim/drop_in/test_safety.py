@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from relaxbench.optim import LPFSGD, SAM, SGD, CurveBall, EntropySGD, Parle, drop_in, reestimate_batch_norm
-from relaxbench.optim.drop_in.base import RuleOptimizer, closures
+from relaxbench.optim.drop_in.base import RuleOptimizer
 from relaxbench.optim.drop_in.classes import DROP_INS
+from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.rule import Rule
 
 GRADIENT = [name for name in DROP_INS if name != "curveball"]
@@ -71,9 +72,9 @@ def test_weights_changed_later_are_refused_and_unchanged_ones_are_not(name: str)
     with torch.no_grad():
         for p in model.parameters():
             p.clamp_(-0.01, 0.01)
-    with pytest.raises(RuntimeError, match="changed by someone else"):
+    with pytest.raises(RuntimeError, match="changed by other code"):
         loop(model, optimizer, 1)
-    with pytest.raises(RuntimeError, match="changed by someone else"):
+    with pytest.raises(RuntimeError, match="changed by other code"):
         optimizer.eval()
 
 
@@ -154,7 +155,7 @@ def test_freezing_moving_and_unfreezing_are_noticed() -> None:
     model[0].weight.requires_grad_(True)  # type: ignore[index,union-attr]
     loop(model, optimizer, 1)
     model.double()
-    with pytest.raises(RuntimeError, match=r"given another type|changed by someone else"):
+    with pytest.raises(RuntimeError, match=r"given another type|changed by other code"):
         loop(model, optimizer, 1)
 
 
