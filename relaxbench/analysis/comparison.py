@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "no claim"]
-"""What one comparison says."""
+"""The verdict of one comparison."""
 
 Opponent = Literal["baseline", "control"]
 """A method is compared with the baseline, and a candidate also with the best control."""
@@ -34,7 +34,7 @@ class Comparison:
         metric: the compared metric. At equal seconds it is the validation metric: test data are read once, at the end.
         unit: of differences. Differences of percentages are points.
         censored: whether the metric counts gradients (or seconds) to a tolerance.
-        decimals: decimals that differences are shown with.
+        decimals: number of decimals with which differences are shown.
         budget: gradients of a run; None if not known.
         margin: of equivalence, in `unit`; None where equivalence is not tested.
         runs: complete blocks of the method.
@@ -129,7 +129,7 @@ class MethodResult:
         missed: confirm runs that did not reach a censored metric's tolerance.
         baseline, baseline_title: label and title of the baseline; None and "" without one.
         control, control_title: label and title of the best control; None and "" without one.
-        decimals, seconds_decimals: decimals that the metric is shown with, and differences at equal seconds.
+        decimals, seconds_decimals: number of decimals of the metric, and of differences at equal seconds.
         comparisons: at most one per opponent and clock. In a repeated study they are over all blocks and only describe.
         rates: of a repeated study, None for the baseline and in any other study.
     """
@@ -167,8 +167,10 @@ class MethodResult:
 
     def against(self, opponent: Opponent, clock: Clock = "gradients") -> Comparison | None:
         """Return one comparison; None if the method is not compared with this opponent."""
-        kind = (opponent, clock)
-        return next((each for each in self.comparisons if (each.opponent, each.clock) == kind), None)
+        for comparison in self.comparisons:
+            if (comparison.opponent, comparison.clock) == (opponent, clock):
+                return comparison
+        return None
 
     @property
     def verdict(self) -> Verdict | Literal["baseline", "repeated"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Verdict
@@ -23,7 +24,9 @@ def headline(results: Sequence[MethodResult]) -> str:
         rates = [(result.title, result.rates) for result in candidates if result.rates]
         return "; ".join(f"{title}: {rate.different} of {rate.repetitions}" for title, rate in rates)
     groups = {
-        verdict: group for verdict in VERDICTS if (group := [each for each in candidates if each.verdict == verdict])
+        verdict: group
+        for verdict in VERDICTS
+        if (group := [result for result in candidates if result.verdict == verdict])
     }
     if set(groups) == {"no claim"}:
         return "No claim can be made yet."
@@ -80,13 +83,13 @@ def _others(results: Sequence[MethodResult], verdict: Verdict) -> str:
     if verdict == "equivalent":
         return f"{subject} equivalent within the margin"
     comparisons = _comparisons(results)
-    detectable = [each.detectable for each in comparisons if each.detectable == each.detectable]  # not NaN
+    detectable = [comparison.detectable for comparison in comparisons if math.isfinite(comparison.detectable)]
     if verdict == "undecided" and detectable:
         first = comparisons[0]
         least, most = (number(end, first.decimals) for end in (min(detectable), max(detectable)))
         unit = f" {first.unit}".rstrip()
         size = f"{least}{unit} or more" if least == most else f"from {least} to {most}{unit}, by the method's spread"
-        blocks = counted(max(each.pairs for each in comparisons), "block")
+        blocks = counted(max(comparison.pairs for comparison in comparisons), "block")
         return f"{subject} undecided ({blocks} can only detect {size})"
     return f"{subject} {verdict}"
 

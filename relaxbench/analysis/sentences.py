@@ -60,7 +60,7 @@ def seconds_sentence(result: MethodResult, opponent: Opponent = "baseline") -> s
     comparison = result.against(opponent, "seconds")
     if result.rates or comparison is None:
         return ""
-    at = f" ({seconds(comparison.read_at)} a run)" if math.isfinite(comparison.read_at) else ""
+    at = f" ({seconds(comparison.read_at)} per run)" if math.isfinite(comparison.read_at) else ""
     words = f"At equal seconds{at} against {comparison.reference_title}: {comparison.verdict}."
     return f"{words} {evidence(comparison, brief=True)}"
 
@@ -83,7 +83,7 @@ def explanation(result: MethodResult) -> str:
 
 
 def evidence(comparison: Comparison, brief: bool = False) -> str:
-    """Return what a comparison's verdict rests on: how much, how sure, and what prevents a claim.
+    """Return the evidence for a comparison's verdict: how much, how sure, and what prevents a claim.
 
     Args:
         comparison: of a method with one opponent.

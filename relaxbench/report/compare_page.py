@@ -156,7 +156,7 @@ def figure(contrasts: Sequence[Contrast], one: Side, other: Side) -> Figure | No
         f"compare-{file_name(problem)}",
         f"Difference from {look.titles[str(look.baseline)]} in both studies",
         f"Above and filled: {one.label}; below and open: {other.label}. Each mark is a mean difference over blocks "
-        "with its unadjusted 95 % interval. What lies beyond the axis is in the table.",
+        "with its unadjusted 95 % interval. Values beyond the axis are in the table.",
         drawing,
         data=_data(rows),
     )
@@ -169,7 +169,7 @@ def _known(contrast: Contrast) -> list[Comparison | None]:
 
 
 def _range(rows: Sequence[Contrast]) -> list[float]:
-    """The range of the axis: what the intervals span of methods that both studies compare."""
+    """The range of the axis, from the intervals of the methods that both studies compare."""
     pairs = [[comparison for comparison in _known(contrast) if comparison] for contrast in rows]
     pairs = [pair for pair in pairs if len(pair) == len(SIDES)]
     if not pairs:
@@ -194,8 +194,8 @@ def _data(rows: Sequence[Contrast]) -> pd.DataFrame:
 def _problem(one: Side, other: Side, contrasts: Sequence[Contrast], name: str) -> dict[str, Any]:
     """Everything that the page shows of one problem."""
     own = [contrast for contrast in contrasts if contrast.one.problem == name]
-    drawn = figure(own, one, other)
-    return {"about": one.frames.problem(name), "contrasts": own, "figures": [drawn] if drawn else []}
+    forest = figure(own, one, other)
+    return {"about": one.frames.problem(name), "contrasts": own, "figures": [forest] if forest else []}
 
 
 def _look(frames: StudyFrames) -> Look:

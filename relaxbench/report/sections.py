@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -32,10 +33,71 @@ from relaxbench.report.figures.sharpness import confirmed_flatness, sharpness
 from relaxbench.report.figures.slices import slices
 from relaxbench.report.figures.theory import expectation, measured
 from relaxbench.report.figures.verdicts import forest
+from relaxbench.store.facts import ProblemFacts
 
 
-def problems(findings: Findings, look: Look, theory: Mapping[str, Theorem]) -> list[dict[str, Any]]:
-    """Return everything that the page shows, one dict per problem."""
+@dataclass(frozen=True)
+class Recommended:
+    """The best params of a method on a problem, and their results on fresh seeds.
+
+    Attributes:
+        title: the method's title.
+        params: the params.
+        trial, phase: where they were found: id and phase of the trial.
+        value: the trial's validation loss.
+        runs: number of fresh seeds.
+        mean, std: of the test metric over the fresh seeds, in display units.
+        decimals: number of decimals of the metric.
+    """
+
+    title: str
+    params: Mapping[str, float | int | str]
+    trial: int
+    phase: str
+    value: float
+    runs: int
+    mean: float
+    std: float
+    decimals: int
+
+
+@dataclass(frozen=True)
+class ProblemSections:
+    """Everything that the page shows of a problem; lists and dicts are empty where there is nothing to show.
+
+    Attributes:
+        name, about: the problem's name and facts.
+        results: one per method, with all comparisons.
+        headline: the shortest true answer.
+        verdicts: figures of differences and of every block.
+        curves: one panel of learning curves per method.
+        target: gradients to a target.
+        budget: panels over the tuning budget, by kind.
+        why: figures of hyperparameters, by kind.
+        costs: rows of the table of costs.
+        cost, theory, flatness, search: figures of the sections of these names.
+        recommended: one entry per method with finished runs.
+    """
+
+    name: str
+    about: ProblemFacts
+    results: Sequence[MethodResult]
+    headline: str
+    verdicts: list[Figure]
+    curves: list[Figure]
+    target: list[Figure]
+    budget: dict[str, list[Figure]]
+    why: dict[str, list[Figure]]
+    costs: list[dict[str, Any]]
+    cost: list[Figure]
+    theory: list[Figure]
+    flatness: list[Figure]
+    search: list[Figure]
+    recommended: list[Recommended]
+
+
+def problems(findings: Findings, look: Look, theory: Mapping[str, Theorem]) -> list[ProblemSections]:
+    """Return the contents of the page for every problem."""
     frames = findings.frames
     shares = importances(frames)
     return [_problem(findings, look, name, shares, theory.get(name)) for name in frames.problems]
@@ -43,36 +105,33 @@ def problems(findings: Findings, look: Look, theory: Mapping[str, Theorem]) -> l
 
 def overall(frames: StudyFrames, look: Look) -> list[Figure]:
     """Return the figures over all problems: performance profiles, where there are enough problems for them."""
-    return (
-        _some(gradients_to_target.profile(*gradients_to_target.profiles(frames), look))
-        if frames.repetitions == 1
-        else []
-    )
+    if frames.repetitions > 1:
+        return []
+    return _some(gradients_to_target.profile(*gradients_to_target.profiles(frames), look))
 
 
 def _problem(
     findings: Findings, look: Look, name: str, shares: pd.DataFrame, theorem: Theorem | None
-) -> dict[str, Any]:
-    frames = findings.frames
-    results = findings.on(name)
+) -> ProblemSections:
+    frames, results = findings.frames, findings.on(name)
     cost = costs(frames, name)
-    return {
-        "name": name,
-        "about": frames.problem(name),
-        "results": results,
-        "headline": findings.headlines[name],
-        "verdicts": [] if frames.repetitions > 1 else _verdicts(frames, results, look, name),
-        "curves": _curves(frames, look, name),
-        "budget": _budget(frames, look, name),
-        "target": _some(gradients_to_target.target(gradients_to_target.to_target(frames, name), look, name)),
-        "why": _why(frames, look, name, shares),
-        "search": _search(frames, look, name),
-        "costs": cost.to_dict("records"),
-        "cost": _some(relative(cost, look, name)),
-        "theory": [expectation(theorem, measured(frames, name), look, name)] if theorem else [],
-        "flatness": _some(_flatness(frames, look, name)),
-        "recommended": _recommended(frames, results, name),
-    }
+    return ProblemSections(
+        name=name,
+        about=frames.problem(name),
+        results=results,
+        headline=findings.headlines[name],
+        verdicts=[] if frames.repetitions > 1 else _verdicts(frames, results, look, name),
+        curves=_curves(frames, look, name),
+        target=_some(gradients_to_target.target(gradients_to_target.to_target(frames, name), look, name)),
+        budget=_budget(frames, look, name),
+        why=_why(frames, look, name, shares),
+        costs=[{str(key): value for key, value in row.items()} for row in cost.to_dict("records")],
+        cost=_some(relative(cost, look, name)),
+        theory=[expectation(theorem, measured(frames, name), look, name)] if theorem else [],
+        flatness=_some(_flatness(frames, look, name)),
+        search=_search(frames, look, name),
+        recommended=_recommended(frames, results, name),
+    )
 
 
 def _verdicts(frames: StudyFrames, results: Sequence[MethodResult], look: Look, name: str) -> list[Figure]:
@@ -144,28 +203,28 @@ def _flatness(frames: StudyFrames, look: Look, name: str) -> Figure | None:
     return sharpness(confirmed_flatness(frames, name), look, name, about)
 
 
-def _recommended(frames: StudyFrames, results: Sequence[MethodResult], name: str) -> list[dict[str, Any]]:
+def _recommended(frames: StudyFrames, results: Sequence[MethodResult], name: str) -> list[Recommended]:
     """The best params of each method with their results on fresh seeds."""
-    settings = []
+    recommended = []
     for result in results:
         of = (frames.recommended["problem"] == name) & (frames.recommended["method"] == result.method)
         runs = frames.recommended[of]
         if len(runs):
             first = runs.iloc[0]
-            settings.append(
-                {
-                    "title": result.title,
-                    "params": first["params"],
-                    "trial": int(first["source"]),
-                    "phase": first["source_phase"],
-                    "value": float(first["source_value"]),
-                    "runs": len(runs),
-                    "mean": float(runs["test_metric"].mean()),
-                    "std": float(runs["test_metric"].std(ddof=1)),
-                    "decimals": result.decimals,
-                }
+            recommended.append(
+                Recommended(
+                    title=result.title,
+                    params=first["params"],
+                    trial=int(first["source"]),
+                    phase=first["source_phase"],
+                    value=float(first["source_value"]),
+                    runs=len(runs),
+                    mean=float(runs["test_metric"].mean()),
+                    std=float(runs["test_metric"].std(ddof=1)),
+                    decimals=result.decimals,
+                )
             )
-    return settings
+    return recommended
 
 
 def _some(*figures: Figure | None) -> list[Figure]:

@@ -93,8 +93,17 @@ def test_recommended_follows_the_best_setting_of_any_phase() -> None:
     old = writer.trial("digits-mlp", "sgd", "explore", 0, 0, 0.4)
     best = writer.trial("digits-mlp", "sgd", "exploit", 0, 0, 0.2, params={"lr": 0.7})
     for parent, metric in ((old, 0.5), (best, 0.02)):
-        writer.trial("digits-mlp", "sgd", "recommend", 0, 0, 0.2, parent=parent, measures={"test_metric": metric},
-                     params={"lr": 0.7})  # fmt: skip
+        writer.trial(
+            "digits-mlp",
+            "sgd",
+            "recommend",
+            0,
+            0,
+            0.2,
+            parent=parent,
+            measures={"test_metric": metric},
+            params={"lr": 0.7},
+        )
     recommended = load_study(writer.close()).recommended
     assert recommended["source"].tolist() == [best] and recommended["source_phase"].tolist() == ["exploit"]
     assert recommended["test_metric"].tolist() == pytest.approx([2.0])

@@ -21,10 +21,11 @@ DIFFERENCE: dict[Verdict, float] = {
 NAMES = ("Alpha", "Beta", "Gamma")
 JOINED = {1: "{}", 2: "{} and {}", 3: "{}, {} and {}"}
 SAYS = {
-    "worse": "{} {is_} worse", "equivalent": "{} {is_} equivalent within the margin",
+    "worse": "{} {is_} worse",
+    "equivalent": "{} {is_} equivalent within the margin",
     "undecided": "{} {is_} undecided (",
     "no claim": "no claim is made of {}",
-}  # fmt: skip
+}
 
 
 def candidate(
@@ -33,21 +34,56 @@ def candidate(
     """A candidate with its verdicts against SGD and, where there is one, the best control."""
     difference = DIFFERENCE[verdict]
     gradients = Comparison(
-        problem="digits", method=title, opponent="baseline", clock="gradients", reference="sgd", reference_title="SGD",
-        metric="test error", unit="points", censored=False, decimals=2, pairs=10, verdict=verdict,
-        difference=difference, low=difference - 0.25, high=difference + 0.25,
+        problem="digits",
+        method=title,
+        opponent="baseline",
+        clock="gradients",
+        reference="sgd",
+        reference_title="SGD",
+        metric="test error",
+        unit="points",
+        censored=False,
+        decimals=2,
+        pairs=10,
+        verdict=verdict,
+        difference=difference,
+        low=difference - 0.25,
+        high=difference + 0.25,
         detectable=0.7 if verdict == "undecided" else 0.5,
-    )  # fmt: skip
+    )
     comparisons = [gradients, replace(gradients, clock="seconds", verdict=seconds)]
     if control:
         comparisons.append(replace(gradients, opponent="control", reference_title="Lookahead", verdict=control))
     return MethodResult(
-        problem="digits", problem_title="Digits", method=title, title=title, role="candidate", metric="test error",
-        unit="%", censored=False, budget=600, margin=None, repetitions=1, blocks=10, planned=10, mean=4.0, std=0.5,
-        gradients=600.0, seconds=1.0, peak_bytes=1e6, explored=10, diverged=0, confirm_diverged=0, missed=0,
-        baseline="sgd", baseline_title="SGD", control="lookahead" if control else None,
-        control_title="Lookahead" if control else "", decimals=2, comparisons=tuple(comparisons),
-    )  # fmt: skip
+        problem="digits",
+        problem_title="Digits",
+        method=title,
+        title=title,
+        role="candidate",
+        metric="test error",
+        unit="%",
+        censored=False,
+        budget=600,
+        margin=None,
+        repetitions=1,
+        blocks=10,
+        planned=10,
+        mean=4.0,
+        std=0.5,
+        gradients=600.0,
+        seconds=1.0,
+        peak_bytes=1e6,
+        explored=10,
+        diverged=0,
+        confirm_diverged=0,
+        missed=0,
+        baseline="sgd",
+        baseline_title="SGD",
+        control="lookahead" if control else None,
+        control_title="Lookahead" if control else "",
+        decimals=2,
+        comparisons=tuple(comparisons),
+    )
 
 
 def text_of(*verdicts: Verdict) -> str:
@@ -67,10 +103,12 @@ def test_every_combination(called: tuple[Verdict, ...]) -> None:
     better = groups.pop("better", [])
     each = [f"{name} (by 1.50 points of test error)" for name in better]
     assert text.startswith(
-        f"{JOINED[len(each)].format(*each)} beat SGD here" if len(each) > 1
-        else f"{better[0]} beats SGD here by 1.50 points of test error (95 % interval" if each
+        f"{JOINED[len(each)].format(*each)} beat SGD here"
+        if len(each) > 1
+        else f"{better[0]} beats SGD here by 1.50 points of test error (95 % interval"
+        if each
         else "No method is shown to beat SGD here: "
-    )  # fmt: skip
+    )
     for verdict, names in groups.items():
         joined = JOINED[len(names)].format(*names)
         assert text.count(SAYS[verdict].format(joined, is_="is" if len(names) == 1 else "are")) == 1
@@ -89,9 +127,10 @@ def test_the_best_control_is_beaten_by_those_alone_that_beat_it(against: tuple[V
     text = headline([candidate(name, "better", called) for name, called in zip(NAMES, against, strict=False)])
     beat = [name for name, called in zip(("Alpha", "Beta"), against, strict=True) if called == "better"]
     ends = {
-        2: ", and the best control, Lookahead, too.", 0: ", but not shown to beat the best control, Lookahead.",
+        2: ", and the best control, Lookahead, too.",
+        0: ", but not shown to beat the best control, Lookahead.",
         1: f"; the best control, Lookahead, is beaten by {''.join(beat)} only.",
-    }  # fmt: skip
+    }
     assert text.endswith(ends[len(beat)])
 
 

@@ -72,9 +72,13 @@ def test_sign_flip_smallest_values_and_sampling() -> None:
     assert sign_flip(np.ones(6)) == 2 / 2**6
     d = np.random.default_rng(1).normal(0.45, 1, 18)
     exact = stats.permutation_test(
-        (d, np.zeros(18)), lambda a, b, axis: np.mean(a - b, axis=axis), permutation_type="samples", vectorized=True,
-        n_resamples=2**18, batch=2**14,
-    ).pvalue  # fmt: skip
+        (d, np.zeros(18)),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=2**18,
+        batch=2**14,
+    ).pvalue
     assert sign_flip(d) == pytest.approx(exact, abs=tolerance(exact, 2**15))
     assert sign_flip(d) == sign_flip(d)  # a fixed seed
 

@@ -17,9 +17,12 @@ GRADIENTS = np.array([100.0, 200, 300, 400, 500, 600])
 
 
 def study(
-    costs: tuple[float | None, float | None], ends: tuple[float, float] = (0.05, 0.04), problem: str = "digits-mlp",
-    first: float = 100.0, diverged: int = 0,
-) -> StudyFrames:  # fmt: skip
+    costs: tuple[float | None, float | None],
+    ends: tuple[float, float] = (0.05, 0.04),
+    problem: str = "digits-mlp",
+    first: float = 100.0,
+    diverged: int = 0,
+) -> StudyFrames:
     """SGD and HJ, whose validation error falls along a straight line to its end in every block."""
     asked = spec(
         methods=["sgd", "hj"], controls=[], problems=[problem], blocks=BLOCKS, trials=1, exploit=0, recommend=0
@@ -39,9 +42,17 @@ def study(
             metric = 1.0 if broken else end + 0.001 * np.sin(block)
             tested = metric if problem == "digits-mlp" else 10_000 * end
             writer.trial(
-                problem, method, "confirm", block, 0, 0.3, parent=parent, curve=curve, diverged=broken,
+                problem,
+                method,
+                "confirm",
+                block,
+                0,
+                0.3,
+                parent=parent,
+                curve=curve,
+                diverged=broken,
                 measures={"test_metric": tested, "validation_metric": metric},
-            )  # fmt: skip
+            )
     return load_study(writer.close())
 
 

@@ -99,7 +99,15 @@ def test_every_comparison_has_columns_whatever_a_study_lacks(spec: dict[str, Any
 
 def test_an_unknown_difference_is_not_known() -> None:
     comparison = Comparison(
-        problem="p", method="m", opponent="baseline", clock="gradients", reference="sgd", reference_title="SGD",
-        metric="test error", unit="points", censored=False, decimals=2,
-    )  # fmt: skip
+        problem="p",
+        method="m",
+        opponent="baseline",
+        clock="gradients",
+        reference="sgd",
+        reference_title="SGD",
+        metric="test error",
+        unit="points",
+        censored=False,
+        decimals=2,
+    )
     assert not comparison.known and comparison.verdict == "no claim"

@@ -23,6 +23,8 @@ def drawn(frames: StudyFrames) -> list[Figure]:
     def collect(value: object) -> None:
         if isinstance(value, Figure):
             found.append(value)
+        elif isinstance(value, sections.ProblemSections):
+            collect(vars(value))
         elif isinstance(value, dict | list):
             for each in value.values() if isinstance(value, dict) else value:
                 collect(each)
@@ -84,9 +86,12 @@ def test_layouts_are_changed_by_path() -> None:
     drawing.update_layout(shapes=[{"type": "rect"}])
     drawing.add_annotation(text="here")
     assert drawing.layout == {
-        "xaxis": {"title": {"text": "b"}, "range": [0, 1], "nticks": 3}, "height": 100, "yaxis": {"type": "log"},
-        "shapes": [{"type": "line", "x0": 0}, {"type": "rect"}], "annotations": [{"text": "here"}],
-    }  # fmt: skip
+        "xaxis": {"title": {"text": "b"}, "range": [0, 1], "nticks": 3},
+        "height": 100,
+        "yaxis": {"type": "log"},
+        "shapes": [{"type": "line", "x0": 0}, {"type": "rect"}],
+        "annotations": [{"text": "here"}],
+    }
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 2), (3, 2)])

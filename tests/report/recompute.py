@@ -51,11 +51,17 @@ def check_verdicts(report: Report) -> Claims:
         report.check("verdicts: mean", [row["mean"], row["std"]], [own["test_metric"].mean(), own["test_metric"].std()])
         cost = own[["gradients", "seconds"]].mean()
         report.check("verdicts: cost", [row["gradients"], row["seconds"], row["blocks"]], [*cost, len(own)])
-        losses = {name: report.of(problem, name)["value"].mean() for (problem, name), each in report.rows.items()
-                  if problem == row["problem"] and each["role"] == "control"}  # fmt: skip
+        losses = {
+            name: report.of(problem, name)["value"].mean()
+            for (problem, name), each in report.rows.items()
+            if problem == row["problem"] and each["role"] == "control"
+        }
         losses = {name: loss for name, loss in losses.items() if loss == loss}
-        report.check("verdicts: best control", row["control"] if row["control"] == row["control"] else "",
-                     min(losses, key=losses.__getitem__) if losses else "")  # fmt: skip
+        report.check(
+            "verdicts: best control",
+            row["control"] if row["control"] == row["control"] else "",
+            min(losses, key=losses.__getitem__) if losses else "",
+        )
     against = [row for row in rows if row["reference"] == row["reference"] and row["method"] != row["reference"]]
     found = judged(report, against, False, every)
     known = [row for row in rows if row["role"] == "candidate" and row["control"] == row["control"]]
@@ -70,8 +76,12 @@ def check_verdicts(report: Report) -> Claims:
         for key in result.keys() - {"sound", "spread", "verdict", "p_exact"}:
             report.check(f"verdicts: {prefix}{key} of {method}", row[prefix + key], result[key])
         # Beyond 15 blocks both draw signs at random.
-        report.check("verdicts: p_exact", row[prefix + "p_exact"], result["p_exact"],
-                     relative=1e-5 if result["compared"] <= 15 else 0.1)  # fmt: skip
+        report.check(
+            "verdicts: p_exact",
+            row[prefix + "p_exact"],
+            result["p_exact"],
+            relative=1e-5 if result["compared"] <= 15 else 0.1,
+        )
         if result["spread"] > 1e-12:
             report.check("verdicts: power", power(result, row[prefix + "detectable"]), 0.8)
     check_repetitions(report, against)
@@ -86,8 +96,11 @@ def check_repetitions(report: Report, rows: list[Any]) -> None:
     for _, part in report.blocks.groupby("repetition"):
         blocks = sorted(set(part["block"]))
         size, asked = part.groupby(["problem", "method"]).size(), rows[0]["planned"] // rows[0]["repetitions"]
-        whole = [row for row in rows if min(size.get((row["problem"], row[side]), 0)
-                                            for side in ("method", "reference")) >= asked]  # fmt: skip
+        whole = [
+            row
+            for row in rows
+            if min(size.get((row["problem"], row[side]), 0) for side in ("method", "reference")) >= asked
+        ]
         found = judged(report, whole, False, blocks)
         for row in whole:
             words = [found[row["problem"], row["method"], prefix]["verdict"] for prefix in PREFIXES[:2]]

@@ -28,8 +28,9 @@ def paired(ours: np.ndarray, theirs: np.ndarray, margin: float) -> dict[str, flo
     if np.ptp(apart) <= 1e-12 * scale:
         equal = np.nan if np.isnan(margin) else 0.5**n if abs(mean) < margin else 1.0
         return found | {"p_equivalence": equal}
-    sides = [stats.ttest_1samp(apart, end, alternative=side).pvalue
-             for end, side in ((-margin, "greater"), (margin, "less"))]  # fmt: skip
+    sides = [
+        stats.ttest_1samp(apart, end, alternative=side).pvalue for end, side in ((-margin, "greater"), (margin, "less"))
+    ]
     return found | {"p_equivalence": max(sides)}
 
 

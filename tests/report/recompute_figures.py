@@ -38,8 +38,11 @@ def check_results(report: Report, problem: str, claims: Found) -> None:
     if (figure := report.figure("difference", problem)) is not None:
         for row in figure.itertuples():
             known = claims[problem, row.method, ""]
-            report.check("figure difference", [row.difference, row.low, row.high, row.p],
-                         [known[key] for key in ("difference", "low", "high", "p")])  # fmt: skip
+            report.check(
+                "figure difference",
+                [row.difference, row.low, row.high, row.p],
+                [known[key] for key in ("difference", "low", "high", "p")],
+            )
             report.check("figure difference", row.verdict, known["verdict"])
             if known["sound"]:
                 report.check("figure difference", row.p_holm, known["p_holm"])
@@ -75,8 +78,10 @@ def check_target(report: Report, problem: str) -> None:
     if (figure := report.figure("target", problem)) is None:
         return
     row = report.verdicts[report.verdicts["problem"] == problem].iloc[0]
-    curves = {name: [report.runs[run] for run in report.of(problem, name)["confirm"] if run in report.runs]
-              for name in methods(report, problem)}  # fmt: skip
+    curves = {
+        name: [report.runs[run] for run in report.of(problem, name)["confirm"] if run in report.runs]
+        for name in methods(report, problem)
+    }
     if not row["censored"]:
         before = [run[run["gradients"] <= 0.75 * row["budget"]] for run in curves[row["reference"]]]
         goal = float(np.median([part["validation_loss"].fillna(np.inf).iloc[-1] for part in before]))
@@ -95,8 +100,11 @@ def check_target(report: Report, problem: str) -> None:
         below = int(stats.binom.ppf(0.025, len(order), 0.5))  # the interval lies between two order statistics
         ends = [order[below - 1], order[-below]] if below else [np.nan, np.nan]
         medians[told.method] = np.median(order)
-        report.check(f"figure target: {told.method}", [told.median, told.low, told.high, told.runs, told.misses],
-                     [medians[told.method], *ends, len(order), np.isinf(order).sum()])  # fmt: skip
+        report.check(
+            f"figure target: {told.method}",
+            [told.median, told.low, told.high, told.runs, told.misses],
+            [medians[told.method], *ends, len(order), np.isinf(order).sum()],
+        )
     for told in figure.itertuples():
         base = medians.get(row["reference"], np.inf)
         report.check("figure target: ratio", told.ratio, medians[told.method] / base if np.isfinite(base) else np.nan)
@@ -114,8 +122,11 @@ def check_budget(report: Report, problem: str) -> None:
             both = explored[name].index.intersection(explored[base].index)
             ours, theirs = (jackknife(explored[each].loc[both], row.n) for each in (name, base))
             low, high, p_values[name, row.n] = one_sample(ours - theirs)
-            report.check(f"figure budget: {name}", [row.difference, row.difference_low, row.difference_high, row.p],
-                         [(ours - theirs).mean(), low, high, p_values[name, row.n]])  # fmt: skip
+            report.check(
+                f"figure budget: {name}",
+                [row.difference, row.difference_low, row.difference_high, row.p],
+                [(ours - theirs).mean(), low, high, p_values[name, row.n]],
+            )
     for n in {n for _, n in p_values}:
         family = [name for name, each in p_values if each == n]
         for name, p in zip(family, holm([p_values[name, n] for name in family]), strict=True):
@@ -127,8 +138,11 @@ def check_budget(report: Report, problem: str) -> None:
         if (figure := report.figure("best", problem, name)) is not None:
             for row in figure.itertuples():
                 known = expected if row.view.startswith("expected") else median
-                report.check(f"figure best: {row.view} of {row.method}", [row.value, row.low, row.high],
-                             known(explored[row.method], row.n))  # fmt: skip
+                report.check(
+                    f"figure best: {row.view} of {row.method}",
+                    [row.value, row.low, row.high],
+                    known(explored[row.method], row.n),
+                )
 
 
 def matrix(report: Report, problem: str, method: str) -> pd.DataFrame:
@@ -209,8 +223,12 @@ def check_rest(report: Report, problem: str) -> None:
             done = report.trials[(report.trials["problem"] == problem) & (report.trials["method"] == row.method)]
             done = done[done["status"] == "done"]
             told = [row.gradients, row.examples, row.seconds, row.seconds_ratio, row.trials, row.total_gradients]
-            known = [*own[["gradients", "examples", "seconds"]].mean(), own["seconds"].mean() / base["seconds"],
-                     len(done), done["gradients"].sum()]  # fmt: skip
+            known = [
+                *own[["gradients", "examples", "seconds"]].mean(),
+                own["seconds"].mean() / base["seconds"],
+                len(done),
+                done["gradients"].sum(),
+            ]
             report.check(f"figure cost: {row.method}", told, known)
             report.check(
                 "figure cost: a gradient", row.seconds_per_gradient, (own["seconds"] / own["gradients"]).mean()

@@ -62,13 +62,16 @@ class Report:
     def __init__(self, path: Path) -> None:
         folder = path.parent / path.name.removesuffix(".html")
         self.page = Page(path.read_text(encoding="utf-8"))
-        tables = {name: read((folder / f"{name}.csv").read_text(encoding="utf-8"))
-                  for name in ("verdicts", "blocks", "trials", "recommended", "flatness")}  # fmt: skip
+        tables = {
+            name: read((folder / f"{name}.csv").read_text(encoding="utf-8"))
+            for name in ("verdicts", "blocks", "trials", "recommended", "flatness")
+        }
         self.verdicts, self.blocks, self.trials = tables["verdicts"], tables["blocks"], tables["trials"]
         self.recommended, self.flatness = tables["recommended"], tables["flatness"]
         self.curves = pd.read_parquet(folder / "curves.parquet")
-        self.rows: dict[tuple[str, str], Any] = {(row["problem"], row["method"]): row for _, row in
-                                                 self.verdicts.iterrows()}  # fmt: skip
+        self.rows: dict[tuple[str, str], Any] = {
+            (row["problem"], row["method"]): row for _, row in self.verdicts.iterrows()
+        }
         runs = self.curves[self.curves["trial_id"].isin(self.blocks["confirm"])]
         self.runs = dict(tuple(runs.groupby("trial_id")))
         self.agreed, self.wrong, self.seen = Counter[str](), list[str](), set[str]()

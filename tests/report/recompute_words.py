@@ -31,8 +31,12 @@ def check_words(report: Report, claims: dict[tuple[str, str, str], dict[str, Any
     """The answers, the headlines and the tables of verdicts, statistics and settings."""
     problems = list(dict.fromkeys(report.verdicts["problem"]))
     rows = {problem: [row for (name, _), row in report.rows.items() if name == problem] for problem in problems}
-    asked = [row for problem in problems for row in sorted(rows[problem], key=lambda row: row["role"])
-             if row["verdict"] != "baseline" and row["role"] in ("candidate", "control")]  # fmt: skip
+    asked = [
+        row
+        for problem in problems
+        for row in sorted(rows[problem], key=lambda row: row["role"])
+        if row["verdict"] != "baseline" and row["role"] in ("candidate", "control")
+    ]
     report.check("answers: one a method", len(report.page.answers), len(asked))
     for answer, row in zip(report.page.answers, asked, strict=False):
         text = " ".join(answer.split())
@@ -52,8 +56,13 @@ def check_words(report: Report, claims: dict[tuple[str, str, str], dict[str, Any
         for line, row in zip(table[1:], rows[problem], strict=True):
             check_line(report, line, row, claims)
     every = [line for table in tables if table[0][0] == "Comparison" for line in table[1:]]
-    finite = [claims[row["problem"], row["method"], prefix] for problem in problems for row in rows[problem]
-              for prefix in PREFIXES if "p" in claims.get((row["problem"], row["method"], prefix), {})]  # fmt: skip
+    finite = [
+        claims[row["problem"], row["method"], prefix]
+        for problem in problems
+        for row in rows[problem]
+        for prefix in PREFIXES
+        if "p" in claims.get((row["problem"], row["method"], prefix), {})
+    ]
     for line, claim in zip(every, finite, strict=bool(every)):
         if claim["sound"]:
             shown = [cell for cell in (*line[3:8], *line[9:]) if cell != "–"]
@@ -90,10 +99,16 @@ def check_sentence(report: Report, text: str, claim: dict[str, Any] | None, whol
         report.check("sentences: the same", claim["difference"], 0.0)
     if alone := ALONE.search(text):
         told(report, "sentences: p", alone.groups(), [claim["p"], claim["family"], claim["p_holm"]])
-    report.check("sentences: exact", "exact permutation test does not confirm" in text,
-                 whole and claim["verdict"] in ("better", "worse") and claim["p_exact"] > 0.05)  # fmt: skip
-    report.check("sentences: detectable", bool(DETECTABLE.search(text)),
-                 whole and claim["verdict"] == "undecided" and claim["spread"] > 1e-12)  # fmt: skip
+    report.check(
+        "sentences: exact",
+        "exact permutation test does not confirm" in text,
+        whole and claim["verdict"] in ("better", "worse") and claim["p_exact"] > 0.05,
+    )
+    report.check(
+        "sentences: detectable",
+        bool(DETECTABLE.search(text)),
+        whole and claim["verdict"] == "undecided" and claim["spread"] > 1e-12,
+    )
 
 
 def check_line(report: Report, line: list[str], row: Any, claims: dict[tuple[str, str, str], dict[str, Any]]) -> None:

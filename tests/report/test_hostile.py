@@ -29,9 +29,15 @@ HOVER = """async canvas => {
 def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study in which everything that a person can name is called by every name in turn."""
     asked = spec(
-        name=HOSTILE[0], description=" ".join(HOSTILE), methods=["sgd", *HOSTILE], controls=[], blocks=6, trials=4,
-        exploit=4, recommend=1,
-    )  # fmt: skip
+        name=HOSTILE[0],
+        description=" ".join(HOSTILE),
+        methods=["sgd", *HOSTILE],
+        controls=[],
+        blocks=6,
+        trials=4,
+        exploit=4,
+        recommend=1,
+    )
     about = synthetic.manifest(asked)
     about["problems"]["digits-mlp"] |= {"title": "".join(HOSTILE), "caution": " ".join(HOSTILE), "metric": HOSTILE[4]}
     named = {name: {"kind": "float", "low": 0.5, "high": 1.0, "log": False} for name in HOSTILE}

@@ -76,10 +76,25 @@ def agreed(said: Said) -> dict[str, int]:
 
 
 EVERYWHERE = {
-    "blocks", "recommended", "verdicts", "sentences", "table", "statistics", "headline", "settings",
-    "figure difference", "figure blocks", "figure curve", "figure target", "figure budget", "figure best",
-    "figure search", "figure history", "figure cost", "figure schedule",
-}  # fmt: skip
+    "blocks",
+    "recommended",
+    "verdicts",
+    "sentences",
+    "table",
+    "statistics",
+    "headline",
+    "settings",
+    "figure difference",
+    "figure blocks",
+    "figure curve",
+    "figure target",
+    "figure budget",
+    "figure best",
+    "figure search",
+    "figure history",
+    "figure cost",
+    "figure schedule",
+}
 
 
 def test_a_study_with_a_better_and_a_worse_method(digits_page: Path) -> None:
@@ -118,7 +133,7 @@ FORGERIES = {
     "statistics": ("digits.html", r'(<td class="n">0\.)(\d{3})(\d</td>)', r"\g<1>777\g<3>"),
     "headline": ("digits.html", r"beats SGD here by 1\.", "beats SGD here by 2."),
     "settings": ("digits.html", r"\d(\.\d\d</span> <span class=\"range\">± [\d.]+, 10 seeds)", r"9\g<1>"),
-}  # fmt: skip
+}
 
 
 def test_forged_numbers_are_found(digits_page: Path, tmp_path: Path, recomputed: Recomputed) -> None:
@@ -134,8 +149,18 @@ def test_forged_numbers_are_found(digits_page: Path, tmp_path: Path, recomputed:
 
 
 FIGURES = {
-    "difference", "blocks", "curve", "target", "budget", "best", "search", "history", "cost", "importance", "schedule",
-}  # fmt: skip
+    "difference",
+    "blocks",
+    "curve",
+    "target",
+    "budget",
+    "best",
+    "search",
+    "history",
+    "cost",
+    "importance",
+    "schedule",
+}
 
 
 def test_forged_data_of_figures_are_found(digits_page: Path, tmp_path: Path, recomputed: Recomputed) -> None:

@@ -55,9 +55,11 @@ STATES: dict[str, tuple[Callable[[], Writer], str, int]] = {
     "one method": (lambda: filled(methods=["sgd"]), "Measured results", 1),
     "no baseline": (lambda: filled(methods=["heat", "hj"]), "'sgd' is not among the methods", 1),
     "against itself": (
-        lambda: filled(methods=["sgd", "again"], repetitions=3), "How often is a method called different from SGD?", 1
+        lambda: filled(methods=["sgd", "again"], repetitions=3),
+        "How often is a method called different from SGD?",
+        1,
     ),
-}  # fmt: skip
+}
 """State → a study in it, words that say so, and how many figures its page has at least."""
 
 

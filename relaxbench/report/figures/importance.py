@@ -53,8 +53,8 @@ def effects(exploration: Exploration, count: int, seed: int) -> dict[str, float]
         count: number of trials that are drawn from them, without replacement.
         seed: of the draw and of the forest.
     """
-    drawn = np.random.default_rng(seed).choice(len(exploration.trials), count, replace=False)
-    values = exploration.values[drawn]
+    sample = np.random.default_rng(seed).choice(len(exploration.trials), count, replace=False)
+    values = exploration.values[sample]
     numbers = exploration.numbers
     scales = [scale for scale in exploration.scales if scale.high > scale.low and numbers[scale.name].notna().all()]
     if count < FEWEST or not scales or np.ptp(values) == 0:
@@ -69,7 +69,7 @@ def effects(exploration: Exploration, count: int, seed: int) -> dict[str, float]
     }
     params = {}
     for scale in scales:
-        own = numbers[scale.name].to_numpy()[drawn]
+        own = numbers[scale.name].to_numpy()[sample]
         params[scale.name] = own.astype(int) if scale.choices else np.clip(scale.places(own), 0, 1)
     trials = [
         optuna.trial.create_trial(

@@ -109,7 +109,7 @@ def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference |
         views[label] = {
             f"xaxis.{key}": value for key, value in across.items() if key in ("type", "range", "tickvals", "ticktext")
         } | {"xaxis.tickmode": across["tickmode"], "xaxis.title.text": across["title"]["text"]}
-    chosen = {label: {"visible": [owner == label for owner in owners], "layout": view} for label, view in views.items()}
+    switch = {label: {"visible": [owner == label for owner in owners], "layout": view} for label, view in views.items()}
     first_view = next(iter(views))
     for trace, owner in zip(figure.data, owners, strict=True):
         trace["visible"] = owner == first_view
@@ -137,7 +137,7 @@ def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference |
         "Random search: mean over blocks, which are independent tunings, with their middle half. TPE: a single search, "
         f"which does not affect verdicts.{line}",
         figure,
-        chosen if len(chosen) > 1 else {},
+        switch if len(switch) > 1 else {},
         frame,
     )
 

@@ -119,7 +119,7 @@ def _panel(
             figure.add("scatter", **_line(own, "median", colour, look.title(method)))
             owners += 2 * [(label, method)]
         layouts[label] = {"yaxis.title.text": plain(label, 60)} | _range(frame)
-    chosen = {
+    switch = {
         label: {"visible": [owner == label for owner, _ in owners], "layout": layout}
         for label, layout in layouts.items()
     }
@@ -142,7 +142,7 @@ def _panel(
     )
     first = next(iter(views))
     figure.update_layout({**layouts[first], **_along("gradients", limits)})
-    for trace, visible in zip(figure.data, chosen[first]["visible"], strict=True):
+    for trace, visible in zip(figure.data, switch[first]["visible"], strict=True):
         trace["visible"] = visible
     parts = [
         frame[frame["method"].isin([method, look.baseline])].assign(measure=label) for label, frame in views.items()
@@ -156,7 +156,7 @@ def _panel(
         look.titles[method],
         f"{look.titles[method]}: median of {runs} confirming runs over gradients, and the baseline's mean.",
         figure,
-        chosen,
+        switch,
         data,
         along,
     )

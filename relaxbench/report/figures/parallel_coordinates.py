@@ -42,12 +42,12 @@ def parallel(
         return None
     loss = loss_scale(exploration.finite, baseline)
     lines, total = places(exploration, loss), len(exploration.trials)
-    drawn = thinned(total, MAX_LINES)
+    sample = thinned(total, MAX_LINES)
     winner = exploration.trials["winner"].to_numpy()
     fifth = np.arange(total) * 5 // total
     figure, colour = Drawing(), look.colours[method]
     for index, (name, alpha) in reversed(list(enumerate(FIFTHS))):
-        rows = drawn[(fifth[drawn] == index) & ~winner[drawn]]
+        rows = sample[(fifth[sample] == index) & ~winner[sample]]
         if len(rows):
             line = {"color": MUTED if colour == INK else colour, "width": 1.2}
             figure.add("scatter", **_joined(lines[rows]), line=line, name=name, opacity=alpha, showlegend=index == 0)
@@ -84,11 +84,11 @@ def parallel(
     mark = ""
     if baseline:
         mark = f" The dotted mark is the mean of tuned {look.titles[str(look.baseline)]} with its 95 % interval."
-    rows = np.union1d(drawn, np.flatnonzero(winner))
+    rows = np.union1d(sample, np.flatnonzero(winner))
     return Figure(
         f"parallel-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: all hyperparameters at once",
-        f"Each line is one explore trial ({len(drawn):,} of {total:,} drawn, evenly by rank), from its settings down "
+        f"Each line is one explore trial ({len(sample):,} of {total:,} drawn, evenly by rank), from its settings down "
         "to its validation loss; stronger is better. Lines in the text's colour are winners of blocks. The right end "
         f"of the last axis also stands for diverged trials and losses beyond it.{mark}",
         figure,

@@ -25,17 +25,17 @@ def sampled(frames: StudyFrames, problem: str, method: str) -> pd.DataFrame:
     has no scope.
     """
     trials = frames.trials
-    chosen = (trials["problem"] == problem) & (trials["method"] == method) & (trials["status"] == "done")
-    ranked = trials[chosen & (trials["phase"] == "explore")].sort_values("value", kind="stable")
+    own = (trials["problem"] == problem) & (trials["method"] == method) & (trials["status"] == "done")
+    ranked = trials[own & (trials["phase"] == "explore")].sort_values("value", kind="stable")
     curves = frames.curves[frames.curves["trial_id"].isin(ranked["id"])]
     curves = curves[np.isfinite(curves["gamma"])][["trial_id", "gradients", "gamma"]]
     ranked = ranked[ranked["id"].isin(curves["trial_id"].unique())]
     total = len(ranked)
     fifth = pd.Series(np.arange(total) * 5 // max(total, 1), index=ranked["id"])
-    kept = ranked["id"].iloc[np.unique(np.linspace(0, total - 1, min(total, MAX_SCHEDULES)).astype(int))]
+    sample = ranked["id"].iloc[np.unique(np.linspace(0, total - 1, min(total, MAX_SCHEDULES)).astype(int))]
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
     winners = frames.blocks.loc[of, "winner"]
-    drawn = curves[curves["trial_id"].isin(kept) | curves["trial_id"].isin(winners)]
+    drawn = curves[curves["trial_id"].isin(sample) | curves["trial_id"].isin(winners)]
     place, size = drawn.groupby("trial_id").cumcount(), drawn["trial_id"].map(drawn["trial_id"].value_counts())
     # Keep every k-th point, counted from the last one, so that the end of a schedule is kept.
     drawn = drawn[(size - 1 - place) % np.ceil(size / MAX_POINTS).astype(int) == 0]

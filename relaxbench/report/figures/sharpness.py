@@ -16,20 +16,20 @@ def confirmed_flatness(frames: StudyFrames, problem: str) -> pd.DataFrame:
     Columns: method, block, value (the test metric), top (the largest eigenvalue of the Hessian).
     """
     flat = frames.flatness
-    rows = flat[(flat["problem"] == problem) & (flat["phase"] == "confirm")]
-    return rows[["method", "block", "test_metric", "hessian_top_1"]].rename(
+    confirmed = flat[(flat["problem"] == problem) & (flat["phase"] == "confirm")]
+    return confirmed[["method", "block", "test_metric", "hessian_top_1"]].rename(
         columns={"test_metric": "value", "hessian_top_1": "top"}
     )
 
 
 def sharpness(frame: pd.DataFrame, look: Look, problem: str, about: ProblemFacts) -> Figure | None:
     """Draw one mark per block's confirm run (a frame of `confirmed_flatness`); None where nothing can be drawn."""
-    drawn = frame[(frame["top"] > 0) & np.isfinite(frame["value"])]
-    if drawn.empty:
+    rows = frame[(frame["top"] > 0) & np.isfinite(frame["value"])]
+    if rows.empty:
         return None
     figure = Drawing()
     for method in look.titles:
-        part = drawn[drawn["method"] == method]
+        part = rows[rows["method"] == method]
         if part.empty:
             continue
         colour, title = look.colours[method], look.title(method)
@@ -42,9 +42,9 @@ def sharpness(frame: pd.DataFrame, look: Look, problem: str, about: ProblemFacts
             marker={"color": colour, "size": 8, "symbol": "diamond" if colour == INK else "circle"},
             hovertemplate=f"{title}: λ₁ %{{x:.3~g}}, %{{y:.4~g}} {plain(about['unit'])}<extra></extra>",
         )
-    low, high = float(drawn["top"].min()), float(drawn["top"].max())
+    low, high = float(rows["top"].min()), float(rows["top"].max())
     pad = 0.05 * np.log10(high / low) or 0.1
-    best, worst = float(drawn["value"].min()), float(drawn["value"].max())
+    best, worst = float(rows["value"].min()), float(rows["value"].max())
     figure.update_layout(
         layout(
             height=380,
@@ -64,5 +64,5 @@ def sharpness(frame: pd.DataFrame, look: Look, problem: str, about: ProblemFacts
         "Each mark is a block's confirming run: farther left is flatter, lower generalizes better. Diamonds are the "
         "baseline's runs.",
         figure,
-        data=drawn,
+        data=rows,
     )

@@ -64,7 +64,7 @@ def slices(
     if not len(exploration.finite) or not known:
         return None
     loss = loss_scale(exploration.finite, baseline)
-    drawn = thinned(len(exploration.trials), MAX_MARKS)
+    sample = thinned(len(exploration.trials), MAX_MARKS)
     columns = min(2, len(known))
     rows = -(-len(known) // columns)
     figure = Drawing()
@@ -72,7 +72,7 @@ def slices(
     domains = grid(rows, columns, 0.05, 0.34 / rows if rows > 1 else 0.0)
     for panel, scale in enumerate(known):
         number, first = str(panel + 1) if panel else "", panel % columns == 0
-        for trace in _panel(exploration, scale, drawn, loss, look.colours[method]):
+        for trace in _panel(exploration, scale, sample, loss, look.colours[method]):
             figure.add("scatter", **trace, xaxis=f"x{number}", yaxis=f"y{number}")
         x, y = domains[panel]
         across = scale.axis(scale.name) | {"showgrid": False, "domain": x, "anchor": f"y{number}"}
@@ -86,23 +86,23 @@ def slices(
     return Figure(
         f"slices-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: one hyperparameter at a time",
-        f"Each mark is an explore trial ({len(drawn):,} of {total:,} drawn, evenly by rank). Triangles at the top edge "
-        f"are diverged trials ({diverged:,} in total) and losses beyond the axis. The line is the running median of "
-        f"all trials.{line}",
+        f"Each mark is an explore trial ({len(sample):,} of {total:,} drawn, evenly by rank). Triangles at the top "
+        f"edge are diverged trials ({diverged:,} in total) and losses beyond the axis. The line is the running median "
+        f"of all trials.{line}",
         figure,
-        data=exploration.table(drawn),
+        data=exploration.table(sample),
     )
 
 
 def _panel(
-    exploration: Exploration, scale: Scale, drawn: NDArray[np.int64], loss: Scale, colour: str
+    exploration: Exploration, scale: Scale, sample: NDArray[np.int64], loss: Scale, colour: str
 ) -> Iterator[Properties]:
     """Yield the traces of one hyperparameter: the marks of the drawn trials, and the running median of all."""
     numbers, values = exploration.numbers[scale.name].to_numpy(), exploration.values
-    x, y = numbers[drawn], values[drawn]
+    x, y = numbers[sample], values[sample]
     if scale.choices:  # the same spread in every run
         x = x + 0.25 * np.sin(2.4 * np.arange(len(x)))
-    beyond = exploration.trials["diverged"].to_numpy()[drawn] | (y > loss.high)
+    beyond = exploration.trials["diverged"].to_numpy()[sample] | (y > loss.high)
     name = "" if scale.choices else f"{plain(scale.name)} %{{x:.4~g}}: "
     faint = MUTED if colour == INK else tint(colour, 0.5)
     for rows, symbol, text in ((~beyond, "circle", "%{y:.4~g}"), (beyond, "triangle-up", "diverged or beyond")):

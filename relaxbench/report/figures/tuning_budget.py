@@ -127,7 +127,7 @@ def best(table: pd.DataFrame, medians: pd.DataFrame, look: Look, problem: str) -
 
 def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str) -> Figure:
     figure, owners = Drawing(), list[str]()
-    chosen: dict[str, dict[str, Any]] = {}
+    switch: dict[str, dict[str, Any]] = {}
     for label, frame in views.items():
         scale, floor = _scale(frame)
         for drawn in dict.fromkeys([str(look.baseline), method]):
@@ -149,13 +149,13 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
                 hovertemplate="%{y:.4~g} (%{customdata:,.0f} gradients)",
             )
             owners += [label] * (len(figure.data) - len(owners))
-        chosen[label] = {"layout": scale}
-    for label in chosen:
-        chosen[label]["visible"] = [owner == label for owner in owners]
+        switch[label] = {"layout": scale}
+    for label in switch:
+        switch[label]["visible"] = [owner == label for owner in owners]
     figure.update_layout(_panel(_key(look, method, against=True), int(views[EXPECTED]["n"].max())))
     figure.update_layout(yaxis=axis("validation loss"), hovermode="x unified")
-    figure.update_layout(chosen[EXPECTED]["layout"])
-    for trace, is_visible in zip(figure.data, chosen[EXPECTED]["visible"], strict=True):
+    figure.update_layout(switch[EXPECTED]["layout"])
+    for trace, is_visible in zip(figure.data, switch[EXPECTED]["visible"], strict=True):
         trace["visible"] = is_visible
     data = pd.concat(
         [frame[frame["method"].isin([method, look.baseline])].assign(view=label) for label, frame in views.items()],
@@ -167,7 +167,7 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
         f"Best validation loss of n random trials of {look.titles[method]}, with its 95 % interval. The baseline's is "
         "dotted.",
         figure,
-        chosen if len(chosen) > 1 else {},
+        switch if len(switch) > 1 else {},
         data,
     )
 

@@ -33,8 +33,17 @@ def six() -> StudyFrames:
             for block in range(6):
                 winner = writer.trial(name, method, "explore", block, 0, float(loss[-1]))
                 curve = np.stack([x, loss, loss, loss, np.full(60, np.nan)])
-                writer.trial(name, method, "confirm", block, 0, float(loss[-1]), parent=winner, curve=curve,
-                             measures={"test_metric": 0.1})  # fmt: skip
+                writer.trial(
+                    name,
+                    method,
+                    "confirm",
+                    block,
+                    0,
+                    float(loss[-1]),
+                    parent=winner,
+                    curve=curve,
+                    measures={"test_metric": 0.1},
+                )
     return load_study(writer.close())
 
 

@@ -21,8 +21,10 @@ def linear(ranges: list[Scale], slopes: list[float], trials: int, seed: int) -> 
     rng = np.random.default_rng(seed)
     places = {
         each.name: rng.integers(0, len(each.choices), trials) / (len(each.choices) - 1)
-        if each.choices else rng.random(trials) for each in ranges
-    }  # fmt: skip
+        if each.choices
+        else rng.random(trials)
+        for each in ranges
+    }
     value = sum(slope * places[each.name] for each, slope in zip(ranges, slopes, strict=True))
     numbers = pd.DataFrame({each.name: each.at(places[each.name]) for each in ranges})
     rows = {"trial_id": np.arange(trials), "block": 0, "number": np.arange(trials), "value": value, "diverged": False}

@@ -70,8 +70,11 @@ def test_the_figure_shows_the_frame_with_random_search_and_tpe_apart(digits: Stu
     figure = history(frame, look, "digits-mlp", reference(digits, "digits-mlp"))
     assert figure is not None and list(figure.views) == ["random search", "TPE"]
     for label, phase in zip(figure.views, ("explore", "exploit"), strict=True):
-        shown = [trace for trace, visible in zip(figure.figure.data, figure.views[label]["visible"], strict=True)
-                 if visible and trace.get("name")]  # fmt: skip
+        shown = [
+            trace
+            for trace, visible in zip(figure.figure.data, figure.views[label]["visible"], strict=True)
+            if visible and trace.get("name")
+        ]
         assert [trace["name"] for trace in shown] == list(look.titles.values())
         for trace, method in zip(shown, look.titles, strict=True):
             rows = frame[(frame["method"] == method) & (frame["phase"] == phase)]

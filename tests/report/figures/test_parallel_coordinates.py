@@ -30,8 +30,9 @@ def test_lines_cross_the_axes_at_their_places(digits: StudyFrames, look: Look) -
     drawn = sum(int(np.isnan(trace["x"]).sum()) for trace in figure.figure.data)  # a gap behind every line
     assert drawn == len(figure.data) == 120 <= MAX_LINES and len(figure.figure.data) == 6
     won = figure.figure.data[-1]["x"].reshape(10, 8)[:, :-1]
-    shown = places(found, loss_scale(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(),
-                                     reference(digits, DIGITS)))  # fmt: skip
+    shown = places(
+        found, loss_scale(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(), reference(digits, DIGITS))
+    )
     assert np.allclose(won, shown[found.trials["winner"]], atol=1e-6)
 
 

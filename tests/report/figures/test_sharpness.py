@@ -20,9 +20,11 @@ from tests.synthetic import Writer, memory, spec
 
 def measured(top: float, metric: float, **changes: Any) -> dict[str, Any]:
     flat = {
-        "hessian_top": [top, top / 2, top / 4, top / 5, top / 8], "hessian_trace": 3 * top, "hessian_trace_error": 0.1,
+        "hessian_top": [top, top / 2, top / 4, top / 5, top / 8],
+        "hessian_trace": 3 * top,
+        "hessian_trace_error": 0.1,
         "local_entropy": {"0.1": None, "0.001": 0.3, "0.01": 0.4},
-    }  # fmt: skip
+    }
     return {"train_loss": 0.1, "test_loss": 0.2, "test_metric": metric, **flat, **changes}
 
 

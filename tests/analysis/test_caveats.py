@@ -1,0 +1,78 @@
+"""Caveats: what an unfinished study lacks, and warnings about searches that say less than they seem to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relaxbench.analysis.caveats import cautions, missing
+from relaxbench.analysis.verdicts import verdicts
+from relaxbench.report import StudyFrames, load_study
+from tests.synthetic import Writer, memory, spec
+
+
+def searched(params: dict[str, Any], diverged: int = 0, blocks: int = 6, **changes: Any) -> StudyFrames:
+    """SGD with four trials per block, of which the last has the best value and these params; some diverged."""
+    asked = {"methods": ["sgd"], "controls": [], "trials": 4, "exploit": 0, "recommend": 0, "blocks": blocks}
+    writer = Writer(memory(), spec(**asked | changes))
+    for block in range(blocks):
+        for number in range(4):
+            lost = number < 3 and 3 * block + number < diverged
+            value = 10.0 if lost else 0.5 - 0.1 * (number == 3)
+            usual = {"lr": 0.03, "momentum": 0.5, "schedule": "cosine"}
+            own = usual | (params if number == 3 else {})
+            winner = writer.trial("digits-mlp", "sgd", "explore", block, number, value, params=own, diverged=lost)
+        measures = {"test_metric": 0.04 + 0.001 * block}
+        writer.trial("digits-mlp", "sgd", "confirm", block, 0, 0.4, parent=winner, measures=measures)
+    return load_study(writer.close())
+
+
+def warnings(frames: StudyFrames) -> list[str]:
+    return cautions(frames, verdicts(frames))
+
+
+@pytest.mark.parametrize(
+    ("params", "warning"),
+    [
+        (
+            {"lr": 1.1e-3},
+            "the best lr, 0.0011, lies in the lowest 5 % of its range 0.001 to 1 (6 of 6 block winners too).",
+        ),
+        ({"momentum": 0.98}, "the best momentum, 0.98, lies in the highest 5 % of its range 0 to 0.99"),
+        ({"lr": 0.04, "momentum": 0.06, "schedule": "constant"}, ""),  # 0.04 is far inside on the logarithmic scale
+    ],
+)
+def test_a_best_value_at_the_edge_of_its_range_is_a_warning(params: dict[str, Any], warning: str) -> None:
+    found = warnings(searched(params))
+    assert (len(found) == 1 and found[0].startswith(f"SGD on digits-mlp: {warning}")) if warning else found == []
+
+
+def test_many_diverged_trials_are_a_warning() -> None:
+    (warning,) = warnings(searched({}, diverged=5))
+    assert warning == "SGD on digits-mlp: 5 of 24 explore trials diverged, so its search was in effect a smaller one."
+    assert warnings(searched({}, diverged=4)) == []
+
+
+def test_few_blocks_are_a_warning() -> None:
+    assert warnings(searched({}, blocks=5)) == [
+        "SGD on digits-mlp: 5 complete blocks are too few for a claim (at least 6)."
+    ]
+
+
+def test_a_study_without_baseline_says_so() -> None:
+    assert warnings(searched({}, baseline="adamw"))[0] == "There is no baseline: 'adamw' is not among the methods."
+    assert warnings(searched({}, baseline=None))[0] == "There is no baseline: none was named."
+
+
+def test_searches_of_more_dimensions_are_named(digits: StudyFrames) -> None:
+    assert warnings(digits)[-1] == (
+        "Entropy-SGD, Hamilton–Jacobi and HEAT search 6 dimensions, SGD 3: the same number of trials covers more "
+        "dimensions less densely."
+    )
+
+
+def test_only_an_unfinished_study_lacks_something(digits: StudyFrames) -> None:
+    assert missing(digits) == []
+    assert missing(searched({}, recommend=3)) == ["SGD on digits-mlp: 0 of 3 runs of the recommended settings done."]
+    assert missing(searched({}, methods=[])) == ["The study names no problem or no method."]

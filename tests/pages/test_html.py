@@ -1,0 +1,23 @@
+"""Text inside a page: JSON that closes no element, and numbers that stay with their signs."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+
+from relaxbench.pages.html import pack, safe_json, tied
+
+
+def test_safe_json_keeps_its_meaning() -> None:
+    text = json.dumps({"a": "</script><!-- & \u2028"}, ensure_ascii=False)
+    assert "<" not in safe_json(text) and json.loads(safe_json(text)) == json.loads(text)
+
+
+def test_packed_text_comes_back_and_is_the_same_every_time() -> None:
+    text = "method,value\nHamilton–Jacobi,0.1\n"
+    assert gzip.decompress(base64.b64decode(pack(text))).decode() == text and pack(text) == pack(text)
+
+
+def test_signs_are_tied_to_their_numbers() -> None:
+    assert tied("95 % of 3 ± 1, p = 0.03") == "95\u00a0% of 3\u00a0±\u00a01, p\u00a0=\u00a00.03"

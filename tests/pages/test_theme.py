@@ -1,0 +1,48 @@
+"""Names, labels and ranges of figures."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from relaxbench.pages.theme import Look, file_name, log_axis, plain, visible, with_unit
+
+
+@pytest.mark.parametrize(("name", "safe"), [("digits", "digits"), ("a.b_c-1", "a.b_c-1")])
+def test_plain_names_stay(name: str, safe: str) -> None:
+    assert file_name(name) == safe
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b", "", "ü", "x" * 300, ".hidden", "a b", "nul\0"])
+def test_other_names_are_made_safe(name: str) -> None:
+    safe = file_name(name)
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}", safe) and file_name(name + "!") != safe
+
+
+def test_text_is_shortened_and_escaped_for_plotly() -> None:
+    assert plain("<b>%{x}</b>") == "&lt;b&gt;%&#123;x}&lt;/b&gt;"
+    assert plain("x" * 40) == "x" * 27 + "…" and plain("x" * 40, 60) == "x" * 40
+
+
+def test_a_unit_is_named_once() -> None:
+    assert with_unit("test error", "%") == "test error (%)" and with_unit("test loss", "") == "test loss"
+    assert with_unit("gradients to tolerance", "gradients") == "gradients to tolerance"
+
+
+def test_an_extreme_method_does_not_flatten_the_others() -> None:
+    low, high = visible([1.0, 1.2, 0.9, 500.0], [2.0, 2.2, 1.9, 501.0])
+    assert low < 0.9 and 2.2 < high < 3
+
+
+def test_ticks_of_a_logarithmic_axis() -> None:
+    narrow, wide = log_axis(1, 10), log_axis(1e-7, 10)
+    assert {1, 2, 5, 10} <= set(narrow["tickvals"]) and len(narrow["tickvals"]) == len(narrow["ticktext"])
+    assert "10⁻⁷" in wide["ticktext"] and not any(text.startswith("2") for text in wide["ticktext"])
+
+
+def test_a_known_rule_keeps_its_colour_and_the_baseline_is_neutral() -> None:
+    facts = {label: {"rule": label, "title": label.upper()} for label in ("sgd", "sam", "heat")}
+    look, alone = Look.of(facts, "sgd"), Look.of({"heat": facts["heat"]}, None)
+    assert look.colours["heat"] == alone.colours["heat"] != look.colours["sam"]
+    assert look.colours["sgd"] == "#010203" and look.title("heat") == "HEAT"

@@ -1,0 +1,43 @@
+"""The figure of every block shows all results and their means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from relaxbench.analysis.paired import means
+from relaxbench.report import StudyFrames
+from relaxbench.report.figures.blocks import dots, results
+from tests.report.figures.looks import DIGITS, look_of
+
+
+def test_every_block_has_a_mark_and_every_method_a_mean(digits: StudyFrames) -> None:
+    values = results(digits, DIGITS)
+    table = means(values)
+    figure = dots(values, table, look_of(digits), DIGITS, digits.problem(DIGITS))
+    assert figure is not None and figure.figure.layout["xaxis"]["title"]["text"] == "test error (%)"
+    marks, centres = figure.figure.data[::2], figure.figure.data[1::2]
+    assert figure.figure.layout["yaxis"]["ticktext"] == [mark["name"] for mark in marks]
+    for method, mark, centre in zip(digits.methods[::-1], marks, centres, strict=True):
+        own = values.loc[values["method"] == method, "value"]
+        assert np.sort(mark["customdata"]) == pytest.approx(np.sort(own), rel=1e-6)
+        mean, half = table.set_index("method").loc[method]
+        assert [centre["x"][0], centre["error_x"]["array"][0]] == pytest.approx([mean, half], rel=1e-6)
+    (line,) = figure.figure.layout["shapes"]
+    assert line["x0"] == line["x1"] == pytest.approx(values.loc[values["method"] == "sgd", "value"].mean())
+
+
+def test_a_block_beyond_the_axis_is_a_triangle_at_its_edge(digits: StudyFrames) -> None:
+    values = results(digits, DIGITS)
+    values.loc[values["method"] == "hj", "value"] = 900.0
+    figure = dots(values, means(values), look_of(digits), DIGITS, digits.problem(DIGITS))
+    assert figure is not None
+    left, right = figure.figure.layout["xaxis"]["range"]
+    beyond = next(trace for trace in figure.figure.data if trace["name"] == "Hamilton–Jacobi")
+    assert set(beyond["marker"]["symbol"]) == {"triangle-right"} and (left < beyond["x"]).all()
+    assert (beyond["x"] < right).all() and [note["text"] for note in figure.figure.layout["annotations"]] == ["900 →"]
+
+
+def test_nothing_is_drawn_without_blocks(digits: StudyFrames) -> None:
+    values = results(digits, "another")
+    assert dots(values, means(values), look_of(digits), "another", digits.problem("another")) is None

@@ -1,0 +1,43 @@
+"""Learning curves: bands by numpy, axes in seconds and epochs, and panels that show them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from relaxbench.report import StudyFrames
+from relaxbench.report.figures.learning_curves import GRID, bands, curves, scales
+from tests.report.figures.looks import DIGITS, look_of
+
+
+def test_bands_are_the_quartiles_of_the_confirm_runs(digits: StudyFrames) -> None:
+    table = bands(digits, DIGITS, "validation_metric")
+    assert table.groupby("method").size().to_dict() == dict.fromkeys(digits.methods, GRID)
+    runs = digits.curves[digits.curves["trial_id"].isin(digits.blocks.query("method == 'hj'")["confirm"])]
+    ends = runs.groupby("trial_id")["validation_metric"].last().to_numpy(dtype=float)
+    last = table[table["method"] == "hj"].iloc[-1]
+    expected = [ends.mean(), *np.percentile(ends, [50, 25, 75])]
+    assert [last["mean"], last["median"], last["low"], last["high"]] == pytest.approx(expected, rel=1e-5)
+    assert last["gradients"] == 600 and last["runs"] == 10
+
+
+def test_a_gradient_has_seconds_and_where_examples_are_known_epochs(digits: StudyFrames) -> None:
+    table = scales(digits, DIGITS)
+    assert table["seconds"].to_dict() == {
+        method: pytest.approx(3e-4 if method in ("entropy-sgd", "hj", "heat") else 2e-4) for method in digits.methods
+    }
+    assert table["epochs"].isna().all()  # the synthetic manifest states no number of training examples
+
+
+def test_every_panel_shows_its_method_and_the_baseline(digits: StudyFrames) -> None:
+    views = {"validation loss": bands(digits, DIGITS, "validation_loss")}
+    panels = curves(views, scales(digits, DIGITS), look_of(digits), DIGITS)
+    others = [method for method in digits.methods if method != "sgd"]
+    assert [panel.key for panel in panels] == [f"curve-{DIGITS}-{method}" for method in others]
+    for method, panel in zip(others, panels, strict=True):
+        rows = views["validation loss"].query("method == @method")
+        own = panel.figure.data[-1]
+        assert np.asarray(own["y"]) == pytest.approx(rows["median"].to_numpy(), rel=1e-6)
+        assert list(panel.axes) == ["gradients", "seconds"] and panel.data is not None
+        assert set(panel.data["method"]) == {method, "sgd"}
+    assert len({str(panel.figure.layout["yaxis"]["range"]) for panel in panels}) == 1

@@ -1,0 +1,27 @@
+"""The distribution of random search, by numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from relaxbench.report import StudyFrames
+from relaxbench.report.figures.random_search import search, spreads
+from tests.report.figures.looks import DIGITS, look_of
+
+
+def test_boxes_have_the_quantiles_of_the_explore_trials(digits: StudyFrames) -> None:
+    table = spreads(digits, DIGITS)
+    assert table["method"].tolist() == digits.methods and set(table["trials"]) == {120}
+    for row in table.itertuples():
+        values = digits.trials.query("method == @row.method and phase == 'explore'")["value"]
+        assert [row.p5, row.p25, row.p50, row.p75, row.p95] == pytest.approx(np.percentile(values, [5, 25, 50, 75, 95]))
+        assert row.best == values.min()
+    figure = search(table, look_of(digits), DIGITS)
+    assert figure is not None
+    boxes = [trace for trace in figure.figure.data if trace["type"] == "box"]
+    assert [box["median"][0] for box in boxes] == table["p50"].tolist()[::-1]
+
+
+def test_nothing_is_drawn_without_trials(digits: StudyFrames) -> None:
+    assert search(spreads(digits, "another"), look_of(digits), "another") is None
