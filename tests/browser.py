@@ -1,4 +1,4 @@
-"""Our pages in a real browser: chromium without a network, in which nothing that goes wrong is overlooked."""
+"""Our pages in a real browser: Chromium without a network, which reports every error in a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, 
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120_000
-"""Milliseconds for anything the browser is asked for: on a starved machine a page takes long, not forever."""
+"""Milliseconds for every action of the browser: on a busy machine a page takes long, but not for ever."""
 
 LOCAL = ("file:", "data:", "blob:")
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
@@ -43,7 +43,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visit:
-    """Opens pages, each in a context of its own, and keeps a list of all that goes wrong in them.
+    """Opens pages, each in its own context, and keeps a list of their errors.
 
     Args:
         browser: where they are opened.
@@ -133,7 +133,7 @@ def wide(page: Page) -> int:
 
 
 def barriers(page: Page) -> list[str]:
-    """What keeps somebody from reading the page: violations of WCAG 2, levels A and AA, that axe-core finds.
+    """Violations of WCAG 2, levels A and AA, that axe-core finds in the page.
 
     It is not led through what plotly draws, thousands of elements: to a reader a figure is one image with a name.
     """
@@ -143,7 +143,7 @@ def barriers(page: Page) -> list[str]:
 
 
 def shown(page: Page) -> dict[str, str]:
-    """What every figure shows: its words, its lines, its pictures."""
+    """The content of every figure: its words, its lines, its pictures."""
     return page.evaluate("""
         Object.fromEntries([...document.querySelectorAll("figure.plot .canvas")].map(canvas => [canvas.id,
           [...canvas.querySelectorAll(".main-svg :is(text, path, image)")].map(element =>
@@ -186,4 +186,4 @@ WITH_CHOICE = """
       return beside && (button.dataset.view in views || button.dataset.axis in axes);
     }).map(figure => figure.querySelector(".canvas").id)
 """
-"""The figures that a button of a switch is for: those beside it that have a view or an axis of its name."""
+"""The figures that a button of a switch changes: those next to it that have a view or an axis of its name."""

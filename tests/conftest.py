@@ -1,4 +1,4 @@
-"""What every test shares: one thread a process under pytest-xdist, and the same hypothesis examples on every run."""
+"""Shared by every test: one thread per process under pytest-xdist, and the same hypothesis examples on every run."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def server() -> Iterator[postgres.Server]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A browser, one a file of tests: others may want an event loop of their own."""
+    """A browser, one per test file, because other files may need their own event loop."""
     with browser.chromium() as running:
         yield running
 
 
 @pytest.fixture
 def visit(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Visit]:
-    """Opens pages in the browser; what goes wrong in one fails the test."""
+    """Opens pages in the browser; an error in a page fails the test."""
     with browser.Visit(chromium, browser.artefacts(tmp_path_factory.mktemp("artefacts"))) as visit:
         yield visit

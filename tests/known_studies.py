@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from relaxbench.analysis.findings import Findings
+from relaxbench.analysis.verdict_table import verdict_table
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames, load_study, write_report
 from tests import synthetic
@@ -40,7 +41,7 @@ def repeated() -> StudyFrames:
 
 @pytest.fixture(scope="session")
 def digits_table(digits: StudyFrames) -> pd.DataFrame:
-    return verdicts(digits)
+    return verdict_table(verdicts(digits))
 
 
 @pytest.fixture(scope="session")

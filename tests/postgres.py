@@ -25,7 +25,7 @@ def require(*programs: str) -> None:
 
 
 def missing(what: str) -> NoReturn:
-    """End a test for want of something."""
+    """End a test because something is missing."""
     if os.environ.get("CI"):
         pytest.fail(f"cannot be skipped here: {what}")
     pytest.skip(what)

@@ -115,7 +115,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "util",
     },
-    "__init__": {"analysis", "optim", "problems", "version"},  # the front door: imported when it is asked for
+    "__init__": {"analysis", "optim", "problems", "version"},  # the front door: each is imported at its first use
     "__main__": {"cli"},
 }
 

@@ -32,7 +32,7 @@ def blocks(page: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as pip leaves it: the packages of both pages of the documentation, and their entry points."""
+    """A folder as pip installs it: the packages of both pages of the documentation, and their entry points."""
     folder = tmp_path_factory.mktemp("site")
     points = []
     for page in ("add-an-optimizer.md", "add-a-problem.md"):
@@ -71,7 +71,7 @@ def commands(site: Path, where: Path, *lines: str) -> list[str]:
     return done.stdout.split("\f\n")[:-1]
 
 
-def test_they_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None:
+def test_plugins_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None:
     listed, checked, studied, best = commands(
         site, tmp_path, "list", "check qhm wine",
         "study --problem wine --method qhm --blocks 2 --trials 2 --budget 40 --population 8", "best wine qhm",
@@ -123,22 +123,22 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> Faked:
     return fake
 
 
-def test_a_rule_that_cannot_be_used_is_one_line(faked: Faked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_rule_is_reported_in_one_line(faked: Faked, capsys: pytest.CaptureFixture[str]) -> None:
     faked(
         plugins.RULES,
         absent="no_such_module:Rule",
         number="math:pi",
         sgdd="relaxbench.optim.rules.sgd:SGD",
     )  # fmt: skip
-    for name, told in (
+    for name, message in (
         ("absent", "cannot be imported from 'no_such_module:Rule': ModuleNotFoundError"),
         ("number", "expected a subclass of relaxbench's Rule"),
         ("sgdd", "calls itself 'sgd'"),
     ):
-        with pytest.raises(UserError, match=re.escape(told)):
+        with pytest.raises(UserError, match=re.escape(message)):
             rule_class(name)
         assert main(["check", name]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert main(["list"]) == 0  # the rest is still listed
     out = capsys.readouterr().out
     assert out.count("does not work") == 3 and "entropy-sgd" in out
@@ -146,19 +146,19 @@ def test_a_rule_that_cannot_be_used_is_one_line(faked: Faked, capsys: pytest.Cap
     assert rule_names()[-3:] == ["absent", "number", "sgdd"]
 
 
-def test_a_problem_that_cannot_be_used_is_one_line(faked: Faked) -> None:
+def test_an_unusable_problem_is_reported_in_one_line(faked: Faked) -> None:
     faked(
         plugins.PROBLEMS,
         number="math:factorial",
         empty="builtins:dict",
         other="relaxbench.problems.landscapes.wells:DoubleWell",
     )
-    for name, told in (
+    for name, message in (
         ("number", "fails when it is made: TypeError"),
         ("empty", "is a dict: expected a relaxbench Problem"),
         ("other", "is a problem named 'double-well'"),
     ):
-        with pytest.raises(UserError, match=re.escape(told)):
+        with pytest.raises(UserError, match=re.escape(message)):
             problem(name)
     assert problem_names()[-3:] == ["empty", "number", "other"]
 
@@ -178,7 +178,7 @@ def test_two_packages_with_one_name_are_a_conflict(monkeypatch: pytest.MonkeyPat
         plugins.load(plugins.RULES, "mine")
 
 
-def test_drop_in_gives_the_class_that_is_there(faked: Faked) -> None:
+def test_drop_in_returns_the_existing_class(faked: Faked) -> None:
     from relaxbench.optim import EntropySGD
 
     assert drop_in("entropy-sgd") is EntropySGD and drop_in(EntropySGD.rule_class) is EntropySGD
@@ -187,7 +187,7 @@ def test_drop_in_gives_the_class_that_is_there(faked: Faked) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "expected names of methods or problems, or --all"),
         (("sgd", "--all"), "--all checks 'sgd' as well"),
@@ -198,9 +198,9 @@ def test_drop_in_gives_the_class_that_is_there(faked: Faked) -> None:
         (("broken.py",), "fails when run: ZeroDivisionError"),
     ],
 )
-def test_bad_input_is_one_line(
+def test_bad_input_is_reported_in_one_line(
     arguments: tuple[str, ...],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -211,7 +211,7 @@ def test_bad_input_is_one_line(
     (tmp_path / "folder.py").mkdir()
     assert main(["check", *arguments]) == 2
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_a_failed_check_is_shown_with_its_reason(
@@ -228,4 +228,4 @@ def test_a_check_that_does_not_apply_is_counted_as_skipped(capsys: pytest.Captur
     assert main(["check", "rugged-1d"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "✓ problem rugged-1d: 9 of 10 checks passed, 1 skipped" in out
-    assert "– the loss has the derivatives that it gives skipped: the loss 'none' declares no derivatives" in out
+    assert "– the loss has its declared derivatives skipped: the loss 'none' declares no derivatives" in out

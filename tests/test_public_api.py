@@ -1,4 +1,4 @@
-"""What `import relaxbench` offers, and what it does not load."""
+"""The names that `import relaxbench` offers, and the libraries that it does not load."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relaxbench.problems import problem
-from relaxbench.report.figures.settings import Scale
+from relaxbench.report.figures.search_space import Scale
 from relaxbench.space import Choice, Float, Hyperparameter, Int, from_stored, to_stored
 from relaxbench.study.coordination.random_search import sample
 from relaxbench.study.definition.spec import StudySpec

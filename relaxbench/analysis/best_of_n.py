@@ -1,14 +1,13 @@
-"""What a tuning budget buys: the best of n random trials, and the verdict as a function of n.
+"""The best of n random trials, and the verdict as a function of the tuning budget n.
 
 Pure functions on validation losses (lower is better). A method's explore trials are independent and identically
-distributed, in R complete blocks of T: ``[R, T]``, N = R T in all. Checked by enumeration and by simulation in
-tests/analysis/test_best_of_n.py; docs/statistics.md has the formulas.
+distributed: R complete blocks of T trials, ``[R, T]``, N = R T in total. tests/analysis/test_best_of_n.py checks them
+by enumeration and by simulation; docs/statistics.md has the formulas.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,10 +21,10 @@ Matrix = NDArray[np.float64]
 Sizes = NDArray[np.int64]
 
 FRACTION = 5
-"""n goes up to N / FRACTION: beyond it the best of n hangs on the few best trials found, and so would its band."""
+"""n goes up to N / FRACTION. Beyond it the best of n and its interval depend on the few best trials alone."""
 
 POINTS = 24
-"""At most so many values of n, evenly on a logarithmic axis."""
+"""Largest number of values of n, evenly spaced on a logarithmic axis."""
 
 COLUMNS = (
     "method",
@@ -45,14 +44,15 @@ COLUMNS = (
 
 
 def sizes(trials: int) -> Sizes:
-    """The values of n that are looked at: whole numbers from 1 to trials / FRACTION, at least [1]."""
+    """Return the values of n: whole numbers from 1 to trials / FRACTION, at least [1]."""
     return np.unique(np.geomspace(1, max(trials // FRACTION, 1), POINTS).round().astype(np.int64))
 
 
 def weights(trials: int, sizes: Sizes) -> Matrix:
-    """P(the best of n drawn without replacement is the j-th best of all) = C(N − j, n − 1) / C(N, n): ``[sizes, N]``.
+    """Return P(the best of n drawn without replacement is the j-th best of all): ``[sizes, N]``.
 
-    As products of ratios, which neither overflow nor cancel; n must not exceed N.
+    It is C(N − j, n − 1) / C(N, n), computed as products of ratios, which neither overflow nor cancel. n must not
+    exceed N.
     """
     n, rank = np.asarray(sizes)[:, None], np.arange(1, trials)
     ratios: Matrix = np.maximum(trials - rank - n + 1, 0) / (trials - rank)
@@ -60,15 +60,19 @@ def weights(trials: int, sizes: Sizes) -> Matrix:
 
 
 def expected_best(values: Vector, sizes: Sizes) -> Vector:
-    """Mean of the best of n over all n-subsets of ``values`` [N], for every n: unbiased for n independent trials."""
+    """Return the mean of the best of n over all n-subsets of ``values`` [N], for every n.
+
+    It is unbiased for n independent trials.
+    """
     ascending = np.sort(values)
     return _mean(ascending, weights(len(ascending), sizes))
 
 
 def pseudo_values(blocks: Matrix, sizes: Sizes) -> Matrix:
-    """One value a block whose mean is the expected best of n and whose spread is its error: ``[R, sizes]``.
+    """Return one value per block, with the expected best of n as mean and its error as spread: ``[R, sizes]``.
 
-    Jackknife without one block. The estimate needs no correction of its bias, so pseudo-values are centred on it.
+    These are the pseudo-values of a jackknife that leaves out one block at a time. The estimate is unbiased, so they
+    are centred on it.
 
     Args:
         blocks: ``[R, T]`` with R ≥ 2.
@@ -85,7 +89,7 @@ def pseudo_values(blocks: Matrix, sizes: Sizes) -> Matrix:
 
 
 def median_best(values: Vector, sizes: Sizes) -> tuple[Vector, Vector, Vector]:
-    """Median of the best of n, and the sides of its exact 95 % interval, NaN where N is too small for them.
+    """Return the median of the best of n and both ends of its exact 95 % interval; NaN where N is too small.
 
     The best of n lies above x with probability (1 − F(x))ⁿ, so its median is the quantile of F at 1 − 2^(−1/n).
     """
@@ -94,10 +98,9 @@ def median_best(values: Vector, sizes: Sizes) -> tuple[Vector, Vector, Vector]:
 
 
 def paired(differences: Matrix) -> tuple[Vector, Vector, Vector]:
-    """Mean, half width of its 95 % interval and p-value of a paired t test, of every column of ``[R, sizes]``.
+    """Return mean, half width of its 95 % interval and p-value of a paired t test per column of ``[R, sizes]``.
 
-    What `statistics.compare` finds, for all n at once: its sign flips, which decide nothing here, are left out.
-    NaN from fewer than two blocks.
+    The same as `paired.compare` for all n at once, without its sign-flip test. NaN from fewer than two blocks.
     """
     count, mean = len(differences), differences.mean(axis=0)
     if count < 2:
@@ -111,16 +114,16 @@ def paired(differences: Matrix) -> tuple[Vector, Vector, Vector]:
 
 
 def verdict_by_budget(blocks: Mapping[str, Matrix], baseline: str | None, budget: float) -> pd.DataFrame:
-    """Which method would win had everyone been tuned with n trials: one row per method and n.
+    """Return the verdict after tuning every method with n trials: one row per method and n.
 
     Columns: method, n, gradients (n × budget); expected best of n with its 95 % interval low, high over the method's
     complete blocks; difference from the baseline over the ``compared`` blocks that both have completed, with
     difference_low, difference_high, p and p_holm; verdict: better, worse, undecided, "no claim" (fewer than
     `MIN_BLOCKS` blocks to compare, or no baseline) or "baseline". Holm's correction is over the methods at each n
-    alone; nothing corrects for looking at many n.
+    separately; nothing corrects for the number of values of n.
 
     Args:
-        blocks: method → validation losses ``[R, T]``, row r being block r; a row with a NaN is not complete.
+        blocks: method → validation losses ``[R, T]``, where row r is block r; a row with a NaN is incomplete.
         baseline: one of the methods, or None.
         budget: gradients of one trial.
     """
@@ -141,7 +144,7 @@ def verdict_by_budget(blocks: Mapping[str, Matrix], baseline: str | None, budget
         parts.append(part.assign(verdict="baseline" if method == baseline else "no claim"))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     table = table.reindex(columns=list(COLUMNS))
-    table["p_holm"] = table.groupby("n")["p"].transform(lambda p: holm(p))
+    table["p_holm"] = table.groupby("n")["p"].transform(holm)
     known = (table["compared"] >= MIN_BLOCKS) & table["p_holm"].notna()
     decided = (table["p_holm"] <= LEVEL) & (table["difference"] != 0)
     table.loc[known, "verdict"] = "undecided"
@@ -150,7 +153,10 @@ def verdict_by_budget(blocks: Mapping[str, Matrix], baseline: str | None, budget
 
 
 def medians_by_budget(blocks: Mapping[str, Matrix], budget: float) -> pd.DataFrame:
-    """The median best of n as far as its interval has two sides: method, n, gradients, median, low, high."""
+    """Return the median best of n: one row per method and n for which its interval has two ends.
+
+    Columns: method, n, gradients, median, low, high.
+    """
     parts = [pd.DataFrame(columns=["method", "n", "gradients", "median", "low", "high"])]
     grid = sizes(max((values.size for values in blocks.values()), default=1))
     for method, values in blocks.items():
@@ -168,16 +174,16 @@ def _mean(ascending: Vector, weights: Matrix) -> Vector:
     return np.asarray(ascending[0] + weights @ (ascending - ascending[0]))
 
 
-def _compared(candidate: Matrix, reference: Matrix, grid: Sizes) -> Any:
-    """Differences over the blocks that both have, as far as these allow; none from fewer than two."""
+def _compared(candidate: Matrix, reference: Matrix, grid: Sizes) -> pd.DataFrame:
+    """Differences over the blocks that both have, for as many n as these allow; none from fewer than two blocks."""
     both = np.isfinite(candidate).all(axis=1) & np.isfinite(reference).all(axis=1)
     if both.sum() < 2:
         return pd.DataFrame({"n": grid[:0]})
     candidate, reference = candidate[both], reference[both]
     ns = _within(grid, min(candidate.size, reference.size))
     mean, half, p = paired(pseudo_values(candidate, ns) - pseudo_values(reference, ns))
-    found = {"difference": mean, "difference_low": mean - half, "difference_high": mean + half, "p": p}
-    return pd.DataFrame({"n": ns, **found, "compared": len(candidate)})
+    columns = {"n": ns, "difference": mean, "difference_low": mean - half, "difference_high": mean + half, "p": p}
+    return pd.DataFrame(columns | {"compared": len(candidate)})
 
 
 def _within(grid: Sizes, trials: int) -> Sizes:

@@ -1,12 +1,12 @@
-"""What a reader should know before believing a report: one plain sentence each."""
+"""Caveats of a report: what an unfinished study lacks, and warnings about its results, one sentence each."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
+from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.frames import StudyFrames, progress
 from relaxbench.analysis.paired import MIN_BLOCKS
 from relaxbench.analysis.sentences import listed
@@ -15,53 +15,53 @@ from relaxbench.store.schema import SEARCHED
 from relaxbench.store.winners import best_rows_so_far
 
 EDGE = 0.05
-"""A best value in this outer part of a range asks whether the range was wide enough."""
+"""A best value in this outer share of a range is worth a warning: the range may be too narrow."""
 
 DIVERGED = 0.2
-"""More diverged explore trials than this part of them is worth a warning."""
+"""A larger share of diverged explore trials is worth a warning."""
 
 
 def missing(frames: StudyFrames) -> list[str]:
-    """What an unfinished study lacks; empty for a finished one."""
+    """Return what an unfinished study lacks, one sentence per problem and method; empty for a finished one."""
     if not frames.problems or not frames.methods:
         return ["The study names no problem or no method."]
     counts = progress(frames)
     lacking = counts[counts["done"] < counts["planned"]]
-    what = {
+    nouns = {
         "explore": "explore trials",
         "confirm": "confirmed blocks",
         "exploit": "exploit trials",
         "recommend": "runs of the recommended settings",
     }
-    found = []
+    sentences = []
     for (problem, method), rows in lacking.groupby(["problem", "method"], sort=False):
-        parts = [f"{row.done:,} of {row.planned:,} {what[row.phase]}" for row in rows.itertuples()]
-        found.append(f"{frames.method(method)['title']} on {problem}: {', '.join(parts)} done.")
-    return found
+        parts = [f"{row.done:,} of {row.planned:,} {nouns[row.phase]}" for row in rows.itertuples()]
+        sentences.append(f"{frames.method(method)['title']} on {problem}: {', '.join(parts)} done.")
+    return sentences
 
 
-def cautions(frames: StudyFrames, table: pd.DataFrame) -> list[str]:
-    """Warnings about what was found.
-
-    Args:
-        frames: the study.
-        table: its `verdicts`.
-    """
-    found: list[str] = []
+def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
+    """Return warnings about the results of a study, one sentence each."""
+    warnings: list[str] = []
     if frames.baseline is None:
-        asked = frames.spec.get("baseline")
-        found.append(f"There is no baseline: {f'{asked!r} is not among the methods' if asked else 'none was named'}.")
-    for _, row in table.iterrows():
-        where = f"{row['title']} on {row['problem']}"
-        if row["explored"] and row["diverged"] > DIVERGED * row["explored"]:
-            share = f"{row['diverged']:,} of {row['explored']:,} explore trials"
-            found.append(f"{where}: {share} diverged, so its search was in effect a smaller one.")
-        if row["confirm_diverged"]:
-            found.append(f"{where}: {row['confirm_diverged']} confirming runs diverged and count as the worst result.")
-        if 0 < row["blocks"] < MIN_BLOCKS:
-            found.append(f"{where}: {row['blocks']} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
-        found += [f"{where}: {edge}" for edge in _edges(frames, row["problem"], row["method"])]
-    return found + _dimensions(frames)
+        name = frames.spec.get("baseline")
+        warnings.append(f"There is no baseline: {f'{name!r} is not among the methods' if name else 'none was named'}.")
+    for result in results:
+        warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
+    return warnings + _dimensions(frames)
+
+
+def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
+    """Warnings about one method on one problem, without its name."""
+    warnings = []
+    if result.diverged > DIVERGED * result.explored:
+        share = f"{result.diverged:,} of {result.explored:,} explore trials"
+        warnings.append(f"{share} diverged, so its search was in effect a smaller one.")
+    if result.confirm_diverged:
+        warnings.append(f"{result.confirm_diverged} confirming runs diverged and count as the worst result.")
+    if 0 < result.blocks < MIN_BLOCKS:
+        warnings.append(f"{result.blocks} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
+    return warnings + _edges(frames, result.problem, result.method)
 
 
 def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
@@ -74,22 +74,22 @@ def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
     best = winner["params"].iloc[0]
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
     winners = list(frames.blocks.loc[of, "params"])
-    found = []
+    edges = []
     for name, declared in frames.space(method, problem).items():
         if isinstance(declared, Choice):
             continue
         side = _side(best.get(name), declared)
         if side:
-            also = sum(_side(winner.get(name), declared) == side for winner in winners)
-            found.append(
+            count = sum(_side(winner.get(name), declared) == side for winner in winners)
+            edges.append(
                 f"the best {name}, {best[name]:.4g}, lies in the {side} 5 % of its range "
-                f"{declared.low:g} to {declared.high:g} ({also} of {len(winners)} block winners too)."
+                f"{declared.low:g} to {declared.high:g} ({count} of {len(winners)} block winners too)."
             )
-    return found
+    return edges
 
 
 def _side(value: Any, declared: Float | Int) -> str:
-    """``"lowest"`` or ``"highest"`` for a value in the outer 5 % of its range (on its own scale), else empty."""
+    """``"lowest"`` or ``"highest"`` for a value in the outer 5 % of its range, on the range's scale; else empty."""
     if not isinstance(value, (int, float)):
         return ""
     low, high, value = float(declared.low), float(declared.high), float(value)

@@ -1,14 +1,12 @@
-"""The findings of a study: its verdicts, headlines and caveats, computed once and shared by pages and terminal."""
+"""The findings of a study: its results, headlines and caveats, computed once and shared by pages and terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
 
 from relaxbench.analysis.caveats import cautions, missing
+from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.headline import headline
 from relaxbench.analysis.verdicts import verdicts
@@ -20,29 +18,28 @@ class Findings:
 
     Attributes:
         frames: the study.
-        table: its verdict table (`relaxbench.analysis.verdicts.verdicts`).
+        results: one per problem and method, with all comparisons (`relaxbench.analysis.verdicts.verdicts`).
         headlines: problem → the shortest true answer; empty where nothing is compared.
         missing: what an unfinished study lacks, one sentence each.
         cautions: warnings about the results, one sentence each.
     """
 
     frames: StudyFrames
-    table: pd.DataFrame
+    results: Sequence[MethodResult]
     headlines: Mapping[str, str]
-    missing: list[str]
-    cautions: list[str]
+    missing: Sequence[str]
+    cautions: Sequence[str]
 
     @classmethod
     def of(cls, frames: StudyFrames) -> Findings:
         """Compute the findings of a study."""
-        table = verdicts(frames)
-        titles = {method: str(frames.method(method)["title"]) for method in frames.methods}
+        results = verdicts(frames)
         headlines = {
-            problem: headline(table[table["problem"] == problem], titles, frames.baseline)
+            problem: headline([result for result in results if result.problem == problem])
             for problem in frames.problems
         }
-        return cls(frames, table, headlines, missing(frames), cautions(frames, table))
+        return cls(frames, results, headlines, missing(frames), cautions(frames, results))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the verdict table as the rows that `relaxbench.analysis.sentences` puts into words."""
-        return [{str(key): value for key, value in row.items()} for row in self.table.to_dict("records")]
+    def on(self, problem: str) -> list[MethodResult]:
+        """Return the results on one problem, one per method."""
+        return [result for result in self.results if result.problem == problem]

@@ -1,4 +1,4 @@
-"""Read a study from the database into tidy pandas frames, by bulk SQL.
+"""Read a study from the database into tidy pandas frames, with a few bulk queries.
 
 Units: losses are as trained; every ``*_metric`` is in the problem's display unit (``manifest["problems"][p]["unit"]``,
 so 3.1 and not 0.031 where the unit is %); gradients are gradient equivalents; ``seconds`` is a run's ledger times the
@@ -21,12 +21,14 @@ from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
     Manifest,
     MethodFacts,
-    ProblemFacts,
     SpecFacts,
     fixed_on,
     method_facts,
     problem_facts,
     space_on,
+)
+from relaxbench.store.facts import (
+    ProblemFacts as ProblemFacts,
 )
 from relaxbench.store.schema import CURVE_COLUMNS, PHASES, SEARCHED, Curve, Study, Trial
 from relaxbench.store.studies import choose_study
@@ -40,7 +42,7 @@ FLATNESS = (*(f"hessian_top_{rank}" for rank in range(1, 6)), "hessian_trace", "
 
 @dataclass(frozen=True)
 class StudyFrames:
-    """A study, read once.
+    """A study as read from the database.
 
     Attributes:
         name: the study's name.
@@ -50,12 +52,12 @@ class StudyFrames:
         trials: one row per trial of any phase and status: id, problem, method, phase, block, number, parent, seed,
             status, error, value, diverged, params (a dict), the measures, the ledger, seconds, repetition.
         curves: one row per measured point: trial_id, problem, method, phase, block, point and `CURVE_COLUMNS`.
-        blocks: one row per problem, method and complete block: its winner and the winner's confirm run on a fresh seed.
-        recommended: one row per fresh seed of a method's best setting so far, with that setting.
+        blocks: one row per problem, method and complete block: the winner and its confirm run on a fresh seed.
+        recommended: one row per run of a method's best params so far on a fresh seed, with those params.
         flatness: one row per run of `blocks` and `recommended` whose flatness was measured: trial_id, problem, method,
             phase, block, number, train_loss, test_loss, test_metric, `FLATNESS` (``hessian_top_1`` is the largest
-            eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where there is none.
-        correct: the test examples that a confirm run classified correctly: id of the run → bool ``[test_examples]``;
+            eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where it does not exist.
+        correct: id of a confirm run → whether it classified each test example correctly, bool ``[test_examples]``;
             empty for problems without classes.
     """
 
@@ -92,11 +94,11 @@ class StudyFrames:
         return label if label in self.methods else None
 
     def problem(self, name: str) -> ProblemFacts:
-        """All facts of a problem; unknown ones have neutral values."""
+        """Return all facts of a problem, with neutral values for what is unknown."""
         return problem_facts(self.manifest, name)
 
     def method(self, label: str) -> MethodFacts:
-        """All facts of a method; unknown ones have neutral values, the role comes from the study file then."""
+        """Return all facts of a method, with neutral values for unknown ones; the study file gives an unknown role."""
         role = "baseline" if label == self.spec.get("baseline") else "candidate"
         if label in (self.spec.get("controls") or []):
             role = "control"
@@ -107,23 +109,23 @@ class StudyFrames:
         return space_on(self.method(label), problem)
 
     def fixed(self, label: str, problem: str) -> dict[str, Value]:
-        """The hyperparameters of a method on a problem that are not searched."""
+        """Return the fixed hyperparameters of a method on a problem."""
         return fixed_on(self.method(label), problem)
 
     def margin(self, problem: str) -> float | None:
-        """The largest difference at which two methods count as equivalent, in display units; None if not stated."""
+        """Return the largest difference that counts as equivalent, in display units; None if not stated."""
         margin = self.spec.get("margin")
         if margin is None:
             margin = self.problem(problem)["margin"]
         return float(margin) if margin else None
 
     def cost(self, label: str, problem: str, key: Literal["seconds_per_gradient", "peak_bytes"]) -> float:
-        """A calibrated cost, NaN where it was not measured."""
+        """Return a calibrated cost, in seconds or bytes; NaN where it was not measured."""
         measured = self.method(label)["calibration"].get(problem)
         return float("nan") if measured is None or measured.get(key) is None else float(measured[key])
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """All frames by name, for export."""
+        """Return all frames by name, for export."""
         return {
             "trials": self.trials,
             "blocks": self.blocks,
@@ -133,11 +135,11 @@ class StudyFrames:
         }
 
     def save(self, folder: Path | str, format: str = "parquet") -> list[Path]:
-        """Write every frame into a folder, created if missing: ``trials.parquet`` and so on.
+        """Write every frame into a folder: ``trials.parquet`` and so on. Params (dicts) become JSON.
 
         Args:
-            folder: of the files.
-            format: ``"parquet"`` or ``"csv"``. A setting (a dict) becomes JSON.
+            folder: where the files go; created if it is missing.
+            format: ``"parquet"`` or ``"csv"``.
 
         Raises:
             UserError: for another format, or if the folder cannot be written.
@@ -150,11 +152,11 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
 
     Args:
         storage: an open database, or its address (``"relaxbench.db"``, ``"postgresql+psycopg://user@host/name"``),
-            which is opened read-only.
-        name: the study; None means the only one.
+            which is opened for reading only.
+        name: the study's name; None means the only study.
 
     Raises:
-        UserError: if the study does not exist, or no name is given and there is not exactly one.
+        UserError: if the study does not exist, or no name is given and the database does not have exactly one study.
     """
     if not isinstance(storage, Engine):
         from relaxbench.store.database import open_database
@@ -189,9 +191,9 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
         ).all()
 
     raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in columns])
-    none = pd.DataFrame()
+    empty = pd.DataFrame()
     stored = (study.spec or SpecFacts(), study.manifest or Manifest(), study.source or "")
-    frames = StudyFrames(name, *stored, none, none, none, none, none)
+    frames = StudyFrames(name, *stored, empty, empty, empty, empty, empty)
     trials = _tidy(raw, frames)
     blocks, recommended = _blocks(trials, int(frames.spec.get("trials") or 1)), _recommended(trials)
     fresh = trials[trials["id"].isin([*blocks["confirm"], *recommended["id"]])]
@@ -283,7 +285,7 @@ def _unpack(packed: list[tuple[int, bytes]], trials: pd.DataFrame, scales: dict[
 
 
 def _blocks(trials: pd.DataFrame, planned: int) -> pd.DataFrame:
-    """Complete blocks: all planned explore trials are done, and the current winner is confirmed."""
+    """Complete blocks: all planned explore trials are done, and the current winner has been confirmed."""
     key = ["problem", "method", "block"]
     done = trials[trials["status"] == "done"]
     explore = done[done["phase"] == "explore"]
@@ -297,7 +299,7 @@ def _blocks(trials: pd.DataFrame, planned: int) -> pd.DataFrame:
 
 
 def _recommended(trials: pd.DataFrame) -> pd.DataFrame:
-    """Runs of each method's best setting so far, on fresh seeds; none before they are done."""
+    """Finished runs of each method's best params so far, on fresh seeds."""
     key = ["problem", "method"]
     done = trials[trials["status"] == "done"]
     best = best_rows_so_far(done[done["phase"].isin(SEARCHED)], key)
@@ -310,7 +312,7 @@ def _recommended(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _flatness(runs: pd.DataFrame, stored: pd.Series) -> pd.DataFrame:
-    """Flatness of the runs that have it; `stored` holds the measures of all trials, by the same index."""
+    """Flatness of the runs for which it was measured; `stored` holds the measures of all trials by the same index."""
     rows = {index: row for index, row in stored.loc[runs.index].items() if row and "hessian_top" in row}
     gammas = sorted({gamma for row in rows.values() for gamma in row["local_entropy"]}, key=float)
     known = ["problem", "method", "phase", "block", "number", "train_loss", "test_loss", "test_metric"]

@@ -1,97 +1,110 @@
-"""The answer about a problem in one sentence, with its figures."""
+"""The answer about a problem in one sentence, with its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 
-import pandas as pd
-
-from relaxbench.analysis.sentences import difference_unit, listed, number
+from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Verdict
+from relaxbench.analysis.sentences import listed, number
 from relaxbench.util.text import counted
 
 
-def headline(rows: pd.DataFrame, titles: Mapping[str, str], baseline: str | None) -> str:
-    """The shortest true answer about a problem; empty where nothing is compared.
+def headline(results: Sequence[MethodResult]) -> str:
+    """Return the shortest true answer about a problem; empty where nothing is compared.
 
     Args:
-        rows: of `verdicts`, of one problem.
-        titles: of the methods.
-        baseline: the method that all others are compared with; None where no method is.
+        results: of one problem, one per method.
     """
-    candidates = rows[rows["role"] == "candidate"]
-    if candidates.empty or baseline is None:
+    candidates = [result for result in results if result.role == "candidate"]
+    if not candidates or candidates[0].baseline is None:
         return ""
-    against = titles[baseline]
-    if (candidates["verdict"] == "repeated").any():
-        told = candidates.set_index("title")[["called_different", "repeated"]].astype(int)
-        return "; ".join(f"{title}: {row.called_different} of {row.repeated}" for title, row in told.iterrows())
-    groups = dict(tuple(candidates.groupby("verdict")))
+    baseline = candidates[0].baseline_title
+    if any(result.rates for result in candidates):
+        rates = [(result.title, result.rates) for result in candidates if result.rates]
+        return "; ".join(f"{title}: {rate.different} of {rate.repetitions}" for title, rate in rates)
+    groups = {
+        verdict: group for verdict in VERDICTS if (group := [each for each in candidates if each.verdict == verdict])
+    }
     if set(groups) == {"no claim"}:
         return "No claim can be made yet."
-    rest = [
-        _verdict(groups[called], called)
-        for called in ("worse", "equivalent", "undecided", "no claim")
-        if called in groups
-    ]
-    first = _better(groups["better"], against) if "better" in groups else _none(candidates, against)
-    if "better" in groups:
-        rest += _at_equal_seconds(groups["better"])
-    return f"{first}{': ' if 'better' not in groups else '; '}{', '.join(rest)}." if rest else f"{first}."
-
-
-def _none(candidates: pd.DataFrame, baseline: str) -> str:
-    who = f"{candidates['title'].iloc[0]} is not" if len(candidates) == 1 else "No method is"
-    return f"{who} shown to beat {baseline} here"
-
-
-def _better(rows: pd.DataFrame, baseline: str) -> str:
-    if len(rows) == 1:
-        row = rows.iloc[0]
-        words = f"{row['title']} beats {baseline} here by {_amount(row)} ({_interval(row)})"
+    better = groups.pop("better", [])
+    rest = [_others(group, verdict) for verdict, group in groups.items()]
+    if better:
+        first = _better(better, baseline)
+        rest += _at_equal_seconds(better)
     else:
-        each = [f"{row['title']} (by {_amount(row)})" for _, row in rows.iterrows()]
-        words = f"{listed(each)} beat {baseline} here"
-    control = rows["control_title"].iloc[0]
-    beaten = rows.loc[rows["control_verdict"] == "better", "title"]
+        subject = f"{candidates[0].title} is not" if len(candidates) == 1 else "No method is"
+        first = f"{subject} shown to beat {baseline} here"
+    return f"{first}{'; ' if better else ': '}{', '.join(rest)}." if rest else f"{first}."
+
+
+def _better(results: Sequence[MethodResult], baseline: str) -> str:
+    """The methods that are better, and whether they beat the best control too."""
+    comparisons = _comparisons(results)
+    if len(results) == 1:
+        words = f"{results[0].title} beats {baseline} here by {_amount(comparisons[0])} ({_interval(comparisons[0])})"
+    else:
+        amounts = zip(results, comparisons, strict=True)
+        methods = [f"{result.title} (by {_amount(comparison)})" for result, comparison in amounts]
+        words = f"{listed(methods)} beat {baseline} here"
+    control = results[0].control_title
+    against = [(result, result.against("control")) for result in results]
+    beating = [result for result, comparison in against if comparison and comparison.verdict == "better"]
     if not control:
         return words
-    if len(beaten) == len(rows):
+    if len(beating) == len(results):
         return f"{words}, and the best control, {control}, too"
-    if beaten.empty:
+    if not beating:
         return f"{words}, but not shown to beat the best control, {control}"
-    return f"{words}; the best control, {control}, is beaten by {listed(beaten)} only"
+    return f"{words}; the best control, {control}, is beaten by {_titles(beating)} only"
 
 
-def _at_equal_seconds(rows: pd.DataFrame) -> list[str]:
-    """What becomes of those that are better at equal gradients: who stays better need not be mentioned."""
-    lost = rows[rows["seconds_verdict"].isin(["worse", "equivalent", "undecided"])]
+def _at_equal_seconds(results: Sequence[MethodResult]) -> list[str]:
+    """The verdicts at equal seconds of methods that are better at equal gradients, where they are not better too."""
+    groups: dict[Verdict, list[MethodResult]] = {}
+    for result in results:
+        timed = result.against("baseline", "seconds")
+        if timed and timed.verdict in ("worse", "equivalent", "undecided"):
+            groups.setdefault(timed.verdict, []).append(result)
     return [
-        f"at equal seconds {listed(part['title'])} {'is' if len(part) == 1 else 'are'} {called}"
-        for called, part in lost.groupby("seconds_verdict", sort=False)
+        f"at equal seconds {_titles(group)} {'is' if len(group) == 1 else 'are'} {verdict}"
+        for verdict, group in groups.items()
     ]
 
 
-def _verdict(rows: pd.DataFrame, called: str) -> str:
-    who = f"{listed(rows['title'])} {'is' if len(rows) == 1 else 'are'}"
-    if called == "no claim":
-        return f"no claim is made of {listed(rows['title'])}"
-    if called == "equivalent":
-        return f"{who} equivalent within the margin"
-    seen = rows["detectable"].astype(float).dropna()
-    if called == "undecided" and len(seen):
-        row = rows.iloc[0]
-        least, most = (number(end, int(row["decimals"])) for end in (seen.min(), seen.max()))
-        unit = f" {difference_unit(row)}".rstrip()
-        what = f"{least}{unit} or more" if least == most else f"from {least} to {most}{unit}, by the method's spread"
-        return f"{who} undecided ({counted(int(rows['compared'].max()), 'block')} can only detect {what})"
-    return f"{who} {called}"
+def _others(results: Sequence[MethodResult], verdict: Verdict) -> str:
+    """The methods of one verdict that is not "better"."""
+    subject = f"{_titles(results)} {'is' if len(results) == 1 else 'are'}"
+    if verdict == "no claim":
+        return f"no claim is made of {_titles(results)}"
+    if verdict == "equivalent":
+        return f"{subject} equivalent within the margin"
+    comparisons = _comparisons(results)
+    detectable = [each.detectable for each in comparisons if each.detectable == each.detectable]  # not NaN
+    if verdict == "undecided" and detectable:
+        first = comparisons[0]
+        least, most = (number(end, first.decimals) for end in (min(detectable), max(detectable)))
+        unit = f" {first.unit}".rstrip()
+        size = f"{least}{unit} or more" if least == most else f"from {least} to {most}{unit}, by the method's spread"
+        blocks = counted(max(each.pairs for each in comparisons), "block")
+        return f"{subject} undecided ({blocks} can only detect {size})"
+    return f"{subject} {verdict}"
 
 
-def _amount(row: pd.Series) -> str:
-    shown = f"{number(-row['difference'], int(row['decimals']))} {difference_unit(row)}".rstrip()
-    return shown if row["censored"] else f"{shown} of {row['metric']}"
+def _comparisons(results: Iterable[MethodResult]) -> list[Comparison]:
+    """The comparisons with the baseline at equal gradients."""
+    return [comparison for result in results if (comparison := result.against("baseline"))]
 
 
-def _interval(row: pd.Series) -> str:
-    low, high = (number(-row[end], int(row["decimals"])) for end in ("high", "low"))
+def _titles(results: Iterable[MethodResult]) -> str:
+    return listed(result.title for result in results)
+
+
+def _amount(comparison: Comparison) -> str:
+    amount = f"{number(-comparison.difference, comparison.decimals)} {comparison.unit}".rstrip()
+    return amount if comparison.censored else f"{amount} of {comparison.metric}"
+
+
+def _interval(comparison: Comparison) -> str:
+    low, high = (number(-end, comparison.decimals) for end in (comparison.high, comparison.low))
     return f"95 % interval {low} to {high}"

@@ -1,7 +1,7 @@
-"""The arithmetic of a comparison: paired differences over blocks, and a verdict with three values.
+"""The arithmetic of a comparison: paired differences over blocks, their tests, and the verdict.
 
-Pure functions on arrays. A metric is always one of which lower is better, and the unit of replication is the block
-(docs/statistics.md says why). Checked against scipy and by simulation in tests/analysis/test_paired.py.
+Pure functions on arrays. Lower metrics are better, and the unit of replication is the block (docs/statistics.md says
+why). tests/analysis/test_paired.py checks them against scipy and by simulation.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from relaxbench.analysis.comparison import Verdict
+
 LEVEL = 0.05
-"""Level of every test; intervals are at 1 − LEVEL."""
+"""Significance level of every test; the confidence of intervals is 1 − LEVEL."""
 
 POWER = 0.8
 """Power of the minimum detectable difference."""
 
 MIN_BLOCKS = 6
-"""Fewer complete blocks make no claim: with 5, no permutation of the signs can even reach p = .05."""
+"""Fewest complete blocks for a claim: with 5, no permutation of the signs can reach p = 0.05."""
 
 EXACT_BLOCKS = 15
-"""Up to this many blocks all 2^n sign flips are counted; beyond it they are sampled."""
+"""Up to this many blocks all 2^n sign flips are counted; with more blocks they are sampled."""
 
 Vector = NDArray[np.float64]
 
@@ -43,8 +45,8 @@ class PairedTest:
         p_exact: of the sign-flip permutation test.
         p_equivalence: of two one-sided t tests against the margin, NaN without a margin.
         correlation: of the pairs, NaN where an arm does not vary.
-        detectable: smallest true difference found with 80 % power at the level given; NaN without variance.
-        better: P(candidate < reference) over all unpaired runs, ties count ½.
+        detectable: smallest true difference found with 80 % power at the level of the test; NaN without variance.
+        better: P(candidate < reference) over all unpaired runs; ties count ½.
     """
 
     n: int
@@ -64,8 +66,8 @@ def compare(candidate: Vector, reference: Vector, margin: float | None = None, l
 
     Args:
         candidate: one result per block.
-        reference: the reference's results of the same blocks.
-        margin: differences within ± margin count as equivalent; None: not tested.
+        reference: the reference's results on the same blocks.
+        margin: differences within ± margin count as equivalent; None skips the equivalence test.
         level: the level at which ``detectable`` is stated (LEVEL / family size under Holm's correction).
 
     Raises:
@@ -75,7 +77,7 @@ def compare(candidate: Vector, reference: Vector, margin: float | None = None, l
     if candidate.shape != reference.shape or candidate.ndim != 1 or len(candidate) < 2:
         raise ValueError(f"expected two equally long vectors of at least 2, got {candidate.shape}, {reference.shape}")
     if not (np.isfinite(candidate).all() and np.isfinite(reference).all()):
-        raise ValueError("results must be finite: a diverged run has the problem's worst metric")
+        raise ValueError("results must be finite: a diverged run counts as the problem's worst metric")
     differences = candidate - reference
     n, mean = len(differences), float(differences.mean())
     scale = max(float(np.abs(candidate).max()), float(np.abs(reference).max()), 1e-300)
@@ -108,7 +110,10 @@ def compare(candidate: Vector, reference: Vector, margin: float | None = None, l
 
 
 def sign_flip(differences: Vector, samples: int = 2**15) -> float:
-    """Two-sided p-value of the mean under random signs: exact up to 15 differences, else Monte Carlo, seed fixed."""
+    """Return the two-sided p-value of the mean under random signs.
+
+    It is exact up to `EXACT_BLOCKS` differences, else by Monte Carlo with a fixed seed.
+    """
     n = len(differences)
     observed = abs(float(differences.sum())) * (1 - 1e-12) - 1e-300  # ties count, whatever the order of summation
     if n <= EXACT_BLOCKS:
@@ -119,23 +124,23 @@ def sign_flip(differences: Vector, samples: int = 2**15) -> float:
 
 @functools.lru_cache(maxsize=2)
 def _patterns(n: int) -> Vector:
-    """All sign patterns of n differences, ``[2^(n-1), n]``: a mirror image has the same |sum|, so one sign is kept."""
+    """Sign patterns of n differences, ``[2^(n-1), n]``; the mirror images, which have the same |sum|, are left out."""
     bits = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
     return (1 - 2 * bits).astype(np.float64)
 
 
 @functools.lru_cache(maxsize=256)
 def detectable_effect(n: int, level: float = LEVEL, power: float = POWER) -> float:
-    """Smallest mean, in standard deviations of the differences, that a two-sided paired t test finds with ``power``.
+    """Return the smallest mean, in standard deviations of the differences, that a two-sided paired t test detects.
 
-    Infinite for a single difference: it has no spread, so no test finds anything.
+    It is detected with probability ``power`` (noncentral t). Infinite for a single difference, which has no spread.
     """
     if n < 2:
         return float("inf")
     critical = stats.t.ppf(1 - level / 2, n - 1)
 
     def miss(effect: float) -> float:
-        # The opposite tail's chance is left out: it is below 1e-4 at the power asked for.
+        # The probability of the opposite tail is left out: it is below 1e-4 at this power.
         return float(stats.nct.sf(critical, n - 1, effect * np.sqrt(n))) - power
 
     with warnings.catch_warnings():  # scipy's noncentral t overflows far from the root
@@ -144,20 +149,20 @@ def detectable_effect(n: int, level: float = LEVEL, power: float = POWER) -> flo
 
 
 def correlation(x: Vector, y: Vector) -> float:
-    """Pearson's correlation of two vectors, NaN where one does not vary."""
+    """Return Pearson's correlation of two vectors; NaN where one does not vary."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])
 
 
 def probability_lower(candidate: Vector, reference: Vector) -> float:
-    """P(a candidate's run is lower than a reference's) = U / (n m), unpaired, ties ½."""
+    """Return P(a run of the candidate is lower than a run of the reference) = U / (n m), unpaired, ties ½."""
     apart = reference[None, :] - candidate[:, None]
     return float(np.mean((np.sign(apart) + 1) / 2))
 
 
 def holm(p_values: Sequence[float]) -> Vector:
-    """Holm's adjusted p-values, ``[m]``; NaN is no comparison: it stays NaN and is not counted."""
+    """Return Holm's adjusted p-values, ``[m]``. A NaN stands for no test: it stays NaN and is not counted."""
     p = np.asarray(p_values, dtype=float)
     adjusted = np.full(len(p), np.nan)
     order = [index for index in np.argsort(p) if np.isfinite(p[index])]
@@ -169,7 +174,10 @@ def holm(p_values: Sequence[float]) -> Vector:
 
 
 def means(values: pd.DataFrame) -> pd.DataFrame:
-    """Mean and half width of its 95 % t interval by method (NaN for a single block): method, mean, half."""
+    """Return the mean of ``value`` per method and the half width of its 95 % t interval: method, mean, half.
+
+    The half width is NaN for a single block.
+    """
     rows = []
     for method, part in values.groupby("method", sort=False)["value"]:
         n = len(part)
@@ -179,7 +187,7 @@ def means(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate; (0, 1) without trials."""
+    """Return Wilson's 95 % interval of a rate; (0, 1) without trials."""
     if total == 0:
         return 0.0, 1.0
     z = float(stats.norm.ppf(1 - LEVEL / 2))
@@ -189,17 +197,17 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def verdict(comparison: PairedTest, p_adjusted: float) -> str:
-    """``better``, ``worse``, ``equivalent``, ``undecided``, or ``no claim`` from too few blocks.
+def verdict(test: PairedTest, p_adjusted: float) -> Verdict:
+    """Return the verdict: better, worse, equivalent, undecided, or "no claim" for too few blocks.
 
     Args:
-        comparison: what was found; lower is better.
+        test: the paired test; lower is better.
         p_adjusted: its p-value after Holm's correction over the family.
     """
-    if comparison.n < MIN_BLOCKS:
+    if test.n < MIN_BLOCKS:
         return "no claim"
-    if p_adjusted <= LEVEL and comparison.difference != 0:
-        return "better" if comparison.difference < 0 else "worse"
-    if comparison.p_equivalence <= LEVEL:  # False for NaN
+    if p_adjusted <= LEVEL and test.difference != 0:
+        return "better" if test.difference < 0 else "worse"
+    if test.p_equivalence <= LEVEL:  # False for NaN
         return "equivalent"
     return "undecided"

@@ -1,4 +1,4 @@
-"""What is compared: two methods' results over the blocks that both have, at equal gradients and at equal seconds."""
+"""Pair two methods' results over the blocks that both have, at equal gradients and at equal seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.util.text import counted
 
 COST_TOLERANCE = 0.1
-"""Costs a gradient that differ by less than this part count as equal: a calibration does not repeat more closely."""
+"""Costs per gradient that differ by less than this share count as equal: a calibration does not repeat more closely."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Pairs:
 
     Attributes:
         table: block, ours, theirs; in display units, lower is better.
-        seconds: of a run, at which the results were read; NaN at equal gradients.
-        obstacle: why there is nothing to compare, in a few words; empty where there is.
+        seconds: time of a run at which the results are read; NaN at equal gradients.
+        obstacle: why the pairs allow no claim, in a few words; empty where they do.
     """
 
     table: pd.DataFrame
@@ -30,7 +30,7 @@ class Pairs:
 
 
 def at_gradients(ours: pd.DataFrame, theirs: pd.DataFrame) -> Pairs:
-    """The test metric at the end of the same budget of gradients.
+    """Pair the test metrics at the end of the same budget of gradients.
 
     Args:
         ours, theirs: rows of `StudyFrames.blocks` of the two methods on one problem.
@@ -40,24 +40,25 @@ def at_gradients(ours: pd.DataFrame, theirs: pd.DataFrame) -> Pairs:
 
 
 def at_seconds(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Pairs:
-    """The validation metric when the cheaper of the two has used up its budget: only there both have been measured.
+    """Pair the validation metrics at the time when the cheaper method has used up its budget.
 
-    The dearer method is read in the middle of its run, between the two measurements around that moment. Its schedules
-    were tuned for the whole run, so this favours the cheaper one. A censored metric (gradients to a tolerance) becomes
-    seconds to it. Test data are read once, at the end of a run, and are therefore not available here.
+    The more expensive method is read in the middle of its run, between the two measurements around that time. Its
+    schedules were tuned for the whole run, so the comparison favours the cheaper method. A censored metric (gradients
+    to a tolerance) becomes seconds to the tolerance. Test data are read once, at the end of a run, and are therefore
+    not available here.
 
     Args:
         frames: the study.
         problem: one of its problems.
         ours, theirs: rows of `StudyFrames.blocks` of the two methods on it.
     """
-    none = pd.DataFrame({"block": [], "ours": [], "theirs": []})
+    empty = pd.DataFrame({"block": [], "ours": [], "theirs": []})
     both = ours.merge(theirs, on="block", suffixes=("_x", "_y"))
     if both.empty:
-        return Pairs(none, obstacle="no complete block of both yet")
+        return Pairs(empty, obstacle="no complete block of both yet")
     x, y = (frames.cost(arm["method"].iloc[0], problem, "seconds_per_gradient") for arm in (ours, theirs))
     if not (np.isfinite(x) and np.isfinite(y)):
-        return Pairs(none, obstacle="the cost of a gradient was not measured")
+        return Pairs(empty, obstacle="the cost of a gradient was not measured")
     if abs(x - y) <= COST_TOLERANCE * max(x, y):
         x = y = (x + y) / 2
     if frames.problem(problem)["censored"]:
@@ -75,14 +76,14 @@ def at_seconds(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd
 
 
 def worst_metric(frames: StudyFrames, problem: str) -> float:
-    """What a diverged run counts for, in display units; infinite where it is not known."""
+    """Return the metric that a diverged run counts as, in display units; infinite where it is not known."""
     about = frames.problem(problem)
     worst = about["worst_metric"]
     return float("inf") if worst is None else float(worst) * float(about["metric_scale"] or 1)
 
 
 def _read(frames: StudyFrames, problem: str, runs: pd.Series, gradients: np.ndarray) -> np.ndarray:
-    """The validation metric of runs after so many gradients, ``[runs]``; NaN before a run's first measurement."""
+    """The validation metric of each run after its number of gradients, ``[runs]``; NaN before the first measurement."""
     curves, worst = frames.curves, worst_metric(frames, problem)
     trial = curves["trial_id"].to_numpy()
     at, metric = curves["gradients"].to_numpy(dtype=float), curves["validation_metric"].to_numpy(dtype=float)
@@ -90,7 +91,7 @@ def _read(frames: StudyFrames, problem: str, runs: pd.Series, gradients: np.ndar
     read = []
     for run, budget in zip(runs, gradients, strict=True):
         first, last = np.searchsorted(trial, run, "left"), np.searchsorted(trial, run, "right")
-        # A run that ends a little before its budget (on its last complete outer step) stays where it is.
+        # A run may end a little before its budget, on its last complete outer step; then its last value counts.
         value = np.interp(budget, at[first:last], metric[first:last], left=np.nan) if last > first else np.nan
         read.append(value if np.isfinite(value) else np.nan)
     return np.array(read)

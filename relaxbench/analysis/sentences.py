@@ -1,22 +1,20 @@
-"""The answer in words: one honest sentence per method, never stronger than the statistics behind it."""
+"""The answers in words: one sentence per method, never stronger than the statistics behind it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Opponent, Rates
 from relaxbench.analysis.paired import LEVEL
 from relaxbench.util.text import counted
 
-Row = Mapping[str, Any]
-"""A row of `verdicts` (a pandas Series will do)."""
-
 
 def number(value: Any, decimals: int = 2, sign: bool = False) -> str:
-    """A number for people: thousands separated, a real minus sign, "–" where there is none."""
+    """Return a number as text: thousands separated, a true minus sign, "–" where there is no number."""
     if value is None or not math.isfinite(value):
         return "–"
     value = round(float(value), decimals) + 0.0  # no "−0.00"
@@ -24,199 +22,172 @@ def number(value: Any, decimals: int = 2, sign: bool = False) -> str:
 
 
 def probability(p: float) -> str:
-    """A p-value, with its sign of relation: "= 0.03" or "< 0.001"."""
+    """Return a p-value with its relation sign: "= 0.03" or "< 0.001"."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a sentence: A, B and C."""
+    """Return names as a part of a sentence: A, B and C."""
     *first, last = map(str, names)
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def difference_unit(row: Row, prefix: str = "") -> str:
-    """What differences are counted in: differences of percentages are points."""
-    if row["censored"] and prefix.endswith("seconds_"):
-        return "s"
-    return "points" if row["unit"] == "%" else str(row["unit"] or "")
+def sentence(result: MethodResult) -> str:
+    """Return the answer about a method against the baseline, in plain English."""
+    where = f"{result.title} on {result.problem}"
+    if result.verdict == "baseline":
+        return f"{result.title} is the baseline on {result.problem}. {explanation(result)}"
+    if not result.baseline_title:
+        return f"{where}: no claim. {explanation(result)}"
+    against = f"{result.title} against {result.baseline_title} on {result.problem}"
+    if result.rates:
+        return f"{against}: called different {explanation(result)}"
+    timed = result.against("baseline", "seconds")
+    also = f" At equal seconds: {timed.verdict}." if timed and timed.verdict != "no claim" else ""
+    return f"{against}: {result.verdict}. {explanation(result)}{also}"
 
 
-def sentence(row: Row) -> str:
-    """What is known about a method against the baseline, in plain English.
-
-    Args:
-        row: a row of `relaxbench.analysis.verdicts`.
-    """
-    title, problem, called = row["title"], row["problem"], row["verdict"]
-    if called == "baseline":
-        return f"{title} is the baseline on {problem}. {explanation(row)}"
-    if not row["reference_title"]:
-        return f"{title} on {problem}: no claim. {explanation(row)}"
-    timed = row["seconds_verdict"]
-    also = f" At equal seconds: {timed}." if timed not in ("no claim", None) and called != "repeated" else ""
-    called = "called different" if called == "repeated" else f"{called}."
-    return f"{title} against {row['reference_title']} on {problem}: {called} {explanation(row)}{also}"
-
-
-def control_sentence(row: Row) -> str:
-    """The same against the best control; empty for methods that are not compared with one."""
-    if row["verdict"] == "repeated" or not isinstance(row["control_verdict"], str):
+def control_sentence(result: MethodResult) -> str:
+    """Return the answer against the best control; empty for methods that are not compared with one."""
+    comparison = result.against("control")
+    if result.rates or comparison is None:
         return ""
-    called, control = row["control_verdict"], row["control_title"]
-    return f"Against the best control, {control}: {called}. {explanation(row, 'control_')}"
+    return f"Against the best control, {comparison.reference_title}: {comparison.verdict}. {evidence(comparison)}"
 
 
-def seconds_sentence(row: Row, prefix: str = "") -> str:
-    """The comparison at equal seconds; empty where there is none.
-
-    Args:
-        row: a row of `relaxbench.analysis.verdicts`.
-        prefix: "" for the comparison with the baseline, "control_" with the best control.
-    """
-    key = prefix + "seconds_"
-    if row["verdict"] in ("repeated", "baseline") or not isinstance(row[key + "verdict"], str):
+def seconds_sentence(result: MethodResult, opponent: Opponent = "baseline") -> str:
+    """Return the answer at equal seconds; empty where there is no comparison."""
+    comparison = result.against(opponent, "seconds")
+    if result.rates or comparison is None:
         return ""
-    other = row[("control" if prefix else "reference") + "_title"]
-    at = f" ({seconds(row[key + 'at'])} a run)" if math.isfinite(float(row[key + "at"])) else ""
-    return f"At equal seconds{at} against {other}: {row[key + 'verdict']}. {explanation(row, key, brief=True)}"
+    at = f" ({seconds(comparison.read_at)} a run)" if math.isfinite(comparison.read_at) else ""
+    words = f"At equal seconds{at} against {comparison.reference_title}: {comparison.verdict}."
+    return f"{words} {evidence(comparison, brief=True)}"
 
 
 def seconds(value: float) -> str:
-    """A duration for people."""
+    """Return a duration as text."""
     return f"{number(value, 3 if value < 0.1 else 2 if value < 10 else 0)} s"
 
 
-def timed_metric(row: Row) -> str:
-    """What is compared at equal seconds, where no test data have been read."""
-    return str(row["metric"]).replace("test", "validation")
+def explanation(result: MethodResult) -> str:
+    """Return the part of a sentence after the verdict: how much, how sure, and what prevents a claim."""
+    if result.verdict == "baseline":
+        return _alone(result)
+    if result.rates:
+        return _repeated(result.rates)
+    comparison = result.against("baseline")
+    if comparison is None:
+        return f"The study has no baseline to compare with. {_alone(result)}"
+    return evidence(comparison)
 
 
-def explanation(row: Row, prefix: str = "", brief: bool = False) -> str:
-    """The part of a sentence after the verdict: how much, how sure, and what is in the way.
+def evidence(comparison: Comparison, brief: bool = False) -> str:
+    """Return what a comparison's verdict rests on: how much, how sure, and what prevents a claim.
 
     Args:
-        row: a row of `relaxbench.analysis.verdicts`.
-        prefix: "" for the comparison with the baseline, "control_" with the best control; "seconds_" and
-            "control_seconds_" for the same at equal seconds.
-        brief: no more than how much and how sure.
+        comparison: of a method with one opponent.
+        brief: how much and how sure only.
     """
-    if row["verdict"] == "baseline":
-        return _alone(row)
-    if row["verdict"] == "repeated":
-        return _repeated(row)
-    called, reason = row[prefix + "verdict"], row[prefix + "reason"]
-    if called == "no claim" and reason == "no baseline":
-        return f"The study has no baseline to compare with. {_alone(row)}"
-    if called == "no claim":
-        return " ".join([f"{capital(reason)}.", *_missed(row, prefix)])
-    blocks = counted(row[prefix + "compared"], "block")
-    low, high = (number(row[prefix + end], _decimals(row, prefix), sign=True) for end in ("low", "high"))
-    interval = f"95 % interval {low} to {high} over {blocks}"
-    words = [f"{_difference(row, prefix)} ({interval})."]
+    if comparison.verdict == "no claim":
+        return " ".join([f"{capital(comparison.reason)}.", *_missed(comparison)])
+    verdict, unit, decimals = comparison.verdict, comparison.unit, comparison.decimals
+    blocks = counted(comparison.pairs, "block")
+    low, high = (number(end, decimals, sign=True) for end in (comparison.low, comparison.high))
+    words = [f"{_difference(comparison)} (95 % interval {low} to {high} over {blocks})."]
     if brief:
         return words[0]
-    unit = difference_unit(row, prefix)
-    p, p_holm, p_exact = (float(row[prefix + key]) for key in ("p", "p_holm", "p_exact"))
-    if called == "equivalent":
-        words.append("That is within the stated margin of " + f"±{float(row['margin']):g} {unit}".rstrip() + ".")
-    if called in ("equivalent", "undecided") and p <= LEVEL:
+    if verdict == "equivalent" and comparison.margin is not None:
+        words.append("That is within the stated margin of " + f"±{comparison.margin:g} {unit}".rstrip() + ".")
+    if verdict in ("equivalent", "undecided") and comparison.p <= LEVEL:
         words.append(
-            f"Alone the difference would count (p {probability(p)}), but not after Holm's correction "
-            f"for {int(row[prefix + 'family'])} comparisons (p {probability(p_holm)})."
+            f"Alone the difference would count (p {probability(comparison.p)}), but not after Holm's correction "
+            f"for {comparison.family} comparisons (p {probability(comparison.p_holm)})."
         )
-    if called == "undecided" and math.isfinite(float(row[prefix + "detectable"])):
-        detectable = number(row[prefix + "detectable"], _decimals(row, prefix))
+    if verdict == "undecided" and math.isfinite(comparison.detectable):
+        detectable = number(comparison.detectable, decimals)
         words.append(f"At this spread {blocks} can only detect " + f"{detectable} {unit}".rstrip() + " or more.")
-    if called in ("better", "worse") and not prefix.endswith("seconds_"):
-        words += _beyond(row, prefix)
-    if called in ("better", "worse") and p_exact > LEVEL:
-        words.append(f"The exact permutation test does not confirm it (p {probability(p_exact)}).")
-    return " ".join([*words, *_missed(row, prefix)])
+    if verdict in ("better", "worse"):
+        words += _beyond(comparison)
+        if comparison.p_exact > LEVEL:
+            words.append(f"The exact permutation test does not confirm it (p {probability(comparison.p_exact)}).")
+    return " ".join([*words, *_missed(comparison)])
 
 
-def _difference(row: Row, prefix: str) -> str:
+def _difference(comparison: Comparison) -> str:
     """How much lower or higher; for gradients to a tolerance, how many fewer or more."""
-    difference, timed = float(row[prefix + "difference"]), prefix.endswith("seconds_")
-    shown = number(abs(difference), _decimals(row, prefix))
+    difference, timed = comparison.difference, comparison.clock == "seconds"
+    amount = number(abs(difference), comparison.decimals)
     same = difference == 0
-    if row["censored"]:
+    if comparison.censored:
         if same:
             return f"It takes equally {'long' if timed else 'many gradients'} to the tolerance"
         if timed:
-            return f"It takes {shown} s {'less' if difference < 0 else 'more'} to the tolerance"
-        noun = "gradient" if shown == "1" else "gradients"
-        return f"It takes {shown} {noun} {'fewer' if difference < 0 else 'more'} to the tolerance"
-    metric = capital(timed_metric(row) if timed else row["metric"])
+            return f"It takes {amount} s {'less' if difference < 0 else 'more'} to the tolerance"
+        noun = "gradient" if amount == "1" else "gradients"
+        return f"It takes {amount} {noun} {'fewer' if difference < 0 else 'more'} to the tolerance"
+    metric = capital(comparison.metric)
     if same:
-        where = "in every block" if row[prefix + "low"] == row[prefix + "high"] else "on average"
+        where = "in every block" if comparison.low == comparison.high else "on average"
         return f"{metric} is the same {where}"
-    return f"{metric} is {shown} {difference_unit(row)}".rstrip() + (" lower" if difference < 0 else " higher")
+    return f"{metric} is {amount} {comparison.unit}".rstrip() + (" lower" if difference < 0 else " higher")
 
 
-def _beyond(row: Row, prefix: str) -> list[str]:
-    """What may be said of other test examples than these, where anything may."""
-    low, high = (float(row[prefix + "beyond_" + end]) for end in ("low", "high"))
+def _beyond(comparison: Comparison) -> list[str]:
+    """The interval under other test examples, where it is known."""
+    low, high = comparison.beyond_low, comparison.beyond_high
     if not (math.isfinite(low) and math.isfinite(high)):
         return []
-    shown = " to ".join(number(end, _decimals(row, prefix), sign=True) for end in (low, high))
+    interval = " to ".join(number(end, comparison.decimals, sign=True) for end in (low, high))
     if low < 0 < high:
-        return [f"That holds for these test examples: with others too the interval is {shown}."]
-    return [f"With other test examples too the interval is {shown}."]
+        return [f"That holds for these test examples: with others too the interval is {interval}."]
+    return [f"With other test examples too the interval is {interval}."]
 
 
-def _missed(row: Row, prefix: str) -> list[str]:
-    """How many runs of a censored metric never arrived: their true number is unknown, and larger."""
-    theirs = row.get(prefix.replace("seconds_", "") + "reference_missed")
-    ours, theirs = int(row["missed"]), int(theirs) if theirs == theirs and theirs is not None else 0
-    if not row["censored"] or not ours + theirs:
+def _missed(comparison: Comparison) -> list[str]:
+    """How many runs of a censored metric missed the tolerance: their true number is unknown, and larger."""
+    if not comparison.censored or not comparison.missed + comparison.reference_missed:
         return []
-    other = row[("control" if prefix.startswith("control") else "reference") + "_title"]
-    budget = f" of {number(row['budget'], 0)}" if row["budget"] else ""
+    budget = f" of {number(comparison.budget, 0)}" if comparison.budget else ""
+    runs = counted(comparison.runs, "run")
     return [
-        f"{ours} of its {counted(row['blocks'], 'run')} and {theirs} of {other}'s missed the tolerance "
-        f"and count as the full budget{budget}, so the true difference is not known exactly."
+        f"{comparison.missed} of its {runs} and {comparison.reference_missed} of {comparison.reference_title}'s "
+        f"missed the tolerance and count as the full budget{budget}, so the true difference is not known exactly."
     ]
 
 
-def _alone(row: Row) -> str:
+def _alone(result: MethodResult) -> str:
     """A method's own result."""
-    if not row["blocks"]:
+    if not result.blocks:
         return "It has no complete block yet."
-    unit = f" {row['unit']}" if row["unit"] and not row["censored"] else ""
-    spread = f" ± {number(row['std'], int(row['decimals']))}" if math.isfinite(float(row["std"])) else ""
-    words = f"{capital(row['metric'])} {number(row['mean'], int(row['decimals']))}{spread}{unit}"
-    words += f" over {counted(row['blocks'], 'block')}."
-    if row["missed"]:
-        words += f" {int(row['missed'])} of {counted(row['blocks'], 'run')} missed the tolerance."
+    unit = f" {result.unit}" if result.unit and not result.censored else ""
+    spread = f" ± {number(result.std, result.decimals)}" if math.isfinite(result.std) else ""
+    words = f"{capital(result.metric)} {number(result.mean, result.decimals)}{spread}{unit}"
+    words += f" over {counted(result.blocks, 'block')}."
+    if result.missed:
+        words += f" {result.missed} of {counted(result.blocks, 'run')} missed the tolerance."
     return words
 
 
-def _repeated(row: Row) -> str:
+def _repeated(rates: Rates) -> str:
     """The answer of a repeated (A/A) study: rates, not one verdict."""
-    total = int(row["repeated"])
-    if not total:
+    if not rates.repetitions:
         return "in none yet: no repetition is complete, so no claim."
-    different = int(row["called_different"])
-    rate, low, high = (f"{100 * float(row[key]):.1f}" for key in ("rate", "rate_low", "rate_high"))
+    rate, low, high = (f"{100 * share:.1f}" for share in (rates.rate, rates.low, rates.high))
+    counts = ", ".join(f"{verdict} {rates.verdicts[verdict]}" for verdict in VERDICTS)
     return (
-        f"in {different} of {counted(total, 'repetition')} "
-        f"({rate} %, 95 % Wilson interval {low} to {high} %): better {int(row['called_better'])}, "
-        f"worse {int(row['called_worse'])}, equivalent {int(row['called_equivalent'])}, "
-        f"undecided {int(row['called_undecided'])}, no claim {int(row['called_no_claim'])}."
+        f"in {rates.different} of {counted(rates.repetitions, 'repetition')} "
+        f"({rate} %, 95 % Wilson interval {low} to {high} %): {counts}."
     )
 
 
-def _decimals(row: Row, prefix: str) -> int:
-    return int(row["seconds_decimals" if prefix.endswith("seconds_") else "decimals"])
-
-
 def capital(text: Any) -> str:
-    """The first letter upper-case, the others as they are."""
+    """Return a text with its first letter in upper case."""
     return str(text)[:1].upper() + str(text)[1:]
 
 
 def memory(value: float | None) -> str:
-    """Bytes for people."""
+    """Return a number of bytes as text; "–" where there is no number."""
     if not finite(value):
         return "–"
     size = float(value or 0)
@@ -228,10 +199,10 @@ def memory(value: float | None) -> str:
 
 
 def setting(value: Any) -> str:
-    """A hyperparameter's value."""
+    """Return the value of a hyperparameter as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def finite(value: Any) -> bool:
-    """Whether there is a number."""
+    """Return whether a value is a finite number."""
     return value is not None and not pd.isna(value) and abs(float(value)) != float("inf")

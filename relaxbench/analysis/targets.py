@@ -1,6 +1,7 @@
-"""How soon a method arrives: gradients to a target, and performance profiles over problems.
+"""The speed of methods: gradients to a target, and performance profiles over problems.
 
-Pure functions. A run that never arrives takes infinitely long. Checked in tests/analysis/test_targets.py.
+Pure functions, checked in tests/analysis/test_targets.py. A run that never reaches its target takes infinitely many
+gradients. Performance profiles are those of Dolan and Moré (Mathematical Programming 91, 2002).
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from relaxbench.analysis.quantiles import quantile_interval
 Matrix = NDArray[np.float64]
 
 REACH = 4.0
-"""Profiles go from the fastest method's gradients to this many times as many."""
+"""Profiles extend from the fastest method's gradients to this multiple of them."""
 
 MIN_PROBLEMS = 5
-"""A profile over fewer problems is a staircase of single results."""
+"""Fewest problems for a profile: with fewer, every step is a single result."""
 
 TRIMMED = 0.25
-"""The interquartile mean leaves out this share on either side."""
+"""The interquartile mean leaves out this share at both ends."""
 
 
 def budget(frames: StudyFrames, problem: str) -> float:
-    """Gradients of a run on a problem; NaN where the study states none."""
+    """Return the budget of a run on a problem, in gradients; NaN where the study states none."""
     stated = frames.problem(problem)["budget"]
     return float("nan") if stated is None else float(stated)
 
 
 def last_value(gradients: Vector, values: Vector, until: float) -> float:
-    """The last measured value at or before ``until`` gradients, infinite where it is not finite, NaN without one."""
+    """Return the last value measured at or before ``until`` gradients; infinite if not finite, NaN without one."""
     before = np.flatnonzero(gradients <= until)
     if not len(before):
         return float("nan")
@@ -42,23 +43,30 @@ def last_value(gradients: Vector, values: Vector, until: float) -> float:
 
 
 def first_arrival(gradients: Vector, values: Vector, target: float) -> float:
-    """Gradients of the first measured point at or below the target; infinite without one. NaN is above any target."""
+    """Return the gradients of the first measured point at or below the target; infinite without one.
+
+    A NaN counts as above any target.
+    """
     below = np.flatnonzero(values <= target)
     return float(gradients[below[0]]) if len(below) else float("inf")
 
 
 def median_interval(values: Vector) -> tuple[float, float, float]:
-    """Median and its exact 95 % order-statistic interval, which is NaN from fewer than 6 values; [n], may be inf."""
+    """Return the median of ``values`` [n] and its exact 95 % order-statistic interval.
+
+    Values may be infinite. The interval is NaN for fewer than 6 values.
+    """
     low, high = quantile_interval(values, 0.5)
     return float(np.median(values)), float(low[0]), float(high[0])
 
 
 def summary(times: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
-    """Gradients to the target by method: method, median, low, high, runs, misses, ratio.
+    """Return gradients to the target per method: method, median, low, high, runs, misses, ratio.
 
     Args:
-        times: method, gradients: one row a confirm run, inf for a miss.
-        baseline: whose median is the denominator of ``ratio``; NaN without it or where half of its runs miss.
+        times: columns method and gradients, one row per confirm run; inf for a miss.
+        baseline: the method whose median is the denominator of ``ratio``. The ratio is NaN without a baseline, and
+            where half of the baseline's runs miss the target.
     """
     rows = []
     for method, part in times.groupby("method", sort=False)["gradients"]:
@@ -70,22 +78,26 @@ def summary(times: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
 
 
 def ratios(times: Matrix) -> Matrix:
-    """Each time over the fastest method's of the same problem: ``[problems, methods]``, inf where it never arrives."""
+    """Return times divided by the fastest method's on the same problem, ``[problems, methods]``; inf for a miss."""
     fastest = times.min(axis=1, keepdims=True)
     return times / np.where(np.isfinite(fastest), fastest, 1.0)
 
 
 def profile(ratios: Vector) -> tuple[Vector, Vector]:
-    """The steps of ρ(τ) = share of problems with ratio ≤ τ for one method: τ from 1 to `REACH`, and ρ from there on."""
+    """Return the steps of one method's profile ρ(τ), the share of problems with ratio ≤ τ.
+
+    Returns:
+        τ at which a step begins, from 1 to `REACH`, and ρ from there to the next step.
+    """
     steps = np.unique(np.concatenate([[1.0, REACH], ratios[ratios <= REACH]]))
     return steps, np.searchsorted(np.sort(ratios), steps, side="right") / len(ratios)
 
 
 def score(ratios: Vector) -> float:
-    """Mean height of the profile: ∫ ρ dτ / (REACH − 1) over 1 … REACH, exactly; 1 is the fastest everywhere."""
+    """Return the exact mean height of the profile, ∫ ρ dτ / (REACH − 1) over 1 … REACH; 1: fastest on every problem."""
     return float(np.mean(np.maximum(REACH - ratios, 0.0)) / (REACH - 1))
 
 
 def interquartile_mean(ratios: Vector) -> float:
-    """Mean of the middle half of the problems; infinite where one of those was missed."""
+    """Return the mean ratio over the middle half of the problems; infinite if one of those was missed."""
     return float(stats.trim_mean(ratios, TRIMMED))

@@ -1,7 +1,6 @@
-"""What the theory expects on a landscape, as a report states it.
+"""The theory's numbers for a landscape, as a report shows them.
 
-The numbers come from `relaxbench.theory`, which the report does not import. The command that writes a
-report knows both.
+`relaxbench.theory` computes them. The report does not import it: the command that writes a report passes them on.
 """
 
 from __future__ import annotations
@@ -11,15 +10,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Theorem:
-    """E V(x_csgd(T)) ≤ E V(x_sgd(T)) − ½ E∫|α|² on a landscape, by particles; means with half 95 % intervals.
+    """E V(x_csgd(T)) ≤ E V(x_sgd(T)) − ½ E∫|α|² on a landscape, estimated by particles.
+
+    Each estimate is a mean with the half width of its 95 % interval.
 
     Attributes:
-        title: of the landscape.
-        terminal: how V is called.
-        is_loss: whether V is the loss itself, so that it can stand beside what a study measured.
-        plain, controlled, bound: E V of SGD (the *theory expectation*), of controlled SGD, and what is promised for it.
+        title: the landscape's title.
+        terminal: the name of V.
+        is_loss: whether V is the loss itself, so that it is comparable with a study's results.
+        plain: E V of SGD, the *theory expectation*.
+        controlled: E V of controlled SGD.
+        bound: the theorem's upper bound for `controlled`.
         beta, seconds: inverse temperature and T.
-        particles: how many of each kind.
+        particles: number of particles of SGD, and of controlled SGD.
     """
 
     title: str

@@ -1,7 +1,7 @@
 """A difference in error rate beyond the test set: both the blocks and the test examples are samples.
 
-An interval over blocks alone speaks of these test examples. This one speaks of new tunings on new examples from the
-same source. Checked by resampling and by simulation in tests/analysis/test_two_way.py.
+An interval over blocks alone holds for these test examples. This one holds for new tunings on new examples from the
+same source. tests/analysis/test_two_way.py checks it against an analysis of variance and by simulation.
 """
 
 from __future__ import annotations
@@ -20,26 +20,22 @@ class TwoWay:
     """A difference in error rate (ours − theirs, in [−1, 1]) over R paired blocks and M shared test examples.
 
     Attributes:
-        blocks, examples: R and M.
-        difference: its mean over both.
+        difference: its mean over blocks and examples.
         standard_error: of that mean under new blocks and new examples.
-        low, high: 95 % interval, ± t with R − 1 degrees of freedom.
-        bootstrap_error: standard error of the pigeonhole bootstrap, which draws blocks and examples independently
-            with replacement, after infinitely many draws. It counts three times what varies by block and example
-            alone, so it is too large where that dominates.
+        low, high: 95 % interval, from t with R − 1 degrees of freedom.
     """
 
-    blocks: int
-    examples: int
     difference: float
     standard_error: float
     low: float
     high: float
-    bootstrap_error: float
 
 
 def two_way(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> TwoWay:
-    """Compare two methods' answers, each ``[R, M]``: whether block r's run classified test example m correctly.
+    """Compare the right and wrong answers of two methods.
+
+    Args:
+        ours, theirs: ``[R, M]``, whether the run of block r classified test example m correctly.
 
     Raises:
         ValueError: shapes differ, or fewer than two blocks or examples.
@@ -54,13 +50,8 @@ def two_way(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> TwoWay:
     )  # variances of row means, of column means, of all entries
     rest = max(of_all - of_blocks - of_examples, 0.0) / ((blocks - 1) * (examples - 1))
     by_blocks, by_examples = of_blocks / (blocks - 1), of_examples / (examples - 1)
-    # Either mean square holds the interaction once. A difference of mean squares can fall below one of them by chance.
+    # Each mean square contains the interaction once. By chance, their difference can fall below one of them.
     variance = max(by_blocks + by_examples - rest, by_blocks, by_examples)
-    resampled = (
-        (1 - 1 / examples) * of_blocks / blocks
-        + (1 - 1 / blocks) * of_examples / examples
-        + of_all / (blocks * examples)
-    )
-    half = float(stats.t.ppf(1 - LEVEL / 2, blocks - 1) * np.sqrt(variance))
-    error, bootstrap = float(np.sqrt(variance)), float(np.sqrt(resampled))
-    return TwoWay(blocks, examples, mean, error, mean - half, mean + half, bootstrap)
+    error = float(np.sqrt(variance))
+    half = float(stats.t.ppf(1 - LEVEL / 2, blocks - 1)) * error
+    return TwoWay(mean, error, mean - half, mean + half)

@@ -1,219 +1,232 @@
-"""One row per problem and method: its results over blocks, and how they compare with the baseline and best control."""
+"""The verdicts of a study: each method's results over blocks, compared with the baseline and the best control."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from relaxbench.analysis.comparison import Comparison, MethodResult, Opponent, Rates, Verdict
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.paired import LEVEL, MIN_BLOCKS, PairedTest, compare, holm, verdict, wilson
 from relaxbench.analysis.pairing import Pairs, at_gradients, at_seconds
 from relaxbench.analysis.two_way import two_way
 from relaxbench.util.text import counted
 
-VERDICTS = ("better", "worse", "equivalent", "undecided", "no claim")
-PREFIXES = ("", "seconds_", "control_", "control_seconds_")
-"""Of the columns of a comparison: with the baseline or the best control, at equal gradients or at equal seconds."""
-
-_COMPARISON = ("difference", "low", "high", "p", "p_exact", "p_equivalence", "correlation", "detectable")
+_Draft = tuple[Comparison, Pairs]
+"""A comparison before Holm's correction, and the pairs that it rests on."""
 
 
-@dataclass(frozen=True)
-class _Claim:
-    """A comparison that a row of the table makes: which columns it fills in, and what it rests on."""
+def verdicts(frames: StudyFrames) -> list[MethodResult]:
+    """Return the results of a study with all comparisons: one entry per problem and method.
 
-    row: dict[str, Any]
-    prefix: str
-    pairs: Pairs
-    margin: float | None
-    obstacle: str
-
-
-def verdicts(frames: StudyFrames) -> pd.DataFrame:
-    """The verdict table.
-
-    Columns: problem, method, their titles, role, metric, unit, censored, margin, decimals (with which to show the
-    metric); blocks (complete) of planned; mean and std over blocks of the test metric; against the baseline
-    (difference, low, high, p, p_holm, p_exact, p_equivalence, correlation, detectable, probability_better, compared
-    blocks, family, verdict and, for "no claim", its reason); the same at equal seconds (``seconds_…``, with
-    ``seconds_at``, the seconds of a run); beyond_low and beyond_high, the interval of the difference under new blocks
-    *and* new test examples, where right and wrong answers are stored; all of it again against the best control
-    (``control_…``, ``control_seconds_…``); gradients, seconds (calibrated alone) and peak_bytes of a run; how many
-    explore trials and confirm runs diverged, and how many confirm runs missed a censored metric's tolerance.
-
-    In a repeated (A/A) study ``verdict`` is "repeated": the answer is how often each verdict came up over the
-    repetitions (``called_better`` …, and ``called_different``: at equal gradients or at equal seconds, with its rate
-    and Wilson interval); differences are then over all blocks together and only describe.
+    Holm's correction is over one family per opponent: all comparisons of the study with the baseline, and all
+    comparisons of candidates with the best control of their problem. In a repeated (A/A) study every repetition is
+    judged as a separate study, and the answer is how often each verdict came up.
 
     The best control has the lowest mean validation loss over its confirm runs: test data choose nothing.
     """
-    rows = [_describe(frames, problem, method) for problem in frames.problems for method in frames.methods]
-    for row in rows:
-        control = _best_control(frames, row["problem"])
-        row["reference"], row["control"] = frames.baseline, control
-        row["reference_title"] = frames.method(frames.baseline)["title"] if frames.baseline else ""
-        row["control_title"] = frames.method(control)["title"] if control else ""
-    families = {
-        "": [row for row in rows if frames.baseline not in (None, row["method"])],
-        "control_": [row for row in rows if row["role"] == "candidate" and row["control"]],
+    results = [result for problem in frames.problems for result in _results(frames, problem)]
+    families: dict[Opponent, list[MethodResult]] = {
+        "baseline": [result for result in results if result.baseline not in (None, result.method)],
+        "control": [result for result in results if result.role == "candidate" and result.control],
     }
-    for prefix, family in families.items():
-        _judge([claim for row in family for claim in _claims(frames, row, prefix)])
-    repeated = _repeat(frames, families[""]) if frames.repetitions > 1 else {}
-    for row in rows:
-        if row["method"] == frames.baseline:
-            row["verdict"] = "baseline"
-        elif frames.baseline is None:
-            row |= {"verdict": "no claim", "reason": "no baseline"}
-        elif frames.repetitions > 1:
-            row |= {"verdict": "repeated"} | repeated[row["problem"], row["method"]]
-    table = pd.DataFrame(rows, columns=list(dict.fromkeys(key for row in rows for key in row)))
-    for prefix in PREFIXES:
-        for column in (*_COMPARISON, "p_holm", "probability_better", "compared", "family", "at", "verdict", "reason"):
-            if prefix + column not in table and (column != "at" or prefix.endswith("seconds_")):
-                table[prefix + column] = None if column in ("verdict", "reason") else np.nan
-    for column in ("beyond_low", "beyond_high", "control_beyond_low", "control_beyond_high"):
-        table[column] = table[column].astype(float) if column in table else np.nan
-    if table.empty:
-        return table.assign(decimals=0, seconds_decimals=0)
-    table["decimals"] = table.groupby("problem")["std"].transform(_decimals).astype(int)
-    # A censored metric is counted in gradients; at equal seconds it is one of seconds.
-    timed = (table["std"] * table["seconds"] / table["gradients"]).groupby(table["problem"]).transform(_decimals)
-    table["seconds_decimals"] = table["decimals"].where(~table["censored"].astype(bool), timed).astype(int)
-    return table
+    comparisons: dict[tuple[str, str], tuple[Comparison, ...]] = defaultdict(tuple)
+    for opponent, family in families.items():
+        for judged in _judge([draft for result in family for draft in _drafts(frames, result, opponent)]):
+            comparisons[judged.problem, judged.method] += (judged,)
+    rates = _rates(frames, families["baseline"]) if frames.repetitions > 1 else {}
+    return [
+        replace(
+            result,
+            comparisons=comparisons[result.problem, result.method],
+            rates=rates.get((result.problem, result.method)),
+        )
+        for result in results
+    ]
 
 
-def _describe(frames: StudyFrames, problem: str, method: str) -> dict[str, Any]:
+def _results(frames: StudyFrames, problem: str) -> list[MethodResult]:
+    """All methods' results on a problem and their opponents, without the comparisons."""
+    results = [_describe(frames, problem, method) for method in frames.methods]
+    baseline, control = frames.baseline, _best_control(frames, problem)
+    decimals = _decimals([result.std for result in results])
+    timed = decimals
+    if results and results[0].censored:  # a metric that counts gradients; at equal seconds it counts seconds
+        timed = _decimals([result.std * result.seconds / result.gradients for result in results if result.gradients])
+    return [
+        replace(
+            result,
+            baseline=baseline,
+            baseline_title=frames.method(baseline)["title"] if baseline else "",
+            control=control,
+            control_title=frames.method(control)["title"] if control else "",
+            decimals=decimals,
+            seconds_decimals=timed,
+        )
+        for result in results
+    ]
+
+
+def _describe(frames: StudyFrames, problem: str, method: str) -> MethodResult:
     """A method's own results, compared with nothing."""
     about, how = frames.problem(problem), frames.method(method)
     blocks = _of(frames.blocks, problem, method)
     searched = _of(frames.trials, problem, method)
     searched = searched[(searched["phase"] == "explore") & (searched["status"] == "done")]
     metric = blocks["test_metric"]
-    return {
-        "problem": problem,
-        "problem_title": about["title"],
-        "method": method,
-        "title": how["title"],
-        "role": how["role"],
-        "metric": about["metric"],
-        "unit": about["unit"],
-        "censored": bool(about["censored"]),
-        "budget": about["budget"],
-        "margin": frames.margin(problem),
-        "repetitions": frames.repetitions,
-        "blocks": len(blocks),
-        "planned": int(frames.spec.get("blocks") or 0) * frames.repetitions,
-        "mean": float(metric.mean()),
-        "std": float(metric.std(ddof=1)),
-        "gradients": float(blocks["gradients"].mean()),
-        "seconds": float(blocks["seconds"].mean()),
-        "peak_bytes": frames.cost(method, problem, "peak_bytes"),
-        "explored": len(searched),
-        "diverged": int(searched["diverged"].sum()),
-        "confirm_diverged": int(blocks["diverged"].sum()),
-        "missed": _missed(frames, problem, blocks),
-    }
+    return MethodResult(
+        problem=problem,
+        problem_title=about["title"],
+        method=method,
+        title=how["title"],
+        role=how["role"],
+        metric=about["metric"],
+        unit=about["unit"],
+        censored=bool(about["censored"]),
+        budget=about["budget"],
+        margin=frames.margin(problem),
+        repetitions=frames.repetitions,
+        blocks=len(blocks),
+        planned=int(frames.spec.get("blocks") or 0) * frames.repetitions,
+        mean=float(metric.mean()),
+        std=float(metric.std(ddof=1)),
+        gradients=float(blocks["gradients"].mean()),
+        seconds=float(blocks["seconds"].mean()),
+        peak_bytes=frames.cost(method, problem, "peak_bytes"),
+        explored=len(searched),
+        diverged=int(searched["diverged"].sum()),
+        confirm_diverged=int(blocks["diverged"].sum()),
+        missed=_missed(frames, problem, blocks),
+    )
 
 
-def _claims(frames: StudyFrames, row: dict[str, Any], prefix: str) -> list[_Claim]:
-    """A method against the baseline ("") or the best control ("control_"), at equal gradients and at equal seconds."""
-    problem = row["problem"]
-    ours = _of(frames.blocks, problem, row["method"])
-    theirs = _of(frames.blocks, problem, row["control" if prefix else "reference"])
-    row[prefix + "reference_missed"] = _missed(frames, problem, theirs)
-    obstacle = _obstacle(frames, problem, ours, theirs)
-    timed = at_seconds(frames, problem, ours, theirs)
-    row[prefix + "seconds_at"] = timed.seconds
-    row |= {prefix + key: value for key, value in _beyond(frames, problem, ours, theirs).items()}
-    margin = _margin(frames, problem, ours, theirs)
-    return [
-        _Claim(row, prefix, at_gradients(ours, theirs), margin, obstacle),
-        # The margin is one of the metric; of seconds none was stated.
-        _Claim(row, prefix + "seconds_", timed, None if row["censored"] else margin, obstacle or timed.obstacle),
-    ]
+def _drafts(frames: StudyFrames, result: MethodResult, opponent: Opponent) -> list[_Draft]:
+    """A method against the baseline or the best control, at equal gradients and at equal seconds."""
+    problem = result.problem
+    reference, title = (
+        (result.baseline, result.baseline_title) if opponent == "baseline" else (result.control, result.control_title)
+    )
+    ours, theirs = _of(frames.blocks, problem, result.method), _of(frames.blocks, problem, str(reference))
+    obstacle, timed = _obstacle(frames, problem, ours, theirs), at_seconds(frames, problem, ours, theirs)
+    margin, (low, high) = _margin(frames, problem, ours, theirs), _beyond(frames, problem, ours, theirs)
+    comparison = Comparison(
+        problem=problem,
+        method=result.method,
+        opponent=opponent,
+        clock="gradients",
+        reference=str(reference),
+        reference_title=title,
+        metric=result.metric,
+        unit=result.difference_unit,
+        censored=result.censored,
+        decimals=result.decimals,
+        budget=result.budget,
+        margin=margin,
+        runs=len(ours),
+        missed=_missed(frames, problem, ours),
+        reference_missed=_missed(frames, problem, theirs),
+        reason=obstacle,
+    )
+    at_equal_seconds = replace(
+        comparison,
+        clock="seconds",
+        metric=result.timed_metric,
+        unit="s" if result.censored else comparison.unit,
+        decimals=result.seconds_decimals,
+        margin=None if result.censored else margin,  # the margin is one of the metric; none was stated of seconds
+        reason=obstacle or timed.obstacle,
+        read_at=timed.seconds,
+    )
+    at_equal_gradients = replace(comparison, beyond_low=low, beyond_high=high)
+    return [(at_equal_gradients, at_gradients(ours, theirs)), (at_equal_seconds, timed)]
 
 
-def _judge(claims: list[_Claim]) -> None:
-    """Fill in the comparisons of one family, with Holm's correction over it."""
-    level = LEVEL / max(sum(not claim.obstacle for claim in claims), 1)
-    found = [_compare(claim, level) for claim in claims]
-    judged = [comparison if not claim.obstacle else None for claim, comparison in zip(claims, found, strict=True)]
-    adjusted = holm([comparison.p if comparison else np.nan for comparison in judged])
-    for claim, shown, comparison, p_holm in zip(claims, found, judged, adjusted, strict=True):
-        row, prefix = claim.row, claim.prefix
-        row[prefix + "compared"] = len(claim.pairs.table)
-        row[prefix + "family"] = int(np.isfinite(adjusted).sum())
-        row[prefix + "reason"] = claim.obstacle
-        row[prefix + "p_holm"] = float(p_holm)
-        if shown:
-            row |= {prefix + key: getattr(shown, key) for key in _COMPARISON}
-            row[prefix + "probability_better"] = shown.better
-        row[prefix + "verdict"] = verdict(comparison, float(p_holm)) if comparison else "no claim"
+def _judge(family: list[_Draft]) -> list[Comparison]:
+    """Test the comparisons of one family, with Holm's correction over those that nothing prevents."""
+    level = LEVEL / max(sum(not comparison.reason for comparison, _ in family), 1)
+    tests = [_test(pairs, comparison.margin, level) for comparison, pairs in family]
+    claims = [test if not comparison.reason else None for (comparison, _), test in zip(family, tests, strict=True)]
+    adjusted = holm([test.p if test else np.nan for test in claims])
+    counted_tests = int(np.isfinite(adjusted).sum())
+    judged = []
+    for (comparison, pairs), test, claim, p_holm in zip(family, tests, claims, adjusted, strict=True):
+        comparison = replace(comparison, pairs=len(pairs.table), family=counted_tests, p_holm=float(p_holm))
+        if test:
+            comparison = replace(
+                comparison,
+                difference=test.difference,
+                low=test.low,
+                high=test.high,
+                p=test.p,
+                p_exact=test.p_exact,
+                p_equivalence=test.p_equivalence,
+                correlation=test.correlation,
+                detectable=test.detectable,
+                probability_better=test.better,
+            )
+        if claim:
+            comparison = replace(comparison, verdict=verdict(claim, float(p_holm)))
+        judged.append(comparison)
+    return judged
 
 
-def _compare(claim: _Claim, level: float) -> PairedTest | None:
-    """The comparison over the blocks that both have; None with fewer than two."""
-    table = claim.pairs.table
+def _test(pairs: Pairs, margin: float | None, level: float) -> PairedTest | None:
+    """The test over the blocks that both have; None with fewer than two."""
+    table = pairs.table
     if len(table) < 2:
         return None
-    return compare(table["ours"].to_numpy(), table["theirs"].to_numpy(), claim.margin, level)
+    return compare(table["ours"].to_numpy(), table["theirs"].to_numpy(), margin, level)
 
 
-def _repeat(frames: StudyFrames, family: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """How often each verdict came up over the repetitions of a study, each judged as a study of its own."""
-    called: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    asked = int(frames.spec.get("blocks") or 1)
+def _rates(frames: StudyFrames, family: list[MethodResult]) -> dict[tuple[str, str], Rates]:
+    """How often each verdict came up over the repetitions of a study, each judged as a separate study."""
+    verdicts: dict[tuple[str, str], Counter[Verdict]] = defaultdict(Counter)
+    different: Counter[tuple[str, str]] = Counter()
+    planned = int(frames.spec.get("blocks") or 1)
     for _, part in frames.blocks.groupby("repetition"):
         once = replace(frames, blocks=part)
         size = part.groupby(["problem", "method"]).size()
-        whole = [
-            row
-            for row in family  # an unfinished repetition is not counted
-            if min(size.get((row["problem"], method), 0) for method in (row["method"], row["reference"])) >= asked
+        complete = [
+            result
+            for result in family  # an unfinished repetition is not counted
+            if min(size.get((result.problem, method), 0) for method in (result.method, result.baseline)) >= planned
         ]
-        claims = [
-            claim for row in whole for claim in _claims(once, dict(row), "")
-        ]  # a copy: `row` is the whole study's
-        _judge(claims)
-        for row in {id(claim.row): claim.row for claim in claims}.values():
-            counts = called[row["problem"], row["method"]]
-            counts[row["verdict"]] += 1
-            counts["different"] += not {"better", "worse"}.isdisjoint((row["verdict"], row["seconds_verdict"]))
-    return {(row["problem"], row["method"]): _rate(called[row["problem"], row["method"]]) for row in family}
+        judged = _judge([draft for result in complete for draft in _drafts(once, result, "baseline")])
+        for gradients, seconds in zip(judged[::2], judged[1::2], strict=True):
+            place = gradients.problem, gradients.method
+            verdicts[place][gradients.verdict] += 1
+            different[place] += not {"better", "worse"}.isdisjoint((gradients.verdict, seconds.verdict))
+    places = [(result.problem, result.method) for result in family]
+    return {place: _rate(verdicts[place], different[place]) for place in places}
 
 
-def _rate(called: Counter[str]) -> dict[str, Any]:
-    total, different = sum(called[key] for key in VERDICTS), called["different"]
-    low, high = wilson(different, total)
-    counts = {"called_" + key.replace(" ", "_"): called[key] for key in VERDICTS}
-    rate = different / total if total else np.nan
-    return {"repeated": total, "called_different": different, "rate": rate, "rate_low": low, "rate_high": high} | counts
+def _rate(verdicts: Counter[Verdict], different: int) -> Rates:
+    total = verdicts.total()
+    return Rates(total, different, different / total if total else np.nan, *wilson(different, total), verdicts)
 
 
-def _beyond(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, float]:
-    """The interval of the difference under new blocks and new test examples; empty where it is not known."""
+def _beyond(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float]:
+    """The interval of the difference under new blocks and new test examples; NaN where it is not known."""
     both = ours.merge(theirs, on="block", suffixes=("_x", "_y"))
     arms = [[frames.correct.get(run) for run in both[f"confirm_{side}"]] for side in "xy"]
     if len(both) < MIN_BLOCKS or any(run is None for arm in arms for run in arm):
-        return {}
+        return np.nan, np.nan
     scale = float(frames.problem(problem)["metric_scale"] or 1)
-    found = two_way(*(np.stack([run for run in arm if run is not None]) for arm in arms))
+    test = two_way(*(np.stack([run for run in arm if run is not None]) for arm in arms))
     mean = float((both["test_metric_x"] - both["test_metric_y"]).mean())
-    if not np.isclose(scale * found.difference, mean, rtol=1e-3, atol=1e-6 * scale):
-        return {}  # the metric is not the share of wrong answers: a diverged run's is the worst there is
-    return {"beyond_low": scale * found.low, "beyond_high": scale * found.high}
+    if not np.isclose(scale * test.difference, mean, rtol=1e-3, atol=1e-6 * scale):
+        return np.nan, np.nan  # the metric is not the share of wrong answers: a diverged run has the worst metric
+    return scale * test.low, scale * test.high
 
 
 def _margin(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> float | None:
-    """The margin of equivalence; None where a block missed the tolerance on both sides.
+    """The margin of equivalence; None where both runs of a block missed the tolerance.
 
-    Such a block says "equal" only because both runs stopped at the budget: it is no evidence of equivalence.
+    Such runs are equal only because both stopped at the budget, which is no evidence of equivalence.
     """
     both = ours.merge(theirs, on="block")
     missed = [_missed_rows(frames, problem, both[f"test_metric_{side}"]) for side in "xy"]
@@ -221,7 +234,7 @@ def _margin(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.Da
 
 
 def _obstacle(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
-    """Why no claim can be made, in a few words; empty where one can."""
+    """Why no claim is possible, in a few words; empty where one is."""
     common = set(ours["block"]) & set(theirs["block"])
     if not len(ours):
         return "no complete block yet"
@@ -256,15 +269,14 @@ def _missed_rows(frames: StudyFrames, problem: str, metric: pd.Series) -> pd.Ser
     return metric >= about["budget"] * float(about["metric_scale"] or 1)
 
 
-def _of(frame: pd.DataFrame, problem: str, method: str, repetition: int | None = None) -> pd.DataFrame:
-    rows = frame[(frame["problem"] == problem) & (frame["method"] == method)]
-    return rows if repetition is None else rows[rows["repetition"] == repetition]
+def _of(rows: pd.DataFrame, problem: str, method: str) -> pd.DataFrame:
+    return rows[(rows["problem"] == problem) & (rows["method"] == method)]
 
 
-def _decimals(spreads: pd.Series) -> int:
+def _decimals(spreads: list[float]) -> int:
     """Decimals that show two digits of the smallest spread over methods, unless it is far below the typical one."""
-    positive = spreads[spreads > 0]
-    if positive.empty:
+    positive = [spread for spread in spreads if spread > 0]  # NaN is not
+    if not positive:
         return 2
-    spread = max(float(positive.min()), float(positive.median()) / 10)
+    spread = max(min(positive), float(np.median(positive)) / 10)
     return int(min(max(1 - math.floor(math.log10(spread)), 0), 6))

@@ -50,25 +50,41 @@ def ratios(key: str, title: str, reading: str, unit: str, marks: Sequence[Mark])
     )
     if any(row.target for row in rows):
         figure.add(
-            "scatter", x=[row.target for row in rows if row.target], y=[p for p, row in enumerate(rows) if row.target],
-            mode="markers", marker={"symbol": "line-ns-open", "size": 22, "color": MUTED, "line": {"width": 2}},
+            "scatter",
+            x=[row.target for row in rows if row.target],
+            y=[p for p, row in enumerate(rows) if row.target],
+            mode="markers",
+            marker={"symbol": "line-ns-open", "size": 22, "color": MUTED, "line": {"width": 2}},
             hovertemplate="target %{x:.3~g} ×<extra></extra>",
-        )  # fmt: skip
+        )
     spread = [((row.high or row.ratio) - row.ratio, row.ratio - (row.low or row.ratio)) for row in rows]
     figure.add(
-        "scatter", x=values, y=places, mode="markers", text=[row.label for row in rows],
+        "scatter",
+        x=values,
+        y=places,
+        mode="markers",
+        text=[row.label for row in rows],
         marker={"color": PALETTE[0], "size": 11},
-        error_x={"type": "data", "symmetric": False, "array": [up for up, _ in spread],
-                 "arrayminus": [down for _, down in spread], "color": PALETTE[0], "thickness": 2.5, "width": 5},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [up for up, _ in spread],
+            "arrayminus": [down for _, down in spread],
+            "color": PALETTE[0],
+            "thickness": 2.5,
+            "width": 5,
+        },
         hovertemplate="%{text}: %{x:.3~g} ×<extra></extra>",
-    )  # fmt: skip
+    )
     ends = [x for row in rows for x in (1.0, row.ratio, row.low, row.high, row.target) if x]
     low, high = min(ends) / 1.08, max(ends) * 1.08
-    figure.update_layout(layout(
-        height=90 + 30 * len(rows),
-        xaxis=axis(unit) | log_axis(low, high) | {"range": [float(np.log10(low)), float(np.log10(high))]},
-        yaxis=row_axis([row.label for row in rows]),
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=90 + 30 * len(rows),
+            xaxis=axis(unit) | log_axis(low, high) | {"range": [float(np.log10(low)), float(np.log10(high))]},
+            yaxis=row_axis([row.label for row in rows]),
+        )
+    )
     return Figure(key, title, reading, figure)
 
 
@@ -76,10 +92,12 @@ def population_figure(found: dict[str, Any]) -> Figure:
     """Draw the speed-up of a population, per rule."""
     marks = [Mark(name, row["ratio"]) for name, row in found["methods"].items()]
     return ratios(
-        "population", "Times faster than a plain loop of SGD",
+        "population",
+        "Times faster than a plain loop of SGD",
         "To the right of 1 the population makes more steps than the plain loop.",
-        "times the plain loop's steps", marks,
-    )  # fmt: skip
+        "times the plain loop's steps",
+        marks,
+    )
 
 
 def trials_figure(found: dict[str, Any]) -> Figure | None:
@@ -93,12 +111,14 @@ def trials_figure(found: dict[str, Any]) -> Figure | None:
     if not marks:
         return None
     figure = ratios(
-        "trials", "Times faster than other ways to run the same trials",
+        "trials",
+        "Times faster than other ways to run the same trials",
         "To the right of 1 the engine's choice is faster than the plain loop on data in memory, the same with a "
         "DataLoader, or one process per trial; whiskers are 95 % intervals, upright lines are targets, to "
         "be reached or exceeded.",
-        "ours, times faster", marks,
-    )  # fmt: skip
+        "ours, times faster",
+        marks,
+    )
     figure.figure.update_layout(height=90 + 46 * len(marks))
     return figure
 
@@ -107,10 +127,12 @@ def steps_figure(found: dict[str, Any]) -> Figure:
     """Draw the cost of a step of each class."""
     marks = [Mark(name, *(row[key] for key in ("ratio", "low", "high", "target"))) for name, row in found.items()]
     return ratios(
-        "steps", "Cost of a step, that of torch.optim.SGD being 1",
+        "steps",
+        "Cost of a step, that of torch.optim.SGD being 1",
         "Further to the left is cheaper; whiskers are 95 % intervals, upright lines are targets, not to be exceeded.",
-        "times the cost of a step of SGD", marks,
-    )  # fmt: skip
+        "times the cost of a step of SGD",
+        marks,
+    )
 
 
 def memory_figure(found: dict[str, Any]) -> Figure | None:
@@ -124,10 +146,12 @@ def memory_figure(found: dict[str, Any]) -> Figure | None:
     if not marks:
         return None
     return ratios(
-        "memory", "Measured peak over what a report states",
+        "memory",
+        "Measured peak over what a report states",
         "At 1 a member takes at its peak what a report says of it; further to the right it takes more.",
-        "measured, times the stated", marks,
-    )  # fmt: skip
+        "measured, times the stated",
+        marks,
+    )
 
 
 FIGURES: dict[str, Callable[[dict[str, Any]], Figure | None]] = {

@@ -163,11 +163,15 @@ def allcnn_tables(figures: Figures) -> list[Table]:
     rows, against, rounds = list[Row](), figures["against"], len(figures["rates"]["ours"])
     for name, title in (("ours", "ours, direct path"), ("plain", "plain loop")):
         row = figures["ways"][name]
-        rows.append((
-            title, f"{row['seconds_per_epoch']:,.1f}", number(row["flops_per_second"] / 1e9),
-            f"{100 * row['fraction']['ratio']:.0f} %",
-            f"{100 * row['fraction']['low']:.0f} – {100 * row['fraction']['high']:.0f} %" if rounds > 1 else "",
-        ))  # fmt: skip
+        rows.append(
+            (
+                title,
+                f"{row['seconds_per_epoch']:,.1f}",
+                number(row["flops_per_second"] / 1e9),
+                f"{100 * row['fraction']['ratio']:.0f} %",
+                f"{100 * row['fraction']['low']:.0f} – {100 * row['fraction']['high']:.0f} %" if rounds > 1 else "",
+            )
+        )
     size, spread = f"{figures['side']:,}", f" ({between(against)})" if rounds > 1 else ""
     products = ("product", f"product of two matrices, {size} × {size}"), ("convolution", "the same, as a convolution")
     for name, title in products:

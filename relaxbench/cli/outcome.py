@@ -66,11 +66,11 @@ def verdict_lines(findings: Findings) -> list[Text]:
     """Return one sentence per problem and method, the baseline's first."""
     from relaxbench.analysis.sentences import sentence
 
-    rows = findings.rows()
-    if not rows:
+    if not findings.results:
         return [Text("The study has no results yet.")]
-    rows.sort(key=lambda row: (findings.frames.problems.index(row["problem"]), row["role"] != "baseline"))
-    return [Text(sentence(row)) for row in rows]
+    problems = findings.frames.problems
+    results = sorted(findings.results, key=lambda result: (problems.index(result.problem), result.role != "baseline"))
+    return [Text(sentence(result)) for result in results]
 
 
 def theory(frames: StudyFrames) -> Mapping[str, Theorem]:

@@ -94,12 +94,12 @@ def _compare(one: str, other: str, storage: str, directory: Path) -> None:
     from relaxbench.report.compare_page import sides, write_comparison
 
     first, second = sides(one, other, storage)
-    table = compare(first, second)
-    for row in table.to_dict("records"):
-        console.print(sentence(row, first, second), markup=False)
-    if table.empty:
+    contrasts = compare(first, second)
+    for contrast in contrasts:
+        console.print(sentence(contrast, first, second), markup=False)
+    if not contrasts:
         say("The studies have no problem and method in common.")
-    say(f"\nComparison: {write_comparison(first, second, table, directory)}")
+    say(f"\nComparison: {write_comparison(first, second, contrasts, directory)}")
 
 
 def _all(storage: str, directory: Path) -> None:

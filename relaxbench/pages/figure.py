@@ -1,7 +1,7 @@
 """A plotly figure as plain data.
 
-plotly's own classes check every property whenever one is set, which takes longer than all else in a report together.
-Here nothing is checked: tests/pages/test_figure.py has plotly check every figure of a page.
+plotly's classes validate every property when it is set, which would take half the time of a large report. Nothing is
+validated here; tests/pages/test_figure.py lets plotly validate every figure of a page.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Drawing:
         self.layout.setdefault("annotations", []).append(annotation)
 
     def update_layout(self, *changes: Mapping[str, Any], **more: Any) -> None:
-        """Change the layout; a name may be a path, ``"xaxis.title.text"``. Shapes and annotations are added."""
-        for name, value in {key: value for each in (*changes, more) for key, value in each.items()}.items():
+        """Change the layout. A name may be a path, ``"xaxis.title.text"``. Shapes and annotations are appended."""
+        for name, value in {key: value for change in (*changes, more) for key, value in change.items()}.items():
             *path, last = name.split(".")
             place = self.layout
             for step in path:
@@ -57,21 +57,21 @@ class Drawing:
                 place[last] = dict(value) if isinstance(value, Mapping) else value
 
     def to_json(self) -> str:
-        """As plotly.js reads it, arrays packed."""
+        """Return the JSON that plotly.js reads, with packed arrays."""
         return str(to_json_plotly({"data": _packed(self.data), "layout": self.layout}))
 
 
 def single(values: Any) -> np.ndarray[Any, Any]:
-    """Values in single precision: plotly packs arrays, and half the digits are enough on a screen."""
+    """Return values in single precision, which is enough on a screen and halves the size of packed arrays."""
     return np.asarray(values, dtype=np.float32)
 
 
 def grid(rows: int, columns: int, across: float, up: float) -> list[tuple[list[float], list[float]]]:
-    """Domains (x, y) of the panels of a grid, row by row from the top.
+    """Return the domains (x, y) of the panels of a grid, row by row from the top.
 
     Args:
-        rows, columns: of the grid.
-        across, up: gaps between two panels, as parts of the whole.
+        rows, columns: the size of the grid.
+        across, up: horizontal and vertical gap between two panels, as shares of the whole.
     """
     width, height = (1 - across * (columns - 1)) / columns, (1 - up * (rows - 1)) / rows
     lefts = [column * (width + across) for column in range(columns)]
@@ -80,7 +80,7 @@ def grid(rows: int, columns: int, across: float, up: float) -> list[tuple[list[f
 
 
 def _packed(value: Any) -> Any:
-    """Arrays of numbers as base64, which plotly.js reads; they take half the room of their digits."""
+    """Arrays of numbers as base64, which plotly.js reads and which takes half the space of their digits."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
         array = value.astype("f4") if value.dtype.kind == "f" else value
         packed = {
@@ -89,8 +89,8 @@ def _packed(value: Any) -> Any:
         }
         return packed if array.ndim == 1 else packed | {"shape": ", ".join(map(str, array.shape))}
     if isinstance(value, Mapping):
-        return {key: _packed(each) for key, each in value.items()}
-    return [_packed(each) for each in value] if isinstance(value, list) else value
+        return {key: _packed(item) for key, item in value.items()}
+    return [_packed(item) for item in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,13 @@ class Figure:
 
     Attributes:
         key: unique in the page; the name of an exported file.
-        title: what it shows.
-        reading: one sentence on how to read it.
-        figure: the figure itself.
-        views: the alternatives of a switch: label → {"visible": [...], "layout": {...}}.
-        data: the numbers that are drawn, as its CSV button gives them.
-        axes: the alternatives of a second switch, for the horizontal axis: label → {"scale": a factor for every trace's
-            x, "layout": {...}}.
+        title: heading of the figure.
+        reading: how to read it, in a sentence or two.
+        figure: traces and layout.
+        views: alternatives of a switch: label → {"visible": [...], "layout": {...}}.
+        data: the numbers that are drawn, for the CSV button.
+        axes: alternatives of a second switch, for the horizontal axis: label → {"scale": a factor for the x of every
+            trace, "layout": {...}}.
     """
 
     key: str

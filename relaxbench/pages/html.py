@@ -1,4 +1,4 @@
-"""What every page of ours shares: templates, figures as JSON."""
+"""Render pages: templates, figures as JSON, packed tables."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from relaxbench.util.files import csv
 
 
 def environment(*packages: str) -> Environment:
-    """Templates of this package, before them those of the packages named; all text is escaped."""
-    made = Environment(
+    """Return the templates of the given packages, then those of this package; all text is escaped."""
+    templates = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "relaxbench.pages")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"embed": embed, "tied": tied}
-    return made
+    templates.filters |= {"embed": embed, "tied": tied}
+    return templates
 
 
 def page(templates: Environment, name: str, **values: Any) -> str:
-    """A page that extends ``base.html``: one file, with the script and the style inside."""
+    """Return a page that extends ``base.html``: one file, with the script and the style inside."""
     return templates.get_template(name).render(
         style=_asset(templates, "style.css"),
         script=_asset(templates, "page.js") + _asset(templates, "table.js"),
@@ -40,34 +40,34 @@ def page(templates: Environment, name: str, **values: Any) -> str:
 
 
 def embed(figure: Figure) -> Markup:
-    """A figure as JSON for the page's script."""
+    """Return a figure as JSON for the page's script."""
     data = None if figure.data is None else pack(csv(figure.data))
     about = json.dumps({"key": figure.key, "views": figure.views, "axes": figure.axes, "csv": data})
     return safe_json(f'{about[:-1]}, "figure": {figure.figure.to_json()}}}')
 
 
 def pack(text: str) -> str:
-    """Compressed text for a page's script; mtime 0 keeps two pages of one study the same."""
+    """Return a text compressed for a page's script; mtime 0 makes two pages of one study identical."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 @functools.cache
 def _plotly() -> Markup:
-    """The library that draws, at a third of its size: a browser needs a moment to unpack it."""
+    """plotly.js, compressed to a third of its size."""
     return Markup(pack(get_plotlyjs()))
 
 
 def safe_json(text: str) -> Markup:
-    """JSON for a script element: no "<" is left, so that no text can close the element or open a comment."""
+    """Return JSON for a script element. Every "<" is escaped: no text can close the element or open a comment."""
     for character in ("<", ">", "&", "\u2028", "\u2029"):
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
 
 
 def tied(text: str) -> str:
-    """Ties a percent sign, a spread and a p-value to their number."""
-    for loose in (" %", " ± ", "p = ", "p < "):
-        text = text.replace(loose, loose.replace(" ", "\u00a0"))
+    """Return a text with no-break spaces between a number and its percent sign, spread or p-value."""
+    for part in (" %", " ± ", "p = ", "p < "):
+        text = text.replace(part, part.replace(" ", "\u00a0"))
     return text
 
 

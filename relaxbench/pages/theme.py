@@ -1,4 +1,4 @@
-"""How every figure looks: colours, text, axes. The page swaps INK, MUTED, GRID, BAND and PAPER with the theme."""
+"""The theme of all figures: colours, text, axes. The page replaces INK, MUTED, GRID, BAND and PAPER by its colours."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 INK, MUTED, GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
-"""Stand-ins that templates/page.js replaces by the theme's colours before it draws."""
+"""Placeholders that templates/page.js replaces by the colours of the light or dark theme before it draws."""
 
 BAND = "rgba(1,2,3,0.13)"
-"""INK as a band."""
+"""Translucent INK."""
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b0609c", "#b8860b", "#3f8fd0", "#8c6d46", "#7b68c8")
-"""After Okabe and Ito; each has a contrast of 3:1 with white and with the dark background."""
+"""After Okabe and Ito (Color Universal Design); each has a contrast of 3:1 with white and with the dark background."""
 
 _FIXED = {
     "entropy-sgd": 0,
@@ -32,12 +32,12 @@ _FIXED = {
     "sgd-ema": 7,
     "curveball": 6,
 }
-"""A rule keeps its colour in every report."""
+"""Index into PALETTE of rules that have the same colour in every report."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How methods appear: their titles and colours, and which is the baseline."""
+    """The titles and colours of methods, and the label of the baseline."""
 
     titles: Mapping[str, str]
     colours: Mapping[str, str]
@@ -45,7 +45,7 @@ class Look:
 
     @classmethod
     def of(cls, methods: Mapping[str, Mapping[str, Any]], baseline: str | None) -> Look:
-        """From the manifest's methods; the baseline is neutral, known rules have fixed colours."""
+        """Build it from the manifest's methods. The baseline is neutral; known rules have fixed colours."""
         colours: dict[str, str] = {}
         for index, (label, about) in enumerate(methods.items()):
             fixed = _FIXED.get(str(about["rule"])) if about["rule"] == label else None
@@ -53,26 +53,40 @@ class Look:
         return cls({label: str(about["title"]) for label, about in methods.items()}, colours, baseline)
 
     def title(self, method: str) -> str:
-        """A title that plotly shows as it is."""
+        """Return a method's title, escaped for plotly."""
         return plain(self.titles[method])
 
 
 def plain(text: str, limit: int = 28) -> str:
-    """Text for plotly, which would read tags and %{…}: shortened, and shown as it is."""
+    """Return a text shortened and escaped for plotly, which would interpret tags and %{…}."""
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return html.escape(text, quote=False).replace("{", "&#123;")
 
 
+def with_unit(metric: str, unit: str) -> str:
+    """Return the label of an axis: the metric with its unit, escaped for plotly."""
+    return plain(f"{metric} ({unit})" if unit and unit not in metric else metric, 60)
+
+
+def vertical(x: float, colour: str = MUTED) -> dict[str, Any]:
+    """Return a dotted vertical line through a whole panel, as a shape."""
+    line = {"color": colour, "width": 1, "dash": "dot"}
+    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "layer": "below", "line": line}
+
+
 def file_name(text: str) -> str:
-    """A name for a file or an element: the text where it is plain, else what is plain of it and a hash of the whole."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80]
-    if plain and plain == text:
-        return plain
-    return f"{plain or 'name'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    """Return a name for a file or an element.
+
+    It is the text itself if that has safe characters only, else its safe characters and a hash of the whole text.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80]
+    if safe and safe == text:
+        return safe
+    return f"{safe or 'name'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def tint(colour: str, alpha: float) -> str:
-    """A colour as a translucent one."""
+    """Return a colour with an opacity in [0, 1]."""
     if colour == INK:
         return BAND
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
@@ -80,7 +94,7 @@ def tint(colour: str, alpha: float) -> str:
 
 
 def axis(title: str) -> dict[str, Any]:
-    """A quiet axis with a title."""
+    """Return an axis with a title and few marks."""
     return {
         "title": {"text": title, "font": {"color": MUTED, "size": 12}, "standoff": 8},
         "gridcolor": GRID,
@@ -95,7 +109,7 @@ def axis(title: str) -> dict[str, Any]:
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
-    """A logarithmic axis with ticks at 1, 2, 5, or fewer where there are many decades."""
+    """Return a logarithmic axis with ticks at 1, 2 and 5, or fewer for many decades."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = math.log10(high / low)
     steps = (1, 2, 5) if decades < 1.8 else (1, 3) if decades < 3 else (1,)
@@ -113,10 +127,11 @@ def _power(tick: float) -> str:
 
 
 def visible(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
-    """A range for most of what is to be drawn: one extreme method must not flatten all others.
+    """Return a range for an axis that keeps extreme methods from flattening all others.
 
     Args:
-        low, high: what each method spans. A span that reaches four times farther out than the typical one may leave.
+        low, high: the span of each method. The range may cut off a span that reaches out four times as far as the
+            typical one.
     """
     centre = float(np.median([low, high]))
     reach = 4 * float(np.median(np.maximum(np.subtract(centre, low), np.subtract(high, centre))))
@@ -127,22 +142,22 @@ def visible(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
 
 
 def outside(value: float, left: float, right: float, position: float, colour: str) -> dict[str, Any]:
-    """A number at the edge, for a mark that lies beyond it."""
+    """Return an annotation at the edge of a panel, for a mark that lies beyond it."""
     beyond = value >= right
-    shown = f"{value:.3g}".replace("-", "−")
+    text = f"{value:.3g}".replace("-", "−")
     return {
         "x": right if beyond else left,
         "y": position,
         "xanchor": "right" if beyond else "left",
         "yshift": 9,
-        "text": f"{shown} →" if beyond else f"← {shown}",
+        "text": f"{text} →" if beyond else f"← {text}",
         "showarrow": False,
         "font": {"color": colour, "size": 12},
     }
 
 
 def key_above(words: str) -> dict[str, Any]:
-    """The key of a panel's lines, on one line above it (plotly's legend would wrap)."""
+    """Return the key of a panel as one line above it; plotly's legend would wrap."""
     return {
         "text": words,
         "x": 0,
@@ -157,10 +172,10 @@ def key_above(words: str) -> dict[str, Any]:
 
 
 def band(x: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.floating], fill: str) -> dict[str, Any]:
-    """An interval along x as a filled outline, for a scatter trace.
+    """Return an interval along x as a filled outline, for a scatter trace.
 
     Args:
-        x, low, high: one number per point.
+        x, low, high: one number per point, ``[n]``.
         fill: a translucent colour, see `tint`.
     """
     return {
@@ -176,7 +191,7 @@ def band(x: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.fl
 
 
 def row_axis(labels: list[str]) -> dict[str, Any]:
-    """A vertical axis with one named row per method."""
+    """Return a vertical axis with one labelled row per method."""
     return axis("") | {
         "tickvals": list(range(len(labels))),
         "ticktext": labels,
@@ -189,7 +204,7 @@ def row_axis(labels: list[str]) -> dict[str, Any]:
 
 
 def layout(**changes: Any) -> dict[str, Any]:
-    """The layout that all figures share, with changes; a legend is shown where one is given."""
+    """Return the layout that all figures share, with changes. A legend is shown if one is given."""
     usual: dict[str, Any] = {
         "template": {},
         "paper_bgcolor": PAPER,

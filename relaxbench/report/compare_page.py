@@ -1,7 +1,9 @@
-"""The page of a comparison: one sentence a method first, then what differs, the numbers and the figures."""
+"""The page that compares two studies: one sentence per method, numbers and figures, and the differing circumstances."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pandas as pd
 
 from relaxbench.analysis import sentences
 from relaxbench.analysis.caveats import missing
-from relaxbench.analysis.compare import SIDES, Side, differences, only_one, sentence
+from relaxbench.analysis.compare import SIDES, Contrast, Side, differences, only_one, sentence
+from relaxbench.analysis.comparison import Comparison
 from relaxbench.analysis.frames import StudyFrames, load_study
 from relaxbench.errors import UserError
 from relaxbench.pages import html
@@ -21,16 +24,16 @@ from relaxbench.util import files
 from relaxbench.version import __version__
 
 MARKS = ("circle", "square-open")
-"""Of the first study and the other, in every figure."""
+"""The marks of the first study and of the other in every figure."""
 
 
-def find(text: str, storage: str) -> tuple[str, str | None]:
-    """The storage and the study that are meant by one of the two words after ``--compare``.
+def place_of(text: str, storage: str) -> tuple[str, str | None]:
+    """Return the storage and the name of a study; the name is None where only a database is given.
 
     Args:
-        text: a study of the storage, a database (a URL, or a file whose name ends in .db), or a database and a study
-            with # between them.
-        storage: the storage of studies without a database of their own.
+        text: a study of `storage`, a database (a URL, or a file whose name ends in .db), or a database and a study
+            joined by #.
+        storage: the database of a study that is given by its name alone.
     """
     place, mark, name = text.rpartition("#")
     if mark and _is_database(place):
@@ -39,21 +42,20 @@ def find(text: str, storage: str) -> tuple[str, str | None]:
 
 
 def sides(one: str, other: str, storage: str) -> tuple[Side, Side]:
-    """Two studies, under names that tell them apart.
+    """Load two studies and give them different labels.
 
     Args:
-        one, other: as for `find`.
-        storage: likewise.
+        one, other, storage: as for `place_of`.
 
     Raises:
         UserError: if one of them does not exist, or both are the same.
     """
-    places = [find(text, storage) for text in (one, other)]
+    places = [place_of(text, storage) for text in (one, other)]
     urls = [parse_url(place) for place, _ in places]
     frames = [load_study(place, name) for place, name in places]
     names = [study.name for study in frames]
     if names[0] == names[1] and urls[0] == urls[1]:
-        raise UserError(f"--compare {one!r} {other!r}: both are the same study; name two")
+        raise UserError(f"{one!r} and {other!r}: both are the same study; name two different ones", "compare")
     files = [Path(str(url.database)).name for url in urls]
     choices = [
         [(name, file_name(name)) for name in names],
@@ -64,22 +66,22 @@ def sides(one: str, other: str, storage: str) -> tuple[Side, Side]:
     return Side(*first, frames[0]), Side(*second, frames[1])
 
 
-def write_comparison(one: Side, other: Side, table: pd.DataFrame, directory: Path) -> Path:
+def write_comparison(one: Side, other: Side, contrasts: Sequence[Contrast], directory: Path) -> Path:
     """Write ``<directory>/compare-<one>-<other>.html``; it appears whole or not at all.
 
     Args:
         one, other: the studies.
-        table: what `compare` says of them.
-        directory: made if it is missing.
+        contrasts: of `compare`.
+        directory: created if it is missing.
 
     Returns:
-        where the page lies.
+        The path of the page.
 
     Raises:
         UserError: the directory cannot be written.
     """
     page = directory / f"compare-{one.stem}-{other.stem}.html"
-    text = render(one, other, table)
+    text = render(one, other, contrasts)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         files.write(page, text)
@@ -88,19 +90,19 @@ def write_comparison(one: Side, other: Side, table: pd.DataFrame, directory: Pat
     return page
 
 
-def render(one: Side, other: Side, table: pd.DataFrame) -> str:
-    """The HTML text of the page; ``table`` is from `compare`."""
+def render(one: Side, other: Side, contrasts: Sequence[Contrast]) -> str:
+    """Return the HTML text of the page; ``contrasts`` are of `compare`."""
     templates = html.environment("relaxbench.report")
     templates.filters |= {"number": sentences.number}
-    templates.globals |= {"sentence": sentence, "finite": np.isfinite, "difference_unit": sentences.difference_unit}
-    problems = list(dict.fromkeys(table["problem"])) if len(table) else []
+    templates.globals |= {"sentence": sentence, "finite": np.isfinite}
+    problems = list(dict.fromkeys(contrast.one.problem for contrast in contrasts))
     seeds = [side.frames.spec.get("seed") for side in (one, other)]
     return html.page(
         templates,
         "compare.html",
         one=one,
         other=other,
-        problems=[_problem(one, other, table[table["problem"] == name], name) for name in problems],
+        problems=[_problem(one, other, contrasts, name) for name in problems],
         differing=differences(one.frames, other.frames).to_dict("records"),
         alone=[(side, only_one(side.frames, against.frames)) for side, against in ((one, other), (other, one))],
         unfinished=[side.label for side in (one, other) if missing(side.frames)],
@@ -109,69 +111,91 @@ def render(one: Side, other: Side, table: pd.DataFrame) -> str:
     )
 
 
-def figure(table: pd.DataFrame, one: Side, other: Side, problem: str) -> Figure | None:
-    """Each method's difference from the baseline in both studies, side by side.
+def figure(contrasts: Sequence[Contrast], one: Side, other: Side) -> Figure | None:
+    """Draw each method's difference from the baseline in both studies, one above the other.
 
     Args:
-        table: rows of `compare` of one problem.
+        contrasts: of `compare`, of one problem.
         one, other: the studies.
-        problem: its name.
     """
-    shown = np.isfinite(table[[f"difference_{side}" for side in SIDES]].to_numpy(dtype=float)).any(axis=1)
-    rows = table[shown & (table["obstacle"] == "")].iloc[::-1]
-    if rows.empty:
+    rows = [contrast for contrast in contrasts if not contrast.obstacle and any(_known(contrast))]
+    if not rows:
         return None
-    look, unit = _look(one.frames), plain(sentences.difference_unit(rows.iloc[0]) or "units")
-    spans = rows[[f"{key}_{side}" for side in SIDES for key in ("low", "high")]].astype(float)
-    known = spans[spans.notna().all(axis=1)]
-    left, right = visible(list(known.min(axis=1)), list(known.max(axis=1))) if len(known) else (-1.0, 1.0)
-    drawn = Drawing()
-    drawn.add_shape(type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="between")
-    for position, (_, row) in enumerate(rows.iterrows()):
-        colour, title = look.colours[row["method"]], look.title(row["method"])
-        for side, study, mark, shift in zip(SIDES, (one, other), MARKS, (0.16, -0.16), strict=True):
-            difference, high = float(row[f"difference_{side}"]), float(row[f"high_{side}"])
-            drawn.add(
+    problem, unit = rows[0].one.problem, plain(rows[0].one.difference_unit or "units")
+    look, drawing = _look(one.frames), Drawing()
+    drawing.add_shape(
+        type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="between"
+    )
+    for position, contrast in enumerate(reversed(rows)):
+        colour, title = look.colours[contrast.one.method], look.title(contrast.one.method)
+        for comparison, study, symbol, shift in zip(_known(contrast), (one, other), MARKS, (0.16, -0.16), strict=True):
+            if comparison is None:
+                continue
+            half = comparison.high - comparison.difference
+            drawing.add(
                 "scatter",
-                x=single([difference]),
+                x=single([comparison.difference]),
                 y=single([position + shift]),
                 mode="markers",
                 showlegend=False,
                 name=title,
-                marker={"color": colour, "size": 10, "symbol": mark, "line": {"width": 2, "color": colour}},
-                error_x={
-                    "type": "data",
-                    "array": single([high - difference]),
-                    "color": colour,
-                    "thickness": 2,
-                    "width": 0,
-                },
-                hovertemplate=f"{title}, {plain(study.label)}: %{{x:+.3~g}} {unit} (±{high - difference:.3g}), "
-                f"{row[f'verdict_{side}']}<extra></extra>",
+                marker={"color": colour, "size": 10, "symbol": symbol, "line": {"width": 2, "color": colour}},
+                error_x={"type": "data", "array": single([half]), "color": colour, "thickness": 2, "width": 0},
+                hovertemplate=f"{title}, {plain(study.label)}: %{{x:+.3~g}} {unit} (±{half:.3g}), "
+                f"{comparison.verdict}<extra></extra>",
             )
-    drawn.update_layout(
+    drawing.update_layout(
         layout(
             height=110 + 46 * len(rows),
             xaxis=axis(f"difference from {look.title(str(look.baseline))} ({unit})<br>← lower is better")
-            | {"range": [left, right]},
-            yaxis=row_axis([look.title(method) for method in rows["method"]]),
+            | {"range": _range(rows)},
+            yaxis=row_axis([look.title(contrast.one.method) for contrast in reversed(rows)]),
         )
     )
-    keys = ["problem", "method", *(f"{key}_{side}" for side in SIDES for key in ("difference", "low", "high"))]
     return Figure(
         f"compare-{file_name(problem)}",
         f"Difference from {look.titles[str(look.baseline)]} in both studies",
         f"Above and filled: {one.label}; below and open: {other.label}. Each mark is a mean difference over blocks "
         "with its unadjusted 95 % interval. What lies beyond the axis is in the table.",
-        drawn,
-        data=rows[keys].iloc[::-1],
+        drawing,
+        data=_data(rows),
     )
 
 
-def _problem(one: Side, other: Side, rows: pd.DataFrame, name: str) -> dict[str, Any]:
-    """All that the page shows of one problem."""
-    drawn = figure(rows, one, other, name)
-    return {"about": one.frames.problem(name), "rows": rows.to_dict("records"), "figures": [drawn] if drawn else []}
+def _known(contrast: Contrast) -> list[Comparison | None]:
+    """The comparison with the baseline in each study; None where there is no difference."""
+    comparisons = [result.against("baseline") for result in contrast.results]
+    return [comparison if comparison and comparison.known else None for comparison in comparisons]
+
+
+def _range(rows: Sequence[Contrast]) -> list[float]:
+    """The range of the axis: what the intervals span of methods that both studies compare."""
+    pairs = [[comparison for comparison in _known(contrast) if comparison] for contrast in rows]
+    pairs = [pair for pair in pairs if len(pair) == len(SIDES)]
+    if not pairs:
+        return [-1.0, 1.0]
+    lows = [min(comparison.low for comparison in pair) for pair in pairs]
+    highs = [max(comparison.high for comparison in pair) for pair in pairs]
+    return list(visible(lows, highs))
+
+
+def _data(rows: Sequence[Contrast]) -> pd.DataFrame:
+    """The numbers that are drawn."""
+    table = []
+    for contrast in rows:
+        row: dict[str, str | float] = {"problem": contrast.one.problem, "method": contrast.one.method}
+        for side, comparison in zip(SIDES, _known(contrast), strict=True):
+            for key in ("difference", "low", "high"):
+                row[f"{key}_{side}"] = getattr(comparison, key) if comparison else math.nan
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def _problem(one: Side, other: Side, contrasts: Sequence[Contrast], name: str) -> dict[str, Any]:
+    """Everything that the page shows of one problem."""
+    own = [contrast for contrast in contrasts if contrast.one.problem == name]
+    drawn = figure(own, one, other)
+    return {"about": one.frames.problem(name), "contrasts": own, "figures": [drawn] if drawn else []}
 
 
 def _look(frames: StudyFrames) -> Look:

@@ -1,4 +1,4 @@
-"""The index of a database: what each of its studies asked and found, with a link to its report."""
+"""The index of a database: the question and the answer of each study, with a link to its report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from relaxbench.version import __version__
 Theory = Callable[[StudyFrames], Mapping[str, Theorem]]
 
 NAME = "index"
-"""Of the page's file; a report cannot have it."""
+"""Name of the page's file, which no report can have."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Entry:
     """A study as the index shows it.
 
     Attributes:
-        name: of the study.
+        name: the study's name.
         created: when it began (UTC).
         description: from the study file.
-        done, planned: trials.
+        done, planned: numbers of trials.
         headlines: title of a problem → the shortest true answer.
-        report: its page; None where there is none.
-        failure: why there is none, in one line.
+        report: the path of its page; None where there is none.
+        failure: why there is no page, in one line.
     """
 
     name: str
@@ -56,11 +56,11 @@ def write_all(engine: Engine, directory: Path, theory: Theory = lambda _: {}) ->
 
     Args:
         engine: the database.
-        directory: of the pages; made if it is missing.
-        theory: what the theory expects on a study's problems, see `write_report`.
+        directory: where the pages go; created if it is missing.
+        theory: from a study to the theory's numbers for its problems, see `write_report`.
 
     Yields:
-        what is known of each study, as soon as its report is written or has failed.
+        The entry of each study, as soon as its report is written or has failed.
 
     Raises:
         UserError: the directory cannot be written.
@@ -80,40 +80,40 @@ def write_all(engine: Engine, directory: Path, theory: Theory = lambda _: {}) ->
 
 
 def index_page(directory: Path) -> Path:
-    """Where the index lies."""
+    """Return the path of the index."""
     return directory / f"{NAME}.html"
 
 
-def render(entries: list[Entry], shown: str) -> str:
-    """The HTML text of the index.
+def render(entries: list[Entry], address: str) -> str:
+    """Return the HTML text of the index.
 
     Args:
         entries: one per study, in order.
-        shown: the database's address, for people.
+        address: the database's address, without its password.
     """
     templates = html.environment("relaxbench.report")
-    return html.page(templates, "index.html", entries=entries, shown=shown, version=__version__)
+    return html.page(templates, "index.html", entries=entries, address=address, version=__version__)
 
 
 def _entry(engine: Engine, name: str, created: dt.datetime | None, directory: Path, theory: Theory) -> Entry:
-    """Write a study's report; one that cannot be reported does not keep the others from theirs."""
+    """Write a study's report. A failure is kept in the entry, so that the other reports are still written."""
     if file_name(name).lower() == NAME:
-        return Entry(name, created, failure="its report would have the name of this page: write it to another folder")
+        return Entry(name, created, failure="its report would have the name of this page; write it to another folder")
     try:
         frames = load_study(engine, name)
         findings, counts = Findings.of(frames), progress(frames)
         headlines = dict(findings.headlines)
         if frames.repetitions > 1:
-            headlines = {name: f"Called different, by repetition: {text}." for name, text in headlines.items() if text}
+            headlines = {key: f"Called different, by repetition: {text}." for key, text in headlines.items() if text}
         return Entry(
             name,
             created,
             str(frames.spec.get("description") or ""),
             int(counts["done"].sum()),
             int(counts["planned"].sum()),
-            {str(frames.problem(each)["title"]): text for each, text in headlines.items() if text},
+            {str(frames.problem(problem)["title"]): text for problem, text in headlines.items() if text},
             write_report(findings, directory, theory(frames)),
         )
-    except Exception as error:  # whatever a damaged row leads to
-        said = next(iter(str(error).strip().splitlines()), "")
-        return Entry(name, created, failure=f"{said} ({type(error).__name__})" if said else type(error).__name__)
+    except Exception as error:  # a damaged row can raise anything
+        message = next(iter(str(error).strip().splitlines()), "")
+        return Entry(name, created, failure=f"{message} ({type(error).__name__})" if message else type(error).__name__)

@@ -1,12 +1,13 @@
-"""What the page shows of every problem, section by section."""
+"""The contents of the report for every problem, section by section."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.paired import means
@@ -26,8 +27,7 @@ from relaxbench.report.figures.importance import importance, importances
 from relaxbench.report.figures.incumbents import history, incumbents
 from relaxbench.report.figures.interaction import interaction
 from relaxbench.report.figures.parallel_coordinates import parallel
-from relaxbench.report.figures.search_space import reference
-from relaxbench.report.figures.settings import tried
+from relaxbench.report.figures.search_space import explore_trials, reference
 from relaxbench.report.figures.sharpness import confirmed_flatness, sharpness
 from relaxbench.report.figures.slices import slices
 from relaxbench.report.figures.theory import expectation, measured
@@ -35,14 +35,14 @@ from relaxbench.report.figures.verdicts import forest
 
 
 def problems(findings: Findings, look: Look, theory: Mapping[str, Theorem]) -> list[dict[str, Any]]:
-    """Return all that the page shows, one dict per problem."""
+    """Return everything that the page shows, one dict per problem."""
     frames = findings.frames
     shares = importances(frames)
     return [_problem(findings, look, name, shares, theory.get(name)) for name in frames.problems]
 
 
 def overall(frames: StudyFrames, look: Look) -> list[Figure]:
-    """What is shown of all problems together: performance profiles, where there are enough problems for them."""
+    """Return the figures over all problems: performance profiles, where there are enough problems for them."""
     return (
         _some(gradients_to_target.profile(*gradients_to_target.profiles(frames), look))
         if frames.repetitions == 1
@@ -54,14 +54,14 @@ def _problem(
     findings: Findings, look: Look, name: str, shares: pd.DataFrame, theorem: Theorem | None
 ) -> dict[str, Any]:
     frames = findings.frames
-    rows = findings.table[findings.table["problem"] == name]
+    results = findings.on(name)
     cost = costs(frames, name)
     return {
         "name": name,
         "about": frames.problem(name),
-        "rows": rows.to_dict("records"),
+        "results": results,
         "headline": findings.headlines[name],
-        "results": [] if frames.repetitions > 1 else _results(frames, rows, look, name),
+        "verdicts": [] if frames.repetitions > 1 else _verdicts(frames, results, look, name),
         "curves": _curves(frames, look, name),
         "budget": _budget(frames, look, name),
         "target": _some(gradients_to_target.target(gradients_to_target.to_target(frames, name), look, name)),
@@ -71,16 +71,15 @@ def _problem(
         "cost": _some(relative(cost, look, name)),
         "theory": [expectation(theorem, measured(frames, name), look, name)] if theorem else [],
         "flatness": _some(_flatness(frames, look, name)),
-        "recommended": _recommended(frames, rows, name),
+        "recommended": _recommended(frames, results, name),
     }
 
 
-def _results(frames: StudyFrames, rows: pd.DataFrame, look: Look, name: str) -> list[Figure]:
-    about, values = frames.problem(name), blocks.results(frames, name)
-    unit = "points" if about["unit"] == "%" else str(about["unit"])
+def _verdicts(frames: StudyFrames, results: Sequence[MethodResult], look: Look, name: str) -> list[Figure]:
+    values = blocks.results(frames, name)
     return _some(
-        forest(rows, look, name, unit),
-        blocks.dots(values, means(values), look, name, str(about["metric"]), str(about["unit"])),
+        forest(results, look, name),
+        blocks.dots(values, means(values), look, name, frames.problem(name)),
     )
 
 
@@ -96,19 +95,19 @@ def _curves(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
 
 
 def _why(frames: StudyFrames, look: Look, name: str, shares: pd.DataFrame) -> dict[str, list[Figure]]:
-    """Figures by what they show: importances of all methods, then a figure a method; empty without a search."""
-    tuned = reference(frames, name)
-    trials = {method: tried(frames, name, method) for method in frames.methods}
+    """Figures by kind: importances of all methods, then one figure per method; empty without a search."""
+    baseline = reference(frames, name)
+    trials = {method: explore_trials(frames, name, method) for method in frames.methods}
     scopes = {method: str(scope) for method in frames.methods if (scope := frames.method(method)["scope"])}
-    found = {
+    figures = {
         "importance": _some(importance(shares, look, name)),
         "schedules": _schedules(frames, look, name),
         "interactions": _some(*(interaction(trials[m], look, name, m, scope) for m, scope in scopes.items())),
-        "slices": _some(*(slices(trials[m], look, name, m, tuned) for m in scopes)),
-        "others": _some(*(slices(trials[m], look, name, m, tuned) for m in frames.methods if m not in scopes)),
-        "parallel": _some(*(parallel(trials[m], look, name, m, tuned) for m in frames.methods)),
+        "slices": _some(*(slices(trials[m], look, name, m, baseline) for m in scopes)),
+        "others": _some(*(slices(trials[m], look, name, m, baseline) for m in frames.methods if m not in scopes)),
+        "parallel": _some(*(parallel(trials[m], look, name, m, baseline) for m in frames.methods)),
     }
-    return {kind: group for kind, group in found.items() if group}
+    return {kind: group for kind, group in figures.items() if group}
 
 
 def _search(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
@@ -129,33 +128,33 @@ def _schedules(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
 
 
 def _budget(frames: StudyFrames, look: Look, name: str) -> dict[str, list[Figure]]:
-    """Panels by what they show; empty where nothing was searched."""
+    """Panels by kind; empty without a search."""
     table, medians = tuning_budget.by_budget(frames, name), tuning_budget.medians(frames, name)
     panels = {
         "verdict": tuning_budget.differences(table, look, name),
         "best": tuning_budget.best(table, medians, look, name),
     }
-    return {kind: found for kind, found in panels.items() if found}
+    return {kind: group for kind, group in panels.items() if group}
 
 
 def _flatness(frames: StudyFrames, look: Look, name: str) -> Figure | None:
     about = frames.problem(name)
-    if about["censored"]:  # gradients to a tolerance do not generalize
+    if about["censored"]:  # gradients to a tolerance are no measure of generalization
         return None
-    return sharpness(confirmed_flatness(frames, name), look, name, str(about["metric"]), str(about["unit"]))
+    return sharpness(confirmed_flatness(frames, name), look, name, about)
 
 
-def _recommended(frames: StudyFrames, rows: pd.DataFrame, name: str) -> list[dict[str, Any]]:
-    """The best setting of each method with its results on fresh seeds."""
-    found = []
-    for _, row in rows.iterrows():
-        of = (frames.recommended["problem"] == name) & (frames.recommended["method"] == row["method"])
+def _recommended(frames: StudyFrames, results: Sequence[MethodResult], name: str) -> list[dict[str, Any]]:
+    """The best params of each method with their results on fresh seeds."""
+    settings = []
+    for result in results:
+        of = (frames.recommended["problem"] == name) & (frames.recommended["method"] == result.method)
         runs = frames.recommended[of]
         if len(runs):
             first = runs.iloc[0]
-            found.append(
+            settings.append(
                 {
-                    "title": row["title"],
+                    "title": result.title,
                     "params": first["params"],
                     "trial": int(first["source"]),
                     "phase": first["source_phase"],
@@ -163,13 +162,11 @@ def _recommended(frames: StudyFrames, rows: pd.DataFrame, name: str) -> list[dic
                     "runs": len(runs),
                     "mean": float(runs["test_metric"].mean()),
                     "std": float(runs["test_metric"].std(ddof=1)),
-                    "decimals": int(row["decimals"]),
-                    "unit": row["unit"],
-                    "metric": row["metric"],
+                    "decimals": result.decimals,
                 }
             )
-    return found
+    return settings
 
 
-def _some(*found: Figure | None) -> list[Figure]:
-    return [figure for figure in found if figure is not None]
+def _some(*figures: Figure | None) -> list[Figure]:
+    return [figure for figure in figures if figure is not None]

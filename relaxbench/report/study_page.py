@@ -1,4 +1,4 @@
-"""The page: everything a reader needs in one HTML file that opens offline, and its tables as files beside it."""
+"""The report of a study: one HTML file that opens offline, and its tables as files next to it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from relaxbench.analysis import sentences
+from relaxbench.analysis.comparison import VERDICTS
 from relaxbench.analysis.findings import Findings
-from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.theory_numbers import Theorem
+from relaxbench.analysis.verdict_table import verdict_table
 from relaxbench.errors import UserError
 from relaxbench.pages import html
 from relaxbench.pages.theme import Look, file_name
@@ -19,33 +20,34 @@ from relaxbench.report import sections
 from relaxbench.util import files
 
 EMBED = 3_000_000
-"""Packed tables travel inside the page up to this many bytes together; the others, and all curves, lie beside it."""
+"""Packed tables are part of the page up to this total size in bytes; the other tables, and all curves, are files."""
 
-PASSING = ("origins", "turns")
-"""What a manifest says for workers alone: where files lie on a machine, and whose turn it is."""
+INTERNAL = ("origins", "turns")
+"""Keys of the manifest that only workers need: paths on a machine, and whose turn it is."""
 
 
 def write_report(findings: Findings, directory: Path | str, theory: Mapping[str, Theorem] | None = None) -> Path:
     """Write ``<directory>/<study>.html`` and its tables in ``<directory>/<study>/``.
 
-    The tables are CSV, but for the curves, which are many: ``curves.parquet``. Each file appears whole or not at all.
+    The tables are CSV files, except for the large table of curves: ``curves.parquet``. Each file appears whole or not
+    at all.
 
     Args:
-        findings: of the study.
-        directory: where; created if it is missing.
-        theory: problem → what the theory expects on it, for landscapes (`relaxbench.theory.summary`).
+        findings: the findings of the study.
+        directory: where the files go; created if it is missing.
+        theory: landscape → the theory's numbers for it (`relaxbench.theory.summary`).
 
     Returns:
-        Where the page lies.
+        The path of the page.
 
     Raises:
         UserError: the directory cannot be written.
     """
-    frames, table = findings.frames, findings.table
+    frames = findings.frames
     stem = file_name(frames.name)
     page = Path(directory) / f"{stem}.html"
     folder = Path(directory) / stem
-    texts = {name: files.csv(each) for name, each in tables_of(frames, table).items()}
+    texts = {name: files.csv(table) for name, table in tables_of(findings).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -57,14 +59,22 @@ def write_report(findings: Findings, directory: Path | str, theory: Mapping[str,
     return page
 
 
-def tables_of(frames: StudyFrames, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The tables that a page carries, if they are small enough; ``table`` is the study's `verdicts`."""
-    own = frames.tables()
-    return {"verdicts": table} | {name: own[name] for name in ("blocks", "recommended", "flatness", "trials")}
+def tables_of(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Return the tables that are part of the page if they are small enough."""
+    own = findings.frames.tables()
+    return {"verdicts": verdict_table(findings.results)} | {
+        name: own[name] for name in ("blocks", "recommended", "flatness", "trials")
+    }
 
 
 def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Theorem] | None = None) -> str:
-    """The HTML text of the page, from the findings and the CSV texts that it carries inside."""
+    """Return the HTML text of the page.
+
+    Args:
+        findings: the findings of the study.
+        texts: name of a table → its CSV text.
+        theory: as for `write_report`.
+    """
     frames = findings.frames
     look = Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
     templates = html.environment("relaxbench.report")
@@ -76,16 +86,14 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         "capital": sentences.capital,
     }
     templates.globals |= {
-        "sentence": sentences.sentence,
+        "evidence": sentences.evidence,
         "explanation": sentences.explanation,
         "finite": sentences.finite,
         "seconds_sentence": sentences.seconds_sentence,
-        "difference_unit": sentences.difference_unit,
-        "probability": sentences.probability,
-        "timed_metric": sentences.timed_metric,
+        "verdicts": VERDICTS,
     }
-    manifest = {key: value for key, value in frames.manifest.items() if key not in PASSING}
-    counts = {name: len(each) for name, each in tables_of(frames, findings.table).items()}
+    manifest = {key: value for key, value in frames.manifest.items() if key not in INTERNAL}
+    counts = {name: len(table) for name, table in tables_of(findings).items()}
     return html.page(
         templates,
         "report.html",
@@ -106,7 +114,7 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
 
 
 def _packed(texts: Mapping[str, str]) -> dict[str, str]:
-    """Tables as the page carries them, the small ones first; empty for those that would make it too large."""
+    """Packed tables by name, the small ones first; empty for those that would make the page too large."""
     packed, room = {}, EMBED
     for name in sorted(texts, key=lambda name: len(texts[name])):
         data = html.pack(texts[name]) if len(texts[name]) < 40 * EMBED else ""

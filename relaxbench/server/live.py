@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, func, select
 
+from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import load_study
 from relaxbench.analysis.sentences import sentence
@@ -122,11 +123,7 @@ class Live:
         if news != self._news_seen:
             try:
                 findings = Findings.of(load_study(self.engine, self.name))
-                rows = findings.rows()
-                keys = ("problem_title", "title", "role", "verdict")
-                answers = [
-                    {key: str(row[key]) for key in keys} | {"sentence": html.tied(sentence(row))} for row in rows
-                ]
+                answers = [_answer(result) for result in findings.results]
                 self.reported = Reported(answers, write_report(findings, self.directory), time.time())
             except Exception as error:  # shown on the page; the next attempt may succeed
                 self.reported.failure = f"the report could not be written: {_line(error)}"
@@ -183,6 +180,17 @@ class Live:
         return {f"/{stem}/{file.name}": file for file in files if file.is_file()} | (
             {f"/{page.name}": page} if page else {}
         )
+
+
+def _answer(result: MethodResult) -> dict[str, str]:
+    """Return what the page shows of a method on a problem."""
+    return {
+        "problem_title": result.problem_title,
+        "title": result.title,
+        "role": result.role,
+        "verdict": result.verdict,
+        "sentence": html.tied(sentence(result)),
+    }
 
 
 def _line(error: Exception) -> str:

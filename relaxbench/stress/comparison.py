@@ -11,6 +11,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import select
 
 from relaxbench.analysis.frames import load_study
+from relaxbench.analysis.verdict_table import verdict_table
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.store.schema import SEARCHED, Curve, Trial
 from relaxbench.store.transactions import read
@@ -27,7 +28,7 @@ Expected = tuple[Trials, pd.DataFrame]
 
 def outcome_of(study: DisturbedStudy) -> Expected:
     """The results and the verdict table of a study."""
-    return results(study.database, study.study), verdicts(load_study(study.storage, study.name))
+    return results(study.database, study.study), verdict_table(verdicts(load_study(study.storage, study.name)))
 
 
 def differences(study: DisturbedStudy, expected: Expected) -> list[str]:

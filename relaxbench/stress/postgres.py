@@ -21,7 +21,7 @@ NOBODY = 65534
 
 
 class Server:
-    """A server in a folder of its own, reached through a socket in it, and optionally over TCP.
+    """A server in its own temporary folder, reached through a socket in it, and optionally over TCP.
 
     Args:
         password: of its user; None trusts every user.

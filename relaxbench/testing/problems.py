@@ -62,7 +62,7 @@ class ProblemConformance:
             loss = Oracle(p, "direct").measure(p.init(seed)[None], "validation").loss.item()
             require(loss < p.worst, f"the loss at the start, {loss:g}, is no better than worst = {p.worst:g}")
 
-    def test_shapes_are_those_that_are_declared(self) -> None:
+    def test_shapes_equal_the_layout(self) -> None:
         """Require P parameters in the order of the layout, and mini-batches with a first axis K."""
         p = self._make()
         x = p.init(SEEDS[0])
@@ -99,7 +99,7 @@ class ProblemConformance:
         require(not torch.equal(starts[0], starts[1]), f"seeds {SEEDS[0]} and {SEEDS[1]} give the same start")
         require(_same(batches, self._batch(second, 4)), "mini-batches are not a function of the seed and their number")
 
-    def test_a_member_s_mini_batches_are_its_own(self) -> None:
+    def test_mini_batches_depend_on_their_member_only(self) -> None:
         """Require mini-batches that depend neither on other members nor on the first number of a round."""
         p = self._make()
         together = self._batch(p, 4)
@@ -122,7 +122,7 @@ class ProblemConformance:
             for k in (0, 2):
                 require(torch.equal(clean[k], dirty[k]), f"on the {path} path, NaN of member 1 reaches member {k}")
 
-    def test_measuring_twice_gives_the_same(self) -> None:
+    def test_measurements_are_repeatable(self) -> None:
         """Require deterministic measurements that do not depend on the number of members."""
         p = self._make()
         points = torch.stack([p.init(seed) for seed in SEEDS])
@@ -149,7 +149,7 @@ class ProblemConformance:
         away = max(float((other - grads[0]).abs().max()) for other in grads)
         require(away <= 1e-4 * largest, f"the paths' gradients differ by {away / largest:.1g} of the largest entry")
 
-    def test_the_loss_has_the_derivatives_that_it_gives(self) -> None:
+    def test_the_loss_has_its_declared_derivatives(self) -> None:
         """Require that ∇L and H_L of the loss equal automatic differentiation. Skip a loss without derivatives."""
         p = self._make()
         if not p.loss.convex:
@@ -166,7 +166,7 @@ class ProblemConformance:
             good = torch.allclose(value, exact, rtol=1e-3, atol=1e-5 * float(exact.abs().max()))
             require(good, f"the loss's {name} is not its derivative")
 
-    def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(self) -> None:
+    def test_an_interrupted_trial_continues_with_the_same_bits(self) -> None:
         """Require the same bits from a trial that is checkpointed after a round and resumed in another population."""
         p, rule = self._make(), RULES["sgd"]
         params = {

@@ -73,7 +73,7 @@ class RuleConformance:
             )
             require(matters, f"{name} changes nothing, whichever of {list(others)} it is: use it, or do not declare it")
 
-    def test_shapes_and_types_stay_what_they_are(self) -> None:
+    def test_shapes_and_types_do_not_change(self) -> None:
         """Require state tensors with a first axis K that keep shape and type, and queries with valid mini-batches."""
         for dtype in (torch.float32, torch.float64):
             ensemble = self._probe.ensemble(dtype=dtype)
@@ -98,7 +98,7 @@ class RuleConformance:
                 after = {name: (tuple(value.shape), value.dtype) for name, value in ensemble.state.items()}
                 require(after == before, f"a step changed names, shapes or types of the state: {before} → {after}")
 
-    def test_it_begins_where_it_is_put(self) -> None:
+    def test_it_starts_at_the_given_parameters(self) -> None:
         """Require that the first iterate equals the initial parameters, and that these are never overwritten."""
         start = torch.stack([TASK.init(seed) for seed in range(MEMBERS)])
         kept = start.clone()
@@ -179,7 +179,7 @@ class RuleConformance:
         lost = not bool(torch.isfinite(self._probe.make().iterate(spoilt.state)[2]).all())
         require(lost, "a gradient of NaN leaves no trace in the member's own iterate: a divergence would be hidden")
 
-    def test_everything_that_is_asked_for_is_billed(self) -> None:
+    def test_every_request_is_billed(self) -> None:
         """Require replicas × price × queries gradients at the oracle, and the mini-batches that were announced."""
         rule, ensemble = self._probe.make(), self._probe.ensemble()
         oracle = meter(ensemble)

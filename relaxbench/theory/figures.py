@@ -41,16 +41,26 @@ def inequality(result: Expectation) -> Figure:
     figure = Drawing()
     for position, (name, estimate, truth, colour) in enumerate(rows[::-1]):
         figure.add(
-            "scatter", x=[truth], y=[position], mode="markers", name="on the grid", showlegend=False,
+            "scatter",
+            x=[truth],
+            y=[position],
+            mode="markers",
+            name="on the grid",
+            showlegend=False,
             marker={"color": colour, "symbol": "line-ns-open", "size": 22, "line": {"width": 2, "color": colour}},
             hovertemplate=f"{name}, on the grid: %{{x:.5f}}<extra></extra>",
-        )  # fmt: skip
+        )
         figure.add(
-            "scatter", x=[estimate.mean], y=[position], mode="markers", name=name, showlegend=False,
+            "scatter",
+            x=[estimate.mean],
+            y=[position],
+            mode="markers",
+            name=name,
+            showlegend=False,
             marker={"color": colour, "size": 11, "symbol": "diamond" if name == "bound" else "circle"},
             error_x={"type": "data", "array": [estimate.half], "color": colour, "thickness": 2.5, "width": 6},
             hovertemplate=f"{name}: %{{x:.5f}} ± {estimate.half:.5f}<extra></extra>",
-        )  # fmt: skip
+        )
     title = f"E {result.scene.terminal_title} at the end"
     figure.update_layout(layout(height=220, xaxis=axis(title), yaxis=row_axis([name for name, *_ in rows[::-1]])))
     return Figure(
@@ -82,15 +92,24 @@ def _line_landscape(scene: Scene) -> Figure:
             tops += [value.min(), value.max()]
     span = [min(f.min(), *tops), max(f.max(), *tops)]
     pad = 0.04 * (span[1] - span[0])
-    figure.update_layout(layout(
-        height=360, xaxis=axis("x"), yaxis=axis("") | {"range": [span[0] - pad, span[1] + pad]}, legend=LEGEND,
-        margin={"l": 48, "r": 8, "t": 34, "b": 42}, hovermode="x unified",
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=360,
+            xaxis=axis("x"),
+            yaxis=axis("") | {"range": [span[0] - pad, span[1] + pad]},
+            legend=LEGEND,
+            margin={"l": 48, "r": 8, "t": 34, "b": 42},
+            hovermode="x unified",
+        )
+    )
     return _switched(
-        figure, scene, owners, f"Smoothed for a time γ, β = {scene.beta:g}",
+        figure,
+        scene,
+        owners,
+        f"Smoothed for a time γ, β = {scene.beta:g}",
         "The viscous and the inviscid equation widen wells and keep their floor low; the heat equation averages hills "
         "and wells alike, so that it lies above them.",
-    )  # fmt: skip
+    )
 
 
 def _plane_landscape(scene: Scene) -> Figure:
@@ -112,10 +131,13 @@ def _plane_landscape(scene: Scene) -> Figure:
         owners.append(gamma)
     figure.update_layout(layout(height=420, **_plane(scene), legend=LEGEND))
     return _switched(
-        figure, scene, owners, f"Smoothed for a time γ, β = {scene.beta:g}",
+        figure,
+        scene,
+        owners,
+        f"Smoothed for a time γ, β = {scene.beta:g}",
         "Level lines of f (grey) and of its local entropy (blue) at the same heights: the narrow well is filled before "
         "the wide one.",
-    )  # fmt: skip
+    )
 
 
 def _switched(figure: Drawing, scene: Scene, owners: list[float | None], title: str, reading: str) -> Figure:
@@ -135,9 +157,17 @@ def _line_densities(result: Expectation) -> Figure:
     seen = (x >= low) & (x <= high)
     f = scene.loss(x[seen][:, None])
     figure.add(
-        "scatter", x=_f(x[seen]), y=_f(f), mode="lines", name="f", yaxis="y2", line={"color": MUTED, "width": 1},
-        fill="tozeroy", fillcolor=BAND, hoverinfo="skip",
-    )  # fmt: skip
+        "scatter",
+        x=_f(x[seen]),
+        y=_f(f),
+        mode="lines",
+        name="f",
+        yaxis="y2",
+        line={"color": MUTED, "width": 1},
+        fill="tozeroy",
+        fillcolor=BAND,
+        hoverinfo="skip",
+    )
     edges = np.linspace(low, high, 81)
     for name, density, particles, colour in (
         ("SGD", exact.plain[-1], result.at_end[0], INK),
@@ -145,16 +175,31 @@ def _line_densities(result: Expectation) -> Figure:
     ):
         counted = np.histogram(particles[:, 0], edges)[0] / len(particles) / (edges[1] - edges[0])
         figure.add(
-            "scatter", x=_f((edges[1:] + edges[:-1]) / 2), y=_f(counted), mode="markers", name=f"{name}, particles",
-            marker={"color": tint(colour, 0.75) if colour != INK else MUTED, "size": 5}, hoverinfo="skip",
-        )  # fmt: skip
+            "scatter",
+            x=_f((edges[1:] + edges[:-1]) / 2),
+            y=_f(counted),
+            mode="markers",
+            name=f"{name}, particles",
+            marker={"color": tint(colour, 0.75) if colour != INK else MUTED, "size": 5},
+            hoverinfo="skip",
+        )
         _line(figure, x[seen][:, None], density[seen] / exact.grid.cell, name, _Stroke(colour))
-    figure.update_layout(layout(
-        height=360, xaxis=axis("x"), yaxis=axis("density at the end") | {"rangemode": "tozero"},
-        yaxis2={"overlaying": "y", "side": "right", "visible": False, "fixedrange": True,
-                "range": [min(0.0, f.min()), 1.6 * float(np.quantile(f, 0.97))]},
-        legend=LEGEND, margin={"l": 48, "r": 8, "t": 34, "b": 42},
-    ))  # fmt: skip
+    figure.update_layout(
+        layout(
+            height=360,
+            xaxis=axis("x"),
+            yaxis=axis("density at the end") | {"rangemode": "tozero"},
+            yaxis2={
+                "overlaying": "y",
+                "side": "right",
+                "visible": False,
+                "fixedrange": True,
+                "range": [min(0.0, f.min()), 1.6 * float(np.quantile(f, 0.97))],
+            },
+            legend=LEGEND,
+            margin={"l": 48, "r": 8, "t": 34, "b": 42},
+        )
+    )
     return Figure(
         f"density-{scene.name}",
         f"Particles at T = {scene.seconds:g}",
@@ -178,9 +223,14 @@ def _plane_densities(result: Expectation) -> Figure:
     for name, particles, colour in (("SGD", result.at_end[0], MUTED), ("controlled SGD", result.at_end[1], CONTROLLED)):
         few = particles[:DOTS]
         figure.add(
-            "scatter", x=_f(few[:, 0]), y=_f(few[:, 1]), mode="markers", name=name, hoverinfo="skip",
+            "scatter",
+            x=_f(few[:, 0]),
+            y=_f(few[:, 1]),
+            mode="markers",
+            name=name,
+            hoverinfo="skip",
             marker={"color": colour, "size": 3, "opacity": 0.7},
-        )  # fmt: skip
+        )
     figure.update_layout(layout(height=420, **_plane(scene), legend=LEGEND))
     return Figure(
         f"density-{scene.name}",
@@ -205,10 +255,17 @@ def _contour(
 ) -> dict[str, Any]:
     """Return level lines in one colour, which a theme may replace."""
     return {
-        "x": _f(grid.axes[0]), "y": _f(grid.axes[1]), "z": _f(value.reshape(grid.shape).T), "name": name,
-        "contours": {**levels, "coloring": "none"}, "line": {"color": colour, "width": width}, "showscale": False,
-        "autocontour": False, "hoverinfo": "skip", "showlegend": True,
-    }  # fmt: skip
+        "x": _f(grid.axes[0]),
+        "y": _f(grid.axes[1]),
+        "z": _f(value.reshape(grid.shape).T),
+        "name": name,
+        "contours": {**levels, "coloring": "none"},
+        "line": {"color": colour, "width": width},
+        "showscale": False,
+        "autocontour": False,
+        "hoverinfo": "skip",
+        "showlegend": True,
+    }
 
 
 class _Stroke(NamedTuple):

@@ -21,9 +21,9 @@ class Field:
         shape = solution.grid.shape
         self.size = torch.tensor(shape, device=device)
         table = solution.value.reshape(-1, *shape)
-        slopes = np.stack([
-            np.gradient(table, h, axis=dimension + 1) for dimension, h in enumerate(solution.grid.steps)
-        ], axis=-1)  # fmt: skip
+        slopes = np.stack(
+            [np.gradient(table, h, axis=dimension + 1) for dimension, h in enumerate(solution.grid.steps)], axis=-1
+        )
         self.table = torch.tensor(slopes.reshape(len(table), -1, len(shape)), dtype=torch.float32, device=device)
         self.low = torch.tensor([axis[0] for axis in solution.grid.axes], device=device)
         self.steps = torch.tensor(solution.grid.steps, device=device)

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
-from relaxbench.analysis.compare import Side, agreement, compare, differences, only_one, sentence, welch
+from relaxbench.analysis.compare import Contrast, Side, agreement, compare, differences, only_one, sentence, welch
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.errors import UserError
 from relaxbench.report import StudyFrames, load_study
-from relaxbench.report.compare_page import figure, find, sides, write_comparison
+from relaxbench.report.compare_page import figure, place_of, sides, write_comparison
 from relaxbench.store.database import open_database
 from tests import browser, synthetic
 from tests.browser import Visit
@@ -49,9 +48,9 @@ def after() -> Side:
     return study({"hj": 1.5, "heat": 1.5}, seed=2, blocks=8)
 
 
-def row(table: pd.DataFrame, method: str) -> dict[str, Any]:
-    (found,) = table[table["method"] == method].to_dict("records")
-    return found
+def of(contrasts: list[Contrast], method: str) -> Contrast:
+    (contrast,) = (contrast for contrast in contrasts if contrast.one.method == method)
+    return contrast
 
 
 def metric(frames: StudyFrames, method: str) -> np.ndarray[Any, Any]:
@@ -62,22 +61,22 @@ def metric(frames: StudyFrames, method: str) -> np.ndarray[Any, Any]:
 
 
 def test_each_verdict_is_its_own_studys(before: Side, after: Side) -> None:
-    table = compare(before, after)
-    for side, own in (("one", verdicts(before.frames)), ("other", verdicts(after.frames))):
-        for column in ("mean", "difference", "low", "high", "verdict", "blocks"):
-            assert list(table[f"{column}_{side}"].fillna(-1)) == list(own[column].fillna(-1))
+    contrasts = compare(before, after)
+    one, other = verdicts(before.frames), verdicts(after.frames)
+    assert [repr(contrast.one) for contrast in contrasts] == [repr(result) for result in one]
+    assert [repr(contrast.other) for contrast in contrasts] == [repr(result) for result in other]
 
 
 def test_the_change_of_a_mean_is_welchs(before: Side, after: Side) -> None:
     """By the textbook: standard errors add, degrees of freedom are Satterthwaite's."""
-    for found in compare(before, after).to_dict("records"):
-        one, other = metric(before.frames, found["method"]), metric(after.frames, found["method"])
+    for contrast in compare(before, after):
+        one, other = (metric(side.frames, contrast.one.method) for side in (before, after))
         variances = np.array([one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)])
         freedom = variances.sum() ** 2 / (variances**2 / [len(one) - 1, len(other) - 1]).sum()
         half = stats.t.ppf(0.975, freedom) * math.sqrt(variances.sum())
         change = other.mean() - one.mean()
         expected = [change, change - half, change + half]
-        assert [found[key] for key in ("change", "change_low", "change_high")] == pytest.approx(expected)
+        assert [contrast.change, contrast.low, contrast.high] == pytest.approx(expected)
 
 
 def test_blocks_without_spread_or_company_have_no_interval() -> None:
@@ -107,18 +106,20 @@ def test_how_two_verdicts_stand_to_each_other(one: str, other: str, expected: st
 
 
 def test_a_sentence_says_what_each_study_said(before: Side, after: Side) -> None:
-    table = compare(before, after)
-    text = sentence(row(table, "hj"), before, after)
+    contrasts = compare(before, after)
+    text = sentence(of(contrasts, "hj"), before, after)
     assert text.startswith("Hamilton–Jacobi on Digits, 64-32-10 MLP: study-1 says better (−")
     assert "; study-2 says worse (+" in text and "They contradict each other. Its mean changed by +3." in text
     assert text.endswith(", unadjusted).")
-    assert "They agree." in sentence(row(table, "heat"), before, after)
-    assert sentence(row(table, "sgd"), before, after).startswith(
+    assert "They agree." in sentence(of(contrasts, "heat"), before, after)
+    assert sentence(of(contrasts, "sgd"), before, after).startswith(
         "SGD on Digits, 64-32-10 MLP is the baseline of both. Its mean changed by"
     )
     few = study({}, seed=3, blocks=3)
-    text = sentence(row(compare(before, few), "hj"), before, few)
-    assert "study-3 makes no claim (3 complete blocks, at least 6 are needed). There are no two verdicts" in text
+    text = sentence(of(compare(before, few), "hj"), before, few)
+    assert (
+        "study-3 makes no claim (3 complete blocks, at least 6 are needed). At least one study has no verdict" in text
+    )
 
 
 # Where nothing may be said.
@@ -145,15 +146,15 @@ def test_what_cannot_be_compared_is_not(
     before: Side, change: Callable[[Manifest], None] | None, asked: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
     other = study({"hj": 1.5}, 2, change, **asked)
-    table = compare(before, other)
-    found = row(table, "hj")
-    assert found["obstacle"] == expected and found["agreement"] == "not comparable"
-    assert np.isnan([found["change"], found["change_low"], found["change_high"]]).all()
-    text = sentence(found, before, other)
+    contrasts = compare(before, other)
+    contrast = of(contrasts, "hj")
+    assert contrast.obstacle == expected and contrast.agreement == "not comparable"
+    assert np.isnan([contrast.change, contrast.low, contrast.high]).all()
+    text = sentence(contrast, before, other)
     assert text == f"Hamilton–Jacobi on Digits, 64-32-10 MLP: not comparable, {expected}."
-    drawn = figure(table, before, other, "digits-mlp")
+    drawn = figure(contrasts, before, other)
     assert drawn is None or "hj" not in set(drawn.data["method"])
-    page = write_comparison(before, other, table, tmp_path).read_text()
+    page = write_comparison(before, other, contrasts, tmp_path).read_text()
     assert expected in page and "contradict" not in page
 
 
@@ -161,9 +162,9 @@ def test_what_only_one_has_is_listed(before: Side) -> None:
     other = study({}, 2, methods=["sgd", "hj", "entropy-sgd"], controls=[])
     assert only_one(before.frames, other.frames) == {"problems": [], "methods": ["Lookahead", "HEAT"]}
     assert only_one(other.frames, before.frames) == {"problems": [], "methods": ["Entropy-SGD"]}
-    assert list(compare(before, other)["method"]) == ["sgd", "hj"]
+    assert [contrast.one.method for contrast in compare(before, other)] == ["sgd", "hj"]
     nothing = study({}, 2, problems=["rosenbrock"])
-    assert compare(before, nothing).empty
+    assert compare(before, nothing) == []
 
 
 def test_only_what_differs_is_told(before: Side) -> None:
@@ -191,11 +192,11 @@ def test_only_what_differs_is_told(before: Side) -> None:
 
 
 def test_how_studies_are_named() -> None:
-    assert find("digits", "here.db") == ("here.db", "digits")
-    assert find("old.db", "here.db") == ("old.db", None)
-    assert find("../a#b/old.db#digits", "here.db") == ("../a#b/old.db", "digits")
-    assert find("postgresql://me@host/name#digits", "here.db") == ("postgresql://me@host/name", "digits")
-    assert find("a#b", "here.db") == ("here.db", "a#b")
+    assert place_of("digits", "here.db") == ("here.db", "digits")
+    assert place_of("old.db", "here.db") == ("old.db", None)
+    assert place_of("../a#b/old.db#digits", "here.db") == ("../a#b/old.db", "digits")
+    assert place_of("postgresql://me@host/name#digits", "here.db") == ("postgresql://me@host/name", "digits")
+    assert place_of("a#b", "here.db") == ("here.db", "a#b")
 
 
 @pytest.fixture
@@ -224,35 +225,37 @@ def test_two_studies_have_names_that_tell_them_apart(files: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "said"),
+    ("one", "other", "message", "settings"),
     [
-        ("digits", "digits", "both are the same study"),
-        ("digits", "digist", "unknown study 'digist': did you mean 'digits'"),
-        ("digits", "none.db", "'sqlite:///none.db' does not exist"),
-        ("later", "{a}", "which study\\? there are 2: digits, later"),
+        ("digits", "digits", "'digits' and 'digits': both are the same study; name two different ones", ("compare",)),
+        ("digits", "digist", "unknown study 'digist': did you mean 'digits'", ()),
+        ("digits", "none.db", "'sqlite:///none.db' does not exist", ("storage",)),
+        ("later", "{a}", "which study\\? there are 2: digits, later", ()),
     ],
 )
-def test_a_mistake_is_told_in_one_line(files: Path, one: str, other: str, said: str) -> None:
+def test_a_mistake_is_reported_in_one_line(
+    files: Path, one: str, other: str, message: str, settings: tuple[str, ...]
+) -> None:
     a = str(files / "a" / "study.db")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message) as raised:
         sides(one, other.format(a=a), a)
+    assert raised.value.settings == settings and "--" not in str(raised.value)
 
 
 # The page.
 
 
 def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path, visit: Visit) -> None:
-    table = compare(before, after)
-    drawn = figure(table, before, after, "digits-mlp")
+    contrasts = compare(before, after)
+    drawn = figure(contrasts, before, after)
     assert drawn is not None and len(drawn.figure.data) == 2 * 3
-    for trace, (method, side) in zip(
-        drawn.figure.data, [(m, s) for m in ("heat", "hj", "lookahead") for s in ("one", "other")], strict=True
-    ):
-        found = row(table, method)
-        half = found[f"high_{side}"] - found[f"difference_{side}"]
-        assert trace["x"][0] == pytest.approx(found[f"difference_{side}"], rel=1e-6)
-        assert trace["error_x"]["array"][0] == pytest.approx(half, rel=1e-6)
-    page = write_comparison(before, after, table, tmp_path)
+    results = [result for method in ("heat", "hj", "lookahead") for result in of(contrasts, method).results]
+    for trace, result in zip(drawn.figure.data, results, strict=True):
+        comparison = result.against("baseline")
+        assert comparison is not None
+        assert trace["x"][0] == pytest.approx(comparison.difference, rel=1e-6)
+        assert trace["error_x"]["array"][0] == pytest.approx(comparison.high - comparison.difference, rel=1e-6)
+    page = write_comparison(before, after, contrasts, tmp_path)
     assert page.name == "compare-study-1-study-2.html" and [each.name for each in tmp_path.iterdir()] == [page.name]
     for width in (1200, 390):
         opened = visit.open(page, width)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from relaxbench.analysis import findings as module
+from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.cli.outcome import verdict_lines
@@ -18,7 +19,7 @@ def test_a_report_and_the_terminal_share_one_computation(
 ) -> None:
     calls: list[str] = []
 
-    def counting(frames: StudyFrames) -> object:
+    def counting(frames: StudyFrames) -> list[MethodResult]:
         calls.append(frames.name)
         return verdicts(frames)
 
@@ -27,6 +28,6 @@ def test_a_report_and_the_terminal_share_one_computation(
     lines = verdict_lines(findings)
     page = write_report(findings, tmp_path).read_text()
     assert calls == [digits.name]
-    assert len(lines) == len(findings.table) == len(digits.methods)
+    assert len(lines) == len(findings.results) == len(digits.methods)
     assert list(findings.headlines) == digits.problems
     assert "Hamilton–Jacobi" in page

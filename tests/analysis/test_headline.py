@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from dataclasses import replace
 
-import pandas as pd
 import pytest
 
+from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Rates, Verdict
 from relaxbench.analysis.headline import headline
 
-TITLES, BASELINE = {"sgd": "SGD", "a": "Alpha", "b": "Beta", "c": "Gamma"}, "sgd"
-VERDICTS = ("better", "worse", "equivalent", "undecided", "no claim")
-DIFFERENCE = {"better": -1.5, "worse": 1.5, "equivalent": 0.1, "undecided": 0.4, "no claim": float("nan")}
+DIFFERENCE: dict[Verdict, float] = {
+    "better": -1.5,
+    "worse": 1.5,
+    "equivalent": 0.1,
+    "undecided": 0.4,
+    "no claim": float("nan"),
+}
 NAMES = ("Alpha", "Beta", "Gamma")
 JOINED = {1: "{}", 2: "{} and {}", 3: "{}, {} and {}"}
 SAYS = {
@@ -21,26 +27,36 @@ SAYS = {
 }  # fmt: skip
 
 
-def row(title: str, verdict: str, control: str = "") -> dict[str, object]:
-    """A candidate of the verdict table; `control` is its verdict against the best control, empty without one."""
+def candidate(
+    title: str, verdict: Verdict, control: Verdict | None = None, seconds: Verdict = "better"
+) -> MethodResult:
+    """A candidate with its verdicts against SGD and, where there is one, the best control."""
     difference = DIFFERENCE[verdict]
-    return {
-        "role": "candidate", "title": title, "verdict": verdict, "difference": difference, "low": difference - 0.25,
-        "high": difference + 0.25, "decimals": 2, "unit": "%", "metric": "test error", "censored": False,
-        "detectable": 0.7 if verdict == "undecided" else 0.5, "compared": 10, "control_verdict": control or None,
-        "control_title": "Lookahead" if control else "", "seconds_verdict": "better",
-    }  # fmt: skip
+    gradients = Comparison(
+        problem="digits", method=title, opponent="baseline", clock="gradients", reference="sgd", reference_title="SGD",
+        metric="test error", unit="points", censored=False, decimals=2, pairs=10, verdict=verdict,
+        difference=difference, low=difference - 0.25, high=difference + 0.25,
+        detectable=0.7 if verdict == "undecided" else 0.5,
+    )  # fmt: skip
+    comparisons = [gradients, replace(gradients, clock="seconds", verdict=seconds)]
+    if control:
+        comparisons.append(replace(gradients, opponent="control", reference_title="Lookahead", verdict=control))
+    return MethodResult(
+        problem="digits", problem_title="Digits", method=title, title=title, role="candidate", metric="test error",
+        unit="%", censored=False, budget=600, margin=None, repetitions=1, blocks=10, planned=10, mean=4.0, std=0.5,
+        gradients=600.0, seconds=1.0, peak_bytes=1e6, explored=10, diverged=0, confirm_diverged=0, missed=0,
+        baseline="sgd", baseline_title="SGD", control="lookahead" if control else None,
+        control_title="Lookahead" if control else "", decimals=2, comparisons=tuple(comparisons),
+    )  # fmt: skip
 
 
-def told(*called: str) -> str:
-    return headline(
-        pd.DataFrame([row(name, verdict) for name, verdict in zip(NAMES, called, strict=False)]), TITLES, BASELINE
-    )
+def text_of(*verdicts: Verdict) -> str:
+    return headline([candidate(name, verdict) for name, verdict in zip(NAMES, verdicts, strict=False)])
 
 
 @pytest.mark.parametrize("called", [*itertools.product(VERDICTS, repeat=3), *itertools.product(VERDICTS, repeat=2)])
-def test_every_combination(called: tuple[str, ...]) -> None:
-    text = told(*called)
+def test_every_combination(called: tuple[Verdict, ...]) -> None:
+    text = text_of(*called)
     assert text.count(". ") == 0 and text.endswith(".") and text[0].isupper() and "  " not in text
     if set(called) == {"no claim"}:
         assert text == "No claim can be made yet."
@@ -62,16 +78,15 @@ def test_every_combination(called: tuple[str, ...]) -> None:
 
 
 def test_one_candidate() -> None:
-    assert told("better") == "Alpha beats SGD here by 1.50 points of test error (95 % interval 1.25 to 1.75)."
-    assert told("worse") == "Alpha is not shown to beat SGD here: Alpha is worse."
+    assert text_of("better") == "Alpha beats SGD here by 1.50 points of test error (95 % interval 1.25 to 1.75)."
+    assert text_of("worse") == "Alpha is not shown to beat SGD here: Alpha is worse."
     text = "Alpha is not shown to beat SGD here: Alpha is undecided (10 blocks can only detect 0.70 points or more)."
-    assert told("undecided") == text and told("no claim") == "No claim can be made yet."
+    assert text_of("undecided") == text and text_of("no claim") == "No claim can be made yet."
 
 
 @pytest.mark.parametrize("against", list(itertools.product(VERDICTS, repeat=2)))
-def test_the_best_control_is_beaten_by_those_alone_that_beat_it(against: tuple[str, str]) -> None:
-    rows = [row(name, "better", called) for name, called in zip(("Alpha", "Beta"), against, strict=True)]
-    text = headline(pd.DataFrame(rows), TITLES, BASELINE)
+def test_the_best_control_is_beaten_by_those_alone_that_beat_it(against: tuple[Verdict, Verdict]) -> None:
+    text = headline([candidate(name, "better", called) for name, called in zip(NAMES, against, strict=False)])
     beat = [name for name, called in zip(("Alpha", "Beta"), against, strict=True) if called == "better"]
     ends = {
         2: ", and the best control, Lookahead, too.", 0: ", but not shown to beat the best control, Lookahead.",
@@ -81,36 +96,35 @@ def test_the_best_control_is_beaten_by_those_alone_that_beat_it(against: tuple[s
 
 
 def test_who_is_better_at_equal_gradients_alone_is_said() -> None:
-    seconds = zip(NAMES, ("worse", "better", "worse"), strict=True)
-    rows = [row(name, "better") | {"seconds_verdict": called} for name, called in seconds]
-    assert headline(pd.DataFrame(rows), TITLES, BASELINE).endswith(
-        "beat SGD here; at equal seconds Alpha and Gamma are worse."
-    )
-    rows = [
-        row("Alpha", "better") | {"seconds_verdict": "undecided"},
-        row("Beta", "worse") | {"seconds_verdict": "worse"},
+    seconds: tuple[Verdict, ...] = ("worse", "better", "worse")
+    results = [candidate(name, "better", seconds=called) for name, called in zip(NAMES, seconds, strict=True)]
+    assert headline(results).endswith("beat SGD here; at equal seconds Alpha and Gamma are worse.")
+    results = [
+        candidate("Alpha", "better", seconds="undecided"),
+        candidate("Beta", "worse", seconds="worse"),
     ]
-    assert headline(pd.DataFrame(rows), TITLES, BASELINE).endswith(
-        "; Beta is worse, at equal seconds Alpha is undecided."
-    )
-    assert "equal seconds" not in headline(pd.DataFrame([row("Alpha", "better")]), TITLES, BASELINE)
+    assert headline(results).endswith("; Beta is worse, at equal seconds Alpha is undecided.")
+    assert "equal seconds" not in headline([candidate("Alpha", "better")])
 
 
 def test_gradients_to_a_tolerance_are_counted() -> None:
-    rows = pd.DataFrame([row("Alpha", "better") | {"unit": "gradients", "censored": True, "decimals": 0,
-                                                   "difference": -120.0, "low": -200.0, "high": -40.0}])  # fmt: skip
-    assert headline(rows, TITLES, BASELINE) == "Alpha beats SGD here by 120 gradients (95 % interval 40 to 200)."
+    result = candidate("Alpha", "better")
+    counts = replace(
+        result.comparisons[0], unit="gradients", censored=True, decimals=0, difference=-120.0, low=-200.0, high=-40.0
+    )
+    result = replace(result, comparisons=(counts,))
+    assert headline([result]) == "Alpha beats SGD here by 120 gradients (95 % interval 40 to 200)."
 
 
 def test_nothing_to_compare() -> None:
-    rows = pd.DataFrame([row("Alpha", "better")])
-    assert headline(rows[rows["role"] == "control"], TITLES, BASELINE) == ""
-    assert headline(rows, TITLES, None) == ""
+    result = candidate("Alpha", "better")
+    assert headline([replace(result, role="control")]) == headline([]) == ""
+    assert headline([replace(result, baseline=None, baseline_title="")]) == ""
 
 
 def test_repeated_studies_tell_a_rate() -> None:
-    rows = pd.DataFrame([
-        row(name, "undecided") | {"verdict": "repeated", "called_different": count, "repeated": 40}
+    results = [
+        replace(candidate(name, "undecided"), rates=Rates(40, count, count / 40, 0.0, 0.2, Counter()))
         for name, count in (("Alpha", 1), ("Beta", 3))
-    ])  # fmt: skip
-    assert headline(rows, TITLES, BASELINE) == "Alpha: 1 of 40; Beta: 3 of 40"
+    ]
+    assert headline(results) == "Alpha: 1 of 40; Beta: 3 of 40"

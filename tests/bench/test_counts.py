@@ -1,4 +1,4 @@
-"""What is counted, not timed: FLOPs against closed forms, bills against FLOPs, bytes against what was allocated."""
+"""Counts instead of times: FLOPs against closed forms, bills against FLOPs, bytes against allocations."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ DEEP = [(ledger.WIDTH, ledger.WIDTH, 1, 1)] * (ledger.DEPTH - 1) + [(ledger.WIDT
 
 
 def forward(layers: list[tuple[int, int, int, int]]) -> int:
-    """FLOPs of one example: a multiplication and an addition a weight and place."""
+    """FLOPs of one example: a multiplication and an addition per weight and place."""
     return sum(2 * inputs * outputs * size * places for inputs, outputs, size, places in layers)
 
 
 def gradient(layers: list[tuple[int, int, int, int]]) -> int:
-    """Three passes, but nothing is differentiated through the images."""
+    """Three passes, without the derivatives by the images."""
     return 3 * forward(layers) - forward(layers[:1])
 
 
@@ -71,7 +71,7 @@ def test_an_epoch_and_a_share_of_the_peak_follow_from_rates() -> None:
     assert found["ways"]["ours"]["fraction"]["ratio"] == 0.5  # 2000 of 4000, and 4000 of 8000
 
 
-def test_allcnn_is_trained_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allcnn_is_trained_and_its_table_made(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("QUICK_BATCH", 1), ("SECONDS", 0.0), ("SIDE", {"cpu": 64})):
         monkeypatch.setattr(allcnn, name, value)
     found = allcnn.measure(CPU, True, QUIET)
@@ -89,7 +89,7 @@ def bills() -> dict[str, Any]:
     return found
 
 
-def test_bills_are_those_of_the_products_that_are_computed(bills: dict[str, Any]) -> None:
+def test_bills_equal_the_products_that_are_computed(bills: dict[str, Any]) -> None:
     assert bills["flops_of_a_gradient"] == {"profiler": 64 * gradient(DEEP), "flop_counter": 16 * gradient(LENET)}
     assert list(bills["rules"]) == list(RULES)
     for name, row in bills["rules"].items():
@@ -103,7 +103,7 @@ def test_bills_are_those_of_the_products_that_are_computed(bills: dict[str, Any]
     assert [row[-1] for row in table.rows] == ["✓"] * len(RULES)
 
 
-def test_a_bill_that_is_too_low_is_seen(bills: dict[str, Any]) -> None:
+def test_a_bill_that_is_too_low_fails(bills: dict[str, Any]) -> None:
     bills = {**bills, "rules": {"sgd": {**bills["rules"]["sgd"], "billed": 0.9}}}
     assert ledger_tables(bills)[0].rows == (("sgd", "0.9", "1", "1.111", "1", "1.111", "✗"),)
 
@@ -115,7 +115,7 @@ def _allocated(size: int) -> int:
 
 
 def test_a_peak_is_that_of_its_own_process() -> None:
-    """Neither what another process had, nor less than what this one has."""
+    """A peak does not include that of another process, and is not below the memory in use."""
     here = _allocated(600_000_000)
     with ProcessPoolExecutor(1, fresh(CPU), max_tasks_per_child=1) as pool:
         little, much = pool.map(_allocated, (1_000_000, 401_000_000))
@@ -124,7 +124,7 @@ def test_a_peak_is_that_of_its_own_process() -> None:
     assert peak_resident() > 0.99 * here  # a peak is not forgotten
 
 
-def test_memory_is_the_slope_beside_what_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_the_slope_next_to_the_stated_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "QUICK", {"lenet": ("sgd", "parle")})
 
     def peaks(network: str, rule: str, sizes: tuple[int, ...], device: torch.device) -> list[int]:

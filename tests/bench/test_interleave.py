@@ -1,4 +1,4 @@
-"""Rates in turn, with clocks and rates that are known."""
+"""Rates measured in turn, with known clocks and rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 class Known:
-    """A contender that tells when it was called, and a rate that grows with the rounds."""
+    """A contender that records its calls, and whose rate grows with the rounds."""
 
     def __init__(self, name: str, calls: list[str], rate: float) -> None:
         self.name, self.calls, self.rates = name, calls, (rate * (1 + turn) for turn in itertools.count())
@@ -26,7 +26,7 @@ class Known:
         return next(self.rates)
 
 
-def test_everyone_has_a_turn_in_every_round_and_nobody_is_always_first() -> None:
+def test_every_contender_runs_in_every_round_and_the_order_rotates() -> None:
     calls: list[str] = []
     rates = interleaved({name: Known(name, calls, rate) for name, rate in (("a", 1.0), ("b", 2.0), ("c", 4.0))}, 6, 0.5)
     rounds = [calls[i : i + 3] for i in range(0, 18, 3)]
@@ -36,7 +36,7 @@ def test_everyone_has_a_turn_in_every_round_and_nobody_is_always_first() -> None
     assert median_ratio(rates["c"], rates["a"]) == {"ratio": 4, "low": 4, "high": 4}  # whatever disturbs both
 
 
-def test_a_ratio_is_that_of_neighbours_and_its_interval_that_of_a_median() -> None:
+def test_a_ratio_compares_neighbours_and_has_the_interval_of_a_median() -> None:
     rng = np.random.default_rng(2)
     theirs, ratios = rng.lognormal(0, 2, 401), rng.lognormal(0.1, 0.3, 401)
     found = median_ratio(list(theirs * ratios), list(theirs))

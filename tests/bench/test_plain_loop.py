@@ -1,4 +1,4 @@
-"""The plain loop and its data: what a person would write, and the same images as ours."""
+"""The plain loop and its data: standard PyTorch code, and the same images as in our problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that work in the same stretches, and what is told when one of them is gone."""
+"""Processes that work in the same stretches, and the report of a lost one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from relaxbench.bench.processes import fresh
 CPU = torch.device("cpu")
 
 
-def test_processes_work_together_and_one_that_is_gone_is_told() -> None:
+def test_processes_work_together_and_a_lost_one_is_reported() -> None:
     with ProcessPool("digits-mlp", CPU, 2) as pool:
         assert pool.threads == max(1, torch.get_num_threads() // 2)
         rates = [pool.rate(0.05) for _ in range(2)]
@@ -32,7 +32,7 @@ def test_processes_work_together_and_one_that_is_gone_is_told() -> None:
     assert not any(process.is_alive() for process in processes)
 
 
-def test_what_a_process_cannot_do_is_told_in_its_words() -> None:
+def test_the_error_of_a_process_is_reported() -> None:
     with (
         ProcessPool("no such problem", CPU, 1) as pool,
         pytest.raises(ProcessPoolError, match="KeyError: 'no such problem'"),
@@ -41,7 +41,7 @@ def test_what_a_process_cannot_do_is_told_in_its_words() -> None:
 
 
 class Loop:
-    """Steps that take a known time."""
+    """A loop whose steps take a known time."""
 
     device = CPU
 
@@ -55,7 +55,7 @@ class Loop:
 
 
 class Counter:
-    """What processes share, for threads."""
+    """A shared counter for threads, in place of one for processes."""
 
     def __init__(self) -> None:
         self.value, self._lock = 0, threading.Lock()
@@ -64,8 +64,8 @@ class Counter:
         return self._lock
 
 
-def test_nobody_is_measured_alone() -> None:
-    """A fast loop goes on until a slow one has measured, and its rate is still its own."""
+def test_no_process_is_measured_without_the_others() -> None:
+    """A fast loop continues until a slow one has measured, and this does not change its rate."""
     fast, slow, arrived = Loop(0.002), Loop(0.4), Counter()
     gate = _Gate(2, threading.Barrier(2), arrived)  # type: ignore[arg-type]
     rates: dict[str, float] = {}

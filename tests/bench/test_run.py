@@ -1,4 +1,4 @@
-"""The command: what it refuses, prints and writes; and that terminal, page and file say the same."""
+"""The command `bench`: its refusals, its output, and equal numbers in terminal, page and file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measuring anything fails."""
+    """Every measurement fails the test."""
     for module in (population, trials, steps, allcnn, memory, ledger):
         monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("it was measured first"))
 
@@ -39,7 +39,7 @@ RATIO = {"ratio": 1.5, "low": 1.25, "high": 1.75}
 
 
 def figures() -> dict[str, Any]:
-    """Of every part, as its `measure` gives them."""
+    """Figures of every part, as its `measure` returns them."""
     rates = {"ours": [30.0, 31.0], "memory": [20.0, 20.0], "loader": [10.0, 10.0]}
     engine = {"path": "direct", "population": 1, "note": "<the direct path is faster>"}
     against = {
@@ -129,13 +129,13 @@ def test_terminal_page_and_file_say_the_same(known: dict[str, Any], capsys: pyte
     lines = [" ".join(line.split()) for line in out.splitlines()]
     for row in expected:
         assert " ".join(" ".join(row).split()) in lines
-    for told in (
+    for words in (
         written["about"]["version"],
         written["machine"]["torch"],
         written["about"]["date"][:10],
         "this machine only",
     ):
-        assert told in text
+        assert words in text
     assert "Page: reports/bench.html" in out and "Figures: out/figures.json" in out
     assert "<the direct" not in text  # text is text, whatever it holds
 
@@ -168,7 +168,7 @@ def test_parts_are_chosen_and_files_are_whole_after_every_part(
 @pytest.mark.parametrize("file", [".", "file/x.json"])
 @pytest.mark.parametrize("option", ["--json", "--report"])
 @pytest.mark.usefixtures("nothing")
-def test_what_cannot_be_written_is_refused_before_anything_is_measured(
+def test_an_unwritable_file_is_refused_before_anything_is_measured(
     option: str, file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("file").write_text("")
@@ -191,7 +191,7 @@ def test_without_a_compiler_nothing_is_measured(
     assert "no C++ compiler" in capsys.readouterr().err
 
 
-def test_a_disk_that_is_full_is_one_line(
+def test_a_full_disk_is_reported_in_one_line(
     known: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(path: Path, text: str) -> None:
@@ -203,7 +203,7 @@ def test_a_disk_that_is_full_is_one_line(
 
 
 def test_ratios_follow_from_rates(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the clock replaced: 5 times the speed of the loop is told as 5.00, half as fast a step as 2.00."""
+    """With a known clock, 5 times the speed of the loop is reported as 5.00, and half the speed of a step as 2.00."""
     monkeypatch.setattr(population, "plain_steps_per_second", lambda *arguments: 1000.0)
     monkeypatch.setattr(population, "throughput", lambda *arguments, **options: 5000.0)
     monkeypatch.setattr(steps, "_training", lambda device, method, compiled: (lambda: None, 5, 1.0))
@@ -224,7 +224,9 @@ def test_ratios_follow_from_rates(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     ("low", "high", "at_most", "at_least"),
     [(1.0, 1.05, "✓", "undecided"), (1.04, 1.06, "undecided", "undecided"), (1.06, 1.2, "✗", "✓"), (0.9, 1, "✓", "✗")],
 )
-def test_a_target_is_called_met_when_that_is_sure(low: float, high: float, at_most: str, at_least: str) -> None:
+def test_a_target_is_met_only_if_the_whole_interval_meets_it(
+    low: float, high: float, at_most: str, at_least: str
+) -> None:
     row = {"ratio": (low + high) / 2, "low": low, "high": high, "gradients": 1.0, "target": 1.05}
     assert met(row) == at_most and met(row, at_least=True) == at_least
     assert met(row | {"target": None}) == ""
@@ -232,7 +234,7 @@ def test_a_target_is_called_met_when_that_is_sure(low: float, high: float, at_mo
 
 
 def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing replaced but sizes; what it finds is not looked at."""
+    """Only sizes are replaced; the numbers are not checked."""
     for module, name, value in (
         (trials, "QUICK", (2, 0.01)), (steps, "QUICK_PAIRS", 1), (steps, "QUICK_LEAST", 1), (steps, "BATCH", 4),
         (allcnn, "QUICK_BATCH", 1), (allcnn, "SIDE", {"cpu": 64}), (allcnn, "SECONDS", 0.0),

@@ -1,4 +1,4 @@
-"""Step costs with times that are known, and that every class is really stepped."""
+"""Step costs with known times; and every class takes real steps."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_one_phase_gives_the_median_and_its_interval() -> None:
     assert low < point < high
 
 
-def test_a_rare_dear_step_counts_in_full_and_a_disturbed_one_not_at_all() -> None:
+def test_a_rare_expensive_step_counts_in_full_and_a_disturbed_one_does_not() -> None:
     phases, ratios = [0, 1, 2, 3, 4] * 30, [1.0, 1.0, 1.0, 1.0, 3.0] * 30
     ratios[7] = 1000.0
     assert mean_of_medians(phases, ratios) == pytest.approx((1.4, 1.4, 1.4))
 
 
 @pytest.mark.parametrize("period", [1, 4, 7])
-def test_steps_are_taken_in_turn_and_told_by_their_place_in_an_outer_step(
+def test_steps_are_taken_in_turn_and_reported_by_their_place_in_an_outer_step(
     period: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, count = list[str](), itertools.count()
@@ -60,7 +60,7 @@ def test_steps_are_taken_in_turn_and_told_by_their_place_in_an_outer_step(
     assert measured[::2].count("base") == len(ratios) // 2  # neither always goes first
 
 
-def test_every_class_is_measured_and_told_with_its_bill(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_class_is_measured_and_reported_with_its_bill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "BATCH", 2)
     monkeypatch.setattr(steps, "INNER_STEPS", 1)
     found = dict(step_costs(CPU, pairs=1, least=1))

@@ -1,4 +1,4 @@
-"""The contest of ways to run trials: with rates that are known, and without data."""
+"""The comparison of ways to run trials, with known rates and without data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 class Fixed:
-    """A contender with a rate of its own, in place of all classes."""
+    """A contender with a fixed rate, in place of all classes."""
 
     size, threads = 2, 1
 
@@ -41,7 +41,7 @@ class Fixed:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Rates of the contenders, to be changed."""
+    """Rates of the contenders, which a test may change."""
     rates = {"ours": 300.0, "memory": 100.0, "loader": 50.0, "processes": 150.0}
     engine = Engine("vectorized", 16, "cpu", "float32", "float32", 2, "bit for bit")
     monkeypatch.setattr(trials, "choose_engine", lambda problem, device, size: engine)
@@ -53,8 +53,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def test_ratios_are_ours_to_theirs_and_trials_are_counted_by_the_budget(known: dict[str, float]) -> None:
-    told: list[str] = []
-    found = trials.measure(CPU, False, told.append)
+    messages: list[str] = []
+    found = trials.measure(CPU, False, messages.append)
     assert list(found) == ["digits-mlp", "mnistfc", "lenet"]
     digits = found["digits-mlp"]
     assert {name: row["ratio"] for name, row in digits["against"].items()} == {"memory": 3, "loader": 6, "processes": 2}
@@ -66,7 +66,7 @@ def test_ratios_are_ours_to_theirs_and_trials_are_counted_by_the_budget(known: d
     assert cells["plain loop, data in memory"][:3] == ("3.00 ×", "", "≥ 3.00 × ✓")
     assert cells["plain loop, DataLoader, 2 workers"][3] == "50.0"
     assert cells["2 processes of 1 thread"][0] == "2.00 ×"
-    assert all(any(line.startswith(name) for line in told) for name in found)
+    assert all(any(line.startswith(name) for line in messages) for name in found)
 
 
 def test_targets_are_those_of_the_kind_of_device(known: dict[str, float]) -> None:
@@ -92,7 +92,7 @@ def test_targets_are_those_of_the_kind_of_device(known: dict[str, float]) -> Non
     )
 
 
-def test_processes_that_fail_are_told_and_the_others_measured(known: dict[str, float]) -> None:
+def test_failed_processes_are_reported_and_the_others_measured(known: dict[str, float]) -> None:
     known["processes"] = -1
     found = trials.measure(CPU, True, lambda what: None)
     assert found["lenet"]["against"]["memory"]["ratio"] == 3
@@ -125,7 +125,7 @@ def test_a_flight_counts_the_steps_of_its_members(path: Any, size: int) -> None:
     assert 1 <= flight.chunk <= problem.budget / problem.rounds  # a round is never longer than a study's
 
 
-def test_the_faster_setting_of_a_loader_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_faster_setting_of_a_loader_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "cores", lambda: 3)
     made: dict[int, Fixed] = {}
 

@@ -1,4 +1,4 @@
-"""The digits: which image is in which split never changes."""
+"""The digits: the splits never change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_features_lie_in_the_unit_interval() -> None:
 
 
 def test_the_fingerprint_is_pinned() -> None:
-    """If this changes, stored studies and new ones are no longer about the same data."""
+    """If this changes, stored and new studies no longer use the same data."""
     assert digits_mlp().fingerprint() == "280d288550ea960b"
     assert digits_mlp(hidden=8, dropout=0.5).fingerprint() == digits_mlp().fingerprint()
 
@@ -57,7 +57,7 @@ def test_the_network_is_64_hidden_10(hidden: int) -> None:
     assert problem.test_examples == 359 and "1,078/360/359" in problem.data
 
 
-def test_a_model_that_knows_nothing_is_better_than_the_worst_value() -> None:
+def test_uniform_predictions_are_better_than_the_worst_value() -> None:
     problem = digits_mlp()
     batch = problem.split("validation", torch.device("cpu"))
     outputs = problem.outputs(problem.unflatten(torch.zeros(problem.size)), batch, False)

@@ -1,4 +1,4 @@
-"""A problem of one's own through the whole engine, against its closed form."""
+"""A custom problem through the whole engine, against its closed form."""
 
 from __future__ import annotations
 

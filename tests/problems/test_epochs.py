@@ -44,7 +44,7 @@ def test_any_split_into_rounds_gives_the_same_batches(
 
 
 def test_an_epoch_visits_no_example_twice_and_every_epoch_has_its_own_order() -> None:
-    task = toy(23, 5)  # 4 batches an epoch, 3 examples left out
+    task = toy(23, 5)  # 4 batches per epoch, 3 examples left out
     batches = examples(task, 1, 0, 40)
     epochs = [functools.reduce(operator.iadd, batches[4 * e : 4 * e + 4], []) for e in range(10)]
     assert all(len(set(epoch)) == 20 for epoch in epochs)
@@ -54,7 +54,7 @@ def test_an_epoch_visits_no_example_twice_and_every_epoch_has_its_own_order() ->
     assert examples(task, 2, 0, 40) != batches
 
 
-def test_members_at_different_places_get_what_they_would_get_alone() -> None:
+def test_members_at_different_batches_get_the_same_as_alone() -> None:
     task, seeds, first = toy(23, 5), [4, 2**62 + 1, 4], [0, 7, 3]
     sampler = task.sampler(seeds, first, 9, CPU)
     for step in range(9):

@@ -1,4 +1,4 @@
-"""Networks on images: what they are given, what they learn, and what is said where the data are not."""
+"""Networks on images: their inputs, their training, and the error for missing data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SIZES = {
 
 @pytest.fixture
 def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of 32 × 32 images of three classes: the level of red tells which."""
+    """A folder of 32 × 32 images of three classes, which differ in their level of red."""
     monkeypatch.setenv("RELAXBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("RELAXBENCH_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data" / "pets"
 
 
-def test_images_are_whole_bytes_until_they_are_normalized_as_everybody_does() -> None:
+def test_images_are_bytes_until_they_are_normalized_as_usual() -> None:
     task = image_problem("mnist-mlp-tanh-small")
     batch = task.sampler([1], [0], 1, CPU).batch(torch.zeros(1, 1, dtype=torch.int64))
     assert batch["x"].dtype == torch.uint8 and batch["x"].shape == (1, 64, 1, 28, 28)
@@ -166,9 +166,7 @@ def test_a_folder_that_does_not_fit_the_network_is_refused(pets: Path) -> None:
         problem("lenett:mnist")
 
 
-def test_where_the_data_are_not_here_it_is_said_when_they_are_needed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_data_are_reported_when_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAXBENCH_DATA", str(tmp_path))
     task = problem("lenet")
     assert task.size == 131_220 and task.data == "MNIST (MNIST/raw), not here"

@@ -1,4 +1,4 @@
-"""Dropout that can be drawn again, and the layers that a population cannot hold."""
+"""Dropout that can be drawn again, and the layers that a population cannot train."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_the_gradient_passes_where_the_mask_does() -> None:
     assert torch.equal(grad, torch.where(y != 0, torch.tensor(1 / 0.7), torch.tensor(0.0)))
 
 
-def test_a_nan_stays_one_as_in_torch_s_dropout() -> None:
+def test_nan_passes_through_as_in_torch_s_dropout() -> None:
     x = torch.full((10, 10), math.nan)
     with drawing(torch.tensor(1), torch.tensor(1)):
         assert Dropout(0.5)(x).isnan().all() and nn.Dropout(0.5)(x).isnan().all()
 
 
-def test_outside_a_run_and_in_evaluation_it_is_torch_s() -> None:
+def test_outside_a_run_and_in_evaluation_dropout_is_torch_s() -> None:
     layer, x = Dropout(0.5), torch.ones(1000)
     torch.manual_seed(0)
     ours = layer(x)
@@ -175,7 +175,7 @@ def test_batch_norm_is_that_of_pytorch_in_training(affine: bool) -> None:
     assert torch.allclose(torch.autograd.grad(found.sin().sum(), x)[0], slope, atol=1e-12)
 
 
-def test_batch_norm_without_running_statistics_and_other_norms_are_welcome() -> None:
+def test_batch_norm_without_running_statistics_and_other_norms_are_accepted() -> None:
     adapt(nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), nn.LayerNorm(4), nn.GroupNorm(2, 4)))
 
 

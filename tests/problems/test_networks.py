@@ -1,4 +1,4 @@
-"""The published networks against their published sizes, and what they give."""
+"""The published networks: their sizes and outputs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_vgg_f_has_the_sizes_of_cnn_f() -> None:
     ]
 
 
-def test_the_character_model_looks_back_only() -> None:
+def test_the_character_model_sees_earlier_characters_only() -> None:
     torch.manual_seed(0)
     model, text = CharLSTM(20, width=8), torch.randint(0, 20, (3, 12))
     other = text.clone()

@@ -1,4 +1,4 @@
-"""Problems by name and from a file of one's own."""
+"""Problems by name and from your own file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model on data: outputs, splits and what is checked of them."""
+"""A model on data: its outputs, its splits and their checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def toy(count: int = 23, batch: int = 5, **options: Any) -> SupervisedProblem:
-    """Inputs that are their own numbers, so that a batch shows which examples it holds."""
+    """A problem whose inputs are the numbers of the examples, so that a batch shows its examples."""
     x = torch.arange(count, dtype=torch.float32)[:, None].repeat(1, 3)
     y = torch.arange(count) % 4
     data: Data = {"train": (x, y), "validation": (x[:7], y[:7]), "test": (x[:9], y[:9])}
@@ -69,7 +69,7 @@ def test_named_losses_are_torch_s() -> None:
         loss("crossentropy")
 
 
-def test_the_fingerprint_sees_every_number_its_place_and_its_split() -> None:
+def test_the_fingerprint_depends_on_every_number_its_place_and_its_split() -> None:
     x, y = torch.rand(8, 2), torch.arange(8) % 2
 
     def digest(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> str:
@@ -115,7 +115,7 @@ def test_unusable_data_is_refused(change: dict[str, Any], message: str) -> None:
         (torch.tensor([0.0, 1, 2, 1, 1]), "test labels are float32; cross-entropy expects int64"),
     ],
 )
-def test_labels_that_no_output_stands_for_are_refused_wherever_they_are(labels: Tensor, message: str) -> None:
+def test_labels_without_an_output_are_refused_in_every_split(labels: Tensor, message: str) -> None:
     good = (torch.rand(5, 2), torch.arange(5) % 3)
     data = {"train": good, "validation": good, "test": (good[0], labels)}
     task = SupervisedProblem("p", lambda: nn.Linear(2, 3), lambda: data, batch_size=5)
@@ -131,13 +131,13 @@ def test_labels_that_no_output_stands_for_are_refused_wherever_they_are(labels: 
     ("key", "value"),
     [("margin", "x"), ("margin", -1), ("budget", 0), ("batch_size", True), ("worst", math.inf), ("rounds", 0)],
 )
-def test_numbers_that_make_no_sense_are_refused_when_a_problem_is_made(key: str, value: Any) -> None:
+def test_invalid_numbers_are_refused_when_a_problem_is_made(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"problem 'p': {key} = .*: expected a positive number"):
         SupervisedProblem("p", lambda: nn.Linear(2, 3), dict, **{key: value})
 
 
 class Pair(nn.Module):
-    """A model that gives two things."""
+    """A model that returns a pair."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Texts: how they are read and cut, and what the network on them is asked."""
+"""Texts: reading, windows, and the loss of the network on them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hamlet.txt"
 
 
-def test_a_text_is_its_characters_and_windows_say_what_comes_next(text: Path) -> None:
+def test_a_window_pairs_each_character_with_the_next(text: Path) -> None:
     content = SENTENCE.replace("\r\n", "\n") * 300
     found = read(text)
     assert "".join(found.alphabet[code] for code in found.codes.tolist()) == content
@@ -75,14 +75,14 @@ def test_gradient_and_curvature_of_the_loss_are_those_of_all_characters() -> Non
     assert torch.allclose(cross.curvature(z, batch, v), pull(v)[0])
 
 
-def test_small_ones_measure_on_fewer_windows(text: Path, tmp_path: Path) -> None:
+def test_small_budgets_measure_on_fewer_windows(text: Path, tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text(SENTENCE * 5000)
     small, full = problem("char-lstm-small:long.txt"), problem("char-lstm:long.txt")
     assert len(small.split("validation", CPU)["x"]) == 500 < len(full.split("validation", CPU)["x"])
     assert small.caution and not full.caution
 
 
-def test_texts_that_will_not_do_are_refused_in_one_line(tmp_path: Path, text: Path) -> None:
+def test_unusable_texts_are_refused_in_one_line(tmp_path: Path, text: Path) -> None:
     for content, said in (
         (b"\xff\xfe\x00t" * 1000, r"is not UTF-8 at byte 0"),
         (b"short", r"has 5 characters, 5 different: expected at least 1,280"),
@@ -100,7 +100,7 @@ def test_texts_that_will_not_do_are_refused_in_one_line(tmp_path: Path, text: Pa
 
 
 @pytest.mark.skipif(not (REAL / "war-and-peace.txt.xz").is_file(), reason="War and Peace is not at hand")
-def test_war_and_peace_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_war_and_peace_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAXBENCH_DATA", str(REAL))
     task = problem("char-lstm")
     assert task.missing() == "" and task.size == sum(p.numel() for p in CharLSTM(len(task.text.alphabet)).parameters())  # type: ignore[attr-defined]

@@ -52,7 +52,7 @@ STATES: dict[str, tuple[Callable[[], Writer], str, int]] = {
     "only diverged": (lambda: failed("done", {"test_metric": 1.0}), "Every confirming run diverged.", 1),
     "only failed": (lambda: failed("failed"), "0 of 6 explore trials", 0),
     "one block": (lambda: filled(methods=["sgd", "hj"], blocks=1), "1 complete block, at least 6 are needed.", 3),
-    "one method": (lambda: filled(methods=["sgd"]), "What was measured", 1),
+    "one method": (lambda: filled(methods=["sgd"]), "Measured results", 1),
     "no baseline": (lambda: filled(methods=["heat", "hj"]), "'sgd' is not among the methods", 1),
     "against itself": (
         lambda: filled(methods=["sgd", "again"], repetitions=3), "How often is a method called different from SGD?", 1

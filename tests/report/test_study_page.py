@@ -307,7 +307,7 @@ def test_only_diverged_trials(tmp_path: Path) -> None:
 
 
 def test_one_method_and_no_baseline(tmp_path: Path) -> None:
-    for methods, words in ((["sgd"], "What was measured"), (["hj"], "'sgd' is not among the methods")):
+    for methods, words in ((["sgd"], "Measured results"), (["hj"], "'sgd' is not among the methods")):
         asked = spec(methods=methods, controls=[], blocks=6, trials=2, exploit=0, recommend=2)
         writer = Writer(memory(), asked)
         page = Page(write_report(Findings.of(load_study(synthetic.fill(writer))), tmp_path / methods[0]).read_text())

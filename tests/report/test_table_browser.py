@@ -76,7 +76,7 @@ def test_every_table_shows_its_first_rows(page: Page, digits_page: Path) -> None
         table = spread(digits_page.parent / "digits", name)
         page.locator(".browse select").select_option(name)
         page.locator(".browse").scroll_into_view_if_needed()
-        ending = f"of {len(table):,}" if len(table) else "no row has all these words"
+        ending = f"of {len(table):,}" if len(table) else "no row contains all these words"
         eventually(page, lambda ending=ending: told(page).endswith(ending))
         same(page, table.head(ROWS))
     assert len(table) == 6 * (10 * 12 + 10 + 16 + 10)  # the last is of all trials
@@ -114,7 +114,7 @@ def test_words_narrow_the_rows_and_pages_turn(page: Page, digits_page: Path) -> 
     earlier.click()
     assert told(page).startswith(f"rows {len(chosen) // ROWS * ROWS - ROWS + 1} to")
     page.locator(".browse input").fill("sgd-ema no such word")
-    assert told(page) == "no row has all these words" and len(cells(page)) == 0
+    assert told(page) == "no row contains all these words" and len(cells(page)) == 0
     assert earlier.is_disabled() and later.is_disabled()
 
 

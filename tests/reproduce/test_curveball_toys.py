@@ -23,7 +23,7 @@ from relaxbench.reproduce.table import tables
 
 @pytest.fixture(scope="module")
 def cells() -> list[Cell]:
-    """All 20, each of 100 runs, as the command measures them."""
+    """All 20 cells of 100 runs each, as the command measures them."""
     return list(curveball_toys(100))
 
 
@@ -45,7 +45,7 @@ def test_every_cell_says_how_it_was_measured_and_how_it_compares(cells: list[Cel
             assert cell.remark, cell  # why
 
 
-def test_counting_is_that_of_a_plain_loop() -> None:
+def test_iterations_are_counted_as_in_a_plain_loop() -> None:
     """One run of PyTorch's own SGD, in float64, from the same start."""
     hyper = {"lr": 1e-3, "momentum": 0.95, "weight_decay": 0.0, "schedule": "constant"}
     counts = iterations(Rosenbrock(), SGD(nesterov=False), hyper, 3)
@@ -123,14 +123,14 @@ def test_the_table_is_printed_and_fits_80_columns(cells: list[Cell]) -> None:
     assert "4069 ± 565" in out and out.count("✓") >= 9
 
 
-def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(console, "width", 100)
-    for arguments, told in (
+    for arguments, message in (
         (["curveball"], "unknown table 'curveball': did you mean 'curveball-toys'"),
         (["curveball-toys", "--runs", "1"], "--runs 1: expected at least 2"),
     ):
         assert main(["reproduce", *arguments]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert main(["reproduce", "curveball-toys", "--runs", "10"]) in (0, 1)  # ten runs may stray from the mean of many
     assert "CurveBall" in capsys.readouterr().out
 

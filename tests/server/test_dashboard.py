@@ -26,7 +26,7 @@ from tests.store.conftest import add_study
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-# What the dashboard's own buttons send.
+# The requests of the dashboard's own buttons.
 WRITES = [
     ("DELETE", "/api/studies/1", {}),
     ("PUT", "/api/studies/1/note", {"body": "changed", "version": 1}),
@@ -57,7 +57,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def call(app: WSGIApplication, method: str, path: str, data: Any = None) -> tuple[int, bytes]:
-    """Status and body of the application itself, past the server's own refusals."""
+    """Status and body of the application itself, without the server that refuses writes."""
     body = json.dumps(data).encode()
     environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path, "wsgi.input": io.BytesIO(body)}
     environ |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))}
@@ -75,7 +75,7 @@ def dump(file: Path) -> list[str]:
         connection.close()
 
 
-def test_trials_are_shown_and_the_file_stays_as_it_is(file: Path) -> None:
+def test_trials_are_shown_and_the_file_is_unchanged(file: Path) -> None:
     before, bytes_before = dump(file), file.read_bytes()
     with dashboard_app(str(file)) as app:
         with serving(app) as address:
@@ -84,7 +84,7 @@ def test_trials_are_shown_and_the_file_stays_as_it_is(file: Path) -> None:
             assert len(json.loads(ask(address, "/api/studies/1?after=0")[2])["trials"]) == 3
             assert b"<html" in ask(address, "/dashboard")[2]
             assert {ask(address, path, method)[0] for method, path, _ in WRITES} == {405}
-        # The server's refusal is one guard, the database's the other: here without the first.
+        # Both the server and the database refuse writes; here the server is left out.
         assert {call(app, *write)[0] for write in WRITES} == {500}
     assert dump(file) == before and file.read_bytes() == bytes_before
 
@@ -111,7 +111,7 @@ def test_new_trials_are_seen_while_it_runs(file: Path) -> None:
         assert b'"later"' in call(app, "GET", "/api/studies")[1]
 
 
-def test_without_optunas_tables_or_with_others_it_says_so(file: Path, tmp_path: Path) -> None:
+def test_missing_or_other_tables_of_optuna_are_reported(file: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare.db"
     open_database(str(bare)).dispose()
     with pytest.raises(UserError, match=r"'sqlite:.*bare\.db' has no trials of Optuna yet"):
@@ -125,13 +125,13 @@ def test_without_optunas_tables_or_with_others_it_says_so(file: Path, tmp_path: 
         dashboard_app(str(tmp_path / "none.db")).__enter__()
 
 
-def test_without_the_extra_one_line_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     with pytest.raises(UserError, match=r"pip install 'relaxbench\[dashboard\]'"):
         dashboard_app(str(file)).__enter__()
 
 
-def test_postgresql_is_only_read_too(server: Server) -> None:
+def test_postgresql_is_read_only_too(server: Server) -> None:
     storage = fill(server.new_url())
     with dashboard_app(storage) as app:
         assert b"s/digits-mlp/sgd/explore" in call(app, "GET", "/api/studies")[1]
@@ -143,7 +143,7 @@ def test_postgresql_is_only_read_too(server: Server) -> None:
     assert names == ["s/digits-mlp/sgd/explore"]
 
 
-def test_passwords_are_not_told() -> None:
-    with pytest.raises(UserError) as told:
+def test_errors_contain_no_password() -> None:
+    with pytest.raises(UserError) as refusal:
         dashboard_app("postgresql+psycopg://me:secret@127.0.0.1:1/none?connect_timeout=2").__enter__()
-    assert "secret" not in str(told.value) and "***" in str(told.value)
+    assert "secret" not in str(refusal.value) and "***" in str(refusal.value)

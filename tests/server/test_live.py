@@ -1,4 +1,4 @@
-"""A study on a local page while it runs: the numbers, the report behind it, and what is not given away."""
+"""A local page of a running study: its numbers, its report, and the files that it must not serve."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def asked(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def live(database: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Looks and writes whenever it is asked, as if nothing took any time."""
+    """A page that queries and writes at every call, without minimum intervals."""
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(module, "SHARE", 0)
     reader = open_database(str(tmp_path / "study.db"), create=False, read_only=True)
@@ -62,24 +62,24 @@ def state(live: Live) -> dict[str, Any]:
 
 
 def lose(database: Engine, where: str) -> None:
-    """Trials that have not been run yet."""
+    """Turn trials back into waiting ones."""
     with database.begin() as connection:
         connection.execute(text(f"UPDATE relaxbench_trials SET status = 'waiting', value = NULL WHERE {where}"))
 
 
 # Numbers.
 
-# Recommended runs come last: whoever lacks trials of the search has none of them.
+# Recommended runs come last: without all trials of the search there are none.
 SEARCH = "OR phase = 'recommend'"
 LOST = ["0", "phase = 'confirm'", f"block > 6 {SEARCH}", f"(method = 'hj' AND number = 2) {SEARCH}", "1"]
 
 
 @pytest.mark.parametrize("lost", LOST)
-def test_progress_is_what_the_report_says(database: Engine, live: Live, lost: str) -> None:
+def test_progress_equals_that_of_the_report(database: Engine, live: Live, lost: str) -> None:
     lose(database, lost)
     counts = progress(load_study(database))
     found = state(live)
-    told = [
+    progress_rows = [
         (row["problem"], row["method"], phase, done, planned)
         for row in found["methods"]
         for phase, (done, planned) in row["phases"].items()
@@ -88,7 +88,7 @@ def test_progress_is_what_the_report_says(database: Engine, live: Live, lost: st
     titles = [about["problems"][row.problem]["title"] for row in counts.itertuples()]
     methods = [synthetic.TITLES[row.method] for row in counts.itertuples()]
     rows = zip(titles, methods, counts["phase"], counts["done"], counts["planned"], strict=True)
-    assert told == [tuple(row) for row in rows]
+    assert progress_rows == [tuple(row) for row in rows]
     assert (found["done"], found["planned"]) == (counts["done"].sum(), counts["planned"].sum())
     assert found["finished"] == live.finished == (lost == "0")
 
@@ -98,7 +98,7 @@ def test_progress_reads_no_trial(live: Live, monkeypatch: pytest.MonkeyPatch) ->
     assert state(live)["done"] > 0
 
 
-def test_the_database_is_not_asked_more_often_than_it_should(
+def test_the_database_is_queried_at_most_once_per_interval(
     database: Engine, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 1000.0)
@@ -107,7 +107,7 @@ def test_the_database_is_not_asked_more_often_than_it_should(
     assert state(live) == before
 
 
-def test_workers_are_shown_and_those_that_are_gone(database: Engine, live: Live) -> None:
+def test_present_and_lost_workers_are_shown(database: Engine, live: Live) -> None:
     presence = arrive(database, 1, worker_name(), "cuda:0", {})
     presence.doing, presence.finished = "digits-mlp sgd", 7
     presence.seen()
@@ -126,15 +126,15 @@ def test_workers_are_shown_and_those_that_are_gone(database: Engine, live: Live)
 # The report.
 
 
-def test_the_report_is_written_again_only_when_there_is_news(database: Engine, live: Live) -> None:
+def test_the_report_is_rewritten_only_after_new_results(database: Engine, live: Live) -> None:
     assert state(live)["report"] is None
     live.report()
     page = live.directory / "digits.html"
     first = page.stat().st_mtime_ns
     found = state(live)
     assert found["report"] == "/digits.html" and abs(found["written"] - time.time()) < 60
-    table = verdicts(load_study(database)).to_dict("records")
-    assert [row["sentence"].replace("\u00a0", " ") for row in found["verdicts"]] == [sentence(row) for row in table]
+    sentences = [sentence(result) for result in verdicts(load_study(database))]
+    assert [row["sentence"].replace("\u00a0", " ") for row in found["verdicts"]] == sentences
     live.report()
     assert page.stat().st_mtime_ns == first
     with database.begin() as connection:
@@ -143,7 +143,7 @@ def test_the_report_is_written_again_only_when_there_is_news(database: Engine, l
     assert page.stat().st_mtime_ns > first
 
 
-def test_reports_do_not_follow_each_other_too_closely(
+def test_reports_are_at_least_the_given_time_apart(
     database: Engine, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live.every = 1000.0
@@ -155,7 +155,7 @@ def test_reports_do_not_follow_each_other_too_closely(
     assert page.stat().st_mtime_ns == first
 
 
-def test_a_report_that_fails_is_told_and_the_numbers_go_on(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_report_is_shown_and_the_numbers_continue(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise UserError("cannot write the report: disk full")
 
@@ -165,18 +165,18 @@ def test_a_report_that_fails_is_told_and_the_numbers_go_on(live: Live, monkeypat
     assert "disk full" in found["failure"] and found["report"] is None and found["done"] > 0
 
 
-def test_a_damaged_study_is_told(database: Engine, live: Live) -> None:
+def test_a_damaged_study_is_reported(database: Engine, live: Live) -> None:
     with database.begin() as connection:
         connection.execute(text("UPDATE relaxbench_studies SET spec = '{'"))
     assert "JSONDecodeError" in state(live)["failure"]
 
 
-def test_which_study(database: Engine, tmp_path: Path) -> None:
+def test_an_unknown_study_is_refused(database: Engine, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown study 'digist'"):
         Live(database, "digist", tmp_path, 1.0)
 
 
-# What is given away.
+# The files that are served.
 
 
 def test_the_report_and_its_tables_are_served_and_nothing_else(live: Live, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_the_report_and_its_tables_are_served_and_nothing_else(live: Live, tmp_p
             assert status == 404 and b"secret" not in body, path
 
 
-def test_the_page_fills_itself_and_names_do_nothing(tmp_path: Path, visit: Visit) -> None:
+def test_the_page_shows_the_numbers_and_runs_no_code_in_names(tmp_path: Path, visit: Visit) -> None:
     engine = open_database(str(tmp_path / "hostile.db"))
     spec = synthetic.spec(name=HOSTILE[0], methods=["sgd", *HOSTILE], controls=[], trials=1, exploit=0, recommend=0)
     synthetic.fill(synthetic.Writer(engine, spec)).dispose()
@@ -214,5 +214,5 @@ def test_the_page_fills_itself_and_names_do_nothing(tmp_path: Path, visit: Visit
             assert {*page.locator("tbody th").all_text_contents()} >= {*HOSTILE}
             assert not page.evaluate("'hacked' in window")
             assert browser.wide(page) <= 0 and browser.barriers(page) == []
-            page.close()  # before the server: it asks every two seconds
+            page.close()  # before the server ends: the page queries it every two seconds
     reader.dispose()

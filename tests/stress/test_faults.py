@@ -1,4 +1,4 @@
-"""Faults in short: one of each kind that a study meets most, and that a difference would be seen."""
+"""A short run of the most frequent faults; and differences from an undisturbed study are reported."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_a_study_survives(fault: str, backend: str, tmp_path: Path, server: Serv
     assert survived.restarts == {"kill": 2, "outage": 0, "memory": 1}[fault]
 
 
-def test_a_difference_is_seen(tmp_path: Path, expected: Expected) -> None:
-    """A study that is not as it should be in three ways."""
+def test_differences_are_reported(tmp_path: Path, expected: Expected) -> None:
+    """A study that differs from an undisturbed one in three ways."""
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     run = DisturbedStudy(storage, tmp_path, "spoiled", load=replace(SHORT, seconds=0.0), workers=1)
     run.run()

@@ -1,4 +1,4 @@
-"""The figures of `stress` as a file: in a folder that is made for it, whatever was asked for."""
+"""The figures of `stress` as a file, in a folder that is created for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relaxbench.stress.run import StressOptions, run
 
 
 class NoServer:
-    """In place of PostgreSQL, which these do not need."""
+    """In place of PostgreSQL, which these tests do not need."""
 
     def start(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Simulated studies: made without torch, results that follow from seeds and settings, and loads of the asked size."""
+"""Simulated studies: no torch, results that follow from seeds and settings, loads of the requested size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUICK = Load(seconds=0.0, rounds=3, blocks=6, trials=2, exploit=5, recommend=2)
 
 
 def worked(folder: Path, load: Load) -> str:
-    """The storage of a simulated study that one worker has done."""
+    """The storage of a simulated study that one worker has finished."""
     storage = f"sqlite:///{folder / 'study.db'}"
     database = open_database(storage)
     study = make(database, "simulated", load)
@@ -42,14 +42,14 @@ def test_a_simulated_study_is_read_and_judged_like_any_other(tmp_path: Path) -> 
     frames = load_study(worked(tmp_path, QUICK), "simulated")
     assert len(frames.trials) == len(METHODS) * (6 * 2 + 6 + 5 + 2) and set(frames.trials["status"]) == {"done"}
     assert len(frames.curves) == 3 * len(frames.trials) and len(frames.blocks) == 12
-    table = verdicts(frames)
-    assert list(table["method"]) == list(METHODS) and np.isfinite(table["mean"]).all()
+    means = {result.method: result.mean for result in verdicts(frames)}
+    assert list(means) == list(METHODS) and np.isfinite(list(means.values())).all()
     errors = frames.blocks.groupby("method")["test_metric"].mean()
-    assert table.set_index("method")["mean"].to_dict() == pytest.approx(errors.to_dict())
+    assert means == pytest.approx(errors.to_dict())
 
 
 def test_two_studies_of_one_seed_have_the_same_outcomes(tmp_path: Path) -> None:
-    """Each study is run in a database of its own; nothing is read twice."""
+    """Each study runs in its own database."""
     place = ["method", "phase", "block", "number"]
     values = []
     for name in ("one", "other"):
@@ -77,7 +77,7 @@ def test_a_better_setting_is_better(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", LOADS)
 @pytest.mark.parametrize("workers", [1, 4, 64])
-def test_a_load_has_the_asked_size_and_ends(kind: str, workers: int) -> None:
+def test_a_load_has_the_requested_size_and_ends(kind: str, workers: int) -> None:
     load = sized(LOADS[kind], workers, 6.0, 2000)
     count = len(METHODS) * load.blocks * (load.trials + 1)
     assert 6 <= count <= 2010
@@ -86,7 +86,7 @@ def test_a_load_has_the_asked_size_and_ends(kind: str, workers: int) -> None:
     assert (load.hyperparameters, load.rounds) == (LOADS[kind].hyperparameters, LOADS[kind].rounds)
 
 
-def test_what_was_missed_is_said() -> None:
+def test_missed_targets_are_listed() -> None:
     good = LoadFigures(workers=16, trials=100, rate=200.0, overhead=0.01, locked=0, stopped=0)
     figures = Figures({("SQLite", "bare"): [good], ("PostgreSQL", "1 s"): [good]})
     assert figures.missed() == []

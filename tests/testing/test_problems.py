@@ -1,4 +1,4 @@
-"""The suite for problems: all that are built in pass it, and every check fails on a problem that breaks just that."""
+"""The suite for problems: the built-in ones pass, and every check fails on a problem that breaks this check only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Draws:
 
 
 class Good(Problem):
-    """½-free least squares towards a target that is drawn anew for every gradient."""
+    """Least squares (without ½) towards a target that is drawn anew for every gradient."""
 
     name, title, metric, unit = "good", "a good problem", "loss", ""
     budget, rounds, worst, worst_metric, margin, metric_scale = 60, 5, 1e3, 1e3, 0.1, 1.0
@@ -152,7 +152,7 @@ class Noisy(Good):
 
 
 class Infectious(Good):
-    """NaN anywhere spoils what comes after it: a cache that is not the member's own."""
+    """A cache shared by all members: NaN in one of them reaches the others."""
 
     lost = False
 
@@ -167,7 +167,7 @@ class Infectious(Good):
 
 
 class TwoFaced(Good):
-    """Another function where it is vectorized: it looks at whether it can be read as a number."""
+    """Computes another function when vectorized, which it notices because tensors cannot be read as numbers."""
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         try:
@@ -189,7 +189,7 @@ class Bent(Good):
 
 
 class Forgetful(Good):
-    """Counts its own calls: a trial that is continued sees another function."""
+    """Counts its own calls, so that a resumed trial sees another function."""
 
     calls = 0
 
@@ -205,19 +205,19 @@ BROKEN: list[tuple[type[Problem], str, str]] = [
     (Fickle, "it declares itself", "different data"),
     (Hopeless, "it can be trained and measured", "look for NaN"),
     (Lost, "it can be trained and measured", "no better than worst"),
-    (Short, "shapes are those that are declared", "init gives (2,)"),
-    (Flat, "shapes are those that are declared", "first axis = members"),
-    (Unsure, "shapes are those that are declared", "not bool [7]"),
+    (Short, "shapes equal the layout", "init gives (2,)"),
+    (Flat, "shapes equal the layout", "first axis = members"),
+    (Unsure, "shapes equal the layout", "not bool [7]"),
     (Generator, "seeds fix weights and mini batches", "generator"),
     (Same, "seeds fix weights and mini batches", "same start"),
     (Unseeded, "seeds fix weights and mini batches", "not a function of the seed"),
-    (Neighbourly, "a member s mini batches are its own", "other examples"),
-    (FromTheRound, "a member s mini batches are its own", "other examples"),
+    (Neighbourly, "mini batches depend on their member only", "other examples"),
+    (FromTheRound, "mini batches depend on their member only", "other examples"),
     (Infectious, "nan stays with its member", "reaches member"),
-    (Noisy, "measuring twice gives the same", "changes from one"),
+    (Noisy, "measurements are repeatable", "changes from one"),
     (TwoFaced, "both paths give the same gradients", "differ by"),
-    (Bent, "the loss has the derivatives that it gives", "curvature is not"),
-    (Forgetful, "an interrupted trial goes on as if nothing had happened", "after an interruption"),
+    (Bent, "the loss has its declared derivatives", "curvature is not"),
+    (Forgetful, "an interrupted trial continues with the same bits", "after an interruption"),
 ]
 
 
@@ -228,7 +228,7 @@ def test_a_broken_problem_is_caught_by_the_check_for_it(problem: type[Problem], 
     assert result.failed and reason in result.reason, result
 
 
-def test_the_problem_that_they_are_made_from_passes_and_every_check_has_one() -> None:
+def test_the_intact_problem_passes_and_every_check_has_a_broken_one() -> None:
     checks = list(run_checks(type("Suite", (ProblemConformance,), {"problem": Good})()))
     assert all(check.passed for check in checks), [check for check in checks if not check.passed]
     assert {check.name for check in checks} == {check for _, check, _ in BROKEN}
@@ -239,7 +239,7 @@ def dropout_digits() -> Problem:
 
 
 class TestInPytest(ProblemConformance):
-    """As a third party uses it, with a function that makes the problem."""
+    """The use by another package, with a function that makes the problem."""
 
     problem = dropout_digits
 
@@ -271,5 +271,5 @@ def test_derivatives_of_a_loss_that_declares_none_are_skipped_not_passed() -> No
     checks = {
         check.name: check for check in run_checks(type("Suite", (ProblemConformance,), {"problem": "rugged-1d"})())
     }
-    check = checks["the loss has the derivatives that it gives"]
+    check = checks["the loss has its declared derivatives"]
     assert check.outcome == "skipped" and check.reason.startswith("the loss 'none' declares no derivatives")

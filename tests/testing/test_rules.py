@@ -1,4 +1,4 @@
-"""The suite for rules: all that are built in pass it, and every check fails on a rule that breaks just that."""
+"""The suite for rules: the built-in ones pass, and every check fails on a rule that breaks this check only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_every_rule_that_is_built_in_passes(name: str) -> None:
 
 
 class Good(Rule):
-    """Heavy ball with a rhythm of two: what the broken ones are made from."""
+    """Heavy ball with outer steps of two queries; the broken rules derive from it."""
 
     name, title, source = "good", "Good", "this test"
     space = {"lr": Float(1e-3, 1.0, 0.05, log=True), "inner_steps": Int(2, 8, 2, step=2)}
@@ -62,7 +62,7 @@ class Taken(Good):
 
 
 class Idle(Good):
-    """Searches for something that it does not use."""
+    """Declares a hyperparameter that it does not use."""
 
     space = {**Good.space, "momentum": Float(0.0, 0.9, 0.5)}
 
@@ -80,7 +80,7 @@ class Narrowing(Good):
 
 
 class Shared(Good):
-    """A state that does not begin with the members."""
+    """A state whose first axis is not the members."""
 
     def init(self, x: Tensor, seed: Tensor) -> State:
         return {**super().init(x, seed), "count": torch.zeros(1)}
@@ -137,7 +137,7 @@ class Drawing(Good):
 
 
 class Remembering(Good):
-    """Keeps a part of its state to itself."""
+    """Keeps a part of its state outside the state dict."""
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         self.count = getattr(self, "count", 0) + 1
@@ -145,28 +145,28 @@ class Remembering(Good):
 
 
 class Multiplying(Good):
-    """A mask by multiplication, over the whole population."""
+    """Masks by multiplication, so that NaN spreads over the whole population."""
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         return super().update(state, grad + 0.0 * grad.sum(dim=0), loss, hyper)
 
 
 class Hiding(Good):
-    """Its divergences cannot be seen."""
+    """Hides divergences."""
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         return super().update(state, torch.nan_to_num(grad), loss, hyper)
 
 
 class Bounding(Good):
-    """What it does to all depends on the largest gradient."""
+    """Scales all members by the largest gradient."""
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         return super().update(state, grad * (0.5 if float(grad.abs().max()) > 1e5 else 1.0), loss, hyper)
 
 
 class Greedy(Good):
-    """Asks twice, is billed once."""
+    """Requests two gradients and is billed for one."""
 
     def step(self, state: State, oracle: Oracle, hyper: Hyper) -> tuple[State, Tensor]:
         oracle.gradient(self.query(state, hyper))
@@ -174,7 +174,7 @@ class Greedy(Good):
 
 
 class Ahead(Good):
-    """Takes mini-batches that it has not announced."""
+    """Uses mini-batches that it has not announced."""
 
     def query(self, state: State, hyper: Hyper) -> Query:
         return Query(state["y"], state["t"] + 1)
@@ -197,7 +197,7 @@ class Double(Good):
 
 
 class Hoarding(Good):
-    """Keeps a history beside its state."""
+    """Keeps a history outside its state."""
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         self.history = [*getattr(self, "history", []), grad.clone()]
@@ -210,7 +210,7 @@ class Climbing(Good):
 
 
 class LossReading(Good):
-    """Uses the loss, which a training loop of one's own does not tell."""
+    """Uses the loss, which a custom training loop does not pass on."""
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         return super().update(state, grad * (1 + loss), loss, hyper)
@@ -222,11 +222,11 @@ BROKEN: list[tuple[type[Rule], str, str]] = [
     (Taken, "it declares itself", "'sgd' is that of a built-in"),
     (WithoutSource, "it declares itself", "source is missing"),
     (Idle, "every hyperparameter does something", "momentum changes nothing"),
-    (Narrowing, "shapes and types stay what they are", "changed names, shapes or types"),
-    (Shared, "shapes and types stay what they are", "first axis"),
-    (FlatBatch, "shapes and types stay what they are", "int64"),
-    (InPlace, "it begins where it is put", "copy them"),
-    (Elsewhere, "it begins where it is put", "not the initial"),
+    (Narrowing, "shapes and types do not change", "changed names, shapes or types"),
+    (Shared, "shapes and types do not change", "first axis"),
+    (FlatBatch, "shapes and types do not change", "int64"),
+    (InPlace, "it starts at the given parameters", "copy them"),
+    (Elsewhere, "it starts at the given parameters", "not the initial"),
     (Mixing, "a member is the same alone and in any slot", "differs when"),
     (Clipping, "a member is the same alone and in any slot", "10000 times as large"),
     (MixingWhereItIsFlat, "a member is the same alone and in any slot", "0.0001 times as large"),
@@ -236,8 +236,8 @@ BROKEN: list[tuple[type[Rule], str, str]] = [
     (Multiplying, "nan stays with its member", "reaches"),
     (Bounding, "nan stays with its member", "a large gradient of member 2 reaches"),
     (Hiding, "nan stays with its member", "hidden"),
-    (Greedy, "everything that is asked for is billed", "were requested"),
-    (Ahead, "everything that is asked for is billed", "announced"),
+    (Greedy, "every request is billed", "were requested"),
+    (Ahead, "every request is billed", "announced"),
     (Restless, "the iterate changes with outer steps only", "in the middle of a period"),
     (Heavy, "it takes no more memory than it declares", "4 copies"),
     (Double, "it takes no more memory than it declares", "5 copies"),
@@ -254,14 +254,14 @@ def test_a_broken_rule_is_caught_by_the_check_for_it(rule: type[Rule], check: st
     assert result.failed and reason in result.reason
 
 
-def test_the_rule_that_they_are_made_from_passes_and_every_check_has_one() -> None:
+def test_the_intact_rule_passes_and_every_check_has_a_broken_one() -> None:
     checks = list(run_checks(type("Suite", (RuleConformance,), {"rule": Good})()))
     assert all(check.passed for check in checks), [check for check in checks if not check.passed]
     assert {check.name for check in checks} == {check for _, check, _ in BROKEN}
 
 
 class TestInPytest(RuleConformance):
-    """As a third party uses it; with an option and with settings of one's own."""
+    """The use by another package, with an option and custom settings."""
 
     rule = RULES["parle"]
     options = {"replicas": 2}
@@ -278,7 +278,7 @@ def test_a_crash_is_a_failure_with_its_reason() -> None:
     assert checks[0].passed
 
 
-def test_choices_of_one_s_own_are_numbered_and_may_not_contradict() -> None:
+def test_custom_choices_are_numbered_and_must_not_contradict() -> None:
     from relaxbench.optim.hyper import OPTIONS, encode
     from relaxbench.space import Choice
 

@@ -1,4 +1,4 @@
-"""Outcomes of checks: passed, failed, or skipped with a reason; without pytest and within it."""
+"""Outcomes of checks: passed, failed, or skipped with a reason; with and without pytest."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_t10_the_variance_of_a_quadratic_s_particles() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_t10_in_the_end_the_density_is_gibbs_s(n: int) -> None:
+def test_t10_the_final_density_is_the_gibbs_density(n: int) -> None:
     """∝ exp(−2βf) exactly, on any grid, because the chain is in detailed balance."""
     beta = 1.5
     grid = line(2.0, 81) if n == 1 else Grid.box([-2.0, -1.5], [2.0, 1.5], [33, 25])
@@ -95,7 +95,7 @@ def test_t4_the_linear_quadratic_case_with_errors_that_quarter() -> None:
 
 
 def test_the_control_solves_its_equation_and_its_density_follows_it() -> None:
-    """Neither the logarithm (Cole–Hopf) nor Doob's transform is used here: differences in time and space alone."""
+    """The check uses differences in time and space only, neither the logarithm (Cole–Hopf) nor Doob's transform."""
     beta, T, pieces = 4.0, 1.0, 400
     grid = line(2.5, 401)
     x, h, ds = grid.points[:, 0], 5 / 400, T / pieces
@@ -117,7 +117,7 @@ def test_the_control_solves_its_equation_and_its_density_follows_it() -> None:
     assert x[found.start] == pytest.approx(1.0)
 
 
-def test_the_cost_is_what_the_control_spends() -> None:
+def test_the_cost_equals_the_integral_of_the_control() -> None:
     """½ E∫|α|² as an integral over the controlled density, against u(x₀, 0) − E V."""
     found = linear_quadratic(401)
     h, ds = found.grid.steps[0], found.times[1]

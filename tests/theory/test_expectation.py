@@ -1,4 +1,4 @@
-"""The theorem by particles, against the moments of the very scheme that they follow (T4)."""
+"""The theorem by particles, against the moments of their own numerical scheme (T4)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_t4_particles_have_the_moments_of_their_scheme_and_the_inequality_holds(
     assert abs(found.slack.mean - (plain - cost - controlled)) < 4 * found.slack.error + grid_error
     assert found.holds is True and found.slack.mean > 10 * found.slack.error
     assert found.gradients == 2 * 100_000 * steps
-    # The common noise is worth having: the slack is known better than the two losses are.
+    # With common noise, the slack has a smaller error than the two losses.
     assert found.slack.error < 0.7 * np.hypot(found.plain.error, found.controlled.error)
     # And the scheme tends to the closed form.
     assert moments(4000, True) == pytest.approx((0.206372, 0.106556), abs=2e-4)
@@ -50,7 +50,7 @@ def test_t4_particles_have_the_moments_of_their_scheme_and_the_inequality_holds(
 
 @pytest.mark.parametrize("name", SCENES)
 def test_on_every_landscape_particles_and_grid_agree(name: str) -> None:
-    """Up to four standard errors and the bias of the time step, for which 2 % of a mean are allowed."""
+    """Up to four standard errors plus 2 % of a mean for the bias of the time step."""
     found = expect(scene(name), 4000, seed=2)
     exact = found.exact
     for estimate, truth in (
@@ -88,7 +88,7 @@ def test_the_field_is_the_gradient_between_the_points() -> None:
     assert torch.allclose(outside, corners)
 
 
-def test_what_the_error_bars_leave_open_is_not_claimed() -> None:
+def test_nothing_is_claimed_within_the_error_bars() -> None:
     found = expect(replace(scene("double-well"), steps=10), 10)
     for mean, holds in ((1.0, True), (0.1, None), (-0.1, None), (-1.0, False)):
         assert replace(found, slack=Estimate(mean, 0.1)).holds is holds
@@ -100,11 +100,11 @@ def test_a_mean_has_its_standard_error() -> None:
     assert found.half == pytest.approx(1.96 * found.error, rel=1e-4)
 
 
-def test_fewer_than_two_particles_are_refused_and_the_command_sends_enough() -> None:
+def test_fewer_than_two_particles_are_refused_and_the_command_has_enough() -> None:
     with pytest.raises(ValueError, match="particles = 1"):
         expect(scene("quadratic"), 1)
     assert inspect.signature(tools.theory).parameters["particles"].default >= 100_000
 
 
-def test_values_are_the_problem_s() -> None:
+def test_values_equal_the_loss_of_the_problem() -> None:
     assert values(scene("quadratic").make())(np.array([[3.0]])) == pytest.approx(0.4 * 9)

@@ -46,18 +46,18 @@ def test_the_table_has_the_numbers_of_the_results(results: list[Expectation], pa
 
 
 def test_a_sentence_says_what_the_error_bars_allow(results: list[Expectation]) -> None:
-    for mean, told in ((0.5, "It holds, by 0.5000 ± 0.1960"), (0.1, "within the error bars"), (-0.5, "violate it")):
-        assert told in sentence(replace(results[0], slack=Estimate(mean, 0.1)))
+    for mean, message in ((0.5, "It holds, by 0.5000 ± 0.1960"), (0.1, "within the error bars"), (-0.5, "violate it")):
+        assert message in sentence(replace(results[0], slack=Estimate(mean, 0.1)))
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(results: list[Expectation], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(results: list[Expectation], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another folder"):
         write_page(results[:1], tmp_path / "file")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--particles", "1"], "--particles 1: expected at least 2"),
         (["--landscape", "double-wel"], "did you mean 'double-well'"),
@@ -65,14 +65,18 @@ def test_a_folder_that_cannot_be_written_is_one_line(results: list[Expectation],
         (["--report", "file"], "not a folder"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(
-    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_bad_input_is_reported_in_one_line_and_writes_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     assert main(["theory", *arguments]) == 2
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -87,7 +91,7 @@ def test_the_command_prints_and_writes(
     assert "not the implemented Entropy-SGD" in out and (tmp_path / "reports" / "theory.html").is_file()
 
 
-def test_every_scene_begins_on_its_grid_and_inside_what_is_shown() -> None:
+def test_every_scene_begins_on_its_grid_and_inside_its_window() -> None:
     for each in SCENES.values():
         grid = each.grid
         assert grid.points[grid.nearest(each.start)] == pytest.approx(each.start, abs=1e-9)

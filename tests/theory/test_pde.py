@@ -38,7 +38,7 @@ CASES = (st.integers(0, 10**6), st.floats(0.05, 3.0), st.floats(0.3, 30.0))
 @pytest.mark.parametrize("n", [1, 2])
 @settings(max_examples=25)
 @given(*CASES)
-def test_t1_on_a_quadratic_everything_is_known(n: int, seed: int, t: float, beta: float) -> None:
+def test_t1_closed_forms_on_a_quadratic(n: int, seed: int, t: float, beta: float) -> None:
     """Also with directions of negative curvature, as long as I + tA is positive."""
     rng = np.random.default_rng(seed)
     basis = np.linalg.qr(rng.normal(size=(n, n)))[0]
@@ -115,7 +115,7 @@ def test_t6_gaussian_wells_stay_gaussian_wells(seed: int, t: float, n: int) -> N
     assert viscous(values(wells), x, t, 2.0, grid).value == pytest.approx(values(wells.smoothed(t))(x), abs=1e-9)
 
 
-def test_t6_the_deeper_well_changes_sides_at_its_time() -> None:
+def test_t6_the_deeper_well_changes_at_the_known_time() -> None:
     """Widths 0.05 and 0.5, weights 1 and 0.6 in one dimension: at t* = 0.00457143. So T8: the minimizer is not kept."""
     wells, star = GaussianWells(((-1.0,), (1.0,)), (0.05, 0.5), (1.0, 0.6), 20.0), 0.00457143
     weights = wells.smoothed(star).weights
@@ -126,7 +126,7 @@ def test_t6_the_deeper_well_changes_sides_at_its_time() -> None:
         assert (left < right) == narrow_is_deeper
 
 
-def test_t7_of_the_absolute_value_comes_huber_s_function() -> None:
+def test_t7_the_envelope_of_the_absolute_value_is_huber_s_function() -> None:
     def f(y: Array) -> Array:
         return np.abs(y[:, 0])
 
@@ -154,7 +154,7 @@ def test_t9_heat_damps_a_wave(k: float, t: float, beta: float, x: float) -> None
 
 
 @pytest.mark.parametrize("beta", [1.0, 5.0])
-def test_each_solves_its_equation(beta: float) -> None:
+def test_each_smoothing_solves_its_equation(beta: float) -> None:
     """Differences in time and the derivatives in space: u_t = −½u_x² + u_xx/2β; without either term for the others."""
     x, t, dt = np.linspace(-1.6, 1.6, 17)[:, None], 0.4, 1e-4
     u = viscous(WELL, x, t, beta, LINE)
@@ -169,7 +169,7 @@ def test_each_solves_its_equation(beta: float) -> None:
     assert rate == pytest.approx(-0.5 * w.gradient[:, 0] ** 2, abs=1e-5)
 
 
-def test_in_the_limits_they_are_the_landscape_and_the_envelope() -> None:
+def test_local_entropy_tends_to_the_landscape_and_to_the_envelope() -> None:
     x = np.linspace(-1.5, 1.5, 31)[:, None]
     fine = Grid.box([-2.5], [2.5], [20001])
     small = 1e-4  # u = f − (t/2)|f'|² + (t/2β) f'' + O(t²)
@@ -180,7 +180,7 @@ def test_in_the_limits_they_are_the_landscape_and_the_envelope() -> None:
     assert cold == pytest.approx(inviscid(WELL, x, 0.3, fine).value, abs=3e-4)
 
 
-def test_what_cannot_be_computed_is_refused() -> None:
+def test_bad_times_and_grids_are_refused() -> None:
     with pytest.raises(ValueError, match="t = 0"):
         viscous(WELL, at(0.0), 0.0, 1.0, LINE)
     with pytest.raises(ValueError, match="beta = -1"):

@@ -10,14 +10,14 @@ from relaxbench.problems.digits import digits
 
 
 class Branch(nn.Module):
-    """Decides by the data: one program cannot serve many members."""
+    """Branches on the data, which a vectorized program cannot."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x if bool(x.sum() > 0) else -x
 
 
 class Item(nn.Module):
-    """Leaves the tensors."""
+    """Converts a tensor to a Python number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Drawing(nn.Module):
 
 
 class Mixing(nn.Module):
-    """Sees whether it is vectorized, and gives something else then."""
+    """Gives another result when it is vectorized."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * 2 if torch._C._functorch.is_batchedtensor(x) else x

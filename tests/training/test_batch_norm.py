@@ -22,7 +22,7 @@ SHAPE = (1, 6, 6)
 
 
 def network() -> nn.Module:
-    """Convolutions and full layers, a layer used twice, and dropout, which statistics are collected without."""
+    """Convolutions and full layers, a layer used twice, and dropout, which is off while statistics are collected."""
     twice = nn.BatchNorm1d(7)
     return nn.Sequential(
         *(nn.Conv2d(1, 5, 3), nn.ReLU(), nn.BatchNorm2d(5), nn.Dropout(0.3), nn.Flatten()),
@@ -64,7 +64,7 @@ def test_a_measurement_is_that_of_pytorch_s_layers_with_statistics_collected_at_
         assert measured.loss[k].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_statistics_are_of_training_examples_in_no_order_of_theirs() -> None:
+def test_statistics_use_training_examples_in_random_order() -> None:
     problem = task()
     chosen, train = problem.split("statistics", torch.device("cpu"))["x"], problem.tensors["train"][0]
     places = [int((train == x).flatten(1).all(1).nonzero()) for x in chosen[:40]]
@@ -95,7 +95,7 @@ def test_it_trains_on_both_paths_alike_and_is_billed(name: str) -> None:
     rounds = first.curve.shape[1]
     examples = rounds * (50 + 300) + (40 + 300)
     assert first.ledger.measurement == pytest.approx(FORWARD * examples / 16)
-    assert first.measures["validation_loss"] < 1.07  # 1.10 knows nothing
+    assert first.measures["validation_loss"] < 1.07  # 1.10 is the loss of uniform predictions
 
 
 def test_without_such_layers_nothing_is_collected() -> None:

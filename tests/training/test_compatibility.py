@@ -1,4 +1,4 @@
-"""What is tested before a problem is trained: vectorization, invariance, random numbers."""
+"""The tests of a problem before it is trained: vectorization, invariance, random numbers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_difference_between_slots_is_measured_and_stated(monkeypatch: pytest.M
 
 
 def test_data_of_any_kind_can_be_measured() -> None:
-    """Inputs that are no floats: an embedding."""
+    """Integer inputs of an embedding."""
     data: Data = {s: (torch.randint(0, 9, (40, 3)), torch.arange(40) % 2) for s in ("train", "validation", "test")}
     model = lambda: nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2))  # noqa: E731
     task = SupervisedProblem("words", model, lambda: data, batch_size=8)

@@ -39,7 +39,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name: str, message: s
     assert "\n" not in str(error.value)
 
 
-def test_no_number_stands_for_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_number_never_means_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert torch_device("cuda") == torch.device("cuda", 0) and torch_device("cuda:1") == torch.device("cuda", 1)
@@ -49,7 +49,7 @@ def test_no_number_stands_for_another_device(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_without_a_gpu_says_so() -> None:
+def test_cuda_without_a_gpu_is_refused() -> None:
     with pytest.raises(UserError, match="no CUDA device is usable here"):
         torch_device("cuda")
 

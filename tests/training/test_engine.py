@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def rates(table: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Pretend that the machine has these rates; returns the list of what was measured."""
+    """Replace the machine's rates by these; return the list of measurements."""
     measured: list[tuple[str, int]] = []
 
     def throughput(oracle: Oracle, rule: object, size: int, device: torch.device, **_: Any) -> float:
@@ -100,7 +100,7 @@ def test_sizes_that_do_not_fit_into_memory_are_not_tried(monkeypatch: pytest.Mon
     assert chosen.path == "direct" and "memory" in chosen.note
 
 
-# What a gradient costs.
+# The cost of a gradient.
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -114,7 +114,7 @@ def test_calibration_counts_the_rule_s_copies_and_the_activations(name: str) -> 
 
 
 def test_the_state_takes_no_more_copies_than_are_declared() -> None:
-    """Entries as large as the parameters, the gradient included, and the points of a query where they are new."""
+    """Copies are tensors as large as the parameters, the gradient included, and a query's points if they are new."""
     task = digits_mlp()
     for rule in RULES.values():
         state = rule().init(task.init(0)[None], torch.tensor([[0]]))

@@ -23,7 +23,7 @@ def task(model: nn.Module, batch_size: int = EXAMPLES) -> SupervisedProblem:
 
 
 class Squares(nn.Module):
-    """Layers that keep their input for the backward pass, or temporaries that nothing keeps."""
+    """Layers that keep their input for the backward pass, and temporaries that are freed."""
 
     def __init__(self, kept: int, passing: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Squares(nn.Module):
 
 
 @pytest.mark.parametrize("kept", [1, 10, 30])
-def test_what_is_kept_for_the_backward_pass_counts_and_what_passes_does_not(kept: int) -> None:
+def test_tensors_kept_for_the_backward_pass_count_and_temporaries_do_not(kept: int) -> None:
     one = EXAMPLES * WIDTH * 4
     bare = gradient_bytes(task(Squares(0, 0)), CPU)
     assert gradient_bytes(task(Squares(kept, 0)), CPU) == pytest.approx(bare + kept * one, abs=2.1 * one)
@@ -69,17 +69,17 @@ def test_activations_grow_with_the_batch_and_the_gradient_with_the_network() -> 
         (ValueError("out of memory"), False),
     ],
 )
-def test_what_says_that_memory_did_not_suffice(error: Exception, is_it: bool) -> None:
+def test_messages_about_a_lack_of_memory_are_recognized(error: Exception, is_it: bool) -> None:
     assert out_of_memory(error) is is_it
 
 
-def test_a_real_refusal_of_memory_is_one() -> None:
+def test_a_real_allocation_failure_is_recognized() -> None:
     with pytest.raises((RuntimeError, MemoryError)) as refused:
         torch.empty(2**46, dtype=torch.float64)
     assert out_of_memory(refused.value)
 
 
-def test_half_the_slots_and_a_line_for_one_that_is_too_large() -> None:
+def test_half_the_slots_or_an_error_for_a_single_one() -> None:
     whole = Engine("vectorized", 9, "cuda:0", "float32", "float32", 1, "bit for bit").as_dict()
     half = half_the_slots(whole, "p")
     assert half == {**whole, "population": 4, "note": "memory did not suffice for K = 9"}

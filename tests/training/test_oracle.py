@@ -1,4 +1,4 @@
-"""Gradients and measurements against plain PyTorch, and what they are billed."""
+"""Gradients and measurements against plain PyTorch, and their bill."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_landscapes_by_both_paths(name: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_asking_changes_neither_the_points_nor_the_model(path: Path) -> None:
+def test_a_query_changes_neither_the_points_nor_the_model(path: Path) -> None:
     task = digits_mlp(dropout=0.2)
     points = torch.stack([task.init(seed) for seed in range(3)])
     kept, model = points.clone(), {n: p.detach().clone() for n, p in task.model.named_parameters()}
@@ -127,7 +127,7 @@ def test_a_measurement_is_that_of_the_model_in_evaluation_mode(path: Path) -> No
             assert got.metric[k].item() == pytest.approx(1 - right.double().mean().item(), abs=1e-6)
 
 
-def test_measurements_do_not_depend_on_who_is_measured_beside() -> None:
+def test_measurements_do_not_depend_on_other_members() -> None:
     for task in (digits_mlp(), problem("rosenbrock")):
         points = torch.stack([task.init(seed) for seed in range(37)])
         oracle = Oracle(task, "vectorized")
@@ -137,8 +137,8 @@ def test_measurements_do_not_depend_on_who_is_measured_beside() -> None:
             assert torch.equal(part.loss, together.loss[rows]) and torch.equal(part.metric, together.metric[rows])
 
 
-def test_gradients_do_not_depend_on_who_asks_beside() -> None:
-    """Across population sizes at which kernels and threads share the work differently."""
+def test_gradients_do_not_depend_on_other_members() -> None:
+    """Across population sizes for which kernels and threads divide the work differently."""
     task = digits_mlp(dropout=0.2)
     count = 70
     points = torch.stack([task.init(seed) for seed in range(count)])
@@ -179,7 +179,7 @@ def test_a_ledger_adds_up() -> None:
 
 
 class Counting(SupervisedProblem):
-    """Counts what is really computed of it."""
+    """Counts its forward passes."""
 
     def __init__(self, like: Problem) -> None:
         self.__dict__.update(like.__dict__)
@@ -194,7 +194,7 @@ class Counting(SupervisedProblem):
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_the_bill_is_what_was_computed(name: str) -> None:
+def test_the_bill_equals_the_computed_passes(name: str) -> None:
     """One member, directly: every forward pass in training is a billed gradient, every held-out example is billed."""
     task, rule, got = Counting(digits_mlp()), RULES[name](), list[Outcome]()
     population = Population(Oracle(task, "direct"), rule, 100)

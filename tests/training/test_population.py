@@ -56,7 +56,7 @@ def train(
 
 
 def same(a: Outcome, b: Outcome) -> bool:
-    """Equal bit for bit in everything that a trial gives; NaN equals NaN."""
+    """Whether two outcomes are equal bit for bit; NaN equals NaN."""
     curves = torch.equal(torch.from_numpy(a.curve).view(torch.int32), torch.from_numpy(b.curve).view(torch.int32))
     return curves and torch.equal(a.weights, b.weights) and a.value == b.value and a.ledger == b.ledger
 

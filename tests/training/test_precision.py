@@ -1,4 +1,4 @@
-"""Fewer bits where models compute, and all of them everywhere else."""
+"""Lower precision in the model's matrix products, full precision elsewhere."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_model_learns_and_is_measured_in_any_precision(precision: Precision) -
 
 
 def test_settings_of_the_process_are_as_they_were_after_a_block() -> None:
-    """Seen from a machine without a GPU: the switches are there all the same."""
+    """The settings exist on a machine without a GPU, too."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     for precision, wanted in (("float32", ("highest", False)), ("tf32", ("high", True)), ("bf16", ("high", True))):
         with products(precision, torch.device("cuda")):  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def test_settings_of_the_process_are_as_they_were_after_a_block() -> None:
         assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
 
 
-def test_a_study_names_one_of_them() -> None:
+def test_a_study_file_names_a_known_precision() -> None:
     values = {"name": "s", "problems": ["digits-mlp"], "methods": ["sgd"]}
     assert parse(values, "s.toml").precision == "float32"
     assert parse({**values, "precision": "bf16"}, "s.toml").precision == "bf16"

@@ -47,7 +47,7 @@ def test_members_take_their_steps_with_the_hyperparameters_of_each_and_then_stay
 
 
 class Recorder:
-    """A capture that repeats the function itself, or cannot."""
+    """A capture that calls the function again, or fails."""
 
     def __init__(self, possible: bool) -> None:
         self.possible, self.warmed, self.replayed = possible, 0, 0

@@ -1,4 +1,4 @@
-"""Frames as files, and the way to them: `relaxbench.load_study(...).save(...)`."""
+"""Frames as files: `relaxbench.load_study(...).save(...)`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_frame_is_saved_and_read_back(digits: StudyFrames, tmp_path: Path,
     assert [json.loads(text) for text in trials["params"]] == list(digits.trials["params"])
 
 
-def test_what_cannot_be_saved(digits: StudyFrames, tmp_path: Path) -> None:
+def test_an_unknown_format_and_an_unwritable_folder_are_refused(digits: StudyFrames, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="format 'xlsx' is unknown: expected parquet or csv"):
         digits.save(tmp_path, "xlsx")
     (tmp_path / "file").write_text("")
@@ -44,7 +44,7 @@ def test_what_cannot_be_saved(digits: StudyFrames, tmp_path: Path) -> None:
         digits.save(tmp_path / "file", "csv")
 
 
-def test_the_public_way(tmp_path: Path) -> None:
+def test_a_study_is_loaded_by_path_or_url(tmp_path: Path) -> None:
     path = tmp_path / "some.db"
     engine = open_database(f"sqlite:///{path}")
     synthetic.fill(synthetic.Writer(engine, synthetic.spec(blocks=1, trials=2, exploit=0, recommend=1)))

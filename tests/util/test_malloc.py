@@ -1,4 +1,4 @@
-"""Page faults of a process that takes and frees the same memory again and again."""
+"""Page faults of a process that allocates and frees the same memory repeatedly."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def run(**variables: str) -> list[str]:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
-def test_freed_memory_is_taken_again_without_faults() -> None:
+def test_freed_memory_is_reused_without_page_faults() -> None:
     changed, faults = run()
     assert changed == "True" and int(faults) < 16384  # 20 steps of 16384 pages each
 
 
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
-def test_a_users_own_settings_of_glibc_stay(name: str) -> None:
+def test_settings_of_glibc_in_the_environment_are_kept(name: str) -> None:
     assert run(**{name: "" if name == "GLIBC_TUNABLES" else "100000"})[0] == "False"

@@ -1,4 +1,4 @@
-"""Numbers and what they count."""
+"""Numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from relaxbench.util.text import counted
 
 
 @pytest.mark.parametrize(
-    ("count", "noun", "told"),
+    ("count", "noun", "text"),
     [
         (0, "run", "0 runs"),
         (1, "run", "1 run"),
@@ -17,5 +17,5 @@ from relaxbench.util.text import counted
         (2, "study", "2 studies"),
     ],
 )
-def test_one_is_not_many(count: float, noun: str, told: str) -> None:
-    assert counted(count, noun) == told
+def test_counted_uses_singular_and_plural(count: float, noun: str, text: str) -> None:
+    assert counted(count, noun) == text

@@ -1,11 +1,11 @@
 "use strict";
 function bytes(base64) {
-  const text = atob(base64), found = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) found[at] = text.charCodeAt(at);
-  return found;
+  const text = atob(base64), array = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) array[at] = text.charCodeAt(at);
+  return array;
 }
 
-// What travels compressed: the tables, and plotly itself.
+// Tables and plotly are stored compressed.
 async function unpacked(packed) {
   return new Response(new Blob([bytes(packed)]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
@@ -38,7 +38,7 @@ async function save(packed, name) {
   // plotly's arrays come as base64 of float32.
   const numbers = packed => new Float32Array(bytes(packed.bdata).buffer);
 
-  // Figures carry stand-ins for the theme's colours (pages/theme.py), so one text serves light and dark.
+  // Figures have placeholders for the theme's colours (pages/theme.py), so the same JSON serves light and dark.
   function draw(figure) {
     const text = figure.text
       .replaceAll("#010203", style("--ink")).replaceAll("#010204", style("--muted"))
@@ -49,11 +49,11 @@ async function save(packed, name) {
     if (view) data.forEach((trace, index) => { trace.visible = view.visible[index]; });
     if (axis) data.forEach((trace, index) => { trace.x = numbers(trace.x).map(x => x * axis.scale[index]); });
     const changes = { ...(view && view.layout), ...(axis && axis.layout) };
-    const drawn = Plotly.react(figure.canvas, data, layout, config);
-    return Object.keys(changes).length ? drawn.then(() => Plotly.relayout(figure.canvas, changes)) : drawn;
+    const drawing = Plotly.react(figure.canvas, data, layout, config);
+    return Object.keys(changes).length ? drawing.then(() => Plotly.relayout(figure.canvas, changes)) : drawing;
   }
-  // One after the other, so that the first is seen at once and the page can be scrolled meanwhile. What is folded away
-  // has no size yet and is drawn when it is opened.
+  // Draw one figure after the other, so that the first one appears at once and the page can be scrolled meanwhile.
+  // A figure in a closed element has no size yet; it is drawn when the element is opened.
   const folded = ({ canvas }) => canvas.offsetParent === null;
   async function drawAll() {
     await ready;
@@ -95,7 +95,7 @@ async function save(packed, name) {
   document.querySelectorAll("[data-packed]").forEach(button => button.addEventListener("click",
     () => save(button.dataset.packed, button.dataset.name)));
 
-  // Paper is white and narrower than the window: draw for it, and go back afterwards.
+  // Paper is white and narrower than the window: draw the figures for it, and restore them after printing.
   let before;
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;

@@ -1,4 +1,4 @@
-// Reading the tables that the page carries: unpacked when they come into sight, sorted by a click, searched by words.
+// Show the tables of the page: unpack them when they become visible, sort by a click, search by words.
 (() => {
   const place = document.querySelector("[data-browse]");
   if (!place) return;
@@ -7,7 +7,7 @@
   const [head, body, status] = ["thead", "tbody", "[role=status]"].map(part => place.querySelector(part));
   const state = { columns: [], rows: [], shown: [], by: null, descending: false, first: 0 };
 
-  // A CSV's fields: quoted ones may hold commas, line breaks and doubled quotes.
+  // Parse CSV: quoted fields may contain commas, line breaks and doubled quotes.
   function parse(text) {
     const rows = [[]];
     for (const [, quoted, plain, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\n]*))(,|\n|$)/g)) {
@@ -18,7 +18,7 @@
     return rows.filter(row => row.length > 1 || row[0]);
   }
 
-  // Settings are JSON in a column of their own: a column for each, so that they can be sorted.
+  // Params are JSON in one column: show one column per hyperparameter, so that each can be sorted.
   function spread([columns, ...rows]) {
     const at = columns.indexOf("params");
     if (at < 0) return [columns, rows];
@@ -42,9 +42,9 @@
     return x - y;
   };
   const element = (name, text, attributes = {}) => {
-    const made = Object.assign(document.createElement(name), attributes);
-    made.textContent = text;
-    return made;
+    const node = Object.assign(document.createElement(name), attributes);
+    node.textContent = text;
+    return node;
   };
 
   function select() {
@@ -57,7 +57,7 @@
       const sign = state.descending ? -1 : 1;
       state.shown.sort((a, b) => {
         const [x, y] = [a[state.by], b[state.by]];
-        return x === "" || y === "" ? (x === "") - (y === "") : sign * compared(x, y);  // what is missing comes last
+        return x === "" || y === "" ? (x === "") - (y === "") : sign * compared(x, y);  // missing values come last
       });
     }
     state.first = 0;
@@ -87,7 +87,7 @@
       return line;
     }));
     const last = Math.min(first + ROWS, shown.length);
-    status.textContent = shown.length ? `rows ${first + 1} to ${last} of ${shown.length.toLocaleString("en")}` : "no row has all these words";
+    status.textContent = shown.length ? `rows ${first + 1} to ${last} of ${shown.length.toLocaleString("en")}` : "no row contains all these words";
     place.querySelectorAll("[data-step]").forEach(button => {
       button.disabled = button.dataset.step < 0 ? first === 0 : last === shown.length;
     });

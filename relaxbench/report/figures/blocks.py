@@ -5,94 +5,96 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from relaxbench.analysis.frames import StudyFrames
-from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, outside, plain, row_axis, tint, visible
+from relaxbench.analysis.frames import ProblemFacts, StudyFrames
+from relaxbench.pages.figure import Drawing, Figure, Properties, single
+from relaxbench.pages.theme import (
+    INK,
+    MUTED,
+    Look,
+    axis,
+    file_name,
+    layout,
+    outside,
+    plain,
+    row_axis,
+    tint,
+    vertical,
+    visible,
+    with_unit,
+)
 
 
 def results(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """Test metric of every block: method, block, value."""
+    """Return the test metric of every block: method, block, value."""
     rows = frames.blocks[frames.blocks["problem"] == problem]
     return rows[["method", "block", "test_metric"]].rename(columns={"test_metric": "value"}).reset_index(drop=True)
 
 
-def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, metric: str, unit: str) -> Figure | None:
-    """The test metric of every block, with means and intervals (frames of `results` and `paired.means`)."""
+def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, about: ProblemFacts) -> Figure | None:
+    """Draw the test metric of every block, with means and intervals.
+
+    Args:
+        values: of `results`.
+        means: of `paired.means`.
+        look: titles and colours.
+        problem: its name.
+        about: its facts.
+    """
     methods = [method for method in look.titles if method in set(values["method"])][::-1]
     if not methods:
         return None
-    figure = Drawing()
-    known = means.set_index("method")
+    figure, known, unit = Drawing(), means.set_index("method"), plain(about["unit"])
     if look.baseline in methods:
-        centre = float(known["mean"][look.baseline])
-        figure.add_shape(
-            type="line",
-            x0=centre,
-            x1=centre,
-            y0=0,
-            y1=1,
-            yref="paper",
-            layer="below",
-            line={"color": MUTED, "width": 1, "dash": "dot"},
-        )
+        figure.add_shape(**vertical(float(known["mean"][look.baseline])))
     spans = values.groupby("method")["value"].agg(["min", "max"])
     left, right = visible(list(spans["min"]), list(spans["max"]))
-    inset = 0.008 * (right - left)
     for position, method in enumerate(methods):
-        part = values.loc[values["method"] == method, "value"].to_numpy()
-        colour, title = look.colours[method], look.title(method)
-        if not left < known["mean"][method] < right:
-            figure.add_annotation(**outside(float(known["mean"][method]), left, right, position + 0.24, colour))
-        offset = 0.16 * np.sin(2.4 * np.arange(len(part))) - 0.12  # spread out, the same in every run
-        figure.add(
-            "scatter",
-            x=single(np.clip(part, left + inset, right - inset)),
-            y=single(position + offset),
-            mode="markers",
-            name=title,
-            showlegend=False,
-            marker={
-                "color": tint(colour, 0.75) if colour != INK else MUTED,
-                "size": 6,
-                "symbol": [_symbol(value, left, right) for value in part],
-            },
-            customdata=single(part),
-            hovertemplate=f"{title}: %{{customdata:.4~g}} {plain(unit)}<extra></extra>",
-        )
-        figure.add(
-            "scatter",
-            x=single([known["mean"][method]]),
-            y=[position + 0.24],
-            mode="markers",
-            name=title,
-            showlegend=False,
-            marker={"color": colour, "size": 10, "symbol": "diamond"},
-            error_x={
-                "type": "data",
-                "array": single([known["half"][method]]),
-                "color": colour,
-                "thickness": 2,
-                "width": 0,
-            },
-            hovertemplate=f"{title}: mean %{{x:.4~g}} {plain(unit)}<extra></extra>",
-        )
-    label = f"{metric} ({unit})" if unit and unit not in metric else metric
+        colour, mean = look.colours[method], float(known["mean"][method])
+        if not left < mean < right:
+            figure.add_annotation(**outside(mean, left, right, position + 0.24, colour))
+        title, blocks = look.title(method), values.loc[values["method"] == method, "value"].to_numpy()
+        common = {"mode": "markers", "name": title, "showlegend": False}
+        hover = f"{title}: %{{customdata:.4~g}} {unit}<extra></extra>"
+        figure.add("scatter", **common, **_marks(blocks, (left, right), position, colour), hovertemplate=hover)
+        hover = f"{title}: mean %{{x:.4~g}} {unit}<extra></extra>"
+        figure.add("scatter", **common, **_mean(mean, known["half"][method], position, colour), hovertemplate=hover)
     figure.update_layout(
         layout(
             height=110 + 52 * len(methods),
-            xaxis=axis(plain(label, 60)) | {"range": [left, right]},
+            xaxis=axis(with_unit(about["metric"], about["unit"])) | {"range": [left, right]},
             yaxis=row_axis([look.title(method) for method in methods]),
         )
     )
     return Figure(
         f"blocks-{file_name(problem)}",
         "Every block",
-        "A dot is one block: one whole tuning of the method, its winner run once more on a fresh seed; diamonds are "
-        "means with 95 % intervals, the dotted line is the baseline's mean. Triangles lie beyond the axis.",
+        "Each dot is one block: one complete tuning of the method, and its winner run once more on a fresh seed. "
+        "Diamonds are means with 95 % intervals; the dotted line is the baseline's mean. Triangles are blocks beyond "
+        "the axis.",
         figure,
         data=values.merge(means, on="method"),
     )
 
 
-def _symbol(value: float, left: float, right: float) -> str:
-    return "triangle-right" if value > right else "triangle-left" if value < left else "circle"
+def _marks(values: np.ndarray, span: tuple[float, float], position: int, colour: str) -> Properties:
+    """One mark per block in a row, spread out vertically; triangles at the edge lie beyond the axis."""
+    left, right = span
+    inset = 0.008 * (right - left)
+    offset = 0.16 * np.sin(2.4 * np.arange(len(values))) - 0.12  # the same spread in every run
+    symbols = ["triangle-right" if value > right else "triangle-left" if value < left else "circle" for value in values]
+    return {
+        "x": single(np.clip(values, left + inset, right - inset)),
+        "y": single(position + offset),
+        "marker": {"color": tint(colour, 0.75) if colour != INK else MUTED, "size": 6, "symbol": symbols},
+        "customdata": single(values),
+    }
+
+
+def _mean(mean: float, half: float, position: int, colour: str) -> Properties:
+    """A diamond with its interval above the marks of a row."""
+    return {
+        "x": single([mean]),
+        "y": [position + 0.24],
+        "marker": {"color": colour, "size": 10, "symbol": "diamond"},
+        "error_x": {"type": "data", "array": single([half]), "color": colour, "thickness": 2, "width": 0},
+    }

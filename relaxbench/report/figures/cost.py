@@ -1,4 +1,4 @@
-"""What a run of each method costs: its ledger, its seconds, its memory."""
+"""The cost of a run of each method: its ledger, its seconds, its memory."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, row_axis
+from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, row_axis, vertical
 
 LEDGER = ("gradients", "jvps", "examples", "measurement")
 
 
 def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """What a confirm run costs on average: one row per method with a complete block.
+    """Return the average cost of a confirm run: one row per method with a complete block.
 
     Columns: method; gradients (equivalents, of which jvps are Jacobian-vector products), examples, measurement (passes
-    that look at a run without training it, in gradient equivalents); seconds_per_gradient, seconds and peak_bytes,
-    calibrated alone; the latter two again as ``…_ratio`` to the baseline; trials and total_gradients of everything that
-    was run for the method.
+    that evaluate a run without training it, in gradient equivalents); seconds_per_gradient, seconds and peak_bytes,
+    calibrated one run at a time; ``seconds_ratio`` and ``peak_bytes_ratio`` to the baseline; trials and total_gradients
+    of all finished trials of the method.
     """
     done = frames.trials[(frames.trials["problem"] == problem) & (frames.trials["status"] == "done")]
     blocks = frames.blocks[frames.blocks["problem"] == problem]
@@ -33,15 +33,13 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
-    """Seconds and memory of a run as multiples of the baseline's (a frame of `costs`)."""
+    """Draw seconds and memory of a run as multiples of the baseline's (a frame of `costs`)."""
     rows = table[table[["seconds_ratio", "peak_bytes_ratio"]].notna().all(axis=1)].iloc[::-1]
     rows = rows[rows["method"] != look.baseline]
     if rows.empty or look.baseline is None:
         return None
     figure, places = Drawing(), np.arange(len(rows), dtype=np.float32)
-    figure.add_shape(
-        type="line", x0=1, x1=1, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1, "dash": "dot"}, layer="below"
-    )
+    figure.add_shape(**vertical(1, INK))
     for key, name, symbol, offset in (
         ("seconds_ratio", "time", "circle", 0.13),
         ("peak_bytes_ratio", "memory", "square-open", -0.13),
@@ -70,9 +68,9 @@ def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     )
     return Figure(
         f"cost-{file_name(problem)}",
-        f"A run beside one of {look.titles[look.baseline]}",
-        "A dot is the time of a run of the same number of gradients, a square the memory that it needs, both as "
-        "multiples of the baseline's (dotted): farther right is dearer.",
+        f"Cost of a run relative to {look.titles[look.baseline]}",
+        "Each dot is the time of a run with the same number of gradients, each square its memory, both as multiples of "
+        "the baseline's (dotted line). Farther right costs more.",
         figure,
         data=table,
     )

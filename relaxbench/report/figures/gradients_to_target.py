@@ -1,4 +1,4 @@
-"""The figures of gradients to a target and of performance profiles."""
+"""Gradients to a target, and performance profiles over problems."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import pandas as pd
 from relaxbench.analysis import targets
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, row_axis
+from relaxbench.pages.theme import INK, Look, axis, file_name, layout, row_axis, vertical
 
 TARGET = 0.75
-"""Share of the budget at which the baseline sets the target."""
+"""Share of the budget at which the baseline's loss is the target."""
 
 
 def arrivals(frames: StudyFrames, problem: str) -> tuple[pd.DataFrame, float]:
-    """Gradients to target of every confirm run (method, block, gradients; a miss is inf), and the target.
+    """Return gradients to target of every confirm run, and the target.
 
-    The target is the baseline's median validation loss over its confirm runs at `TARGET` of the budget. Where the
-    metric is itself gradients to a tolerance, it is taken as it is and the target is NaN. Empty without a target.
+    The target is the baseline's median validation loss over its confirm runs at `TARGET` of the budget. A metric that
+    counts gradients to a tolerance is used as it is, and the target is NaN.
+
+    Returns:
+        Runs: method, block, gradients (inf for a miss); empty without a target. The target.
     """
     about = frames.problem(problem)
     runs = frames.blocks[frames.blocks["problem"] == problem]
@@ -44,7 +47,7 @@ def arrivals(frames: StudyFrames, problem: str) -> tuple[pd.DataFrame, float]:
 
 
 def to_target(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """Gradients to target by method: the columns of `targets.summary`, and the target."""
+    """Return gradients to target per method: the columns of `targets.summary`, and the target."""
     times, target = arrivals(frames, problem)
     table = targets.summary(times, frames.baseline)
     order = table["method"].map({method: rank for rank, method in enumerate(frames.methods)})
@@ -52,14 +55,14 @@ def to_target(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def profiles(frames: StudyFrames) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Performance profiles over the problems of which every method has a median number of gradients to target.
+    """Return performance profiles over the problems on which every method has a median of gradients to target.
 
     Returns:
         Steps: method, tau, share. Scores: method, problems, score, interquartile_ratio. Both empty for fewer than
         `targets.MIN_PROBLEMS` problems.
     """
     medians = {name: to_target(frames, name).set_index("method")["median"] for name in frames.problems}
-    times = pd.DataFrame(medians, index=frames.methods).T.dropna()  # a method that is not done yet is no miss
+    times = pd.DataFrame(medians, index=frames.methods).T.dropna()  # an unfinished method is not a miss
     steps, scores = [pd.DataFrame(columns=["method", "tau", "share"])], []
     if len(times) >= targets.MIN_PROBLEMS:
         for method, relative in zip(times.columns, targets.ratios(times.to_numpy(dtype=float)).T, strict=True):
@@ -71,7 +74,7 @@ def profiles(frames: StudyFrames) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def target(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
-    """Gradients to the target by method: medians with intervals, misses in words (`to_target`)."""
+    """Draw gradients to the target per method: medians with intervals, and misses in words (a frame of `to_target`)."""
     rows = table.iloc[::-1].reset_index(drop=True)
     reached = rows[["median", "low", "high"]].to_numpy(dtype=float)
     reached = reached[np.isfinite(reached)]
@@ -79,52 +82,11 @@ def target(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         return None
     right = 1.06 * float(reached.max())
     figure = Drawing()
-    theirs = rows.loc[rows["method"] == look.baseline, "median"]
-    if np.isfinite(theirs).any():
-        figure.add_shape(
-            type="line",
-            x0=theirs.iloc[0],
-            x1=theirs.iloc[0],
-            y0=0,
-            y1=1,
-            yref="paper",
-            layer="below",
-            line={"color": MUTED, "width": 1, "dash": "dot"},
-        )
+    baseline = rows.loc[rows["method"] == look.baseline, "median"]
+    if np.isfinite(baseline).any():
+        figure.add_shape(**vertical(baseline.iloc[0]))
     for position, row in rows.iterrows():
-        colour, title = look.colours[row["method"]], look.title(row["method"])
-        if np.isfinite(row["low"]):
-            figure.add(
-                "scatter",
-                x=single([row["low"], min(row["high"], right)]),
-                y=[position, position],
-                mode="lines",
-                hoverinfo="skip",
-                line={"color": colour, "width": 2.5},
-                showlegend=False,
-            )
-        if np.isfinite(row["median"]):
-            ratio = f", {row['ratio']:.2f} times the baseline's" if np.isfinite(row["ratio"]) else ""
-            figure.add(
-                "scatter",
-                x=single([row["median"]]),
-                y=[position],
-                mode="markers",
-                name=title,
-                showlegend=False,
-                marker={"color": colour, "size": 11},
-                hovertemplate=f"{title}: %{{x:,.0f}} gradients{ratio}<extra></extra>",
-            )
-        if row["misses"]:
-            figure.add_annotation(
-                x=right,
-                y=position,
-                xanchor="right",
-                yshift=11,
-                showarrow=False,
-                font={"color": colour, "size": 12},
-                text=f"{row['misses']} of {row['runs']} missed" + (" →" if row["high"] > right else ""),
-            )
+        _add_row(figure, row, position, look, right)
     figure.update_layout(
         layout(
             height=110 + 42 * len(rows),
@@ -133,15 +95,52 @@ def target(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         )
     )
     goal = float(rows["target"].iloc[0])
-    what = f"to a validation loss of {goal:.3g}" if np.isfinite(goal) else "to the problem's tolerance"
+    end = f"a validation loss of {goal:.3g}" if np.isfinite(goal) else "the problem's tolerance"
     return Figure(
         f"target-{file_name(problem)}",
         "Gradients to target",
-        f"Median gradients that the confirming runs take {what}, with exact 95 % intervals, where there are enough "
-        "runs for one; a run that misses takes infinitely many. The dotted line is the baseline's median.",
+        f"Median gradients of the confirming runs to {end}, with exact 95 % intervals where there are enough runs. A "
+        "run that misses counts as infinitely many gradients. The dotted line is the baseline's median.",
         figure,
         data=table,
     )
+
+
+def _add_row(figure: Drawing, row: pd.Series, position: object, look: Look, right: float) -> None:
+    """Add a method's interval, median and misses; the axis ends at `right`."""
+    colour, title = look.colours[row["method"]], look.title(row["method"])
+    if np.isfinite(row["low"]):
+        figure.add(
+            "scatter",
+            x=single([row["low"], min(row["high"], right)]),
+            y=[position, position],
+            mode="lines",
+            hoverinfo="skip",
+            line={"color": colour, "width": 2.5},
+            showlegend=False,
+        )
+    if np.isfinite(row["median"]):
+        ratio = f", {row['ratio']:.2f} times the baseline's" if np.isfinite(row["ratio"]) else ""
+        figure.add(
+            "scatter",
+            x=single([row["median"]]),
+            y=[position],
+            mode="markers",
+            name=title,
+            showlegend=False,
+            marker={"color": colour, "size": 11},
+            hovertemplate=f"{title}: %{{x:,.0f}} gradients{ratio}<extra></extra>",
+        )
+    if row["misses"]:
+        figure.add_annotation(
+            x=right,
+            y=position,
+            xanchor="right",
+            yshift=11,
+            showarrow=False,
+            font={"color": colour, "size": 12},
+            text=f"{row['misses']} of {row['runs']} missed" + (" →" if row["high"] > right else ""),
+        )
 
 
 def profile(steps: pd.DataFrame, scores: pd.DataFrame, look: Look) -> Figure | None:
@@ -174,9 +173,9 @@ def profile(steps: pd.DataFrame, scores: pd.DataFrame, look: Look) -> Figure | N
     return Figure(
         "profile",
         "Performance profiles",
-        f"Each line is the share of {problems} problems whose target a method reaches within τ times the gradients of "
-        f"the fastest method there; the number is its mean height from 1 to {targets.REACH:g}, 1 being the fastest "
-        "everywhere.",
+        f"Each line is the share of {problems} problems on which a method reaches the target within τ times the "
+        f"gradients of the fastest method. The number is its mean height from τ = 1 to {targets.REACH:g}; 1 means "
+        "fastest on every problem.",
         figure,
         data=steps.merge(scores, on="method"),
     )

@@ -1,4 +1,4 @@
-"""Which hyperparameters matter: shares of the variance of the validation loss, by fANOVA."""
+"""Importance of hyperparameters: their shares of the variance of the validation loss, by fANOVA."""
 
 from __future__ import annotations
 
@@ -8,69 +8,72 @@ import pandas as pd
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, PALETTE, PAPER, Look, axis, file_name, layout, plain
-from relaxbench.report.figures.settings import Tried, order, tried
+from relaxbench.report.figures.search_space import Exploration, explore_trials, order
 from relaxbench.util.seeds import derive
 
 MAX_TRIALS = 5_000
-"""Explore trials that all forests of a report are fitted to, shared among its problems and methods."""
+"""Most explore trials that all forests of a report are fitted to, shared among its problems and methods."""
 
 FEWEST = 30
-"""From fewer trials no importance is told."""
+"""Fewest trials for which importances are shown."""
 
 TREES, DEPTH = 16, 6
-"""Of each forest: Optuna's usual 64 deep trees take ten times as long and give the same shares within 0.01."""
+"""Size of each forest. Optuna's default of 64 deep trees takes ten times as long; shares differ by less than 0.01."""
 
 TOGETHER = "together"
-"""The row of what no hyperparameter explains alone."""
+"""The row for the share that no hyperparameter explains alone."""
 
 
 def importances(frames: StudyFrames) -> pd.DataFrame:
-    """Main effects of every method's hyperparameters: problem, method, hyperparameter, share, trials.
+    """Return the main effects of every method's hyperparameters: problem, method, hyperparameter, share, trials.
 
-    A share is the part of a random forest's variance over the ranges searched that one hyperparameter explains alone;
-    the row `TOGETHER` holds the rest, its interactions. Explore trials alone are independent and uniform over the
-    ranges, so no other is used; diverged ones count with the problem's worst value, as they do in the tuning. The draw
-    and the forests have seeds of their own: a study has the same importances whenever they are asked for.
+    A share is the part of a random forest's variance over the searched ranges that one hyperparameter explains alone
+    (fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014). The row `TOGETHER` holds the rest, the interactions. Only
+    explore trials are used: they are independent and uniform over the ranges. Diverged trials have the problem's worst
+    value, as in the tuning. Fixed seeds make a study's importances reproducible.
     """
     pairs = [(problem, method) for problem in frames.problems for method in frames.methods]
     rows = []
     for problem, method in pairs:
-        found = tried(frames, problem, method)
+        exploration = explore_trials(frames, problem, method)
         seed = derive("importance", problem, method) % 2**32
-        count = min(len(found.trials), MAX_TRIALS // len(pairs))
-        shares = effects(found, count, seed)
+        count = min(len(exploration.trials), MAX_TRIALS // len(pairs))
+        shares = effects(exploration, count, seed)
         rows += [(problem, method, name, share, count) for name, share in shares.items()]
     return pd.DataFrame(rows, columns=["problem", "method", "hyperparameter", "share", "trials"])
 
 
-def effects(tried: Tried, count: int, seed: int) -> dict[str, float]:
-    """Each hyperparameter's share, and `TOGETHER`'s; empty where too few trials are done or all results are the same.
+def effects(exploration: Exploration, count: int, seed: int) -> dict[str, float]:
+    """Return the share of each hyperparameter and of `TOGETHER`.
+
+    Empty for too few finished trials, and where all results are the same.
 
     Args:
-        tried: what a method tried.
-        count: of so many trials, drawn without order.
+        exploration: the trials of a method.
+        count: number of trials that are drawn from them, without replacement.
         seed: of the draw and of the forest.
     """
-    drawn = np.random.default_rng(seed).choice(len(tried.trials), count, replace=False)
-    values = tried.trials["value"].to_numpy()[drawn]
-    ranges = [each for each in tried.ranges if each.high > each.low and tried.numbers[each.name].notna().all()]
-    if count < FEWEST or not ranges or np.ptp(values) == 0:
+    drawn = np.random.default_rng(seed).choice(len(exploration.trials), count, replace=False)
+    values = exploration.values[drawn]
+    numbers = exploration.numbers
+    scales = [scale for scale in exploration.scales if scale.high > scale.low and numbers[scale.name].notna().all()]
+    if count < FEWEST or not scales or np.ptp(values) == 0:
         return {}
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-    # Optuna would integrate over a logarithmic range as if it were linear: it is given places on the range's own scale.
+    # Optuna integrates over a logarithmic range as if it were linear, so it gets places on the range's scale instead.
     spaces: dict[str, BaseDistribution] = {
-        each.name: CategoricalDistribution(range(len(each.choices))) if each.choices else FloatDistribution(0, 1)
-        for each in ranges
+        scale.name: CategoricalDistribution(range(len(scale.choices))) if scale.choices else FloatDistribution(0, 1)
+        for scale in scales
     }
-    settings = {}
-    for each in ranges:
-        numbers = tried.numbers[each.name].to_numpy()[drawn]
-        settings[each.name] = numbers.astype(int) if each.choices else np.clip(each.places(numbers), 0, 1)
+    params = {}
+    for scale in scales:
+        own = numbers[scale.name].to_numpy()[drawn]
+        params[scale.name] = own.astype(int) if scale.choices else np.clip(scale.places(own), 0, 1)
     trials = [
         optuna.trial.create_trial(
-            params={name: column[row].item() for name, column in settings.items()}, distributions=spaces, value=value
+            params={name: column[row].item() for name, column in params.items()}, distributions=spaces, value=value
         )
         for row, value in enumerate(values.tolist())
     ]
@@ -79,12 +82,12 @@ def effects(tried: Tried, count: int, seed: int) -> dict[str, float]:
     study.add_trials(trials)
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=seed)
     shares = evaluator.evaluate(study)
-    ordered = {each.name: shares[each.name] for each in ranges}
+    ordered = {scale.name: shares[scale.name] for scale in scales}
     return ordered | {TOGETHER: max(1 - sum(ordered.values()), 0.0)}
 
 
 def importance(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
-    """A map of methods and hyperparameters, the share written in each cell (a frame of `importances`)."""
+    """Draw a table of methods and hyperparameters with the share in each cell (a frame of `importances`)."""
     rows = frame[frame["problem"] == problem]
     if rows.empty:
         return None
@@ -109,21 +112,21 @@ def importance(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     )
     columns = {"tickvals": list(range(len(methods))), "ticktext": [look.title(method) for method in methods]}
     lines = {"tickvals": list(range(len(names))), "ticktext": [plain(name, 20) for name in names]}
-    told = {"nticks": None, "showgrid": False, "tickfont": {"color": INK, "size": 12}}
+    ticks = {"nticks": None, "showgrid": False, "tickfont": {"color": INK, "size": 12}}
     figure.update_layout(
         layout(
             height=130 + 28 * len(names),
             margin={"l": 8, "r": 8, "t": 8, "b": 8},
-            xaxis=axis("") | told | columns | {"side": "top", "tickangle": -40},
-            yaxis=axis("") | told | lines | {"autorange": "reversed"},
+            xaxis=axis("") | ticks | columns | {"side": "top", "tickangle": -40},
+            yaxis=axis("") | ticks | lines | {"autorange": "reversed"},
         )
     )
     return Figure(
         f"importance-{file_name(problem)}",
-        "Which hyperparameters matter",
-        "Percent of the variance of the validation loss, over the ranges searched, that a hyperparameter explains "
-        f"alone (fANOVA's main effects; “{TOGETHER}” is what only several explain; {TREES} trees of depth {DEPTH} on "
-        f"{int(rows['trials'].max()):,} explore trials a method at most, diverged ones at the problem's worst loss).",
+        "Importance of hyperparameters",
+        "Percentage of the variance of the validation loss over the searched ranges that a hyperparameter explains "
+        f"alone (fANOVA's main effects; “{TOGETHER}”: only several together; {TREES} trees of depth {DEPTH} on at most "
+        f"{int(rows['trials'].max()):,} explore trials per method; diverged trials have the problem's worst loss).",
         figure,
         data=rows.reset_index(drop=True),
     )

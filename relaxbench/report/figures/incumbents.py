@@ -1,4 +1,4 @@
-"""How the tuning went: the best validation loss so far against what the search has cost."""
+"""The course of the tuning: the best validation loss so far over the cost of the search."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pandas as pd
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, Look, axis, band, file_name, layout, tint
-from relaxbench.report.figures.search_space import LOSS, Reference, lines, loss_range
-from relaxbench.report.figures.settings import Scale, Vector
+from relaxbench.report.figures.search_space import LOSS, Reference, Scale, Vector, loss_scale, reference_lines
 
 COLUMNS = [
     "method",
@@ -26,30 +25,30 @@ COLUMNS = [
 ]
 
 VIEWS = {"explore": "random search", "exploit": "TPE"}
-"""The searches and what they are called; their trials are never mixed."""
+"""The searches and their titles; their trials are never mixed."""
 
-OVER = ("done", "failed", "pruned")
-"""Statuses of a trial that will not change any more."""
+FINAL = ("done", "failed", "pruned")
+"""Statuses of a trial that do not change any more."""
 
 
 def incumbents(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """The best value so far, after every trial: a row a method, phase and number of trials.
+    """Return the best value so far after every trial: one row per method, phase and number of trials.
 
-    Explore trials are independent tunings of `blocks` blocks: mean is the mean over complete blocks, low and high are
-    the quartiles. TPE's trials are one search, in the order of their generations, as far as it is complete: low and
-    high are its mean. Only finished trials lower the best value; failed and pruned ones cost their budget too.
-    diverged, failed and pruned count the trials so far, of all blocks. gradients is trials times the problem's budget
-    (NaN where the study knows none).
+    Explore trials belong to independent tunings, one per block: mean is the mean over complete blocks, low and high are
+    the quartiles. TPE's trials are one search, in the order of their generations, up to the first unfinished trial: low
+    and high equal its mean. Only finished trials lower the best value; failed and pruned ones cost their budget too.
+    diverged, failed and pruned count the trials so far over all blocks. gradients is trials times the problem's budget
+    (NaN where the study states none).
     """
     budget = frames.problem(problem)["budget"]
     parts = [pd.DataFrame(columns=COLUMNS)]
     for (method, phase), trials in _searches(frames, problem):
         ordered = trials.sort_values(["block", "number"])
         if phase == "explore":
-            asked = int(frames.spec.get("trials") or 1)
-            runs = [run for _, run in ordered.groupby("block") if len(run) >= asked and run["status"].isin(OVER).all()]
+            size = int(frames.spec.get("trials") or 1)
+            runs = [run for _, run in ordered.groupby("block") if len(run) >= size and run["status"].isin(FINAL).all()]
         else:
-            runs = [ordered[ordered["status"].isin(OVER).cummin()]]
+            runs = [ordered[ordered["status"].isin(FINAL).cummin()]]
         length = min(map(len, runs), default=0)
         if length:
             part = _curve([run.head(length) for run in runs])
@@ -59,7 +58,7 @@ def incumbents(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def _searches(frames: StudyFrames, problem: str) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    """The trials of each method's searches, methods in the order of the study."""
+    """The trials of every search, methods in the order of the study."""
     trials = frames.trials[frames.trials["problem"] == problem]
     groups = dict(list(trials.groupby(["method", "phase"])))
     keys = [(method, phase) for phase in VIEWS for method in frames.methods]
@@ -67,9 +66,9 @@ def _searches(frames: StudyFrames, problem: str) -> list[tuple[tuple[str, str], 
 
 
 def _curve(runs: list[pd.DataFrame]) -> pd.DataFrame:
-    """Equally long searches to a curve: the running best of each, and the counts of what went wrong."""
+    """One curve from searches of equal length: their running best, and counts of diverged, failed and pruned trials."""
     best = np.stack([np.minimum.accumulate(np.where(run["status"] == "done", run["value"], np.inf)) for run in runs])
-    best = np.where(np.isfinite(best), best, np.nan)  # as long as nothing was finished there is no best
+    best = np.where(np.isfinite(best), best, np.nan)  # before the first finished trial there is no best
     low, high = np.quantile(best, [0.25, 0.75], axis=0)
 
     def count(column: str, value: object) -> Vector:
@@ -89,22 +88,22 @@ def _curve(runs: list[pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-def history(frame: pd.DataFrame, look: Look, problem: str, tuned: Reference | None) -> Figure | None:
-    """Incumbent curves of all methods, random search and TPE as a switch (a frame of `incumbents`)."""
-    shown = frame[np.isfinite(frame["mean"].astype(float))]
-    if shown.empty:
+def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference | None) -> Figure | None:
+    """Draw the incumbent curves of all methods, with a switch for random search and TPE (a frame of `incumbents`)."""
+    known = frame[np.isfinite(frame["mean"].astype(float))]
+    if known.empty:
         return None
-    cost = "gradients" if shown["gradients"].notna().all() else "trials"
-    # Where a search begins is luck, and may be the problem's worst: most of its curve decides the axis.
-    loss = loss_range(shown["mean"].to_numpy(float), tuned)
+    cost = "gradients" if known["gradients"].notna().all() else "trials"
+    # The start of a search is luck and may be the problem's worst value; the scale leaves it out.
+    loss = loss_scale(known["mean"].to_numpy(float), baseline)
     figure, owners, views = Drawing(), [], {}
     for phase, label in VIEWS.items():
-        part = shown[shown["phase"] == phase]
+        part = known[known["phase"] == phase]
         if part.empty:
             continue
         for method, rows in part.groupby("method", sort=False):
-            drawn = _draw(figure, rows, cost, look.colours[str(method)], look.title(str(method)))
-            owners += [label] * drawn
+            traces = _draw(figure, rows, cost, look.colours[str(method)], look.title(str(method)))
+            owners += [label] * traces
         first, last = float(part[cost].min()), float(part[cost].max())
         across = Scale.number(cost, first, last, log=last > 10 * first).axis(_title(cost, phase))
         views[label] = {
@@ -120,7 +119,7 @@ def history(frame: pd.DataFrame, look: Look, problem: str, tuned: Reference | No
             xaxis=axis(""),
             yaxis=loss.axis(f"best {LOSS} so far"),
             hovermode="x unified",
-            shapes=lines(tuned, loss),
+            shapes=reference_lines(baseline, loss),
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
             margin={"l": 8, "r": 8, "t": 34, "b": 48},
         )
@@ -128,15 +127,15 @@ def history(frame: pd.DataFrame, look: Look, problem: str, tuned: Reference | No
     figure.update_layout(views[first_view])
     line = (
         f" The dotted line is the mean of tuned {look.titles[str(look.baseline)]}'s confirming runs with its 95 % "
-        "interval: winners, run again on fresh seeds, fall back to it."
-        if tuned
+        "interval: winners that are run again on fresh seeds fall back to it."
+        if baseline
         else ""
     )
     return Figure(
         f"history-{file_name(problem)}",
-        "What tuning costs",
-        "Random search: mean over blocks, each a tuning of its own, and their middle half; TPE: its one search, which "
-        f"never enters a verdict.{line}",
+        "Course of the tuning",
+        "Random search: mean over blocks, which are independent tunings, with their middle half. TPE: a single search, "
+        f"which does not affect verdicts.{line}",
         figure,
         chosen if len(chosen) > 1 else {},
         frame,
@@ -148,7 +147,7 @@ def _title(cost: str, phase: str) -> str:
 
 
 def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, colour: str, title: str) -> int:
-    """One method's curve, its band and its pruned trials; returns how many traces that are."""
+    """Add a method's curve, its band and its pruned trials. Return the number of traces."""
     before = len(figure.data)
     x = rows[cost].to_numpy(np.float32)
     low, mean, high = (rows[key].to_numpy(np.float32) for key in ("low", "mean", "high"))

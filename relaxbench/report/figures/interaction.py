@@ -1,4 +1,4 @@
-"""How two hyperparameters act together: the scope γ (or σ) against the inner loop's length and the step sizes."""
+"""Interactions of two hyperparameters: the scope γ (or σ) with the length of the inner loop and the step sizes."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ import pandas as pd
 
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import GRID, MUTED, Look, file_name, layout, plain
-from relaxbench.report.figures.search_space import LOSS, loss_range
-from relaxbench.report.figures.settings import Scale, Tried, Vector, order
+from relaxbench.report.figures.search_space import LOSS, Exploration, Scale, Vector, loss_scale, order
 
 ACROSS, UP = 8, 6
-"""Bins of the scope, and of the other hyperparameter; equally wide on the scales that were searched."""
+"""Number of bins of the scope and of the other hyperparameter, equally wide on the searched scales."""
 
 
-def scope_of(tried: Tried, scope: str) -> tuple[Scale, Vector] | None:
-    """The scope of each trial as one number: the geometric mean of its start and its end.
+def scope_of(exploration: Exploration, scope: str) -> tuple[Scale, Vector] | None:
+    """Return the scope of each trial as one number: the geometric mean of its start and its end.
 
     Args:
-        tried: a method's trials.
+        exploration: a method's trials.
         scope: ``"gamma"`` or ``"sigma"``.
 
     Returns:
-        Its range and its numbers; of start or end alone where the other was not searched, None where neither was.
+        The scale of the scope and its numbers, one per trial. They are those of the start or the end where only one of
+        them was searched. None where neither was.
     """
-    found = [each for each in tried.ranges if each.name in (f"{scope}_start", f"{scope}_end")]
-    if not found:
+    scales = [scale for scale in exploration.scales if scale.name in (f"{scope}_start", f"{scope}_end")]
+    if not scales:
         return None
-    if len(found) == 1 or not all(each.low > 0 for each in found):
-        return found[0], tried.numbers[found[0].name].to_numpy()
-    one, other = found
+    if len(scales) == 1 or not all(scale.low > 0 for scale in scales):
+        return scales[0], exploration.numbers[scales[0].name].to_numpy()
+    one, other = scales
     between = Scale.number(scope, (one.low * other.low) ** 0.5, (one.high * other.high) ** 0.5, log=True)
-    return between, np.sqrt(tried.numbers[one.name] * tried.numbers[other.name]).to_numpy()
+    return between, np.sqrt(exploration.numbers[one.name] * exploration.numbers[other.name]).to_numpy()
 
 
 def binned(x: Vector, y: Vector, values: Vector) -> pd.DataFrame:
-    """Medians of values in ACROSS x UP equal bins: across, up (numbers of the bin), median, trials.
+    """Return medians of values in ACROSS x UP equal bins: across, up (indices of the bin), median, trials.
 
     Args:
-        x, y: places in [0, 1] ``[n]``; trials without one are left out.
-        values: results ``[n]``.
+        x, y: places in [0, 1], ``[n]``; trials with a NaN are left out.
+        values: results, ``[n]``.
     """
     known = np.isfinite(x) & np.isfinite(y)
     frame = pd.DataFrame(
@@ -55,36 +55,35 @@ def binned(x: Vector, y: Vector, values: Vector) -> pd.DataFrame:
     return groups.agg(median="median", trials="size").reset_index()
 
 
-def interaction(tried: Tried, look: Look, problem: str, method: str, scope: str) -> Figure | None:
-    """A map of median results over the scope and one other hyperparameter, chosen by a switch.
+def interaction(exploration: Exploration, look: Look, problem: str, method: str, scope: str) -> Figure | None:
+    """Draw a map of median results over the scope and one other hyperparameter, which a switch selects.
 
-    None where the scope or all others were not searched, or every trial diverged.
+    None where the scope or all others were not searched, and where every trial diverged.
 
     Args:
-        tried: the method's trials.
-        look: how methods appear.
+        exploration: the method's trials.
+        look: titles and colours.
         problem: its name.
         method: its label.
         scope: ``"gamma"`` or ``"sigma"``, see `scope_of`.
     """
-    finite = tried.trials.loc[~tried.trials["diverged"], "value"].to_numpy()
-    found = scope_of(tried, scope)
-    others = [each for each in tried.ranges if order(each.name) in (1, 2) and not each.choices]
-    if found is None or not others or not len(finite):
+    scale_and_numbers = scope_of(exploration, scope)
+    others = [scale for scale in exploration.scales if order(scale.name) in (1, 2) and not scale.choices]
+    if scale_and_numbers is None or not others or not len(exploration.finite):
         return None
-    across, numbers = found
-    loss = loss_range(finite, None)
-    places, values = across.places(numbers), tried.trials["value"].to_numpy()
+    across, numbers = scale_and_numbers
+    loss = loss_scale(exploration.finite, None)
+    places = across.places(numbers)
     symbol = "σ" if scope == "sigma" else "γ"
     mean = across.name == scope  # not start or end alone
     figure, tables, views = Drawing(), [], {}
     for index, other in enumerate(others):
-        cells = binned(places, other.places(tried.numbers[other.name].to_numpy()), values)
+        cells = binned(places, other.places(exploration.numbers[other.name].to_numpy()), exploration.values)
         figure.add("heatmap", **_map(cells, across, other, loss, look.colours[method], symbol if mean else across.name))
         tables.append(_table(cells, across, other))
         axis = other.axis(other.name)
         views[plain(other.name)] = {
-            "visible": [each is other for each in others],
+            "visible": [scale is other for scale in others],
             "layout": {f"yaxis.{key}": value for key, value in axis.items() if key not in ("title", "linecolor")}
             | {"yaxis.title.text": axis["title"]["text"], "yaxis.range": _ends(other)},
         }
@@ -101,8 +100,8 @@ def interaction(tried: Tried, look: Look, problem: str, method: str, scope: str)
     return Figure(
         f"interaction-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: {symbol} and the inner loop",
-        "Each cell is the median validation loss of the explore trials in it, diverged ones at the problem's worst: "
-        "the stronger the better; empty cells hold no trial.",
+        "Each cell is the median validation loss of its explore trials; diverged trials have the problem's worst loss. "
+        "A stronger colour is better; empty cells have no trial.",
         figure,
         views if len(views) > 1 else {},
         pd.concat(tables, ignore_index=True),
@@ -110,11 +109,11 @@ def interaction(tried: Tried, look: Look, problem: str, method: str, scope: str)
 
 
 def _map(cells: pd.DataFrame, across: Scale, other: Scale, loss: Scale, colour: str, symbol: str) -> dict[str, Any]:
-    """The cells as colours; a cell's number of trials is told where one points at it."""
+    """The cells as a heat map; the hover text gives the number of trials of a cell."""
     medians, trials = np.full((UP, ACROSS), np.nan), np.zeros((UP, ACROSS))
     medians[cells["up"], cells["across"]] = cells["median"]
     trials[cells["up"], cells["across"]] = cells["trials"]
-    x, y = (each.at(np.linspace(0, 1, bins + 1)) for each, bins in ((across, ACROSS), (other, UP)))
+    x, y = (axis.at(np.linspace(0, 1, bins + 1)) for axis, bins in ((across, ACROSS), (other, UP)))
     spans = [
         [
             f"{symbol} {x[i]:.3g} to {x[i + 1]:.3g}, {plain(other.name)} {y[j]:.3g} to {y[j + 1]:.3g}"
@@ -123,10 +122,10 @@ def _map(cells: pd.DataFrame, across: Scale, other: Scale, loss: Scale, colour: 
         for j in range(UP)
     ]
     scale = np.log10 if loss.log else np.asarray
-    shown = loss.axis(LOSS)
-    bar = {key: shown[key] for key in ("tickmode", "tickvals", "ticktext", "nticks") if key in shown}
+    axis = loss.axis(LOSS)
+    bar = {key: axis[key] for key in ("tickmode", "tickvals", "ticktext", "nticks") if key in axis}
     if "tickvals" in bar:
-        bar["tickvals"] = [float(each) for each in scale(np.array(bar["tickvals"]))]
+        bar["tickvals"] = [float(tick) for tick in scale(np.array(bar["tickvals"]))]
     return {
         "x": x.astype(np.float32),
         "y": y.astype(np.float32),
@@ -158,7 +157,7 @@ def _map(cells: pd.DataFrame, across: Scale, other: Scale, loss: Scale, colour: 
 
 
 def _table(cells: pd.DataFrame, across: Scale, other: Scale) -> pd.DataFrame:
-    """The cells by their edges."""
+    """The cells with their edges."""
     edges = {
         f"{across.name}_low": across.at(cells["across"] / ACROSS),
         f"{across.name}_high": across.at((cells["across"] + 1) / ACROSS),
@@ -169,7 +168,7 @@ def _table(cells: pd.DataFrame, across: Scale, other: Scale) -> pd.DataFrame:
     return pd.DataFrame(edges).assign(median=cells["median"], trials=cells["trials"])
 
 
-def _ends(range_: Scale) -> list[Any]:
-    """A plotly axis from end to end, as the cells reach."""
-    ends = np.array([range_.low, range_.high])
-    return [float(end) for end in (np.log10(ends) if range_.log else ends)]
+def _ends(scale: Scale) -> list[float]:
+    """The range of a plotly axis that ends where the cells end."""
+    ends = np.array([scale.low, scale.high])
+    return [float(end) for end in (np.log10(ends) if scale.log else ends)]

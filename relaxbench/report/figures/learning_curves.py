@@ -1,4 +1,4 @@
-"""Learning curves: one panel per method, the tuned baseline drawn through all of them."""
+"""Learning curves: one panel per method, with the tuned baseline in every panel."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, plain, tint
 
 GRID = 80
-"""Points of a band along the budget."""
+"""Number of points of a band along the budget."""
 
 
 def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
-    """Learning curves of the confirm runs: method, gradients, mean, median, low, high (the quartiles), runs.
+    """Return learning curves of the confirm runs: method, gradients, mean, median, low, high (the quartiles), runs.
 
-    Runs measure at different points (after complete outer steps), so each is interpolated to one grid, from where all
-    have begun. A run that has used up what fits into its budget stays where it is; one that diverged stays at the
-    problem's worst value, which is what the study counts for it.
+    Runs are measured at different points (after complete outer steps), so each is interpolated to one grid, which
+    begins where all runs of the method have been measured. After its last measurement a run keeps its last value. A
+    diverged run keeps the problem's worst value, as in the study.
 
     Args:
         frames: the study.
-        problem: one of its problems.
+        problem: the problem's name.
         measure: ``"validation_loss"`` or ``"validation_metric"``.
     """
     about = frames.problem(problem)
@@ -50,21 +50,20 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
         if not values:
             continue
         table = np.stack(values)
-        begun = np.isfinite(table).all(axis=0)  # a median over a part of the runs would mislead
-        if not begun.any():
+        complete = np.isfinite(table).all(axis=0)  # a median over some of the runs would mislead
+        if not complete.any():
             continue
-        shown = table[:, begun]
-        low, median, high = np.quantile(shown, [0.25, 0.5, 0.75], axis=0)
-        mean = np.mean(shown, axis=0)
-        part = {"gradients": grid[begun], "mean": mean, "median": median, "low": low, "high": high}
+        low, median, high = np.quantile(table[:, complete], [0.25, 0.5, 0.75], axis=0)
+        mean = np.mean(table[:, complete], axis=0)
+        part = {"gradients": grid[complete], "mean": mean, "median": median, "low": low, "high": high}
         parts.append(pd.DataFrame(part).assign(method=method, runs=len(table)))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def scales(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """What a gradient is in other units, by method: seconds (calibrated alone) and epochs; NaN where it is not known.
+    """Return the seconds (calibrated alone) and epochs of one gradient per method; NaN where they are not known.
 
-    Epochs are counted in training examples, so that two gradients of one mini-batch (SAM's) are not two batches.
+    Epochs count training examples, so two gradients on the same mini-batch (as in SAM) count it once.
     """
     examples = frames.problem(problem)["train_examples"]
     rows = frames.blocks[frames.blocks["problem"] == problem]
@@ -79,13 +78,13 @@ def scales(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def curves(views: Mapping[str, pd.DataFrame], scales: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """One panel per method: its median and middle half, the tuned baseline's mean drawn through.
+    """Draw one panel per method: its median and middle half, and the tuned baseline's mean.
 
     Args:
-        views: label of the measure, e.g. "validation loss" → frame of `bands`; the first is shown first.
-        scales: frame of `scales`: what else than gradients the horizontal axis can be.
-        look: of the methods.
-        problem: for the figures' keys.
+        views: label of a measure, e.g. "validation loss" → frame of `bands`; the first is shown first.
+        scales: frame of `scales`, the alternatives to gradients on the horizontal axis.
+        look: titles and colours.
+        problem: its name.
     """
     frames = list(views.values())
     present = [method for method in look.titles if any(method in set(frame["method"]) for frame in frames)]
@@ -143,19 +142,19 @@ def _panel(
     )
     first = next(iter(views))
     figure.update_layout({**layouts[first], **_along("gradients", limits)})
-    for trace, shown in zip(figure.data, chosen[first]["visible"], strict=True):
-        trace["visible"] = shown
-    shown = [
+    for trace, visible in zip(figure.data, chosen[first]["visible"], strict=True):
+        trace["visible"] = visible
+    parts = [
         frame[frame["method"].isin([method, look.baseline])].assign(measure=label) for label, frame in views.items()
     ]
-    data = pd.concat(shown, ignore_index=True)
+    data = pd.concat(parts, ignore_index=True)
     for label, factors in axes.items():
         data[label] = data["gradients"] * data["method"].map(factors).astype(float)
     runs = int(next(iter(views.values())).query("method == @method")["runs"].max())
     return Figure(
         f"curve-{file_name(problem)}-{file_name(method)}",
         look.titles[method],
-        f"{look.titles[method]}: median of {runs} confirming runs against gradients, the baseline's mean beside it.",
+        f"{look.titles[method]}: median of {runs} confirming runs over gradients, and the baseline's mean.",
         figure,
         chosen,
         data,
@@ -168,7 +167,7 @@ def _along(label: str, limits: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _key(look: Look, method: str) -> dict[str, Any]:
-    """What the lines of a panel are."""
+    """The key of a panel's lines."""
     words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
     if look.baseline:
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}, mean"
@@ -189,7 +188,7 @@ def _band(frame: pd.DataFrame, colour: str) -> dict[str, Any]:
 
 
 def _range(frame: pd.DataFrame) -> dict[str, Any]:
-    """The same vertical axis for every panel: a difference in height is then a difference in result."""
+    """The vertical axis, the same for every panel, so that heights are comparable."""
     low, high = float(frame[["low", "mean"]].min(axis=None)), float(frame[["high", "mean"]].max(axis=None))
     if not (np.isfinite(low) and np.isfinite(high)):
         axis = {"type": "linear", "tickmode": "auto", "autorange": True}

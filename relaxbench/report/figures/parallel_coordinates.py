@@ -1,6 +1,6 @@
-"""Parallel coordinates: every hyperparameter of a trial on one line, down to the result.
+"""Parallel coordinates: one line per trial through all its hyperparameters to its result.
 
-The axes lie below each other, so that their names can be read on a telephone too.
+The axes lie below each other, so that their names are readable on a telephone.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ from numpy.typing import NDArray
 
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import BAND, INK, MUTED, Look, axis, file_name, layout, plain
-from relaxbench.report.figures.search_space import Reference, loss_range
-from relaxbench.report.figures.settings import Scale, Tried, Vector, thinned
+from relaxbench.report.figures.search_space import Exploration, Reference, Scale, Vector, loss_scale, thinned
 
 MAX_LINES = 200
-"""Explore trials drawn, evenly by rank; winners of blocks are drawn besides."""
+"""Most explore trials that are drawn, evenly by rank; winners of blocks are drawn in addition."""
 
 FIFTHS = (("best fifth", 0.9), ("second", 0.5), ("third", 0.3), ("fourth", 0.2), ("worst fifth", 0.12))
-"""Names of the fifths of the results, and how strong their lines are."""
+"""Names of the fifths of the results, and the opacity of their lines."""
 
 ROW = 38
 """Pixels between two axes."""
 
 
-def places(tried: Tried, loss: Scale) -> Vector:
-    """Where each trial's line crosses the axes ``[trials, axes]``: 0 is the low end of a range, 1 its high end.
+def places(exploration: Exploration, loss: Scale) -> Vector:
+    """Return the places where each trial's line crosses the axes, ``[trials, axes]``: 0 is the low end, 1 the high end.
 
-    The last axis is the validation loss, where 1 also stands for what diverged or lies beyond.
+    The last axis is the validation loss, where 1 also stands for diverged trials and for losses beyond the axis.
     """
-    found = [each.places(tried.numbers[each.name].to_numpy()) for each in tried.ranges]
-    value = np.where(tried.trials["diverged"], 1.0, np.clip(loss.places(tried.trials["value"].to_numpy()), 0, 1))
-    return np.stack([*found, value], axis=1)
+    columns = [scale.places(exploration.numbers[scale.name].to_numpy()) for scale in exploration.scales]
+    value = np.where(exploration.trials["diverged"], 1.0, np.clip(loss.places(exploration.values), 0, 1))
+    return np.stack([*columns, value], axis=1)
 
 
-def parallel(tried: Tried, look: Look, problem: str, method: str, tuned: Reference | None) -> Figure | None:
-    """All hyperparameters at once; None where nothing was searched or every trial diverged."""
-    finite = tried.trials.loc[~tried.trials["diverged"], "value"].to_numpy()
-    if not len(finite) or not tried.ranges:
+def parallel(
+    exploration: Exploration, look: Look, problem: str, method: str, baseline: Reference | None
+) -> Figure | None:
+    """Draw all hyperparameters at once; None where nothing was searched or every trial diverged."""
+    if not len(exploration.finite) or not exploration.scales:
         return None
-    loss = loss_range(finite, tuned)
-    lines, total = places(tried, loss), len(tried.trials)
+    loss = loss_scale(exploration.finite, baseline)
+    lines, total = places(exploration, loss), len(exploration.trials)
     drawn = thinned(total, MAX_LINES)
-    won = tried.trials["winner"].to_numpy()
+    winner = exploration.trials["winner"].to_numpy()
     fifth = np.arange(total) * 5 // total
     figure, colour = Drawing(), look.colours[method]
     for index, (name, alpha) in reversed(list(enumerate(FIFTHS))):
-        rows = drawn[(fifth[drawn] == index) & ~won[drawn]]
+        rows = drawn[(fifth[drawn] == index) & ~winner[drawn]]
         if len(rows):
             line = {"color": MUTED if colour == INK else colour, "width": 1.2}
             figure.add("scatter", **_joined(lines[rows]), line=line, name=name, opacity=alpha, showlegend=index == 0)
-    if won.any():
-        figure.add("scatter", **_joined(lines[won]), line={"color": INK, "width": 1.6}, name="won its block")
-    ranges = [*tried.ranges, loss]
-    count = len(ranges)
+    if winner.any():
+        figure.add("scatter", **_joined(lines[winner]), line={"color": INK, "width": 1.6}, name="won its block")
+    scales = [*exploration.scales, loss]
+    count = len(scales)
     figure.update_layout(
         layout(
             height=90 + ROW * count,
@@ -62,14 +62,14 @@ def parallel(tried: Tried, look: Look, problem: str, method: str, tuned: Referen
             yaxis=axis("")
             | {
                 "tickvals": list(range(count)),
-                "ticktext": [plain(each.name, 20) for each in ranges],
+                "ticktext": [plain(scale.name, 20) for scale in scales],
                 "nticks": None,
                 "range": [count - 0.4, -0.6],
                 "tickfont": {"color": INK, "size": 12},
                 "ticklabelstandoff": 6,
             },
-            annotations=[text for row, each in enumerate(ranges) for text in _ends(each, row, row == count - 1)],
-            shapes=_mark(tuned, loss, count - 1),
+            annotations=[text for row, scale in enumerate(scales) for text in _ends(scale, row, row == count - 1)],
+            shapes=_mark(baseline, loss, count - 1),
             legend={
                 "orientation": "h",
                 "x": 0,
@@ -81,36 +81,36 @@ def parallel(tried: Tried, look: Look, problem: str, method: str, tuned: Referen
             margin={"l": 8, "r": 8, "t": 34, "b": 14},
         )
     )
-    told = (
-        f" The dotted mark is tuned {look.titles[str(look.baseline)]}'s mean with its 95 % interval." if tuned else ""
-    )
-    shown = np.union1d(drawn, np.flatnonzero(won))
+    mark = ""
+    if baseline:
+        mark = f" The dotted mark is the mean of tuned {look.titles[str(look.baseline)]} with its 95 % interval."
+    rows = np.union1d(drawn, np.flatnonzero(winner))
     return Figure(
         f"parallel-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: all hyperparameters at once",
-        f"Each line is one explore trial ({len(drawn):,} of {total:,} drawn, evenly by rank) from its settings down to "
-        "its validation loss, the stronger the better; lines in the text's colour won their block; the right end of "
-        f"the last axis also holds what diverged or lies beyond.{told}",
+        f"Each line is one explore trial ({len(drawn):,} of {total:,} drawn, evenly by rank), from its settings down "
+        "to its validation loss; stronger is better. Lines in the text's colour are winners of blocks. The right end "
+        f"of the last axis also stands for diverged trials and losses beyond it.{mark}",
         figure,
-        data=tried.table(shown),
+        data=exploration.table(rows),
     )
 
 
 def _joined(lines: Vector) -> dict[str, Any]:
-    """Many lines as one trace, a gap between two."""
+    """All lines as one trace with gaps."""
     count, axes = lines.shape
     x = np.concatenate([lines, np.full((count, 1), np.nan)], axis=1).ravel()
-    y: NDArray[np.int8] = np.tile(np.arange(axes + 1, dtype=np.int8), count)  # the gap's place is not drawn
+    y: NDArray[np.int8] = np.tile(np.arange(axes + 1, dtype=np.int8), count)  # the place of a gap is not drawn
     return {"x": x.astype(np.float32), "y": y, "mode": "lines", "hoverinfo": "skip"}
 
 
-def _ends(range_: Scale, row: int, loss: bool) -> list[dict[str, Any]]:
-    """What lies at the ends of an axis, or each option of a choice, in small type just above it."""
-    texts = range_.choices or (f"{range_.low:.3g}", f"{'≥ ' if loss else ''}{range_.high:.3g}")
-    found = []
+def _ends(scale: Scale, row: int, loss: bool) -> list[dict[str, Any]]:
+    """The ends of an axis, or the options of a choice, as small texts above it."""
+    texts = scale.choices or (f"{scale.low:.3g}", f"{'≥ ' if loss else ''}{scale.high:.3g}")
+    annotations = []
     for index, text in enumerate(texts):
         at = index / max(len(texts) - 1, 1)
-        found.append(
+        annotations.append(
             {
                 "text": plain(text, 10),
                 "x": at,
@@ -122,14 +122,14 @@ def _ends(range_: Scale, row: int, loss: bool) -> list[dict[str, Any]]:
                 "font": {"color": MUTED, "size": 11},
             }
         )
-    return found
+    return annotations
 
 
-def _mark(tuned: Reference | None, loss: Scale, row: int) -> list[dict[str, Any]]:
+def _mark(baseline: Reference | None, loss: Scale, row: int) -> list[dict[str, Any]]:
     """The tuned baseline's mean and interval across the last axis."""
-    if tuned is None:
+    if baseline is None:
         return []
-    low, mean, high = loss.places(np.array([tuned.low, tuned.mean, tuned.high]))
+    low, mean, high = loss.places(np.array([baseline.low, baseline.mean, baseline.high]))
     where = {"y0": row - 0.35, "y1": row + 0.35, "layer": "between"}
     line = where | {"type": "line", "x0": mean, "x1": mean, "line": {"color": INK, "width": 1.5, "dash": "dot"}}
     if not low < high:

@@ -1,4 +1,4 @@
-"""The spread of validation losses over random search."""
+"""The distribution of validation losses over random search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from relaxbench.pages.theme import Look, axis, file_name, layout, log_axis, row_
 
 
 def spreads(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """How explore values are spread: method, five quantiles (p5, p25, p50, p75, p95), best, trials."""
+    """Return the distribution of explore values per method: five quantiles (p5, p25, p50, p75, p95), best, trials."""
     trials = frames.trials
     explore = trials[(trials["problem"] == problem) & (trials["phase"] == "explore") & (trials["status"] == "done")]
     rows = []
@@ -24,7 +24,7 @@ def spreads(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def search(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
-    """How the explore trials' values are spread (a frame of `spreads`)."""
+    """Draw the distribution of the explore trials' values (a frame of `spreads`)."""
     rows = frame.iloc[::-1]
     if rows.empty:
         return None
@@ -67,9 +67,9 @@ def search(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     )
     return Figure(
         f"search-{file_name(problem)}",
-        "What random search found",
-        "Boxes hold the middle half of each method's explore trials, whiskers 90 %, the tick is the best: a box far to "
-        "the left is a method that is easy to tune.",
+        "Results of random search",
+        "Boxes hold the middle half of each method's explore trials and whiskers 90 %; the tick is the best trial. A "
+        "method with a box far to the left is easy to tune.",
         figure,
         data=frame,
     )

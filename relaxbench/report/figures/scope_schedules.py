@@ -1,4 +1,4 @@
-"""Schedules of the scope, γ or σ², of explore trials."""
+"""Schedules of the scope (γ or σ²) of explore trials."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, tint
 
 MAX_SCHEDULES = 120
-"""Explore trials drawn in a figure of schedules; the subsample is by value, so that its spread is kept."""
+"""Most explore trials in a figure of schedules; choosing them evenly by rank of value keeps the distribution."""
 
 MAX_POINTS = 16
-"""Points of a drawn schedule, evenly along the run: schedules are smooth."""
+"""Most points of a drawn schedule, evenly along the run; schedules are smooth."""
 
 
 def sampled(frames: StudyFrames, problem: str, method: str) -> pd.DataFrame:
-    """γ schedules of explore trials: trial_id, gradients, gamma, fifth (0 best … 4 worst by value), winner, total.
+    """Return schedules of explore trials: trial_id, gradients, gamma, fifth (0 best … 4 worst by value), winner, total.
 
-    At most MAX_SCHEDULES trials, evenly by rank of value, and every block's winner. Empty where a method has no γ.
+    They are of at most MAX_SCHEDULES trials, evenly by rank of value, and of every block's winner. Empty where a method
+    has no scope.
     """
     trials = frames.trials
     chosen = (trials["problem"] == problem) & (trials["method"] == method) & (trials["status"] == "done")
@@ -36,7 +37,7 @@ def sampled(frames: StudyFrames, problem: str, method: str) -> pd.DataFrame:
     winners = frames.blocks.loc[of, "winner"]
     drawn = curves[curves["trial_id"].isin(kept) | curves["trial_id"].isin(winners)]
     place, size = drawn.groupby("trial_id").cumcount(), drawn["trial_id"].map(drawn["trial_id"].value_counts())
-    # Every k-th point, counted from the last one, which is where a schedule ends.
+    # Keep every k-th point, counted from the last one, so that the end of a schedule is kept.
     drawn = drawn[(size - 1 - place) % np.ceil(size / MAX_POINTS).astype(int) == 0]
     return drawn.assign(
         fifth=drawn["trial_id"].map(fifth).astype(int), winner=drawn["trial_id"].isin(winners), total=total
@@ -44,7 +45,7 @@ def sampled(frames: StudyFrames, problem: str, method: str) -> pd.DataFrame:
 
 
 def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope: str) -> Figure | None:
-    """The γ (or σ²) schedules tried, strong where the trial was good (a frame of `sampled`)."""
+    """Draw the schedules of γ or σ², stronger for better trials (a frame of `sampled`)."""
     if frame.empty:
         return None
     figure, colour = Drawing(), look.colours[method]
@@ -85,15 +86,15 @@ def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope:
     return Figure(
         f"schedule-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: {name} over a run",
-        f"Each line is the {name} of one explore trial ({drawn} of {total} drawn), the stronger the better its "
-        "validation loss; neutral lines won their block.",
+        f"Each line is the {name} of one explore trial ({drawn} of {total} drawn), stronger for a better validation "
+        "loss. Neutral lines are the winners of their blocks.",
         figure,
         data=frame,
     )
 
 
 def _joined(frame: pd.DataFrame) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Many lines as one trace, a gap between two: one trace per trial would be slow to draw."""
+    """All lines as one trace with gaps; one trace per trial would be slow to draw."""
     trial = frame["trial_id"].to_numpy()
     cuts = np.flatnonzero(np.diff(trial)) + 1
     return (

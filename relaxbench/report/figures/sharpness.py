@@ -1,17 +1,20 @@
-"""The figure of flatness and generalization: the largest Hessian eigenvalue against the test metric."""
+"""Flatness and generalization: the test metric over the largest Hessian eigenvalue."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.frames import ProblemFacts, StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, plain
+from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis, plain, with_unit
 
 
 def confirmed_flatness(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """Flatness of every block's confirm run: method, block, value (the test metric), top (the largest eigenvalue)."""
+    """Return the flatness of every block's confirm run.
+
+    Columns: method, block, value (the test metric), top (the largest eigenvalue of the Hessian).
+    """
     flat = frames.flatness
     rows = flat[(flat["problem"] == problem) & (flat["phase"] == "confirm")]
     return rows[["method", "block", "test_metric", "hessian_top_1"]].rename(
@@ -19,14 +22,14 @@ def confirmed_flatness(frames: StudyFrames, problem: str) -> pd.DataFrame:
     )
 
 
-def sharpness(frame: pd.DataFrame, look: Look, problem: str, metric: str, unit: str) -> Figure | None:
-    """One mark per confirm run of a block (a frame of `confirmed_flatness`), None where nothing can be drawn."""
-    shown = frame[(frame["top"] > 0) & np.isfinite(frame["value"])]
-    if shown.empty:
+def sharpness(frame: pd.DataFrame, look: Look, problem: str, about: ProblemFacts) -> Figure | None:
+    """Draw one mark per block's confirm run (a frame of `confirmed_flatness`); None where nothing can be drawn."""
+    drawn = frame[(frame["top"] > 0) & np.isfinite(frame["value"])]
+    if drawn.empty:
         return None
     figure = Drawing()
     for method in look.titles:
-        part = shown[shown["method"] == method]
+        part = drawn[drawn["method"] == method]
         if part.empty:
             continue
         colour, title = look.colours[method], look.title(method)
@@ -37,17 +40,17 @@ def sharpness(frame: pd.DataFrame, look: Look, problem: str, metric: str, unit: 
             mode="markers",
             name=title,
             marker={"color": colour, "size": 8, "symbol": "diamond" if colour == INK else "circle"},
-            hovertemplate=f"{title}: λ₁ %{{x:.3~g}}, %{{y:.4~g}} {plain(unit)}<extra></extra>",
+            hovertemplate=f"{title}: λ₁ %{{x:.3~g}}, %{{y:.4~g}} {plain(about['unit'])}<extra></extra>",
         )
-    low, high = float(shown["top"].min()), float(shown["top"].max())
+    low, high = float(drawn["top"].min()), float(drawn["top"].max())
     pad = 0.05 * np.log10(high / low) or 0.1
-    label = f"{metric} ({unit})" if unit and unit not in metric else metric
-    best, worst = float(shown["value"].min()), float(shown["value"].max())
+    best, worst = float(drawn["value"].min()), float(drawn["value"].max())
     figure.update_layout(
         layout(
             height=380,
-            # One method that failed must not flatten all others.
-            yaxis=axis(plain(label, 60)) | (log_axis(best, worst) if 0 < 10 * best < worst else {}),
+            # A logarithmic axis keeps a failed method from flattening all others.
+            yaxis=axis(with_unit(about["metric"], about["unit"]))
+            | (log_axis(best, worst) if 0 < 10 * best < worst else {}),
             xaxis=axis("largest Hessian eigenvalue of the training loss")
             | log_axis(low, high)
             | {"range": [np.log10(low) - pad, np.log10(high) + pad]},
@@ -58,8 +61,8 @@ def sharpness(frame: pd.DataFrame, look: Look, problem: str, metric: str, unit: 
     return Figure(
         f"sharpness-{file_name(problem)}",
         "Flatness and generalization",
-        "A mark is a block's confirming run: farther left is flatter, lower generalizes better. Diamonds are the "
-        "baseline's.",
+        "Each mark is a block's confirming run: farther left is flatter, lower generalizes better. Diamonds are the "
+        "baseline's runs.",
         figure,
-        data=shown,
+        data=drawn,
     )

@@ -1,6 +1,7 @@
-"""The theory expectation on a landscape, beside what a study measured there.
+"""The theory expectation on a landscape, next to the results of a study.
 
-The numbers come from `relaxbench.theory`, which the report does not know: whoever writes a report hands them over.
+`relaxbench.theory` computes the theory's numbers. The report does not import it: the command that writes a report
+passes them on.
 """
 
 from __future__ import annotations
@@ -9,22 +10,21 @@ import numpy as np
 import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.paired import means
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, log_axis, plain, row_axis
+from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, log_axis, plain, row_axis, vertical
 
 
 def measured(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """The final loss of every method's confirm runs: method, mean, half (of its 95 % t interval), runs."""
-    from relaxbench.analysis.paired import means
-
+    """Return the final loss of every method's confirm runs: method, mean, half (of its 95 % t interval), runs."""
     rows = frames.blocks[frames.blocks["problem"] == problem]
     table = means(rows[["method"]].assign(value=rows["value"]))
     return table.assign(runs=table["method"].map(rows.groupby("method").size()))
 
 
 def expectation(theorem: Theorem, table: pd.DataFrame, look: Look, problem: str) -> Figure:
-    """The theory's three numbers on top, below them what the study measured (a frame of `measured`)."""
+    """Draw the theory's three numbers on top, and below them the study's results (a frame of `measured`)."""
     theory = [
         ("theory: SGD, E V", *theorem.plain),
         ("theory: bound", *theorem.bound),
@@ -38,16 +38,7 @@ def expectation(theorem: Theorem, table: pd.DataFrame, look: Look, problem: str)
         ]
     rows = rows[::-1]
     figure = Drawing()
-    figure.add_shape(
-        type="line",
-        x0=theorem.plain[0],
-        x1=theorem.plain[0],
-        y0=0,
-        y1=1,
-        yref="paper",
-        layer="below",
-        line={"color": INK, "width": 1, "dash": "dot"},
-    )
+    figure.add_shape(**vertical(theorem.plain[0], INK))
     for place, (name, mean, half, colour, symbol) in enumerate(rows):
         figure.add(
             "scatter",
@@ -69,17 +60,16 @@ def expectation(theorem: Theorem, table: pd.DataFrame, look: Look, problem: str)
         )
     )
     about = (
-        "the study's runs below end after their own budgets and with their own noise"
+        "The study's runs below have other budgets and other noise."
         if theorem.is_loss
-        else (f"V is {theorem.terminal} here and not the loss, so the study's runs cannot stand beside it")
+        else f"V is {theorem.terminal} here and not the loss, so the study's runs are not comparable with it."
     )
     data = pd.DataFrame(rows[::-1], columns=["name", "mean", "half", "colour", "symbol"])[["name", "mean", "half"]]
     return Figure(
         f"theory-{file_name(problem)}",
-        "What the theory expects",
+        "Theory expectation",
         f"Diamonds: E V of a noisy gradient flow (β = {theorem.beta:g}, T = {theorem.seconds:g}) by "
-        f"{theorem.particles:,} particles without and with the optimal control, and the bound that the theorem "
-        f"promises; {about}.",
+        f"{theorem.particles:,} particles, without and with optimal control, and the theorem's upper bound. {about}",
         figure,
         data=data,
     )

@@ -1,4 +1,4 @@
-"""The figures of tuning budgets: what n random trials buy, against the baseline."""
+"""The best of n random trials against the baseline, as a function of the tuning budget n."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, tint, visible
 
 EXPECTED, MEDIAN = "expected best of n", "median best of n"
-"""The views of a panel, as its switch names them."""
+"""The views of a panel, as named by its switch."""
 
 TRIALS = "n, random trials of tuning"
 
 NARROW = 5.0
-"""Values that span a smaller ratio have a linear axis: a logarithmic one would hardly have a tick there."""
+"""Values that span a smaller ratio have a linear axis: a logarithmic one would have too few ticks."""
 
 
 def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
-    """Values of the explore trials by method: ``[blocks, trials]``, row r is block r, NaN where one is not done."""
-    asked, planned = int(frames.spec.get("trials") or 1), int(frames.spec.get("blocks") or 0)
+    """Return the values of the explore trials per method: ``[blocks, trials]``, NaN where a trial is not done."""
+    size, planned = int(frames.spec.get("trials") or 1), int(frames.spec.get("blocks") or 0)
     trials = frames.trials
     done = trials[(trials["problem"] == problem) & (trials["phase"] == "explore") & (trials["status"] == "done")]
-    done = done[done["number"] < asked]
-    found = {}
+    done = done[done["number"] < size]
+    tables = {}
     for method in frames.methods:
         part = done[done["method"] == method]
-        table = np.full((max(planned, int(part["block"].max()) + 1 if len(part) else 0), asked), np.nan)
+        table = np.full((max(planned, int(part["block"].max()) + 1 if len(part) else 0), size), np.nan)
         table[part["block"].to_numpy(dtype=int), part["number"].to_numpy(dtype=int)] = part["value"].to_numpy()
-        found[method] = table
-    return found
+        tables[method] = table
+    return tables
 
 
 def by_budget(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """Compute the expected best of n and the verdict as functions of n (`best_of_n.verdict_by_budget`).
+    """Return the expected best of n and the verdict as functions of n (`best_of_n.verdict_by_budget`).
 
-    Empty for repeated studies: their answer is how often each verdict came up, not a single one of them.
+    Empty for repeated studies, whose answer is a rate per verdict.
     """
     values = explored(frames, problem) if frames.repetitions == 1 else {}
     return verdict_by_budget(values, frames.baseline, budget(frames, problem))
 
 
 def medians(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """The median best of n (`best_of_n.medians_by_budget`); empty for repeated studies."""
+    """Return the median best of n (`best_of_n.medians_by_budget`); empty for repeated studies."""
     values = explored(frames, problem) if frames.repetitions == 1 else {}
     return medians_by_budget(values, budget(frames, problem))
 
 
 def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """One panel per method: the difference in expected best of n from the baseline, with the verdict at every n.
+    """Draw one panel per method: the difference of its expected best of n from the baseline's, with verdicts.
 
     Args:
         table: of `by_budget`.
         look: titles and colours.
-        problem: whose panels these are.
+        problem: its name.
     """
     rows = table[table["difference"].notna()]
     if rows.empty:
@@ -94,9 +94,9 @@ def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
             Figure(
                 f"budget-{file_name(problem)}-{file_name(method)}",
                 f"{look.titles[method]}: the verdict by tuning budget",
-                f"{look.titles[method]} less {look.titles[str(look.baseline)]} in the expected best validation loss of "
-                "n random trials, with its 95 % interval; below zero is better. Filled marks are decided after Holm's "
-                "correction over the methods, at that n alone.",
+                f"Expected best validation loss of n random trials: {look.titles[method]} minus "
+                f"{look.titles[str(look.baseline)]}, with its 95 % interval. Below zero is better. Filled marks are "
+                "significant after Holm's correction over the methods at that n.",
                 figure,
                 data=part.reset_index(drop=True),
             )
@@ -105,13 +105,13 @@ def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
 
 
 def best(table: pd.DataFrame, medians: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """One panel per method: its best of n against the baseline's, with a view of expectations and one of medians.
+    """Draw one panel per method: its best of n and the baseline's, with a view of expectations and one of medians.
 
     Args:
         table: of `by_budget`.
         medians: of `medians`; without rows there is no second view.
         look: titles and colours.
-        problem: whose panels these are.
+        problem: its name.
     """
     if table.empty:
         return []
@@ -130,21 +130,21 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
     chosen: dict[str, dict[str, Any]] = {}
     for label, frame in views.items():
         scale, floor = _scale(frame)
-        for each in dict.fromkeys([look.baseline, method]):
-            part = frame[frame["method"] == each]
+        for drawn in dict.fromkeys([str(look.baseline), method]):
+            part = frame[frame["method"] == drawn]
             if part.empty:
                 continue
-            colour = look.colours[str(each)]
+            colour = look.colours[drawn]
             _band(figure, part["n"], part["low"].clip(lower=floor), part["high"], colour)
             figure.add(
                 "scatter",
                 x=single(part["n"]),
                 y=single(part["value"]),
-                name=look.title(str(each)),
+                name=look.title(drawn),
                 mode="lines" if len(part) > 1 else "markers",
                 marker={"color": colour, "size": 8},
                 showlegend=False,
-                line={"color": colour, "width": 2, "dash": "dot" if each == look.baseline else "solid"},
+                line={"color": colour, "width": 2, "dash": "dot" if drawn == look.baseline else "solid"},
                 customdata=single(part["gradients"]),
                 hovertemplate="%{y:.4~g} (%{customdata:,.0f} gradients)",
             )
@@ -155,8 +155,8 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
     figure.update_layout(_panel(_key(look, method, against=True), int(views[EXPECTED]["n"].max())))
     figure.update_layout(yaxis=axis("validation loss"), hovermode="x unified")
     figure.update_layout(chosen[EXPECTED]["layout"])
-    for trace, shown in zip(figure.data, chosen[EXPECTED]["visible"], strict=True):
-        trace["visible"] = shown
+    for trace, is_visible in zip(figure.data, chosen[EXPECTED]["visible"], strict=True):
+        trace["visible"] = is_visible
     data = pd.concat(
         [frame[frame["method"].isin([method, look.baseline])].assign(view=label) for label, frame in views.items()],
         ignore_index=True,
@@ -164,8 +164,8 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
     return Figure(
         f"best-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: the best of n",
-        f"The best validation loss that n random trials of {look.titles[method]} find, with its 95 % interval; the "
-        "baseline's is dotted.",
+        f"Best validation loss of n random trials of {look.titles[method]}, with its 95 % interval. The baseline's is "
+        "dotted.",
         figure,
         chosen if len(chosen) > 1 else {},
         data,
@@ -173,7 +173,7 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
 
 
 def _panel(key: dict[str, Any], largest: int) -> dict[str, Any]:
-    """A small panel over n on a logarithmic axis; its key stands above it."""
+    """The layout of a panel over n, on a logarithmic axis, with the key above."""
     pad = 0.04 * np.log10(largest) or 0.1
     return layout(
         height=270,
@@ -184,7 +184,7 @@ def _panel(key: dict[str, Any], largest: int) -> dict[str, Any]:
 
 
 def _key(look: Look, method: str, against: bool = False) -> dict[str, Any]:
-    """What is drawn in a panel."""
+    """The key of a panel's lines."""
     words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
     if look.baseline and (against or method == look.baseline):
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}"
@@ -193,14 +193,14 @@ def _key(look: Look, method: str, against: bool = False) -> dict[str, Any]:
 
 
 def _band(figure: Drawing, n: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> None:
-    """An interval as a filled outline, where it has two sides."""
+    """Add an interval as a filled outline where it has two ends."""
     known = (low.notna() & high.notna()).to_numpy()
     x, low, high = single(n)[known], single(low)[known], single(high)[known]
     figure.add("scatter", **band(x, low, high, tint(colour, 0.18)))
 
 
 def _scale(frame: pd.DataFrame) -> tuple[dict[str, Any], float]:
-    """The vertical axis that all panels of a view share, and the lowest value that is drawn on it."""
+    """The vertical axis of all panels of a view, and the lowest value that is drawn."""
     best = float(frame["value"].min())
     floor, high = float(frame[["value", "low"]].min(axis=None)), float(frame[["value", "high"]].max(axis=None))
     if best > 0 and high > NARROW * best:

@@ -1,26 +1,30 @@
-"""Differences from the baseline with their intervals."""
+"""The differences from the baseline with their intervals, as a forest plot."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import pandas as pd
 
+from relaxbench.analysis.comparison import Comparison, MethodResult
 from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import BAND, INK, Look, axis, file_name, layout, outside, plain, row_axis, visible
 
 
-def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure | None:
-    """Differences from the baseline with their intervals and the margin.
+def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure | None:
+    """Draw the differences from the baseline with their intervals and the margin.
 
     Args:
-        table: rows of `verdicts` of one problem.
+        results: of one problem, one per method.
+        look: titles and colours.
+        problem: its name.
     """
-    rows = table[np.isfinite(table["difference"].astype(float))].iloc[::-1]
-    if rows.empty:
+    against = [(result, result.against("baseline")) for result in results]
+    rows = [(result, comparison) for result, comparison in against if comparison and comparison.known]
+    if not rows:
         return None
     figure = Drawing()
-    stated = rows["margin"].iloc[0]
-    margin = 0.0 if pd.isna(stated) else float(stated)
+    margin, unit = rows[0][0].margin or 0.0, plain(rows[0][1].unit)
     if margin:
         figure.add_shape(
             type="rect",
@@ -36,38 +40,52 @@ def forest(table: pd.DataFrame, look: Look, problem: str, unit: str) -> Figure |
     figure.add_shape(
         type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="between"
     )
-    left, right = visible([*rows["low"], -margin], [*rows["high"], margin])
-    for position, (_, row) in enumerate(rows.iterrows()):
-        colour, title = look.colours[row["method"]], look.title(row["method"])
-        if not left < row["difference"] < right:
-            figure.add_annotation(**outside(float(row["difference"]), left, right, position, colour))
-        half = float(row["high"]) - float(row["difference"])
+    comparisons = [comparison for _, comparison in rows]
+    left, right = visible(
+        [*(each.low for each in comparisons), -margin], [*(each.high for each in comparisons), margin]
+    )
+    for position, (result, comparison) in enumerate(reversed(rows)):
+        colour, title = look.colours[result.method], look.title(result.method)
+        if not left < comparison.difference < right:
+            figure.add_annotation(**outside(comparison.difference, left, right, position, colour))
+        half = comparison.high - comparison.difference
         figure.add(
             "scatter",
-            x=single([row["difference"]]),
+            x=single([comparison.difference]),
             y=[position],
             mode="markers",
             name=title,
             showlegend=False,
-            marker={"color": colour, "size": 11, "symbol": "diamond" if row["role"] == "control" else "circle"},
+            marker={"color": colour, "size": 11, "symbol": "diamond" if result.role == "control" else "circle"},
             error_x={"type": "data", "array": single([half]), "color": colour, "thickness": 2.5, "width": 0},
-            hovertemplate=f"{title}: %{{x:+.3~g}} {plain(unit)} (±{half:.3g}), {row['verdict']}<extra></extra>",
+            hovertemplate=f"{title}: %{{x:+.3~g}} {unit} (±{half:.3g}), {result.verdict}<extra></extra>",
         )
     baseline = look.title(str(look.baseline))
     figure.update_layout(
         layout(
             height=110 + 40 * len(rows),
-            xaxis=axis(f"difference from {baseline} ({plain(unit or 'units')})<br>← lower is better")
+            xaxis=axis(f"difference from {baseline} ({unit or 'units'})<br>← lower is better")
             | {"range": [left, right]},
-            yaxis=row_axis([look.title(method) for method in rows["method"]]),
+            yaxis=row_axis([look.title(result.method) for result, _ in reversed(rows)]),
         )
     )
-    band = "; the shaded band is the margin of equivalence" if margin else ""
+    band = " The shaded band is the margin of equivalence." if margin else ""
     return Figure(
         f"difference-{file_name(problem)}",
         f"Difference from {look.titles[str(look.baseline)]}",
-        "Each mark is a mean difference over blocks with its unadjusted 95 % interval: an interval that crosses zero "
-        f"leaves open who is better{band}. Diamonds are controls; an arrow gives a value beyond the axis.",
+        "Each mark is a mean difference over blocks with its unadjusted 95 % interval. An interval that crosses zero "
+        f"leaves open which method is better.{band} Diamonds are controls; an arrow gives a value beyond the axis.",
         figure,
-        data=rows.iloc[::-1][["problem", "method", "difference", "low", "high", "p", "p_holm", "verdict", "margin"]],
+        data=_data(rows),
+    )
+
+
+def _data(rows: Sequence[tuple[MethodResult, Comparison]]) -> pd.DataFrame:
+    """The numbers that are drawn."""
+    keys = ("difference", "low", "high", "p", "p_holm")
+    return pd.DataFrame(
+        {"problem": result.problem, "method": result.method}
+        | {key: getattr(comparison, key) for key in keys}
+        | {"verdict": result.verdict, "margin": result.margin}
+        for result, comparison in rows
     )

@@ -1,4 +1,4 @@
-"""The cache of decoded data: never half, never stale, never in the way."""
+"""The cache of decoded data: files are complete, current, and replaced when damaged."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def make() -> dict[str, Tensor]:
 
 
 def read(key: str = "source") -> int:
-    """What is read is what was made; how often it has been made until now."""
+    """Read the data, check them, and return how often they have been made so far."""
     found = cached("data", key, make)
     assert found["x"].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]] and found["y"].tolist() == [2, 0, 1]
     return len(MADE)
 
 
-def test_it_is_made_once_and_again_for_another_source_or_format(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_are_made_once_per_source_and_format(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [read(), read(), read("changed"), read("changed"), read()] == [1, 1, 2, 2, 2]
     monkeypatch.setattr(cache, "FORMAT", 2)
     assert [read(), read()] == [3, 3]
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied", "turned", "foreign"])
-def test_a_file_that_is_not_whole_is_made_again(damage: str, folder: Path) -> None:
+def test_an_incomplete_file_is_made_again(damage: str, folder: Path) -> None:
     read()
     (file,) = folder.iterdir()
     content = file.read_bytes()
@@ -81,13 +81,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
         read()
 
 
-def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_in_the_user_s_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RELAXBENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_dir() == Path("/somewhere/relaxbench")
 
 
-def test_fingerprints_tell_values_shapes_types_and_names() -> None:
+def test_fingerprints_depend_on_values_shapes_types_and_names() -> None:
     x = torch.arange(4)
     others = [{"x": x + 1}, {"x": x.view(2, 2)}, {"x": x.int()}, {"y": x}, {"x": x, "y": x}]
     assert len({fingerprint(tensors.items()) for tensors in [{"x": x}, *others]}) == 6

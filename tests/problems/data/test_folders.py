@@ -1,4 +1,4 @@
-"""Folders and archives of images: what they give, in which order, and what is said of those that will not do."""
+"""Folders and archives of images: their images, the order, and errors for unusable ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def picture(shape: tuple[int, ...] = (6, 5, 3), kind: str = "png") -> bytes:
 
 
 def pixels(content: bytes) -> torch.Tensor:
-    """What was drawn."""
+    """The pixels of a drawn image."""
     return torch.from_numpy(DRAWN[content]).permute(2, 0, 1)
 
 
@@ -77,7 +77,7 @@ def as_zip(path: Path, content: Files) -> Path:
 
 @pytest.mark.parametrize("write", [as_folder, as_tar, as_zip, lambda path, content: as_tar(path, content, "w", ".tar")])
 @pytest.mark.parametrize("root", ["", "pets/"])
-def test_a_folder_and_its_archives_give_the_same(
+def test_a_folder_and_its_archives_give_the_same_images(
     write: Callable[[Path, Files], Path], root: str, folder: Path, tmp_path: Path
 ) -> None:
     content = files({"train": 4, "test": 2}, root=root) | {
@@ -105,7 +105,7 @@ def test_a_changed_folder_is_read_again(folder: Path) -> None:
     assert len(ImageFolder(path).published()["train"].y) == 5
 
 
-def test_validation_and_test_are_taken_from_where_they_are(folder: Path) -> None:
+def test_validation_and_test_splits_come_from_their_folders_or_from_others(folder: Path) -> None:
     three = ImageFolder(as_folder(folder / "three", files({"train": 5, "val": 2, "test": 3}))).published()
     assert {name: len(part.y) for name, part in three.items()} == {"train": 10, "validation": 4, "test": 6}
     two = ImageFolder(as_folder(folder / "two", files({"train": 5, "val": 2}))).published()
@@ -127,7 +127,7 @@ def test_grey_images_have_one_channel_and_among_coloured_ones_three(folder: Path
     )
 
 
-def test_images_are_scaled_and_cut_where_a_size_is_asked_for(folder: Path) -> None:
+def test_images_are_scaled_and_cropped_if_a_size_is_given(folder: Path) -> None:
     content = files({"train": 2, "test": 1})
     content["train/cat/000.png"] = picture((40, 90, 3))
     content["train/dog/000.png"] = picture((300, 30, 3), "bmp")
@@ -150,7 +150,7 @@ def test_images_are_scaled_and_cut_where_a_size_is_asked_for(folder: Path) -> No
     ],
 )
 @pytest.mark.parametrize("write", [as_folder, as_tar])
-def test_what_will_not_do_is_refused_in_one_line(
+def test_unusable_folders_are_refused_in_one_line(
     content: Files, said: str, write: Callable[[Path, Files], Path], folder: Path, tmp_path: Path
 ) -> None:
     (folder / "bad").mkdir()
@@ -199,7 +199,7 @@ def test_too_few_images_of_a_class_are_refused(folder: Path) -> None:
         ImageFolder(as_folder(folder / "few", flat)).published()
 
 
-def test_what_is_not_there_or_no_archive_is_refused(folder: Path) -> None:
+def test_a_missing_path_and_other_files_are_refused(folder: Path) -> None:
     with pytest.raises(UserError, match=r"pets.tar.xz' does not exist: name a folder or an archive"):
         source("pets.tar.xz").published()
     (folder / "pets.rar").write_bytes(b"Rar!")
@@ -210,7 +210,7 @@ def test_what_is_not_there_or_no_archive_is_refused(folder: Path) -> None:
 
 
 def test_nothing_of_an_archive_is_written_outside_the_cache(folder: Path, tmp_path: Path) -> None:
-    """An archive can name places outside of itself; its files are only ever read."""
+    """An archive can name paths outside its folder, but its files are only read."""
     content = files({"train": 2, "test": 1}) | {"../../train/cat/evil.png": picture()}
     as_tar(folder / "pets", content)
     before = sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts)
@@ -218,7 +218,7 @@ def test_nothing_of_an_archive_is_written_outside_the_cache(folder: Path, tmp_pa
     assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
 
 
-def test_a_folder_that_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = as_folder(folder / "pets", files({"train": 2, "test": 1}))
 
     def refused(*_: object) -> bytes:

@@ -25,7 +25,7 @@ def test_validation_has_the_same_share_of_every_class_and_never_changes() -> Non
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=12).filter(lambda c: sum(c) >= 2), st.floats(0.05, 0.5))
-def test_the_parts_of_a_split_have_the_sizes_asked_for(counts: list[int], share: float) -> None:
+def test_the_parts_of_a_split_have_the_requested_sizes(counts: list[int], share: float) -> None:
     y = torch.repeat_interleave(torch.tensor(counts))
     validation = held_out(Images(torch.zeros(len(y), 1, 1, 1, dtype=torch.uint8), y), share)["validation"]
     taken = validation.y.bincount(minlength=len(counts)).tolist()
@@ -35,7 +35,7 @@ def test_the_parts_of_a_split_have_the_sizes_asked_for(counts: list[int], share:
         assert abs(sum(taken) - share * sum(counts)) <= 0.5 + 1e-9
 
 
-def test_a_part_has_the_same_share_of_every_class_and_is_all_where_there_is_no_more() -> None:
+def test_a_part_has_the_same_share_of_every_class_and_at_most_all_images() -> None:
     whole = Images(torch.zeros(500, 1, 2, 2, dtype=torch.uint8), torch.arange(500) % 5)
     assert part(whole, 100).y.bincount().tolist() == [20] * 5
     assert part(whole, 500) is whole and part(whole, 9999) is whole

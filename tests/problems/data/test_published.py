@@ -1,4 +1,4 @@
-"""Reading images: small files in the published formats, their damage, and MNIST itself where it is at hand."""
+"""Reading images: small files in the published formats, damaged files, and real MNIST where it is present."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def idx(array: np.ndarray) -> bytes:
-    """LeCun's format: two zeros, the type, the number of axes, their lengths, the numbers."""
+    """An array in LeCun's format: two zeros, the type, the number of axes, their lengths, the numbers."""
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -83,7 +83,7 @@ def test_missing_data_are_reported_with_the_place_and_the_remedy(folder: Path) -
 
 
 @pytest.mark.parametrize("damage", ["cut", "no gzip", "missing", "cut inside", "labels", "lengths", "empty"])
-def test_damaged_files_are_told_and_nothing_is_kept(damage: str, folder: Path, tmp_path: Path) -> None:
+def test_damaged_files_are_reported_and_nothing_is_cached(damage: str, folder: Path, tmp_path: Path) -> None:
     written = mnist(folder)
     raw = folder / "MNIST" / "raw"
     file, labels = raw / "train-images-idx3-ubyte.gz", raw / "train-labels-idx1-ubyte.gz"
@@ -142,8 +142,8 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.skipif(not (REAL / "MNIST" / "raw").is_dir(), reason="MNIST is not at hand (RELAXBENCH_DATA)")
-def test_mnist_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sizes and class counts as published; brightness as everybody's normalization has it."""
+def test_real_mnist_has_the_published_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes and class counts as published; mean and deviation as in the usual normalization."""
     monkeypatch.setenv("RELAXBENCH_DATA", str(REAL))
     found = source("mnist").published()
     counts = found["train"].y.bincount().tolist()

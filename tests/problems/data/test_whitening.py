@@ -1,4 +1,4 @@
-"""GCN and ZCA: what they promise of the result, and another decomposition."""
+"""GCN and ZCA: the moments of the result, and a comparison with another decomposition."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from relaxbench.training.oracle import Oracle, Path
 CPU = torch.device("cpu")
 
 
-def test_it_is_the_mean_of_summed_squares_and_its_gradient() -> None:
+def test_the_loss_is_the_mean_of_summed_squares_with_its_gradient() -> None:
     task = LinearNet()
     points = torch.stack([task.init(seed) for seed in range(3)]).double()
     batch = task.sampler([0, 1, 2], [0] * 3, 1, CPU).batch(torch.zeros(3, 1, dtype=torch.int64))
@@ -32,7 +32,7 @@ def test_it_is_the_mean_of_summed_squares_and_its_gradient() -> None:
 
 
 def test_its_target_falls_off_along_the_outputs_and_can_be_met() -> None:
-    """The last output is nearly zero; the best linear map leaves nothing: the tolerance can be reached."""
+    """The last output is nearly zero; the best linear map has loss zero, so the tolerance can be reached."""
     task = LinearNet()
     x, y = (task.split("train", CPU)[name].double() for name in ("x", "y"))
     sizes = y.square().mean(0).sqrt()

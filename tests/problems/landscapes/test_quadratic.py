@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 @given(st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=12), st.integers(0, 10**6))
-def test_value_gradient_and_spectrum_are_those_asked_for(spectrum: list[float], seed: int) -> None:
+def test_value_gradient_and_spectrum_are_the_requested_ones(spectrum: list[float], seed: int) -> None:
     task = Quadratic(spectrum)
     A = task.matrix.double().numpy()
     largest = max(spectrum) or 1.0
@@ -51,7 +51,7 @@ def test_draws_are_functions_of_seed_and_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (([],), "spectrum"),
         (([1.0, -1.0],), "spectrum"),
@@ -60,6 +60,6 @@ def test_draws_are_functions_of_seed_and_number() -> None:
         (([1.0], float("inf")), "noise"),
     ],
 )
-def test_impossible_ones_are_refused(arguments: tuple[list[float], float], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_impossible_parameters_are_refused(arguments: tuple[list[float], float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Quadratic(*arguments)

@@ -66,7 +66,7 @@ def test_only_the_lower_well_is_good_enough(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: DoubleWell(0.5), r"tilt = 0\.5"),
         (lambda: DoubleWell(float("nan")), "tilt"),
@@ -75,6 +75,6 @@ def test_only_the_lower_well_is_good_enough(name: str) -> None:
         (lambda: GaussianWells(beta=-1.0), "positive"),
     ],
 )
-def test_impossible_ones_are_refused(make: object, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_impossible_parameters_are_refused(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]

@@ -9,14 +9,14 @@ import pytest
 from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames
 from relaxbench.report.figures.importance import FEWEST, TOGETHER, effects, importance, importances
-from relaxbench.report.figures.settings import Scale, Tried
+from relaxbench.report.figures.search_space import Exploration, Scale
 from relaxbench.space import Choice
 
 TOLERANCE = 0.03
 """Of ten seeds on either scale the largest error was 0.013, with 1,000 trials."""
 
 
-def linear(ranges: list[Scale], slopes: list[float], trials: int, seed: int) -> Tried:
+def linear(ranges: list[Scale], slopes: list[float], trials: int, seed: int) -> Exploration:
     """Trials whose value is linear in the places of their settings."""
     rng = np.random.default_rng(seed)
     places = {
@@ -26,7 +26,7 @@ def linear(ranges: list[Scale], slopes: list[float], trials: int, seed: int) -> 
     value = sum(slope * places[each.name] for each, slope in zip(ranges, slopes, strict=True))
     numbers = pd.DataFrame({each.name: each.at(places[each.name]) for each in ranges})
     rows = {"trial_id": np.arange(trials), "block": 0, "number": np.arange(trials), "value": value, "diverged": False}
-    return Tried(ranges, pd.DataFrame(rows), numbers)
+    return Exploration(ranges, pd.DataFrame(rows), numbers)
 
 
 PLAIN = [Scale.number("a", 0.0, 1.0), Scale.number("b", -3.0, 5.0), Scale.number("c", 10.0, 20.0)]
@@ -54,19 +54,23 @@ def test_a_choice_has_the_variance_of_its_options() -> None:
 
 
 def test_a_product_acts_together() -> None:
-    tried = linear([PLAIN[0], Scale.number("b", 0.0, 1.0)], [0, 0], 1000, 1)
-    a, b = (tried.numbers[name].to_numpy() - 0.5 for name in "ab")
-    shares = effects(Tried(tried.ranges, tried.trials.assign(value=a * b), tried.numbers), 1000, 0)
+    exploration = linear([PLAIN[0], Scale.number("b", 0.0, 1.0)], [0, 0], 1000, 1)
+    a, b = (exploration.numbers[name].to_numpy() - 0.5 for name in "ab")
+    shares = effects(
+        Exploration(exploration.scales, exploration.trials.assign(value=a * b), exploration.numbers), 1000, 0
+    )
     assert shares[TOGETHER] > 0.8
 
 
 def test_too_little_to_tell_from() -> None:
-    tried = linear(PLAIN, [4, 1, 0], FEWEST, 0)
-    assert effects(tried, FEWEST, 0) and not effects(tried, FEWEST - 1, 0)
-    assert not effects(Tried(tried.ranges, tried.trials.assign(value=1.0), tried.numbers), FEWEST, 0)
-    assert not effects(Tried([], tried.trials, tried.numbers), FEWEST, 0)
+    exploration = linear(PLAIN, [4, 1, 0], FEWEST, 0)
+    assert effects(exploration, FEWEST, 0) and not effects(exploration, FEWEST - 1, 0)
+    assert not effects(
+        Exploration(exploration.scales, exploration.trials.assign(value=1.0), exploration.numbers), FEWEST, 0
+    )
+    assert not effects(Exploration([], exploration.trials, exploration.numbers), FEWEST, 0)
     fixed = [Scale.number("a", 2.0, 2.0), *PLAIN[1:]]
-    assert "a" not in effects(Tried(fixed, tried.trials, tried.numbers), FEWEST, 0)
+    assert "a" not in effects(Exploration(fixed, exploration.trials, exploration.numbers), FEWEST, 0)
 
 
 def test_a_study(digits: StudyFrames) -> None:

@@ -1,4 +1,4 @@
-"""Settings as numbers and places on the scales that were searched; which trials and which axes are shown."""
+"""Params as numbers and places on the searched scales; the trials and the axes of figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relaxbench.report import StudyFrames
-from relaxbench.report.figures.settings import MAX_TICKS, Scale, order, thinned, tried
+from relaxbench.report.figures.search_space import MAX_TICKS, Scale, explore_trials, order, thinned
 from relaxbench.space import Choice, Float
 
 positive = st.floats(1e-9, 1e9)
@@ -68,12 +68,12 @@ def test_thinning_keeps_both_ends_and_is_even(count: int, most: int) -> None:
     assert not len(gaps) or (gaps.min() >= 1 and gaps.max() - gaps.min() <= 1)
 
 
-def test_what_was_tried(digits: StudyFrames) -> None:
-    found = tried(digits, "digits-mlp", "hj")
+def test_explore_trials_have_their_params_as_numbers(digits: StudyFrames) -> None:
+    found = explore_trials(digits, "digits-mlp", "hj")
     trials = digits.trials.set_index("id")
     assert found.trials["value"].is_monotonic_increasing and len(found.trials) == 120
     assert found.trials["winner"].sum() == 10
-    names = [each.name for each in found.ranges]
+    names = [each.name for each in found.scales]
     assert names == ["gamma_start", "gamma_end", "inner_steps", "lr", "momentum", "schedule"]
     assert [order(name) for name in names] == [0, 0, 1, 2, 3, 3]
     for row, settings in zip(found.trials.itertuples(), found.numbers.to_dict("records"), strict=True):

@@ -54,7 +54,7 @@ def test_the_figure_shows_both_where_they_are_the_same_thing(digits: StudyFrames
     assert len(figure.data) == (3 + 6 if is_loss else 3)
     drawn = [(float(trace["x"][0]), trace["error_x"]["array"][0]) for trace in figure.figure.data][::-1]
     assert np.allclose(drawn, figure.data[["mean", "half"]])
-    assert ("cannot stand beside it" in figure.reading) != is_loss
+    assert ("are not comparable with it" in figure.reading) != is_loss
 
 
 def test_its_numbers_reach_the_page(digits: StudyFrames, tmp_path: Path) -> None:
@@ -69,4 +69,4 @@ def test_without_a_theorem_the_page_has_no_theory(digits_page: Path) -> None:
     page = Page(digits_page.read_text())
     assert not any(figure["key"].startswith("theory") for figure in page.figures)
     assert "theory" not in {value for _, key, value in page.attributes if key == "id"}
-    assert not re.search(r"What the theory expects", page.text)
+    assert not re.search(r"Theory expectation", page.text)

@@ -1,31 +1,25 @@
-"""Tuning budgets and targets from a study's frames, recomputed from its rows, and what is drawn of them."""
+"""The best of n random trials, against brute force over all subsets, and the panels that show it."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from scipy import stats
 
 from relaxbench.analysis.best_of_n import medians_by_budget, verdict_by_budget
 from relaxbench.pages.figure import Figure
 from relaxbench.pages.html import embed
-from relaxbench.pages.theme import Look
 from relaxbench.report import StudyFrames, load_study
-from relaxbench.report.figures import gradients_to_target, tuning_budget
+from relaxbench.report.figures import tuning_budget
 from tests import synthetic
+from tests.report.figures.looks import DIGITS, TWO, look_of, texts
 from tests.report.test_study_page import HOSTILE
 from tests.synthetic import Writer, memory, spec
-
-DIGITS = "digits-mlp"
-
-
-def look_of(frames: StudyFrames) -> Look:
-    return Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
 
 
 def budget_panels(frames: StudyFrames, problem: str = DIGITS) -> tuple[list[Figure], list[Figure]]:
@@ -34,24 +28,32 @@ def budget_panels(frames: StudyFrames, problem: str = DIGITS) -> tuple[list[Figu
     return tuning_budget.differences(table, look, problem), tuning_budget.best(table, medians, look, problem)
 
 
-@pytest.fixture(scope="module")
-def six() -> StudyFrames:
-    """Six problems; Entropy-SGD learns ten times as fast as SGD, HEAT never reaches the target, on all of them."""
-    names = [f"p{index}" for index in range(6)]
-    asked = spec(problems=names, methods=["sgd", "entropy-sgd", "heat"], controls=[], blocks=6, trials=1, exploit=0)
-    about = synthetic.manifest(asked)
-    about["problems"] = {name: synthetic.manifest(spec())["problems"][DIGITS] for name in names}
-    writer = Writer(memory(), asked, about)
-    x = np.arange(1, 61) * 10.0
-    losses = {"sgd": 1 / x, "entropy-sgd": 0.1 / x, "heat": np.full(60, 2.0)}
-    for name in names:
-        for method, loss in losses.items():
-            for block in range(6):
-                winner = writer.trial(name, method, "explore", block, 0, float(loss[-1]))
-                curve = np.stack([x, loss, loss, loss, np.full(60, np.nan)])
-                writer.trial(name, method, "confirm", block, 0, float(loss[-1]), parent=winner, curve=curve,
-                             measures={"test_metric": 0.1})  # fmt: skip
-    return load_study(writer.close())
+def loaded(writer: Writer) -> StudyFrames:
+    engine = writer.close()
+    try:
+        return load_study(engine)
+    finally:
+        engine.dispose()
+
+
+def study(values: dict[str, np.ndarray], running: tuple[str, int, int] | None = None) -> StudyFrames:
+    """A study whose explore trials have these values, ``[blocks, trials]``; one of them may not be done."""
+    blocks, trials = next(iter(values.values())).shape
+    writer = Writer(memory(), spec(methods=list(values), controls=[], blocks=blocks, trials=trials))
+    for method, table in values.items():
+        for (block, number), value in np.ndenumerate(table):
+            status = "running" if (method, block, number) == running else "done"
+            writer.trial("digits-mlp", method, "explore", block, number, float(value), status=status)
+    return loaded(writer)
+
+
+def drawn(rng: np.random.Generator, blocks: int = 6, trials: int = 2) -> dict[str, np.ndarray]:
+    return {method: rng.gamma(2, 1, (blocks, trials)) + shift for method, shift in (("sgd", 0.0), ("hj", -0.5))}
+
+
+def enumerated(values: np.ndarray, n: int) -> float:
+    """Mean of the best of n over all subsets."""
+    return float(np.mean([min(subset) for subset in itertools.combinations(values.ravel(), n)]))
 
 
 def test_explored_is_every_trial_in_its_place(digits: StudyFrames) -> None:
@@ -60,6 +62,39 @@ def test_explored_is_every_trial_in_its_place(digits: StudyFrames) -> None:
     assert list(found) == digits.methods
     for method, table in found.items():
         assert table.tolist() == explore[method].unstack().to_numpy().tolist() and table.shape == (10, 12)
+
+
+def test_expected_best_and_differences_by_brute_force() -> None:
+    values = drawn(np.random.default_rng(0))
+    found = tuning_budget.by_budget(study(values), DIGITS).set_index(["method", "n"])
+    assert set(found.index) == set(itertools.product(values, (1, 2)))  # n goes up to a fifth of 12
+    for n in (1, 2):
+        pseudo = {}
+        for method, table in values.items():
+            without = np.array([enumerated(np.delete(table, block, axis=0), n) for block in range(6)])
+            pseudo[method] = enumerated(table, n) + 5 * (without.mean() - without)
+            row = found.loc[method, n]
+            low, high = stats.ttest_1samp(pseudo[method], 0).confidence_interval(0.95)
+            assert [row["expected"], row["low"], row["high"]] == pytest.approx([enumerated(table, n), low, high])
+            assert row["gradients"] == 600 * n
+        test = stats.ttest_rel(pseudo["hj"], pseudo["sgd"])
+        row, (low, high) = found.loc["hj", n], test.confidence_interval(0.95)
+        assert row["difference"] == pytest.approx(np.mean(pseudo["hj"] - pseudo["sgd"]))
+        assert [row["difference_low"], row["difference_high"], row["p"]] == pytest.approx([low, high, test.pvalue])
+        assert row["p_holm"] == row["p"] and row["compared"] == 6  # one comparison: nothing to correct
+
+
+def test_a_block_that_is_not_complete_is_left_out() -> None:
+    values = drawn(np.random.default_rng(1), blocks=7)
+    found = tuning_budget.by_budget(study(values, running=("hj", 3, 1)), DIGITS).set_index(["method", "n"])
+    kept = {method: np.delete(table, 3, axis=0) for method, table in values.items()}
+    known = tuning_budget.by_budget(study(kept), DIGITS).set_index(["method", "n"])
+    assert found.loc[("hj", 2), "expected"] == pytest.approx(enumerated(kept["hj"], 2))
+    assert found.loc[("sgd", 2), "expected"] == pytest.approx(enumerated(values["sgd"], 2))
+    for column in ("difference", "difference_low", "difference_high", "p", "compared"):
+        assert found.loc[("hj", 2), column] == pytest.approx(known.loc[("hj", 2), column])
+    table = tuning_budget.explored(study(values, running=("hj", 3, 1)), DIGITS)["hj"]
+    assert np.isnan(table[3, 1]) and np.isnan(table).sum() == 1 and table[2, 0] == values["hj"][2, 0]
 
 
 def test_unfinished_blocks_are_left_out(digits: StudyFrames) -> None:
@@ -73,9 +108,33 @@ def test_unfinished_blocks_are_left_out(digits: StudyFrames) -> None:
     assert table.query("method == 'hj' and n == 1")["expected"].item() == pytest.approx(kept.mean())
 
 
+def test_medians_split_the_searches_in_halves() -> None:
+    """Of all subsets of n half have a best at or below the median best, but for the grain of the sample."""
+    values = {"sgd": np.random.default_rng(2).gamma(2, 1, (10, 10))}
+    found = tuning_budget.medians(study(values), DIGITS)
+    for row in found.itertuples():
+        above = stats.hypergeom.sf(row.n - 1, 100, int((values["sgd"] > row.median).sum()), row.n)
+        assert abs(above - 0.5) < 0.5 * row.n / 100 + 0.01 and row.low <= row.median <= row.high
+    assert found["n"].tolist()[:3] == [1, 2, 3] and found["gradients"].tolist() == (600 * found["n"]).tolist()
+
+
+def test_an_empty_study_has_no_budgets() -> None:
+    frames = loaded(Writer(memory(), spec(methods=["sgd", "hj"], controls=[])))
+    table = tuning_budget.by_budget(frames, DIGITS)
+    assert table.empty and tuning_budget.medians(frames, DIGITS).empty
+    assert tuning_budget.differences(table, TWO, DIGITS) == tuning_budget.best(table, table, TWO, DIGITS) == []
+
+
 def test_budgets_of_a_repeated_study_are_not_judged(repeated: StudyFrames) -> None:
-    assert tuning_budget.by_budget(repeated, DIGITS).empty
+    table = tuning_budget.by_budget(repeated, DIGITS)
+    assert table.empty and tuning_budget.medians(repeated, DIGITS).empty
+    assert tuning_budget.differences(table, TWO, DIGITS) == tuning_budget.best(table, table, TWO, DIGITS) == []
     assert budget_panels(repeated) == ([], [])
+
+
+def test_without_a_baseline_there_is_no_difference(digits: StudyFrames) -> None:
+    panels, best = budget_panels(replace(digits, spec={**digits.spec, "baseline": None}))
+    assert panels == [] and len(best) == len(digits.methods)
 
 
 def test_filled_marks_are_decided(digits: StudyFrames) -> None:
@@ -112,11 +171,10 @@ def test_every_panel_shows_one_view_at_a_time(digits: StudyFrames) -> None:
 def test_every_vertical_axis_has_ticks() -> None:
     """A logarithmic axis from 0.105 to 0.19 would have none."""
     rng = np.random.default_rng(1)
-    look = Look({"sgd": "SGD", "hj": "HJ"}, {"sgd": "#010203", "hj": "#0072b2"}, "sgd")
     for low, high in ((0.105, 0.19), (0.1, 0.6), (1e-6, 2.0)):
         blocks = {name: np.exp(rng.uniform(np.log(low), np.log(high), (10, 12))) for name in ("sgd", "hj")}
         table, medians = verdict_by_budget(blocks, "sgd", 1.0), medians_by_budget(blocks, 1.0)
-        for view in tuning_budget.best(table, medians, look, "p")[0].views.values():
+        for view in tuning_budget.best(table, medians, TWO, "p")[0].views.values():
             bottom, top = view["layout"]["yaxis.range"]
             if view["layout"]["yaxis.type"] == "log":
                 ticks = np.log10(view["layout"]["yaxis.tickvals"])
@@ -125,68 +183,18 @@ def test_every_vertical_axis_has_ticks() -> None:
                 assert high < 6 * low and bottom < top
 
 
-def test_arrivals_against_the_baseline(six: StudyFrames) -> None:
-    """SGD's loss is 1 / x at x gradients and sets the target at 450; a tenth of it is there at the first 50."""
-    table = gradients_to_target.to_target(six, "p0").set_index("method")
-    assert table["target"].unique() == pytest.approx(1 / 450)
-    assert table["median"].to_dict() == {"sgd": 450, "entropy-sgd": 50, "heat": np.inf}
-    assert table["misses"].to_dict() == {"sgd": 0, "entropy-sgd": 0, "heat": 6}
-    assert table["ratio"].to_dict() == {"sgd": 1, "entropy-sgd": pytest.approx(1 / 9), "heat": np.inf}
-    figure = gradients_to_target.target(table.reset_index(), look_of(six), "p0")
-    assert figure is not None
-    assert [note["text"] for note in figure.figure.layout["annotations"]] == ["6 of 6 missed →"]
-
-
-def test_a_tolerance_is_its_own_target(both: StudyFrames) -> None:
-    times, target = gradients_to_target.arrivals(both, "rosenbrock")
-    metric = both.blocks.query("problem == 'rosenbrock'")["test_metric"]
-    assert np.isnan(target)
-    assert times["gradients"].tolist() == [np.inf if each >= 2000 else each for each in metric]
-    assert np.isinf(times["gradients"]).any() and np.isfinite(times["gradients"]).any()
-
-
-def test_no_target_without_baseline_or_curves(digits: StudyFrames) -> None:
-    alone = replace(digits, spec={**digits.spec, "baseline": None})
-    for frames in (alone, replace(digits, curves=digits.curves[:0])):
-        table = gradients_to_target.to_target(frames, DIGITS)
-        assert table.empty and gradients_to_target.target(table, look_of(frames), DIGITS) is None
-    panels, best = budget_panels(alone)
-    assert panels == [] and len(best) == len(digits.methods)
-
-
-def test_profiles_from_five_problems_on(six: StudyFrames, both: StudyFrames) -> None:
-    steps, scores = gradients_to_target.profiles(six)
-    known = {"sgd": 0.0, "entropy-sgd": 1.0, "heat": 0.0}  # SGD takes 9 times as many gradients: beyond the profile
-    assert scores.set_index("method")["score"].to_dict() == known and set(scores["problems"]) == {6}
-    figure = gradients_to_target.profile(steps, scores, look_of(six))
-    assert figure is not None and figure.figure.data[0]["name"] == "Entropy-SGD 1.00"
-    assert all(line["line"]["shape"] == "hv" for line in figure.figure.data)
-    few = gradients_to_target.profiles(both)
-    assert few[0].empty and gradients_to_target.profile(*few, look_of(both)) is None
-
-
 def test_hostile_names_are_shown_as_they_are() -> None:
     for name in HOSTILE:
         asked = spec(problems=[DIGITS], methods=["sgd", name], controls=[], blocks=6, trials=2, exploit=0, recommend=0)
         about = synthetic.manifest(asked)
         about["methods"][name] |= {"title": name}
         frames = load_study(synthetic.fill(Writer(memory(), asked, about)))
-        look, (panels, best) = look_of(frames), budget_panels(frames)
-        target = gradients_to_target.target(gradients_to_target.to_target(frames, DIGITS), look, DIGITS)
-        for figure in [*panels, *best, target]:
+        panels, best = budget_panels(frames)
+        for figure in [*panels, *best]:
             assert figure is not None and re.fullmatch(r"[A-Za-z0-9._-]+", figure.key)
             assert "<" not in embed(figure)
             for text in texts([figure.figure.data, figure.figure.layout]):
                 assert "<script" not in text and "<img" not in text and "<b>bold" not in text
-
-
-def texts(node: Any) -> list[str]:
-    """All strings of a figure that plotly would read as markup."""
-    if isinstance(node, dict):
-        return [text for each in node.values() for text in texts(each)]
-    if isinstance(node, (list, tuple)):
-        return [text for each in node for text in texts(each)]
-    return [node] if isinstance(node, str) else []
 
 
 def test_losses_below_zero_and_single_blocks_can_be_drawn() -> None:
@@ -196,19 +204,12 @@ def test_losses_below_zero_and_single_blocks_can_be_drawn() -> None:
         "single": {"sgd": rng.normal(3, 1, (1, 6)), "hj": rng.normal(3, 1, (1, 6))},
         "constant": {"sgd": np.ones((8, 6)), "hj": np.ones((8, 6))},
     }
-    look = Look({"sgd": "SGD", "hj": "HJ"}, {"sgd": "#010203", "hj": "#0072b2"}, "sgd")
     for name, blocks in tables.items():
         table = verdict_by_budget(blocks, "sgd", 10.0)
         medians = medians_by_budget(blocks, 10.0)
-        drawn = [*tuning_budget.differences(table, look, name), *tuning_budget.best(table, medians, look, name)]
+        drawn = [*tuning_budget.differences(table, TWO, name), *tuning_budget.best(table, medians, TWO, name)]
         assert len(drawn) == (1 if name == "single" else 2)
         for figure in drawn:
             assert np.all(np.diff(figure.figure.layout["yaxis"]["range"]) > 0)
             for trace in figure.figure.data:
                 assert np.isfinite(np.asarray(trace["y"], dtype=float)).all()
-
-
-def test_infinite_times_do_not_break_the_table(six: StudyFrames) -> None:
-    table = gradients_to_target.to_target(six, "p0")
-    lost: pd.DataFrame = table.assign(median=np.inf, low=np.inf, high=np.inf)
-    assert gradients_to_target.target(lost, look_of(six), "p0") is None

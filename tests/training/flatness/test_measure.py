@@ -1,4 +1,4 @@
-"""Flatness against closed forms, integrals on a grid and Hessians that PyTorch writes out, and what can go wrong."""
+"""Flatness against closed forms, integrals on a grid and full Hessians from PyTorch; and its errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def assert_is(found: Flatness, value: float, gradient: Tensor, hessian: Tensor, 
 
 
 def test_a_quadratic_has_the_spectrum_and_the_local_entropy_that_it_was_given() -> None:
-    """Its local entropy is no approximation: −log of a Gaussian integral. Noise of its gradients is no part of it."""
+    """Its local entropy is exact, −log of a Gaussian integral, and does not depend on the noise of gradients."""
     values = [0.5, 20.0, 3.0, 1.0, 8.0, 0.0, 100.0]
     task = Quadratic(values, noise=0.3)
     x = task.init(3)
@@ -62,7 +62,7 @@ def test_a_quadratic_has_the_spectrum_and_the_local_entropy_that_it_was_given() 
         assert found.local_entropy[gamma] == pytest.approx(exact, rel=1e-4)
 
 
-def test_fewer_parameters_than_eigenvalues_asked_for() -> None:
+def test_fewer_parameters_than_requested_eigenvalues() -> None:
     found = flatness(Quadratic([2.0, 6.0]), torch.tensor([1.0, 1.0]), 0)
     assert found.top == pytest.approx([6, 2]) and found.trace == pytest.approx(8)
 
@@ -78,7 +78,7 @@ def test_local_entropy_is_the_integral_on_the_line() -> None:
             value = y**2 / 40 + 1 - torch.cos(2 * y) + (y - start) ** 2 / (2 * gamma)
             integral = float(torch.exp(-value).sum() * (y[1] - y[0])) / math.sqrt(2 * math.pi * gamma)
             errors.append(abs(found.local_entropy[gamma] + math.log(integral)))  # type: ignore[operator]
-        # What is neglected first is γ² (f⁗/8 − f' f‴/2), with |f⁗| ≤ 16, |f'| ≤ 2.6 and |f‴| ≤ 8 here.
+        # The first neglected term is γ² (f⁗/8 − f' f‴/2), with |f⁗| ≤ 16, |f'| ≤ 2.6 and |f‴| ≤ 8 here.
         assert all(error < 13 * gamma**2 + 3e-7 for gamma, error in zip(GAMMAS, errors, strict=True)), (start, errors)
 
 
@@ -152,7 +152,7 @@ def test_a_small_network_against_the_hessian_written_out(norm: bool) -> None:
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_a_larger_network_is_estimated_well(norm: bool) -> None:
-    """P of some hundreds: eigenvalues by the Krylov space, traces within their errors and close."""
+    """With some hundreds of parameters: eigenvalues from the Krylov space, traces close and within their errors."""
     task = supervised(norm, hidden=70)
     x = task.init(2)
     assert task.size > 4 * EXACT
@@ -220,13 +220,13 @@ def test_spectra_of_every_kind(values: list[float]) -> None:
         assert min(values) - 1e-4 * scale <= found.least
 
 
-def test_the_trace_is_unbiased_and_its_error_is_what_it_says() -> None:
+def test_the_trace_is_unbiased_and_has_the_stated_error() -> None:
     matrix, vector = known(OUTLIERS)
     found = [spectrum(matrix, vector, seed).trace(lambda x: x) for seed in range(150)]
     estimates = torch.tensor(found)[:, 0] - sum(OUTLIERS)
-    told = float(torch.tensor(found)[:, 1].square().mean().sqrt())
-    assert abs(float(estimates.mean())) < 3.5 * told / math.sqrt(150)
-    assert float(estimates.std()) == pytest.approx(told, rel=0.25)
+    stated = float(torch.tensor(found)[:, 1].square().mean().sqrt())
+    assert abs(float(estimates.mean())) < 3.5 * stated / math.sqrt(150)
+    assert float(estimates.std()) == pytest.approx(stated, rel=0.25)
 
 
 def test_a_vector_of_zeros_and_one_direction_alone() -> None:
@@ -237,7 +237,7 @@ def test_a_vector_of_zeros_and_one_direction_alone() -> None:
         assert found == pytest.approx(float(vector @ matrix @ vector), rel=1e-3)
 
 
-# --- what it depends on -----------------------------------------------------------------------------------------------
+# --- dependence on its arguments --------------------------------------------------------------------------------------
 
 
 def test_it_is_a_function_of_the_point_and_the_seed_and_leaves_everything_as_it_was() -> None:
@@ -282,7 +282,7 @@ def test_examples_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     assert parts.passes == whole.passes
 
 
-def test_what_it_costs_is_what_was_computed() -> None:
+def test_the_cost_equals_the_computed_passes() -> None:
     """Counted at the model: a forward pass for the gradient and for every product, and one for the statistics."""
     seen: list[int] = []
 
@@ -308,7 +308,7 @@ def test_measures_are_plain_json() -> None:
     assert list(measures["local_entropy"]) == ["0.0001", "0.001", "0.01", "0.1"]
 
 
-# --- what can go wrong ------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 class Round(torch.autograd.Function):
@@ -329,7 +329,7 @@ class Straight(nn.Module):
 
 
 class Odd(Landscape):
-    """A landscape of one's own without a training split, or whose Hessian is not finite."""
+    """A custom landscape without a training split, or whose Hessian is not finite."""
 
     name, title, budget, worst, margin, tolerance = "odd", "odd", 10, 10.0, 1.0, 0.1
 
@@ -364,14 +364,14 @@ def failing() -> dict[str, tuple[Problem, Tensor, str]]:
 
 
 @pytest.mark.parametrize("what", failing())
-def test_a_failure_is_one_line_of_its_own_kind(what: str) -> None:
-    task, x, told = failing()[what]
+def test_a_failure_is_a_flatness_error_of_one_line(what: str) -> None:
+    task, x, message = failing()[what]
     with pytest.raises(FlatnessError) as refused:
         flatness(task, x, 0)
-    assert told in str(refused.value) and "\n" not in str(refused.value) and len(str(refused.value)) < 300
+    assert message in str(refused.value) and "\n" not in str(refused.value) and len(str(refused.value)) < 300
 
 
-def test_networks_that_are_too_large_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_that_are_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 100)
     with pytest.raises(FlatnessError, match=r"^2,\d\d\d parameters: at most 100"):
         flatness(supervised(False, hidden=150), torch.zeros(1), 0)
