@@ -1,4 +1,8 @@
-"""Optimizers: the rules, their schedules and hyperparameters, and every rule as a PyTorch optimizer."""
+"""The methods: their rules, schedules and declared hyperparameters, and each rule as a PyTorch optimizer.
+
+This package exports the optimizers for your own training loop. Start with `rule`, the protocol of a rule; `rules` has
+one paper per file, `drop_in` the optimizers, and `registry` the rules by name.
+"""
 
 from relaxbench.optim.drop_in.batch_norm import reestimate_batch_norm
 from relaxbench.optim.drop_in.classes import (
