@@ -67,7 +67,8 @@ def test_formula_source_memory_and_options_are_those_of_the_rule(name: str) -> N
     doc, rule = inspect.getdoc(cls) or "", cls.rule_class
     mathematics = (inspect.getdoc(rule) or "").split("\n\nArgs:")[0]
     assert doc.split("\n")[0].endswith(".") and mathematics in doc
-    assert f"Source: {rule.source}." in text_of(cls) and f"{rule().copies} copies" in text_of(cls)
+    assert f"Source: {rule.source}." in text_of(cls)
+    assert f"{rule().copies} copies" in " ".join(mathematics.split())
     options = inspect.signature(rule).parameters
     assert all(f"    {option} ({type(value.default).__name__}): " in doc for option, value in options.items())
     for section in ("Args:", "Raises:", "Examples:"):
