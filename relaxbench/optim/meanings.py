@@ -1,6 +1,6 @@
 """The meaning of every hyperparameter that rules share, by its name.
 
-A rule that has a hyperparameter of its own, or uses a shared name in another sense, says so in `Rule.meanings`.
+A rule that alone has a hyperparameter, or uses a shared name in another sense, says so in `Rule.meanings`.
 """
 
 from __future__ import annotations

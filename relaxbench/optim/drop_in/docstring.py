@@ -32,7 +32,7 @@ STEP_WITH_FUNCTIONS = (
     "`loss_fn(outputs)` their mean loss. The step differentiates by itself, so do not call `loss.backward()`. It "
     "returns the loss before the step."
 )
-REPLICAS = "Each call serves one replica, with a mini-batch of its own; all replicas are updated when each has had one."
+REPLICAS = "Each call serves one replica, with its own mini-batch; all replicas are updated when each has had one."
 NESTEROV = "N(v, d) is Nesterov's momentum as in PyTorch: v ← m v + d, and the direction is d + m v."
 DEPLOY = (
     "Between steps the parameters hold the point of the next gradient. Evaluate and save the model within `with "

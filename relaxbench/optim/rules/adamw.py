@@ -16,7 +16,7 @@ class AdamW(Rule):
     """m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  x ← x − η wd x − η m̂/(√v̂ + ε); hats: bias corrected.
 
     The step size does not depend on the size of the gradients, and the weight decay is decoupled. Both differ from
-    SGD's in meaning and range, so they have names of their own: `adam_lr` and `decoupled_decay`.
+    SGD's in meaning and range, so they have separate names: `adam_lr` and `decoupled_decay`.
 
     Memory: 4 copies: x, m, v, the gradient.
     """
