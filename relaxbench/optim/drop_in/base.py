@@ -32,17 +32,17 @@ from relaxbench.space import Value
 class RuleOptimizer(torch.optim.Optimizer):
     """A rule as a PyTorch optimizer, a population of one.
 
+    The rule has its own schedules. To use one of PyTorch's learning rate schedulers instead, pass
+    `schedule="constant"`: PyTorch's change the `lr` of the groups, and both factors would multiply. If a rule has no
+    hyperparameter `lr` (but an inner and an outer step size, for example), the groups have an `lr` of 1, a factor on
+    the step size that schedules anneal.
+
     Args:
         params: Parameters, or groups of them with their own step sizes, momenta and weight decays. Parameters that
             need no gradient are not changed; a gradient that is None (the parameter was not used) counts as zero.
         total_steps: Calls of `step()` that training makes. The schedules of step sizes and scopes run over these.
         seed: Seed of the rule's noise, from 0 to 2⁶³ − 1.
         hyper: Hyperparameters and options of the rule by name; the rest have their defaults.
-
-    The rule has its own schedules. To use one of PyTorch's learning rate schedulers instead, pass
-    `schedule="constant"`: PyTorch's change the `lr` of the groups, and both factors would multiply. If a rule has no
-    hyperparameter `lr` (but an inner and an outer step size, for example), the groups have an `lr` of 1, a factor on
-    the step size that schedules anneal.
 
     Raises:
         TypeError: For a missing `total_steps`, a name that the rule does not have, or a complex parameter.
@@ -135,8 +135,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is None:
             if self.closures:
                 raise TypeError(
-                    f"{self.rule.title} takes {self.closures} gradients of one mini-batch a step: call step(closure); "
-                    "closure() clears the gradients, computes the loss, calls loss.backward() and returns the loss"
+                    f"{self.rule.title} takes {self.closures} gradients of one mini-batch per step: call "
+                    "step(closure); closure() clears the gradients, computes the loss, calls loss.backward() and "
+                    "returns the loss"
                 )
             self._take()
             return None

@@ -38,6 +38,10 @@ DEPLOY = (
     "Between steps the parameters hold the point of the next gradient. Evaluate and save the model within `with "
     "optimizer.deployed():`, which puts the deployed weights into the model and takes them out again."
 )
+SCHEDULERS = (
+    "The step size has its own schedule. To use a scheduler of `torch.optim.lr_scheduler` instead, pass "
+    '`schedule="constant"`: it changes the `lr` of the parameter groups{factor}.'
+)
 
 EXAMPLE = """\
 >>> optimizer = {constructor}(model.parameters(), total_steps=len(batches))
@@ -78,6 +82,7 @@ def compose(summary: str, constructor: str, rule_class: type[Rule], base: type) 
         _fill(f"Source: {rule_class.source}."),
         *([_fill(_cost(rule, max(1, calls)))] if rule else []),
         _fill(" ".join([step, *([REPLICAS] if rule and rule.replicas > 1 else []), DEPLOY])),
+        *_schedulers(rule_class),
         _section("Args", {**_shared_arguments(base), **_hyperparameters(rule_class), **_options(rule_class)}),
         _section("Raises", _entries(base, "Raises")),
         "Examples:\n" + textwrap.indent(example.format(constructor=constructor), "    "),
@@ -92,6 +97,14 @@ def _usage(rule_class: type[Rule], calls: int) -> tuple[str, str]:
     if calls:
         return STEP_WITH_CLOSURE.format(calls="twice" if calls == 2 else f"{calls} times"), EXAMPLE_WITH_CLOSURE
     return STEP, EXAMPLE
+
+
+def _schedulers(rule_class: type[Rule]) -> list[str]:
+    """How PyTorch's schedulers are used, if the rule has a schedule."""
+    if "schedule" not in rule_class.space:
+        return []
+    factor = "" if "lr" in rule_class.space else ", which is 1 at first and a factor on the annealed step size"
+    return [_fill(SCHEDULERS.format(factor=factor))]
 
 
 def _mathematics(rule_class: type[Rule]) -> list[str]:

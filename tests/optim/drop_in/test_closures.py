@@ -67,5 +67,5 @@ def test_sam_without_a_closure_is_told_what_to_do() -> None:
     model = nn.Linear(2, 2)
     optimizer = SAM(model.parameters(), total_steps=10)
     model(torch.ones(1, 2)).sum().backward()
-    with pytest.raises(TypeError, match=r"2 gradients of one mini-batch a step: call step\(closure\)"):
+    with pytest.raises(TypeError, match=r"2 gradients of one mini-batch per step: call step\(closure\)"):
         optimizer.step()

@@ -82,6 +82,8 @@ def test_formula_source_memory_and_options_are_those_of_the_rule(name: str) -> N
         (EntropySGD, "Cost: 1 gradient per call of `step()`. An outer step, after which x moves, is 20 calls"),
         (SAM, "Cost: 2 gradients per call of `step()`. Call `step(closure)`."),
         (SAM, "Each step calls it twice, on the same mini-batch"),
+        (EntropySGD, "`lr` of the parameter groups, which is 1 at first and a factor on the annealed step size."),
+        (SAM, 'pass `schedule="constant"`: it changes the `lr` of the parameter groups.'),
         (Parle, "is 60 calls with the defaults."),
         (Parle, "Each call serves one replica, with a mini-batch of its own"),
         (CurveBall, "Cost: 2.73 gradients per call of `step()`. Call `step(model_fn, loss_fn)`"),
