@@ -1,6 +1,6 @@
 # make study   install, run the default study, write its report (another one: make study STUDY=studies/landscapes.toml)
 # make test    install, run the tests
-# make test-min  run the core tests with the lowest versions that pyproject.toml allows (an environment of its own)
+# make test-min  run the core tests with the lowest versions that pyproject.toml allows (in another environment)
 # make stress  many workers, load and faults, on SQLite and PostgreSQL (a quarter of an hour)
 # make lint    ruff and mypy
 # make install install all that tests, lint and the documentation need
@@ -27,8 +27,9 @@ study: $(VENV)/.base
 
 install: $(VENV)/.test
 
+# Three processes for two cores, since servers, browsers and workers are waited for; see LONGEST in tests/conftest.py.
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 # Without Ray and Lightning. Old versions may warn of what newer ones deprecate: here a warning is not an error.
 test-min: $(VENV)-min/.test

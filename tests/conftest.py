@@ -34,6 +34,25 @@ os.environ.pop("RELAXBENCH_STORAGE", None)
 os.environ.update(RELAXBENCH_DATA=str(SMALL.folder / "data"), RELAXBENCH_CACHE=str(SMALL.folder / "cache"))
 
 
+LONGEST = (
+    "cli/test_supervise.py", "training/test_population.py", "testing/test_rules.py", "report/test_browser.py",
+    "study/execution/test_continued.py", "study/execution/test_extended.py", "reproduce/test_curveball_toys.py",
+    "report/test_recompute.py", "test_plugins.py", "stress/test_faults.py", "optim/rules/test_rules.py",
+    "optim/test_forward_mode.py", "study/execution/test_ray_worker.py", "report/test_hostile.py", "bench/test_run.py",
+    "testing/test_problems.py", "analysis/test_compare.py", "training/flatness/test_measure.py",
+    "report/test_states.py", "study/execution/test_run.py", "theory/test_expectation.py", "theory/test_page.py",
+    "problems/test_image_problems.py",
+)  # fmt: skip
+"""Files that take longer than the others, the longest first: pytest-xdist begins with them and ends with short ones."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        order = {Path(__file__).parent / file: place for place, file in enumerate(LONGEST)}
+        items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
 def pytest_report_header() -> str:
     return f"MNIST in these tests: {SMALL.what}"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import relaxbench
 
-LINES = (Path(__file__).resolve().parent.parent / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+ROOT = Path(__file__).resolve().parent.parent
+LINES = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_version_has_a_dated_section() -> None:
@@ -16,6 +17,7 @@ def test_the_version_has_a_dated_section() -> None:
         line.removeprefix(f"## [{relaxbench.__version__}] - ") for line in LINES if relaxbench.__version__ in line
     ]
     assert date.fromisoformat(day)
+    assert f'date-released: "{day}"' in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_versions_are_in_order_and_occur_once() -> None:

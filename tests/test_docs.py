@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from relaxbench.store.database import open_database
 from tests import synthetic
@@ -32,4 +35,18 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
 def test_an_example_runs(code: str) -> None:
-    exec(code, {})
+    """It ends with a model in training whose weights are finite, and with what the page says of it."""
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    model = names["model"]
+    assert model.training and all(bool(p.isfinite().all()) for p in model.parameters())
+    if "saved" in names:
+        saved = names["saved"]
+        assert all(torch.equal(saved["model"][name], value) for name, value in model.state_dict().items())
+        assert saved["optimizer"]["param_groups"] == names["optimizer"].state_dict()["param_groups"]
+    if "batches" in names:
+        assert model[1].num_batches_tracked == len(names["batches"]) and bool((model[1].running_mean != 0).all())
+    if "loss" in names:
+        assert float(names["loss"]) < math.log(2)  # that of a coin
+    assert {"saved", "batches", "loss"} & names.keys()

@@ -44,8 +44,8 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         UserError: if the study, method or problem does not exist, or the method has no finished trial.
     """
     from relaxbench.analysis.frames import load_study
-    from relaxbench.optim.drop_in.base import closures
     from relaxbench.optim.drop_in.classes import DROP_INS
+    from relaxbench.optim.drop_in.closures import closures
     from relaxbench.optim.registry import rule_class
     from relaxbench.store.schema import SEARCHED
     from relaxbench.store.winners import best_rows_so_far

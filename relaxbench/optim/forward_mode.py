@@ -1,4 +1,4 @@
-"""Values and tangents in one pass: PyTorch's forward mode, spared what it would multiply by zero."""
+"""Values and tangents in one pass: PyTorch's forward mode, without its products with zero tangents."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 Outputs = Callable[[Tensor], Tensor]
-"""From points ``[K, P]`` to outputs ``[K, B, C]`` on a fixed mini-batch. Called again, it draws the same masks."""
+"""From points ``[K, P]`` to outputs ``[K, B, C]`` on a fixed mini-batch. Every call draws the same masks."""
 ForwardMode = Callable[[Outputs, Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""As `forward_mode`."""
+"""A function like `forward_mode`."""
 
 LAYERS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
 """Functions of (input, weight, bias, …), linear in weight and bias."""
 
 
 def forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
-    """φ(x) and Jφ(x) z for points x and directions z, ``[K, P]``.
+    """Compute φ(x) and Jφ(x) z for points x and directions z, ``[K, P]``.
 
     Returns:
-        the outputs, with the graph to pull through where gradients are enabled, and their tangent without one; None
-        where outputs do not depend on the points.
+        the outputs, with a graph if gradients are enabled, and their tangent without a graph, None if the outputs do
+        not depend on the points.
     """
     _load()
     with uncompiled():
@@ -38,29 +38,28 @@ def forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[T
 
 
 def batched_forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
-    """`forward_mode` for outputs that use `torch.vmap`, under which a value cannot be told from its tangent."""
+    """Do the same as `forward_mode` for outputs that use `torch.vmap`, which hides which tensor is a tangent."""
     _load()
     with uncompiled():
         return _both(outputs, points, direction)
 
 
 def uncompiled() -> contextlib.AbstractContextManager[object]:
-    """Compiled models run as what they were compiled from: `torch.compile` loses tangents without a word."""
+    """Run compiled models uncompiled: `torch.compile` loses tangents silently."""
     if "torch._dynamo" in sys.modules:  # importing it takes a second, and nothing is compiled without it
         return cast(contextlib.AbstractContextManager[object], torch.compiler.set_stance("force_eager"))
     return contextlib.nullcontext()
 
 
 def compiled_forward_mode() -> ForwardMode:
-    """`forward_mode`, to be compiled with the model in it, which must not be an `OptimizedModule` already.
+    """Make a `forward_mode` that is compiled together with the model, which must not be an `OptimizedModule` already.
 
-    For one model: `torch.compile` counts how often a piece of code is compiled again and gives up at eight.
-    Its random numbers are those of the model when it is not compiled, so that all passes draw the same masks.
+    Make one per model: `torch.compile` counts the recompilations of a code object and gives up at eight. The random
+    numbers are those of the uncompiled model, so that all passes draw the same masks.
     """
     _load()
-
-    own = FunctionType(_sparing.__code__.replace(), globals())  # code of its own is counted alone
-    return cast(ForwardMode, torch.compile(own, options={"fallback_random": True}))
+    code_of_this_model = FunctionType(_sparing.__code__.replace(), globals())  # has its own count of recompilations
+    return cast(ForwardMode, torch.compile(code_of_this_model, options={"fallback_random": True}))
 
 
 def _sparing(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -75,10 +74,10 @@ def _both(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, 
 
 
 class _Spared(TorchFunctionMode):
-    """Functions that are linear in what has a tangent, applied to it alone.
+    """Apply functions that are linear in the operands with a tangent to these tangents alone.
 
-    PyTorch takes a tangent that an operand does not have for a tensor of zeros. It then multiplies the first layer's
-    weights by the zero tangent of the data, and takes a slow path through the product with a dropout mask.
+    PyTorch replaces a missing tangent by zeros. It then multiplies the weights of the first layer by the zero tangent
+    of the data, and takes a slow path for the product with a dropout mask.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -99,7 +98,7 @@ class _Spared(TorchFunctionMode):
 
 @cache
 def _load() -> None:
-    """PyTorch loads its forward mode at the first use, and then warns of a part of its own."""
+    """Load PyTorch's forward mode, which at its first use warns of its own internals."""
     with warnings.catch_warnings(), forward_ad.dual_level():
         warnings.simplefilter("ignore", FutureWarning)
         _dual(torch.zeros(1), torch.zeros(1))

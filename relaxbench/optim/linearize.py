@@ -1,4 +1,4 @@
-"""The loss on one mini-batch around a point, for curvature rules: forward mode gives Jφ, the loss gives H_L."""
+"""Linearize the loss on one mini-batch, for curvature rules: forward mode gives Jφ, the loss gives H_L."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from relaxbench.optim.forward_mode import ForwardMode, Outputs, forward_mode
 
 
 class ConvexLoss(Protocol):
-    """The members' losses on that mini-batch, with their derivatives in the outputs ``[K, B, C]``."""
+    """The members' losses on one mini-batch, with their derivatives in the outputs ``[K, B, C]``."""
 
     def value(self, outputs: Tensor) -> Tensor:
-        """The losses, ``[K, 1]``."""
+        """Compute the losses, ``[K, 1]``."""
         ...
 
     def gradient(self, outputs: Tensor) -> Tensor:
-        """∇L, of the shape of the outputs."""
+        """Compute ∇L, in the shape of the outputs."""
         ...
 
     def curvature(self, outputs: Tensor, v: Tensor) -> Tensor:
-        """H_L v, of the shape of the outputs."""
+        """Compute H_L v, in the shape of the outputs."""
         ...
 
 
 class Linearized:
-    """Satisfies `rule.Linearization`. One forward pass with tangents gives outputs, Jφ z and the graph to pull through.
+    """A `rule.Linearization`. One forward pass with tangents gives the outputs, Jφ z and the graph for `pull`.
 
     Args:
         loss: of the outputs on the mini-batch.
@@ -51,43 +51,44 @@ class Linearized:
         forward: ForwardMode = forward_mode,
     ) -> None:
         self._convex, self._outputs, self._forward = loss, outputs, forward
-        # A copy: a rule may write into its tensors before it has asked for everything.
+        # A copy, because a rule may write into its tensors between two calls.
         self._leaf = points.detach().clone().requires_grad_()
         with torch.enable_grad():
             self._graph, tangent = forward(outputs, self._leaf, direction)
-        # Without a tangent the graph may still be that of other parameters.
-        self.depends = tangent is not None or self._reaches()
+        # Without a tangent, the graph may belong to other parameters.
+        self.depends = tangent is not None or self._graph_reaches_points()
         self.at = self._graph.detach()
-        self.tangent = self._known(tangent)
+        self.tangent = self._or_zero(tangent)
         self.loss, self.gradient = loss.value(self.at), loss.gradient(self.at)
 
     def bend(self, tangent: Tensor) -> Tensor:
-        """H_L times a tangent."""
+        """Multiply a tangent by H_L."""
         return self._convex.curvature(self.at, tangent)
 
     def pull(self, cotangent: Tensor) -> Tensor:
-        """Jφᵀ times a cotangent."""
+        """Multiply a cotangent by Jφᵀ."""
         (result,) = torch.autograd.grad(self._graph, self._leaf, cotangent)
         return result
 
     def push(self, direction: Tensor) -> Tensor:
-        """Jφ times a direction."""
+        """Multiply a direction by Jφ."""
         with torch.no_grad():
-            return self._known(self._forward(self._outputs, self._leaf.detach(), direction)[1])
+            return self._or_zero(self._forward(self._outputs, self._leaf.detach(), direction)[1])
 
     @torch.no_grad()
     def loss_at(self, points: Tensor) -> Tensor:
-        """Losses on the same mini-batch elsewhere."""
+        """Compute losses on the same mini-batch at other points."""
         return self._convex.value(self._outputs(points))
 
-    def _reaches(self) -> bool:
+    def _graph_reaches_points(self) -> bool:
         if not self._graph.requires_grad:
             return False
         ones = torch.ones_like(self._graph)
         (slope,) = torch.autograd.grad(self._graph, self._leaf, ones, retain_graph=True, allow_unused=True)
         return slope is not None
 
-    def _known(self, tangent: Tensor | None) -> Tensor:
+    def _or_zero(self, tangent: Tensor | None) -> Tensor:
+        """Return a tangent; zero if there is none because the outputs do not depend on the points."""
         if tangent is not None:
             return tangent
         if self.depends:

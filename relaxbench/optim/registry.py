@@ -1,4 +1,4 @@
-"""The rules by name: built in, and of other packages."""
+"""The rules by name: built in, and from other packages."""
 
 from __future__ import annotations
 
@@ -35,30 +35,28 @@ RULES: dict[str, type[Rule]] = {
         CurveBall,
     )
 }
-
-
 """The rules that are built in."""
 
 
 def rule_names() -> list[str]:
-    """All rules: those that are built in, then those of other packages."""
+    """List all rules: those that are built in, then those of other packages."""
     return [*RULES, *(name for name in plugins.points_of(plugins.RULES) if name not in RULES)]
 
 
 def rule_class(name: str) -> type[Rule]:
-    """The rule of a name.
+    """Return the rule of a name.
 
     Raises:
-        UserError: if there is none, with the nearest name; if another package's is not a rule of that name.
+        UserError: if there is no such rule, with the nearest name; if another package offers something else under it.
     """
     if name in RULES:
         return RULES[name]
     if name not in plugins.points_of(plugins.RULES):
         raise unknown("method", name, rule_names(), "python -m relaxbench list shows all")
-    found = plugins.load(plugins.RULES, name)
-    if not (isinstance(found, type) and issubclass(found, Rule)):
-        raise UserError(f"method {name!r} of another package is {found!r}: expected a subclass of relaxbench's Rule")
-    if getattr(found, "name", None) != name:
-        wrong = getattr(found, "name", None)
+    rule = plugins.load(plugins.RULES, name)
+    if not (isinstance(rule, type) and issubclass(rule, Rule)):
+        raise UserError(f"method {name!r} of another package is {rule!r}: expected a subclass of relaxbench's Rule")
+    if getattr(rule, "name", None) != name:
+        wrong = getattr(rule, "name", None)
         raise UserError(f"method {name!r} of another package calls itself {wrong!r}: expected the same name")
-    return found
+    return rule

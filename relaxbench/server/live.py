@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy import Engine, func, select
 
@@ -40,6 +40,49 @@ OLD_SECONDS = 10.0
 """Most seconds between two queries, even if they are slow."""
 SHARE = 5
 """Querying and writing reports each take at most 1/SHARE of the time, because the study needs the machine."""
+
+
+class MethodState(TypedDict):
+    """The progress of a method on a problem, as the page shows it."""
+
+    problem: str
+    method: str
+    done: int
+    planned: int
+    phases: dict[str, list[int]]
+    """[done, planned] per phase."""
+    running: int
+    failed: int
+    best: float | None
+
+
+class WorkerState(TypedDict):
+    """A worker, as the page shows it."""
+
+    name: str
+    device: str
+    doing: str
+    running: int
+    finished: int
+    silent: float
+    """Seconds since the last sign of life."""
+    gone: bool
+
+
+class State(TypedDict):
+    """The numbers of the page."""
+
+    study: str
+    finished: bool
+    done: int
+    planned: int
+    methods: list[MethodState]
+    workers: list[WorkerState]
+    verdicts: list[dict[str, str]]
+    """See `Reported.rows`."""
+    report: str | None
+    written: float | None
+    failure: str
 
 
 @dataclass
@@ -136,7 +179,7 @@ class Live:
         query = select(*columns).where(Trial.study_id == self.study, Trial.status == "done")
         return tuple(read(self.engine, lambda connection: connection.execute(query).one()))
 
-    def _look(self) -> dict[str, Any]:
+    def _look(self) -> State:
         """Query the progress and the workers, and add the last report's verdicts."""
         query = select(Study.spec, Study.manifest).where(Study.id == self.study)
         row = read(self.engine, lambda connection: connection.execute(query).one())
@@ -197,8 +240,8 @@ def _line(error: Exception) -> str:
     return f"{' '.join(str(error).split())} ({type(error).__name__})"
 
 
-def _method(progress: Progress, size: Size, manifest: Manifest) -> dict[str, Any]:
-    """Return the progress of a method on a problem: [done, planned] per phase."""
+def _method(progress: Progress, size: Size, manifest: Manifest) -> MethodState:
+    """Return the progress of a method on a problem."""
     problem, method = progress.problem, progress.method
     return {
         "problem": problem_facts(manifest, problem)["title"],

@@ -1,4 +1,4 @@
-"""Write a study into a SQLite file of its own, and open such a file."""
+"""Write a study into a new SQLite file, and open such a file."""
 
 from __future__ import annotations
 

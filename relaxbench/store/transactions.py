@@ -45,7 +45,7 @@ log = logging.getLogger("relaxbench")
 
 
 def write(engine: Engine, body: Callable[[Connection], T], patience: float | None = None) -> T:
-    """Run `body` in a transaction of its own; returns its result.
+    """Run `body` in a new transaction and return its result.
 
     `body` runs again when the connection is lost, or the server is away, full or busy. The earlier transaction may have
     been committed, with only the answer lost, so running `body` twice must do no harm.

@@ -59,7 +59,7 @@ def study_to_copy(source: Engine, name: str | None = None) -> str:
 def copy_study(source: Engine, target: Engine, name: str, new_name: str | None = None) -> Copied:
     """Copy a study as it is at one moment, whole or not at all; workers may go on with it meanwhile.
 
-    The copy is a study of its own: running trials wait in it, no worker works on it, and its key is new, so that it
+    The copy is an independent study: running trials wait in it, no worker works on it, and its key is new, so that it
     shares no checkpoint. Ids change.
 
     Args:

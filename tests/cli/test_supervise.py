@@ -22,7 +22,7 @@ from relaxbench.store.workers import workers
 from tests.cli.commands import SPEC, command, printed, refused
 from tests.postgres import Server
 from tests.study import tiny
-from tests.study.execution.test_run import assert_mirrored
+from tests.study.results import assert_mirrored
 
 pytestmark = pytest.mark.usefixtures("study_file")
 

@@ -211,7 +211,7 @@ def test_a_model_that_is_compiled_runs_as_what_it_was_compiled_from(how: str) ->
 def test_compiling_twice_is_refused_and_told_what_to_do() -> None:
     model = network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match=r"compiled already: give the optimizer and model_fn the one from before"):
+    with pytest.raises(ValueError, match=r"compiled already: give the optimizer and model_fn the model from before"):
         run(model, call=torch.compile(model, backend="eager"), compile=True)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     run(network())  # and nothing of the refusal stays behind

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import ANNEALED, SCHEDULES, SCOPINGS
 from relaxbench.optim.registry import RULES
-from relaxbench.optim.schedules import geometric_end, scope, step_size
+from relaxbench.optim.schedules import scope, step_size
 
 GRID = torch.linspace(0, 1, 401, dtype=torch.float64)
 PROGRESS = st.floats(0, 1)
@@ -154,26 +154,10 @@ def test_members_with_different_kinds_and_progress(members: list[tuple[str, str,
 # The papers' scoping.
 
 
-@given(st.floats(1e-2, 1e4), st.floats(0, 0.2), st.integers(0, 400), st.sampled_from([0.0, 1.0, 30.0]))
-def test_geometric_end_is_the_papers_recursion(
-    gamma_0: float, gamma_1: float, outer_steps: int, gamma_min: float
-) -> None:
-    """γ_{k+1} = (1 − γ_1) γ_k, and the released g_{k+1} = (1 + g_1) g_k with g = 1/γ, 1 + g_1 = 1/(1 − γ_1)."""
-    gamma, g = gamma_0, 1 / gamma_0
-    g_1 = 1 / (1 - gamma_1) - 1
-    for _ in range(outer_steps):
-        gamma, g = gamma * (1 - gamma_1), g * (1 + g_1)
-    found = geometric_end(gamma_0, gamma_1, outer_steps, gamma_min)
-    assert found == pytest.approx(max(gamma, gamma_min), rel=1e-9)
-    assert found == pytest.approx(max(1 / g, gamma_min), rel=1e-9)
-
-
 @given(st.floats(1e-2, 1e4), st.floats(1e-6, 0.2), st.integers(1, 300))
-def test_the_geometric_scope_to_geometric_end_passes_through_the_recursion(
-    gamma_0: float, gamma_1: float, outer_steps: int
-) -> None:
+def test_the_geometric_scope_passes_through_the_recursion(gamma_0: float, gamma_1: float, outer_steps: int) -> None:
     """Outer step k of n uses γ_0 (1 − γ_1)^k: the published schedule in the form in which a study declares it."""
-    end = geometric_end(gamma_0, gamma_1, outer_steps)
+    end = gamma_0 * (1 - gamma_1) ** outer_steps
     assume(end > 1e-290)
     progress = torch.arange(outer_steps, dtype=torch.float64)[:, None] / outer_steps
     found = scopes_of("geometric", gamma_0, end, progress)[:, 0]
@@ -181,17 +165,6 @@ def test_the_geometric_scope_to_geometric_end_passes_through_the_recursion(
     for k in range(outer_steps):
         assert float(found[k]) == pytest.approx(gamma, rel=1e-9)
         gamma *= 1 - gamma_1
-
-
-def test_the_published_setting_of_mnistfc() -> None:
-    """Coupling 1e-4, × 1.001 a step: γ from 1e4 to 1e4/1.001^n (specification, section 5)."""
-    assert geometric_end(1e4, 1 - 1 / 1.001, 1875) == pytest.approx(1e4 / 1.001**1875, rel=1e-9)
-
-
-@pytest.mark.parametrize(("gamma_0", "gamma_1"), [(0.0, 0.1), (-1.0, 0.1), (1.0, 1.0), (1.0, -0.1)])
-def test_geometric_end_refuses_what_is_no_schedule(gamma_0: float, gamma_1: float) -> None:
-    with pytest.raises(ValueError, match="must be positive and gamma_1"):
-        geometric_end(gamma_0, gamma_1, 10)
 
 
 # What a rule does with them.

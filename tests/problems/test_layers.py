@@ -176,7 +176,11 @@ def test_batch_norm_is_that_of_pytorch_in_training(affine: bool) -> None:
 
 
 def test_batch_norm_without_running_statistics_and_other_norms_are_accepted() -> None:
-    adapt(nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False), nn.LayerNorm(4), nn.GroupNorm(2, 4)))
+    """They stay the layers that they are, because they need no statistics of other mini-batches."""
+    norms = [nn.BatchNorm1d(4, track_running_stats=False), nn.LayerNorm(4), nn.GroupNorm(2, 4)]
+    model = nn.Sequential(*norms)
+    assert adapt(model) is model
+    assert all(ours is plain for ours, plain in zip(model, norms, strict=True))
 
 
 def test_initial_weights_are_those_of_the_model_s_own_code() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, insert
 
+from relaxbench.store import claims
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial
 
@@ -36,3 +38,11 @@ def add_study(engine: Engine, trials: int = 12) -> None:
             seed = 2**62 + number
             row = {"study_id": 1, "method": method, "phase": phase, "number": number, "seed": seed, **plain}
             connection.execute(insert(Trial).values(**row, measures={}, ledger={}))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that a test can turn: its only entry is the time."""
+    now = [time.time()]
+    monkeypatch.setattr(claims, "now", lambda connection: now[0])
+    return now

@@ -1,15 +1,14 @@
-"""The rules as PyTorch optimizers: `loss.backward(); optimizer.step()` in anyone's training loop.
+"""The rules as PyTorch optimizers: `loss.backward(); optimizer.step()` in any training loop.
 
-Between steps the model's parameters hold the point where the rule wants its next gradient; `optimizer.eval()` swaps in
-the iterate that is to be evaluated and deployed, `optimizer.train()` swaps back. A method with n replicas takes n
-steps, each on a mini-batch of its own, for one update of them all.
+Between steps the model's parameters hold the point of the rule's next query; `optimizer.eval()` swaps in the iterate to
+evaluate and deploy, `optimizer.train()` swaps back. A method with n replicas takes n steps, each on its own mini-batch,
+for one update of all replicas.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, overload
@@ -18,53 +17,55 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.drop_in import groups
+from relaxbench.optim.drop_in.arguments import check_integer, make_rule
+from relaxbench.optim.drop_in.closures import closures
+from relaxbench.optim.drop_in.docstring import compose
 from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
+from relaxbench.optim.drop_in.saved import SavedState
+from relaxbench.optim.drop_in.signature import named_init
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.rule import Rule, State
 from relaxbench.space import Value
-
-LONGEST = 64
-"""Queries of one mini-batch in a step, at most."""
-
-
-def closures(rule: Rule) -> int:
-    """How often a step of a rule calls its closure, each time on the same mini-batch; 0 where it need not be given.
-
-    Raises:
-        ValueError: if the rule never goes on to another mini-batch.
-    """
-    first = rule.first_batch(0)
-    again = next((n for n in itertools.count(1) if rule.first_batch(n) != first or n > LONGEST), 0)
-    if again > LONGEST:
-        raise ValueError(f"{rule.title} announces mini-batch {first} for {LONGEST} queries in a row: see first_batch")
-    return again if again > 1 else 0
 
 
 class RuleOptimizer(torch.optim.Optimizer):
     """A rule as a PyTorch optimizer, a population of one.
 
-    Args:
-        params: parameters, or groups of them with step sizes, momenta and weight decays of their own. Those that need
-            no gradient are left alone; one that got none (it was not used) counts as having the gradient zero.
-        total_steps: calls of `step()` that training will make; the schedules of step sizes and γ run over these.
-        seed: of the rule's noise.
-        hyper: the rule's hyperparameters by name, see `python -m relaxbench list`, and its options; the rest have
-            their defaults.
+    The rule has its own schedules. To use one of PyTorch's learning rate schedulers instead, pass
+    `schedule="constant"`: PyTorch's change the `lr` of the groups, and both factors would multiply. If a rule has no
+    hyperparameter `lr` (but an inner and an outer step size, for example), the groups have an `lr` of 1, a factor on
+    the step size that schedules anneal.
 
-    The rule has schedules of its own. To use one of PyTorch's learning rate schedulers instead, give
-    `schedule="constant"`: they change the groups' `lr`, and both would multiply. Where a rule has no such step size
-    (but an inner and an outer one, say) the groups have an `lr` of 1, a factor on the one that schedules anneal.
+    Args:
+        params: Parameters, or groups of them with their own step sizes, momenta and weight decays. Parameters that
+            need no gradient are not changed; a gradient that is None (the parameter was not used) counts as zero.
+        total_steps: Calls of `step()` that training makes. The schedules of step sizes and scopes run over these.
+        seed: Seed of the rule's noise, from 0 to 2⁶³ − 1.
+        hyper: Hyperparameters and options of the rule by name; the rest have their defaults.
 
     Raises:
-        TypeError: for a hyperparameter that the rule does not have, or a parameter that is complex.
-        ValueError: for a value outside its domain, one that may not differ between groups, or fewer steps than one
-            outer step takes.
+        TypeError: For a missing `total_steps`, a name that the rule does not have, or a complex parameter.
+        ValueError: For a value that is not allowed, a value that differs between groups and may not, or a
+            `total_steps` that is less than one outer step.
     """
 
     rule_class: ClassVar[type[Rule]]
     _rule_state: State
     _queries: int
+
+    def __init_subclass__(cls, constructor: str | None = None) -> None:
+        """Give the class of a rule the signature and the docstring that describe this rule.
+
+        Args:
+            constructor: how code names the class, if not by its name.
+        """
+        super().__init_subclass__()
+        if "rule_class" in cls.__dict__:
+            summary, base = inspect.cleandoc(cls.__doc__ or ""), cls.__mro__[1]
+            cls.__doc__ = compose(summary, constructor or cls.__name__, cls.rule_class, base)
+            if "__init__" not in cls.__dict__:
+                cls.__init__ = named_init(cls.__init__, cls.rule_class)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -79,9 +80,9 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{type(self).__name__} needs total_steps, the calls of step() that training will make, over which it "
                 "is scheduled: total_steps=epochs * len(train_loader)"
             )
-        _whole("total_steps", total_steps, 1, "calls of step() that training will make")
-        _whole("seed", seed, 0, "a seed below 2⁶³", below=2**63)
-        self.rule, self._options = _make(self.rule_class, hyper)
+        check_integer("total_steps", total_steps, 1, "calls of step() that training will make")
+        check_integer("seed", seed, 0, "a seed below 2⁶³", below=2**63)
+        self.rule, self._options, hyper = make_rule(self.rule_class, hyper)
         self.closures = closures(self.rule)
         self.total_steps, self.seed = total_steps, seed
         self._evaluating = self._complete = self._warned = False
@@ -91,7 +92,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         trained = [[p for p in group["params"] if p.requires_grad] for group in self.param_groups]
         self._flat = Flat([p for group in trained for p in group])
         self.rule.bind(self._flat.shapes)
-        self._pending: list[Tensor] = []  # gradients of the replicas that have been asked so far
+        self._pending: list[Tensor] = []  # gradients of the replicas served so far
         self._unknown_loss: Tensor | None = None
         self._start()
         sizes = [sum(p.numel() for p in group) for group in trained]
@@ -113,17 +114,17 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One gradient for the rule; the parameters then hold the point of its next query.
+        """Give the rule one gradient; the parameters then hold the point of its next query.
 
         Args:
-            closure: clears the gradients, computes the loss, calls its `backward` and returns it.
+            closure: clears the gradients, computes the loss, calls `loss.backward()` and returns the loss.
 
         Returns:
             the (first) loss of the closure.
 
         Raises:
-            RuntimeError: in evaluation mode, if someone else has changed the parameters, or if there is no gradient.
-            TypeError: without a closure where the method needs several gradients of one mini-batch.
+            RuntimeError: in evaluation mode, if other code has changed the parameters, or if there is no gradient.
+            TypeError: without a closure if the method needs several gradients of one mini-batch.
         """
         if closure is not None and not callable(closure):
             raise TypeError(
@@ -134,8 +135,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if closure is None:
             if self.closures:
                 raise TypeError(
-                    f"{self.rule.title} takes {self.closures} gradients of one mini-batch a step: call step(closure); "
-                    "closure() clears the gradients, computes the loss, calls loss.backward() and returns the loss"
+                    f"{self.rule.title} takes {self.closures} gradients of one mini-batch per step: call "
+                    "step(closure); closure() clears the gradients, computes the loss, calls loss.backward() and "
+                    "returns the loss"
                 )
             self._take()
             return None
@@ -149,7 +151,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             for _ in range(self.closures):
                 losses.append(self._call(closure))
                 self._take()
-        except BaseException:  # half a step would pair gradients of two mini-batches from now on
+        except BaseException:  # half a step would pair gradients of different mini-batches from then on
             self._queries -= len(losses)
             self._rule_state = before
             self._write_query()
@@ -173,89 +175,71 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     @contextlib.contextmanager
     def deployed(self) -> Iterator[None]:
-        """Within this block the model is the one that is evaluated and deployed: `eval()`, and `train()` at its end."""
-        was = self._evaluating
+        """Put the deployed iterate into the model within this block: `eval()`, and `train()` at its end."""
+        nested = self._evaluating
         self.eval()
         try:
             yield
         finally:
-            if not was:
+            if not nested:
                 self.train()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As in PyTorch while the optimizer is made; a rule's state has a fixed size afterwards.
+        """Add a group, in the constructor only: afterwards the rule's state has a fixed size.
 
         Raises:
-            ValueError: afterwards.
+            ValueError: after the constructor.
         """
         if getattr(self, "_complete", False):
             raise ValueError("a parameter group cannot be added later: make a new optimizer with all of the groups")
         super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
-        return {
-            **super().state_dict(),
-            "rule": {name: value.clone() for name, value in self._rule_state.items()},
-            "pending": [grad.clone() for grad in self._pending],
-            "about": {**self._about(), "total_steps": self.total_steps},
-        }
+        """Return the optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
+        return self._state(super().state_dict()).as_dict()
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave, on any device, and put the next query into the parameters.
+        """Restore the result of `state_dict`, on any device, and put the next query into the parameters.
 
-        Hyperparameters and `total_steps` are then those that were saved, as in PyTorch.
+        Hyperparameters and `total_steps` are then the saved values, as in PyTorch.
 
         Raises:
-            ValueError: if it is the state of another method, of other options or of other parameters; nothing is
+            ValueError: if it is the state of another method, of other options or of other parameters. Nothing is
                 changed then.
             TypeError: if it is not a dict.
         """
-        if not isinstance(state_dict, dict):
-            raise TypeError(f"state_dict is a {type(state_dict).__name__}: expected what state_dict() gave, a dict")
-        own = dict(state_dict)
-        saved, pending, about = own.pop("rule", {}), own.pop("pending", []), dict(own.pop("about", {}))
-        total = about.pop("total_steps", 0)
-        shapes = {name: tuple(value.shape) for name, value in self._rule_state.items()}
-        found = {name: tuple(value.shape) for name, value in saved.items()}
-        told = f"this state_dict is not one of {type(self).__name__} with these parameters"
-        for key, expected in self._about().items():
-            if about.get(key) != expected:
-                raise ValueError(f"{told}: its {key}: {about.get(key, 'missing')} (expected {expected})")
-        if found != shapes or len(pending) >= self.rule.replicas:
-            raise ValueError(f"{told}: it holds {found} and {len(pending)} gradients, expected {shapes}")
-        groups.check(self.rule, own["param_groups"])
-        super().load_state_dict(own)
+        saved = SavedState.parse(state_dict)
+        saved.check(self._state({}), type(self).__name__, self.rule.replicas)
+        groups.check(self.rule, saved.groups["param_groups"])
+        super().load_state_dict(saved.groups)
+        self.total_steps = saved.total_steps
         like = self._rule_state["x"]
-        self.total_steps = total
         self._rule_state = {
-            name: saved[name].to(device=value.device, dtype=value.dtype, copy=True)
+            name: saved.rule[name].to(device=value.device, dtype=value.dtype, copy=True)
             for name, value in self._rule_state.items()
         }
         self._queries = int(self._rule_state["t"])
-        self._pending = [grad.to(device=like.device, dtype=like.dtype, copy=True) for grad in pending]
+        self._pending = [grad.to(device=like.device, dtype=like.dtype, copy=True) for grad in saved.pending]
         self._hyper.groups = self.param_groups
         self._evaluating = False
         self._write_query()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but PyTorch's hooks, so that a copy and a pickled optimizer are whole."""
+        """Leave out only PyTorch's hooks, so that copies and pickled optimizers are complete."""
         hooks = ("_optimizer_", "_zero_grad", "_warned_", "_patched")
         return {name: value for name, value in self.__dict__.items() if not name.startswith(hooks)}
 
     @property
     def _all_queries(self) -> int:
-        """Queries that `total_steps` steps ask."""
+        """Queries in `total_steps` steps."""
         return self.total_steps * max(1, self.closures) // self.rule.replicas
 
-    def _about(self) -> dict[str, Any]:
-        """What a saved state must agree with."""
-        return {
-            "method": self.rule.name,
-            "options": self._options,
-            "shapes": [list(shape) for shape in self._flat.shapes],
-        }
+    def _state(self, groups: dict[str, Any]) -> SavedState:
+        """The present state, with PyTorch's own part of the `state_dict`."""
+        shapes = [list(shape) for shape in self._flat.shapes]
+        identity = {"method": self.rule.name, "options": self._options, "shapes": shapes}
+        return SavedState(groups, self._rule_state, self._pending, identity, self.total_steps)
 
     def _start(self) -> None:
         """Begin at the parameters as they are."""
@@ -264,7 +248,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._queries = 0
 
     def _ready(self) -> None:
-        """Before a step: refuse what would go wrong without a word."""
+        """Raise on misuse that would fail silently; called before a step."""
         if self._evaluating:
             raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
         self._adopt()
@@ -277,13 +261,13 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
 
     def _adopt(self) -> None:
-        """Weights that were loaded before the first step are where to begin; later they are a mistake."""
+        """Begin at weights that were loaded before the first step; refuse a change of the weights later."""
         if self._flat.written() or self._flat.holds(self._point()):
             return
         if self._queries or self._pending:
             raise RuntimeError(
-                "the parameters were changed by someone else since the last step, which a method with a state of its "
-                "own would undo: load the optimizer's state after the model's, or make a new optimizer"
+                "the parameters were changed by other code since the last step, and this method would undo the change: "
+                "load the optimizer's state after the model's, or make a new optimizer"
             )
         self._start()
         self._write_query()
@@ -294,7 +278,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             return closure()
 
     def _take(self) -> None:
-        """What the parameters' gradients say, for the rule."""
+        """Give the parameters' gradients to the rule."""
         self._pending.append(self._flat.gradients())
         if len(self._pending) == self.rule.replicas:
             grad = torch.stack(self._pending, dim=1) if self.rule.replicas > 1 else self._pending[0]
@@ -309,30 +293,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         return self._hyper.at(self._queries, self._all_queries)
 
     def _point(self) -> Tensor:
-        """Where the next gradient is wanted, ``[1, P]``: of the next replica, where there are several."""
+        """Return the point of the next gradient, ``[1, P]``: that of the next replica if there are several."""
         points = self.rule.query(self._rule_state, self._scheduled()).points
         return points if points.dim() == 2 else points[:, len(self._pending)]
 
     def _write_query(self) -> None:
         self._flat.write(self._point())
-
-
-def _make(rule_class: type[Rule], hyper: dict[str, Value]) -> tuple[Rule, dict[str, Any]]:
-    """The rule, and the options that make it so, which are taken out of the hyperparameters."""
-    options = inspect.signature(rule_class).parameters
-    given = {name: hyper.pop(name) for name in options if name in hyper}
-    for name, value in given.items():
-        if isinstance(options[name].default, bool) and not isinstance(value, bool):
-            raise TypeError(f"{name} = {value!r}: expected True or False")
-    rule = rule_class(**given)
-    for name in hyper:
-        if name not in rule.space:
-            raise groups.unknown_hyperparameter(rule, name, list(options))
-    return rule, {name: given.get(name, option.default) for name, option in options.items()}
-
-
-def _whole(name: str, value: Any, low: int, what: str, below: float = float("inf")) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} = {value!r}: expected an integer, {what}")
-    if not low <= value < below:
-        raise ValueError(f"{name} = {value}: expected at least {low}, {what}")

@@ -1,4 +1,4 @@
-"""Running statistics of batch normalization at the weights that are evaluated."""
+"""Running statistics of batch normalization at the deployed weights."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @torch.no_grad()
 def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], forward: Callable[[Any], Any] | None = None) -> int:
-    """Set the running means and variances of batch normalization to those of some batches at the present weights.
+    """Set the running means and variances of batch normalization to those of given batches at the present weights.
 
-    While a method with an inner loop trains, the running statistics follow the point where gradients are taken, not the
-    iterate that is deployed. So, before every evaluation, swap that iterate in (`optimizer.eval()`) and call this; give
-    SGD the same, or the comparison is not fair (arXiv 1704.04932). One pass forward, without dropout and without
-    gradients; means are over all batches alike. All modules are left in the mode in which they were.
+    While a method with an inner loop trains, the running statistics follow the points of its gradients, not
+    the deployed weights. So, before every evaluation, swap the deployed weights in (`optimizer.eval()`) and call this.
+    Do the same for SGD, or the comparison is not fair (arXiv 1704.04932). It costs one forward pass, without dropout
+    and gradients; every batch has the same weight in the means. All modules keep their mode.
 
     Args:
-        model: with any number of `nn.BatchNorm…` layers; without one nothing is run.
-        batches: inputs of the model; of tuples and lists the first entry.
-        forward: from a batch to whatever the model gives, if the model is not called with one tensor.
+        model: a model with any number of `nn.BatchNorm…` layers; with none, nothing is run.
+        batches: inputs of the model; of a tuple or list, its first entry.
+        forward: runs the model on a batch; needed if the model is not called with one tensor.
 
     Returns:
-        the number of batches that were run.
+        the number of batches that were used.
 
     Raises:
         ValueError: if the model has such layers and there is no batch.
-        TypeError: if it is no model.
+        TypeError: if `model` is not a module.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}: expected a torch.nn.Module")

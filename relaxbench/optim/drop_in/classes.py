@@ -1,7 +1,8 @@
-"""The drop-in classes: each the very rule of its name, see `optim.drop_in.base` for how they are used."""
+"""The drop-in classes: every rule as a PyTorch optimizer, see `optim.drop_in.base`."""
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 from relaxbench.optim.drop_in.base import RuleOptimizer
@@ -23,73 +24,73 @@ from relaxbench.optim.rules import (
 
 
 class SGD(RuleOptimizer):
-    """SGD with momentum and weight decay, under the schedules that all rules share. See `optim.rules.sgd.SGD`."""
+    """Stochastic gradient descent with momentum and weight decay."""
 
     rule_class = sgd.SGD
 
 
 class SGDEMA(RuleOptimizer):
-    """SGD, deployed at the average of its weights. See `optim.rules.sgd.SGDEMA`."""
+    """Stochastic gradient descent that deploys an average of its weights."""
 
     rule_class = sgd.SGDEMA
 
 
 class Lookahead(RuleOptimizer):
-    """Lookahead over SGD. See `optim.rules.lookahead.Lookahead`."""
+    """SGD in an inner loop, whose result the slow weights follow."""
 
     rule_class = lookahead.Lookahead
 
 
 class AdamW(RuleOptimizer):
-    """AdamW, under the schedules that all rules share. See `optim.rules.adamw.AdamW`."""
+    """Adam with decoupled weight decay."""
 
     rule_class = adamw.AdamW
 
 
 class SAM(RuleOptimizer):
-    """SAM: `optimizer.step(closure)`, which takes two gradients of a mini-batch. See `optim.rules.sam.SAM`."""
+    """Descent with the gradient at a nearby point where the loss is higher (sharpness-aware minimization)."""
 
     rule_class = sam.SAM
 
 
 class LPFSGD(RuleOptimizer):
-    """LPF-SGD. See `optim.rules.lpf_sgd.LPFSGD`."""
+    """Descent on the loss smoothed by a Gaussian whose width follows the norm of each filter."""
 
     rule_class = lpf_sgd.LPFSGD
 
 
 class EntropySGD(RuleOptimizer):
-    """Entropy-SGD. See `optim.rules.entropy_sgd.EntropySGD`."""
+    """Descent on the local entropy, whose gradient an inner Langevin loop estimates."""
 
     rule_class = entropy_sgd.EntropySGD
 
 
 class HamiltonJacobi(RuleOptimizer):
-    """Hamilton–Jacobi relaxation, descent form. See `optim.rules.hamilton_jacobi.HJ`."""
+    """Descent on the Moreau envelope of the loss, with an inner loop of gradient steps."""
 
     rule_class = hamilton_jacobi.HJ
 
 
 class HamiltonJacobiImplicit(RuleOptimizer):
-    """Hamilton–Jacobi relaxation, implicit form. See `optim.rules.hamilton_jacobi.HJImplicit`."""
+    """Descent on the Moreau envelope of the loss by implicit gradient steps."""
 
     rule_class = hamilton_jacobi.HJImplicit
 
 
 class HeatSGD(RuleOptimizer):
-    """Heat-equation smoothing. See `optim.rules.heat.Heat`."""
+    """Descent on the loss smoothed by a Gaussian, the solution of the heat equation."""
 
     rule_class = heat.Heat
 
 
 class ElasticSGD(RuleOptimizer):
-    """Elastic-SGD: n steps, each on its own mini-batch, are one sweep. See `optim.rules.elastic_sgd.ElasticSGD`."""
+    """Replicas that explore, each tied to a centre that follows their mean."""
 
     rule_class = elastic_sgd.ElasticSGD
 
 
 class Parle(RuleOptimizer):
-    """Parle: n steps, each on a mini-batch of its own, are one step of all replicas. See `optim.rules.parle.Parle`."""
+    """Replicas of Entropy-SGD that attract each other."""
 
     rule_class = parle.Parle
 
@@ -116,14 +117,14 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
 
 
 def drop_in(rule: str | type[Rule]) -> type[RuleOptimizer]:
-    """The drop-in class of any rule, of another package's or of one's own.
+    """Return the drop-in class of any rule: built in, of another package, or your own.
 
     Args:
-        rule: the rule's name (built in, or of an installed package), or its class.
+        rule: the name of a rule (built in, or of an installed package), or the class of a rule.
 
     Raises:
         UserError: for an unknown name.
-        TypeError: for something else.
+        TypeError: for anything but a name or the class of a rule.
     """
     cls: Any = rule_class(rule) if isinstance(rule, str) else rule
     if not (isinstance(cls, type) and issubclass(cls, Rule)):
@@ -132,4 +133,6 @@ def drop_in(rule: str | type[Rule]) -> type[RuleOptimizer]:
     if ready is not None and ready.rule_class is cls:
         return ready
     base = CurvatureOptimizer if cls.curvature else RuleOptimizer
-    return type(cls.__name__, (base,), {"rule_class": cls, "__doc__": cls.__doc__, "__module__": cls.__module__})
+    body = {"rule_class": cls, "__doc__": f"{cls.title} as a PyTorch optimizer.", "__module__": cls.__module__}
+    constructor = f'drop_in("{rule}")' if isinstance(rule, str) else f"drop_in({cls.__name__})"
+    return types.new_class(cls.__name__, (base,), {"constructor": constructor}, lambda space: space.update(body))

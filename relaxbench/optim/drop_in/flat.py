@@ -1,4 +1,4 @@
-"""A model's parameters as one vector, which is what a rule works on."""
+"""A model's parameters as one vector, the form that a rule works on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 
 class Flat:
-    """Parameters that need a gradient, one after another.
+    """Parameters that need a gradient, concatenated.
 
-    The vector is at least float32: a model in half precision is trained with full-precision weights beside it, as mixed
-    precision wants it, and its parameters are the rounded ones.
+    The vector is at least float32. A model in half precision is trained with full-precision weights next to it, as
+    mixed precision requires; its parameters are these weights, rounded.
 
     Args:
         params: parameters on one device.
@@ -48,15 +48,15 @@ class Flat:
         self._parts: list[Tensor] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the views of a point, which a copy does not share."""
+        """Leave out the views of a point, which a copy does not share."""
         return {**self.__dict__, "_last": None, "_parts": []}
 
     def values(self) -> Tensor:
-        """The parameters, ``[1, P]``."""
+        """Return the parameters, ``[1, P]``."""
         return self._join([p.detach() for p in self.params])
 
     def gradients(self) -> Tensor:
-        """Their gradients, ``[1, P]``; one that has none (its parameter was not used) counts as zero.
+        """Return the gradients, ``[1, P]``; a gradient that is None (its parameter was not used) counts as zero.
 
         Raises:
             TypeError: if one is sparse.
@@ -88,20 +88,20 @@ class Flat:
         self._versions = [p._version for p in self.params]
 
     def written(self) -> bool:
-        """Whether nobody else has written into the parameters since `write`."""
+        """Check that nothing else has written into the parameters since `write`."""
         return all(p._version == version for p, version in zip(self.params, self._versions, strict=True))
 
     def holds(self, point: Tensor) -> bool:
-        """Whether the parameters have the values of a point ``[1, P]``."""
+        """Check that the parameters have the values of a point ``[1, P]``."""
         return all(torch.equal(p, v.to(p.dtype)) for p, v in zip(self.params, self._views(point), strict=True))
 
     def _views(self, point: Tensor) -> list[Tensor]:
         again = self._last is not None and self._last() is point
-        if again and self._parts:  # most rules ask at one and the same tensor all the time
+        if again and self._parts:  # most rules query the same tensor every time
             return self._parts
         parts = torch.split(point[0], self.sizes)
         views = [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
-        # Not those of a point that is seen once: they would keep its memory.
+        # Views of a point that is queried once are not kept, because they would hold its memory.
         self._last, self._parts = weakref.ref(point), views if again else []
         return views
 

@@ -1,4 +1,4 @@
-"""PyTorch's parameter groups as a rule's hyperparameters: checked, and as tensors that its schedules move."""
+"""PyTorch's parameter groups as a rule's hyperparameters: checked, and as tensors that the schedules anneal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from relaxbench.optim.hyper import encode, expected
 from relaxbench.optim.rule import Rule
 
 PER_GROUP = ("lr", "inner_lr", "outer_lr", "adam_lr", "momentum", "outer_momentum", "weight_decay", "decoupled_decay")
-"""Hyperparameters that may differ between parameter groups; the others set the rhythm of the whole machine."""
+"""Hyperparameters that may differ between parameter groups; the others set when the rule takes its steps."""
 FREE = ("params", "lr", "name", "param_names")
 """Keys of a group that are PyTorch's own."""
 
 
 def check_names(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a misspelt hyperparameter in a group (PyTorch's schedulers add keys of their own later).
+    """Refuse a misspelt hyperparameter in a group (PyTorch's schedulers add their own keys later).
 
     Raises:
         TypeError: for a key that the rule does not have.
@@ -31,10 +31,10 @@ def check_names(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
 
 
 def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse groups that a rule could not be run with.
+    """Refuse groups whose values a rule cannot use.
 
     Raises:
-        ValueError: for a missing hyperparameter, a value outside its domain, or one that may not differ.
+        ValueError: for a missing hyperparameter, a value that is not allowed, or values that differ and may not.
     """
     for group in groups:
         lr = group.get("lr", 1.0)
@@ -45,18 +45,18 @@ def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
             raise ValueError(f"a parameter group has no {name}: expected a value for every hyperparameter")
         values = [group[name] for group in groups]
         for value in values:
-            wanted = expected(name, declared, value)
-            if wanted:
-                raise ValueError(f"{name} = {value!r}: expected {wanted}")
+            allowed = expected(name, declared, value)
+            if allowed:
+                raise ValueError(f"{name} = {value!r}: expected {allowed}")
         if name not in PER_GROUP and any(value != values[0] for value in values):
             raise ValueError(f"{name} differs between parameter groups ({values}): it must be the same for all")
     if rule.curvature and any(group["lr"] != groups[0]["lr"] for group in groups):
-        raise ValueError("lr differs between parameter groups: the model of a curvature method knows one step size")
+        raise ValueError("lr differs between parameter groups: a curvature method has one step size for all parameters")
 
 
 def unknown_hyperparameter(rule: Rule, name: str, options: Sequence[str] = ()) -> TypeError:
-    """The error for a name that is neither a hyperparameter nor an option."""
-    rates = [each for each in rule.space if each.endswith("_lr")]
+    """Make the error for a name that is neither a hyperparameter nor an option."""
+    rates = [key for key in rule.space if key.endswith("_lr")]
     if name == "lr" and rates:
         return TypeError(f"{rule.title} has no hyperparameter 'lr': its step sizes are {' and '.join(rates)}")
     near = difflib.get_close_matches(name, [*rule.space, *options], n=1)
@@ -65,14 +65,14 @@ def unknown_hyperparameter(rule: Rule, name: str, options: Sequence[str] = ()) -
 
 
 class Hyperparameters:
-    """The hyperparameters of some groups as tensors ``[1, 1]``, or ``[1, P]`` where groups differ.
+    """The hyperparameters of the groups as tensors ``[1, 1]``, or ``[1, P]`` where groups differ.
 
-    They are built again only when a value in the groups has changed, or a schedule has moved on.
+    They are rebuilt only when a value in the groups or the progress of the schedules has changed.
 
     Args:
-        rule: whose they are.
-        groups: the optimizer's.
-        sizes: trained numbers in each group.
+        rule: the rule.
+        groups: the parameter groups of the optimizer.
+        sizes: the number of trained parameters in each group.
         like: a tensor of the rule's state, for type and device.
     """
 
@@ -83,11 +83,11 @@ class Hyperparameters:
         self._progress = -1.0
         self._fixed: dict[str, Tensor] = {}
         self._now: dict[str, Tensor] = {}
-        self.period = 0  # queries in an outer step
+        self.period = 0  # queries per outer step
         self.refresh()
 
     def refresh(self) -> None:
-        """Look whether a value in the groups has changed."""
+        """Rebuild the tensors if a value in the groups has changed."""
         key = tuple(group[name] for group in self.groups for name in self._names)
         if key == self._key:
             return
@@ -97,14 +97,14 @@ class Hyperparameters:
         self.period = int(self.rule.period({name: self._fixed[name][:, :1] for name in self.rule.space}))
 
     def at(self, queries: int, total: int) -> dict[str, Tensor]:
-        """As scheduled after some of all queries: constant within an outer step."""
+        """Return the scheduled values after `queries` of `total` queries; they are constant within an outer step."""
         self.refresh()
         progress = min(1.0, queries // self.period / max(1, total // self.period))
         if progress != self._progress:
             self._progress = progress
             where = torch.full((1, 1), progress, dtype=self.like.dtype, device=self.like.device)
             now = self.rule.at({name: self._fixed[name] for name in self.rule.space}, where)
-            if "lr" not in self.rule.space:  # PyTorch's schedulers move `lr`: a factor on what schedules anneal
+            if "lr" not in self.rule.space:  # PyTorch's schedulers change `lr`, a factor on the annealed step size
                 inner = "anneal" in self.rule.space and self.groups[0]["anneal"] == "inner"
                 annealed = "inner_lr" if inner else "outer_lr" if "outer_lr" in now else "inner_lr"
                 annealed = annealed if annealed in now else self.rule.rate

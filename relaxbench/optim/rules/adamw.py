@@ -1,10 +1,11 @@
-"""AdamW: the adaptive method that most people would try first."""
+"""AdamW: Adam with decoupled weight decay, the usual first choice among adaptive methods."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters
 from relaxbench.space import Float
 
@@ -12,10 +13,10 @@ EPSILON = 1e-8
 
 
 class AdamW(Rule):
-    """m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  x ← x − η wd x − η m̂/(√v̂ + ε), hats for the corrected bias.
+    """m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  x ← x − η wd x − η m̂/(√v̂ + ε); hats: bias corrected.
 
-    Its step size is relative to the size of a gradient and its weight decay is decoupled, so that neither has the
-    meaning, or the range, that SGD's have: they are `adam_lr` and `decoupled_decay`.
+    The step size does not depend on the size of the gradients, and the weight decay is decoupled. Both differ from
+    SGD's in meaning and range, so they have separate names: `adam_lr` and `decoupled_decay`.
 
     Memory: 4 copies: x, m, v, the gradient.
     """
@@ -28,6 +29,12 @@ class AdamW(Rule):
         "beta2": Float(0.9, 0.9999, 0.999, below=1.0),
         "decoupled_decay": Float(1e-4, 1.0, 1e-2, log=True),
         "schedule": SCHEDULE,
+    }
+    meanings = {
+        "adam_lr": Meaning("Step size η, about the size of a step of each parameter", "parameter"),
+        "beta1": Meaning("Weight β₁ of the past in the mean of the gradients"),
+        "beta2": Meaning("Weight β₂ of the past in the mean of the squared gradients"),
+        "decoupled_decay": Meaning("Weight decay wd: the share of x that a step of size 1 takes away", "1/parameter"),
     }
     copies = 4
     rate = "adam_lr"
@@ -43,7 +50,7 @@ class AdamW(Rule):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         x, m, v = state["x"], state["m"], state["v"]
         rate, beta1, beta2 = hyper["adam_lr"], hyper["beta1"], hyper["beta2"]
-        # βᵗ as a product: `pow` may round the last numbers of a tensor differently from the rest.
+        # βᵗ as a product, because `pow` may round the last numbers of a tensor differently from the rest.
         state["forgotten1"].mul_(beta1)
         state["forgotten2"].mul_(beta2)
         m.mul_(beta1).add_((1 - beta1) * grad)

@@ -1,37 +1,41 @@
-"""CurveBall: a Newton method that keeps one estimate of its step and improves it once a mini-batch."""
+"""CurveBall: a Newton method that keeps one estimate of its step and improves it once per mini-batch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters, row_sums
 from relaxbench.space import Float, Space
 
 EVERY = 5
-"""Steps between two looks at the trust-region ratio."""
+"""Steps between two evaluations of the trust-region ratio."""
 SINGULAR = 1e-12
-"""det/(a₁₁ a₂₂) below which z and Δz are taken for parallel."""
+"""det/(a₁₁ a₂₂) below which z and Δz count as parallel."""
 
 
 class CurveBall(Rule):
-    """An estimate z of −H⁻¹∇f, improved and followed at once.
+    """Keep an estimate z of −H⁻¹∇f; improve it and follow it in the same step.
 
     With H = JᵀH_L J + λ + wd on this mini-batch:
+
         Δz = Jᵀ(H_L Jz + ∇L) + λ z + wd (z + x);  z ← ρ z − β Δz;  x ← x + α z
 
-    α is `newton_lr`; (ρ, β) minimize the quadratic model over span{z, Δz}, ρ = 0 where these are parallel. J is of the
-    network up to its logits; ∇L and H_L are of the named loss. One mini-batch serves the whole step. Every fifth step
-    the loss is looked at again, r = (f(x + α z) − f(x))/((2α − α²) M) with M the model's minimum: where r < 0.5, λ is
-    divided by `damping_factor`⁵, where r > 1.5 it is multiplied by it.
+    α is `newton_lr`; (ρ, β) minimize the quadratic model over span{z, Δz}, ρ = 0 where these are parallel. J is the
+    Jacobian of the network up to its logits; ∇L and H_L are the gradient and the Hessian of the loss in the logits. The
+    whole step uses one mini-batch. Every fifth step evaluates the loss again and computes the trust-region ratio
+    r = (f(x + α z) − f(x))/((2α − α²) M), where M is the minimum of the quadratic model. If r < 0.5, λ is divided by
+    `damping_factor`⁵; if r > 1.5, it is multiplied by it.
 
     Memory: 4 copies: x, z, Δz, and x once more while it is linearized.
 
     Args:
-        auto_damping: whether λ is adapted; without, a step costs a fifth of a forward pass less.
+        auto_damping: Adapt λ. If False, a step costs a fifth of a forward pass less.
     """
 
     name, title = "curveball", "CurveBall"
@@ -43,14 +47,19 @@ class CurveBall(Rule):
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
     }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "newton_lr": Meaning("Step size α; 1 is the whole Newton step"),
+        "damping": Meaning("Damping λ at the start of training, added to the curvature", "loss/parameter²"),
+        "damping_factor": Meaning("Factor on λ per step if the loss falls more than predicted; else its inverse"),
+    }
     copies = 4
     rate = "newton_lr"
     curvature = True
 
     def __init__(self, auto_damping: bool = True) -> None:
         self.auto_damping = auto_damping
-        # In forward passes, of which a gradient takes three: linearize and push take three each, for the tangent of W a
-        # is dW a + W da, pull two, and a look at the loss one, every fifth step.
+        # In forward passes; a gradient is three. Linearize and push are three each (the tangent of W a is dW a + W da),
+        # pull is two, and an evaluation of the loss is one, every fifth step.
         self.price = (3 + 2 + 3 + auto_damping / EVERY) / 3
 
     def init(self, x: Tensor, seed: Tensor) -> State:
@@ -65,10 +74,10 @@ class CurveBall(Rule):
         dz = here.pull(bent + here.gradient) + damping * z + decay * (z + x)
         pushed = here.push(dz)
 
-        held = damping + decay  # [K, 1], or [K, P] where groups differ: inside of the products
-        a12 = _dot(bent, pushed) + _dot(held * z, dz)
-        a22 = _dot(bent, here.tangent) + _dot(held * z, z)
-        a11 = _dot(here.bend(pushed), pushed) + _dot(held * dz, dz)
+        ridge = damping + decay  # [K, 1], or [K, P] if groups differ: so it stays inside the products
+        a12 = _dot(bent, pushed) + _dot(ridge * z, dz)
+        a22 = _dot(bent, here.tangent) + _dot(ridge * z, z)
+        a11 = _dot(here.bend(pushed), pushed) + _dot(ridge * dz, dz)
         b1 = _dot(here.gradient, pushed) + _dot(decay * x, dz)
         b2 = _dot(here.gradient, here.tangent) + _dot(decay * x, z)
         beta, rho = _minimize(a11, a12, a22, b1, b2)
@@ -77,12 +86,12 @@ class CurveBall(Rule):
         before = here.loss.double() + 0.5 * _dot(decay * x, x)
         x.add_(alpha * z)
         if self.auto_damping:
-            self._look(state, hyper, here, before, -0.5 * (b1 * beta - b2 * rho))
+            self._adapt_damping(state, hyper, here, before, -0.5 * (b1 * beta - b2 * rho))
         state["t"] += 1
         return state, here.loss
 
-    def _look(self, state: State, hyper: Hyper, here: Linearization, before: Tensor, model: Tensor) -> None:
-        """Adapt λ of the members whose turn it is."""
+    def _adapt_damping(self, state: State, hyper: Hyper, here: Linearization, before: Tensor, model: Tensor) -> None:
+        """Adapt λ of the members that are at a fifth step."""
         due = state["t"] % EVERY == 0
         if due.device.type == "cpu" and not bool(due.any()):
             return
@@ -96,12 +105,12 @@ class CurveBall(Rule):
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products of members, float64 ``[K, 1]``."""
+    """Compute inner products member by member, float64 ``[K, 1]``."""
     return row_sums(a.double() * b.double())
 
 
 def _minimize(a11: Tensor, a12: Tensor, a22: Tensor, b1: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
-    """(β, ρ) that minimize the model at ρ z − β Δz, member by member; 0 where they are not finite."""
+    """Find (β, ρ) that minimize the model at ρ z − β Δz, member by member; 0 where they are not finite."""
     det = a11 * a22 - a12 * a12
     regular = det > SINGULAR * a11 * a22
     beta = torch.where(regular, (a22 * b1 - a12 * b2) / det, b1 / a11)

@@ -1,23 +1,25 @@
-"""Elastic-SGD: replicas that explore on a leash, and a centre that follows their mean."""
+"""Elastic-SGD: replicas that are tied to a centre, and a centre that follows their mean."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import GAMMA_END, GAMMA_START, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import (
     Query,
     Rule,
     State,
-    counted,
+    check_replicas,
     counters,
     expand_for_replicas,
     nesterov,
     own_batches,
-    replicated,
+    replicate,
 )
 from relaxbench.space import Float, Space
 
@@ -25,13 +27,13 @@ from relaxbench.space import Float, Space
 class ElasticSGD(Rule):
     """n replicas: d_i = ∇f(y_i) + wd y_i + (y_i − x)/γ;  y_i ← y_i − η N(v_i, d_i);  then x ← x + c (mean y − x).
 
-    Each replica sees mini-batches of its own; a sweep over all costs n gradients. c is `moving_rate`: 1 puts x at the
-    mean, as in the analysis of the papers; EASGD's x ← x + α Σ (y_i − x) is c = n α.
+    Each replica has its own mini-batches; one update of all replicas costs n gradients. c is `moving_rate`: 1 puts x at
+    the mean, as in the analysis of the papers; EASGD's x ← x + α Σ (y_i − x) is c = n α.
 
-    Memory: 1 + 3 n copies: x, and y, v and a gradient for every replica; 10 copies for n = 3.
+    Memory: 1 + 3 n copies: x, and y, v and a gradient per replica; 10 copies for n = 3.
 
     Args:
-        replicas: n.
+        replicas: Number n of replicas, at least 1.
     """
 
     name, title = "elastic-sgd", "Elastic-SGD"
@@ -46,15 +48,18 @@ class ElasticSGD(Rule):
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
     }
-    copies = 10  # of three replicas
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "moving_rate": Meaning("Part c of the way to the mean of the replicas that x moves"),
+    }
+    copies = 10  # for three replicas
     scope = "gamma"
 
     def __init__(self, replicas: int = 3) -> None:
-        self.replicas = counted(replicas)
+        self.replicas = check_replicas(replicas)
         self.copies = 1 + 3 * replicas
 
     def init(self, x: Tensor, seed: Tensor) -> State:
-        y = replicated(x, self.replicas)
+        y = replicate(x, self.replicas)
         return {"x": x.clone(), "y": y, "v": torch.zeros_like(y), **counters(x, seed)}
 
     def query(self, state: State, hyper: Hyper) -> Query:

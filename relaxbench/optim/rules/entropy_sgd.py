@@ -42,27 +42,30 @@ RELAXED: Space = {
 
 
 class EntropySGD(Rule):
-    """The inner loop samples exp(−β f(y) − β |x − y|²/2γ) at temperature T = 1/β around x; x then moves to its mean.
+    """Sample exp(−β f(y) − β |x − y|²/2γ) around x at temperature T = 1/β in an inner loop; move x towards its mean.
 
     L times, at y:
+
         d = ∇f(y) + wd y + (y − x)/γ
         y ← y − η_y N(v, d) + √(2 η_y T/(1 − m)) ξ
         z ← a z + (1 − a) y
+
     then
+
         x ← x − η_x N(v_x, x − z);  y = z = x
 
-    The inner velocity v is kept across outer steps. T is the temperature of the chain as long as its step is small: in
-    a well of curvature λ, momentum m would shrink the variance to (1 − m) of T/(λ + 1/γ), hence the 1/(1 − m) under the
-    root, if η_y (λ + 1/γ) ≪ (1 − m)². With a longer step the chain is hotter than T.
+    The inner velocity v is kept across outer steps. T is the temperature of the chain if its steps are small,
+    η_y (λ + 1/γ) ≪ (1 − m)² in a well of curvature λ: there momentum m would shrink the variance T/(λ + 1/γ) to its
+    (1 − m)-fold, which the 1/(1 − m) under the root compensates. With longer steps the chain is hotter than T.
 
-    The options, with `outer_momentum` = 0, give the code that was released with the paper.
+    Both options, with `outer_momentum` = 0, give the code that was released with the paper.
 
     Memory: 6 copies: x, y, z, v, v_x, the gradient.
 
     Args:
-        restart_momentum: v is set to zero at the end of every outer step.
-        coupling_outside_momentum: v ← m v + ∇f(y) alone; coupling and weight decay join after the momentum. The chain
-            is then one of scope γ/(1 − m): its variance is T/(λ + (1 − m)/γ).
+        restart_momentum: Set v to zero at the end of every outer step.
+        coupling_outside_momentum: Update v ← m v + ∇f(y) alone and add coupling and weight decay after the momentum.
+            The chain then has the scope γ/(1 − m): its variance is T/(λ + (1 − m)/γ).
     """
 
     name, title = "entropy-sgd", "Entropy-SGD"

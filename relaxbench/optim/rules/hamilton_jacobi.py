@@ -19,6 +19,7 @@ from relaxbench.optim.hyper import (
     WEIGHT_DECAY,
     Hyper,
 )
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, uniform_value
 from relaxbench.optim.rules.entropy_sgd import RELAXED, EntropySGD
 
@@ -26,9 +27,9 @@ from relaxbench.optim.rules.entropy_sgd import RELAXED, EntropySGD
 class HJ(EntropySGD):
     """Descent form: Entropy-SGD at temperature 0 with a = 0, so that x moves to the last inner iterate.
 
-    L times: d = ∇f(y) + wd y + (y − x)/γ;  y ← y − η_y N(v, d).  Then x ← x − η_x N(v_x, x − y), y = x.
+    L times: d = ∇f(y) + wd y + (y − x)/γ;  y ← y − η_y N(v, d).  Then x ← x − η_x N(v_x, x − y);  y = x.
 
-    Memory: 6 copies, those of Entropy-SGD.
+    Memory: 6 copies, as for Entropy-SGD.
     """
 
     name, title = "hj", "Hamilton–Jacobi"
@@ -45,7 +46,8 @@ class HJImplicit(Rule):
     """Implicit form: p solves p = ∇f(x − γ p) by an averaged fixed-point iteration, then x follows −p.
 
     p ← g(x) + wd x;  then L times, at x − γ p:  p ← b p + (1 − b)(g + wd (x − γ p));  then x ← x − η N(v, p).
-    L + 1 gradients an outer step; b is `averaging`. Contracts iff γ λ < (1 + b)/(1 − b) at curvatures λ ≥ 0.
+    An outer step takes L + 1 gradients; b is `averaging`. The iteration contracts if and only if
+    γ λ < (1 + b)/(1 − b) for all curvatures λ ≥ 0.
 
     Memory: 4 copies: x, p, v, the gradient.
     """
@@ -57,11 +59,16 @@ class HJImplicit(Rule):
         "inner_steps": INNER_STEPS,
         "momentum": MOMENTUM,
         "averaging": AVERAGING,
-        "gamma_start": replace(GAMMA_START, default=1.0),  # the shared range; its default would not contract
+        "gamma_start": replace(GAMMA_START, default=1.0),  # the shared range, but its default would not contract
         "gamma_end": replace(GAMMA_END, default=0.1),
         "scoping": SCOPING,
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings = {
+        "inner_steps": Meaning("Number L of fixed-point iterations per outer step"),
+        "averaging": Meaning("Weight b of the past in the average p"),
+        "gamma_start": Meaning("Scope γ at the start of training, the length of the implicit step", "parameter²/loss"),
     }
     copies = 4
     scope = "gamma"

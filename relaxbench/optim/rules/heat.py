@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import INNER_STEPS, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
 from relaxbench.space import Float
 
@@ -13,9 +14,10 @@ from relaxbench.space import Float
 class Heat(Rule):
     """x ← x − η N(v, mean over i = 1 … L of ∇f(x + σ ξ_i) + wd x), in antithetic pairs ±ξ, each on a fresh batch.
 
-    An odd L leaves its last ξ without a partner: still unbiased, with a little more variance.
+    If L is odd, the last ξ has no partner: the mean is still unbiased and has slightly more variance.
 
-    σ² = γ/β is the variance of the Gaussian: only the ratio matters, so σ is the one parameter, scoped through σ².
+    σ² = γ/β is the variance of the Gaussian. Only the ratio matters, so σ is the only parameter; its schedule acts on
+    σ².
 
     Memory: 4 copies: x, the sum of gradients, v, the gradient.
     """
@@ -31,6 +33,11 @@ class Heat(Rule):
         "scoping": SCOPING,
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings = {
+        "inner_steps": Meaning("Number L of gradients per step of x"),
+        "sigma_start": Meaning("Standard deviation σ of the Gaussian at the start of training", "parameter"),
+        "sigma_end": Meaning("Standard deviation σ at the end of training", "parameter"),
     }
     copies = 4
     scope = "sigma"

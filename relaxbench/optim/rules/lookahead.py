@@ -1,4 +1,4 @@
-"""Lookahead: fast weights run ahead, slow weights follow."""
+"""Lookahead: fast weights take SGD steps, slow weights follow them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_
 class Lookahead(Rule):
     """y ← y − η_y N(v, ∇f(y) + wd y), L times; then x ← x − η_x (x − y), y = x.
 
-    A control: it is Entropy-SGD at γ = ∞ (no coupling), a = 0 (no averaging), without noise or outer momentum.
+    A control method: it is Entropy-SGD at γ = ∞ (no coupling), a = 0 (no averaging), without noise or outer momentum.
 
     Memory: 4 copies: x, y, v, the gradient.
     """

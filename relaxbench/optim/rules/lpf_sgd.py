@@ -1,14 +1,15 @@
-"""LPF-SGD: descent on the loss smoothed by a Gaussian that is as wide as each filter is large."""
+"""LPF-SGD: descent on the loss smoothed by a Gaussian whose width is proportional to the norm of each filter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
 from relaxbench.space import Float, Int, Space
 
@@ -16,8 +17,8 @@ from relaxbench.space import Float, Int, Space
 class LPFSGD(Rule):
     """x ← x − η N(v, mean over i = 1 … M of ∇f(x + r |x|_F ξ_i) + wd x), each on a fresh batch.
 
-    |x|_F is, for every weight, the norm of its filter: of its row of a matrix, of its output channel of a convolution,
-    of the whole tensor if that has one dimension.
+    |x|_F is, for every weight, the norm of its filter: the row of a matrix, the output channel of a convolution, or the
+    whole tensor if it has one dimension.
 
     Memory: 4 copies: x, the sum of gradients, v, the gradient.
     """
@@ -31,6 +32,10 @@ class LPFSGD(Rule):
         "relative_noise": Float(1e-4, 0.1, 1e-2, log=True),
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "samples": Meaning("Number M of gradients per step of x"),
+        "relative_noise": Meaning("Standard deviation r of the noise, relative to the norm of a filter"),
     }
     copies = 4
 
@@ -59,12 +64,12 @@ class LPFSGD(Rule):
         return hyper["samples"].to(torch.int64)
 
     def _norms(self, x: Tensor) -> Tensor:
-        """The norm of its filter for every entry, ``[K, P]``."""
+        """Compute the norm of every entry's filter, ``[K, P]``."""
         filters = self.filters or [(1, x.shape[1])]
         parts = torch.split(x, [count * size for count, size in filters], dim=1)
         norms = []
         for part, (count, size) in zip(parts, filters, strict=True):
-            # By member and filter, each as a vector of its own: sums in the same order for any K.
+            # One vector per member and filter, so that sums run in the same order for any K.
             rows = part.reshape(len(x) * count, size)
             norms.append(rows.norm(dim=1, keepdim=True).expand(-1, size).reshape(len(x), count * size))
         return torch.cat(norms, dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -9,37 +10,41 @@ from torch import Tensor
 
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import AVERAGING, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import (
     Query,
     Rule,
     State,
-    counted,
+    check_replicas,
     counters,
     expand_for_replicas,
     nesterov,
     outer_step,
     own_batches,
-    replicated,
+    replicate,
 )
 from relaxbench.optim.rules.entropy_sgd import RELAXED
 from relaxbench.space import Float, Space
 
 
 class Parle(Rule):
-    """Entropy-SGD n times over, without noise, each with an x_i of its own.
+    """Run Entropy-SGD n times in parallel, without noise, each with its own x_i.
 
     L times:
+
         d = ∇f(y_i) + wd y_i + (y_i − x_i)/γ;  y_i ← y_i − η_y N(u_i, d);  z_i ← a z_i + (1 − a) y_i
-    then, with r the mean of the z_i,
+
+    then, with r the mean of the z_i:
+
         x_i ← x_i − η_x N(v_i, (x_i − z_i) + ρ (x_i − r));  y_i = x_i
 
     z is kept across outer steps, as published. ρ grows from `rho_start` to `rho_end` on the schedule of γ. The mean of
     the x_i is evaluated and deployed. Stable only for η_x ρ < 1.357 at outer momentum 0.9.
 
-    Memory: 6 n copies: x, y, z, u, v and a gradient for every replica; 18 copies for n = 3.
+    Memory: 6 n copies: x, y, z, u, v and a gradient per replica; 18 copies for n = 3.
 
     Args:
-        replicas: n.
+        replicas: Number n of replicas, at least 1.
     """
 
     name, title = "parle", "Parle"
@@ -50,15 +55,19 @@ class Parle(Rule):
         "rho_start": Float(0.01, 1.0, 0.1, log=True, above=True),
         "rho_end": Float(0.01, 10.0, 1.0, log=True, above=True),
     }
-    copies = 18  # of three replicas
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "rho_start": Meaning("Attraction ρ of the replicas at the start of training"),
+        "rho_end": Meaning("Attraction ρ at the end of training"),
+    }
+    copies = 18  # for three replicas
     scope = "gamma"
 
     def __init__(self, replicas: int = 3) -> None:
-        self.replicas = counted(replicas)
+        self.replicas = check_replicas(replicas)
         self.copies = 6 * replicas
 
     def init(self, x: Tensor, seed: Tensor) -> State:
-        start = replicated(x, self.replicas)
+        start = replicate(x, self.replicas)
         moving = {name: start.clone() for name in ("y", "z")}
         still = {name: torch.zeros_like(start) for name in ("u", "v")}
         return {"x": start, **moving, **still, **counters(x, seed)}
@@ -80,7 +89,7 @@ class Parle(Rule):
 
     def iterate(self, state: State) -> Tensor:
         first = state["x"][:, 0]
-        return first + (state["x"] - first[:, None]).mean(dim=1)  # so that the mean of equals is that very one
+        return first + (state["x"] - first[:, None]).mean(dim=1)  # exact where all replicas are equal
 
     def period(self, hyper: Hyper) -> Tensor:
         return hyper["inner_steps"].to(torch.int64)

@@ -1,22 +1,24 @@
-"""SAM: descent with the gradient at a nearby point where the loss is higher."""
+"""SAM, sharpness-aware minimization: descent with the gradient at a nearby point where the loss is higher."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, row_sums
 from relaxbench.space import Float, Space
 
 TINY = 1e-12
-"""What is added to the norm of a gradient."""
+"""Added to the norm of a gradient, which may be zero."""
 
 
 class SAM(Rule):
-    """e = r g/|g| with g = ∇f(x);  x ← x − η N(v, ∇f(x + e) + wd x), both gradients on one mini-batch: two a step.
+    """e = r g/|g| with g = ∇f(x);  x ← x − η N(v, ∇f(x + e) + wd x), with two gradients of one mini-batch.
 
     Memory: 4 copies: x, e, v, the gradient.
     """
@@ -29,6 +31,9 @@ class SAM(Rule):
         "radius": Float(1e-3, 1.0, 0.05, log=True),
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "radius": Meaning("Distance r of the nearby point", "parameter"),
     }
     copies = 4
 

@@ -1,10 +1,11 @@
-"""Stochastic gradient descent with momentum, and the same with an average of its weights."""
+"""Stochastic gradient descent with momentum, with and without an average of its weights."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov
 from relaxbench.space import Float
 
@@ -15,7 +16,7 @@ class SGD(Rule):
     Memory: 3 copies: x, v, the gradient.
 
     Args:
-        nesterov: if false, x ← x − η v (heavy ball).
+        nesterov: Use Nesterov's momentum. If False, x ← x − η v (heavy ball).
     """
 
     name, title = "sgd", "SGD"
@@ -42,9 +43,9 @@ class SGD(Rule):
 
 
 class SGDEMA(SGD):
-    """SGD, deployed at the exponential moving average of its weights over about `ema_steps` steps.
+    """SGD that deploys the exponential moving average of its weights over about `ema_steps` steps.
 
-    A control: relaxation methods average as well, and a part of what they gain may be just that.
+    A control method: relaxation methods average as well, and averaging alone may explain a part of their gain.
 
     Memory: 4 copies: x, v, the average, the gradient.
     """
@@ -52,6 +53,7 @@ class SGDEMA(SGD):
     name, title = "sgd-ema", "SGD with EMA"
     source = "Polyak & Juditsky, 1992; exponential form as in Tarvainen & Valpola, 2017"
     space = {**SGD.space, "ema_steps": Float(5.0, 500.0, 50.0, log=True)}
+    meanings = {"ema_steps": Meaning("Length of the average", "steps")}
     copies = 4
 
     def init(self, x: Tensor, seed: Tensor) -> State:
@@ -59,7 +61,7 @@ class SGDEMA(SGD):
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         super().update(state, grad, loss, hyper)
-        # A plain average while young: an EMA from the first step on would remember the initial weights.
+        # A plain average at first: an EMA from the first step would retain the initial weights.
         weight = 1.0 / state["t"].to(grad.dtype).clamp(max=hyper["ema_steps"])
         state["average"].add_(weight * (state["x"] - state["average"]))
         return state

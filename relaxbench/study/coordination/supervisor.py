@@ -139,7 +139,7 @@ class Supervisor:
         place.log.parent.mkdir(parents=True, exist_ok=True)
         with place.log.open("ab") as log:
             place.begin = log.tell()
-            # In a session of its own, so that Ctrl-C reaches the supervisor alone, which then stops the workers.
+            # In a new session, so that Ctrl-C reaches the supervisor alone, which then stops the workers.
             place.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -151,7 +151,7 @@ class RayWorkers:
         task = ray.remote(
             num_cpus=self.cluster.cpus,
             num_gpus=self.cluster.gpus,
-            max_calls=1,  # a process of its own, whose end frees all that it held
+            max_calls=1,  # a new process per task, whose end frees all its memory
             max_retries=RETRIES,
             scheduling_strategy="SPREAD",
         )(work)

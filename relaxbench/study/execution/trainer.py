@@ -27,7 +27,7 @@ from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome
 
 CHECKPOINT_SECONDS = 60.0
-"""Longest time between two checkpoints of a trial, besides the duration of a round."""
+"""Longest time between two checkpoints of a trial, in seconds; the duration of a round comes on top."""
 TESTED = ("confirm", "recommend")
 """Phases whose trials are measured on the test split."""
 

@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-import io
+import warnings
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from relaxbench import optim
-from relaxbench.optim.drop_in.base import RuleOptimizer
-from relaxbench.optim.drop_in.classes import DROP_INS, SAM, EntropySGD, Parle
-from relaxbench.optim.hyper import defaults
+from relaxbench.optim.drop_in.classes import DROP_INS, EntropySGD, Parle
 from relaxbench.optim.registry import RULES
-from relaxbench.problems.digits import digits_mlp
-from relaxbench.space import Value
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome
-
-STEPS = 45
-TASK = digits_mlp()
-
-
-def plain_loop(model: nn.Module, optimizer: torch.optim.Optimizer, first: int, last: int) -> None:
-    """One step a mini-batch, from number `first` to before `last`."""
-    sampler = TASK.sampler([3], [first], last - first, torch.device("cpu"))
-    for step in range(first, last):
-        batch = sampler.batch(torch.tensor([[step]]))
-
-        def closure(batch: dict[str, Tensor] = batch) -> float:
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(batch["x"][0]), batch["y"][0])
-            loss.backward()
-            return loss.item()
-
-        if isinstance(optimizer, SAM):
-            optimizer.step(closure)
-        else:
-            closure()
-            optimizer.step()
-
-
-def fresh(name: str, **changes: Value) -> tuple[nn.Module, RuleOptimizer]:
-    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-    nn.utils.vector_to_parameters(TASK.init(3), model.parameters())
-    steps = STEPS // 2 if name == "sam" else STEPS  # calls of step(), two gradients each
-    return model, DROP_INS[name](model.parameters(), total_steps=steps, seed=3, **changes)
-
-
-def settings(name: str) -> dict[str, Value]:
-    values = defaults(DROP_INS[name].rule_class.space)
-    return {**values, **({"inner_steps": 6} if "inner_steps" in values else {})}
+from tests.optim.drop_in import models
+from tests.optim.drop_in.models import GRADIENT, STEPS, TASK, X, fresh, loop, new, plain_loop, settings, vector
 
 
 @pytest.mark.parametrize("name", [name for name in DROP_INS if name != "curveball"])
@@ -67,24 +32,6 @@ def test_drop_in_follows_the_population_at_k_1(name: str) -> None:
     assert torch.allclose(found, outcomes[0].weights, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in DROP_INS if name != "curveball"])
-def test_state_dict_round_trip_in_mid_inner_loop(name: str) -> None:
-    whole, steady = fresh(name, **settings(name))
-    plain_loop(whole, steady, 0, 20)
-    first, interrupted = fresh(name, **settings(name))
-    plain_loop(first, interrupted, 0, 9)
-    file = io.BytesIO()
-    torch.save((first.state_dict(), interrupted.state_dict()), file)
-    file.seek(0)
-    weights, state = torch.load(file, weights_only=True)
-    second, resumed = fresh(name, **settings(name))
-    second.load_state_dict(weights)
-    resumed.load_state_dict(state)
-    plain_loop(second, resumed, 9, 20)
-    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
 def test_eval_swaps_the_deployed_iterate_in_and_train_swaps_it_out() -> None:
     model, optimizer = fresh("entropy-sgd", **settings("entropy-sgd"))
     start = nn.utils.parameters_to_vector(model.parameters()).clone()
@@ -98,50 +45,10 @@ def test_eval_swaps_the_deployed_iterate_in_and_train_swaps_it_out() -> None:
     assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), inner)
 
 
-def test_parameter_groups_have_their_own_step_sizes() -> None:
-    model = nn.Linear(3, 2)
-    groups = [{"params": [model.weight], "inner_lr": 0.0}, {"params": [model.bias]}]
-    optimizer = EntropySGD(groups, total_steps=10, inner_steps=2, temperature=0.0, schedule="constant")
-    before = model.weight.detach().clone(), model.bias.detach().clone()
-    for _ in range(2):
-        model(torch.ones(1, 3)).sum().backward()
-        optimizer.step()
-    assert torch.equal(model.weight, before[0]) and not torch.equal(model.bias, before[1])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"inner_step": 5}, TypeError, "did you mean 'inner_steps'"),
-        ({"momentum": -0.1}, ValueError, "momentum = -0.1"),
-        ({"scoping": "quadratic"}, ValueError, "expected one of geometric, linear, cosine, constant"),
-        ({"inner_steps": 2.5}, ValueError, "integer of at least 1"),
-        ({"inner_steps": True}, ValueError, "integer of at least 1"),
-        ({"momentum": 1.0}, ValueError, "momentum = 1.0: expected a number that is not negative, below 1"),
-        ({"averaging": 1}, ValueError, "below 1"),
-        ({"gamma_start": 0.0}, ValueError, "gamma_start = 0.0: expected a positive number"),
-        ({"gamma_end": float("inf")}, ValueError, "finite"),
-        ({"inner_lr": float("nan")}, ValueError, "inner_lr = nan"),
-        ({"inner_lr": "0.1"}, ValueError, "inner_lr = '0.1'"),
-    ],
-)
-def test_mistakes_are_named(arguments: dict[str, Value], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        EntropySGD(nn.Linear(2, 2).parameters(), total_steps=10, **arguments)
-
-
 def test_every_rule_has_a_drop_in_class_that_is_exported() -> None:
     assert set(DROP_INS) == set(RULES)
     assert {cls.__name__ for cls in DROP_INS.values()} == set(optim.__all__) - {"drop_in", "reestimate_batch_norm"}
     assert all(getattr(optim, cls.__name__) is cls for cls in DROP_INS.values())
-
-
-def test_sam_without_a_closure_is_told_what_to_do() -> None:
-    model = nn.Linear(2, 2)
-    optimizer = SAM(model.parameters(), total_steps=10)
-    model(torch.ones(1, 2)).sum().backward()
-    with pytest.raises(TypeError, match=r"2 gradients of one mini-batch a step: call step\(closure\)"):
-        optimizer.step()
 
 
 def test_replicas_move_when_all_have_been_asked() -> None:
@@ -171,40 +78,6 @@ def test_a_scheduler_of_pytorch_scales_the_step_size(name: str) -> None:
     assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), TASK.init(3))
 
 
-def test_a_state_of_another_method_is_refused_and_changes_nothing() -> None:
-    _, sgd = fresh("sgd")
-    model, optimizer = fresh("entropy-sgd", **settings("entropy-sgd"))
-    before = nn.utils.parameters_to_vector(model.parameters()).clone()
-    for state in (sgd.state_dict(), torch.optim.SGD(model.parameters(), lr=0.1).state_dict()):
-        with pytest.raises(ValueError, match="is not one of EntropySGD with these parameters"):
-            optimizer.load_state_dict(state)
-    assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), before)
-
-
-def test_frozen_and_unused_parameters() -> None:
-    frozen, unused, used = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2), nn.Linear(2, 2)
-    model = nn.ModuleList([frozen, unused, used])
-    before = [p.detach().clone() for p in model.parameters()]
-    optimizer = EntropySGD(model.parameters(), total_steps=20, inner_steps=5, temperature=0.0, weight_decay=0.0)
-    for _ in range(10):
-        optimizer.zero_grad()
-        used(torch.ones(1, 2)).square().sum().backward()
-        optimizer.step()
-    optimizer.eval()
-    moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
-    assert moved == [False] * 4 + [True] * 2
-
-
-def test_complex_parameters_and_sparse_gradients_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"a parameter of shape \(2,\) is complex \(torch.complex64\)"):
-        EntropySGD([nn.Parameter(torch.zeros(2, dtype=torch.complex64))], total_steps=10)
-    table = nn.Embedding(4, 2, sparse=True)
-    optimizer = EntropySGD(table.parameters(), total_steps=20)
-    table(torch.tensor([1])).sum().backward()
-    with pytest.raises(TypeError, match=r"of shape \(4, 2\) is sparse"):
-        optimizer.step()
-
-
 def test_a_scaler_that_skips_a_step_skips_it_for_the_machine() -> None:
     model = nn.Linear(2, 1)
     optimizer = EntropySGD(model.parameters(), total_steps=20, inner_steps=5, temperature=0.0)
@@ -226,8 +99,66 @@ def test_a_scaler_that_skips_a_step_skips_it_for_the_machine() -> None:
         assert torch.allclose(a, b, rtol=1e-6)
 
 
-def test_structure_may_not_differ_between_groups() -> None:
-    layer = nn.Linear(2, 2)
-    groups = [{"params": [layer.weight], "inner_steps": 4}, {"params": [layer.bias], "inner_steps": 8}]
-    with pytest.raises(ValueError, match="inner_steps differs between parameter groups"):
-        EntropySGD(groups, total_steps=10)
+@pytest.mark.parametrize("name", DROP_INS)
+def test_weights_loaded_before_the_first_step_are_where_it_begins(name: str) -> None:
+    model, optimizer = new(name)
+    other = {key: value + 1.0 for key, value in model.state_dict().items()}
+    model.load_state_dict(other)
+    loop(model, optimizer, 3)
+    twin, fresh = new(name)
+    twin.load_state_dict(other)
+    fresh = type(optimizer)(twin if name == "curveball" else twin.parameters(), total_steps=200)  # type: ignore[arg-type]
+    loop(twin, fresh, 3)
+    assert torch.equal(vector(model), vector(twin))
+
+
+@pytest.mark.parametrize("name", DROP_INS)
+def test_weights_changed_later_are_refused_and_unchanged_ones_are_not(name: str) -> None:
+    model, optimizer = new(name)
+    loop(model, optimizer, 2)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.0)  # written into, the values are as they were
+    loop(model, optimizer, 1)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.clamp_(-0.01, 0.01)
+    with pytest.raises(RuntimeError, match="changed by other code"):
+        loop(model, optimizer, 1)
+    with pytest.raises(RuntimeError, match="changed by other code"):
+        optimizer.eval()
+
+
+@pytest.mark.parametrize("name", DROP_INS)
+def test_total_steps_are_calls_of_step_and_more_of_them_are_told_once(name: str) -> None:
+    """At the end a cosine schedule has come down to zero: the last calls change next to nothing, later ones nothing."""
+    given = {"schedule": "cosine"} if "schedule" in DROP_INS[name].rule_class.space else {}
+    model, optimizer = new(name, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loop(model, optimizer, 200)
+    with pytest.warns(UserWarning, match="more often than total_steps = 200") as told:
+        loop(model, optimizer, 3)
+    assert len(told) == 1 and told[0].filename == models.__file__  # the line that called step()
+
+
+@pytest.mark.parametrize("name", GRADIENT)
+def test_clipped_gradients_are_those_that_are_used(name: str) -> None:
+    """Clipping works as always: between backward and step."""
+    moved = []
+    for scale in (1.0, 1000.0):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = DROP_INS[name](model.parameters(), total_steps=200)
+
+        def closure(model: nn.Module = model, optimizer: Any = optimizer, scale: float = scale) -> float:
+            optimizer.zero_grad()
+            loss = scale * model(X).square().mean()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
+            return loss.item()
+
+        for _ in range(20):
+            optimizer.step(closure)
+        moved.append(vector(model))
+    assert torch.allclose(moved[0], moved[1], atol=1e-6)

@@ -123,7 +123,7 @@ def test_the_trust_region_ratio_is_one_on_a_quadratic(seed: int, alpha: float, d
     seen: list[Tensor] = []
 
     class Spy(CurveBall):
-        def _look(self, state: State, hyper: object, here: Linearized, before: Tensor, model: Tensor) -> None:  # type: ignore[override]
+        def _adapt_damping(self, state: State, hyper: object, here: Linearized, before: Tensor, model: Tensor) -> None:  # type: ignore[override]
             after = here.loss_at(state["x"]) + 0.5 * decay * state["x"].square().sum()
             seen.append((after - before) / ((2 * alpha - alpha**2) * model))
 

@@ -21,7 +21,7 @@ from relaxbench.study.execution.join import Part, join
 from relaxbench.study.execution.options import RunOptions
 from relaxbench.study.execution.run import StudyRun
 from tests.study import tiny
-from tests.study.execution.test_run import DATA
+from tests.study.results import DATA
 
 CPU = torch.device("cpu")
 

@@ -159,7 +159,7 @@ def test_a_larger_network_is_estimated_well(norm: bool) -> None:
     value, gradient, hessian = written_out(task, norm, 70, x)
     eigenvalues = torch.linalg.eigvalsh(hessian)
     top = eigenvalues.flip(0)[:5].tolist()
-    for seed in range(6):
+    for seed in range(3):
         found = flatness(task, x, seed)
         assert found.top[:2] == pytest.approx(top[:2], rel=1e-4) and found.top == pytest.approx(top, rel=0.02)
         assert all(a <= b * (1 + 1e-5) for a, b in zip(found.top, top, strict=True))  # from within

@@ -1,0 +1,49 @@
+"""The arguments of a drop-in optimizer: its rule with the rule's options, and its whole numbers."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from relaxbench.optim.drop_in.groups import unknown_hyperparameter
+from relaxbench.optim.rule import Rule
+from relaxbench.space import Value
+
+
+def make_rule(rule_class: type[Rule], arguments: dict[str, Value]) -> tuple[Rule, dict[str, Any], dict[str, Value]]:
+    """Make the rule that some arguments describe.
+
+    Args:
+        rule_class: the rule's class.
+        arguments: options of the rule (arguments of its `__init__`) and hyperparameters, by name.
+
+    Returns:
+        the rule, all of its options, and the hyperparameters that were given.
+
+    Raises:
+        TypeError: for a name that the rule does not have, or an option that should be True or False.
+    """
+    parameters = inspect.signature(rule_class).parameters
+    options = {name: value for name, value in arguments.items() if name in parameters}
+    hyper = {name: value for name, value in arguments.items() if name not in parameters}
+    for name, value in options.items():
+        if isinstance(parameters[name].default, bool) and not isinstance(value, bool):
+            raise TypeError(f"{name} = {value!r}: expected True or False")
+    rule = rule_class(**options)
+    for name in hyper:
+        if name not in rule.space:
+            raise unknown_hyperparameter(rule, name, list(parameters))
+    return rule, {name: options.get(name, option.default) for name, option in parameters.items()}, hyper
+
+
+def check_integer(name: str, value: Any, low: int, meaning: str, below: float = float("inf")) -> None:
+    """Refuse anything but an integer in [low, below).
+
+    Raises:
+        TypeError: if the value is not an integer.
+        ValueError: if it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} = {value!r}: expected an integer, {meaning}")
+    if not low <= value < below:
+        raise ValueError(f"{name} = {value}: expected at least {low}, {meaning}")

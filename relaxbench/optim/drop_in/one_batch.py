@@ -1,0 +1,151 @@
+"""One mini-batch of a model and a loss function as a curvature oracle."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vjp
+
+from relaxbench.optim.drop_in.flat import Flat
+from relaxbench.optim.forward_mode import ForwardMode, Outputs, uncompiled
+from relaxbench.optim.linearize import Linearized
+
+REMEDIES = {
+    "MultiheadAttention": "run it under torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
+    "TransformerEncoderLayer": "run it under torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
+    "EmbeddingBag": "use nn.Embedding and a sum",
+    "LSTM": "disable oneDNN with torch.backends.mkldnn.flags(enabled=False)",
+}
+
+
+class _Call(nn.Module):
+    """A model behind the user's function, so that its parameters can be replaced during a call."""
+
+    def __init__(self, model: nn.Module, model_fn: Callable[[], Tensor]) -> None:
+        super().__init__()
+        self.model, self.model_fn = model, model_fn
+
+    def forward(self) -> Tensor:
+        return self.model_fn()
+
+
+class OneBatch:
+    """One mini-batch: the user's two functions as a curvature oracle and its loss, for one member."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        names: list[str],
+        flat: Flat,
+        model_fn: Callable[[], Tensor],
+        loss_fn: Callable[[Tensor], Tensor],
+        forward: ForwardMode,
+    ) -> None:
+        self.call, self.model, self.loss_fn = _Call(model, model_fn), model, loss_fn
+        self.names, self.flat, self.forward = names, flat, forward
+        self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        self.initial = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+        self.buffers: list[tuple[Tensor, Tensor]] | None = None
+
+    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearized:
+        """Linearize the loss; an error names the layer that has no forward-mode derivative."""
+        layers: list[tuple[str, nn.Module]] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda _, __, name=name, module=module: layers.append((name, module)))
+            for name, module in self.model.named_modules()
+        ]
+        try:
+            here = Linearized(self, self.outputs, points, direction, self.with_tangent)
+        except NotImplementedError as error:
+            name, layer = layers[-1] if layers else ("", self.model)
+            kind = type(layer).__name__
+            where = f"layer {name!r}" if name else "the model"
+            raise TypeError(
+                f"{where} ({kind}) has no forward-mode derivative, which is needed here: "
+                f"{REMEDIES.get(kind, 'replace it')} ({str(error).splitlines()[0]})"
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not here.depends:
+            raise ValueError(
+                "what model_fn returns does not depend on the model's parameters: it must call the model that the "
+                "optimizer was made for, without torch.no_grad() or detach()"
+            )
+        return here
+
+    def refuse_flat_losses(self, here: Linearized) -> None:
+        """Raise on a loss that is linear in the outputs, which would silently change the method."""
+        slope = torch.linspace(-1, 1, here.at.numel(), dtype=here.at.dtype, device=here.at.device).view_as(here.at)
+        if not bool(self.curvature(here.at, slope).any()):
+            raise ValueError(
+                "loss_fn has no curvature in the outputs (an L1 loss, or NLLLoss after LogSoftmax?): let model_fn "
+                "return logits and use cross_entropy, or predictions and a square"
+            )
+
+    def outputs(self, points: Tensor) -> Tensor:
+        """Compute the outputs ``[1, B, C]`` at ``[1, P]``."""
+        with self._replay(), uncompiled():
+            return self._outputs(points)
+
+    def with_tangent(self, _: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Compute the outputs and their tangent along a direction."""
+        with self._replay():
+            return self.forward(self._outputs, points, direction)
+
+    def _outputs(self, points: Tensor) -> Tensor:
+        parts = zip(self.names, torch.split(points[0], self.flat.sizes), self.flat.shapes, self.flat.kinds, strict=True)
+        values = {name: part.view(shape).to(kind[0]) for name, part, shape, kind in parts}
+        result = functional_call(self.call, values, ())
+        if not isinstance(result, Tensor):
+            raise TypeError(f"model_fn returned a {type(result).__name__}: expected the outputs as one tensor")
+        return result[None]
+
+    @contextlib.contextmanager
+    def _replay(self) -> Iterator[None]:
+        """Let all passes draw the same random numbers, and record the buffers after the first pass."""
+        if self.buffers is not None:
+            self.rewind()
+        yield
+        if self.buffers is None:
+            self.buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
+
+    def rewind(self) -> None:
+        """Put the random generators back to the start of the step."""
+        torch.set_rng_state(self.random[0])
+        if self.random[1]:
+            torch.cuda.set_rng_state_all(self.random[1])
+
+    def restore(self) -> None:
+        """Put the buffers back to the start of the step."""
+        for buffer, value in self.initial:
+            buffer.copy_(value)
+
+    def commit(self) -> None:
+        """Put the buffers in the state after the first pass."""
+        for buffer, value in self.buffers or []:
+            buffer.copy_(value)
+
+    def value(self, outputs: Tensor) -> Tensor:
+        """Compute the loss, ``[1, 1]``."""
+        value = self.loss_fn(outputs[0])
+        if not isinstance(value, Tensor):
+            raise TypeError(f"loss_fn returned a {type(value).__name__}: expected the mean loss as a tensor")
+        if value.numel() != 1:
+            raise ValueError(
+                f"loss_fn returned shape {tuple(value.shape)}: expected one number, the mean of the losses"
+            )
+        return value.view(1, 1)
+
+    def gradient(self, outputs: Tensor) -> Tensor:
+        """Compute ∇L."""
+        slope: Tensor = grad(self.loss_fn)(outputs[0])
+        return slope[None]
+
+    def curvature(self, outputs: Tensor, v: Tensor) -> Tensor:
+        """Compute H_L v by reverse-mode differentiation of the gradient."""
+        product: Tensor = vjp(grad(self.loss_fn), outputs[0])[1](v[0])[0]
+        return product[None]

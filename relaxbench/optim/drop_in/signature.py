@@ -1,0 +1,58 @@
+"""The signature of a drop-in class: every hyperparameter and option of its rule by name."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+from relaxbench.optim.hyper import OPTIONS
+from relaxbench.optim.rule import Rule
+from relaxbench.space import Float, Hyperparameter, Int
+
+Init = Callable[..., None]
+Parameter = inspect.Parameter
+
+
+def named_init(init: Init, rule_class: type[Rule]) -> Init:
+    """Give the constructor of a base class the signature that fits one rule.
+
+    Args:
+        init: takes the rule's hyperparameters and options as `**hyper`.
+        rule_class: the rule.
+
+    Returns:
+        a function that calls `init`, in whose signature `total_steps` is required and each hyperparameter has its
+        name, type and default, keyword-only.
+    """
+
+    @functools.wraps(init)
+    def named(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+
+    # Not marked as a wrapper: tools that unwrap functions would show the signature of `init`.
+    named.__dict__.update(__signature__=_signature(init, rule_class))
+    del named.__dict__["__wrapped__"]
+    return named
+
+
+def _signature(init: Init, rule_class: type[Rule]) -> inspect.Signature:
+    declared = inspect.signature(init, eval_str=True)
+    parameters = {name: p for name, p in declared.parameters.items() if p.kind is not Parameter.VAR_KEYWORD}
+    parameters["total_steps"] = parameters["total_steps"].replace(default=Parameter.empty, annotation=int)
+    for name, value in rule_class.space.items():
+        parameter = Parameter(name, Parameter.KEYWORD_ONLY, default=value.default, annotation=_annotation(name, value))
+        parameters.setdefault(name, parameter)
+    for name, option in inspect.signature(rule_class).parameters.items():
+        if option.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
+            kind = Any if option.default is Parameter.empty else type(option.default)
+            parameters.setdefault(name, option.replace(kind=Parameter.KEYWORD_ONLY, annotation=kind))
+    return declared.replace(parameters=list(parameters.values()))
+
+
+def _annotation(name: str, declared: Hyperparameter) -> Any:
+    """The type of a hyperparameter's values: a choice is one of its names."""
+    if isinstance(declared, Float):
+        return float
+    return int if isinstance(declared, Int) else Literal[OPTIONS[name]]

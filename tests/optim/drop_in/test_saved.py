@@ -1,0 +1,114 @@
+"""Saved states: refused by an optimizer that they do not belong to."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from relaxbench.optim import SGD, EntropySGD
+from relaxbench.optim.drop_in.classes import DROP_INS
+from tests.optim.drop_in.models import fresh, loop, new, plain_loop, settings, vector
+
+STATES: list[tuple[str, dict[str, Any], str, dict[str, Any], str]] = [
+    ("heat", {}, "lpf-sgd", {}, r"its method: heat \(expected lpf-sgd\)"),
+    ("hj", {}, "entropy-sgd", {}, "its method"),
+    ("entropy-sgd", {}, "hj", {}, "its method"),
+    ("entropy-sgd", {"restart_momentum": True}, "entropy-sgd", {}, "its options"),
+    ("parle", {"replicas": 2}, "parle", {}, "its options"),
+]
+
+
+@pytest.mark.parametrize(("saved", "saved_with", "loading", "loading_with", "told"), STATES)
+def test_states_of_something_else_are_refused_and_change_nothing(
+    saved: str, saved_with: dict[str, Any], loading: str, loading_with: dict[str, Any], told: str
+) -> None:
+    _, other = new(saved, **saved_with)
+    model, optimizer = new(loading, **loading_with)
+    loop(model, optimizer, 2)
+    before = vector(model)
+    with pytest.raises(ValueError, match=told):
+        optimizer.load_state_dict(other.state_dict())
+    assert torch.equal(vector(model), before)
+    loop(model, optimizer, 2)
+
+
+def test_states_of_other_shapes_and_with_impossible_values_are_refused() -> None:
+    wide, tall = nn.Linear(2, 6), nn.Linear(5, 3)  # 18 parameters each
+    states = [SGD(layer.parameters(), total_steps=10).state_dict() for layer in (wide, tall)]
+    optimizer = SGD(tall.parameters(), total_steps=10)
+    with pytest.raises(ValueError, match="its shapes:"):
+        optimizer.load_state_dict(states[0])
+    for name, value, told in (("momentum", -3.0, "momentum = -3.0"), ("lr", float("nan"), "lr = nan")):
+        spoilt = copy.deepcopy(states[1])
+        spoilt["param_groups"][0][name] = value
+        with pytest.raises(ValueError, match=told):
+            optimizer.load_state_dict(spoilt)
+    missing = copy.deepcopy(states[1])
+    del missing["param_groups"][0]["momentum"]
+    with pytest.raises(ValueError, match="has no momentum"):
+        optimizer.load_state_dict(missing)
+    crowded = copy.deepcopy(states[1])
+    crowded["pending"] = [torch.zeros(1, 18)] * 5
+    with pytest.raises(ValueError, match="5 gradients"):
+        optimizer.load_state_dict(crowded)
+    optimizer.load_state_dict(states[1])
+
+
+def test_what_was_saved_says_how_long_training_takes() -> None:
+    model, optimizer = new("entropy-sgd", inner_steps=5)
+    loop(model, optimizer, 7)
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    again = EntropySGD(model.parameters(), total_steps=50, inner_steps=6)
+    again.load_state_dict(torch.load(file, weights_only=True))
+    assert again.total_steps == 200 and again.param_groups[0]["inner_steps"] == 5
+
+
+@pytest.mark.parametrize("name", DROP_INS)
+@pytest.mark.parametrize("way", ["deepcopy", "pickle"])
+def test_copies_go_on_like_the_original(name: str, way: str) -> None:
+    model, optimizer = new(name)
+    loop(model, optimizer, 4)
+    pair = copy.deepcopy((model, optimizer)) if way == "deepcopy" else pickle.loads(pickle.dumps((model, optimizer)))
+    loop(model, optimizer, 9)
+    assert not torch.equal(vector(model), vector(pair[0]))  # a copy of its own
+    loop(*pair, 9)
+    assert torch.equal(vector(model), vector(pair[0]))
+    for each in (optimizer, pair[1]):
+        each.eval()
+    assert torch.equal(vector(model), vector(pair[0]))
+
+
+def test_a_state_of_another_method_is_refused_and_changes_nothing() -> None:
+    _, sgd = fresh("sgd")
+    model, optimizer = fresh("entropy-sgd", **settings("entropy-sgd"))
+    before = nn.utils.parameters_to_vector(model.parameters()).clone()
+    for state in (sgd.state_dict(), torch.optim.SGD(model.parameters(), lr=0.1).state_dict()):
+        with pytest.raises(ValueError, match="is not one of EntropySGD with these parameters"):
+            optimizer.load_state_dict(state)
+    assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), before)
+
+
+@pytest.mark.parametrize("name", [name for name in DROP_INS if name != "curveball"])
+def test_state_dict_round_trip_in_mid_inner_loop(name: str) -> None:
+    whole, steady = fresh(name, **settings(name))
+    plain_loop(whole, steady, 0, 20)
+    first, interrupted = fresh(name, **settings(name))
+    plain_loop(first, interrupted, 0, 9)
+    file = io.BytesIO()
+    torch.save((first.state_dict(), interrupted.state_dict()), file)
+    file.seek(0)
+    weights, state = torch.load(file, weights_only=True)
+    second, resumed = fresh(name, **settings(name))
+    second.load_state_dict(weights)
+    resumed.load_state_dict(state)
+    plain_loop(second, resumed, 9, 20)
+    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)

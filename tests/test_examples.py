@@ -1,0 +1,61 @@
+"""The scripts in examples/ run, are short, and say what their table promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def run(script: str, folder: Path) -> str:
+    """The output of an example that is run in a folder."""
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "COLUMNS": "200", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_table_names_every_script() -> None:
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| \[(\S+)\]\(\S+\)", text, re.MULTILINE)) == SCRIPTS and len(SCRIPTS) == 3
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_is_short_and_says_how_it_is_run(script: str) -> None:
+    text = (EXAMPLES / script).read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 60 and f"\npython {script}" in text
+
+
+def test_a_drop_in_optimizer_takes_as_many_gradients_as_sgd(tmp_path: Path) -> None:
+    out = run("drop_in_optimizer.py", tmp_path)
+    results = re.findall(r"^(SGD|Entropy-SGD) +(\d+) gradients, test error ([\d.]+) %$", out, re.MULTILINE)
+    assert [name for name, _, _ in results] == ["SGD", "Entropy-SGD"]
+    assert results[0][1] == results[1][1]
+    assert all(float(error) < 20 for _, _, error in results)  # guessing is wrong in 90 %
+
+
+def test_a_study_of_your_own_problem_ends_with_a_verdict_and_is_read_again(tmp_path: Path) -> None:
+    out = run("study_your_problem.py", tmp_path)
+    assert "60 trials in" in out and "SGD is the baseline on moons. Test error" in out
+    assert re.search(r"Entropy-SGD against SGD on moons: (undecided|better|worse|equivalent)", out)
+    assert (tmp_path / "reports" / "moons.html").is_file()
+    table = run("read_a_study.py", tmp_path)
+    for method in ("sgd", "entropy-sgd"):
+        assert re.search(rf"^(moons)? *{method} +[\d.]+ +[\d.]+ +6$", table, re.MULTILINE)
+        assert f"moons, best of {method}: {{'" in table
+    assert "curves.html: 12 runs" in table and (tmp_path / "curves.html").stat().st_size > 1_000_000
