@@ -29,7 +29,7 @@ install: $(VENV)/.test
 
 # Three processes for two cores, since servers, browsers and workers are waited for; see LONGEST in tests/conftest.py.
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # Without Ray and Lightning. Old versions may warn of what newer ones deprecate: here a warning is not an error.
 test-min: $(VENV)-min/.test
