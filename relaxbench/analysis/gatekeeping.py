@@ -1,10 +1,12 @@
 """Secondary comparisons: made only of methods that are better than the baseline.
 
-"Against the best control", "at equal seconds" and "at another budget" are questions about a method that has won.
-Each is tested only if its primary comparison says "better" (gatekeeping: Westfall and Krishen 2001), so a method
-that is not truly better reaches them by a false verdict that α counts already. Behind one gate, m comparisons share
-what the primary one had, α/(kJm): each at the full level would let a truly better method go wrong m times as often.
-All others are estimates without a verdict.
+"Against the best control", "at equal seconds" and "at another budget" are questions about a method that has won. Each
+is tested only if its primary comparison says "better" (gatekeeping: Westfall and Krishen 2001), so a method that is not
+truly better reaches them by a false verdict that α counts already.
+
+Each of m secondary comparisons is tested once, at the look that decided the primary one, and has α/(k max(J, m)). With
+m ≤ J that is the level of the primary comparisons: testing once leaves the share of the other looks. Tested again at
+later looks, three comparisons of six methods would go wrong in 12 % of studies (tests/analysis/test_gatekeeping.py).
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ def secondary(
 
     Args:
         primary: the method against the baseline.
-        pairs: candidate and reference by the name of the comparison. All that are planned, whether or not they can be
-            judged: their number is part of the level.
+        pairs: candidate and reference by the name of the comparison, as they were at the look that decided the primary
+            one. All that are planned, whether or not they can be judged: their number is part of the level.
         family: of the primary comparisons.
         margins: by name; a comparison without one is never equivalent.
 
@@ -38,7 +40,7 @@ def secondary(
     """
     if primary.verdict != "better":
         return {name: _estimate(*arms) for name, arms in pairs.items()}
-    shared = replace(family, level=family.level / max(len(pairs), 1))
+    shared = replace(family, looks=max(family.looks, len(pairs)))
     return {name: judge(*arms, shared, (margins or {}).get(name)) for name, arms in pairs.items()}
 
 

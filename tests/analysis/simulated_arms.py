@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from relaxbench.analysis.arm import Arm
+from relaxbench.analysis.equivalence import Margin, band
 from relaxbench.analysis.jackknife import best_of_random
+from relaxbench.analysis.simultaneous import Family, interval
+from relaxbench.analysis.welch import welch
 
 TRIALS = 12
 LOOKS = (10, 20, 40)
@@ -50,3 +53,23 @@ def arms(
 def one(arm: Arm, study: int) -> Arm:
     """A single study's arm."""
     return Arm(arm.estimate[study], arm.variance[study], arm.blocks)
+
+
+def verdicts(candidate: Arm, reference: Arm, family: Family, margin: Margin | None) -> np.ndarray:
+    """The verdict of every study at one look; as `simultaneous.judge`, for arrays."""
+    contrast = welch(candidate, reference)
+    (low, high), (inner_low, inner_high) = (interval(contrast, tail) for tail in (family.share / 2, family.share))
+    band_low, band_high = band(margin, reference, family.share) if margin else (np.inf, -np.inf)
+    within = (band_low < inner_low) & (inner_high < band_high)
+    return np.select([high < 0, low > 0, within], ["better", "worse", "equivalent"], "undecided")
+
+
+def over_looks(
+    candidate: Sequence[Arm], reference: Sequence[Arm], family: Family, margin: Margin | None = None
+) -> np.ndarray:
+    """The verdict of every study after all looks: the first that is decided."""
+    final = np.full(np.shape(reference[0].estimate), "undecided", dtype="<U10")
+    for ours, theirs in zip(candidate, reference, strict=True):
+        now = verdicts(ours, theirs, family, margin)
+        final = np.where(final == "undecided", now, final)
+    return final
