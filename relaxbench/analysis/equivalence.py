@@ -8,7 +8,7 @@ scale D is equivalent within
 
 Points need the reference's level g, which is an estimate too. With ĝ on both sides, an overestimated reference widens
 the lower side of the band in step with D: where the true difference is −m, the interval then lies within the band in 2
-to 24 % of comparisons, at a nominal 0.28 % (tests/analysis/test_equivalence.py). The lower side therefore has g⁺, the
+to 20 % of comparisons, at a nominal 0.28 % (tests/analysis/test_equivalence.py). The lower side therefore has g⁺, the
 upper end of g's interval at the same level. To first order in the errors that suffices, by the triangle inequality of
 standard errors. On the upper side the error of ĝ cancels a part of the error of D, and ĝ is safe.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +34,11 @@ def draw(shape: str, rng: np.random.Generator, size: tuple[int, ...]) -> tuple[n
     if shape == "disasters":  # 5 % of the runs, whatever the setting
         logs = np.where(rng.random(size) < 0.05, np.log(30.0), logs)
     return np.exp(quality + selection * rng.standard_normal(size)), logs
+
+
+def tolerance(rate: float, studies: int) -> float:
+    """Four standard errors of a rate that is as it should be."""
+    return 4 * math.sqrt(rate * (1 - rate) / studies)
 
 
 def log_mean(shape: str) -> float:

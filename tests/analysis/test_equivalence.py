@@ -14,8 +14,7 @@ from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.equivalence import Margin, band
 from relaxbench.analysis.simultaneous import Family, interval
 from relaxbench.analysis.welch import welch
-from tests.analysis.simulated_arms import verdicts
-from tests.analysis.test_paired import tolerance
+from tests.analysis.simulated_arms import tolerance, verdicts
 
 
 def known(level: float, blocks: int = 10, variance: float = 0.0) -> Arm:
