@@ -1,0 +1,53 @@
+"""One method's side of a comparison: an estimate and its variance over blocks.
+
+Two ways lead here: `jackknife.best_of_random` for independent random trials, and `disjoint_blocks` for everything else.
+All that follows (`welch`, `simultaneous`, `looks`) is the same for both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from relaxbench.analysis.log_scale import Array
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An estimate with its variance; arrays ``[...]`` of the same shape, one element per study, usually 0-dimensional.
+
+    Attributes:
+        estimate: θ̂, on the logarithmic scale.
+        variance: V, the estimated variance of θ̂ (not of a block). NaN if no variance can be estimated.
+        blocks: R, the independent blocks behind it; the variance has R − 1 degrees of freedom.
+    """
+
+    estimate: Array
+    variance: Array
+    blocks: int
+
+
+def disjoint_blocks(logs: ArrayLike) -> Arm:
+    """The mean over blocks that are used whole, V = var(ℓ) / R.
+
+    For trials that depend on each other within their block: a sampler that learns (TPE, Gaussian processes, CMA-ES)
+    or a pruner. One block gives one number, ℓ of its winner on a fresh seed. Also for a setting that is run as
+    published,
+    without tuning: then a block is one run.
+
+    Args:
+        logs: ℓ of the winner of every block, ``[..., R]``; NaN where there is no run yet makes the estimate NaN.
+
+    Raises:
+        ValueError: without any block.
+    """
+    values = np.asarray(logs, dtype=float)
+    if values.ndim < 1 or values.shape[-1] < 1:
+        raise ValueError("an estimate needs at least one block")
+    blocks = values.shape[-1]
+    first = values[..., :1]  # exact where all values are equal
+    estimate = first[..., 0] + (values - first).mean(axis=-1)
+    variance = (values - first).var(axis=-1, ddof=1) / blocks if blocks > 1 else np.full_like(estimate, np.nan)
+    return Arm(np.asarray(estimate), np.asarray(variance), blocks)
