@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,11 @@ def digits() -> StudyFrames:
     return relaxbench.load_study(synthetic.fill(synthetic.Writer(synthetic.memory(), synthetic.spec(blocks=3))))
 
 
-@pytest.mark.parametrize(("format", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+# The file holds every digit; pandas 3.0 would round the last one, Python reads it.
+exact_csv = partial(pd.read_csv, dtype=object)
+
+
+@pytest.mark.parametrize(("format", "read"), [("csv", exact_csv), ("parquet", pd.read_parquet)], ids=["csv", "parquet"])
 def test_every_frame_is_saved_and_read_back(digits: StudyFrames, tmp_path: Path, format: str, read: object) -> None:
     paths = digits.save(tmp_path / "new" / "folder", format)
     assert {path.name for path in paths} == {f"{name}.{format}" for name in digits.tables()}
