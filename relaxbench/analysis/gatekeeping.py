@@ -17,7 +17,7 @@ from dataclasses import replace
 from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.equivalence import Margin
 from relaxbench.analysis.simultaneous import Family, Judgement, judge
-from relaxbench.analysis.welch import welch
+from relaxbench.analysis.welch import welch_difference
 
 
 def secondary(
@@ -45,5 +45,5 @@ def secondary(
 
 
 def _estimate(candidate: Arm, reference: Arm) -> Judgement:
-    difference = float(welch(candidate, reference).difference)
+    difference = float(welch_difference(candidate, reference).difference)
     return Judgement("not tested", difference, blocks=candidate.blocks, reference_blocks=reference.blocks)

@@ -25,7 +25,7 @@ from scipy import stats
 from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.equivalence import Margin, band
 from relaxbench.analysis.log_scale import Array
-from relaxbench.analysis.welch import Contrast, welch
+from relaxbench.analysis.welch import WelchDifference, welch_difference
 
 LEVEL = 0.05
 """α: the chance of any wrong verdict in a study, over all comparisons and looks."""
@@ -91,7 +91,7 @@ class Judgement:
         return self.verdict in DECIDED
 
 
-def interval(contrast: Contrast, tail: float) -> tuple[Array, Array]:
+def interval(contrast: WelchDifference, tail: float) -> tuple[Array, Array]:
     """D ± t_{ν, 1 − tail} se, ``[...]`` each. Where neither arm varies it is the point D."""
     half = stats.t.isf(tail, contrast.freedom) * contrast.error
     return np.asarray(contrast.difference - half), np.asarray(contrast.difference + half)
@@ -106,7 +106,7 @@ def judge(candidate: Arm, reference: Arm, family: Family, margin: Margin | None 
         family: the comparisons and looks that share the level.
         margin: None: nothing is equivalent.
     """
-    contrast = welch(candidate, reference)
+    contrast = welch_difference(candidate, reference)
     difference = float(contrast.difference)
     if min(candidate.blocks, reference.blocks) < MIN_BLOCKS or not np.isfinite(contrast.error):
         return Judgement("no claim", difference, blocks=candidate.blocks, reference_blocks=reference.blocks)

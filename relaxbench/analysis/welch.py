@@ -19,7 +19,7 @@ from relaxbench.analysis.log_scale import Array
 
 
 @dataclass(frozen=True)
-class Contrast:
+class WelchDifference:
     """Candidate − reference on the logarithmic scale; arrays ``[...]`` of the same shape, usually 0-dimensional.
 
     Attributes:
@@ -33,7 +33,7 @@ class Contrast:
     freedom: Array
 
 
-def welch(candidate: Arm, reference: Arm) -> Contrast:
+def welch_difference(candidate: Arm, reference: Arm) -> WelchDifference:
     """Compare two independent arms."""
     ours, theirs = candidate.variance, reference.variance
     total = ours + theirs
@@ -42,4 +42,4 @@ def welch(candidate: Arm, reference: Arm) -> Contrast:
         freedom = 1 / (share**2 / max(candidate.blocks - 1, 1) + (1 - share) ** 2 / max(reference.blocks - 1, 1))
     freedom = np.where(total > 0, freedom, np.where(total == 0, candidate.blocks + reference.blocks - 2, np.nan))
     difference = np.asarray(candidate.estimate - reference.estimate)
-    return Contrast(difference, np.asarray(np.sqrt(total)), np.asarray(freedom))
+    return WelchDifference(difference, np.asarray(np.sqrt(total)), np.asarray(freedom))

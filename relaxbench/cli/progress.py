@@ -65,12 +65,12 @@ class Display:
         if not self.quiet:
             self.console.print(line, markup=False)
 
-    def update(self, progress: list[Progress], crew: Sequence[Any] = ()) -> None:
+    def update(self, progress: list[Progress], present: Sequence[Any] = ()) -> None:
         """Show the progress.
 
         Args:
             progress: of all methods.
-            crew: rows of workers to show as well; see `store.workers.workers`.
+            present: rows of workers to show as well; see `store.workers.workers`.
         """
         if self.quiet:
             return
@@ -80,7 +80,7 @@ class Display:
             self.began = sum(p.done for p in progress) + 1
         if self.live:
             if now - self.shown >= REFRESH_SECONDS or finished:
-                self.live.update(Group(self._table(progress), *crew_table(crew)), refresh=True)
+                self.live.update(Group(self._table(progress), *workers_table(present)), refresh=True)
                 self.shown = now
             return
         self._log(progress, now)
@@ -140,20 +140,20 @@ class Display:
         return f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"
 
 
-def crew_table(crew: Sequence[Any], shown: int = 16) -> list[Any]:
+def workers_table(present: Sequence[Any], shown: int = 16) -> list[Any]:
     """Return a table of workers: device, current work, and when each was last seen; empty without workers."""
-    if not crew:
+    if not present:
         return []
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("worker", "device", "now"):
         table.add_column(column, no_wrap=column != "now")  # shortened in a narrow terminal
     for column in ("running", "finished", "seen"):
         table.add_column(column, justify="right", no_wrap=True)
-    for row in crew[:shown]:
+    for row in present[:shown]:
         work, silent = Text(row.doing, no_wrap=True, overflow="ellipsis"), f"{duration(row.silent)} ago"
         numbers = (f"{row.running:,}", f"{row.finished:,}", silent if at_work(row) else f"gone, {silent}")
         table.add_row(Text(row.name.rpartition(":")[0] or row.name), Text(row.device), work, *numbers)
-    more = [Text(f"and {counted(len(crew) - shown, 'more worker')}", style="dim")] if len(crew) > shown else []
+    more = [Text(f"and {counted(len(present) - shown, 'more worker')}", style="dim")] if len(present) > shown else []
     return [Text(), table, *more]
 
 

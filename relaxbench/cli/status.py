@@ -29,7 +29,7 @@ def status_tables(database: Database, name: str | None) -> list[RenderableType]:
     """Return the workers, the trials by method and status, and the failed trials with their last error."""
     from sqlalchemy import func, select
 
-    from relaxbench.cli.progress import crew_table
+    from relaxbench.cli.progress import workers_table
     from relaxbench.store.schema import Trial
     from relaxbench.store.studies import find_study
     from relaxbench.store.transactions import read
@@ -42,14 +42,14 @@ def status_tables(database: Database, name: str | None) -> list[RenderableType]:
     failures = failures.order_by(Trial.failures.desc(), Trial.id)
     rows = read(database, lambda connection: connection.execute(counts).all())
     failed = read(database, lambda connection: connection.execute(select(failures.subquery())).all())
-    crew = workers(database, study)
-    working = [row for row in crew if at_work(row)]
-    gone = [row for row in crew if row.ended_at is None and row.running and not at_work(row)]
-    ended = len(crew) - len(working) - len(gone)
+    known = workers(database, study)
+    working = [row for row in known if at_work(row)]
+    gone = [row for row in known if row.ended_at is None and row.running and not at_work(row)]
+    ended = len(known) - len(working) - len(gone)
     parts: list[RenderableType] = [Text(f"Study {name}", style="italic")]
     if not working:
         parts.append(Text("No worker is running."))
-    parts += crew_table([*working, *gone], shown=1000)
+    parts += workers_table([*working, *gone], shown=1000)
     if gone:
         held = sum(row.running for row in gone)
         parts.append(Text(f"{counted(held, 'trial')} of workers that are gone: any other worker will free them."))

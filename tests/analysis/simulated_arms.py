@@ -11,7 +11,7 @@ from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.equivalence import Margin, band
 from relaxbench.analysis.jackknife import best_of_random
 from relaxbench.analysis.simultaneous import Family, interval
-from relaxbench.analysis.welch import welch
+from relaxbench.analysis.welch import welch_difference
 
 TRIALS = 12
 LOOKS = (10, 20, 40)
@@ -63,7 +63,7 @@ def one(arm: Arm, study: int) -> Arm:
 
 def verdicts(candidate: Arm, reference: Arm, family: Family, margin: Margin | None) -> np.ndarray:
     """The verdict of every study at one look; as `simultaneous.judge`, for arrays."""
-    contrast = welch(candidate, reference)
+    contrast = welch_difference(candidate, reference)
     (low, high), (inner_low, inner_high) = (interval(contrast, tail) for tail in (family.share / 2, family.share))
     band_low, band_high = band(margin, reference, family.share) if margin else (np.inf, -np.inf)
     within = (band_low < inner_low) & (inner_high < band_high)

@@ -13,7 +13,7 @@ from scipy import stats
 from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.equivalence import Margin, band
 from relaxbench.analysis.simultaneous import Family, interval
-from relaxbench.analysis.welch import welch
+from relaxbench.analysis.welch import welch_difference
 from tests.analysis.simulated_arms import tolerance, verdicts
 
 
@@ -73,7 +73,7 @@ def test_at_the_margin_in_points(level: float, spread: tuple[float, float], bloc
     reference, allowed = arm(math.log(level), spread[1]), family.share + tolerance(family.share, studies)
     for side in (-1, 1):
         candidate = arm(math.log(level + side), spread[0])
-        low, high = interval(welch(candidate, reference), family.share)
+        low, high = interval(welch_difference(candidate, reference), family.share)
         ends = band(Margin(1.0), reference, family.share)
         assert np.mean((ends[0] < low) & (high < ends[1])) <= allowed
         assert np.mean(verdicts(candidate, reference, family, Margin(1.0)) == "equivalent") <= allowed

@@ -31,7 +31,7 @@ import pytest
 
 from relaxbench.analysis.equivalence import Margin
 from relaxbench.analysis.simultaneous import Family, interval
-from relaxbench.analysis.welch import welch
+from relaxbench.analysis.welch import welch_difference
 from tests.analysis.simulated_arms import LOOKS, SHAPES, arms, over_looks
 
 FAMILY = Family(6, len(LOOKS))
@@ -46,7 +46,7 @@ def whole(reference: str, candidates: list[str], mean: float) -> tuple[np.ndarra
     for shape in candidates:
         ours = arms(shape, rng, STUDIES, mean)
         for one, other in zip(ours, theirs, strict=True):
-            low, high = interval(welch(one, other), FAMILY.share / 2)
+            low, high = interval(welch_difference(one, other), FAMILY.share / 2)
             covered &= (low <= mean) & (mean <= high)
         found.append(over_looks(ours, theirs, FAMILY, MARGIN))
     return np.array(found), covered
@@ -75,7 +75,7 @@ def test_each_interval_covers_where_shapes_differ(shape: str) -> None:
     for reference in ("narrow", "noisy"):
         rng = np.random.default_rng(2)
         theirs, ours = (arms(name, rng, 2000, looks=[10])[0] for name in (reference, shape))
-        low, high = interval(welch(ours, theirs), 0.025)
+        low, high = interval(welch_difference(ours, theirs), 0.025)
         assert np.mean((low <= 0) & (high >= 0)) >= 0.93 - two_errors(0.93, 2000)
 
 

@@ -14,7 +14,7 @@ from relaxbench.analysis.arm import Arm, disjoint_blocks
 from relaxbench.analysis.equivalence import Margin
 from relaxbench.analysis.log_scale import log_metric, points
 from relaxbench.analysis.simultaneous import DECIDED, Family, Judgement, interval, judge
-from relaxbench.analysis.welch import welch
+from relaxbench.analysis.welch import welch_difference
 from tests.analysis.simulated_arms import arms, one, verdicts
 
 ESTIMATE = st.floats(-3, 3)
@@ -147,7 +147,7 @@ def test_points_at_the_reference_are_no_interval_of_the_difference() -> None:
     rng, blocks, studies = np.random.default_rng(0), 10, 20_000
     ours = disjoint_blocks(math.log(0.6) + 0.1 * rng.standard_normal((studies, blocks)))
     theirs = disjoint_blocks(math.log(2.4) + 0.3 * rng.standard_normal((studies, blocks)))
-    low, high = interval(welch(ours, theirs), 0.025)
+    low, high = interval(welch_difference(ours, theirs), 0.025)
     covered = np.mean((low <= math.log(0.25)) & (math.log(0.25) <= high))
     level = np.exp(theirs.estimate)
     at_level = np.mean((points(low, level) <= -1.8) & (points(high, level) >= -1.8))

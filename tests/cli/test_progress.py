@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from relaxbench.cli import progress
-from relaxbench.cli.progress import Display, crew_table, interruptible
+from relaxbench.cli.progress import Display, interruptible, workers_table
 from relaxbench.store.claims import worker_name
 from relaxbench.study.coordination.progress import Progress
 from tests.study import tiny
@@ -80,35 +80,35 @@ def member(name: str, silent: float = 3.0, ended_at: float | None = None, **chan
     return SimpleNamespace(name=name, silent=silent, ended_at=ended_at, **{**usual, **changes})
 
 
-def crew_lines(crew: list[Any], width: int = 80, **options: int) -> list[str]:
+def table_lines(present: list[Any], width: int = 80, **options: int) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, width=width, highlight=False)
-    for part in crew_table(crew, **options):
+    for part in workers_table(present, **options):
         console.print(part)
     return [line.rstrip() for line in file.getvalue().splitlines() if line.strip()]
 
 
-def test_a_crew_is_a_table_that_fits_into_a_terminal_of_80_columns(clock: Clock) -> None:
+def test_workers_are_a_table_that_fits_into_a_terminal_of_80_columns(clock: Clock) -> None:
     """Who works, at what, and who is gone: its process, or, of another machine, not heard of for a lease."""
     dead = f"{platform.node()}:{2**22 + 1}:1000"
-    crew = [member(worker_name()), member("far-away:12:1000"), member("silent:13:1000", 7300.0), member(dead, 9.0)]
-    lines = crew_lines(crew)
-    assert [line.split()[0] for line in lines] == ["worker", *(each.name.rpartition(":")[0] for each in crew)]
+    present = [member(worker_name()), member("far-away:12:1000"), member("silent:13:1000", 7300.0), member(dead, 9.0)]
+    lines = table_lines(present)
+    assert [line.split()[0] for line in lines] == ["worker", *(each.name.rpartition(":")[0] for each in present)]
     assert [line.split()[-3:] for line in lines[1:3]] == [["3", "s", "ago"]] * 2
     assert lines[3].endswith("gone, 2.0 h ago") and lines[4].endswith("gone, 9 s ago")
     assert all("64" in line and "12,345" in line for line in lines[1:])
-    assert crew_lines([]) == []
+    assert table_lines([]) == []
     view, file = shown(terminal=True)
     with view:
-        view.update(states(3), crew)
+        view.update(states(3), present)
     assert "far-away:12" in file.getvalue()
 
 
-def test_of_a_large_crew_some_are_shown(clock: Clock) -> None:
-    crew = [member(f"node:{i}:1000") for i in range(20)]
-    lines = crew_lines(crew)
+def test_of_many_workers_some_are_shown(clock: Clock) -> None:
+    present = [member(f"node:{i}:1000") for i in range(20)]
+    lines = table_lines(present)
     assert len(lines) == 1 + 16 + 1 and lines[-1] == "and 4 more workers"
-    assert crew_lines(crew[:17])[-1] == "and 1 more worker" and len(crew_lines(crew, shown=20)) == 21
+    assert table_lines(present[:17])[-1] == "and 1 more worker" and len(table_lines(present, shown=20)) == 21
 
 
 def test_quiet_shows_nothing(clock: Clock) -> None:

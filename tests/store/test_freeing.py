@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,22 +9,11 @@ from sqlalchemy import Engine, select, update
 
 from relaxbench.errors import UserError
 from relaxbench.store.claims import Claims, Result, worker_name
-from relaxbench.store.database import open_database
 from relaxbench.store.freeing import free
 from relaxbench.store.schema import Trial
-from tests.store.conftest import add_study
 from tests.study.coordination.test_manifest import DEAD
 
 FAR = "far.away:12:1000"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Engine]:
-    """A study of 12 trials: 8 of sgd, 4 of heat."""
-    engine = open_database(str(tmp_path / "study.db"))
-    add_study(engine)
-    yield engine
-    engine.dispose()
 
 
 def rows(database: Engine) -> list[Any]:

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Engine, select
 
 from relaxbench.errors import UserError
-from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial
 from relaxbench.store.studies import find_study
-from tests.store.conftest import add_study
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Engine]:
-    """A study of 12 trials: 8 of sgd, 4 of heat."""
-    engine = open_database(str(tmp_path / "study.db"))
-    add_study(engine)
-    yield engine
-    engine.dispose()
 
 
 def test_a_study_is_found_by_its_name_or_as_the_only_one(database: Engine) -> None:
