@@ -1,0 +1,68 @@
+"""`analysis.arms`: from trials to outcomes, against the pure functions and by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from relaxbench.analysis.all_subsets import confirmed_ranks, ranking
+from relaxbench.analysis.arm import Arm
+from relaxbench.analysis.arms import Limits, arm_of, outcomes
+from relaxbench.analysis.equivalence import Margin
+from relaxbench.analysis.jackknife import best_of_random
+from relaxbench.analysis.simultaneous import Family
+from relaxbench.store.facts import ProblemFacts, problem_facts
+
+
+def about(**known: object) -> ProblemFacts:
+    return {**problem_facts({}, "p"), **known}  # type: ignore[typeddict-item]
+
+
+def test_limits_are_half_an_example_the_budget_or_nothing() -> None:
+    assert Limits.of(about(unit="%", metric_scale=100.0, test_examples=360)) == Limits(50 / 360)
+    assert Limits.of(about(censored=True, budget=2000)) == Limits(0.0, 2000)
+    assert Limits.of(about(unit="nats")) == Limits()
+
+
+def test_an_arm_needs_all_random_trials_and_the_best_of_them_confirmed() -> None:
+    generator = np.random.default_rng(0)
+    values, metrics = generator.random((7, 4)), generator.lognormal(size=(7, 4))
+    places = [(block + 3, number) for block in range(7) for number in range(4)]
+    explored = dict(zip(places, values.ravel(), strict=True))
+    needed = [places[index] for index in ranking(values)[: confirmed_ranks(28, 4)]]
+    confirmed = {place: metrics[place[0] - 3, place[1]] for place in needed}
+    arm = arm_of(explored, confirmed, range(3, 10), 4, Limits())
+    expected = best_of_random(values, np.log(metrics))
+    assert arm is not None
+    assert arm.estimate == pytest.approx(float(expected.estimate), abs=1e-12)
+    assert arm.blocks == 7
+    assert arm_of(explored, dict(list(confirmed.items())[1:]), range(3, 10), 4, Limits()) is None
+    assert arm_of(dict(list(explored.items())[1:]), confirmed, range(3, 10), 4, Limits()) is None
+
+
+def test_a_method_as_published_has_one_run_per_block() -> None:
+    runs = {(block, 0): math.exp(block) for block in range(6)}
+    arm = arm_of({}, runs, range(6), 0, Limits())
+    assert arm is not None
+    assert arm.estimate == pytest.approx(2.5)
+    assert arm.variance == pytest.approx(np.var(range(6), ddof=1) / 6)
+    assert arm_of({}, runs, range(7), 0, Limits()) is None
+
+
+def test_outcomes_stop_at_the_first_look_that_is_not_complete_or_decides() -> None:
+    def arm(estimate: float, blocks: int, error: float = 0.01) -> Arm:
+        return Arm(np.array(estimate), np.array(error**2), blocks)
+
+    arms = {
+        "sgd": [arm(0, 10), arm(0, 20), None],
+        "better": [arm(-1, 10), None, None],
+        "open": [arm(0, 10, 1.0), arm(0, 20, 1.0), None],
+        "late": [None, None, None],
+    }
+    found = outcomes(arms, "sgd", Family(3, 3), Margin(0.1, "ratio"))
+    better, open_one = found["better"], found["open"]
+    assert better is not None and (better.verdict, better.look) == ("better", 1)
+    assert open_one is not None and (open_one.verdict, open_one.look) == ("undecided", 2)
+    assert found["late"] is None and "sgd" not in found
