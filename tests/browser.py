@@ -47,13 +47,13 @@ class Visit:
 
     Args:
         browser: where they are opened.
-        artefacts: folder of the pictures that `picture` takes.
+        artefacts: folder of the pictures that `picture` takes; None for no pictures, which take seconds each.
 
     Attributes:
         wrong: words on a console, uncaught errors, dialogs, requests that are not local.
     """
 
-    def __init__(self, browser: Browser, artefacts: Path) -> None:
+    def __init__(self, browser: Browser, artefacts: Path | None = None) -> None:
         self.browser, self.artefacts = browser, artefacts
         self.wrong: list[str] = []
         self._contexts: list[BrowserContext] = []
@@ -90,8 +90,9 @@ class Visit:
         return page
 
     def picture(self, page: Page, name: str) -> None:
-        """Keep the whole page as it looks now, for people."""
-        page.screenshot(path=self.artefacts / f"{name}.png", full_page=True)
+        """Keep the whole page as it looks now, for people who name a folder (RELAXBENCH_ARTEFACTS)."""
+        if self.artefacts:
+            page.screenshot(path=self.artefacts / f"{name}.png", full_page=True)
 
     def _dialog(self, dialog: Dialog) -> None:
         self.wrong.append(f"dialog: {dialog.message}")
@@ -102,9 +103,11 @@ class Visit:
             self.wrong.append(f"request: {request.url}")
 
 
-def artefacts(otherwise: Path) -> Path:
-    """Where pictures are kept: the folder that RELAXBENCH_ARTEFACTS names, else the one given."""
-    folder = Path(os.environ.get("RELAXBENCH_ARTEFACTS") or otherwise)
+def artefacts() -> Path | None:
+    """Where pictures are kept: the folder that RELAXBENCH_ARTEFACTS names; None without one."""
+    if not (name := os.environ.get("RELAXBENCH_ARTEFACTS")):
+        return None
+    folder = Path(name)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -132,14 +135,40 @@ def wide(page: Page) -> int:
     return page.evaluate("document.scrollingElement.scrollWidth - document.documentElement.clientWidth")
 
 
+def resize(page: Page, width: int) -> None:
+    """Give the window another width, and wait until the figures have followed: nothing is too wide."""
+    page.set_viewport_size({"width": width, "height": 900})
+    eventually(page, lambda: wide(page) <= 0)
+
+
 def barriers(page: Page) -> list[str]:
     """Violations of WCAG 2, levels A and AA, that axe-core finds in the page.
 
-    It is not led through what plotly draws, thousands of elements: to a reader a figure is one image with a name.
+    What plotly draws, thousands of elements, is taken out for as long: to a reader a figure is one image with a name.
     """
     rules: dict[str, Any] = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
-    found = Axe().run(page, context={"exclude": [[".canvas > *"]]}, options=rules).response["violations"]
+    page.evaluate(TAKE_OUT)
+    try:
+        found = Axe().run(page, options=rules).response["violations"]
+    finally:
+        page.evaluate(PUT_BACK)
     return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
+
+
+TAKE_OUT = """() => {
+    window.drawings = [...document.querySelectorAll(".canvas")].map(canvas => {
+      const drawing = document.createDocumentFragment();
+      const { height } = canvas.style;
+      canvas.style.height = `${canvas.offsetHeight}px`;
+      drawing.append(...canvas.childNodes);
+      return { canvas, drawing, height };
+    });
+    return drawings.length;
+}"""
+PUT_BACK = """() => drawings.map(({ canvas, drawing, height }) => {
+    canvas.append(drawing);
+    canvas.style.height = height;
+}).length"""
 
 
 def shown(page: Page) -> dict[str, str]:

@@ -81,7 +81,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Visit]:
+def visit(chromium: Browser) -> Iterator[browser.Visit]:
     """Opens pages in the browser; an error in a page fails the test."""
-    with browser.Visit(chromium, browser.artefacts(tmp_path_factory.mktemp("artefacts"))) as visit:
+    with browser.Visit(chromium, browser.artefacts()) as visit:
         yield visit

@@ -6,7 +6,8 @@ import contextlib
 import contextvars
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +24,22 @@ Collected = dict["BatchNorm", list[tuple[Tensor, Tensor]]]
 Value = TypeVar("Value")
 
 
-class _Draw(NamedTuple):
+class _Draw:
     """The random key of one forward pass, and the number of masks that each layer has drawn in it."""
 
-    words: tuple[Tensor, Tensor]
-    calls: Counter[int]
+    def __init__(self, seed: Tensor, step: Tensor) -> None:
+        self._seed, self._step = seed, step
+        self.calls: Counter[int] = Counter()
+
+    @cached_property
+    def words(self) -> tuple[Tensor, Tensor]:
+        """The key; most models have no dropout and never need it."""
+        return random.key(self._seed, random.DROPOUT, self._step)
 
 
 def drawing(seed: Tensor, step: Tensor) -> contextlib.AbstractContextManager[object]:
     """Make masks a function of seed and step (int64 scalars, also under vmap) within this block, one forward pass."""
-    return _within(_draw, _Draw(random.key(seed, random.DROPOUT, step), Counter()))
+    return _within(_draw, _Draw(seed, step))
 
 
 def together() -> contextlib.AbstractContextManager[object]:

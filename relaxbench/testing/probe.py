@@ -14,7 +14,7 @@ from relaxbench.problems.digits import digits_mlp
 from relaxbench.space import Int, Value
 from relaxbench.testing.metered_oracle import Metered
 from relaxbench.training.ensemble import Ensemble
-from relaxbench.training.oracle import Oracle
+from relaxbench.training.oracle import Oracle, Path
 
 CPU = torch.device("cpu")
 TASK = digits_mlp()
@@ -59,8 +59,9 @@ class Probe:
         start: Tensor | None = None,
         members: int = MEMBERS,
         inner_steps: int | None = SHORT,
+        path: Path = "direct",
     ) -> Ensemble:
-        """Make an ensemble on the direct path.
+        """Make an ensemble.
 
         Args:
             seeds: at least `members` seeds.
@@ -68,11 +69,13 @@ class Probe:
             start: initial parameters ``[K, P]``, or None for those of the seeds.
             members: K, at most.
             inner_steps: None for the default length of inner loops.
+            path: of the gradients. On the direct path the gradient of a member does not depend on K bit for bit,
+                whatever the machine; the vectorized path is faster.
         """
         seeds = list(seeds)[:members]
         if start is None:
             start = torch.stack([TASK.init(seed) for seed in seeds]).to(dtype)
-        return Ensemble(Oracle(TASK, "direct"), self.make(), start, seeds, 400, self.values(inner_steps))
+        return Ensemble(Oracle(TASK, path), self.make(), start, seeds, 400, self.values(inner_steps))
 
     def trace(self, seeds: list[int], steps: int, factor: float = 1.0) -> list[Tensor]:
         """Return all iterates of members, ``[steps, P]`` each, with gradients and losses multiplied by a factor."""
@@ -95,7 +98,7 @@ class Probe:
 
     def _early(self, values: dict[str, Value]) -> Iterator[Tensor]:
         """Yield the iterates of 64 queries with the schedules as after a tenth of a run."""
-        ensemble = self.ensemble(members=2)
+        ensemble = self.ensemble(members=2, path="vectorized")
         ensemble.hyper = ensemble.rule.at(stack([values] * 2, CPU, torch.float32), torch.full((2, 1), 0.1))
         for _ in range(64):
             ensemble.step()

@@ -240,7 +240,7 @@ class RuleConformance:
 
     def test_it_descends(self) -> None:
         """Require that two hundred gradients lower the loss of a small classifier."""
-        ensemble = self._probe.ensemble(inner_steps=None)
+        ensemble = self._probe.ensemble(inner_steps=None, path="vectorized")
         rule = ensemble.rule
         start = Oracle(TASK, "direct").measure(rule.iterate(ensemble.state), "validation").loss
         for _ in range(math.ceil(200 / rule.price / rule.replicas)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,12 +52,18 @@ def themed(page: Page) -> list[str]:
     return page.evaluate(probe, ["--ink", "--muted", "--line"])
 
 
-def test_every_switch_changes_its_figures_and_no_others(digits_page: Path, visit: Visit) -> None:
-    assert browser.press_every_switch(visit.open(digits_page)) > 6
+@pytest.fixture(scope="module")
+def digits_dark(chromium: Browser, digits_page: Path) -> Iterator[Page]:
+    with Visit(chromium) as visit:
+        yield visit.open(digits_page, scheme="dark")
 
 
-def test_the_theme_button_changes_every_colour_there_and_back(digits_page: Path, visit: Visit) -> None:
-    page = visit.open(digits_page, scheme="dark")
+def test_every_switch_changes_its_figures_and_no_others(digits_dark: Page) -> None:
+    assert browser.press_every_switch(digits_dark) > 6
+
+
+def test_the_theme_button_changes_every_colour_there_and_back(digits_dark: Page) -> None:
+    page = digits_dark
     first = themed(page)
     for told in ("Light", "Dark"):
         old, paper = themed(page), page.evaluate(PAPER)
@@ -76,7 +82,7 @@ def test_what_goes_wrong_in_a_page_is_told(chromium: Browser, digits_page: Path,
     """
     spoilt = tmp_path / "spoilt.html"
     spoilt.write_text(digits_page.read_text().replace("</main>", mistakes + "</main>"))
-    visit = Visit(chromium, tmp_path)
+    visit = Visit(chromium)
     page = visit.open(spoilt)
     page.evaluate("document.querySelector('.canvas').replaceChildren()")
     assert browser.undrawn(page) == ["difference-digits-mlp"]

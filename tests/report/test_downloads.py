@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
-from playwright.sync_api import Locator, Page
+import pytest
+from playwright.sync_api import Browser, Locator, Page
 
 from relaxbench.report import StudyFrames
 from tests.browser import Visit
@@ -22,18 +24,20 @@ def save(page: Page, button: Locator) -> tuple[str, bytes]:
     return waiting.value.suggested_filename, waiting.value.path().read_bytes()
 
 
-def test_tables_are_the_files_beside_the_page_byte_for_byte(digits_page: Path, visit: Visit) -> None:
-    page = visit.open(digits_page)
+@pytest.fixture(scope="module")
+def page(chromium: Browser, digits_page: Path) -> Iterator[Page]:
+    with Visit(chromium) as visit:
+        yield visit.open(digits_page)
+
+
+def test_tables_are_the_files_beside_the_page_byte_for_byte(digits_page: Path, page: Page) -> None:
     beside = {path.name: path.read_bytes() for path in (digits_page.parent / "digits").glob("*.csv")}
     saved = dict(save(page, button) for button in page.locator("[data-packed]").all())
     assert saved == {f"digits-{name}": contents for name, contents in beside.items()}
     assert len(saved) == 5
 
 
-def test_figures_give_the_numbers_that_they_were_drawn_from(
-    digits: StudyFrames, digits_page: Path, visit: Visit
-) -> None:
-    page = visit.open(digits_page)
+def test_figures_give_the_numbers_that_they_were_drawn_from(digits: StudyFrames, page: Page) -> None:
     kinds = {figure.key.split("-")[0]: figure for figure in drawn(digits)}
     for figure in kinds.values():
         canvas = page.locator(f"#{figure.key}")
@@ -48,8 +52,7 @@ def test_figures_give_the_numbers_that_they_were_drawn_from(
     assert len(kinds) > 10
 
 
-def test_pictures_are_whole_and_as_large_as_the_figure(digits_page: Path, visit: Visit) -> None:
-    page = visit.open(digits_page)
+def test_pictures_are_whole_and_as_large_as_the_figure(page: Page) -> None:
     figure = page.locator("figure.plot", has=page.locator("#difference-digits-mlp"))
     size = figure.locator(".canvas").evaluate("each => [each.clientWidth, each.clientHeight]")
 

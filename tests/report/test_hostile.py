@@ -9,7 +9,7 @@ import pytest
 from relaxbench.analysis.findings import Findings
 from relaxbench.report import load_study, write_report
 from tests import browser, synthetic
-from tests.browser import Visit, eventually
+from tests.browser import Visit
 from tests.report.test_study_page import HOSTILE
 from tests.synthetic import Writer, memory, spec
 
@@ -72,7 +72,6 @@ def test_names_are_text_everywhere(hostile_page: Path, visit: Visit) -> None:
     assert page.evaluate("'hacked' in window") is False
 
     for width in (1200, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        eventually(page, lambda: browser.wide(page) <= 0)  # figures follow the window after a moment
+        browser.resize(page, width)
         assert browser.barriers(page) == []
         visit.picture(page, f"hostile-{width}")

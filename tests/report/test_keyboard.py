@@ -29,7 +29,7 @@ FOCUS = """(() => {
 
 @pytest.fixture(scope="module")
 def opened(chromium: Browser, digits_page: Path) -> Iterator[Page]:
-    with Visit(chromium, digits_page.parent) as visit:
+    with Visit(chromium) as visit:
         page = visit.open(digits_page)
         page.locator(".browse").scroll_into_view_if_needed()
         page.locator(".browse tbody tr").first.wait_for()
@@ -96,7 +96,7 @@ def test_paper_has_no_buttons_and_sharp_figures(digits_page: Path, visit: Visit)
     page = visit.open(digits_page, 718, 1123, scheme="dark")  # A4 between margins of 1 cm
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     margins = {"top": "1cm", "right": "1cm", "bottom": "1cm", "left": "1cm"}
-    contents = page.pdf(path=visit.artefacts / "report.pdf", format="A4", margin=margins)
+    contents = page.pdf(format="A4", margin=margins)
     assert contents.startswith(b"%PDF-") and len(re.findall(rb"/Type\s*/Page\b", contents)) > 3
     maps = page.locator(".main-svg .hm image").count()  # heat maps alone are bitmaps, each with its mask
     assert contents.count(b"/Subtype /Image") <= 2 * maps < page.locator("figure.plot:visible").count()
