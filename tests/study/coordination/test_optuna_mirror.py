@@ -48,6 +48,14 @@ def mirrored(folder: Path, database: Engine) -> dict[str, list[int]]:
     return found
 
 
+def test_commits_do_not_wait_for_the_disk_as_on_our_own_connections(study: list[Plan]) -> None:
+    with module.open_optuna(study[0].database) as storage, storage.engine.connect() as connection:
+        theirs = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "journal_mode")]
+    with study[0].database.connect() as connection:
+        ours = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "journal_mode")]
+    assert theirs == ours == [1, "wal"]
+
+
 def test_all_of_it_in_order(study: list[Plan], tmp_path: Path) -> None:
     assert behind(study) == 28
     mirror(study)
