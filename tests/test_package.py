@@ -86,14 +86,17 @@ def test_installed_package_runs_outside_the_checkout(site: Path, tmp_path: Path)
 
 
 def test_installed_package_finds_its_study_files(site: Path, tmp_path: Path) -> None:
-    answer = run(sys.executable, "-m", "relaxbench", "plan", "--storage", "sqlite:///plan.db", cwd=tmp_path, site=site)
-    assert "digits" in answer
+    small = ["--problem", "rosenbrock", "--method", "sgd", "--storage", "sqlite:///plan.db"]
+    default = run(sys.executable, "-m", "relaxbench", "plan", *small, cwd=tmp_path, site=site)
+    assert re.search(r"rosenbrock +sgd +\d", default)
 
 
 def test_installed_package_runs_a_study(site: Path, tmp_path: Path) -> None:
-    size = ["--problem", "rosenbrock", "--method", "sgd", "--blocks", "1", "--trials", "2", "--budget", "40"]
+    problem = 'name = "s"\nproblems = ["rosenbrock"]\nmethods = ["sgd"]\nflatness = false\n'
+    size = "blocks = 1\ntrials = 2\nexploit = 0\nrecommend = 0\nbudget = 40\n"
+    (tmp_path / "s.toml").write_text(problem + size)
     options = ["--storage", "sqlite:///x.db", "--no-report", "--quiet"]
-    run(sys.executable, "-m", "relaxbench", "study", *size, *options, cwd=tmp_path, site=site)
+    run(sys.executable, "-m", "relaxbench", "study", "s.toml", *options, cwd=tmp_path, site=site)
     assert (tmp_path / "x.db").stat().st_size > 0
 
 

@@ -71,11 +71,23 @@ def commands(site: Path, where: Path, *lines: str) -> list[str]:
     return done.stdout.split("\f\n")[:-1]
 
 
+STUDY = """
+name = "wine"
+problems = ["wine"]
+methods = ["sgd", "qhm"]
+blocks = 2
+trials = 2
+exploit = 0
+recommend = 1
+budget = 40
+flatness = false
+"""
+
+
 def test_plugins_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None:
-    listed, checked, studied, best = commands(
-        site, tmp_path, "list", "check qhm wine",
-        "study --problem wine --method qhm --blocks 2 --trials 2 --budget 40 --population 8", "best wine qhm",
-    )  # fmt: skip
+    (tmp_path / "wine.toml").write_text(STUDY)
+    lines = ("list", "check qhm wine", "study wine.toml --population 8", "best wine qhm")
+    listed, checked, studied, best = commands(site, tmp_path, *lines)
     assert re.search(r"qhm +QHM", listed) and re.search(r"wine +", listed)
     assert "✓ method qhm: 14 of 14" in checked and "✓ problem wine: 10 of 10" in checked
     assert "QHM" in studied and (tmp_path / "reports" / "wine.html").is_file()

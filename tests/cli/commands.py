@@ -27,6 +27,7 @@ trials = 2
 exploit = 2
 recommend = 2
 budget = 40
+flatness = false
 """
 
 

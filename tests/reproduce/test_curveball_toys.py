@@ -24,7 +24,6 @@ from relaxbench.reproduce.curveball_toys import COLUMNS, PUBLISHED, ROWS, Cell, 
 from relaxbench.reproduce.least_squares import LeastSquares
 from relaxbench.reproduce.table import tables
 
-
 HELD = ("SGD + momentum", "CurveBall")
 """The rows that are held against the published spreads, at the 100 runs of the paper; the others have 10."""
 
