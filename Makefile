@@ -17,6 +17,8 @@ UV ?= $(shell command -v uv)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(if $(UV),$(UV) pip install -q --python $(BIN)/python,$(PIP) install)
 
+MEMORY := $(shell df -k --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 8000000 {print "/dev/shm"}')
+
 .DEFAULT_GOAL := study
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
@@ -27,9 +29,10 @@ study: $(VENV)/.base
 
 install: $(VENV)/.test
 
-# Three processes for two cores, since servers, browsers and workers are waited for; see LONGEST in tests/conftest.py.
+# One process per core; see LONGEST in tests/conftest.py. Databases lie in memory where 8 GB of it are free: SQLite and
+# PostgreSQL then never wait for a disk.
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	@$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # Without Ray and Lightning. Old versions may warn of what newer ones deprecate: here a warning is not an error.
 test-min: $(VENV)-min/.test
