@@ -19,7 +19,7 @@ from relaxbench.analysis.jackknife import best_of_random
 from relaxbench.analysis.log_scale import Array, half_example, log_metric
 from relaxbench.analysis.looks import Outcome, fold
 from relaxbench.analysis.simultaneous import Family, judge
-from relaxbench.store.facts import ProblemFacts
+from relaxbench.store.facts import ProblemFacts, SpecFacts, looks_of
 
 Place = tuple[int, int]
 """The place of a trial in its method's plan: block and number."""
@@ -98,6 +98,16 @@ def outcomes(
             judgements.append(judge(candidate, other, family, margin))
         results[method] = fold(judgements)
     return results
+
+
+def family_of(spec: SpecFacts) -> Family:
+    """The comparisons and looks of a study, from its specification alone: all of them are declared before it begins.
+
+    k is (methods − 1) × problems, where every rung of a ladder of budgets is a problem; J is the number of declared
+    looks. Blocks beyond the last look change neither.
+    """
+    comparisons = (len(spec["methods"]) - 1) * len(spec["problems"])
+    return Family(max(comparisons, 1), max(len(looks_of(spec)), 1))
 
 
 def _logs(values: ArrayLike, limits: Limits) -> Array:

@@ -65,6 +65,8 @@ def make(database: Database, name: str, load: Load) -> int:
             "title": method,
             "source": "",
             "role": "baseline" if method == "sgd" else "candidate",
+            "arm": "tuned",
+            "space_name": "default",
             "dimensions": len(space),
             "space": space,
             "spaces": {PROBLEM: space},
@@ -94,6 +96,8 @@ def make(database: Database, name: str, load: Load) -> int:
         "train_examples": None,
         "test_examples": 1000,
         "caution": "",
+        "base": PROBLEM,
+        "rung": None,
     }
     manifest: Manifest = {
         "key": uuid.uuid4().hex[:12],
@@ -111,7 +115,7 @@ def make(database: Database, name: str, load: Load) -> int:
         "baseline": "sgd",
         "controls": [],
         "seed": 0,
-        "blocks": load.blocks,
+        "looks": [load.blocks],
         "trials": load.trials,
         "exploit": load.exploit,
         "recommend": load.recommend,

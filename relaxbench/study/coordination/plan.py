@@ -11,7 +11,7 @@ from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relaxbench.space import Space, Value
-from relaxbench.store.facts import SpecFacts, fixed_on, method_facts, space_on
+from relaxbench.store.facts import SpecFacts, fixed_on, method_facts, planned_looks, space_on
 from relaxbench.store.schema import PHASES, SEARCHED, Study, Trial
 from relaxbench.store.transactions import read, write
 from relaxbench.store.winners import winner_of_complete_search, winners_of_complete_blocks
@@ -33,7 +33,7 @@ class Size:
     @classmethod
     def of_spec(cls, spec: SpecFacts) -> Size:
         """The size that a stored specification requests."""
-        blocks = spec["blocks"] * spec["repetitions"]
+        blocks = planned_looks(spec)[-1] * spec["repetitions"]
         return cls(spec["seed"], blocks, spec["trials"], spec["exploit"], spec["recommend"])
 
     def of(self, phase: str) -> int:

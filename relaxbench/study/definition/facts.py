@@ -29,6 +29,8 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
         "train_examples": problem.train_examples,
         "test_examples": problem.test_examples,
         "caution": problem.caution,
+        "base": problem.name,
+        "rung": None,
     }
 
 
@@ -40,6 +42,8 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "title": spec.title_of(label),
         "source": rule.source,
         "role": spec.role_of(label),
+        "arm": "tuned",
+        "space_name": "default",
         "dimensions": len(spec.space_of(label, problems[0])),
         "space": to_stored(spec.space_of(label, problems[0])),
         "spaces": {problem.name: to_stored(spec.space_of(label, problem)) for problem in problems},
