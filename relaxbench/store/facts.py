@@ -7,7 +7,8 @@ share these types, so that a misspelled key is a type error. A study that an old
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, cast
 
 from relaxbench.space import Space, StoredSpace, Value, from_stored
 
@@ -26,11 +27,13 @@ class ProblemFacts(TypedDict):
     budget: int | None  # gradient equivalents per trial
     worst: float | None  # value of a diverged trial
     worst_metric: float | None  # as stored, not in the display unit
-    margin: float | None  # of equivalence, in the display unit
+    margin: float | str | None  # of equivalence: in the display unit, or a ratio such as "10 %"
     censored: bool  # the metric counts gradients to a tolerance
     train_examples: int | None
     test_examples: int | None
     caution: str
+    base: str  # the problem's own name; on a ladder of budgets this one is called base@rung
+    rung: int | None  # its budget on a ladder; None without a ladder
 
 
 class CostFacts(TypedDict):
@@ -50,6 +53,8 @@ class MethodFacts(TypedDict):
     title: str
     source: str
     role: str  # baseline, control, candidate
+    arm: Literal["tuned", "published"]  # published: no tuning, `fixed` holds the authors' settings
+    space_name: Literal["default", "wide", "custom"]
     dimensions: int | None  # of the first problem's space
     space: StoredSpace
     spaces: dict[str, StoredSpace]
@@ -128,22 +133,46 @@ class SpecFacts(TypedDict, total=False):
 
     name: str
     description: str
-    problems: list[str]
+    problems: list[str]  # names in the database: on a ladder of budgets every rung is one
     methods: list[str]
     baseline: str
     controls: list[str]
     seed: int
-    blocks: int
+    looks: list[int]  # blocks at which the study is looked at; protocol 1 has `blocks` instead, see `protocol`
+    more_blocks: int  # beyond the last look
     trials: int
     exploit: int
     recommend: int
     repetitions: int
     budget: int | None
-    margin: float | None
+    budgets: list[int]  # a ladder; empty without one
+    margin: float | str | None
     precision: str
     flatness: bool
     space: dict[str, object]  # ranges as in the study file
     method: dict[str, dict[str, object]]  # variants as in the study file
+
+
+def protocol(spec: SpecFacts) -> Literal[1, 2]:
+    """The protocol by which a study was planned.
+
+    1: a fixed number of blocks, whose winners are confirmed. 2: declared looks, at which the best third is confirmed.
+    """
+    return 2 if "looks" in spec else 1
+
+
+def looks_of(spec: SpecFacts) -> tuple[int, ...]:
+    """The declared looks: rising numbers of blocks. A study of protocol 1 has one, at all its blocks."""
+    if protocol(spec) == 1:
+        blocks = cast(Mapping[str, int], spec).get("blocks")
+        return (int(blocks),) if blocks else ()
+    return tuple(spec["looks"])
+
+
+def planned_looks(spec: SpecFacts) -> tuple[int, ...]:
+    """`looks_of`, and the look beyond the last declared one where more blocks are requested."""
+    looks, more = looks_of(spec), spec.get("more_blocks", 0)
+    return (*looks, looks[-1] + more) if looks and more else looks
 
 
 def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
@@ -165,6 +194,8 @@ def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
         "train_examples": None,
         "test_examples": None,
         "caution": "",
+        "base": problem,
+        "rung": None,
     }
     known = manifest.get("problems", {}).get(problem)
     return {**neutral, **known} if known else neutral
@@ -177,6 +208,8 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "title": method,
         "source": "",
         "role": role,
+        "arm": "tuned",
+        "space_name": "default",
         "dimensions": None,
         "space": {},
         "spaces": {},

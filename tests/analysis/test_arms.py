@@ -9,11 +9,11 @@ import pytest
 
 from relaxbench.analysis.all_subsets import confirmed_ranks, ranking
 from relaxbench.analysis.arm import Arm
-from relaxbench.analysis.arms import Limits, arm_of, outcomes
+from relaxbench.analysis.arms import Limits, arm_of, family_of, outcomes
 from relaxbench.analysis.equivalence import Margin
 from relaxbench.analysis.jackknife import best_of_random
 from relaxbench.analysis.simultaneous import Family
-from relaxbench.store.facts import ProblemFacts, problem_facts
+from relaxbench.store.facts import ProblemFacts, SpecFacts, problem_facts
 
 
 def about(**known: object) -> ProblemFacts:
@@ -66,3 +66,16 @@ def test_outcomes_stop_at_the_first_look_that_is_not_complete_or_decides() -> No
     assert better is not None and (better.verdict, better.look) == ("better", 1)
     assert open_one is not None and (open_one.verdict, open_one.look) == ("undecided", 2)
     assert found["late"] is None and "sgd" not in found
+
+
+def test_the_family_is_every_method_on_every_problem_at_every_declared_look() -> None:
+    spec: SpecFacts = {
+        "methods": ["sgd", "a", "b"],
+        "problems": ["p@600", "p@2000", "q@600", "q@2000"],
+        "looks": [6, 9],
+    }
+    assert family_of(spec) == Family(comparisons=8, looks=2)
+    assert family_of({**spec, "more_blocks": 3}) == Family(comparisons=8, looks=2)
+    assert family_of({**spec, "methods": ["sgd"]}) == Family(1, 2)
+    old: SpecFacts = {"methods": ["sgd", "a"], "problems": ["p"], "blocks": 10}  # type: ignore[typeddict-unknown-key]
+    assert family_of(old) == Family(1, 1)

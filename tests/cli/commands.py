@@ -22,8 +22,8 @@ STUDY = """
 name = "tiny"
 problems = ["rosenbrock"]
 methods = ["sgd", "heat"]
-blocks = 2
-trials = 2
+looks = [6]
+trials = 1
 exploit = 2
 recommend = 2
 budget = 40
@@ -41,8 +41,9 @@ splits = {s: (x, y) for s in ("train", "validation", "test")}
 """
 
 
-SPEC = tiny.spec(budget=200, flatness=False)
-"""Long enough to be disturbed. Flatness has tests of its own; importing what measures it takes each process 2 s."""
+SPEC = tiny.spec(budget=200, looks=[6], trials=1, exploit=4, flatness=False)
+"""Long enough to be disturbed: 2 × (6 + 6 + 4 + 2) = 36 trials. Flatness has tests of its own; importing what measures
+it takes each process 2 s."""
 
 
 @contextlib.contextmanager

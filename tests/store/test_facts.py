@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any, get_type_hints
 
 from relaxbench.space import Float
-from relaxbench.store.facts import MethodFacts, ProblemFacts, fixed_on, method_facts, problem_facts, space_on
+from relaxbench.store.facts import (
+    MethodFacts,
+    ProblemFacts,
+    fixed_on,
+    looks_of,
+    method_facts,
+    planned_looks,
+    problem_facts,
+    protocol,
+    space_on,
+)
 
 LR = {"kind": "float", "low": 0.01, "high": 1.0, "log": True}
 
@@ -27,3 +37,13 @@ def test_unknown_facts_are_neutral_and_complete() -> None:
     assert space_on(method, "p") == {"lr": Float(0.01, 1.0, 0.01, log=True)} and fixed_on(method, "p") == {"batch": 64}
     method["spaces"]["p"], method["fixes"]["p"] = {}, {}
     assert space_on(method, "p") == {} and fixed_on(method, "p") == {}
+
+
+def test_a_specification_without_looks_is_of_the_first_protocol() -> None:
+    old: Any = {"blocks": 10, "trials": 12}
+    assert (protocol(old), looks_of(old), planned_looks(old)) == (1, (10,), (10,))
+    assert (protocol({}), looks_of({}), planned_looks({})) == (1, (), ())
+    new: Any = {"looks": [10, 20, 40], "more_blocks": 0}
+    assert (protocol(new), looks_of(new), planned_looks(new)) == (2, (10, 20, 40), (10, 20, 40))
+    assert planned_looks({**new, "more_blocks": 5}) == (10, 20, 40, 45)
+    assert looks_of({**new, "more_blocks": 5}) == (10, 20, 40)
