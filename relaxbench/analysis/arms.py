@@ -52,6 +52,8 @@ def arm_of(
 ) -> Arm | None:
     """One method's estimate at a look; None while a run that it needs is missing.
 
+    A metric without a logarithm (0, negative or infinite) gives an estimate of NaN, of which no claim is made.
+
     Args:
         explored: place → validation loss of every finished random trial.
         confirmed: place → test metric, in display units, of the same settings on a fresh seed. Of a method that is run
@@ -60,14 +62,15 @@ def arm_of(
         trials: T, random trials per block; 0 for a method that is run as published.
         limits: of the metric.
     """
+    places = [[(block, number) for number in range(max(trials, 1))] for block in blocks]
+    logs = _logs([[confirmed.get(place, np.nan) for place in row] for row in places], limits)
+    if logs is None:
+        return Arm(np.array(np.nan), np.array(np.nan), len(blocks))
     if not trials:
-        runs = [confirmed.get((block, 0), np.nan) for block in blocks]
-        return None if np.isnan(runs).any() else disjoint_blocks(_logs(runs, limits))
-    places = [[(block, number) for number in range(trials)] for block in blocks]
+        return None if np.isnan(logs).any() else disjoint_blocks(logs[:, 0])
     if any(place not in explored for row in places for place in row):
         return None
     values = np.array([[explored[place] for place in row] for row in places])
-    logs = _logs([[confirmed.get(place, np.nan) for place in row] for row in places], limits)
     _, share = best_of_subsets(values, logs)
     return best_of_random(values, logs) if share >= 1 else None
 
@@ -110,5 +113,9 @@ def family_of(spec: SpecFacts) -> Family:
     return Family(max(comparisons, 1), max(len(looks_of(spec)), 1))
 
 
-def _logs(values: ArrayLike, limits: Limits) -> Array:
-    return log_metric(np.asarray(values, dtype=float), limits.smallest, limits.largest)
+def _logs(values: ArrayLike, limits: Limits) -> Array | None:
+    """Logarithms of a metric, NaN where there is no run; None where a value has none."""
+    try:
+        return log_metric(np.asarray(values, dtype=float), limits.smallest, limits.largest)
+    except ValueError:
+        return None

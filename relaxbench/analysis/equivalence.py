@@ -15,6 +15,7 @@ standard errors. On the upper side the error of ĝ cancels a part of the error o
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +46,29 @@ class Margin:
             raise ValueError(
                 f"a margin of {self.value:g} ({self.kind}) is not one: it must be positive, a ratio below 1"
             )
+
+    def words(self, unit: str = "") -> str:
+        """The margin as text: "10 %" of a ratio, "±0.5 points"."""
+        return f"{100 * self.value:g} %" if self.kind == "ratio" else f"±{self.value:g} {unit}".rstrip()
+
+
+def parse_margin(value: float | str | None) -> Margin | None:
+    """The margin that a study file or a problem states: a number in the metric's unit, or text such as "10 %".
+
+    Args:
+        value: None and 0 state no margin.
+
+    Raises:
+        ValueError: another text, or a number that is no margin.
+    """
+    if value is None or value == 0:
+        return None
+    if not isinstance(value, str):
+        return Margin(float(value))
+    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*", value)
+    if matched is None:
+        raise ValueError(f'a margin of {value!r} is not one: write a number, or a ratio such as "10 %"')
+    return Margin(float(matched[1]) / 100, "ratio")
 
 
 def band(margin: Margin, reference: Arm, tail: float) -> tuple[Array, Array]:
