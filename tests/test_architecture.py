@@ -38,9 +38,10 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {"store", "version", "errors", "space", "util"},
     "report.figures": {"analysis", "pages", "errors", "space", "util"},
     "report": {"report.figures", "analysis", "pages", "store", "version", "errors", "util"},
-    "study.coordination": {"store", "version", "errors", "space", "util"},
+    "study.coordination": {"analysis", "store", "version", "errors", "space", "util"},
     "study.definition": {
         "study.coordination",
+        "analysis",
         "training",
         "optim",
         "problems",

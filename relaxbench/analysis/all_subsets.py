@@ -23,7 +23,6 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from relaxbench.analysis.best_of_n import weights
 from relaxbench.analysis.log_scale import Array
 
 LEFT_OUT = 0.01
@@ -53,6 +52,20 @@ def confirmed_ranks(trials: int, size: int) -> int:
 def rank_weights(trials: int, size: int) -> Array:
     """w_j for j = 1 … N, ``[N]``: the chance that the best of `size` trials has rank j among `trials`."""
     return np.asarray(weights(trials, np.array([size]))[0])
+
+
+def weights(trials: int, sizes: NDArray[np.int64]) -> Array:
+    """P(the best of n drawn without replacement is the j-th best of all), ``[sizes, N]``.
+
+    It is C(N − j, n − 1) / C(N, n), computed as products of ratios, which neither overflow nor cancel.
+
+    Args:
+        trials: N.
+        sizes: values of n, none above N.
+    """
+    n, rank = np.asarray(sizes)[:, None], np.arange(1, trials)
+    ratios = np.maximum(trials - rank - n + 1, 0) / (trials - rank)
+    return np.asarray(np.cumprod(np.concatenate([n / trials, ratios], axis=1), axis=1))
 
 
 def ranking(values: ArrayLike) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from relaxbench.analysis.all_subsets import weights
 from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.log_scale import Array as Vector
 from relaxbench.analysis.quantiles import quantile_interval
@@ -45,17 +46,6 @@ COLUMNS = (
 def sizes(trials: int) -> Sizes:
     """Return the values of n: whole numbers from 1 to trials / FRACTION, at least [1]."""
     return np.unique(np.geomspace(1, max(trials // FRACTION, 1), POINTS).round().astype(np.int64))
-
-
-def weights(trials: int, sizes: Sizes) -> Matrix:
-    """Return P(the best of n drawn without replacement is the j-th best of all): ``[sizes, N]``.
-
-    It is C(N − j, n − 1) / C(N, n), computed as products of ratios, which neither overflow nor cancel. n must not
-    exceed N.
-    """
-    n, rank = np.asarray(sizes)[:, None], np.arange(1, trials)
-    ratios: Matrix = np.maximum(trials - rank - n + 1, 0) / (trials - rank)
-    return np.cumprod(np.concatenate([n / trials, ratios], axis=1), axis=1)
 
 
 def expected_best(values: Vector, sizes: Sizes) -> Vector:

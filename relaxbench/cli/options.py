@@ -39,7 +39,13 @@ Storage = Annotated[
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the study, instead of the name in the file.")]
-Blocks = Annotated[int | None, typer.Option(help="Number of blocks: independent tunings of every method.")]
+Looks = Annotated[
+    str | None,
+    typer.Option(help="Numbers of blocks (independent tunings of a method) at which the study is looked at: 10,20,40."),
+]
+MoreBlocks = Annotated[
+    int | None, typer.Option(help="Blocks beyond the last look, for undecided methods; they void the guarantee.")
+]
 Trials = Annotated[int | None, typer.Option(help="Random trials per block.")]
 Budget = Annotated[int | None, typer.Option(help="Gradient equivalents per trial.")]
 Methods = Annotated[list[str] | None, typer.Option("--method", help="Compare this method; may be repeated.")]

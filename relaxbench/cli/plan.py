@@ -1,8 +1,10 @@
-"""`plan`: the gradients and hours of a study, and the smallest difference that it can detect."""
+"""`plan`: what a study costs at its first look and at all of them, and what to expect until its verdicts are known."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,13 +16,14 @@ from relaxbench.cli import checks, options
 from relaxbench.cli.console import console
 from relaxbench.cli.options import (
     STORAGE,
-    Blocks,
     Budget,
     DataDir,
     Device,
     Download,
     File,
+    Looks,
     Methods,
+    MoreBlocks,
     Name,
     Population,
     Problems,
@@ -30,17 +33,27 @@ from relaxbench.cli.options import (
 )
 from relaxbench.cli.spec import Overrides, read_spec
 from relaxbench.errors import UserError
-from relaxbench.util.text import duration
+from relaxbench.util.text import duration, listed
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine as Database
+
+    from relaxbench.analysis.planning import Spreads
+    from relaxbench.problems import Problem
+    from relaxbench.store.facts import SpecFacts
+    from relaxbench.study.coordination.size import Size
     from relaxbench.study.definition.spec import StudySpec
+
+RATIOS = (1.0, 1.25)
+"""True ratios to the baseline for which blocks to a decision are expected: equivalent, and a quarter worse."""
 
 
 def plan(
     file: File = None,
     storage: Storage = STORAGE,
     name: Name = None,
-    blocks: Blocks = None,
+    looks: Looks = None,
+    more_blocks: MoreBlocks = None,
     trials: Trials = None,
     budget: Budget = None,
     method: Methods = None,
@@ -50,106 +63,218 @@ def plan(
     seed: Seed = None,
     data_dir: DataDir = None,
     download: Download = False,
-    std: Annotated[
-        float | None, typer.Option(help="Standard deviation of the difference between blocks, in the metric's unit.")
+    spread: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation of the log metric between blocks.  \\[default: an earlier study's]"),
     ] = None,
 ) -> None:
-    """Estimate a study before it runs: gradients, time on this machine, and the smallest detectable difference."""
-    if std is not None and not (0 < std < math.inf):
-        raise UserError(f"--std {std:g}: expected a positive number")
-    spec, _ = read_spec(file, Overrides(name, blocks, trials, budget, method, problem, seed))
+    """Estimate a study before it runs: gradients, time on this machine, and what to expect until it is decided."""
+    if spread is not None and not (0 < spread < math.inf):
+        raise UserError(f"--spread {spread:g}: expected a positive number, such as 0.3")
+    spec, _ = read_spec(file, Overrides(name, looks, more_blocks, trials, budget, method, problem, seed))
     checks.check_counts(population, options.RETRIES)
     checks.use_data(data_dir, download)
-    for part in plan_tables(spec, storage, device, population, std, download):
+    for part in plan_tables(spec, storage, device, population, spread, download):
         console.print(part)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """A method on a problem: how many runs it needs, and how fast they are on this machine.
+
+    Attributes:
+        problem: its name.
+        method: its label.
+        size: of the study.
+        budget: gradients per run.
+        fast: gradients per second with all slots full.
+        slow: with as many slots as a generation of TPE fills.
+    """
+
+    problem: str
+    method: str
+    size: Size
+    budget: int
+    fast: float
+    slow: float
+
+    def runs(self, blocks: float) -> float:
+        """The runs of all repetitions that go through this many blocks, and those that do not depend on them."""
+        searched = blocks * self.size.trials + self.size.confirmed(math.ceil(blocks))
+        return self.size.repetitions * searched + self.size.exploit + self.size.recommend
+
+    def seconds(self, blocks: float) -> float:
+        """The time of these runs."""
+        few = self.size.exploit
+        return self.budget * ((self.runs(blocks) - few) / self.fast + few / self.slow)
+
+
 def plan_tables(
-    spec: StudySpec, storage: str, device: str, population: int | None, std: float | None, download: bool = False
+    spec: StudySpec, storage: str, device: str, population: int | None, spread: float | None, download: bool = False
 ) -> list[RenderableType]:
-    """Return the tables of `plan`: gradients, time on this machine, and the smallest detectable difference."""
-    from relaxbench.analysis.paired import MIN_BLOCKS, detectable_effect
-    from relaxbench.optim.hyper import defaults
-    from relaxbench.study.coordination.tpe import GENERATION
+    """Return the tables of `plan`: gradients and time on this machine, and what to expect until all is decided."""
+    from typing import cast
+
+    from relaxbench.store.facts import SpecFacts, planned_looks
+    from relaxbench.study.definition.opening import stored_form
     from relaxbench.study.definition.prepare import prepare
-    from relaxbench.training import engine as engines
     from relaxbench.training.devices import torch_device
+
+    place, problems = torch_device(device), prepare(spec, download)
+    stored = cast(SpecFacts, stored_form(spec, problems))
+    looks = planned_looks(stored)
+    paces, notes = _paces(spec, stored, problems, place, population)
+    table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    ends = list(dict.fromkeys((looks[0], looks[-1])))
+    costs = [column for blocks in ends for column in (f"{blocks} blocks", "gradients", "time")]
+    for column in ("problem", "method", "gradients/s", *costs):
+        table.add_column(column, justify="left" if column in ("problem", "method") else "right")
+    for pace in paces:
+        cells = [cell for blocks in ends for cell in _cost([pace], blocks)]
+        table.add_row(pace.problem, pace.method, f"{pace.fast:,.0f}", *cells)
+    table.add_section()
+    table.add_row("total", "", "", *(cell for blocks in ends for cell in _cost(paces, blocks)), style="bold")
+    if len(looks) > 1:
+        notes.append(
+            f"Numbers of runs at the first look ({looks[0]} blocks), and at worst, if every method is undecided until "
+            f"the last one ({looks[-1]} blocks)."
+        )
+    notes.append("Times are for training alone, measured now; evaluation and start-up come on top.")
+    known = _spreads(stored, spec, problems, spread, storage)
+    return [table, *(Text(note, style="dim") for note in notes), Text(), *_expected(stored, problems, paces, known)]
+
+
+def _paces(
+    spec: StudySpec, stored: SpecFacts, problems: Sequence[Problem], place: Any, population: int | None
+) -> tuple[list[Pace], list[str]]:
+    """Measure the speed of every method on every problem; also say how their trials would be run."""
+    from relaxbench.optim.hyper import defaults
+    from relaxbench.study.coordination.size import Size
+    from relaxbench.study.coordination.tpe import GENERATION
+    from relaxbench.study.definition.facts import describe_method
+    from relaxbench.training import engine as engines
     from relaxbench.training.oracle import Oracle
 
-    place = torch_device(device)
-    blocks = spec.blocks * spec.repetitions
-    table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
-    for column in ("problem", "method", "trials", "gradients", "gradients/s", "time"):
-        table.add_column(column, justify="left" if column in ("problem", "method") else "right")
-    notes, seconds, gradients = [], 0.0, 0
-    for p in prepare(spec, download):
-        engine, budget = engines.choose_engine(p, place, population, spec.precision), spec.budget_of(p)
+    paces, notes = [], []
+    for p in problems:
+        engine = engines.choose_engine(p, place, population, spec.precision)
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
+        oracle, few = Oracle(p, engine.path, spec.precision), min(GENERATION, engine.population)
         for label in spec.methods:
-            rule = spec.make_rule(label)
-            params: dict[str, Any] = {**defaults(spec.rule_of(label).space), **spec.fixed_of(label, p)}
-            oracle = Oracle(p, engine.path, spec.precision)
+            rule, size = spec.make_rule(label), Size.of(stored, describe_method(label, spec, problems))
+            params: dict[str, Any] = {**defaults(spec.space_of(label, p)), **spec.fixed_of(label, p)}
             fast = engines.throughput(oracle, rule, engine.population, place, **params)
-            few_slots = min(GENERATION, engine.population)
-            slow = engines.throughput(oracle, rule, few_slots, place, **params)
-            many, few = blocks * (spec.trials + 1) + spec.recommend, spec.exploit
-            spent = budget * (many / fast + few / slow)
-            seconds, gradients = seconds + spent, gradients + budget * (many + few)
-            numbers = (f"{many + few:,}", f"{budget * (many + few):,}", f"{fast:,.0f}", duration(spent))
-            table.add_row(p.name, label, *numbers)
-    table.add_section()
-    table.add_row("total", "", "", f"{gradients:,}", "", duration(seconds), style="bold")
-    notes.append("Times are for training alone, measured now; evaluation and start-up come on top.")
-    if spec.blocks < MIN_BLOCKS:
-        power = [
+            slow = engines.throughput(oracle, rule, few, place, **params) if size.exploit else fast
+            paces.append(Pace(p.name, label, size, spec.budget_of(p), fast, slow))
+    return paces, notes
+
+
+def _cost(paces: Sequence[Pace], blocks: float) -> tuple[str, str, str]:
+    """Return the runs, the gradients and the time of methods that take this many blocks, as text."""
+    runs, gradients = sum(p.runs(blocks) for p in paces), sum(p.budget * p.runs(blocks) for p in paces)
+    return f"{runs:,.0f}", _large(gradients), duration(sum(p.seconds(blocks) for p in paces))
+
+
+def _large(number: float) -> str:
+    """Return a number in few characters: 781,200; 2.80 M; 12.3 G."""
+    for size, unit in ((1e9, "G"), (1e6, "M")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:,.0f}"
+
+
+def _expected(
+    stored: SpecFacts, problems: Sequence[Problem], paces: Sequence[Pace], known: dict[str, tuple[Spreads, str]]
+) -> list[RenderableType]:
+    """State the runs and the time until the comparisons are decided, for every true ratio of `RATIOS`."""
+    from relaxbench.analysis.arms import family_of
+    from relaxbench.analysis.equivalence import parse_margin
+    from relaxbench.analysis.planning import expect
+    from relaxbench.store.facts import looks_of
+
+    others = [method for method in stored["methods"] if method != stored["baseline"]]
+    if not others:
+        return [Text("There is nothing to compare: the study has one method.")]
+    if not known:
+        return [
             Text(
-                f"A verdict needs at least {MIN_BLOCKS} blocks: "
-                f"with {spec.blocks} the report describes the results, and gives no verdict."
+                "For the runs to a decision, give the spread of the log metric between blocks (--spread 0.3), or plan "
+                "again after a first study: its spread will be used."
             )
         ]
-    else:
-        power = _detectable(spec, storage, std, detectable_effect(spec.blocks))
-    return [table, *(Text(note, style="dim") for note in notes), *power]
+    family, looks = family_of(stored), looks_of(stored)
+    table = Table(title="Expected until decided", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for column in ("problem", "true ratio", "decided", "blocks per method", "runs", "time"):
+        table.add_column(column, justify="left" if column == "problem" else "right")
+    notes: dict[str, list[str]] = {}
+    for p in problems:
+        if p.name not in known:
+            unknown = "no spread is known; plan again after a first study, or give one with --spread"
+            notes.setdefault(unknown, []).append(p.name)
+            continue
+        spreads, origin = known[p.name]
+        margin = parse_margin(p.margin if stored["margin"] is None else stored["margin"])
+        mine = [pace for pace in paces if pace.problem == p.name]
+        for ratio in RATIOS:
+            found = expect(ratio, spreads, looks, family, margin)
+            blocks = {**dict(zip(others, found.blocks, strict=True)), stored["baseline"]: found.reference_blocks}
+            runs, seconds = (sum(f(p, blocks[p.method]) for p in mine) for f in (Pace.runs, Pace.seconds))
+            mean = sum(found.blocks) / len(found.blocks)
+            cells = (f"{found.decided:.0%}", f"{mean:.0f}", f"{runs:,.0f}", duration(seconds))
+            table.add_row(p.name, f"{ratio:g}", *cells)
+        notes.setdefault(origin, []).append(p.name)
+        if margin is not None and margin.kind == "points" and spreads.level is None:
+            unit = (
+                "the margin is in the metric's unit, so how many are equivalent is known after a first study, or with "
+            )
+            notes.setdefault(unit + 'a ratio as margin, such as "10 %"', []).append(p.name)
+    return [table, *(Text(f"{listed(names)}: {note}.", style="dim") for note, names in notes.items())]
 
 
-def _detectable(spec: StudySpec, storage: str, std: float | None, effect: float) -> list[Text]:
-    """State the difference that R blocks can detect: from ``--std``, an earlier study, or in units of the spread."""
-    start = f"{spec.blocks} blocks detect (80 % power, 5 % level) a difference of"
-    if std is not None:
-        return [Text(f"{start} {effect * std:.3g} in the metric's unit, for the given spread of {std:g}.")]
-    spreads = _earlier_spreads(spec, storage)
-    if spreads:
-        return [
-            Text(f"{start} {effect * spread:.3g} {unit} on {name}, for the spread of {spread:.3g} found earlier.")
-            for name, (spread, unit) in spreads.items()
-        ]
-    return [
-        Text(
-            f"{start} {effect:.2f} standard deviations of a method's difference from SGD between blocks. "
-            "Give one with --std, or plan again after a first study: its spread will be used."
-        )
-    ]
-
-
-def _earlier_spreads(spec: StudySpec, storage: str) -> dict[str, tuple[float, str]]:
-    """Return, per problem of the stored study of this name, the median spread between blocks and its unit."""
-    import pandas as pd
-
-    from relaxbench.analysis.frames import load_study
+def _spreads(
+    stored: SpecFacts, spec: StudySpec, problems: Sequence[Problem], spread: float | None, storage: str
+) -> dict[str, tuple[Spreads, str]]:
+    """Return the spreads on every problem, and where they come from: ``--spread``, or a study of the database."""
+    from relaxbench.analysis.planning import Spreads
     from relaxbench.store.database import open_database
 
+    others = [method for method in spec.methods if method != spec.baseline]
+    if spread is not None:
+        origin = f"for the stated spread of {spread:g} between blocks"
+        return {p.name: (Spreads(spread, (spread,) * len(others)), origin) for p in problems}
     try:
-        frames = load_study(open_database(storage, create=False, read_only=True), spec.name)
+        database = open_database(storage, create=False, read_only=True)
     except UserError:
         return {}
-    found = {}
-    for name in frames.problems:
-        mine = frames.blocks[frames.blocks["problem"] == name]
-        results = mine.pivot(index="block", columns="method", values="test_metric")
-        if spec.baseline in results and len(results) >= 6:
-            spread = results.drop(columns=spec.baseline).sub(results[spec.baseline], axis=0).std(ddof=1).median()
-            if pd.notna(spread):
-                unit = frames.problem(name)["unit"]
-                found[name] = float(spread), "points" if unit == "%" else unit
-    return found
+    found = {p.name: _earlier(database, spec, p.name, others) for p in problems}
+    database.dispose()
+    return {name: known for name, known in found.items() if known is not None}
+
+
+def _earlier(database: Database, spec: StudySpec, problem: str, others: Sequence[str]) -> tuple[Spreads, str] | None:
+    """Return the spreads that a study of the database found on a problem: of the same name, or else the latest."""
+    from sqlalchemy import select
+
+    from relaxbench.analysis.planning import Spreads
+    from relaxbench.store.facts import protocol
+    from relaxbench.store.schema import Study
+    from relaxbench.store.transactions import read
+    from relaxbench.study.coordination.looks import Monitor
+
+    query = select(Study.id, Study.name, Study.spec, Study.manifest)
+    rows = read(database, lambda connection: connection.execute(query).all())
+    for row in sorted(rows, key=lambda row: (row.name == spec.name, row.id), reverse=True):
+        if protocol(row.spec) != 2 or problem not in row.spec["problems"] or spec.baseline not in row.spec["methods"]:
+            continue
+        arms = Monitor.of(database, row.id, problem, row.spec, row.manifest).arms(0)
+        latest = {method: [arm for arm in looks if arm is not None][-1:] for method, looks in arms.items()}
+        spread = {m: math.sqrt(float(arm.variance) * arm.blocks) for m, [*some] in latest.items() for arm in some}
+        spread = {method: value for method, value in spread.items() if math.isfinite(value)}
+        if spec.baseline not in spread:
+            continue
+        usual = sorted(spread.values())[len(spread) // 2]
+        level = math.exp(float(latest[spec.baseline][0].estimate))
+        known = Spreads(spread[spec.baseline], tuple(spread.get(method, usual) for method in others), level)
+        return known, f"for the spreads between blocks that study {row.name!r} found, {usual:.2g} in the middle"
+    return None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from relaxbench.study.definition.spec import StudySpec
 
 
-FLAGS = {"methods": "--method", "problems": "--problem"}
+FLAGS = {"methods": "--method", "problems": "--problem", "more_blocks": "--more-blocks"}
 """Options whose names are not those of the keys that they replace."""
 
 
@@ -21,7 +21,8 @@ class Overrides:
     """Options that replace values of the study file; None where an option is not given."""
 
     name: str | None
-    blocks: int | None
+    looks: str | None
+    more_blocks: int | None
     trials: int | None
     budget: int | None
     methods: list[str] | None
@@ -30,11 +31,24 @@ class Overrides:
 
     def check(self) -> None:
         """Raise a UserError that names the first option out of range."""
-        for option, value in (("blocks", self.blocks), ("trials", self.trials), ("budget", self.budget)):
+        numbers = (("more-blocks", self.more_blocks), ("trials", self.trials), ("budget", self.budget))
+        for option, value in numbers:
             if value is not None and value < 1:
                 raise UserError(f"--{option} {value}: expected at least 1")
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UserError(f"--seed {self.seed}: expected 0 or more, and less than 2⁶³")
+
+
+def parse_looks(text: str) -> list[int]:
+    """Parse the numbers of blocks of ``--looks``.
+
+    Raises:
+        UserError: for anything but whole numbers with commas between them.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"--looks {text!r}: expected numbers of blocks that rise, such as 10,20,40")
+    return [int(part) for part in parts]
 
 
 def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
@@ -50,6 +64,8 @@ def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
 
     overrides.check()
     changes = {key: value for key, value in asdict(overrides).items() if value not in (None, [])}
+    if overrides.looks is not None:
+        changes["looks"] = parse_looks(overrides.looks)
     if overrides.problems and file is None and overrides.name is None:
         changes["name"] = "-".join(Path(problem).stem for problem in overrides.problems)
     return load(find(file), changes, {key: FLAGS.get(key, f"--{key}") for key in changes})

@@ -12,13 +12,14 @@ from relaxbench.cli import checks, options
 from relaxbench.cli.console import console
 from relaxbench.cli.options import (
     STORAGE,
-    Blocks,
     Budget,
     DataDir,
     Device,
     Download,
     File,
+    Looks,
     Methods,
+    MoreBlocks,
     Name,
     Population,
     Problems,
@@ -37,7 +38,8 @@ def study(
     file: File = None,
     storage: Storage = STORAGE,
     name: Name = None,
-    blocks: Blocks = None,
+    looks: Looks = None,
+    more_blocks: MoreBlocks = None,
     trials: Trials = None,
     budget: Budget = None,
     method: Methods = None,
@@ -69,7 +71,7 @@ def study(
     from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
 
-    spec, source = read_spec(file, Overrides(name, blocks, trials, budget, method, problem, seed))
+    spec, source = read_spec(file, Overrides(name, looks, more_blocks, trials, budget, method, problem, seed))
     checks.check_counts(population, retries)
     checks.check_folder("--checkpoints", checkpoints)
     if not no_report:

@@ -28,8 +28,8 @@ from relaxbench.store.schema import PHASES, Study, Trial
 from relaxbench.store.studies import find_study
 from relaxbench.store.transactions import read
 from relaxbench.store.workers import at_work, workers
-from relaxbench.study.coordination.plan import Size
 from relaxbench.study.coordination.progress import Progress, count
+from relaxbench.study.coordination.size import Size
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -183,9 +183,9 @@ class Live:
         """Query the progress and the workers, and add the last report's verdicts."""
         query = select(Study.spec, Study.manifest).where(Study.id == self.study)
         row = read(self.engine, lambda connection: connection.execute(query).one())
-        size = Size.of_spec(row.spec)
-        places = [(problem, method) for problem in row.spec["problems"] for method in row.spec["methods"]]
-        counted = count(self.engine, self.study, size, places)
+        own = {method: Size.of(row.spec, method_facts(row.manifest, method)) for method in row.spec["methods"]}
+        sizes = {(problem, method): own[method] for problem in row.spec["problems"] for method in own}
+        counted = count(self.engine, self.study, sizes)
         sessions = [worker for worker in workers(self.engine, self.study) if worker.ended_at is None]
         present = [worker for worker in sessions if at_work(worker) or worker.running]
         self.finished = bool(counted) and all(p.done >= p.total for p in counted)
@@ -195,7 +195,7 @@ class Live:
             "finished": self.finished,
             "done": sum(p.done for p in counted),
             "planned": sum(p.total for p in counted),
-            "methods": [_method(p, size, row.manifest) for p in counted],
+            "methods": [_method(p, row.manifest) for p in counted],
             "workers": [
                 {
                     "name": worker.name.rpartition(":")[0] or worker.name,
@@ -240,7 +240,7 @@ def _line(error: Exception) -> str:
     return f"{' '.join(str(error).split())} ({type(error).__name__})"
 
 
-def _method(progress: Progress, size: Size, manifest: Manifest) -> MethodState:
+def _method(progress: Progress, manifest: Manifest) -> MethodState:
     """Return the progress of a method on a problem."""
     problem, method = progress.problem, progress.method
     return {
@@ -248,7 +248,7 @@ def _method(progress: Progress, size: Size, manifest: Manifest) -> MethodState:
         "method": method_facts(manifest, method)["title"],
         "done": progress.done,
         "planned": progress.total,
-        "phases": {phase: [progress.phases.get(phase, 0), size.of(phase)] for phase in PHASES},
+        "phases": {phase: [progress.phases.get(phase, 0), progress.planned[phase]] for phase in PHASES},
         "running": sum(progress.running.values()),
         "failed": progress.failed,
         "best": progress.best if math.isfinite(progress.best) else None,

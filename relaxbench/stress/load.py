@@ -90,8 +90,8 @@ def measure_load(storage: str, folder: Path, workers: int, load: Load, name: str
 def sized(load: Load, workers: int, seconds: float, most: int) -> Load:
     """Scale a load to about as many random trials as the workers finish in some seconds without overhead."""
     count = min(most, int(workers * seconds / load.seconds)) if load.seconds else most
-    per_method = max(1, count // len(METHODS))
-    return replace(load, blocks=1, trials=per_method, exploit=0, recommend=0, mirrored=False)
+    per_method = max(1, 3 * count // (4 * len(METHODS)))  # a third of them is confirmed
+    return replace(load, looks=(1,), trials=per_method, exploit=0, recommend=0, mirrored=False)
 
 
 def _ready(database: Database, study: int) -> int:

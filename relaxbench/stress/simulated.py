@@ -40,7 +40,7 @@ class Load:
         seconds: duration of a trial.
         hyperparameters: of every method.
         rounds: per trial: points of its curve, and checkpoints if it writes any.
-        blocks, trials, exploit, recommend: as in a study file.
+        looks, trials, exploit, recommend: as in a study file.
         checkpoints: whether a checkpoint is written after every round.
         mirrored: whether Optuna gets the trials.
     """
@@ -48,7 +48,7 @@ class Load:
     seconds: float = 0.01
     hyperparameters: int = 8
     rounds: int = 10
-    blocks: int = 6
+    looks: tuple[int, ...] = (6,)
     trials: int = 8
     exploit: int = 8
     recommend: int = 4
@@ -115,7 +115,9 @@ def make(database: Database, name: str, load: Load) -> int:
         "baseline": "sgd",
         "controls": [],
         "seed": 0,
-        "looks": [load.blocks],
+        "looks": list(load.looks),
+        "more_blocks": 0,
+        "budgets": [],
         "trials": load.trials,
         "exploit": load.exploit,
         "recommend": load.recommend,

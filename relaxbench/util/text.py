@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -18,3 +19,9 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def listed(values: Sequence[object]) -> str:
+    """Values as text: 10; 10 and 20; 10, 20 and 40."""
+    *most, last = map(str, values)
+    return f"{', '.join(most)} and {last}" if most else last

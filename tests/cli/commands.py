@@ -22,8 +22,8 @@ STUDY = """
 name = "tiny"
 problems = ["rosenbrock"]
 methods = ["sgd", "heat"]
-blocks = 2
-trials = 2
+looks = [6]
+trials = 1
 exploit = 2
 recommend = 2
 budget = 40
@@ -40,8 +40,8 @@ splits = {s: (x, y) for s in ("train", "validation", "test")}
 """
 
 
-SPEC = tiny.spec(budget=200)
-"""Long enough to be disturbed."""
+SPEC = tiny.spec(budget=200, looks=[6], trials=1, exploit=4)
+"""Long enough to be disturbed: 2 × (6 + 6 + 4 + 2) = 36 trials."""
 
 
 @contextlib.contextmanager

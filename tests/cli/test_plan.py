@@ -1,4 +1,4 @@
-"""`plan`: gradients, and the smallest difference that the blocks detect."""
+"""`plan`: gradients at the first look and at the last, and what to expect until the comparisons are decided."""
 
 from __future__ import annotations
 
@@ -7,30 +7,57 @@ from pathlib import Path
 
 import pytest
 
-from relaxbench.analysis.paired import detectable_effect
+from relaxbench.cli.plan import Pace
+from relaxbench.study.coordination.size import Size
 from tests.cli.commands import STUDY, nothing_written, printed
+from tests.study import tiny
 
 pytestmark = pytest.mark.usefixtures("folder")
+
+PLAN = ("plan", "mine.toml", "--population", "8")
 
 
 def test_plan_counts_gradients_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.toml").write_text(STUDY)
     with nothing_written():
-        out = printed(capsys, "plan", "mine.toml", "--population", "8")
-    count = 2 * (2 + 1) + 2 + 2  # a method
+        out = printed(capsys, *PLAN)
+    count = 6 * 1 + tiny.best(6, 1) + 2 + 2  # a method
     for method in ("sgd", "heat"):
-        assert re.search(rf"rosenbrock\s+{method}\s+{count}\s+{count * 40}\s", out)
-    assert re.search(rf"total\s+{2 * count * 40}\s", out)
-    assert "at least 6 blocks: with 2 the report describes" in " ".join(out.split())
+        assert re.search(rf"rosenbrock\s+{method}\s+[\d,]+\s+{count}\s+{count * 40}\s", out)
+    assert re.search(rf"total\s+{2 * count}\s+{2 * count * 40:,}\s", out)
+    assert "give the spread of the log metric between blocks (--spread 0.3)" in " ".join(out.split())
 
 
-def test_plan_says_what_the_blocks_can_detect(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_shows_the_first_look_the_worst_case_and_what_to_expect(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text('margin = "10 %"\n' + STUDY.replace("trials = 1", "trials = 3"))
+    options = ("--looks", "6,12,24", "--method", "heat")
+    out = " ".join(printed(capsys, *PLAN, *options, "--spread", "0.001").split())
+    first, last = (blocks * 3 + tiny.best(blocks, 3) + 2 + 2 for blocks in (6, 24))
+    assert re.search(rf"total {2 * first} {2 * first * 40:,} \S+ \S+ {2 * last} {2 * last * 40:,} ", out)
+    assert "first look (6 blocks), and at worst" in out and "last one (24 blocks)" in out
+    for ratio in ("1", "1.25"):  # hardly any spread: all is decided at the first look
+        assert re.search(rf"rosenbrock {ratio} 100% 6 {2 * first} ", out)
+    assert "rosenbrock: for the stated spread of 0.001 between blocks." in out
+    out = " ".join(printed(capsys, *PLAN, *options, "--spread", "3").split())
+    (decided, runs) = re.search(r"rosenbrock 1 (\d+)% 24 (\d+) ", out).groups()  # type: ignore[union-attr]
+    assert int(decided) <= 5 and 0.95 * 2 * last < int(runs) < 2 * last  # a false difference now and then
+
+
+def test_a_margin_in_points_needs_a_first_study_whose_spread_is_used(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("mine.toml").write_text(STUDY)
-    for blocks in (1, 5, 6):
-        arguments = ("plan", "mine.toml", "--population", "8", "--std", "2", "--blocks", str(blocks))
-        out = " ".join(printed(capsys, *arguments).split())
-        if blocks < 6:
-            assert f"at least 6 blocks: with {blocks} the report describes the results, and gives no verdict" in out
-        else:
-            effect = f"{2 * detectable_effect(6):.3g}"
-            assert f"6 blocks detect (80 % power, 5 % level) a difference of {effect}" in out
+    out = " ".join(printed(capsys, *PLAN, "--spread", "0.3").split())
+    assert "rosenbrock: the margin is in the metric's unit" in out
+    tiny.set_engine(monkeypatch)
+    tiny.run(Path(), tiny.spec(name="before", looks=[6], trials=1, exploit=0, recommend=0, budget=2000))
+    out = " ".join(printed(capsys, *PLAN, "--storage", "study.db").split())
+    assert "for the spreads between blocks that study 'before' found" in out and "the margin is in" not in out
+
+
+def test_a_pace_counts_what_a_study_runs() -> None:
+    pace = Pace("p", "m", Size(0, (10,), trials=12, exploit=4, recommend=3, repetitions=2), budget=100, fast=50, slow=5)
+    assert pace.runs(10) == 2 * (120 + 40) + 4 + 3
+    assert pace.seconds(10) == pytest.approx(100 * ((2 * 160 + 3) / 50 + 4 / 5))
+    published = Pace("p", "m", Size(0, (10,), trials=0, exploit=0, recommend=0), budget=100, fast=50, slow=50)
+    assert published.runs(10) == 10

@@ -128,7 +128,7 @@ def test_a_changed_study_is_refused_with_what_to_do(capsys: pytest.CaptureFixtur
 
 def test_study_has_the_options_that_were_promised(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "study", "--help")
-    promised = "storage blocks trials budget method problem population device seed report no-report quiet "
+    promised = "storage looks more-blocks trials budget method problem population device seed report no-report quiet "
     promised += "workers devices per-device retries checkpoints"
     assert {f"--{name}" for name in promised.split()} <= set(re.findall(r"--[a-z-]+", out))
 
@@ -137,18 +137,18 @@ def test_a_study_from_the_command_line_to_its_report(capsys: pytest.CaptureFixtu
     """Runs, says so, writes the report; again: nothing is run; extended: only what is missing."""
     Path("mine.toml").write_text(STUDY)
     out = printed(capsys, "study", "mine.toml", "--population", "8")
-    assert "20 trials in" in out and "Report:" in out
+    assert "32 trials in" in out and "Report:" in out
     page = Path(out.rsplit("Report: ", 1)[1].strip())
     assert page.is_file() and page.resolve().is_relative_to(Path("reports").resolve())
     assert "Stochastic" in out or "SGD" in out
     out = printed(capsys, "study", "mine.toml", "--no-report")
     assert "nothing was run" in out and "Report:" not in out
-    out = printed(capsys, "study", "mine.toml", "--blocks", "3", "--report", "elsewhere/deep")
-    assert "of study" not in out and "26 in the study" in out and list(Path("elsewhere/deep").rglob("*.html"))
-    out = printed(capsys, "study", "mine.toml", "--blocks", "3", "--quiet", "--no-report")
+    out = printed(capsys, "study", "mine.toml", "--more-blocks", "3", "--report", "elsewhere/deep")
+    assert "of study" not in out and "44 in the study" in out and list(Path("elsewhere/deep").rglob("*.html"))
+    out = printed(capsys, "study", "mine.toml", "--more-blocks", "3", "--quiet", "--no-report")
     assert "trials in" not in out and "nothing was run" not in out and out.strip()
     out = printed(capsys, "show")
-    assert "6/6" in out and "3/3" in out and "K = 8" in out
+    assert "9/9" in out and "2/2" in out and "K = 8" in out
 
 
 def test_sgd_always_takes_part(capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,7 +183,7 @@ def test_a_problem_of_ones_own_works_from_day_one(
 
 
 def test_ctrl_c_keeps_everything_and_says_how_to_continue(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("mine.toml").write_text(STUDY.replace("trials = 2", "trials = 30").replace("blocks = 2", "blocks = 3"))
+    Path("mine.toml").write_text(STUDY.replace("trials = 1", "trials = 30"))
     process = command("study", "mine.toml", "--population", "2", "--no-report", cwd=folder)
     limit = time.monotonic() + 60
     while time.monotonic() < limit and process.poll() is None:
@@ -200,9 +200,9 @@ def test_ctrl_c_keeps_everything_and_says_how_to_continue(folder: Path, capsys: 
     left = rows("relaxbench.db")
     done = sum(row.status == "done" for row in left)
     assert 0 < done < len(left) and {row.status for row in left} == {"done", "waiting"}
-    assert re.search(rf"{done} of 194 trials", out)
+    assert re.search(rf"{done} of 488 trials", out)
 
     out = printed(capsys, "study", "mine.toml", "--population", "64", "--no-report")
-    assert f"{194 - done} trials in" in out and "194 in the study" in out
-    assert {row.status for row in rows("relaxbench.db")} == {"done"} and len(rows("relaxbench.db")) == 194
+    assert f"{488 - done} trials in" in out and "488 in the study" in out
+    assert {row.status for row in rows("relaxbench.db")} == {"done"} and len(rows("relaxbench.db")) == 488
     assert not list(Path("checkpoints").glob("*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,7 +24,7 @@ from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.plan import plans
 from relaxbench.study.coordination.session import Session
 
-QUICK = Load(seconds=0.0, rounds=3, blocks=6, trials=2, exploit=5, recommend=2)
+QUICK = Load(seconds=0.0, rounds=3, looks=(6,), trials=2, exploit=5, recommend=2)
 
 
 def worked(folder: Path, load: Load) -> str:
@@ -40,7 +41,7 @@ def worked(folder: Path, load: Load) -> str:
 
 def test_a_simulated_study_is_read_and_judged_like_any_other(tmp_path: Path) -> None:
     frames = load_study(worked(tmp_path, QUICK), "simulated")
-    assert len(frames.trials) == len(METHODS) * (6 * 2 + 6 + 5 + 2) and set(frames.trials["status"]) == {"done"}
+    assert len(frames.trials) == len(METHODS) * (6 * 2 + 11 + 5 + 2) and set(frames.trials["status"]) == {"done"}
     assert len(frames.curves) == 3 * len(frames.trials) and len(frames.blocks) == 12
     means = {result.method: result.mean for result in verdicts(frames)}
     assert list(means) == list(METHODS) and np.isfinite(list(means.values())).all()
@@ -79,7 +80,8 @@ def test_a_better_setting_is_better(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 4, 64])
 def test_a_load_has_the_requested_size_and_ends(kind: str, workers: int) -> None:
     load = sized(LOADS[kind], workers, 6.0, 2000)
-    count = len(METHODS) * load.blocks * (load.trials + 1)
+    (blocks,) = load.looks
+    count = len(METHODS) * (blocks * load.trials + math.ceil(blocks * load.trials / 3))
     assert 6 <= count <= 2010
     if load.seconds:
         assert count * load.seconds / workers <= 6.0 + 2 * len(METHODS) * load.seconds

@@ -51,15 +51,18 @@ def sessions(folder: Path) -> list[Any]:
 def current(results: Results) -> Results:
     """Without confirm and recommend runs of settings that no longer lead; the rest by what they are."""
     best: dict[Any, Any] = {}
-    blocks: dict[Any, Any] = {}
+    random: dict[Any, Any] = {}
     for key, row in results.items():
         (task, method, phase, block, number), value = key[:5], row[3]
         if phase == "explore":
-            blocks.setdefault((task, method, block), []).append((value, number, key[:5]))
+            random.setdefault((task, method), []).append((value, block, number, key[:5]))
         if phase in ("explore", "exploit"):
             best.setdefault((task, method), []).append((value, phase != "explore", block, number, key[:5]))
-    leaders = {min(found)[-1] for found in blocks.values()} | {min(found)[-1] for found in best.values()}
-    return {key: row for key, row in results.items() if key[5] is None or key[5] in leaders}
+    leaders = {("recommend", min(found)[-1]) for found in best.values()}
+    for found in random.values():
+        blocks, trials = (1 + max(place[index] for place in found) for index in (1, 2))
+        leaders |= {("confirm", place[-1]) for place in sorted(found)[: tiny.best(blocks, trials)]}
+    return {key: row for key, row in results.items() if key[5] is None or (key[2], key[5]) in leaders}
 
 
 def assert_mirrored(folder: Path, s: StudySpec) -> None:

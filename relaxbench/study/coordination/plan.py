@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine as Database
@@ -11,40 +12,18 @@ from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relaxbench.space import Space, Value
-from relaxbench.store.facts import SpecFacts, fixed_on, method_facts, planned_looks, space_on
-from relaxbench.store.schema import PHASES, SEARCHED, Study, Trial
+from relaxbench.store.facts import fixed_on, method_facts, space_on
+from relaxbench.store.schema import SEARCHED, Study, Trial
 from relaxbench.store.transactions import read, write
-from relaxbench.store.winners import winner_of_complete_search, winners_of_complete_blocks
+from relaxbench.store.winners import rank, winner_of_complete_search
+from relaxbench.study.coordination.looks import Monitor
 from relaxbench.study.coordination.random_search import sample
+from relaxbench.study.coordination.size import Size
 from relaxbench.study.coordination.tpe import GENERATION, propose
 from relaxbench.util.seeds import derive
 
-
-@dataclass(frozen=True)
-class Size:
-    """The numbers of trials per method; see `spec.StudySpec`. `blocks` counts the blocks of all repetitions."""
-
-    seed: int
-    blocks: int
-    trials: int
-    exploit: int
-    recommend: int
-
-    @classmethod
-    def of_spec(cls, spec: SpecFacts) -> Size:
-        """The size that a stored specification requests."""
-        blocks = planned_looks(spec)[-1] * spec["repetitions"]
-        return cls(spec["seed"], blocks, spec["trials"], spec["exploit"], spec["recommend"])
-
-    def of(self, phase: str) -> int:
-        """The number of trials in a complete phase."""
-        counts = {"explore": self.blocks * self.trials, "confirm": self.blocks}
-        return {**counts, "exploit": self.exploit, "recommend": self.recommend}[phase]
-
-    @property
-    def total(self) -> int:
-        """The number of trials in all phases."""
-        return sum(self.of(phase) for phase in PHASES)
+Done = Mapping[tuple[str, str, int], int]
+"""Finished trials by method, phase and block."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +39,7 @@ class Plan:
         method: the method's label.
         space: the searched hyperparameters.
         fixed: the other hyperparameters, with their values.
+        monitor: of the problem's looks; None for a plan that ends with its first look.
     """
 
     database: Database
@@ -70,15 +50,15 @@ class Plan:
     method: str
     space: Space
     fixed: dict[str, Value]
+    monitor: Monitor | None = None
+    # What this process knows for certain, by repetition: nothing of it can change.
+    _reached: dict[int, int] = field(default_factory=dict)  # index of the look
+    _ended: set[int] = field(default_factory=set)  # no further look comes
+    _explored: dict[int, int] = field(default_factory=dict)  # the look up to which random trials are planned
+    _confirmed: dict[int, int] = field(default_factory=dict)  # the look up to which the best trials are confirmed
 
     def begin(self) -> None:
-        """Add R blocks of n independent random trials, and the first generation of TPE's trials."""
-        rows = []
-        for block in range(self.size.blocks):
-            for number in range(self.size.trials):
-                seed = derive(self.size.seed, "explore", self.problem, self.method, block, number)
-                rows.append(self._row("explore", block, number, seed, {**sample(self.space, seed), **self.fixed}))
-        self._insert(rows)
+        """Add the random trials of the first look, and the first generation of TPE's trials."""
         self.unlock()
 
     def unlock(self) -> int:
@@ -86,15 +66,88 @@ class Plan:
 
         The rows are the same whichever worker calls this, and however often.
         """
-        return self._confirm() + self._generation() + self._recommend()
+        return self._search() + self._generation() + self._recommend()
 
-    def _confirm(self) -> int:
-        """Add a run of the winner of every complete block. All methods share its seed, so that blocks are pairs."""
+    def _search(self) -> int:
+        """Add the random trials of the look that each repetition has reached, and the runs that confirm the best.
+
+        A method that is run as published has one confirmation per block, and no random trials.
+        """
+        done = self._advance()
+        explore: list[dict[str, Any]] = []
+        confirm: list[dict[str, Any]] = []
+        explored = {repetition for repetition in self._reached if self._is_explored(repetition, done)}
+        for repetition, look in self._reached.items():
+            if self._explored.get(repetition, -1) < look:
+                (explore if self.size.trials else confirm).extend(self._blocks(repetition, look))
+            if self.size.trials and repetition in explored and self._confirmed.get(repetition, -1) < look:
+                confirm += self._best(repetition, look)
+        added = self._insert(explore) + self._insert(confirm)
+        self._explored.update(self._reached)
+        self._confirmed.update({repetition: self._reached[repetition] for repetition in explored})
+        return added
+
+    def _advance(self) -> Done:
+        """Take note of the looks that this method has reached; returns the finished trials, also of the baseline."""
+        done = self._done()
+        for repetition in range(self.size.repetitions):
+            look = self._reached.setdefault(repetition, 0)
+            while repetition not in self._ended:
+                if self.monitor is None or look + 1 >= len(self.size.looks):
+                    self._ended.add(repetition)
+                    break
+                if not self._may_be_over(repetition, done):
+                    break
+                on = self.monitor.goes_on(self.method, repetition, look)
+                if on is None:
+                    break
+                if on:
+                    look = self._reached[repetition] = look + 1
+                else:
+                    self._ended.add(repetition)
+        return done
+
+    def _may_be_over(self, repetition: int, done: Done) -> bool:
+        """Whether the look that a repetition has reached can be complete: this method and the baseline are done."""
+        blocks = self._range(repetition, self.size.looks[self._reached[repetition]])
+        confirmed = sum(done[self.method, "confirm", block] for block in blocks)
+        if not self._is_explored(repetition, done) or confirmed < self.size.confirmed(len(blocks)):
+            return False
+        baseline = self.monitor.spec["baseline"] if self.monitor else self.method
+        return any(done[baseline, "confirm", block] for block in blocks)
+
+    def _is_explored(self, repetition: int, done: Done) -> bool:
+        """Whether all random trials of the look that a repetition has reached are done."""
+        blocks = self._range(repetition, self.size.looks[self._reached[repetition]])
+        return sum(done[self.method, "explore", block] for block in blocks) >= len(blocks) * self.size.trials
+
+    def _range(self, repetition: int, blocks: int, first: int = 0) -> range:
+        """The numbers of a repetition's blocks."""
+        start = repetition * self.size.looks[-1]
+        return range(start + first, start + blocks)
+
+    def _blocks(self, repetition: int, look: int) -> list[dict[str, Any]]:
+        """The rows of a repetition's blocks up to a look, as far as this process has not added them."""
+        known = self._explored.get(repetition, -1)
+        blocks = self._range(repetition, self.size.looks[look], self.size.looks[known] if known >= 0 else 0)
         rows = []
-        for block, winner in self.winners_of_complete_blocks().items():
-            seed = derive(self.size.seed, "confirm", self.problem, block)
-            rows.append(self._row("confirm", block, 0, seed, winner.params, parent=winner.id))
-        return self._replace("confirm", rows)
+        for block in blocks:
+            for number in range(self.size.trials):
+                seed = derive(self.size.seed, "explore", self.problem, self.method, block, number)
+                rows.append(self._row("explore", block, number, seed, {**sample(self.space, seed), **self.fixed}))
+            if not self.size.trials:
+                rows.append(self._row("confirm", block, 0, self._fresh(block, 0), dict(self.fixed)))
+        return rows
+
+    def _best(self, repetition: int, look: int) -> list[dict[str, Any]]:
+        """The rows that run the best of a look's random trials on fresh seeds."""
+        blocks = self._range(repetition, self.size.looks[look])
+        trials = sorted(self.finished("explore", blocks), key=rank)[: self.size.confirmed(len(blocks))]
+        return [self._row("confirm", t.block, t.number, self._fresh(t.block, t.number), t.params, t.id) for t in trials]
+
+    def _fresh(self, block: int, number: int) -> int:
+        """The seed of a confirmation."""
+        return derive(self.size.seed, "confirm", self.problem, self.method, block, number)
 
     def _generation(self) -> int:
         """Add the next generation of TPE's trials, when the earlier generations are complete."""
@@ -113,32 +166,44 @@ class Plan:
 
     def _recommend(self) -> int:
         """Add runs of the best settings of all, on fresh seeds."""
-        best = self.winner_of_complete_search()
+        best = self.winner_of_complete_search() if self.size.recommend else None
         if best is None:
             return 0
         seeds = [derive(self.size.seed, "recommend", self.problem, n) for n in range(self.size.recommend)]
         rows = [self._row("recommend", 0, n, seed, best.params, parent=best.id) for n, seed in enumerate(seeds)]
-        return self._replace("recommend", rows)
-
-    def winners_of_complete_blocks(self) -> dict[int, Row[Any]]:
-        """The winner of every block whose random trials are all done, by block."""
-        return winners_of_complete_blocks(self.finished("explore"), self.size.trials)
+        self._drop_stale("recommend", best.id)
+        return self._insert(rows)
 
     def winner_of_complete_search(self) -> Row[Any] | None:
-        """The winner of random search and TPE, once both are complete; None before."""
+        """The winner of random search and TPE, once no further look comes and both are complete; None before."""
+        self._advance()
+        if len(self._ended) < self.size.repetitions:
+            return None
+        planned = sum(self.size.looks[look] for look in self._reached.values()) * self.size.trials + self.size.exploit
         trials = [trial for phase in SEARCHED for trial in self.finished(phase)]
-        return winner_of_complete_search(trials, sum(self.size.of(phase) for phase in SEARCHED))
+        return winner_of_complete_search(trials, planned)
 
-    def finished(self, phase: str) -> list[Row[Any]]:
+    def finished(self, phase: str, blocks: range | None = None) -> list[Row[Any]]:
         """Finished trials of a phase, in order: id, phase, block, number, parent, value, params."""
         columns = (Trial.id, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.value, Trial.params)
         where = (*self.here(), Trial.phase == phase, Trial.status == "done")
+        if blocks is not None:
+            where = (*where, Trial.block.between(blocks.start, blocks.stop - 1))
         query = select(*columns).where(*where).order_by(Trial.block, Trial.number)
         return list(read(self.database, lambda connection: connection.execute(query).all()))
 
     def here(self) -> tuple[Any, ...]:
         """Conditions that select the trials of this method on this problem."""
         return (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method == self.method)
+
+    def _done(self) -> Done:
+        """Count the finished random trials and confirmations of this method and of the baseline by block."""
+        methods = {self.method, self.monitor.spec["baseline"]} if self.monitor else {self.method}
+        place = (Trial.method, Trial.phase, Trial.block)
+        here = (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method.in_(methods))
+        query = select(*place, func.count()).where(*here, Trial.status == "done").group_by(*place)
+        rows = read(self.database, lambda connection: connection.execute(query).all())
+        return Counter({(method, phase, block): count for method, phase, block, count in rows})
 
     def _exploited(self) -> tuple[int, int]:
         """Count TPE's trials: all planned ones, and those that are done."""
@@ -153,14 +218,12 @@ class Plan:
         place = {"study_id": self.study, "problem": self.problem, "method": self.method, "phase": phase}
         return {**place, "block": block, "number": number, "parent": parent, "seed": seed, "params": params}
 
-    def _replace(self, phase: str, rows: list[dict[str, Any]]) -> int:
-        """Add rows, and delete waiting ones whose parent no longer wins since the study was extended."""
-        parents = [row["parent"] for row in rows]
-        stale = (*self.here(), Trial.phase == phase, Trial.status == "waiting", Trial.parent.not_in(parents))
+    def _drop_stale(self, phase: str, parent: int) -> None:
+        """Delete waiting trials of a phase whose parent no longer wins since the study was extended."""
+        stale = (*self.here(), Trial.phase == phase, Trial.status == "waiting", Trial.parent != parent)
         query = select(func.count()).select_from(Trial).where(*stale)
         if read(self.database, lambda connection: connection.scalar(query)):
             write(self.database, lambda connection: connection.execute(delete(Trial).where(*stale)))
-        return self._insert(rows)
 
     def _insert(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add the rows that do not exist yet; returns how many."""
@@ -187,11 +250,15 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
     query = select(Study.name, Study.spec, Study.manifest).where(Study.id == study)
     row = read(database, lambda connection: connection.execute(query).one())
     spec, manifest = row.spec, row.manifest
-    size, chosen = Size.of_spec(spec), []
-    for problem in spec["problems"]:
-        for method in spec["methods"]:
+    chosen = []
+    for problem in _part(spec["problems"], problems):
+        monitor = Monitor.of(database, study, problem, spec, manifest)
+        for method in _part(spec["methods"], methods):
             about = method_facts(manifest, method)
-            if problem in (problems or spec["problems"]) and method in (methods or spec["methods"]):
-                space, fixed = space_on(about, problem), fixed_on(about, problem)
-                chosen.append(Plan(database, study, row.name, size, problem, method, space, fixed))
+            size, space, fixed = Size.of(spec, about), space_on(about, problem), fixed_on(about, problem)
+            chosen.append(Plan(database, study, row.name, size, problem, method, space, fixed, monitor))
     return chosen
+
+
+def _part(names: Iterable[str], requested: Sequence[str]) -> list[str]:
+    return [name for name in names if not requested or name in requested]

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, case, func, select
 from sqlalchemy import Engine as Database
 
 from relaxbench.store.schema import PHASES, SEARCHED, Trial
 from relaxbench.store.transactions import read
 from relaxbench.store.winners import ranking
-from relaxbench.study.coordination.plan import Plan, Size
+from relaxbench.study.coordination.plan import Plan
+from relaxbench.study.coordination.size import Size
+
+Place: TypeAlias = tuple[str, str]
+"""Problem and method."""
 
 
 @dataclass
 class Progress:
-    """The progress of one method on one problem.
+    """The progress of one method on one problem, up to the look that it has reached.
 
     Attributes:
         problem, method: names.
@@ -27,6 +31,10 @@ class Progress:
         best: smallest validation loss so far.
         running: number of running trials, by phase.
         phases: number of finished trials, by phase.
+        planned: number of planned trials, by phase.
+        look: the number of the look that is being worked on, from 1; of repetitions, the furthest one.
+        looks: the number of declared looks.
+        blocks: of that look.
     """
 
     problem: str
@@ -37,37 +45,48 @@ class Progress:
     best: float = math.inf
     running: dict[str, int] = field(default_factory=dict)
     phases: dict[str, int] = field(default_factory=dict)
+    planned: dict[str, int] = field(default_factory=dict)
+    look: int = 1
+    looks: int = 1
+    blocks: int = 0
 
 
 def tally(plans: Sequence[Plan]) -> list[Progress]:
     """The progress of every plan of a study."""
     first = plans[0]
-    return count(first.database, first.study, first.size, [(plan.problem, plan.method) for plan in plans])
+    return count(first.database, first.study, {(plan.problem, plan.method): plan.size for plan in plans})
 
 
-def count(database: Database, study: int, size: Size, places: Sequence[tuple[str, str]]) -> list[Progress]:
-    """The progress of methods on problems.
+def count(database: Database, study: int, sizes: Mapping[Place, Size]) -> list[Progress]:
+    """The progress of methods on problems, in the order of `sizes`.
 
-    Confirmations and recommended runs count only while their parents win; an extended study may have others.
+    Confirmations count while their trials are among the best, recommended runs while their parents win; further blocks
+    may change both.
 
     Args:
         database: that holds the trials.
         study: id of the study.
-        size: planned numbers of trials.
-        places: pairs (problem, method), in the order of the result.
+        sizes: planned numbers of trials, by problem and method. Those of one study differ only for methods that are run
+            as published.
     """
+    example = max(sizes.values(), key=lambda size: size.trials)
     key = (Trial.problem, Trial.method, Trial.phase, Trial.status)
     counts = select(*key, func.count(), func.min(Trial.value)).where(Trial.study_id == study).group_by(*key)
-    blocks = _children(study, "confirm", ("explore",), (Trial.block,), size.trials)
-    searched = _children(study, "recommend", SEARCHED, (), sum(size.of(phase) for phase in SEARCHED))
+    queries = (counts, _reached(study, example), _confirmed(study, example), _recommended(study, example))
 
-    def query(connection: Connection) -> tuple[list[Any], list[Any]]:
-        children = {"confirm": connection.execute(blocks), "recommend": connection.execute(searched)}
-        current = [(phase, *row) for phase, group in children.items() for row in group]
-        return list(connection.execute(counts)), current
+    def query(connection: Connection) -> list[list[Any]]:
+        return [list(connection.execute(query)) for query in queries]
 
-    rows, children = read(database, query)
-    by_place = {place: Progress(*place, 0, size.total) for place in places}
+    rows, reached, confirmed, recommended = read(database, query)
+    blocks = {place: size.first for place, size in sizes.items()}
+    for problem, method, phase, repetition, number in reached:
+        size = sizes.get((problem, method))
+        if size and phase == ("explore" if size.trials else "confirm") and repetition < size.repetitions:
+            known = blocks[problem, method]
+            known[repetition] = max(known[repetition], number // max(size.trials, 1))
+    children = {("confirm", *row[:2]): row[2] for row in confirmed}
+    children |= {("recommend", *row[:2]): row[2] for row in recommended}
+    by_place = {place: _start(place, size, blocks[place]) for place, size in sizes.items()}
     for problem, method, phase, status, number, best in rows:
         progress = by_place.get((problem, method))
         if progress is None:
@@ -78,26 +97,63 @@ def count(database: Database, study: int, size: Size, places: Sequence[tuple[str
             progress.failed += number
         elif status == "done":
             progress.best = min(progress.best, best)
-            if phase not in ("confirm", "recommend"):
-                progress.phases[phase] = number
-    for phase, problem, method, number in children:
-        if (problem, method) in by_place:
-            by_place[problem, method].phases[phase] = number
+            repeats = phase in ("confirm", "recommend") and sizes[problem, method].trials
+            progress.phases[phase] = children.get((phase, problem, method), 0) if repeats else number
     for progress in by_place.values():
+        progress.phases = {phase: count for phase, count in progress.phases.items() if count}
         progress.done = sum(progress.phases.values())
         progress.running = {phase: progress.running[phase] for phase in PHASES if phase in progress.running}
     return list(by_place.values())
 
 
-def _children(
-    study: int, phase: str, searched: tuple[str, ...], within: tuple[Any, ...], complete: int
-) -> Select[str, str, int]:
-    """Count the finished trials of a phase whose parent is the winner of a complete search."""
-    group = (Trial.problem, Trial.method, *within)
-    rank = func.row_number().over(partition_by=group, order_by=ranking()).label("rank")
-    size = func.count().over(partition_by=group).label("size")
-    done = (Trial.study_id == study, Trial.status == "done")
-    ranked = select(Trial.id, rank, size).where(*done, Trial.phase.in_(searched)).subquery()
-    best = select(ranked.c.id).where(ranked.c.rank == 1, ranked.c.size >= complete)
-    query = select(Trial.problem, Trial.method, func.count()).where(*done, Trial.phase == phase, Trial.parent.in_(best))
-    return query.group_by(Trial.problem, Trial.method)
+def _start(place: Place, size: Size, blocks: list[int]) -> Progress:
+    """The progress of a method of which nothing is done, at the looks that its repetitions have reached."""
+    planned, furthest = size.planned(blocks), max(blocks)
+    total = sum(planned.values())
+    return Progress(*place, 0, total, planned=planned, look=size.look(furthest), looks=size.declared, blocks=furthest)
+
+
+def _reached(study: int, size: Size) -> Select[Any]:
+    """Count the rows of random trials and of confirmations by problem, method, phase and repetition."""
+    key = (Trial.problem, Trial.method, Trial.phase, _repetition(size))
+    where = (Trial.study_id == study, Trial.phase.in_(("explore", "confirm")))
+    return select(*key, func.count()).where(*where).group_by(*key)
+
+
+def _confirmed(study: int, size: Size) -> Select[str, str, int]:
+    """Count the finished confirmations whose trials are among the best of their repetition, by problem and method."""
+    unit = Trial.block if size.winners_only else _repetition(size)
+    group = (Trial.problem, Trial.method, unit)
+    ranked = _ranked(study, ("explore",), group)
+    ranks = {look * size.trials: size.confirmed(look) for look in size.looks}
+    among = ranked.c.rank <= (1 if size.winners_only else case(ranks, value=ranked.c.size, else_=0))
+    return _children(study, "confirm", select(ranked.c.id).where(among, ranked.c.status == "done"))
+
+
+def _recommended(study: int, size: Size) -> Select[str, str, int]:
+    """Count the finished runs of the winner of a complete search, by problem and method."""
+    ranked = _ranked(study, SEARCHED, (Trial.problem, Trial.method))
+    complete = (ranked.c.done == ranked.c.size, ranked.c.exploit >= size.exploit)
+    return _children(study, "recommend", select(ranked.c.id).where(ranked.c.rank == 1, *complete))
+
+
+def _children(study: int, phase: str, parents: Select[Any]) -> Select[str, str, int]:
+    done = (Trial.study_id == study, Trial.status == "done", Trial.phase == phase, Trial.parent.in_(parents))
+    return select(Trial.problem, Trial.method, func.count()).where(*done).group_by(Trial.problem, Trial.method)
+
+
+def _ranked(study: int, phases: tuple[str, ...], group: tuple[Any, ...]) -> Any:
+    """The trials of some phases with their rank in a group, the finished ones first, and the size of the group."""
+    done, exploit = case((Trial.status == "done", 1), else_=0), case((Trial.phase == "exploit", 1), else_=0)
+    columns = (
+        func.row_number().over(partition_by=group, order_by=(done.desc(), *ranking())).label("rank"),
+        func.count().over(partition_by=group).label("size"),
+        func.sum(done).over(partition_by=group).label("done"),
+        func.sum(exploit).over(partition_by=group).label("exploit"),
+    )
+    where = (Trial.study_id == study, Trial.phase.in_(phases))
+    return select(Trial.id, Trial.status, *columns).where(*where).subquery()
+
+
+def _repetition(size: Size) -> Any:
+    return Trial.block // size.looks[-1]

@@ -151,10 +151,12 @@ class Session:
                     return Shift(self, plan, kind == "alone")
             if look == 0:
                 self.claims.reap()
+                done: Counter[str] = Counter()  # of all methods: the baseline's results let the others go on
+                for (problem, _), count in counts.items():
+                    done[problem] += count["done"]
                 for plan in self.plans:
-                    done = counts[plan.problem, plan.method]["done"]
-                    if self._unlocked.get(plan) != done:  # trials have been finished since
-                        self._unlocked[plan] = done
+                    if self._unlocked.get(plan) != done[plan.problem]:  # trials have been finished since
+                        self._unlocked[plan] = done[plan.problem]
                         plan.unlock()
         return None
 

@@ -1,14 +1,21 @@
-"""Compare a stored specification with a new one: what may change in a study that has begun, and what may not."""
+"""Compare a stored specification with a new one: what may change in a study that has begun, and what may not.
+
+Looks, budgets, spaces, the tuning budget, the margin and the baseline are part of the guarantee: they are declared
+before any result is seen. Methods and problems may be added; their comparisons then share the level with the others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-EXTENDABLE = ("problems", "methods", "blocks", "trials", "exploit", "recommend", "repetitions", "method")
+EXTENDABLE = ("problems", "methods", "more_blocks", "exploit", "recommend", "repetitions", "method")
 """Keys that may grow in a study that has begun."""
-FREE = ("description", "controls", "margin", "baseline", "flatness")
+FREE = ("description", "controls", "flatness")
 """Keys that may change at any time: they affect reporting only, or measures taken from now on."""
+
+DECLARED = ("looks", "trials", "budget", "budgets", "space", "margin", "baseline")
+"""Keys on which the guarantee of the verdicts rests."""
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -36,7 +43,6 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], di
                 refused.append(f"{key}: {before} → {after} (may grow, not shrink)")
             merged[key] = after
         elif before != after:
-            refused.append(f"{key}: {before} → {after}")
-    if merged["repetitions"] > 1 and old["blocks"] != new["blocks"]:
-        refused.append(f"blocks: {old['blocks']} → {new['blocks']} (fixed in a study with repetitions)")
+            declared = " (declared before the study began)" if key in DECLARED else ""
+            refused.append(f"{key}: {before} → {after}{declared}")
     return refused, merged

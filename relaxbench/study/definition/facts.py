@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from relaxbench.problems import Problem
 from relaxbench.space import to_stored
 from relaxbench.store.facts import MethodFacts, ProblemFacts
+from relaxbench.study.definition.ladder import base_name
 from relaxbench.study.definition.spec import StudySpec
 
 
@@ -24,13 +25,13 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
         "budget": spec.budget_of(problem),
         "worst": problem.worst,
         "worst_metric": problem.worst_metric,
-        "margin": spec.margin or problem.margin,
+        "margin": problem.margin if spec.margin is None else spec.margin,
         "censored": problem.tolerance is not None,
         "train_examples": problem.train_examples,
         "test_examples": problem.test_examples,
         "caution": problem.caution,
-        "base": problem.name,
-        "rung": None,
+        "base": base_name(problem) if spec.budgets else problem.name,
+        "rung": problem.budget if spec.budgets else None,
     }
 
 
@@ -42,14 +43,14 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "title": spec.title_of(label),
         "source": rule.source,
         "role": spec.role_of(label),
-        "arm": "tuned",
-        "space_name": "default",
+        "arm": spec.arm_of(label),
+        "space_name": spec.space_name_of(label),
         "dimensions": len(spec.space_of(label, problems[0])),
         "space": to_stored(spec.space_of(label, problems[0])),
         "spaces": {problem.name: to_stored(spec.space_of(label, problem)) for problem in problems},
         "fixed": spec.fixed_of(label, problems[0]),
         "fixes": {problem.name: spec.fixed_of(label, problem) for problem in problems},
-        "options": spec.method[label].options if label in spec.method else {},
+        "options": spec.variant(label).options,
         "copies": spec.make_rule(label).copies,
         "scope": rule.scope,
         "calibration": {},

@@ -28,6 +28,8 @@ def load(
     overrides = overrides or {}
     values, text = _read(file)
     values |= overrides
+    if "budget" in overrides:
+        values.pop("budgets", None)
     if "methods" in overrides:
         values["methods"] = list(dict.fromkeys([values.get("baseline", "sgd"), *overrides["methods"]]))
         return parse(values, str(file), names), text

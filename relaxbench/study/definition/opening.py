@@ -15,14 +15,15 @@ from sqlalchemy import Engine as Database
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem
-from relaxbench.store.facts import Circumstances, MachineFacts, Manifest, method_facts
+from relaxbench.store.facts import Circumstances, MachineFacts, Manifest, SpecFacts, method_facts, protocol
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import write
 from relaxbench.study.coordination.plan import Plan, plans
 from relaxbench.study.definition.changes import FREE, merge
 from relaxbench.study.definition.facts import describe_method, describe_problem
+from relaxbench.study.definition.ladder import rung_sources
 from relaxbench.study.definition.spec import StudySpec
-from relaxbench.study.definition.validation import parse
+from relaxbench.study.definition.validation import restore
 from relaxbench.training.devices import machine
 from relaxbench.version import __version__
 
@@ -91,6 +92,7 @@ def open_study(
             }
             row_id = insert(Study).values(**values).returning(Study.id)
             return connection.execute(row_id).scalar_one(), spec, True
+        refuse_protocol(row.spec, spec.name)
         refused, merged = merge(row.spec, requested)
         if refused:
             raise UserError(
@@ -105,7 +107,7 @@ def open_study(
         _describe(manifest, spec, problems)
         values = {"spec": merged, "source": source, "manifest": manifest}
         connection.execute(update(Study).where(Study.id == row.id).values(**values))
-        extended = parse({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)
+        extended = restore({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)
         return row.id, extended, False
 
     id_, stored, new = write(database, open_)
@@ -132,6 +134,19 @@ def refuse_changes(manifest: Manifest, name: str, problems: list[Problem], devic
                 f"the data of problem {problem.name!r} have changed since the study began (fingerprint "
                 f"{known['fingerprint']} → {problem.fingerprint()}): use another study name"
             )
+
+
+def refuse_protocol(spec: SpecFacts, name: str) -> None:
+    """Check that a stored study was planned by the protocol of this version.
+
+    Raises:
+        UserError: if it was planned for a fixed number of blocks, without looks.
+    """
+    if protocol(spec) != 2:
+        raise UserError(
+            f"study {name!r} was planned by an earlier protocol, without looks: it can be shown, reported and "
+            "exported, but does not go on; begin a study of another name"
+        )
 
 
 def refuse_version(manifest: Manifest, name: str) -> None:
@@ -163,7 +178,7 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
     """Add the facts about problems and methods to a manifest; calibrations stay."""
     manifest["problems"] = {**manifest.get("problems", {}), **{p.name: describe_problem(p, spec) for p in problems}}
     # Where a problem comes from, for workers that join: the path of a file, or a name.
-    origins = {p.name: _origin(source) for source, p in zip(spec.problems, problems, strict=True)}
+    origins = {p.name: _origin(source) for source, p in zip(rung_sources(spec), problems, strict=True)}
     manifest["origins"] = {**manifest.get("origins", {}), **origins}
     methods = dict(manifest.get("methods", {}))
     for label in spec.methods:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, problem
+from relaxbench.study.definition.ladder import rungs
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import check_on
 from relaxbench.training.compatibility import try_out
@@ -16,11 +17,14 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
         spec: the study.
         download: whether missing data are downloaded.
 
+    Returns:
+        the problems in the order of the study file, each at every budget of its ladder.
+
     Raises:
         UserError: if a problem cannot be trained, its data are missing, or the budget is too small.
     """
     problems = [problem(name) for name in spec.problems]
-    check_on(spec, problems)
+    check_on(spec, [rung for task in problems for rung in rungs(task, spec)])
     names = [task.name for task in problems]
     for task in problems:
         if names.count(task.name) > 1:
@@ -29,4 +33,4 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
             task.download()
         task.fingerprint()
         try_out(task)
-    return problems
+    return [rung for task in problems for rung in rungs(task, spec)]

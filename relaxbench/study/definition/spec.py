@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,30 +10,40 @@ from relaxbench.optim.registry import rule_class
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.space import Space, Value
+from relaxbench.study.definition import spaces
 from relaxbench.study.definition.ranges import Bounds, narrow
 from relaxbench.training.precision import Precision
 
 Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 Natural = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
 
+Gradients = Annotated[int, Field(ge=1, le=10**12, strict=True)]
+
 
 class Variant(BaseModel):
-    """A custom method: a rule with some hyperparameters fixed, or searched over other ranges.
+    """A custom method: a rule with some hyperparameters fixed, or searched over other ranges, or not tuned at all.
 
     Attributes:
-        rule: name of the rule.
-        title: name of the method in sentences; empty for its label.
+        rule: name of the rule; empty for the method's label.
+        title: name of the method in sentences; empty for that of the rule, or for a label of its own.
+        arm: ``"published"`` for the authors' settings on fresh seeds, without tuning.
         fixed: values of hyperparameters that are not searched.
-        space: ranges that replace those of the study.
+        space: ``"default"``, ``"wide"`` for everything that the rule has, or ranges that replace those of the study.
         options: arguments of the rule's constructor.
     """
 
     model_config = ConfigDict(extra="forbid")
-    rule: str
+    rule: str = ""
     title: str = ""
+    arm: Literal["tuned", "published"] = "tuned"
     fixed: dict[str, float | str] = {}
-    space: dict[str, Bounds] = {}
+    space: spaces.SpaceName | dict[str, Bounds] = "default"
     options: dict[str, bool | int] = {}
+
+    @property
+    def ranges(self) -> dict[str, Bounds]:
+        """The ranges of this method alone."""
+        return self.space if isinstance(self.space, dict) else {}
 
 
 class StudySpec(BaseModel):
@@ -47,13 +57,17 @@ class StudySpec(BaseModel):
         baseline: the method that the others are compared with.
         controls: further methods for reference; the rest are candidates.
         seed: random seed.
-        blocks: R, independent repetitions of the tuning; the unit of replication.
-        trials: n, random trials per block.
+        looks: the numbers of blocks at which the study is looked at. A block is an independent tuning of a method, the
+            unit of replication. After a look only undecided methods go on to the next.
+        more_blocks: blocks beyond the last look, for methods that are undecided there. They void the guarantee.
+        trials: T, random trials per block.
         exploit: trials of TPE per method, in generations of 4.
         recommend: fresh seeds for the best params.
         repetitions: how often the whole comparison is repeated (for A/A studies).
         budget: gradient equivalents per trial; None for the problem's own.
-        margin: the smallest difference that matters; None for the problem's own.
+        budgets: a ladder: every method at each of these budgets, each a problem of its own; excludes `budget`.
+        margin: the largest difference that does not matter, in the metric's unit, or a ratio such as ``"10 %"``; None
+            for the problem's own.
         precision: ``"float32"``, ``"tf32"`` or ``"bf16"``, see `training.precision`.
         flatness: measure the Hessian's spectrum and the local entropy of every tested run from now on.
         space: ranges for all methods: by name, [low, high] or a list of options.
@@ -68,13 +82,15 @@ class StudySpec(BaseModel):
     baseline: str = "sgd"
     controls: list[str] = []
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
-    blocks: Positive = 10
+    looks: Annotated[list[Positive], Field(min_length=1)] = [10, 20, 40]
+    more_blocks: Natural = 0
     trials: Positive = 12
     exploit: Natural = 16
     recommend: Natural = 10
     repetitions: Positive = 1
-    budget: Annotated[int, Field(ge=1, le=10**12, strict=True)] | None = None
-    margin: Annotated[float, Field(gt=0)] | None = None
+    budget: Gradients | None = None
+    budgets: list[Gradients] = []
+    margin: Annotated[float, Field(strict=True)] | str | None = None
     precision: Precision = "float32"
     flatness: Annotated[bool, Field(strict=True)] = True
     space: dict[str, Bounds] = {}
@@ -82,39 +98,68 @@ class StudySpec(BaseModel):
 
     def rule_of(self, label: str) -> type[Rule]:
         """Return the rule class of a method."""
-        return rule_class(self.method[label].rule if label in self.method else label)
+        return rule_class(self.variant(label).rule or label)
 
     def make_rule(self, label: str) -> Rule:
         """Construct the rule of a method, with its options."""
-        options = self.method[label].options if label in self.method else {}
-        return self.rule_of(label)(**options)
+        return self.rule_of(label)(**self.variant(label).options)
+
+    def variant(self, label: str) -> Variant:
+        """Return what the study file says of a method, neutral where it has no table ``[method.LABEL]``."""
+        return self.method.get(label, Variant())
 
     def title_of(self, label: str) -> str:
         """Return the name of a method in sentences."""
-        return (self.method[label].title or label) if label in self.method else self.rule_of(label).title
+        rule = self.rule_of(label)
+        return self.variant(label).title or (rule.title if label == rule.name else label)
 
     def role_of(self, label: str) -> str:
         """Return ``"baseline"``, ``"control"`` or ``"candidate"``."""
         return "baseline" if label == self.baseline else "control" if label in self.controls else "candidate"
 
+    def arm_of(self, label: str) -> Literal["tuned", "published"]:
+        """Return whether a method is tuned, or run as published."""
+        return self.variant(label).arm
+
+    def space_name_of(self, label: str) -> Literal["default", "wide", "custom"]:
+        """Return which space of its rule a method searches; custom if this study states ranges for it."""
+        variant, known = self.variant(label), spaces.declared(self.rule_of(label))
+        if variant.ranges or self.space.keys() & known.keys():
+            return "custom"
+        return "wide" if variant.space == "wide" else "default"
+
     def space_of(self, label: str, problem: Problem) -> Space:
         """Return what is searched for a method on a problem.
 
-        Later ranges replace earlier ones: the rule's, the problem's, the study's, the variant's.
+        Later ranges replace earlier ones: the rule's, the problem's, the study's, the method's own, which may also
+        search what the rule's default space fixes. A method that is run as published searches nothing.
         """
-        variant = self.method.get(label)
-        space = dict(self.rule_of(label).space)
-        for bounds in (problem.space, self.space, variant.space if variant else {}):
+        variant, rule = self.variant(label), self.rule_of(label)
+        if variant.arm == "published":
+            return {}
+        space = dict(spaces.searched(rule, "wide" if variant.space == "wide" else "default"))
+        for bounds in (problem.space, self.space):
             for name in bounds.keys() & space.keys():
                 space[name] = narrow(space[name], name, list(bounds[name]))
+        for name, own in variant.ranges.items():
+            space[name] = narrow(space.get(name, spaces.declared(rule)[name]), name, list(own))
         fixed = self.fixed_of(label, problem)
-        return {name: declared for name, declared in space.items() if name not in fixed}
+        return {name: ranged for name, ranged in space.items() if name not in fixed}
 
     def fixed_of(self, label: str, problem: Problem) -> dict[str, Value]:
-        """Return what is not searched: the values that the problem fixes for all methods, and those of the variant."""
-        shared = {name: value for name, value in problem.fixed.items() if name in self.rule_of(label).space}
-        return {**shared, **(self.method[label].fixed if label in self.method else {})}
+        """Return what is not searched.
+
+        Later values replace earlier ones: those that the rule's default space fixes (or all of its authors' settings,
+        for a method that is run as published), those that the problem fixes for all methods, the method's own.
+        """
+        variant, rule = self.variant(label), self.rule_of(label)
+        shared = {name: value for name, value in problem.fixed.items() if name in spaces.declared(rule)}
+        if variant.arm == "published":
+            return {**(spaces.published(rule, problem) or {}), **shared}
+        nuisance = {} if variant.space == "wide" else spaces.nuisance(rule)
+        kept = {name: value for name, value in nuisance.items() if name not in variant.ranges}
+        return {**kept, **shared, **variant.fixed}
 
     def budget_of(self, problem: Problem) -> int:
-        """Return the budget of a trial in gradient equivalents."""
-        return self.budget or problem.budget
+        """Return the budget of a trial in gradient equivalents. A rung of a ladder has its own, see `prepare`."""
+        return problem.budget if self.budgets else self.budget or problem.budget

@@ -14,12 +14,16 @@ from relaxbench.optim.hyper import defaults, expected, stack
 from relaxbench.optim.registry import RULES, rule_names
 from relaxbench.problems import Problem
 from relaxbench.space import Int
+from relaxbench.study.definition import spaces
 from relaxbench.study.definition.ranges import narrow
 from relaxbench.study.definition.spec import StudySpec, Variant
 
+FEWEST_BLOCKS = 6
+"""Of a look in a study file: fewer blocks make no claim, see `analysis.simultaneous.MIN_BLOCKS`."""
+
 
 def parse(values: Mapping[str, object], where: str, names: Mapping[str, str] | None = None) -> StudySpec:
-    """Make a valid study from plain values.
+    """Make a valid study from plain values that a person wrote.
 
     Args:
         values: by key.
@@ -29,12 +33,24 @@ def parse(values: Mapping[str, object], where: str, names: Mapping[str, str] | N
     Raises:
         UserError: naming the first key that is wrong.
     """
+    spec = restore(values, where, names)
+    if spec.looks[0] < FEWEST_BLOCKS:
+        error = UserError(
+            f"looks = {spec.looks}: a look at {spec.looks[0]} blocks comes too early, because fewer than "
+            f"{FEWEST_BLOCKS} make no claim: begin with {FEWEST_BLOCKS} or more"
+        )
+        raise _placed(error, where, names or {})
+    return spec
+
+
+def restore(values: Mapping[str, object], where: str, names: Mapping[str, str] | None = None) -> StudySpec:
+    """Make a valid study from values that may have been stored; like `parse`, but a look may have any size."""
     try:
         return check(StudySpec.model_validate(values))
     except ValidationError as error:
         _refuse(error, where, names or {})
     except UserError as error:
-        raise UserError(f"{where}: {error}", *error.settings) from None
+        raise _placed(error, where, names or {}) from None
 
 
 def check(spec: StudySpec) -> StudySpec:
@@ -56,20 +72,25 @@ def check(spec: StudySpec) -> StudySpec:
             f"baseline {spec.baseline!r} is not among the methods, so nothing could be compared: add it to "
             "`methods`, or name another `baseline`"
         )
+    _check_looks(spec)
+    _check_margin(spec.margin)
+    _check_ladder(spec)
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
-    searched = {name for label in labels for name in spec.rule_of(label).space}
+    _check_rules(spec)
+    searched = {name for label in labels for name in spaces.declared(spec.rule_of(label))}
     for name in spec.space:
         if name not in searched:
             raise unknown("hyperparameter in [space]", name, searched)
     for label in labels:
-        variant, space = spec.method.get(label), spec.rule_of(label).space
-        if variant:
+        variant, space = spec.variant(label), spaces.declared(spec.rule_of(label))
+        if label in spec.method:
             _check_values(spec, label, variant)
-        for bounds in (spec.space, variant.space if variant else {}):
+        for bounds in (spec.space, variant.ranges):
             for name in bounds.keys() & space.keys():
                 narrow(space[name], name, bounds[name])
-        if variant:
+        if label in spec.method:
             _check_options(spec, label, variant)
+            _check_published(spec, label, variant)
     return spec
 
 
@@ -77,12 +98,13 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
     """Check that every method can run on every problem: within the budget, and with the curvature that it needs.
 
     Raises:
-        UserError: if the budget is smaller than the longest outer step that could be drawn, or if a rule that uses
-            curvature meets a loss without it.
+        UserError: if the budget is smaller than the longest outer step that could be drawn, if a rule that uses
+            curvature meets a loss without it, or if the margin is no smaller than the largest metric.
     """
     for problem in problems:
+        _check_margin_on(spec, problem)
         for label in spec.methods:
-            params = {**defaults(spec.rule_of(label).space), **spec.fixed_of(label, problem)}
+            params = {**defaults(spaces.declared(spec.rule_of(label))), **spec.fixed_of(label, problem)}
             steps = spec.space_of(label, problem).get("inner_steps")
             if isinstance(steps, Int):
                 params["inner_steps"] = steps.high
@@ -100,8 +122,8 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
 
 def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check the names of a variant's hyperparameters and its fixed values."""
-    space = spec.rule_of(label).space
-    for name in [*variant.space, *variant.fixed]:
+    space = spaces.declared(spec.rule_of(label))
+    for name in [*variant.ranges, *variant.fixed]:
         if name not in space:
             raise unknown(f"hyperparameter of [method.{label}]", name, space)
     for name, value in variant.fixed.items():
@@ -115,16 +137,104 @@ def _check_options(spec: StudySpec, label: str, variant: Variant) -> None:
     try:
         spec.make_rule(label)
     except TypeError:
-        raise UserError(f"method.{label}.options = {variant.options}: {variant.rule} has no such option") from None
+        rule = variant.rule or label
+        raise UserError(f"method.{label}.options = {variant.options}: {rule} has no such option") from None
     except ValueError as error:
         raise UserError(f"method.{label}.options: {error}") from None
+
+
+def _check_rules(spec: StudySpec) -> None:
+    """Check that every table of a method names its rule, or is called like one."""
+    for label, variant in spec.method.items():
+        if not variant.rule and label not in rule_names():
+            raise UserError(f"the key 'method.{label}.rule' is missing: {label!r} is no rule, so name its rule")
+
+
+def _check_published(spec: StudySpec, label: str, variant: Variant) -> None:
+    """Check that a method that is run as published has published settings, and no others."""
+    if variant.arm != "published":
+        return
+    for key, value in (("fixed", variant.fixed), ("space", {} if variant.space == "default" else variant.space)):
+        if value:
+            raise UserError(
+                f'method.{label}: arm = "published" runs its authors\' settings, and {key} = {value!r} states others: '
+                f"leave {key} out"
+            )
+    if label == spec.baseline:
+        raise UserError(
+            f'method.{label}: arm = "published" does not tune the baseline, with which tuned methods are compared: '
+            "name another baseline"
+        )
+    if not spaces.has_published(spec.rule_of(label)):
+        raise UserError(f'method.{label}: arm = "published", but rule {variant.rule or label!r} has no such settings')
+
+
+def _check_looks(spec: StudySpec) -> None:
+    """Check that looks rise, and that nothing is asked for beyond those of a study with repetitions."""
+    for before, after in zip(spec.looks, spec.looks[1:], strict=False):
+        if after <= before:
+            raise UserError(
+                f"looks = {spec.looks}: {after} blocks come after {before}: expected numbers that rise, such as "
+                "[10, 20, 40]"
+            )
+    if spec.more_blocks and spec.repetitions > 1:
+        raise UserError(
+            f"more_blocks = {spec.more_blocks}: a study with repetitions ends with its last look: leave it out"
+        )
+
+
+def _check_margin(margin: float | str | None) -> None:
+    """Check that a margin is a positive number or a ratio below 100 %."""
+    if margin is None:
+        return
+    from relaxbench.analysis.equivalence import parse_margin
+
+    try:
+        known = parse_margin(margin)
+    except ValueError:
+        known = None
+    if known is None:
+        raise UserError(
+            f'margin = {margin!r}: expected a positive number, or a ratio above 0 and below 100 %, such as "10 %"'
+        )
+
+
+def _check_margin_on(spec: StudySpec, problem: Problem) -> None:
+    """Check that a margin in the metric's unit is smaller than the largest metric."""
+    if not isinstance(spec.margin, float):
+        return
+    worst = problem.worst_metric if problem.tolerance is None else spec.budget_of(problem)
+    largest = worst * problem.metric_scale
+    if spec.margin >= largest:
+        unit = f" {problem.unit}" if problem.unit else ""
+        raise UserError(
+            f"margin = {spec.margin:g}: the {problem.metric} of {problem.name!r} is at most {largest:g}{unit}, so all "
+            'methods would be equivalent: give a smaller margin, or a ratio such as "10 %"'
+        )
+
+
+def _check_ladder(spec: StudySpec) -> None:
+    """Check that the budgets of a ladder differ, and that there is no other budget."""
+    twice = [budget for budget in spec.budgets if spec.budgets.count(budget) > 1]
+    if twice:
+        raise UserError(f"budgets = {spec.budgets}: {twice[0]} stands there twice: name it once")
+    if spec.budgets and spec.budget is not None:
+        raise UserError(f"budget = {spec.budget} and budgets = {spec.budgets} exclude each other: leave one out")
+
+
+def _placed(error: UserError, where: str, names: Mapping[str, str]) -> UserError:
+    """Return an error with the origin of the value that it names; see `parse`."""
+    key, sign, rest = str(error).partition(" = ")
+    text = f"{names[key]} {rest}" if sign and key in names else f"{where}: {error}"
+    return UserError(text, *error.settings)
 
 
 def _refuse(error: ValidationError, where: str, names: Mapping[str, str]) -> NoReturn:
     """Raise pydantic's first error as one of ours; see `parse`."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    key = ".".join(part for part in path if part not in ("list[float]", "list[str]", "float", "str"))
+    kinds = ("float", "str")  # pydantic's names for the parts of a union, which no reader knows
+    key = ".".join(part for part in path if part not in kinds and "[" not in part)
     if first["type"] == "extra_forbidden":
         fields = Variant.model_fields if path[0] == "method" else StudySpec.model_fields
         raise unknown(f"key in {where}:", path[-1], fields) from None
@@ -132,5 +242,6 @@ def _refuse(error: ValidationError, where: str, names: Mapping[str, str]) -> NoR
         raise UserError(f"{where}: {key} is empty: name at least one") from None
     if first["type"] == "missing":
         raise UserError(f"{where}: the key {key!r} is missing") from None
-    origin = f"{names[key]} {first['input']!r}" if key in names else f"{where}: {key} = {first['input']!r}"
+    option = names.get(path[0])
+    origin = f"{option} {first['input']!r}" if option else f"{where}: {key} = {first['input']!r}"
     raise UserError(f"{origin}: {first['msg'][0].lower()}{first['msg'][1:]}") from None

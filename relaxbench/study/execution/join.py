@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,17 @@ from sqlalchemy import select
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import problem
+from relaxbench.store.facts import SpecFacts
 from relaxbench.store.schema import Study
 from relaxbench.store.studies import choose_study
 from relaxbench.store.transactions import read
 from relaxbench.study.definition.changes import FREE
 from relaxbench.study.definition.files import load
-from relaxbench.study.definition.opening import OpenStudy, refuse_changes, refuse_version, stored_form
+from relaxbench.study.definition.ladder import rung_names, rungs
+from relaxbench.study.definition.opening import OpenStudy, refuse_changes, refuse_protocol, refuse_version, stored_form
 from relaxbench.study.definition.prepare import prepare
 from relaxbench.study.definition.spec import StudySpec
-from relaxbench.study.definition.validation import parse
+from relaxbench.study.definition.validation import restore
 
 
 @dataclass(frozen=True)
@@ -56,34 +58,54 @@ def join(database: Database, study: str, device: torch.device | None = None, par
     query = select(Study.id, Study.name, Study.spec, Study.manifest)
     rows = {row.name: row for row in read(database, lambda connection: connection.execute(query).all())}
     row = rows[choose_study(rows, name)]
+    refuse_protocol(row.spec, name)
     refuse_version(row.manifest, name)
-    spec = _restrict(parse(row.spec, f"study {name!r}"), row.manifest.get("origins", {}), part)
-    problems = prepare(spec)
+    spec, names = _restrict(row.spec, name, row.manifest.get("origins", {}), part)
+    problems = [rung for rung in prepare(spec) if rung.name in names]
     if file:
-        _refuse_differences(row.spec, stored_form(file, [problem(name) for name in file.problems]), study)
+        own = [rung for source in file.problems for rung in rungs(problem(source), file)]
+        _refuse_differences(row.spec, stored_form(file, own), study)
     refuse_changes(row.manifest, name, problems, device)
     return OpenStudy.begin(database, row.id, False, spec, problems)
 
 
-def _restrict(spec: StudySpec, origins: Mapping[str, str], part: Part) -> StudySpec:
-    """Return the specification of a part of a study. Its problems are named by their files where they have one."""
-    files = {problem(path).name: path for path in part.problems if path.endswith(".py")}
-    names = [name for name in part.problems if not name.endswith(".py")]
-    kinds = (("problem", [*files, *names], spec.problems), ("method", part.methods, spec.methods))
+def _restrict(
+    stored: SpecFacts, study: str, origins: Mapping[str, str], part: Part
+) -> tuple[StudySpec, Collection[str]]:
+    """Return the specification of a part of a study, and the names of its problems in the database.
+
+    The specification names its problems by their files where they have one, and a ladder's problem once.
+    """
+    files = {
+        rung: path
+        for path in part.problems
+        if path.endswith(".py")
+        for rung in rung_names(problem(path).name, stored["budgets"])
+    }
+    chosen = [rung for name in part.problems if not name.endswith(".py") for rung in _rungs_of(name, stored)]
+    kinds = (("problem", [*files, *chosen], stored["problems"]), ("method", part.methods, stored["methods"]))
     for kind, requested, known in kinds:
         for name in requested:
             if name not in known:
-                raise unknown(f"{kind} in study {spec.name!r}:", name, known)
-    problems = []
-    for name in [name for name in spec.problems if name in names] or spec.problems:
+                raise unknown(f"{kind} in study {study!r}:", name, known)
+    names = [name for name in stored["problems"] if name in (*files, *chosen)] or stored["problems"]
+    sources: dict[str, None] = {}
+    for name in names:
         origin = files.get(name, origins.get(name, name))
         if origin.endswith(".py") and not Path(origin).is_file():
             raise UserError(
-                f"problem {name!r} of study {spec.name!r} is not here at {origin!r}: give its Python file", "problem"
+                f"problem {name!r} of study {study!r} is not here at {origin!r}: give its Python file", "problem"
             )
-        problems.append(origin)
-    methods = [label for label in spec.methods if label in part.methods] or spec.methods
-    return spec.model_copy(update={"problems": problems, "methods": methods})
+        sources[origin] = None
+    methods = [label for label in stored["methods"] if label in part.methods] or stored["methods"]
+    whole = restore({**stored, "problems": list(sources)}, f"study {study!r}")
+    return whole.model_copy(update={"methods": methods}), names
+
+
+def _rungs_of(name: str, stored: SpecFacts) -> list[str]:
+    """Return the problems that a name stands for: itself, or all rungs of a ladder."""
+    rungs = [rung for rung in rung_names(name, stored["budgets"]) if rung in stored["problems"]]
+    return rungs if name not in stored["problems"] and rungs else [name]
 
 
 def _refuse_differences(stored: Mapping[str, Any], requested: Mapping[str, Any], file: str) -> None:

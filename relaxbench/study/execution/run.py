@@ -34,7 +34,7 @@ from relaxbench.study.execution.flatness import FlatnessMeter
 from relaxbench.study.execution.options import RunOptions
 from relaxbench.study.execution.trainer import Trainer
 from relaxbench.training.devices import machine, torch_device
-from relaxbench.util.text import counted
+from relaxbench.util.text import counted, listed
 
 OBSERVE_SECONDS = 0.5
 """Shortest time between two reports of the progress."""
@@ -86,8 +86,11 @@ class StudyRun:
         """Run all trials that are not done yet."""
         start, spec = time.monotonic(), opened.spec
         methods = f"{counted(len(spec.methods), 'method')} on {', '.join(p.name for p in opened.problems)}"
-        blocks = counted(spec.blocks * spec.repetitions, "block")
-        self.options.announce(f"Study {spec.name}: {methods}; {blocks} of {counted(spec.trials, 'trial')}.")
+        looks = f"{'look' if len(spec.looks) == 1 else 'looks'} at {listed(spec.looks)} blocks"
+        if spec.more_blocks:
+            looks += f", and {spec.more_blocks} blocks beyond the last"
+        again = f", {spec.repetitions:,} times" if spec.repetitions > 1 else ""
+        self.options.announce(f"Study {spec.name}: {methods}; {looks} of {counted(spec.trials, 'trial')}{again}.")
         claims = Claims(self.database, opened.id, retries=self.options.retries)
         claims.reap()
         missing, ran = any(p.done < p.total for p in tally(opened.plans)), 0

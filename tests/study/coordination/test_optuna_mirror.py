@@ -24,7 +24,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Plan
     """The plans of a study of two methods with 14 finished trials each, mirrored in chunks of 5."""
     monkeypatch.setattr(module, "CHUNK", 5)
     database = open_database(str(tmp_path / "study.db"))
-    load = Load(hyperparameters=2, blocks=2, trials=7, exploit=0, recommend=0)
+    load = Load(hyperparameters=2, looks=(2,), trials=7, exploit=0, recommend=0)
     planned = plans(database, make(database, "s", load))
     with database.begin() as connection:
         connection.execute(update(Trial).values(status="done", value=Trial.id / 10.0))

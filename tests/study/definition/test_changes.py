@@ -1,4 +1,4 @@
-"""A stored study may grow, and how its results are read may change; nothing else may."""
+"""A stored study may grow, and how its results are told may change; nothing on which its verdicts rest may."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relaxbench.study.definition.changes import EXTENDABLE, FREE, merge
+from relaxbench.study.definition.changes import DECLARED, EXTENDABLE, FREE, merge
 from relaxbench.study.definition.validation import parse
 
 GOOD: dict[str, Any] = {"name": "good", "problems": ["rosenbrock"], "methods": ["sgd", "heat"]}
@@ -20,9 +20,9 @@ def test_an_unchanged_study_goes_on() -> None:
     assert merge(stored(), stored()) == ([], stored())
 
 
-@pytest.mark.parametrize("key", ["blocks", "trials", "exploit", "recommend"])
+@pytest.mark.parametrize("key", ["more_blocks", "exploit", "recommend", "repetitions"])
 def test_numbers_may_grow_and_not_shrink(key: str) -> None:
-    old = stored()
+    old = {**stored(), key: 5}
     more, less = {**old, key: old[key] + 1}, {**old, key: old[key] - 1}
     assert merge(old, more) == ([], more)
     refused, _ = merge(old, less)
@@ -33,19 +33,26 @@ def test_numbers_may_grow_and_not_shrink(key: str) -> None:
     ("change", "told"),
     [
         ({"seed": 3}, "seed: 0 → 3"),
-        ({"budget": 50}, "budget: None → 50"),
-        ({"space": {"lr": [0.1, 1]}}, "space: {} → {'lr': [0.1, 1.0]}"),
+        ({"precision": "bf16"}, "precision: float32 → bf16"),
+        ({"budget": 50}, "budget: None → 50 (declared before the study began)"),
+        ({"budgets": [50, 60]}, "budgets: [] → [50, 60] (declared before the study began)"),
+        ({"space": {"lr": [0.1, 1]}}, "space: {} → {'lr': [0.1, 1.0]} (declared before the study began)"),
+        ({"looks": [10, 20, 41]}, "looks: [10, 20, 40] → [10, 20, 41] (declared before the study began)"),
+        ({"looks": [10, 20, 40, 80]}, "looks: [10, 20, 40] → [10, 20, 40, 80] (declared before the study began)"),
+        ({"trials": 13}, "trials: 12 → 13 (declared before the study began)"),
+        ({"margin": "10 %"}, "margin: None → 10 % (declared before the study began)"),
+        ({"baseline": "heat"}, "baseline: sgd → heat (declared before the study began)"),
     ],
 )
-def test_what_trials_depend_on_may_not_change(change: dict[str, Any], told: str) -> None:
+def test_what_trials_and_verdicts_rest_on_may_not_change(change: dict[str, Any], told: str) -> None:
     assert merge(stored(), stored(**change))[0] == [told]
 
 
 def test_how_results_are_read_may_change() -> None:
-    new = stored(description="new", controls=["heat"], margin=3.0, baseline="heat", flatness=False)
+    new = stored(description="new", controls=["heat"], flatness=False)
     assert merge(stored(), new) == ([], new)
-    assert set(FREE) == {"description", "controls", "margin", "baseline", "flatness"}
-    assert not set(FREE) & set(EXTENDABLE)
+    assert set(FREE) == {"description", "controls", "flatness"}
+    assert not set(FREE) & set(EXTENDABLE) and not {*FREE, *EXTENDABLE} & set(DECLARED)
 
 
 def test_names_are_joined_and_never_lost() -> None:
@@ -61,13 +68,9 @@ def test_variants_may_be_added_and_not_changed() -> None:
     assert set(merge(old, stored(method={"b": other}))[1]["method"]) == {"a", "b"}
     (line,) = merge(old, stored(method={"a": other}))[0]
     assert line.startswith("method.a:") and "0.1" in line and "0.2" in line
-
-
-def test_blocks_are_fixed_in_a_study_with_repetitions() -> None:
-    refused, _ = merge(stored(repetitions=3), stored(repetitions=3, blocks=11))
-    assert refused == ["blocks: 10 → 11 (fixed in a study with repetitions)"]
-    assert merge(stored(repetitions=3), stored(repetitions=4))[0] == []
+    (line,) = merge(old, stored(method={"a": {**one, "space": "wide"}}))[0]
+    assert line.startswith("method.a:") and "'space': 'wide'" in line
 
 
 def test_several_differences_are_all_told() -> None:
-    assert len(merge(stored(), stored(seed=1, budget=5, blocks=9))[0]) == 3
+    assert len(merge(stored(), stored(seed=1, budget=5, looks=[9]))[0]) == 3

@@ -30,7 +30,7 @@ def keys(facts: Any) -> set[str]:
 
 @pytest.mark.usefixtures("steady")
 def test_a_study_stores_the_keys_that_the_types_name(tmp_path: Path) -> None:
-    tiny.run(tmp_path, tiny.spec(blocks=1, trials=1, exploit=0, recommend=0))
+    tiny.run(tmp_path, tiny.spec(looks=[1], trials=1, exploit=0, recommend=0))
     database = tiny.opened(tmp_path)
     manifest = read_manifest(database, 1)
     database.dispose()

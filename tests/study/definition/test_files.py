@@ -60,7 +60,7 @@ def test_what_a_file_defines_and_does_not_use_is_told(text: str, told: str, tmp_
 
 
 def test_overrides_replace_keys_of_the_file() -> None:
-    s, _ = load(studies_folder() / "digits.toml", {"blocks": 3, "methods": ["sgd", "heat"], "budget": 60})
-    assert (s.blocks, s.methods, s.budget, s.trials) == (3, ["sgd", "heat"], 60, 12)
+    s, _ = load(studies_folder() / "digits.toml", {"looks": [6], "methods": ["sgd", "heat"], "budget": 60})
+    assert (s.looks, s.methods, s.budget, s.trials) == ([6], ["sgd", "heat"], 60, 12)
     with pytest.raises(UserError, match=r"^--budget 0: input should be greater"):
         load(studies_folder() / "digits.toml", {"budget": 0}, {"budget": "--budget"})

@@ -21,13 +21,13 @@ def test_an_interrupted_study_continues_to_the_same_bits(questions: int, tmp_pat
     """Stopped once after so many questions, then, differently sized, again and again, then let run."""
     s = tiny.spec()
     summary = tiny.run(tmp_path, s, tiny.After(questions))
-    assert summary.missing > 0 and summary.total == 36
+    assert summary.missing > 0 and summary.total == 38
     assert {row.status for row in tiny.rows(tmp_path)} <= {"waiting", "done"}
     ran = summary.ran
     for size in (2, 5):
         ran += tiny.run(tmp_path, s, tiny.After(100), population=size).ran
     last = tiny.run(tmp_path, s)
-    assert last.missing == 0 and ran + last.ran == 36
+    assert last.missing == 0 and ran + last.ran == 38
     assert tiny.results(tmp_path) == whole
     assert_mirrored(tmp_path, s)
     assert not list((tmp_path / "checkpoints").glob("*"))
@@ -36,7 +36,7 @@ def test_an_interrupted_study_continues_to_the_same_bits(questions: int, tmp_pat
 @pytest.mark.usefixtures("steady")
 def test_a_stop_keeps_the_rounds_that_were_done(tmp_path: Path) -> None:
     """A stopped trial goes on from its checkpoint: fewer rounds are left, and the curve is whole."""
-    s = tiny.spec(methods=["sgd"], exploit=0, recommend=0, blocks=1)
+    s = tiny.spec(methods=["sgd"], exploit=0, recommend=0, looks=[1])
     rounds: list[int] = []
     tiny.run(tmp_path, s, tiny.After(25))
     files = sorted((tmp_path / "checkpoints").glob("*.pt"))
@@ -92,7 +92,7 @@ def test_a_checkpoint_that_does_not_fit_is_made_anew(tmp_path: Path, whole: Resu
 @pytest.mark.usefixtures("steady")
 def test_checkpoints_that_others_left_are_gone_when_the_study_is_complete(tmp_path: Path) -> None:
     """Of a trial that was finished elsewhere, or of a process that was killed while it wrote."""
-    s = tiny.spec(methods=["sgd"], exploit=0, recommend=0, blocks=1)
+    s = tiny.spec(methods=["sgd"], exploit=0, recommend=0, looks=[1])
     tiny.run(tmp_path, s, tiny.After(25))
     (file, *_) = (tmp_path / "checkpoints").glob("*.pt")
     for name in (f"{file.name.split('-')[0]}-999.pt", f"{file.name.split('-')[0]}-999.1234.part", "another-1.pt"):
@@ -135,9 +135,9 @@ def test_a_killed_study_continues_to_the_same_bits(
     elif when == "within a slice":  # of a second's worth, while trials are still waiting
         assert {"done"} < {row.status for row in left}
     else:
-        assert len(left) == 36 and {row.status for row in left} == {"done"}
+        assert len(left) == 38 and {row.status for row in left} == {"done"}
     summary = tiny.run(tmp_path, s)
-    assert summary.missing == 0 and summary.ran == sum(row.status != "done" for row in left) + 36 - len(left)
+    assert summary.missing == 0 and summary.ran == sum(row.status != "done" for row in left) + 38 - len(left)
     assert {row.status for row in tiny.rows(tmp_path)} == {"done"}
     assert tiny.results(tmp_path) == whole
     assert_mirrored(tmp_path, s)
@@ -153,7 +153,7 @@ def test_two_processes_on_one_study_share_it(tmp_path: Path, whole: Results, pro
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0]
     found = tiny.rows(tmp_path)
-    assert len(found) == 36 and {row.status for row in found} == {"done"}
+    assert len(found) == 38 and {row.status for row in found} == {"done"}
     assert {row.token for row in found} == {1}  # each was claimed once
     assert tiny.results(tmp_path) == whole
     assert_mirrored(tmp_path, s)

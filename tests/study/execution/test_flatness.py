@@ -24,7 +24,7 @@ KEYS = {"hessian_top", "hessian_trace", "hessian_trace_error", "local_entropy"}
 
 
 def small(**changes: Any) -> Any:
-    usual = {"problems": ["digits-mlp"], "methods": ["sgd"], "blocks": 3, "exploit": 0, "budget": 30}
+    usual = {"problems": ["digits-mlp"], "methods": ["sgd"], "looks": [3], "exploit": 0, "budget": 30}
     return tiny.spec(**{**usual, **changes})
 
 
@@ -86,15 +86,15 @@ def test_without_it_everything_else_is_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("steady")
 def test_it_may_be_switched_on_later_for_the_runs_to_come(tmp_path: Path) -> None:
-    tiny.run(tmp_path, small(flatness=False, blocks=1))
-    tiny.run(tmp_path, small(flatness=True, blocks=2, recommend=2))
-    has = {row.block: "hessian_top" in row.measures for row in tiny.rows(tmp_path) if row.phase == "confirm"}
-    assert has == {0: False, 1: True}
+    tiny.run(tmp_path, small(flatness=False, looks=[1], recommend=0))
+    tiny.run(tmp_path, small(flatness=True, looks=[1], recommend=2))
+    tested = [row for row in tiny.rows(tmp_path) if row.phase in ("confirm", "recommend")]
+    assert {("hessian_top" in row.measures, row.phase) for row in tested} == {(False, "confirm"), (True, "recommend")}
 
 
 @pytest.mark.usefixtures("steady")
 def test_diverged_runs_have_none(tmp_path: Path) -> None:
-    s = small(blocks=1, trials=1, recommend=1, space={"lr": [1e29, 1e30]})
+    s = small(looks=[1], trials=1, recommend=1, space={"lr": [1e29, 1e30]})
     tiny.run(tmp_path, s)
     tested = [row for row in tiny.rows(tmp_path) if row.phase in ("confirm", "recommend")]
     assert len(tested) == 2
@@ -156,14 +156,14 @@ def test_leases_are_renewed_during_slow_measurements(tmp_path: Path, monkeypatch
     monkeypatch.setattr(session, "RENEW_SECONDS", 0.01)
     monkeypatch.setattr(meter.FlatnessMeter, "measure", slowly)
     monkeypatch.setattr(Claims, "renew", lambda self: events.append("renew") or renew(self))
-    tiny.run(tmp_path, small(blocks=4, recommend=0), population=4)
+    tiny.run(tmp_path, small(looks=[4], recommend=0), population=4)
     begun = [i for i, event in enumerate(events) if event == "measure"]
     assert len(begun) >= 4 and all("renew" in events[i : events.index("measured", i)] for i in begun)
 
 
 def test_a_landscape_s_flatness_is_stored_too(whole: dict[Any, Any]) -> None:
     confirmed = [(key, dict(row[5])) for key, row in whole.items() if key[2] == "confirm"]
-    assert len(confirmed) == 4
+    assert len(confirmed) == 6
     for _, measures in confirmed:
         low, high = measures["hessian_top"][1], measures["hessian_top"][0]
         assert measures["hessian_trace"] == pytest.approx(low + high) and measures["hessian_trace_error"] == 0

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, select, update
 
 import relaxbench
 from relaxbench.errors import UserError
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study, Trial
 from relaxbench.study.coordination.manifest import edit_manifest
+from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.join import Part, join
 from relaxbench.study.execution.options import RunOptions
 from relaxbench.study.execution.run import StudyRun
@@ -47,11 +48,23 @@ def begun(database: Engine) -> Engine:
     return database
 
 
+def file_spec(**changes: Any) -> StudySpec:
+    """A study that may stand in a file: with fewer blocks no look makes a claim."""
+    return tiny.spec(**{"looks": [6], **changes})
+
+
+@pytest.fixture
+def written(database: Engine) -> Engine:
+    """With a study whose trials wait, and which a file may describe."""
+    tiny.settle(database, file_spec())
+    return database
+
+
 @pytest.fixture
 def mine(database: Engine, folder: Path) -> Engine:
     """With a study of a problem in a file."""
     (folder / "mine.py").write_text(DATA.format(scale=1))
-    tiny.settle(database, tiny.spec(problems=["mine.py"], methods=["sgd"], blocks=1, exploit=0, recommend=0))
+    tiny.settle(database, tiny.spec(problems=["mine.py"], methods=["sgd"], looks=[1], exploit=0, recommend=0))
     return database
 
 
@@ -79,17 +92,17 @@ def test_who_joins_does_what_is_stored(begun: Engine, whole: dict[Any, Any], fol
     opened = join(begun, "tiny")
     assert not opened.new and opened.spec == tiny.spec() and len(opened.plans) == 2
     summary = StudyRun(begun, RunOptions(checkpoints=folder / "c")).work(opened)
-    assert (summary.ran, summary.missing, summary.code) == (36, 0, 0)
+    assert (summary.ran, summary.missing, summary.code) == (38, 0, 0)
     assert tiny.results_in(begun) == whole
     again = StudyRun(begun, RunOptions(checkpoints=folder / "c")).work(join(begun, "tiny"))
     assert again.ran == 0
 
 
-def test_by_its_file_that_says_the_same(begun: Engine, folder: Path) -> None:
-    (folder / "tiny.toml").write_text(tiny.file(tiny.spec()))
-    assert join(begun, "tiny.toml").spec.name == "tiny"
-    (folder / "tiny.toml").write_text(tiny.file(tiny.spec(description="told otherwise", margin=0.5)))
-    assert join(begun, "tiny.toml").spec.description == ""  # what is told of runs may differ
+def test_by_its_file_that_says_the_same(written: Engine, folder: Path) -> None:
+    (folder / "tiny.toml").write_text(tiny.file(file_spec()))
+    assert join(written, "tiny.toml").spec.name == "tiny"
+    (folder / "tiny.toml").write_text(tiny.file(file_spec(description="told otherwise", controls=["heat"])))
+    assert join(written, "tiny.toml").spec.description == ""  # what is told of runs may differ
 
 
 @pytest.mark.usefixtures("steady")
@@ -97,7 +110,7 @@ def test_a_part_of_a_study_can_be_joined(begun: Engine, folder: Path) -> None:
     opened = join(begun, "tiny", part=Part(["rosenbrock"], ["heat"]))
     assert opened.spec.methods == ["heat"] and [plan.method for plan in opened.plans] == ["heat"]
     summary = StudyRun(begun, RunOptions(checkpoints=folder / "c")).work(opened)
-    assert (summary.ran, summary.total, summary.missing) == (18, 18, 0)
+    assert (summary.ran, summary.total, summary.missing) == (19, 19, 0)
     with begun.connect() as connection:
         rows = connection.execute(select(Trial.method, Trial.status).distinct()).all()
     assert sorted(map(tuple, rows)) == [("heat", "done"), ("sgd", "waiting")]
@@ -105,27 +118,29 @@ def test_a_part_of_a_study_can_be_joined(begun: Engine, folder: Path) -> None:
     assert "unknown problem in study 'tiny': 'rosenbrok'" in refused(begun, "tiny", None, Part(["rosenbrok"]))
 
 
-def test_another_file_is_refused_with_the_differences(begun: Engine, folder: Path) -> None:
-    (folder / "tiny.toml").write_text(tiny.file(tiny.spec(blocks=3, seed=7)))
-    assert refused(begun, "tiny.toml") == (
-        "the stored study 'tiny' is not the one of tiny.toml (blocks: stored 2, in the file 3; seed: stored 0, in the "
-        "file 7): join by its name, or extend it with python -m relaxbench study"
+def test_another_file_is_refused_with_the_differences(written: Engine, folder: Path) -> None:
+    (folder / "tiny.toml").write_text(tiny.file(file_spec(looks=[7, 9], seed=7)))
+    assert refused(written, "tiny.toml") == (
+        "the stored study 'tiny' is not the one of tiny.toml (looks: stored 6, in the file 7, 9; seed: stored 0, "
+        "in the file 7): join by its name, or extend it with python -m relaxbench study"
     )
-    (folder / "tiny.toml").write_text(tiny.file(tiny.spec(problems=["rugged-1d"])))
-    assert "(problems: stored rosenbrock, in the file rugged-1d)" in refused(begun, "tiny.toml")
-    (folder / "tiny.toml").write_text(tiny.file(tiny.spec(methods=["sgd", "hj"], margin=0.5)))
-    said = refused(begun, "tiny.toml")
-    assert "(margin" not in said and "(methods: stored sgd, heat, in the file sgd, hj)" in said
-    (folder / "tiny.toml").write_text(re.sub("budget = .*", "", tiny.file(tiny.spec())))
-    assert f"(budget: stored {tiny.spec().budget}, in the file the problem's own)" in refused(begun, "tiny.toml")
-    assert "'none.toml' does not exist" in refused(begun, "none.toml")
+    (folder / "tiny.toml").write_text(tiny.file(file_spec(problems=["rugged-1d"])))
+    assert "(problems: stored rosenbrock, in the file rugged-1d)" in refused(written, "tiny.toml")
+    (folder / "tiny.toml").write_text(tiny.file(file_spec(methods=["sgd", "hj"], description="other", margin="10 %")))
+    said = refused(written, "tiny.toml")
+    assert (
+        "(margin: stored the problem's own, in the file 10 %; methods: stored sgd, heat, in the file sgd, hj)" in said
+    )
+    (folder / "tiny.toml").write_text(re.sub("budget = .*", "", tiny.file(file_spec())))
+    assert f"(budget: stored {file_spec().budget}, in the file the problem's own)" in refused(written, "tiny.toml")
+    assert "'none.toml' does not exist" in refused(written, "none.toml")
 
 
 def test_a_study_that_is_not_there_is_refused(database: Engine, folder: Path) -> None:
     assert refused(database, "tiny") == "unknown study 'tiny': there is none yet"
     tiny.settle(database, tiny.spec())
     assert "unknown study 'tyni': did you mean 'tiny'?" in refused(database, "tyni")
-    (folder / "other.toml").write_text(tiny.file(tiny.spec(name="other")))
+    (folder / "other.toml").write_text(tiny.file(file_spec(name="other")))
     assert "unknown study 'other'" in refused(database, "other.toml")
 
 
@@ -146,11 +161,27 @@ def test_another_version_may_neither_extend_nor_go_on_but_tell(begun: Engine, fo
     edit_manifest(begun, 1, lambda manifest: manifest.update(version="0.0.1"))
     before = stored(begun)
     with pytest.raises(UserError, match=r"began with relaxbench 0\.0\.1"):
-        tiny.run_in(begun, tiny.spec(blocks=3), options, "other source")
+        tiny.run_in(begun, tiny.spec(more_blocks=1), options, "other source")
     assert stored(begun) == before
     assert tiny.run_in(begun, tiny.spec(), options).ran == 0  # all is done: nothing is mixed
-    tiny.run_in(begun, tiny.spec(margin=0.5), options)
-    assert stored(begun)[0][0].spec["margin"] == 0.5
+    tiny.run_in(begun, tiny.spec(description="told otherwise"), options)
+    assert stored(begun)[0][0].spec["description"] == "told otherwise"
+
+
+def test_a_study_of_the_protocol_before_looks_neither_goes_on_nor_changes(begun: Engine, folder: Path) -> None:
+    with begun.begin() as connection:
+        (spec,) = connection.scalars(select(Study.spec))
+        old = {key: value for key, value in spec.items() if key not in ("looks", "more_blocks", "budgets")}
+        connection.execute(update(Study).values(spec={**old, "blocks": 2}))
+    line = refused(begun, "tiny")
+    assert line == (
+        "study 'tiny' was planned by an earlier protocol, without looks: it can be shown, reported and exported, but "
+        "does not go on; begin a study of another name"
+    )
+    before = stored(begun)
+    with pytest.raises(UserError, match="planned by an earlier protocol"):
+        tiny.run_in(begun, tiny.spec(), RunOptions(device=CPU, checkpoints=folder / "c"))
+    assert stored(begun) == before
 
 
 def test_another_kind_of_device_is_refused(begun: Engine) -> None:

@@ -71,7 +71,7 @@ def test_a_device_is_parsed_once(name: str, tmp_path: Path, parsed: list[str]) -
 @pytest.mark.usefixtures("steady")
 def test_a_command_parses_a_device_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parsed: list[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("tiny.toml").write_text(tiny.file(tiny.spec()))
+    Path("tiny.toml").write_text(tiny.file(tiny.spec(looks=[6], trials=1, exploit=0, recommend=0)))
     assert main(["study", "tiny.toml", "--device", "cpu", "--no-report", "--quiet"]) == 0
     assert parsed == ["cpu"]
     assert main(["worker", "tiny", "--device", "cpu", "--quiet"]) == 0

@@ -135,7 +135,7 @@ def ancestors(number: int) -> set[int]:
 def test_a_study_that_is_stopped_and_then_loses_a_node_ends_as_if_nothing_had_happened(
     cluster: Any, tmp_path: Path
 ) -> None:
-    s, folder = tiny.spec(budget=300, exploit=4, recommend=1), tmp_path / "ray"
+    s, folder = tiny.spec(budget=300, looks=[6], trials=1, exploit=4, recommend=1), tmp_path / "ray"
     folder.mkdir()
     decided(folder, s)
     node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
@@ -180,7 +180,7 @@ def test_a_study_that_is_stopped_and_then_loses_a_node_ends_as_if_nothing_had_ha
     assert "raylet" not in said, said  # Ray talks much of a lost node
 
     rows = tiny.rows(folder)
-    assert len(rows) == tiny.expected(s) == 22
+    assert len(rows) == tiny.expected(s) == 34
     assert {row.status for row in rows} == {"done"}
     assert 1 <= sum(row.failures for row in rows) <= 3  # what one worker held
     cluster.remove_node(replacement)
@@ -198,7 +198,7 @@ def test_a_study_that_is_stopped_and_then_loses_a_node_ends_as_if_nothing_had_ha
 def test_a_mistake_in_a_task_is_told_in_one_line(cluster: Any, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(BROKEN)
-    process = study(tmp_path, cluster, tiny.spec(problems=[str(file)]))
+    process = study(tmp_path, cluster, tiny.spec(problems=[str(file)], looks=[6]))
     said = ended(process)
     assert process.returncode == 2, said
     *_, last = said.splitlines()

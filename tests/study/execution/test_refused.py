@@ -21,18 +21,20 @@ from tests.study.results import DATA, study_row
     [
         ({"seed": 1}, "seed: 0 → 1"),
         ({"budget": 41}, "budget: 40 → 41"),
-        ({"blocks": 1}, "blocks: 2 → 1 (may grow, not shrink)"),
-        ({"trials": 1}, "trials: 2 → 1"),
+        ({"looks": [3]}, "looks: [2] → [3] (declared before the study began)"),
+        ({"looks": [2, 3]}, "looks: [2] → [2, 3] (declared before the study began)"),
+        ({"trials": 1}, "trials: 2 → 1 (declared before the study began)"),
+        ({"exploit": 0, "recommend": 1, "more_blocks": 0}, "recommend: 2 → 1 (may grow, not shrink)"),
         ({"space": {"lr": [1e-4, 1e-2]}}, "space:"),
     ],
 )
 @pytest.mark.usefixtures("steady")
 def test_a_changed_study_is_refused_with_the_difference(change: dict[str, Any], names: str, tmp_path: Path) -> None:
-    s = tiny.spec(methods=["sgd"], exploit=0, recommend=0)
+    s = tiny.spec(methods=["sgd"], exploit=0)
     tiny.run(tmp_path, s, tiny.After(0))
     before, stored = tiny.results(tmp_path), study_row(tmp_path)
     with pytest.raises(UserError) as refused:
-        tiny.run(tmp_path, tiny.spec(**{"methods": ["sgd"], "exploit": 0, "recommend": 0, **change}))
+        tiny.run(tmp_path, tiny.spec(**{"methods": ["sgd"], "exploit": 0, **change}))
     assert names in str(refused.value) and "\n" not in str(refused.value)
     assert tiny.results(tmp_path) == before and study_row(tmp_path) == stored
 
@@ -47,7 +49,7 @@ def test_a_study_whose_data_have_changed_is_refused_and_left_as_it_was(tmp_path:
     before, stored = tiny.results(tmp_path), study_row(tmp_path)
     file.write_text(DATA.format(scale=2))
     with pytest.raises(UserError, match=r"data of problem 'mine' have changed .*→") as refused:
-        tiny.run(tmp_path, s.model_copy(update={"blocks": 3}))
+        tiny.run(tmp_path, s.model_copy(update={"more_blocks": 3}))
     assert "\n" not in str(refused.value)
     assert study_row(tmp_path) == stored
     assert tiny.results(tmp_path) == before

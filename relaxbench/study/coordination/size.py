@@ -1,0 +1,75 @@
+"""How many trials a method has: at its first look, at every further one, and besides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relaxbench.store.facts import MethodFacts, SpecFacts, looks_of, planned_looks, protocol
+from relaxbench.store.schema import PHASES
+
+
+@dataclass(frozen=True)
+class Size:
+    """The numbers of trials of one method on one problem; see `spec.StudySpec`.
+
+    Attributes:
+        seed: of the study.
+        looks: the numbers of blocks at which a repetition is looked at; the last one may lie beyond those declared.
+        trials: T, random trials per block; 0 for a method that is run as published.
+        exploit: of TPE.
+        recommend: of the best settings.
+        repetitions: of all looks.
+        declared: how many of the looks were declared.
+        winners_only: whether the winner of every block is confirmed, as in studies without looks.
+    """
+
+    seed: int
+    looks: tuple[int, ...]
+    trials: int
+    exploit: int
+    recommend: int
+    repetitions: int = 1
+    declared: int = 1
+    winners_only: bool = False
+
+    @classmethod
+    def of(cls, spec: SpecFacts, method: MethodFacts) -> Size:
+        """The size that a stored specification requests of a method."""
+        tuned = method["arm"] == "tuned"
+        return cls(
+            spec["seed"],
+            planned_looks(spec),
+            spec["trials"] if tuned else 0,
+            spec["exploit"] if tuned else 0,
+            spec["recommend"] if tuned else 0,
+            spec["repetitions"],
+            len(looks_of(spec)),
+            protocol(spec) == 1,
+        )
+
+    def confirmed(self, blocks: int) -> int:
+        """The number of runs on fresh seeds at a look at this many blocks."""
+        from relaxbench.analysis.all_subsets import confirmed_ranks
+
+        if not self.trials or self.winners_only or not blocks:
+            return blocks
+        return confirmed_ranks(blocks * self.trials, self.trials)
+
+    def planned(self, blocks: list[int]) -> dict[str, int]:
+        """The number of trials by phase.
+
+        Args:
+            blocks: of every repetition.
+        """
+        explore, confirm = sum(blocks) * self.trials, sum(map(self.confirmed, blocks))
+        counts = {"explore": explore, "confirm": confirm, "exploit": self.exploit, "recommend": self.recommend}
+        return {phase: counts[phase] for phase in PHASES}
+
+    @property
+    def first(self) -> list[int]:
+        """The blocks of the first look, of every repetition."""
+        return [self.looks[0]] * self.repetitions
+
+    def look(self, blocks: int) -> int:
+        """The number of the look that this many blocks belong to, from 1."""
+        return 1 + sum(look < blocks for look in self.looks[:-1])
