@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sqlalchemy import Engine, create_engine, insert
 
+from relaxbench.analysis.all_subsets import confirmed_ranks
+from relaxbench.analysis.arms import Limits, arm_of, family_of, outcomes
+from relaxbench.analysis.equivalence import parse_margin
+from relaxbench.analysis.looks import going_on
 from relaxbench.store.schema import Base, Curve, Study, Trial
 
 SPACE = {
@@ -30,11 +35,11 @@ SCOPES = {"entropy-sgd": "gamma", "hj": "gamma", "heat": "sigma"}
 
 def spec(**changes: Any) -> dict[str, Any]:
     """A study file's contents."""
-    usual = {
+    usual: dict[str, Any] = {
         "name": "digits", "description": "Handwritten digits, a small network, every method tuned alike.",
         "problems": ["digits-mlp"], "methods": list(TITLES), "baseline": "sgd", "controls": ["lookahead", "sgd-ema"],
-        "seed": 0, "blocks": 10, "trials": 12, "exploit": 16, "recommend": 10, "repetitions": 1, "budget": None,
-        "margin": None,
+        "seed": 0, "looks": [6, 10], "more_blocks": 0, "trials": 12, "exploit": 16, "recommend": 10,
+        "repetitions": 1, "budget": None, "margin": None,
     }  # fmt: skip
     return usual | changes
 
@@ -46,13 +51,14 @@ def manifest(asked: dict[str, Any]) -> dict[str, Any]:
             "title": "Digits, 64-32-10 MLP", "metric": "test error", "unit": "%", "metric_scale": 100.0,
             "loss": "cross-entropy", "parameters": 2410, "budget": 600, "worst": 10.0, "worst_metric": 1.0,
             "data": "1,797 handwritten digits (scikit-learn), 1,077/360/360", "fingerprint": "sha256:0c1d",
-            "margin": 0.5, "censored": False, "test_examples": 360,
+            "margin": 0.5, "censored": False, "test_examples": 360, "base": "digits-mlp", "rung": None,
             "caution": "Digits is a demonstration: 360 test images resolve no less than 0.3 points each.",
         },
         "rosenbrock": {
             "title": "Rosenbrock", "metric": "gradients to tolerance", "unit": "gradients", "metric_scale": 1.0,
             "loss": "none", "parameters": 2, "budget": 2000, "worst": 100.0, "worst_metric": 2000.0, "data": "",
             "fingerprint": "", "margin": 50, "censored": True, "test_examples": None, "caution": "",
+            "base": "rosenbrock", "rung": None,
         },
     }  # fmt: skip
 
@@ -131,34 +137,101 @@ def memory() -> Engine:
 
 
 def fill(writer: Writer, effects: Mapping[str, float] | None = None, spread: float = 0.8, seed: int = 0) -> Engine:
-    """A finished study: each method's test error is 4 % + its effect + noise (points) in every block."""
+    """A finished study: each method's test error is 4 % + its effect + noise (points) on a fresh seed.
+
+    After a look only undecided methods and the baseline go on, as in a study.
+    """
     asked, rng = writer.asked, np.random.default_rng(seed)
     for problem in asked["problems"]:
-        for method in asked["methods"]:
-            _method(writer, problem, method, (effects or {}).get(method, 0.0), spread, rng)
+        arms = {
+            method: _Arm(writer, problem, method, (effects or {}).get(method, 0.0), spread, rng)
+            for method in asked["methods"]
+        }
+        for repetition in range(asked["repetitions"] if arms and asked["looks"] else 0):
+            _search(arms, asked, Limits.of(writer.about["problems"][problem]), repetition)
+        for arm in arms.values():
+            arm.finish()
     return writer.close()
 
 
-def _method(writer: Writer, problem: str, method: str, effect: float, spread: float, rng: np.random.Generator) -> None:
-    asked, about = writer.asked, writer.about
-    space = about["methods"][method]["space"]
-    scope = about["methods"][method]["scope"]
-    scale = about["problems"][problem]["metric_scale"]
-    worst = about["problems"][problem]["worst"]
-    budget = about["problems"][problem]["budget"]
-    censored = about["problems"][problem]["censored"]
-    best, best_params, best_value = 0, {}, np.inf
+def _search(arms: Mapping[str, _Arm], asked: Mapping[str, Any], limits: Limits, repetition: int) -> None:
+    """The blocks of one repetition, look by look."""
+    looks, first = asked["looks"], repetition * asked["looks"][-1]
+    family, margin = family_of(cast(Any, asked)), parse_margin(arms[next(iter(arms))].about["margin"])
+    going, found = set(arms), {method: list[Any]() for method in arms}
+    for done, blocks in zip([0, *looks], looks, strict=False):
+        for method, arm in arms.items():
+            if method in going:
+                arm.explore(range(first + done, first + blocks))
+                arm.confirm(range(first, first + blocks))
+            results = arm.explored, arm.confirmed, range(first, first + blocks), arm.trials, limits
+            found[method].append(arm_of(*results) if method in going else None)
+        if asked["baseline"] in arms:
+            going = going_on(outcomes(found, asked["baseline"], family, margin), asked["baseline"])
 
-    def run(phase: str, block: int, number: int, parent: int = 0, params: Any = None) -> tuple[int, float, Any]:
-        params = params or draw(space, rng)
+
+class _Arm:
+    """The runs of one method on one problem.
+
+    Attributes:
+        explored: place of a random trial → validation loss.
+        confirmed: place → test metric on a fresh seed, in display units.
+    """
+
+    def __init__(
+        self, writer: Writer, problem: str, method: str, effect: float, spread: float, rng: np.random.Generator
+    ) -> None:
+        self.writer, self.problem, self.method = writer, problem, method
+        self.effect, self.spread, self.rng = effect, spread, rng
+        self.how, self.about = writer.about["methods"][method], writer.about["problems"][problem]
+        self.trials = 0 if self.how.get("arm") == "published" else writer.asked["trials"]
+        self.explored: dict[tuple[int, int], float] = {}
+        self.confirmed: dict[tuple[int, int], float] = {}
+        self.tried: dict[tuple[int, int], tuple[int, float, Any]] = {}
+
+    def explore(self, blocks: range) -> None:
+        """Random trials of these blocks."""
+        for place in itertools.product(blocks, range(self.trials)):
+            self.tried[place] = self.run("explore", *place)
+            self.explored[place] = self.tried[place][1]
+
+    def confirm(self, blocks: range) -> None:
+        """The best trials of these blocks, or the published settings, on fresh seeds."""
+        places = [place for place in self.explored if place[0] in blocks]
+        count = confirmed_ranks(len(places), self.trials) if places else 0
+        best = sorted(places, key=lambda place: (self.explored[place], place))[:count]
+        for place in best if self.trials else [(block, 0) for block in blocks]:
+            if place not in self.confirmed:
+                parent, _, params = self.tried.get(place, (0, 0.0, None))
+                self.run("confirm", *place, parent, params)
+
+    def finish(self) -> None:
+        """TPE and the recommended settings."""
+        if not self.trials:
+            return
+        tried = [*self.tried.values()]
+        tried += [self.run("exploit", number // 4, number) for number in range(self.writer.asked["exploit"])]
+        best, _, params = min(tried, key=lambda each: each[1], default=(0, 0.0, None))
+        for number in range(self.writer.asked["recommend"]):
+            self.run("recommend", 0, number, best, params)
+
+    def run(
+        self, phase: str, block: int, number: int, parent: int = 0, params: dict[str, Any] | None = None
+    ) -> tuple[int, float, Any]:
+        """One trial: its id, its value and its params."""
+        rng, effect, about, scope = self.rng, self.effect, self.about, self.how["scope"]
+        params = params or draw(self.how["space"], rng)
+        worst, budget = about["worst"], about["budget"]
         diverged = phase == "explore" and params["lr"] > 0.7
         loss = 0.12 + effect / 100 + 0.05 * abs(np.log10(params["lr"]) + 1.2) ** 2 + abs(rng.normal(0, 0.02))
-        metric = (4 + effect + rng.normal(0, spread)) / scale
-        if censored:
-            metric = min(1500 + 100 * effect + rng.normal(0, 400 * spread), budget)
+        metric = (4 + effect + rng.normal(0, self.spread)) / about["metric_scale"]
+        if about["censored"]:
+            metric = min(1500 + 100 * effect + rng.normal(0, 400 * self.spread), budget)
         measures = {"train_loss": loss / 2, "validation_loss": loss, "validation_metric": metric}
         if phase in ("confirm", "recommend"):
             measures |= {"test_loss": loss * 1.05, "test_metric": metric}
+        if phase == "confirm":
+            self.confirmed[block, number] = metric * about["metric_scale"]
         if diverged:
             measures = dict.fromkeys(measures)
         value = worst if diverged else min(loss, worst)
@@ -172,24 +245,11 @@ def _method(writer: Writer, problem: str, method: str, effect: float, spread: fl
         if diverged:
             curve[:3, points // 3 :] = np.nan
         curve = np.concatenate([gradients[None], curve])
-        identity = writer.trial(
-            problem, method, phase, block, number, value, parent=parent, params=params, measures=measures,
+        identity = self.writer.trial(
+            self.problem, self.method, phase, block, number, value, parent=parent, params=params, measures=measures,
             diverged=diverged, gradients=budget, curve=curve,
         )  # fmt: skip
         return identity, value, params
-
-    for block in range(asked["blocks"] * asked["repetitions"]):
-        tried = [run("explore", block, number) for number in range(asked["trials"])]
-        winner = min(tried, key=lambda each: each[1])
-        if winner[1] < best_value:
-            best, best_value, best_params = winner
-        run("confirm", block, 0, winner[0], winner[2])
-    for number in range(asked["exploit"]):
-        identity, value, params = run("exploit", number // 4, number)
-        if value < best_value:
-            best, best_value, best_params = identity, value, params
-    for number in range(asked["recommend"]):
-        run("recommend", 0, number, best, best_params)
 
 
 def draw(space: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:

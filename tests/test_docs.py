@@ -21,7 +21,7 @@ BLOCKS = [each for each in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) i
 def test_a_study_is_read_as_the_page_on_reports_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     engine = open_database("sqlite:///relaxbench.db")
-    synthetic.fill(synthetic.Writer(engine, synthetic.spec(blocks=1, trials=2, exploit=0, recommend=1)))
+    synthetic.fill(synthetic.Writer(engine, synthetic.spec(looks=[1], trials=2, exploit=0, recommend=1)))
     engine.dispose()
     (code,) = re.findall(r"```python\n(.*?)```", REPORT, re.DOTALL)
     exec(code, {})

@@ -1,4 +1,4 @@
-"""The best of n random trials, and the verdict as a function of the tuning budget n.
+"""The best of n random trials, and the difference from the baseline as a function of the tuning budget n.
 
 Pure functions on validation losses (lower is better). A method's explore trials are independent and identically
 distributed: R complete blocks of T trials, ``[R, T]``, N = R T in total. tests/analysis/test_best_of_n.py checks them
@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from relaxbench.analysis.all_subsets import weights
-from relaxbench.analysis.paired import LEVEL, MIN_BLOCKS, Vector, holm
+from relaxbench.analysis.arm import Arm
+from relaxbench.analysis.log_scale import Array as Vector
 from relaxbench.analysis.quantiles import quantile_interval
+from relaxbench.analysis.simultaneous import LEVEL
+from relaxbench.analysis.welch import welch_difference
 
 Matrix = NDArray[np.float64]
 Sizes = NDArray[np.int64]
@@ -37,10 +40,6 @@ COLUMNS = (
     "difference",
     "difference_low",
     "difference_high",
-    "p",
-    "p_holm",
-    "compared",
-    "verdict",
 )
 
 
@@ -87,59 +86,51 @@ def median_best(values: Vector, sizes: Sizes) -> tuple[Vector, Vector, Vector]:
     return np.quantile(values, share, method="averaged_inverted_cdf"), *quantile_interval(values, share)
 
 
-def paired(differences: Matrix) -> tuple[Vector, Vector, Vector]:
-    """Return mean, half width of its 95 % interval and p-value of a paired t test per column of ``[R, sizes]``.
+def arm(blocks: Matrix, sizes: Sizes) -> Arm:
+    """Return the expected best of n as an estimate with its jackknife variance over blocks, ``[sizes]`` each.
 
-    The same as `paired.compare` for all n at once, without its sign-flip test. NaN from fewer than two blocks.
+    Args:
+        blocks: ``[R, T]``.
+        sizes: values of n, at most (R − 1) T.
     """
-    count, mean = len(differences), differences.mean(axis=0)
-    if count < 2:
-        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    error = differences.std(axis=0, ddof=1) / np.sqrt(count)
-    constant = np.ptp(differences, axis=0) <= 1e-12 * np.abs(differences).max(axis=0)
-    # Without variance there is no t: one sign pattern of 2^R lies as far out on either side.
-    p = np.where(mean == 0, 1.0, 2.0 ** (1 - count))
-    p[~constant] = 2 * stats.t.sf(np.abs(mean[~constant]) / error[~constant], count - 1)
-    return mean, np.where(constant, 0.0, stats.t.ppf(1 - LEVEL / 2, count - 1) * error), p
+    estimate = expected_best(blocks.ravel(), sizes)
+    if len(blocks) < 2:
+        return Arm(estimate, np.full_like(estimate, np.nan), len(blocks))
+    pseudo = pseudo_values(blocks, sizes)
+    return Arm(estimate, (pseudo - pseudo[:1]).var(axis=0, ddof=1) / len(blocks), len(blocks))
 
 
-def verdict_by_budget(blocks: Mapping[str, Matrix], baseline: str | None, budget: float) -> pd.DataFrame:
-    """Return the verdict after tuning every method with n trials: one row per method and n.
+def differences_by_budget(blocks: Mapping[str, Matrix], baseline: str | None, budget: float) -> pd.DataFrame:
+    """Return the result of tuning every method with n trials: one row per method and n.
 
     Columns: method, n, gradients (n × budget); expected best of n with its 95 % interval low, high over the method's
-    complete blocks; difference from the baseline over the ``compared`` blocks that both have completed, with
-    difference_low, difference_high, p and p_holm; verdict: better, worse, undecided, "no claim" (fewer than
-    `MIN_BLOCKS` blocks to compare, or no baseline) or "baseline". Holm's correction is over the methods at each n
-    separately; nothing corrects for the number of values of n.
+    complete blocks; difference from the baseline with difference_low, difference_high, Welch's interval at once for all
+    methods at this n (Bonferroni). It describes: nothing corrects for the number of values of n, and no verdict rests
+    on it.
 
     Args:
         blocks: method → validation losses ``[R, T]``, where row r is block r; a row with a NaN is incomplete.
         baseline: one of the methods, or None.
         budget: gradients of one trial.
     """
-    complete = {method: np.isfinite(values).all(axis=1) for method, values in blocks.items()}
+    complete = {method: values[np.isfinite(values).all(axis=1)] for method, values in blocks.items()}
     grid = sizes(max((values.size for values in blocks.values()), default=1))
+    tail = LEVEL / 2 / max(len(blocks) - 1, 1)
     parts = []
-    for method, values in blocks.items():
-        own = values[complete[method]]
+    for method, own in complete.items():
         if not len(own):
             continue
         ns = _within(grid, own.size)
         part = pd.DataFrame({"method": method, "n": ns, "gradients": ns * budget})
-        part["expected"] = expected_best(own.ravel(), ns)
-        half = paired(pseudo_values(own, ns))[1] if len(own) > 1 else np.nan
+        estimate = arm(own, ns)
+        half = stats.t.isf(LEVEL / 2, max(estimate.blocks - 1, 1)) * np.sqrt(estimate.variance)
+        part["expected"] = estimate.estimate
         part["low"], part["high"] = part["expected"] - half, part["expected"] + half
-        if baseline is not None and baseline in blocks and method != baseline:
-            part = part.merge(_compared(values, blocks[baseline], grid), on="n", how="left")
-        parts.append(part.assign(verdict="baseline" if method == baseline else "no claim"))
+        if baseline is not None and method != baseline and len(complete.get(baseline, ())):
+            part = part.merge(_compared(own, complete[baseline], grid, tail), on="n", how="left")
+        parts.append(part)
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    table = table.reindex(columns=list(COLUMNS))
-    table["p_holm"] = table.groupby("n")["p"].transform(holm)
-    known = (table["compared"] >= MIN_BLOCKS) & table["p_holm"].notna()
-    decided = (table["p_holm"] <= LEVEL) & (table["difference"] != 0)
-    table.loc[known, "verdict"] = "undecided"
-    table.loc[known & decided, "verdict"] = np.where(table["difference"] < 0, "better", "worse")[known & decided]
-    return table
+    return table.reindex(columns=list(COLUMNS))
 
 
 def medians_by_budget(blocks: Mapping[str, Matrix], budget: float) -> pd.DataFrame:
@@ -164,16 +155,13 @@ def _mean(ascending: Vector, weights: Matrix) -> Vector:
     return np.asarray(ascending[0] + weights @ (ascending - ascending[0]))
 
 
-def _compared(candidate: Matrix, reference: Matrix, grid: Sizes) -> pd.DataFrame:
-    """Differences over the blocks that both have, for as many n as these allow; none from fewer than two blocks."""
-    both = np.isfinite(candidate).all(axis=1) & np.isfinite(reference).all(axis=1)
-    if both.sum() < 2:
-        return pd.DataFrame({"n": grid[:0]})
-    candidate, reference = candidate[both], reference[both]
+def _compared(candidate: Matrix, reference: Matrix, grid: Sizes, tail: float) -> pd.DataFrame:
+    """Differences for as many n as both allow; the interval leaves out `tail` on either side."""
     ns = _within(grid, min(candidate.size, reference.size))
-    mean, half, p = paired(pseudo_values(candidate, ns) - pseudo_values(reference, ns))
-    columns = {"n": ns, "difference": mean, "difference_low": mean - half, "difference_high": mean + half, "p": p}
-    return pd.DataFrame(columns | {"compared": len(candidate)})
+    contrast = welch_difference(arm(candidate, ns), arm(reference, ns))
+    half = stats.t.isf(tail, contrast.freedom) * contrast.error
+    ends = {"difference_low": contrast.difference - half, "difference_high": contrast.difference + half}
+    return pd.DataFrame({"n": ns, "difference": contrast.difference} | ends)
 
 
 def _within(grid: Sizes, trials: int) -> Sizes:

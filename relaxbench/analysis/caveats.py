@@ -7,15 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from relaxbench.analysis.comparison import MethodResult
-from relaxbench.analysis.frames import StudyFrames, progress
-from relaxbench.analysis.paired import MIN_BLOCKS
-from relaxbench.analysis.sentences import listed
+from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.progress import progress
+from relaxbench.analysis.sentences import listed, percent
+from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
 from relaxbench.space import Choice, Float, Int
+from relaxbench.store.facts import protocol
 from relaxbench.store.schema import SEARCHED
 from relaxbench.store.winners import best_rows_so_far
 
 EDGE = 0.05
 """A best value in this outer share of a range is worth a warning: the range may be too narrow."""
+
+OLD = (
+    "This study was made by the old protocol: a fixed number of blocks whose winners were confirmed. Its verdicts rest "
+    "on the logarithms of these runs, with one look at all blocks."
+)
+"""The warning of a study that an older relaxbench began."""
 
 DIVERGED = 0.2
 """A larger share of diverged explore trials is worth a warning."""
@@ -29,7 +37,7 @@ def missing(frames: StudyFrames) -> list[str]:
     lacking = counts[counts["done"] < counts["planned"]]
     nouns = {
         "explore": "explore trials",
-        "confirm": "confirmed blocks",
+        "confirm": "confirming runs",
         "exploit": "exploit trials",
         "recommend": "runs of the recommended settings",
     }
@@ -46,6 +54,14 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
     if frames.baseline is None:
         name = frames.spec.get("baseline")
         warnings.append(f"There is no baseline: {f'{name!r} is not among the methods' if name else 'none was named'}.")
+    if protocol(frames.spec) == 1:
+        warnings.append(OLD)
+    beyond = [each.wrong for result in results for each in result.comparisons if each.look > each.looks]
+    if beyond:
+        warnings.append(
+            "Blocks beyond the declared looks were run: the chance of any wrong verdict in this study is bounded by "
+            f"{percent(max(beyond))}, no longer by {percent(LEVEL)}."
+        )
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
@@ -61,6 +77,11 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
         warnings.append(f"{result.confirm_diverged} confirming runs diverged and count as the worst result.")
     if 0 < result.blocks < MIN_BLOCKS:
         warnings.append(f"{result.blocks} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
+    if result.disasters and result.disasters.count:
+        warnings.append(
+            f"{result.disasters.count:,} of {result.disasters.runs:,} runs on fresh seeds were disasters, at "
+            f"{result.disasters.limit:.3g} or more; up to {percent(result.disasters.bound)} of runs may be."
+        )
     return warnings + _edges(frames, result.problem, result.method)
 
 
@@ -73,7 +94,7 @@ def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
         return []
     best = winner["params"].iloc[0]
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
-    winners = list(frames.blocks.loc[of, "params"])
+    winners = list(frames.blocks.loc[of & frames.blocks["winner"].notna(), "params"])
     edges = []
     for name, declared in frames.space(method, problem).items():
         if isinstance(declared, Choice):

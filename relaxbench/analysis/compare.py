@@ -1,26 +1,27 @@
 """Compare two studies, e.g. before and after a change or on two machines: their verdicts, and whether they agree.
 
-Each verdict belongs to its own study. The change between the studies is described (a difference of means with an
-uncorrected interval), never tested. It is left out where data, budget, metric, baseline or rule differ.
+Each verdict belongs to its own study. The change between the studies is described (a ratio of geometric means with a
+95 % interval of its own), never tested. It is left out where data, budget, metric, baseline or rule differ.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.paired import LEVEL
-from relaxbench.analysis.sentences import listed, number
+from relaxbench.analysis.sentences import listed, number, ratio
+from relaxbench.analysis.simultaneous import LEVEL, interval
+from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.analysis.verdicts import verdicts
+from relaxbench.analysis.welch import welch_difference
 from relaxbench.space import to_stored
 
 SIDES = ("one", "other")
@@ -52,8 +53,8 @@ class Contrast:
         one, other: its results in each study.
         obstacle: why the two cannot be compared, in a few words; empty where they can.
         agreement: how the two verdicts relate, see `agreement`; "not comparable" where there is an obstacle.
-        change: of the method's mean from the first study to the other; NaN where there is an obstacle or fewer than two
-            blocks.
+        change: the method's geometric mean in the other study in terms of the first one's, a ratio; NaN where there is
+            an obstacle or no complete look.
         low, high: Welch's 95 % interval of the change over blocks; NaN where nothing varies.
     """
 
@@ -79,7 +80,7 @@ class Contrast:
 def compare(one: Side, other: Side) -> list[Contrast]:
     """Compare two studies: one entry per problem and method that both have."""
     others = {(result.problem, result.method): result for result in verdicts(other.frames)}
-    contrasts = []
+    contrasts, arms = [], (StudyArms(one.frames), StudyArms(other.frames))
     for first in verdicts(one.frames):
         place = first.problem, first.method
         second = others.get(place)
@@ -89,7 +90,7 @@ def compare(one: Side, other: Side) -> list[Contrast]:
         if reason:
             contrasts.append(Contrast(first, second, reason, "not comparable"))
             continue
-        change = welch(*(_values(side.frames, *place) for side in (one, other)))
+        change = welch(*(study.latest(*place, len(study.frames.looks)) for study in arms))
         contrasts.append(Contrast(first, second, "", agreement(first.verdict, second.verdict), *change))
     return contrasts
 
@@ -125,25 +126,21 @@ def agreement(one: str, other: str) -> str:
     return "open" if "undecided" in (one, other) else "differ"
 
 
-def welch(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> tuple[float, float, float]:
-    """Return the mean of `other` minus the mean of `one` with Welch's 95 % interval, for unequal variances.
+def welch(one: Arm | None, other: Arm | None) -> tuple[float, float, float]:
+    """Return the other study's geometric mean in terms of the first one's, with Welch's 95 % interval.
 
     Args:
-        one, other: one result per block, ``[n]`` and ``[m]``.
+        one, other: the method's estimate in each study; None without a complete look.
     """
-    if min(len(one), len(other)) < 2:
+    if one is None or other is None:
         return math.nan, math.nan, math.nan
-    change = float(other.mean() - one.mean())
-    if np.ptp(one) == 0 and np.ptp(other) == 0:
-        return change, math.nan, math.nan
-    with warnings.catch_warnings():  # scipy warns of a sample that does not vary; the other one does
-        warnings.simplefilter("ignore", RuntimeWarning)
-        interval = stats.ttest_ind(other, one, equal_var=False).confidence_interval(1 - LEVEL)
-    return change, float(interval.low), float(interval.high)
+    contrast = welch_difference(other, one)
+    low, high = interval(contrast, LEVEL / 2) if contrast.error > 0 else (math.nan, math.nan)
+    return float(np.exp(contrast.difference)), float(np.exp(low)), float(np.exp(high))
 
 
 def sentence(contrast: Contrast, one: Side, other: Side) -> str:
-    """Return both studies' verdicts on a method, whether they agree, and how its mean changed.
+    """Return both studies' verdicts on a method, whether they agree, and how its level changed.
 
     Args:
         contrast: of `compare`.
@@ -155,7 +152,7 @@ def sentence(contrast: Contrast, one: Side, other: Side) -> str:
     if contrast.one.verdict == "baseline":
         return f"{where} is the baseline of both. {_change(contrast)}".strip()
     sides = zip(contrast.results, (one, other), strict=True)
-    answers = "; ".join(_answer(result, contrast.decimals, side.label) for result, side in sides)
+    answers = "; ".join(_answer(result, side.label) for result, side in sides)
     return f"{where}: {answers}. {_AGREEMENT[contrast.agreement]} {_change(contrast)}".strip()
 
 
@@ -187,39 +184,30 @@ _AGREEMENT = {
 }
 
 
-def _answer(result: MethodResult, decimals: int, label: str) -> str:
-    """A study's verdict with its difference, as a part of a sentence."""
+def _answer(result: MethodResult, label: str) -> str:
+    """A study's verdict with its ratio, as a part of a sentence."""
     comparison = result.against("baseline")
     if comparison is None or comparison.verdict == "no claim":
         return f"{label} makes no claim ({result.reason})"
-    numbers = (comparison.difference, comparison.low, comparison.high)
-    difference, low, high = (number(value, decimals, sign=True) for value in numbers)
-    amount = f"{difference} {comparison.unit}".rstrip()
-    return f"{label} says {comparison.verdict} ({amount}, 95 % interval {low} to {high})"
+    low, high = (ratio(end) for end in (comparison.low, comparison.high))
+    return f"{label} says {comparison.verdict} ({ratio(comparison.ratio)} times, {low} to {high})"
 
 
 def _change(contrast: Contrast) -> str:
-    """How the method's mean changed between the studies."""
-    decimals = contrast.decimals
+    """How the method's level changed between the studies."""
     if not math.isfinite(contrast.change):
         return ""
-    change = number(contrast.change, decimals, sign=True)
-    words = f"Its mean changed by {change} {contrast.one.difference_unit}".rstrip()
+    one, other = (number(result.level, contrast.decimals) for result in contrast.results)
+    words = f"Its {contrast.one.metric} went from {one} to {other} {contrast.one.unit}".rstrip()
+    words += f", {ratio(contrast.change)} times"
     if math.isfinite(contrast.low):
-        low, high = (number(end, decimals, sign=True) for end in (contrast.low, contrast.high))
-        words += f" (95 % Welch interval {low} to {high}, unadjusted)"
+        words += f" (95 % interval {ratio(contrast.low)} to {ratio(contrast.high)}, of this change alone)"
     missed = contrast.one.missed + contrast.other.missed
     return f"{words}." + (f" {missed} runs that missed the tolerance count as the full budget." if missed else "")
 
 
 def _rule(frames: StudyFrames, label: str | None) -> str | None:
     return None if label is None else str(frames.method(label)["rule"])
-
-
-def _values(frames: StudyFrames, problem: str, method: str) -> np.ndarray[Any, Any]:
-    """The test metric of every complete block."""
-    blocks = frames.blocks[(frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)]
-    return np.asarray(blocks["test_metric"], dtype=float)
 
 
 def _facts(frames: StudyFrames, against: StudyFrames) -> dict[tuple[str, str], str]:
@@ -229,7 +217,10 @@ def _facts(frames: StudyFrames, against: StudyFrames) -> dict[tuple[str, str], s
     facts = _flat("study file", {key: value for key, value in frames.spec.items() if key not in _LEFT_OUT})
     facts |= _flat("software and machine", {key: value for key, value in about.items() if key not in _LEFT_OUT})
     for name in problems:
-        facts |= _flat(f"problem {name}", {**frames.problem(name), "margin": frames.margin(name)})
+        facts |= _flat(
+            f"problem {name}",
+            {**frames.problem(name), "margin": frames.spec.get("margin") or frames.problem(name)["margin"]},
+        )
         facts |= _flat(f"engine for {name}", about.get("engines", {}).get(name, {}))
     for label in frames.methods:
         if label in against.methods:
@@ -244,7 +235,7 @@ def _facts(frames: StudyFrames, against: StudyFrames) -> dict[tuple[str, str], s
 _LEFT_OUT = ("name", "description", "problems", "methods", "engines", "key", "origins", "turns")
 """Keys that the page shows elsewhere, or that differ between any two studies."""
 
-_METHOD = ("rule", "role", "dimensions", "options", "scope")
+_METHOD = ("rule", "role", "arm", "space_name", "dimensions", "options", "scope")
 
 
 def _flat(where: str, values: Mapping[str, Any], before: str = "") -> dict[tuple[str, str], str]:

@@ -7,50 +7,70 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["better", "worse", "equivalent", "undecided", "no claim"]
-"""The verdict of one comparison."""
+from relaxbench.analysis.disasters import Disasters
+from relaxbench.analysis.simultaneous import Judgement
 
-Opponent = Literal["baseline", "control"]
-"""A method is compared with the baseline, and a candidate also with the best control."""
+Verdict = Literal["better", "worse", "equivalent", "undecided", "no claim", "not tested"]
+"""The verdict of one comparison. Secondary comparisons of methods that are not "better" are "not tested"."""
+
+Opponent = Literal["baseline", "control", "longer"]
+"""A method is compared with the baseline; a candidate also with the best control and, on a ladder of budgets, with
+the baseline at the next larger budget ("longer")."""
 
 Clock = Literal["gradients", "seconds"]
-"""Two methods are compared at equal gradients and at equal seconds."""
+"""A method is compared with the baseline at equal gradients and at equal seconds."""
+
+KINDS: tuple[tuple[Opponent, Clock], ...] = (
+    ("baseline", "gradients"),
+    ("baseline", "seconds"),
+    ("control", "gradients"),
+    ("longer", "gradients"),
+)
+"""The comparisons that are made: the primary one, then the secondary ones."""
 
 VERDICTS: tuple[Verdict, ...] = ("better", "worse", "equivalent", "undecided", "no claim")
+"""The verdicts of a primary comparison."""
+
+SHORT = 300
+"""With fewer outer steps in a run, the result of a relaxation rule is one of a short budget."""
 
 NAN = math.nan
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against one opponent on one problem, at equal gradients or at equal seconds.
+    """A method against one opponent on one problem. Lower metrics, and ratios below 1, are better.
 
-    Differences are method − opponent, in `unit`; lower is better. Numbers are NaN where there are fewer than two pairs.
+    Numbers are NaN where they do not exist.
 
     Attributes:
         problem, method: names.
         opponent, clock: the kind of comparison.
         reference, reference_title: the opponent's label and title.
         metric: the compared metric. At equal seconds it is the validation metric: test data are read once, at the end.
-        unit: of differences. Differences of percentages are points.
+        unit: of the metric.
         censored: whether the metric counts gradients (or seconds) to a tolerance.
-        decimals: number of decimals with which differences are shown.
+        decimals: number of decimals with which the metric is shown.
         budget: gradients of a run; None if not known.
-        margin: of equivalence, in `unit`; None where equivalence is not tested.
-        runs: complete blocks of the method.
-        missed, reference_missed: runs of the method and of the opponent that did not reach the tolerance.
-        pairs: complete blocks that both have.
-        verdict: the verdict.
-        reason: why there is no claim, in a few words; empty where there is one.
-        family: comparisons that Holm's correction counts.
-        difference, low, high: mean difference over blocks and its 95 % paired t interval.
-        p, p_holm: of the paired t test, before and after Holm's correction over the family.
-        p_exact: of the sign-flip permutation test.
-        p_equivalence: of two one-sided t tests against the margin.
-        correlation: of the pairs.
-        detectable: smallest true difference that is found with 80 % power after the correction.
-        probability_better: chance that an unpaired run of the method is lower; ties count ½.
-        beyond_low, beyond_high: 95 % interval under new blocks and new test examples, where it is known.
+        margin: of equivalence, as text; "" where nothing is equivalent.
+        family: k, the comparisons that share the level.
+        looks: J, the declared looks; look: the one that this is from, from 1; 0 before the first.
+        following: blocks of the next look of an undecided comparison; None after the last one.
+        trials: T, random trials per block.
+        verdict: the verdict; reason: why there is no claim, in a few words; empty where there is one.
+        ratio: e^D, the method's metric in terms of the opponent's.
+        low, high: the repeated simultaneous interval of the ratio, the only one that is shown.
+        error, freedom: standard error and degrees of freedom of D, the logarithm of the ratio.
+        band_low, band_high: the ratios that are equivalent.
+        level, reference_level: geometric means of the metric of both.
+        blocks, reference_blocks: blocks behind both.
+        runs: confirm runs of the method at this look.
+        missed, reference_missed: confirm runs of the method and of the opponent that did not reach the tolerance.
+        history: the judgements of all looks up to this one, on the logarithmic scale.
+        disasters: how often the method failed badly; None for secondary comparisons.
+        needed: blocks at which the comparison would be decided if ratio and spread stayed the same; None if none would.
+        smallest_margin: the smallest ratio, as a share, that would count as equivalent.
+        wrong: bound of the chance of any wrong verdict in the study; above 0.05 beyond the declared looks.
         read_at: seconds of a run at which both methods are read; NaN at equal gradients and for censored metrics.
     """
 
@@ -65,32 +85,54 @@ class Comparison:
     censored: bool
     decimals: int
     budget: float | None = None
-    margin: float | None = None
+    margin: str = ""
+    family: int = 1
+    looks: int = 1
+    look: int = 0
+    following: int | None = None
+    trials: int = 0
+    verdict: Verdict = "no claim"
+    reason: str = ""
+    ratio: float = NAN
+    low: float = NAN
+    high: float = NAN
+    error: float = NAN
+    freedom: float = NAN
+    band_low: float = NAN
+    band_high: float = NAN
+    level: float = NAN
+    reference_level: float = NAN
+    blocks: int = 0
+    reference_blocks: int = 0
     runs: int = 0
     missed: int = 0
     reference_missed: int = 0
-    pairs: int = 0
-    verdict: Verdict = "no claim"
-    reason: str = ""
-    family: int = 0
-    difference: float = NAN
-    low: float = NAN
-    high: float = NAN
-    p: float = NAN
-    p_holm: float = NAN
-    p_exact: float = NAN
-    p_equivalence: float = NAN
-    correlation: float = NAN
-    detectable: float = NAN
-    probability_better: float = NAN
-    beyond_low: float = NAN
-    beyond_high: float = NAN
+    history: tuple[Judgement, ...] = ()
+    disasters: Disasters | None = None
+    needed: int | None = None
+    smallest_margin: float = NAN
+    wrong: float = NAN
     read_at: float = NAN
 
     @property
     def known(self) -> bool:
-        """Whether there is a difference, claimed or only described."""
-        return math.isfinite(self.difference)
+        """Whether there is a ratio, claimed or only described."""
+        return math.isfinite(self.ratio)
+
+    @property
+    def claimed(self) -> bool:
+        """Whether there is an interval, from which the verdict is read."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def points(self) -> float:
+        """The ratio as a difference of the metric at the opponent's level, in `difference_unit`."""
+        return self.reference_level * (self.ratio - 1)
+
+    @property
+    def difference_unit(self) -> str:
+        """The unit of differences of the metric: differences of percentages are points."""
+        return difference_unit(self.unit)
 
 
 @dataclass(frozen=True)
@@ -98,10 +140,10 @@ class Rates:
     """How often each verdict came up over the repetitions of a repeated (A/A) study.
 
     Attributes:
-        repetitions: complete repetitions, each judged as a separate study.
-        different: repetitions with "better" or "worse", at equal gradients or at equal seconds.
+        repetitions: complete repetitions: each is a separate study and goes through its looks alone.
+        different: repetitions with "better" or "worse".
         rate, low, high: the rate of the latter with Wilson's 95 % interval.
-        verdicts: verdict at equal gradients → number of repetitions.
+        verdicts: verdict → number of repetitions.
     """
 
     repetitions: int
@@ -114,23 +156,31 @@ class Rates:
 
 @dataclass(frozen=True)
 class MethodResult:
-    """The results of one method on one problem over its complete blocks, and all its comparisons.
+    """The results of one method on one problem, and all its comparisons.
 
     Attributes:
         problem, problem_title, method, title, role: names; the role is baseline, control or candidate.
+        base, rung: the problem's own name, and the budget where it is a rung of a ladder of budgets.
+        arm: tuned, or published: the authors' settings without tuning.
+        space, dimensions: the name of the searched space, and how many hyperparameters it has; None if not known.
         metric, unit, censored, budget: the test metric and the gradients of a run, as in `store.facts.ProblemFacts`.
-        margin: the stated margin of equivalence, in display units; None if not stated.
+        margin: the stated margin of equivalence, as text; "" if not stated.
         repetitions: of the whole study.
-        blocks, planned: complete and planned blocks.
-        mean, std: of the test metric over blocks, in display units.
+        looks: the numbers of blocks at which the study is looked at; protocol: 1 or 2.
+        trials: T, random trials per block; 0 for a method as published.
+        blocks: complete blocks at the latest complete look, over all repetitions; planned: blocks to which it goes.
+        level: geometric mean of the test metric of the best of T trials; NaN before the first look.
+        mean, std: of the test metric over the confirm runs of block winners.
         gradients, seconds, peak_bytes: of a run on average; seconds and memory as calibrated, one run at a time.
+        outer_steps: median outer steps of a run of a relaxation rule; NaN for others.
         explored, diverged: explore trials, and how many of them diverged.
-        confirm_diverged: confirm runs that diverged.
+        confirmed, confirm_diverged: confirm runs, and how many of them diverged.
         missed: confirm runs that did not reach a censored metric's tolerance.
+        disasters: confirm runs far above the baseline's median.
         baseline, baseline_title: label and title of the baseline; None and "" without one.
         control, control_title: label and title of the best control; None and "" without one.
-        decimals, seconds_decimals: number of decimals of the metric, and of differences at equal seconds.
-        comparisons: at most one per opponent and clock. In a repeated study they are over all blocks and only describe.
+        decimals: number of decimals of the metric.
+        comparisons: at most one per kind of `KINDS`; empty in a repeated study.
         rates: of a repeated study, None for the baseline and in any other study.
     """
 
@@ -139,29 +189,40 @@ class MethodResult:
     method: str
     title: str
     role: str
+    base: str
+    rung: int | None
+    arm: str
+    space: str
+    dimensions: int | None
     metric: str
     unit: str
     censored: bool
     budget: int | None
-    margin: float | None
+    margin: str
     repetitions: int
+    looks: tuple[int, ...]
+    protocol: int
+    trials: int
     blocks: int
     planned: int
+    level: float
     mean: float
     std: float
     gradients: float
     seconds: float
     peak_bytes: float
+    outer_steps: float
     explored: int
     diverged: int
+    confirmed: int
     confirm_diverged: int
     missed: int
+    disasters: Disasters | None = None
     baseline: str | None = None
     baseline_title: str = ""
     control: str | None = None
     control_title: str = ""
     decimals: int = 0
-    seconds_decimals: int = 0
     comparisons: tuple[Comparison, ...] = ()
     rates: Rates | None = None
 
@@ -189,6 +250,11 @@ class MethodResult:
             return "no baseline"
         comparison = self.against("baseline")
         return "" if comparison is None else comparison.reason
+
+    @property
+    def short(self) -> bool:
+        """Whether this is the result of a relaxation rule at a short budget."""
+        return self.outer_steps < SHORT
 
     @property
     def difference_unit(self) -> str:

@@ -10,13 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
+from relaxbench.analysis.equivalence import Margin, parse_margin
+from relaxbench.analysis.tidy import (
+    answers_of,
+    blocks_of,
+    confirmations_of,
+    curves_of,
+    flatness_of,
+    recommended_of,
+    trials_of,
+)
 from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
     Manifest,
@@ -24,20 +34,16 @@ from relaxbench.store.facts import (
     SpecFacts,
     fixed_on,
     method_facts,
+    planned_looks,
     problem_facts,
     space_on,
 )
 from relaxbench.store.facts import (
     ProblemFacts as ProblemFacts,
 )
-from relaxbench.store.schema import CURVE_COLUMNS, PHASES, SEARCHED, Curve, Study, Trial
+from relaxbench.store.schema import Curve, Study, Trial
 from relaxbench.store.studies import choose_study
-from relaxbench.store.winners import best_rows_so_far
 from relaxbench.util import files
-
-MEASURES = ("train_loss", "validation_loss", "validation_metric", "test_loss", "test_metric")
-LEDGER = ("gradients", "examples", "jvps", "measurement")
-FLATNESS = (*(f"hessian_top_{rank}" for rank in range(1, 6)), "hessian_trace", "hessian_trace_error")
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,14 @@ class StudyFrames:
         trials: one row per trial of any phase and status: id, problem, method, phase, block, number, parent, seed,
             status, error, value, diverged, params (a dict), the measures, the ledger, seconds, repetition.
         curves: one row per measured point: trial_id, problem, method, phase, block, point and `CURVE_COLUMNS`.
-        blocks: one row per problem, method and complete block: the winner and its confirm run on a fresh seed.
+        confirmations: one row per finished confirm run: the place (block, number), id, validation loss and present
+            rank of the random trial whose settings it runs again on a fresh seed, and its results.
+        blocks: one row per problem, method and complete block: the winner and, where it was one of the best trials, its
+            confirm run. Curves and settings are shown of these; verdicts rest on `confirmations`.
         recommended: one row per run of a method's best params so far on a fresh seed, with those params.
-        flatness: one row per run of `blocks` and `recommended` whose flatness was measured: trial_id, problem, method,
-            phase, block, number, train_loss, test_loss, test_metric, `FLATNESS` (``hessian_top_1`` is the largest
-            eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where it does not exist.
+        flatness: one row per run of `confirmations` and `recommended` whose flatness was measured: trial_id, problem,
+            method, phase, block, number, train_loss, test_loss, test_metric, `tidy.FLATNESS` (``hessian_top_1`` is the
+            largest eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where there is none.
         correct: id of a confirm run → whether it classified each test example correctly, bool ``[test_examples]``;
             empty for problems without classes.
     """
@@ -67,6 +76,7 @@ class StudyFrames:
     source: str
     trials: pd.DataFrame
     curves: pd.DataFrame
+    confirmations: pd.DataFrame
     blocks: pd.DataFrame
     recommended: pd.DataFrame
     flatness: pd.DataFrame
@@ -112,12 +122,22 @@ class StudyFrames:
         """Return the fixed hyperparameters of a method on a problem."""
         return fixed_on(self.method(label), problem)
 
-    def margin(self, problem: str) -> float | None:
-        """Return the largest difference that counts as equivalent, in display units; None if not stated."""
-        margin = self.spec.get("margin")
-        if margin is None:
-            margin = self.problem(problem)["margin"]
-        return float(margin) if margin else None
+    def margin(self, problem: str) -> Margin | None:
+        """Return the largest difference that counts as equivalent; None if it is not stated, or is none."""
+        stated = self.spec.get("margin")
+        try:
+            return parse_margin(self.problem(problem)["margin"] if stated is None else stated)
+        except ValueError:  # of an older study: no claim of equivalence is made
+            return None
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of blocks at which the study is looked at: the declared ones, and one more with `more_blocks`."""
+        return planned_looks(self.spec)
+
+    def tuning(self, label: str) -> int:
+        """Return T, the random trials per block of a method; 0 for one that is run as published."""
+        return 0 if self.method(label)["arm"] == "published" else int(self.spec.get("trials") or 1)
 
     def cost(self, label: str, problem: str, key: Literal["seconds_per_gradient", "peak_bytes"]) -> float:
         """Return a calibrated cost, in seconds or bytes; NaN where it was not measured."""
@@ -128,6 +148,7 @@ class StudyFrames:
         """Return all frames by name, for export."""
         return {
             "trials": self.trials,
+            "confirmations": self.confirmations,
             "blocks": self.blocks,
             "recommended": self.recommended,
             "flatness": self.flatness,
@@ -193,48 +214,23 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
     raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in columns])
     empty = pd.DataFrame()
     stored = (study.spec or SpecFacts(), study.manifest or Manifest(), study.source or "")
-    frames = StudyFrames(name, *stored, empty, empty, empty, empty, empty)
-    trials = _tidy(raw, frames)
-    blocks, recommended = _blocks(trials, int(frames.spec.get("trials") or 1)), _recommended(trials)
-    fresh = trials[trials["id"].isin([*blocks["confirm"], *recommended["id"]])]
+    frames = StudyFrames(name, *stored, empty, empty, empty, empty, empty, empty)
+    looks = planned_looks(frames.spec)
+    scales = _scales(frames)
+    trials = trials_of(raw, scales, _costs(frames, raw), looks[-1] if looks else 1)
+    blocks = blocks_of(trials, int(frames.spec.get("trials") or 1))
+    confirmations, recommended = confirmations_of(trials), recommended_of(trials)
+    fresh = trials[trials["id"].isin([*confirmations["id"], *recommended["id"]])]
     return replace(
         frames,
         trials=trials,
-        curves=_unpack([(row.trial_id, row.data) for row in packed], trials, _scales(frames)),
+        curves=curves_of([(row.trial_id, row.data) for row in packed], trials, scales),
+        confirmations=confirmations,
         blocks=blocks,
         recommended=recommended,
-        flatness=_flatness(fresh, raw["measures"]),
-        correct={row.id: _bits(row.correct, frames.problem(row.problem)["test_examples"]) for row in bits},
+        flatness=flatness_of(fresh, raw["measures"]),
+        correct={row.id: answers_of(row.correct, frames.problem(row.problem)["test_examples"]) for row in bits},
     )
-
-
-def progress(frames: StudyFrames) -> pd.DataFrame:
-    """Count the ``done`` and ``planned`` trials: one row per problem, method and phase."""
-    spec = frames.spec
-    blocks = int(spec.get("blocks") or 0) * frames.repetitions
-    planned = {
-        "explore": blocks * int(spec.get("trials") or 0),
-        "confirm": blocks,
-        "exploit": int(spec.get("exploit") or 0),
-        "recommend": int(spec.get("recommend") or 0),
-    }
-    searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(SEARCHED)]
-    done = searched.groupby(["problem", "method", "phase"]).size().to_dict()
-    # Of the other phases, only runs of the current winners count; superseded runs would hide a gap.
-    done |= {(*key, "confirm"): n for key, n in frames.blocks.groupby(["problem", "method"]).size().items()}
-    done |= {(*key, "recommend"): n for key, n in frames.recommended.groupby(["problem", "method"]).size().items()}
-    rows = [
-        (problem, method, phase, min(int(done.get((problem, method, phase), 0)), planned[phase]), planned[phase])
-        for problem in frames.problems
-        for method in frames.methods
-        for phase in PHASES
-        if planned[phase]
-    ]
-    return pd.DataFrame(rows, columns=["problem", "method", "phase", "done", "planned"])
-
-
-def _bits(packed: bytes, examples: int | None) -> NDArray[np.bool_]:
-    return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=examples).astype(bool)
 
 
 def _scales(frames: StudyFrames) -> dict[str, float]:
@@ -242,89 +238,6 @@ def _scales(frames: StudyFrames) -> dict[str, float]:
     return {name: float(frames.problem(name)["metric_scale"] or 1.0) for name in names}
 
 
-def _tidy(raw: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
-    """Add measures and ledgers as columns, metrics in display units, the calibrated seconds and the repetition."""
-    trials = raw.drop(columns=["measures", "ledger"])
-    for keys, stored in ((MEASURES, raw["measures"]), (LEDGER, raw["ledger"])):
-        for key in keys:
-            # A measure that is null (a diverged run) and a measure that does not exist (yet) are both NaN.
-            trials[key] = np.array([(row or {}).get(key) for row in stored], dtype=float)
-    trials["gradients"] += trials["jvps"].fillna(0.0)  # everything that the budget pays for
-    scale = trials["problem"].map(_scales(frames)).astype(float).fillna(1.0)
-    for key in ("validation_metric", "test_metric"):
-        trials[key] *= scale
-    trials["value"] = trials["value"].astype(float)
-    trials["diverged"] = trials["diverged"].astype(bool)
-    cost = {
-        (problem, method): frames.cost(method, problem, "seconds_per_gradient")
-        for problem, method in trials[["problem", "method"]].drop_duplicates().itertuples(index=False)
-    }
-    costs = [cost[pair] for pair in zip(trials["problem"], trials["method"], strict=True)]
-    trials["seconds"] = trials["gradients"] * np.array(costs, dtype=float)
-    trials["repetition"] = trials["block"].astype(int) // max(int(frames.spec.get("blocks") or 1), 1)
-    return trials
-
-
-def _unpack(packed: list[tuple[int, bytes]], trials: pd.DataFrame, scales: dict[str, float]) -> pd.DataFrame:
-    """Unpack curves into a long frame: one row per trial and measured point."""
-    rows = len(CURVE_COLUMNS)
-    arrays = [np.frombuffer(data, dtype="<f4").reshape(rows, -1) for _, data in packed]
-    points = np.array([array.shape[1] for array in arrays], dtype=np.int64)
-    values = np.concatenate(arrays, axis=1) if arrays else np.empty((rows, 0), dtype=np.float32)
-    ids = np.array([trial for trial, _ in packed], dtype=np.int64)
-    owner = trials.set_index("id")[["problem", "method", "phase", "block"]].loc[ids]
-    columns: dict[str, Any] = {"trial_id": np.repeat(ids, points)}
-    for key in ("problem", "method", "phase"):  # categories, because one name per point would dwarf the numbers
-        columns[key] = pd.Categorical(owner[key]).repeat(points)
-    columns["block"] = np.repeat(owner["block"].to_numpy(dtype=np.int64), points)
-    columns["point"] = np.arange(len(columns["trial_id"])) - np.repeat(np.cumsum(points) - points, points)
-    columns |= dict(zip(CURVE_COLUMNS, values, strict=True))
-    scale = np.repeat(owner["problem"].map(scales).astype(float).fillna(1.0).to_numpy(dtype=np.float32), points)
-    columns["validation_metric"] = columns["validation_metric"] * scale
-    return pd.DataFrame(columns)
-
-
-def _blocks(trials: pd.DataFrame, planned: int) -> pd.DataFrame:
-    """Complete blocks: all planned explore trials are done, and the current winner has been confirmed."""
-    key = ["problem", "method", "block"]
-    done = trials[trials["status"] == "done"]
-    explore = done[done["phase"] == "explore"]
-    size = explore.groupby(key).size().rename("explored")
-    winners = best_rows_so_far(explore, key).merge(size[size >= planned].reset_index(), on=key)
-    winners = winners[[*key, "explored", "id", "value", "params"]]
-    winners = winners.rename(columns={"id": "winner", "value": "winner_value"})
-    confirm = done[done["phase"] == "confirm"].drop(columns=["params", "status", "phase", "number"])
-    blocks = winners.merge(confirm, left_on=[*key, "winner"], right_on=[*key, "parent"]).drop(columns="parent")
-    return blocks.rename(columns={"id": "confirm"}).sort_values(key, ignore_index=True)
-
-
-def _recommended(trials: pd.DataFrame) -> pd.DataFrame:
-    """Finished runs of each method's best params so far, on fresh seeds."""
-    key = ["problem", "method"]
-    done = trials[trials["status"] == "done"]
-    best = best_rows_so_far(done[done["phase"].isin(SEARCHED)], key)
-    best = best[[*key, "id", "phase", "value"]].rename(
-        columns={"id": "source", "phase": "source_phase", "value": "source_value"}
-    )
-    runs = done[done["phase"] == "recommend"].drop(columns=["phase", "status", "block", "repetition"])
-    runs = best.merge(runs, left_on=[*key, "source"], right_on=[*key, "parent"]).drop(columns="parent")
-    return runs.sort_values([*key, "number"], ignore_index=True)
-
-
-def _flatness(runs: pd.DataFrame, stored: pd.Series) -> pd.DataFrame:
-    """Flatness of the runs for which it was measured; `stored` holds the measures of all trials by the same index."""
-    rows = {index: row for index, row in stored.loc[runs.index].items() if row and "hessian_top" in row}
-    gammas = sorted({gamma for row in rows.values() for gamma in row["local_entropy"]}, key=float)
-    known = ["problem", "method", "phase", "block", "number", "train_loss", "test_loss", "test_metric"]
-    table = runs.loc[list(rows), ["id", *known]].rename(columns={"id": "trial_id"})
-    numbers = [
-        [
-            *(row["hessian_top"] + [None] * 5)[:5],
-            *(row[key] for key in FLATNESS[5:]),
-            *(row["local_entropy"].get(gamma) for gamma in gammas),
-        ]
-        for row in rows.values()
-    ]
-    names = [*FLATNESS, *(f"local_entropy_{gamma}" for gamma in gammas)]
-    measured = pd.DataFrame(numbers, columns=names, index=table.index, dtype=float)
-    return pd.concat([table, measured], axis=1).reset_index(drop=True)
+def _costs(frames: StudyFrames, raw: pd.DataFrame) -> dict[tuple[str, str], float]:
+    pairs = raw[["problem", "method"]].drop_duplicates().itertuples(index=False)
+    return {(problem, method): frames.cost(method, problem, "seconds_per_gradient") for problem, method in pairs}

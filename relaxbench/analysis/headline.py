@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Verdict
-from relaxbench.analysis.sentences import listed, number
+from relaxbench.analysis.sentences import listed, ratio
 from relaxbench.util.text import counted
 
 
@@ -44,12 +43,16 @@ def headline(results: Sequence[MethodResult]) -> str:
 def _better(results: Sequence[MethodResult], baseline: str) -> str:
     """The methods that are better, and whether they beat the best control too."""
     comparisons = _comparisons(results)
+    metric = results[0].metric
     if len(results) == 1:
-        words = f"{results[0].title} beats {baseline} here by {_amount(comparisons[0])} ({_interval(comparisons[0])})"
+        interval = f"{ratio(comparisons[0].low)} to {ratio(comparisons[0].high)}"
+        words = (
+            f"{results[0].title} beats {baseline} here: {ratio(comparisons[0].ratio)} times its {metric} ({interval})"
+        )
     else:
         amounts = zip(results, comparisons, strict=True)
-        methods = [f"{result.title} (by {_amount(comparison)})" for result, comparison in amounts]
-        words = f"{listed(methods)} beat {baseline} here"
+        methods = [f"{result.title} ({ratio(comparison.ratio)})" for result, comparison in amounts]
+        words = f"{listed(methods)} beat {baseline} here (times its {metric})"
     control = results[0].control_title
     against = [(result, result.against("control")) for result in results]
     beating = [result for result, comparison in against if comparison and comparison.verdict == "better"]
@@ -81,17 +84,16 @@ def _others(results: Sequence[MethodResult], verdict: Verdict) -> str:
     if verdict == "no claim":
         return f"no claim is made of {_titles(results)}"
     if verdict == "equivalent":
-        return f"{subject} equivalent within the margin"
+        margin = _comparisons(results)[0].margin
+        return f"{subject} equivalent within {margin or 'the margin'}"
     comparisons = _comparisons(results)
-    detectable = [comparison.detectable for comparison in comparisons if math.isfinite(comparison.detectable)]
-    if verdict == "undecided" and detectable:
-        first = comparisons[0]
-        least, most = (number(end, first.decimals) for end in (min(detectable), max(detectable)))
-        unit = f" {first.unit}".rstrip()
-        size = f"{least}{unit} or more" if least == most else f"from {least} to {most}{unit}, by the method's spread"
-        blocks = counted(max(comparison.pairs for comparison in comparisons), "block")
-        return f"{subject} undecided ({blocks} can only detect {size})"
-    return f"{subject} {verdict}"
+    if verdict == "worse":
+        ratios = listed(ratio(comparison.ratio) for comparison in comparisons)
+        return f"{subject} worse ({ratios} times)"
+    following = [comparison.following for comparison in comparisons if comparison.following]
+    if following:
+        return f"{subject} undecided so far (the next look is at {counted(min(following), 'block')})"
+    return f"{subject} undecided"
 
 
 def _comparisons(results: Iterable[MethodResult]) -> list[Comparison]:
@@ -101,13 +103,3 @@ def _comparisons(results: Iterable[MethodResult]) -> list[Comparison]:
 
 def _titles(results: Iterable[MethodResult]) -> str:
     return listed(result.title for result in results)
-
-
-def _amount(comparison: Comparison) -> str:
-    amount = f"{number(-comparison.difference, comparison.decimals)} {comparison.unit}".rstrip()
-    return amount if comparison.censored else f"{amount} of {comparison.metric}"
-
-
-def _interval(comparison: Comparison) -> str:
-    low, high = (number(-end, comparison.decimals) for end in (comparison.high, comparison.low))
-    return f"95 % interval {low} to {high}"

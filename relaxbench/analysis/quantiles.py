@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from relaxbench.analysis.paired import LEVEL, Vector
+from relaxbench.analysis.log_scale import Array as Vector
+from relaxbench.analysis.simultaneous import LEVEL
 
 
 def ranks(total: int, share: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Opponent, Rates
-from relaxbench.analysis.paired import LEVEL
+from relaxbench.analysis.comparison import SHORT, VERDICTS, Comparison, MethodResult, Rates
+from relaxbench.analysis.simultaneous import LEVEL
 from relaxbench.util.text import counted
 
 
@@ -18,9 +18,21 @@ def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
     return f"{value:{'+' if sign and value else ''},.{decimals}f}".replace("-", "−")
 
 
-def probability(p: float) -> str:
-    """Return a p-value with its relation sign: "= 0.03" or "< 0.001"."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+def ratio(value: float | None) -> str:
+    """Return a ratio as text: two decimals or two digits, and more where it would be rounded to 1."""
+    if value is None or not math.isfinite(value) or value <= 0:
+        return "–"
+    decimals = 2 if value < 10 else 1 if value < 100 else 0
+    decimals = max(decimals, 1 - math.floor(math.log10(value)))
+    while value != 1 and round(value, decimals) == 1 and decimals < 9:
+        decimals += 1
+    return number(value, decimals)
+
+
+def percent(share: float) -> str:
+    """Return a share as text: "8 %", "0.4 %", "12.5 %"."""
+    value = 100 * share
+    return f"{value:.0f} %" if value >= 9.95 else f"{value:.2g} %"
 
 
 def listed(names: Iterable[str]) -> str:
@@ -39,32 +51,7 @@ def sentence(result: MethodResult) -> str:
     against = f"{result.title} against {result.baseline_title} on {result.problem}"
     if result.rates:
         return f"{against}: called different {explanation(result)}"
-    timed = result.against("baseline", "seconds")
-    also = f" At equal seconds: {timed.verdict}." if timed and timed.verdict != "no claim" else ""
-    return f"{against}: {result.verdict}. {explanation(result)}{also}"
-
-
-def control_sentence(result: MethodResult) -> str:
-    """Return the answer against the best control; empty for methods that are not compared with one."""
-    comparison = result.against("control")
-    if result.rates or comparison is None:
-        return ""
-    return f"Against the best control, {comparison.reference_title}: {comparison.verdict}. {evidence(comparison)}"
-
-
-def seconds_sentence(result: MethodResult, opponent: Opponent = "baseline") -> str:
-    """Return the answer at equal seconds; empty where there is no comparison."""
-    comparison = result.against(opponent, "seconds")
-    if result.rates or comparison is None:
-        return ""
-    at = f" ({seconds(comparison.read_at)} per run)" if math.isfinite(comparison.read_at) else ""
-    words = f"At equal seconds{at} against {comparison.reference_title}: {comparison.verdict}."
-    return f"{words} {evidence(comparison, brief=True)}"
-
-
-def seconds(value: float) -> str:
-    """Return a duration as text."""
-    return f"{number(value, 3 if value < 0.1 else 2 if value < 10 else 0)} s"
+    return f"{against}: {result.verdict}. {explanation(result)}"
 
 
 def explanation(result: MethodResult) -> str:
@@ -76,106 +63,107 @@ def explanation(result: MethodResult) -> str:
     comparison = result.against("baseline")
     if comparison is None:
         return f"The study has no baseline to compare with. {_alone(result)}"
-    return evidence(comparison)
+    short = [short_budget(result)] if result.short and comparison.known else []
+    return " ".join([evidence(comparison), *short])
 
 
-def evidence(comparison: Comparison, brief: bool = False) -> str:
-    """Return the evidence for a comparison's verdict: how much, how sure, and what prevents a claim.
-
-    Args:
-        comparison: of a method with one opponent.
-        brief: how much and how sure only.
-    """
+def evidence(comparison: Comparison) -> str:
+    """Return the evidence for a primary comparison's verdict: how much, how sure, and what would change it."""
     if comparison.verdict == "no claim":
         return " ".join([f"{capital(comparison.reason)}.", *_missed(comparison)])
-    verdict, unit, decimals = comparison.verdict, comparison.unit, comparison.decimals
-    blocks = counted(comparison.pairs, "block")
-    low, high = (number(end, decimals, sign=True) for end in (comparison.low, comparison.high))
-    words = [f"{_difference(comparison)} (95 % interval {low} to {high} over {blocks})."]
-    if brief:
-        return words[0]
-    if verdict == "equivalent" and comparison.margin is not None:
-        words.append("That is within the stated margin of " + f"±{comparison.margin:g} {unit}".rstrip() + ".")
-    if verdict in ("equivalent", "undecided") and comparison.p <= LEVEL:
-        words.append(
-            f"Alone the difference would count (p {probability(comparison.p)}), but not after Holm's correction "
-            f"for {comparison.family} comparisons (p {probability(comparison.p_holm)})."
-        )
-    if verdict == "undecided" and math.isfinite(comparison.detectable):
-        detectable = number(comparison.detectable, decimals)
-        words.append(f"At this spread {blocks} can only detect " + f"{detectable} {unit}".rstrip() + " or more.")
-    if verdict in ("better", "worse"):
-        words += _beyond(comparison)
-        if comparison.p_exact > LEVEL:
-            words.append(f"The exact permutation test does not confirm it (p {probability(comparison.p_exact)}).")
-    return " ".join([*words, *_missed(comparison)])
+    words = [f"{capital(amount(comparison))}.", look(comparison), prospect(comparison)]
+    words += [_disasters(comparison)] if comparison.verdict == "better" else []
+    return " ".join([*(word for word in words if word), *_missed(comparison), *_beyond(comparison)])
 
 
-def _difference(comparison: Comparison) -> str:
-    """How much lower or higher; for gradients to a tolerance, how many fewer or more."""
-    difference, timed = comparison.difference, comparison.clock == "seconds"
-    amount = number(abs(difference), comparison.decimals)
-    same = difference == 0
-    if comparison.censored:
-        if same:
-            return f"It takes equally {'long' if timed else 'many gradients'} to the tolerance"
-        if timed:
-            return f"It takes {amount} s {'less' if difference < 0 else 'more'} to the tolerance"
-        noun = "gradient" if amount == "1" else "gradients"
-        return f"It takes {amount} {noun} {'fewer' if difference < 0 else 'more'} to the tolerance"
-    metric = capital(comparison.metric)
-    if same:
-        where = "in every block" if comparison.low == comparison.high else "on average"
-        return f"{metric} is the same {where}"
-    return f"{metric} is {amount} {comparison.unit}".rstrip() + (" lower" if difference < 0 else " higher")
+def amount(comparison: Comparison) -> str:
+    """Return the ratio with its interval, and the difference at the opponent's level beside it."""
+    metric = f"{comparison.reference_title}'s {comparison.metric}"
+    words = f"{ratio(comparison.ratio)} times {metric}"
+    if comparison.claimed:
+        words += f", {ratio(comparison.low)} to {ratio(comparison.high)} {scope(comparison)}"
+    return f"{words} ({at_level(comparison)})"
 
 
-def _beyond(comparison: Comparison) -> list[str]:
-    """The interval under other test examples, where it is known."""
-    low, high = comparison.beyond_low, comparison.beyond_high
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return []
-    interval = " to ".join(number(end, comparison.decimals, sign=True) for end in (low, high))
-    if low < 0 < high:
-        return [f"That holds for these test examples: with others too the interval is {interval}."]
-    return [f"With other test examples too the interval is {interval}."]
+def at_level(comparison: Comparison) -> str:
+    """Return the difference of the metric at the opponent's level: "+0.05 points at SGD's 2.40 %"."""
+    decimals = comparison.decimals
+    if comparison.unit == "s":
+        decimals = 0 if comparison.reference_level >= 100 else 2 if comparison.reference_level >= 0.1 else 4
+    points = f"{number(comparison.points, decimals, sign=True)} {comparison.difference_unit}".rstrip()
+    unit = "" if comparison.censored and comparison.unit != "s" else comparison.unit
+    level = f"{number(comparison.reference_level, decimals)} {unit}".rstrip()
+    return f"{points} at {comparison.reference_title}'s {level}"
 
 
-def _missed(comparison: Comparison) -> list[str]:
-    """How many runs of a censored metric missed the tolerance: their true number is unknown, and larger."""
-    if not comparison.censored or not comparison.missed + comparison.reference_missed:
-        return []
-    budget = f" of {number(comparison.budget, 0)}" if comparison.budget else ""
-    runs = counted(comparison.runs, "run")
-    return [
-        f"{comparison.missed} of its {runs} and {comparison.reference_missed} of {comparison.reference_title}'s "
-        f"missed the tolerance and count as the full budget{budget}, so the true difference is not known exactly."
-    ]
+def scope(comparison: Comparison) -> str:
+    """Return for how much at once an interval holds with probability 95 %."""
+    looks = f" and {counted(comparison.looks, 'look')}" if comparison.looks > 1 else ""
+    if comparison.opponent != "baseline" or comparison.clock != "gradients":
+        return "at the same level"
+    if comparison.family > 1:
+        return f"at once for all {comparison.family:,} comparisons{looks}"
+    return f"at once for all {counted(comparison.looks, 'look')}" if looks else "with 95 % confidence"
 
 
-def _alone(result: MethodResult) -> str:
-    """A method's own result."""
-    if not result.blocks:
-        return "It has no complete block yet."
-    unit = f" {result.unit}" if result.unit and not result.censored else ""
-    spread = f" ± {number(result.std, result.decimals)}" if math.isfinite(result.std) else ""
-    words = f"{capital(result.metric)} {number(result.mean, result.decimals)}{spread}{unit}"
-    words += f" over {counted(result.blocks, 'block')}."
-    if result.missed:
-        words += f" {result.missed} of {counted(result.blocks, 'run')} missed the tolerance."
-    return words
+def look(comparison: Comparison) -> str:
+    """Return at which look a comparison was decided, or how far it has come."""
+    at = f"look {comparison.look} of {comparison.looks}"
+    if comparison.look > comparison.looks:
+        at = f"a look beyond the {comparison.looks} declared"
+    blocks = counted(comparison.blocks, "block")
+    if comparison.trials:
+        blocks += f" of {counted(comparison.trials, 'trial')}"
+    if comparison.verdict != "undecided":
+        return f"Decided at {at}, after {blocks}."
+    if comparison.following:
+        return f"Undecided at {at}, after {blocks}; the next look is at {comparison.following:,} blocks."
+    return f"Undecided at {at}, after {blocks}."
 
 
-def _repeated(rates: Rates) -> str:
-    """The answer of a repeated (A/A) study: rates, not one verdict."""
-    if not rates.repetitions:
-        return "in none yet: no repetition is complete, so no claim."
-    rate, low, high = (f"{100 * share:.1f}" for share in (rates.rate, rates.low, rates.high))
-    counts = ", ".join(f"{verdict} {rates.verdicts[verdict]}" for verdict in VERDICTS)
-    return (
-        f"in {rates.different} of {counted(rates.repetitions, 'repetition')} "
-        f"({rate} %, 95 % Wilson interval {low} to {high} %): {counts}."
-    )
+def prospect(comparison: Comparison) -> str:
+    """Return what would change a verdict; empty where it is not known."""
+    if comparison.verdict == "undecided":
+        if comparison.needed is None:
+            return "Many more blocks would not decide it unless the ratio moves."
+        return f"About {comparison.needed:,} blocks would decide it if ratio and spread stay as they are."
+    margin = percent(comparison.smallest_margin)
+    if comparison.verdict == "equivalent":
+        return f"That is within the margin of {comparison.margin}; the test allows margins down to {margin}."
+    if not comparison.margin or not math.isfinite(comparison.smallest_margin):
+        return ""
+    if comparison.verdict == "worse" and comparison.high < comparison.band_high:
+        return f"It is worse by less than the margin of {comparison.margin}."
+    if comparison.verdict == "better" and comparison.low > comparison.band_low:
+        return f"It is better by less than the margin of {comparison.margin}."
+    return ""
+
+
+def short_budget(result: MethodResult) -> str:
+    """Return the warning of a relaxation rule with few outer steps."""
+    return f"Short-budget result: a median of {number(result.outer_steps, 0)} outer steps per run, below {SHORT}."
+
+
+def control_sentence(result: MethodResult) -> str:
+    """Return the answer against the best control; empty for methods that are not compared with one."""
+    return _secondary(result, result.against("control"), "Against the best control")
+
+
+def seconds_sentence(result: MethodResult) -> str:
+    """Return the answer at equal seconds; empty where there is no comparison."""
+    comparison = result.against("baseline", "seconds")
+    at = f" ({seconds(comparison.read_at)} per run)" if comparison and math.isfinite(comparison.read_at) else ""
+    return _secondary(result, comparison, f"At equal seconds{at} against")
+
+
+def longer_sentence(result: MethodResult) -> str:
+    """Return the answer against the baseline at the next larger budget; empty without a ladder of budgets."""
+    return _secondary(result, result.against("longer"), "Against")
+
+
+def seconds(value: float) -> str:
+    """Return a duration as text."""
+    return f"{number(value, 3 if value < 0.1 else 2 if value < 10 else 0)} s"
 
 
 def capital(text: str) -> str:
@@ -203,3 +191,77 @@ def setting(value: float | int | str) -> str:
 def finite(value: float | None) -> bool:
     """Return whether a value is a finite number."""
     return value is not None and math.isfinite(value)
+
+
+def _secondary(result: MethodResult, comparison: Comparison | None, start: str) -> str:
+    """A secondary comparison: its verdict where it is tested, else the ratio alone."""
+    if result.rates or comparison is None:
+        return ""
+    comma = "," if comparison.opponent == "control" else ""
+    start = f"{start}{comma} {comparison.reference_title}".removesuffix(" ")
+    if comparison.verdict == "no claim":
+        return f"{start}: no claim. {capital(comparison.reason)}."
+    if comparison.verdict == "not tested":
+        return f"{start}: not tested, as the method is not better than the baseline. Estimate: {amount(comparison)}."
+    return f"{start}: {comparison.verdict}. {capital(amount(comparison))}."
+
+
+def _disasters(comparison: Comparison) -> str:
+    """How often the method fails badly, and how often it may at most."""
+    failures = comparison.disasters
+    if failures is None or not failures.runs:
+        return ""
+    count = "None" if not failures.count else f"{failures.count:,}"
+    verb = "was" if failures.count == 1 else "were" if failures.count else "was"
+    return (
+        f"{count} of its {counted(failures.runs, 'run')} {verb} a disaster (3 times {comparison.reference_title}'s "
+        f"median or more); up to {percent(failures.bound)} of runs may be."
+    )
+
+
+def _missed(comparison: Comparison) -> list[str]:
+    """How many runs of a censored metric missed the tolerance: their true number is unknown, and larger."""
+    if not comparison.censored or not comparison.missed + comparison.reference_missed:
+        return []
+    budget = f" of {number(comparison.budget, 0)}" if comparison.budget else ""
+    runs = counted(comparison.runs, "run")
+    return [
+        f"{comparison.missed} of its {runs} and {comparison.reference_missed} of {comparison.reference_title}'s "
+        f"missed the tolerance and count as the full budget{budget}, so the true ratio is not known exactly."
+    ]
+
+
+def _beyond(comparison: Comparison) -> list[str]:
+    """The guarantee's loss beyond the declared looks."""
+    if comparison.look <= comparison.looks:
+        return []
+    return [
+        f"It rests on blocks beyond the declared looks: a wrong verdict in this study has a probability of up to "
+        f"{percent(comparison.wrong)}, no longer {percent(LEVEL)}."
+    ]
+
+
+def _alone(result: MethodResult) -> str:
+    """A method's own result."""
+    if not math.isfinite(result.level):
+        return "It has no complete look yet."
+    unit = f" {result.unit}" if result.unit and not result.censored else ""
+    repeated = " in the first repetition" if result.repetitions > 1 else ""
+    per = f" of {counted(result.trials, 'trial')}" if result.trials else ""
+    words = f"{capital(result.metric)} {number(result.level, result.decimals)}{unit}, the geometric mean"
+    words += f" of {counted(result.blocks // result.repetitions, 'block')}{per}{repeated}."
+    if result.missed:
+        words += f" {result.missed} of {counted(result.confirmed, 'run')} missed the tolerance."
+    return words
+
+
+def _repeated(rates: Rates) -> str:
+    """The answer of a repeated (A/A) study: rates, not one verdict."""
+    if not rates.repetitions:
+        return "in none yet: no repetition is complete, so no claim."
+    rate, low, high = (f"{100 * share:.1f}" for share in (rates.rate, rates.low, rates.high))
+    counts = ", ".join(f"{verdict} {rates.verdicts[verdict]}" for verdict in VERDICTS)
+    return (
+        f"in {rates.different} of {counted(rates.repetitions, 'repetition')} "
+        f"({rate} %, 95 % Wilson interval {low} to {high} %): {counts}."
+    )

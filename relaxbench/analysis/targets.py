@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.paired import Vector
+from relaxbench.analysis.log_scale import Array as Vector
 from relaxbench.analysis.quantiles import quantile_interval
 
 Matrix = NDArray[np.float64]

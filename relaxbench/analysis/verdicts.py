@@ -1,62 +1,56 @@
-"""The verdicts of a study: each method's results over blocks, compared with the baseline and the best control."""
+"""The verdicts of a study: each method's estimates at the declared looks, compared with the baseline's."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from relaxbench.analysis.comparison import Comparison, MethodResult, Opponent, Rates, Verdict
+from relaxbench.analysis.arm import Arm
+from relaxbench.analysis.comparison import MethodResult, Rates, Verdict
+from relaxbench.analysis.disasters import Disasters, disaster_limit, disasters
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.paired import LEVEL, MIN_BLOCKS, PairedTest, compare, holm, verdict, wilson
-from relaxbench.analysis.pairing import Pairs, at_gradients, at_seconds
-from relaxbench.analysis.two_way import two_way
-from relaxbench.util.text import counted
-
-_Draft = tuple[Comparison, Pairs]
-"""A comparison before Holm's correction, and the pairs that it rests on."""
+from relaxbench.analysis.means import wilson
+from relaxbench.analysis.primary import missed_runs, primary
+from relaxbench.analysis.progress import blocks_needed, over
+from relaxbench.analysis.secondary_comparisons import best_control, secondaries
+from relaxbench.analysis.study_arms import StudyArms
+from relaxbench.store.facts import protocol
 
 
 def verdicts(frames: StudyFrames) -> list[MethodResult]:
     """Return the results of a study with all comparisons: one entry per problem and method.
 
-    Holm's correction is over one family per opponent: all comparisons of the study with the baseline, and all
-    comparisons of candidates with the best control of their problem. In a repeated (A/A) study every repetition is
-    judged as a separate study, and the answer is how often each verdict came up.
-
-    The best control has the lowest mean validation loss over its confirm runs: test data choose nothing.
+    Primary comparisons are those with the baseline at equal gradients: they share the level, over all declared looks.
+    Secondary ones (best control, equal seconds, next larger budget) are tested for methods that are better, at the look
+    that decided that. In a repeated (A/A) study every repetition is a separate study, and the answer is how often each
+    verdict came up.
     """
-    results = [result for problem in frames.problems for result in _results(frames, problem)]
-    families: dict[Opponent, list[MethodResult]] = {
-        "baseline": [result for result in results if result.baseline not in (None, result.method)],
-        "control": [result for result in results if result.role == "candidate" and result.control],
-    }
-    comparisons: dict[tuple[str, str], tuple[Comparison, ...]] = defaultdict(tuple)
-    for opponent, family in families.items():
-        for judged in _judge([draft for result in family for draft in _drafts(frames, result, opponent)]):
-            comparisons[judged.problem, judged.method] += (judged,)
-    rates = _rates(frames, families["baseline"]) if frames.repetitions > 1 else {}
-    return [
-        replace(
-            result,
-            comparisons=comparisons[result.problem, result.method],
-            rates=rates.get((result.problem, result.method)),
-        )
-        for result in results
-    ]
+    arms = StudyArms(frames)
+    return [_judged(arms, result) for problem in frames.problems for result in _results(arms, problem)]
 
 
-def _results(frames: StudyFrames, problem: str) -> list[MethodResult]:
+def _judged(arms: StudyArms, result: MethodResult) -> MethodResult:
+    """A result with its comparisons, or with its rates in a repeated study."""
+    if result.baseline in (None, result.method):
+        return result
+    if arms.frames.repetitions > 1:
+        return replace(result, rates=_rates(arms, result))
+    first = primary(arms, result)
+    return replace(result, comparisons=(first, *secondaries(arms, result, first)))
+
+
+def _results(arms: StudyArms, problem: str) -> list[MethodResult]:
     """All methods' results on a problem and their opponents, without the comparisons."""
-    results = [_describe(frames, problem, method) for method in frames.methods]
-    baseline, control = frames.baseline, _best_control(frames, problem)
+    frames = arms.frames
+    planned = [blocks_needed(arms, problem, repetition) for repetition in range(frames.repetitions)]
+    results = [_describe(arms, problem, method, sum(blocks[method] for blocks in planned)) for method in frames.methods]
+    baseline, control = frames.baseline, best_control(arms, problem)
     decimals = _decimals([result.std for result in results])
-    timed = decimals
-    if results and results[0].censored:  # a metric that counts gradients; at equal seconds it counts seconds
-        timed = _decimals([result.std * result.seconds / result.gradients for result in results if result.gradients])
     return [
         replace(
             result,
@@ -65,212 +59,103 @@ def _results(frames: StudyFrames, problem: str) -> list[MethodResult]:
             control=control,
             control_title=frames.method(control)["title"] if control else "",
             decimals=decimals,
-            seconds_decimals=timed,
         )
         for result in results
     ]
 
 
-def _describe(frames: StudyFrames, problem: str, method: str) -> MethodResult:
+def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> MethodResult:
     """A method's own results, compared with nothing."""
+    frames = arms.frames
     about, how = frames.problem(problem), frames.method(method)
-    blocks = _of(frames.blocks, problem, method)
+    winners, runs = (_of(rows, problem, method) for rows in (frames.blocks, frames.confirmations))
     searched = _of(frames.trials, problem, method)
     searched = searched[(searched["phase"] == "explore") & (searched["status"] == "done")]
-    metric = blocks["test_metric"]
+    metric = winners["test_metric"]
+    latest = [arms.latest(problem, method, len(frames.looks)), *_others(arms, problem, method)]
+    margin = frames.margin(problem)
     return MethodResult(
         problem=problem,
         problem_title=about["title"],
         method=method,
         title=how["title"],
         role=how["role"],
+        base=about["base"],
+        rung=about["rung"],
+        arm=how["arm"],
+        space=how["space_name"],
+        dimensions=how["dimensions"],
         metric=about["metric"],
         unit=about["unit"],
         censored=bool(about["censored"]),
         budget=about["budget"],
-        margin=frames.margin(problem),
+        margin=margin.words(_unit(about["unit"])) if margin else "",
         repetitions=frames.repetitions,
-        blocks=len(blocks),
-        planned=int(frames.spec.get("blocks") or 0) * frames.repetitions,
+        looks=frames.looks,
+        protocol=protocol(frames.spec),
+        trials=frames.tuning(method),
+        blocks=sum(arm.blocks for arm in latest if arm),
+        planned=planned,
+        level=float(np.exp(latest[0].estimate)) if latest[0] is not None else math.nan,
         mean=float(metric.mean()),
         std=float(metric.std(ddof=1)),
-        gradients=float(blocks["gradients"].mean()),
-        seconds=float(blocks["seconds"].mean()),
+        gradients=float(runs["gradients"].mean()),
+        seconds=float(runs["seconds"].mean()),
         peak_bytes=frames.cost(method, problem, "peak_bytes"),
+        outer_steps=_outer_steps(frames, problem, method, runs),
         explored=len(searched),
         diverged=int(searched["diverged"].sum()),
-        confirm_diverged=int(blocks["diverged"].sum()),
-        missed=_missed(frames, problem, blocks),
+        confirmed=len(runs),
+        confirm_diverged=int(runs["diverged"].sum()),
+        missed=int(missed_runs(frames, problem, runs["test_metric"]).sum()),
+        disasters=_disasters(arms, problem, runs),
     )
 
 
-def _drafts(frames: StudyFrames, result: MethodResult, opponent: Opponent) -> list[_Draft]:
-    """A method against the baseline or the best control, at equal gradients and at equal seconds."""
-    problem = result.problem
-    reference, title = (
-        (result.baseline, result.baseline_title) if opponent == "baseline" else (result.control, result.control_title)
-    )
-    ours, theirs = _of(frames.blocks, problem, result.method), _of(frames.blocks, problem, str(reference))
-    obstacle, timed = _obstacle(frames, problem, ours, theirs), at_seconds(frames, problem, ours, theirs)
-    margin, (low, high) = _margin(frames, problem, ours, theirs), _beyond(frames, problem, ours, theirs)
-    comparison = Comparison(
-        problem=problem,
-        method=result.method,
-        opponent=opponent,
-        clock="gradients",
-        reference=str(reference),
-        reference_title=title,
-        metric=result.metric,
-        unit=result.difference_unit,
-        censored=result.censored,
-        decimals=result.decimals,
-        budget=result.budget,
-        margin=margin,
-        runs=len(ours),
-        missed=_missed(frames, problem, ours),
-        reference_missed=_missed(frames, problem, theirs),
-        reason=obstacle,
-    )
-    at_equal_seconds = replace(
-        comparison,
-        clock="seconds",
-        metric=result.timed_metric,
-        unit="s" if result.censored else comparison.unit,
-        decimals=result.seconds_decimals,
-        margin=None if result.censored else margin,  # the margin is one of the metric; none was stated of seconds
-        reason=obstacle or timed.obstacle,
-        read_at=timed.seconds,
-    )
-    at_equal_gradients = replace(comparison, beyond_low=low, beyond_high=high)
-    return [(at_equal_gradients, at_gradients(ours, theirs)), (at_equal_seconds, timed)]
+def _others(arms: StudyArms, problem: str, method: str) -> list[Arm | None]:
+    """The arms of the other repetitions, of which only the blocks are counted."""
+    looks, found = len(arms.frames.looks), []
+    for repetition in range(1, arms.frames.repetitions):
+        complete = [arm for arm in arms.arms(problem, method, repetition)[:looks] if arm is not None]
+        found.append(complete[-1] if complete else None)
+    return found
 
 
-def _judge(family: list[_Draft]) -> list[Comparison]:
-    """Test the comparisons of one family, with Holm's correction over those that nothing prevents."""
-    level = LEVEL / max(sum(not comparison.reason for comparison, _ in family), 1)
-    tests = [_test(pairs, comparison.margin, level) for comparison, pairs in family]
-    claims = [test if not comparison.reason else None for (comparison, _), test in zip(family, tests, strict=True)]
-    adjusted = holm([test.p if test else np.nan for test in claims])
-    counted_tests = int(np.isfinite(adjusted).sum())
-    judged = []
-    for (comparison, pairs), test, claim, p_holm in zip(family, tests, claims, adjusted, strict=True):
-        comparison = replace(comparison, pairs=len(pairs.table), family=counted_tests, p_holm=float(p_holm))
-        if test:
-            comparison = replace(
-                comparison,
-                difference=test.difference,
-                low=test.low,
-                high=test.high,
-                p=test.p,
-                p_exact=test.p_exact,
-                p_equivalence=test.p_equivalence,
-                correlation=test.correlation,
-                detectable=test.detectable,
-                probability_better=test.better,
-            )
-        if claim:
-            comparison = replace(comparison, verdict=verdict(claim, float(p_holm)))
-        judged.append(comparison)
-    return judged
+def _rates(arms: StudyArms, result: MethodResult) -> Rates:
+    """How often each verdict came up over the complete repetitions of a study."""
+    last = len(arms.frames.looks)
+    counts: Counter[Verdict] = Counter()
+    for repetition in range(arms.frames.repetitions):
+        outcome = arms.outcomes(result.problem, repetition)[result.method]
+        if outcome is not None and (over(outcome) or outcome.look == last):
+            counts[cast(Verdict, outcome.verdict)] += 1
+    total, different = counts.total(), counts["better"] + counts["worse"]
+    return Rates(total, different, different / total if total else np.nan, *wilson(different, total), counts)
 
 
-def _test(pairs: Pairs, margin: float | None, level: float) -> PairedTest | None:
-    """The test over the blocks that both have; None with fewer than two."""
-    table = pairs.table
-    if len(table) < 2:
+def _disasters(arms: StudyArms, problem: str, runs: pd.DataFrame) -> Disasters | None:
+    """How many confirm runs lie far above the baseline's median; None without any, and without a baseline."""
+    frames = arms.frames
+    if frames.baseline is None or runs.empty:
         return None
-    return compare(table["ours"].to_numpy(), table["theirs"].to_numpy(), margin, level)
+    reference = _of(frames.confirmations, problem, frames.baseline)["test_metric"]
+    limit = disaster_limit(reference, arms.limits(problem).smallest)
+    return disasters(runs["test_metric"], limit) if limit > 0 else None
 
 
-def _rates(frames: StudyFrames, family: list[MethodResult]) -> dict[tuple[str, str], Rates]:
-    """How often each verdict came up over the repetitions of a study, each judged as a separate study."""
-    verdicts: dict[tuple[str, str], Counter[Verdict]] = defaultdict(Counter)
-    different: Counter[tuple[str, str]] = Counter()
-    planned = int(frames.spec.get("blocks") or 1)
-    for _, part in frames.blocks.groupby("repetition"):
-        once = replace(frames, blocks=part)
-        size = part.groupby(["problem", "method"]).size()
-        complete = [
-            result
-            for result in family  # an unfinished repetition is not counted
-            if min(size.get((result.problem, method), 0) for method in (result.method, result.baseline)) >= planned
-        ]
-        judged = _judge([draft for result in complete for draft in _drafts(once, result, "baseline")])
-        for gradients, seconds in zip(judged[::2], judged[1::2], strict=True):
-            place = gradients.problem, gradients.method
-            verdicts[place][gradients.verdict] += 1
-            different[place] += not {"better", "worse"}.isdisjoint((gradients.verdict, seconds.verdict))
-    places = [(result.problem, result.method) for result in family]
-    return {place: _rate(verdicts[place], different[place]) for place in places}
-
-
-def _rate(verdicts: Counter[Verdict], different: int) -> Rates:
-    total = verdicts.total()
-    return Rates(total, different, different / total if total else np.nan, *wilson(different, total), verdicts)
-
-
-def _beyond(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float]:
-    """The interval of the difference under new blocks and new test examples; NaN where it is not known."""
-    both = ours.merge(theirs, on="block", suffixes=("_x", "_y"))
-    arms = [[frames.correct.get(run) for run in both[f"confirm_{side}"]] for side in "xy"]
-    if len(both) < MIN_BLOCKS or any(run is None for arm in arms for run in arm):
-        return np.nan, np.nan
-    scale = float(frames.problem(problem)["metric_scale"] or 1)
-    test = two_way(*(np.stack([run for run in arm if run is not None]) for arm in arms))
-    mean = float((both["test_metric_x"] - both["test_metric_y"]).mean())
-    if not np.isclose(scale * test.difference, mean, rtol=1e-3, atol=1e-6 * scale):
-        return np.nan, np.nan  # the metric is not the share of wrong answers: a diverged run has the worst metric
-    return scale * test.low, scale * test.high
-
-
-def _margin(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> float | None:
-    """The margin of equivalence; None where both runs of a block missed the tolerance.
-
-    Such runs are equal only because both stopped at the budget, which is no evidence of equivalence.
-    """
-    both = ours.merge(theirs, on="block")
-    missed = [_missed_rows(frames, problem, both[f"test_metric_{side}"]) for side in "xy"]
-    return None if (missed[0] & missed[1]).any() else frames.margin(problem)
-
-
-def _obstacle(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
-    """Why no claim is possible, in a few words; empty where one is."""
-    common = set(ours["block"]) & set(theirs["block"])
-    if not len(ours):
-        return "no complete block yet"
-    if not len(theirs):
-        return "the reference has no complete block yet"
-    if len(common) < MIN_BLOCKS:
-        return f"{counted(len(common), 'complete block')}, at least {MIN_BLOCKS} are needed"
-    if ours["diverged"].all() or theirs["diverged"].all():
-        return "every confirming run diverged" + ("" if ours["diverged"].all() else " in the reference")
-    if _missed(frames, problem, ours) == len(ours) and _missed(frames, problem, theirs) == len(theirs):
-        return "no run of either reached the tolerance"
-    return ""
-
-
-def _best_control(frames: StudyFrames, problem: str) -> str | None:
-    """The control of lowest mean validation loss (capped, as stored) over its confirm runs, if any has one."""
-    controls = [method for method in frames.methods if frames.method(method)["role"] == "control"]
-    losses = {method: _of(frames.blocks, problem, method)["value"].mean() for method in controls}
-    losses = {method: loss for method, loss in losses.items() if np.isfinite(loss)}
-    return min(losses, key=losses.__getitem__) if losses else None
-
-
-def _missed(frames: StudyFrames, problem: str, blocks: pd.DataFrame) -> int:
-    """Confirm runs that did not reach a censored metric's tolerance within the budget."""
-    return int(_missed_rows(frames, problem, blocks["test_metric"]).sum())
-
-
-def _missed_rows(frames: StudyFrames, problem: str, metric: pd.Series) -> pd.Series:
-    about = frames.problem(problem)
-    if not about["censored"] or not about["budget"]:
-        return pd.Series(False, index=metric.index)
-    return metric >= about["budget"] * float(about["metric_scale"] or 1)
+def _outer_steps(frames: StudyFrames, problem: str, method: str, runs: pd.DataFrame) -> float:
+    """The median outer steps of a run: its gradients by the length of the inner loop; NaN without an inner loop."""
+    fixed = frames.fixed(method, problem).get("inner_steps", np.nan)
+    inner = pd.Series([params.get("inner_steps", fixed) for params in runs["params"]], index=runs.index, dtype=float)
+    return float((runs["gradients"] / inner).median())
 
 
 def _of(rows: pd.DataFrame, problem: str, method: str) -> pd.DataFrame:
     return rows[(rows["problem"] == problem) & (rows["method"] == method)]
+
+
+def _unit(unit: str) -> str:
+    return "points" if unit == "%" else unit
 
 
 def _decimals(spreads: list[float]) -> int:

@@ -27,7 +27,7 @@ def show(study: Study = None, storage: Storage = STORAGE) -> None:
 def show_tables(frames: StudyFrames) -> list[RenderableType]:
     """Return the progress per method, the engines, and the verdicts so far."""
     from relaxbench.analysis.findings import Findings
-    from relaxbench.analysis.frames import progress
+    from relaxbench.analysis.progress import progress
 
     counts = progress(frames)
     table = Table(title=f"Study {frames.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")

@@ -15,10 +15,12 @@ from relaxbench.analysis.caveats import missing
 from relaxbench.analysis.compare import SIDES, Contrast, Side, differences, only_one, sentence
 from relaxbench.analysis.comparison import Comparison
 from relaxbench.analysis.frames import StudyFrames, load_study
+from relaxbench.analysis.sentences import ratio
 from relaxbench.errors import UserError
 from relaxbench.pages import html
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import INK, Look, axis, file_name, layout, plain, row_axis, visible
+from relaxbench.pages.theme import Look, axis, file_name, layout, plain, row_axis
+from relaxbench.report.figures.ratios import ratio_axis, reference_shapes, span, whiskers
 from relaxbench.store.urls import parse_url, show_url
 from relaxbench.util import files
 from relaxbench.version import __version__
@@ -93,7 +95,7 @@ def write_comparison(one: Side, other: Side, contrasts: Sequence[Contrast], dire
 def render(one: Side, other: Side, contrasts: Sequence[Contrast]) -> str:
     """Return the HTML text of the page; ``contrasts`` are of `compare`."""
     templates = html.environment("relaxbench.report")
-    templates.filters |= {"number": sentences.number}
+    templates.filters |= {"number": sentences.number, "ratio": sentences.ratio}
     templates.globals |= {"sentence": sentence, "finite": np.isfinite}
     problems = list(dict.fromkeys(contrast.one.problem for contrast in contrasts))
     seeds = [side.frames.spec.get("seed") for side in (one, other)]
@@ -112,7 +114,7 @@ def render(one: Side, other: Side, contrasts: Sequence[Contrast]) -> str:
 
 
 def figure(contrasts: Sequence[Contrast], one: Side, other: Side) -> Figure | None:
-    """Draw each method's difference from the baseline in both studies, one above the other.
+    """Draw each method's ratio to the baseline in both studies, one above the other.
 
     Args:
         contrasts: of `compare`, of one problem.
@@ -121,62 +123,52 @@ def figure(contrasts: Sequence[Contrast], one: Side, other: Side) -> Figure | No
     rows = [contrast for contrast in contrasts if not contrast.obstacle and any(_known(contrast))]
     if not rows:
         return None
-    problem, unit = rows[0].one.problem, plain(rows[0].one.difference_unit or "units")
+    problem = rows[0].one.problem
     look, drawing = _look(one.frames), Drawing()
-    drawing.add_shape(
-        type="line", x0=0, x1=0, y0=0, y1=1, yref="paper", line={"color": INK, "width": 1}, layer="between"
-    )
+    for shape in reference_shapes(None):
+        drawing.add_shape(**shape)
+    known = [comparison for contrast in rows for comparison in _known(contrast) if comparison]
+    left, right = span(end for each in known for end in (each.ratio, each.low, each.high))
     for position, contrast in enumerate(reversed(rows)):
         colour, title = look.colours[contrast.one.method], look.title(contrast.one.method)
         for comparison, study, symbol, shift in zip(_known(contrast), (one, other), MARKS, (0.16, -0.16), strict=True):
             if comparison is None:
                 continue
-            half = comparison.high - comparison.difference
+            interval = f" ({ratio(comparison.low)} to {ratio(comparison.high)})" if comparison.claimed else ""
             drawing.add(
                 "scatter",
-                x=single([comparison.difference]),
+                x=single([comparison.ratio]),
                 y=single([position + shift]),
                 mode="markers",
                 showlegend=False,
                 name=title,
                 marker={"color": colour, "size": 10, "symbol": symbol, "line": {"width": 2, "color": colour}},
-                error_x={"type": "data", "array": single([half]), "color": colour, "thickness": 2, "width": 0},
-                hovertemplate=f"{title}, {plain(study.label)}: %{{x:+.3~g}} {unit} (±{half:.3g}), "
+                error_x=whiskers(comparison.ratio, comparison.low, comparison.high, colour),
+                hovertemplate=f"{title}, {plain(study.label)}: {ratio(comparison.ratio)} times{interval}, "
                 f"{comparison.verdict}<extra></extra>",
             )
+    baseline, metric = look.title(str(look.baseline)), plain(known[0].metric)
     drawing.update_layout(
         layout(
             height=110 + 46 * len(rows),
-            xaxis=axis(f"difference from {look.title(str(look.baseline))} ({unit})<br>← lower is better")
-            | {"range": _range(rows)},
+            xaxis=axis(f"times {baseline}'s {metric}<br>← lower is better") | ratio_axis(left, right),
             yaxis=row_axis([look.title(contrast.one.method) for contrast in reversed(rows)]),
         )
     )
     return Figure(
         f"compare-{file_name(problem)}",
-        f"Difference from {look.titles[str(look.baseline)]} in both studies",
-        f"Above and filled: {one.label}; below and open: {other.label}. Each mark is a mean difference over blocks "
-        "with its unadjusted 95 % interval. Values beyond the axis are in the table.",
+        f"Ratio to {look.titles[str(look.baseline)]} in both studies",
+        f"Above and filled: {one.label}; below and open: {other.label}. Each mark is a ratio with the interval that "
+        "its own study's verdict is read from.",
         drawing,
         data=_data(rows),
     )
 
 
 def _known(contrast: Contrast) -> list[Comparison | None]:
-    """The comparison with the baseline in each study; None where there is no difference."""
+    """The comparison with the baseline in each study; None where there is no ratio."""
     comparisons = [result.against("baseline") for result in contrast.results]
     return [comparison if comparison and comparison.known else None for comparison in comparisons]
-
-
-def _range(rows: Sequence[Contrast]) -> list[float]:
-    """The range of the axis, from the intervals of the methods that both studies compare."""
-    pairs = [[comparison for comparison in _known(contrast) if comparison] for contrast in rows]
-    pairs = [pair for pair in pairs if len(pair) == len(SIDES)]
-    if not pairs:
-        return [-1.0, 1.0]
-    lows = [min(comparison.low for comparison in pair) for pair in pairs]
-    highs = [max(comparison.high for comparison in pair) for pair in pairs]
-    return list(visible(lows, highs))
 
 
 def _data(rows: Sequence[Contrast]) -> pd.DataFrame:
@@ -185,7 +177,7 @@ def _data(rows: Sequence[Contrast]) -> pd.DataFrame:
     for contrast in rows:
         row: dict[str, str | float] = {"problem": contrast.one.problem, "method": contrast.one.method}
         for side, comparison in zip(SIDES, _known(contrast), strict=True):
-            for key in ("difference", "low", "high"):
+            for key in ("ratio", "low", "high"):
                 row[f"{key}_{side}"] = getattr(comparison, key) if comparison else math.nan
         table.append(row)
     return pd.DataFrame(table)

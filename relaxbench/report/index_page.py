@@ -10,7 +10,8 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from relaxbench.analysis.findings import Findings
-from relaxbench.analysis.frames import StudyFrames, load_study, progress
+from relaxbench.analysis.frames import StudyFrames, load_study
+from relaxbench.analysis.progress import progress
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.errors import UserError
 from relaxbench.pages import html

@@ -11,7 +11,6 @@ import pandas as pd
 from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.paired import means
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.pages.figure import Figure
 from relaxbench.pages.theme import Look
@@ -27,6 +26,8 @@ from relaxbench.report.figures.cost import costs, relative
 from relaxbench.report.figures.importance import importance, importances
 from relaxbench.report.figures.incumbents import history, incumbents
 from relaxbench.report.figures.interaction import interaction
+from relaxbench.report.figures.ladder import ladder
+from relaxbench.report.figures.looks import looks
 from relaxbench.report.figures.parallel_coordinates import parallel
 from relaxbench.report.figures.search_space import explore_trials, reference
 from relaxbench.report.figures.sharpness import confirmed_flatness, sharpness
@@ -69,7 +70,8 @@ class ProblemSections:
         name, about: the problem's name and facts.
         results: one per method, with all comparisons.
         headline: the shortest true answer.
-        verdicts: figures of differences and of every block.
+        forest: the figure of ratios to the baseline.
+        verdicts: figures of the looks and of every block.
         curves: one panel of learning curves per method.
         target: gradients to a target.
         budget: panels over the tuning budget, by kind.
@@ -83,6 +85,7 @@ class ProblemSections:
     about: ProblemFacts
     results: Sequence[MethodResult]
     headline: str
+    forest: list[Figure]
     verdicts: list[Figure]
     curves: list[Figure]
     target: list[Figure]
@@ -110,6 +113,13 @@ def overall(frames: StudyFrames, look: Look) -> list[Figure]:
     return _some(gradients_to_target.profile(*gradients_to_target.profiles(frames), look))
 
 
+def ladders(findings: Findings, look: Look) -> dict[str, list[Figure]]:
+    """Return the panels of every ladder of budgets, by the problem's own name; empty without one."""
+    bases = dict.fromkeys(result.base for result in findings.results)
+    figures = {base: ladder(findings.results, look, base) for base in bases}
+    return {base: panels for base, panels in figures.items() if panels}
+
+
 def _problem(
     findings: Findings, look: Look, name: str, shares: pd.DataFrame, theorem: Theorem | None
 ) -> ProblemSections:
@@ -120,6 +130,7 @@ def _problem(
         about=frames.problem(name),
         results=results,
         headline=findings.headlines[name],
+        forest=[] if frames.repetitions > 1 else _some(forest(results, look, name)),
         verdicts=[] if frames.repetitions > 1 else _verdicts(frames, results, look, name),
         curves=_curves(frames, look, name),
         target=_some(gradients_to_target.target(gradients_to_target.to_target(frames, name), look, name)),
@@ -137,8 +148,8 @@ def _problem(
 def _verdicts(frames: StudyFrames, results: Sequence[MethodResult], look: Look, name: str) -> list[Figure]:
     values = blocks.results(frames, name)
     return _some(
-        forest(results, look, name),
-        blocks.dots(values, means(values), look, name, frames.problem(name)),
+        looks(results, look, name),
+        blocks.dots(values, {result.method: result.level for result in results}, look, name, frames.problem(name)),
     )
 
 

@@ -12,7 +12,7 @@ from relaxbench.analysis import sentences
 from relaxbench.analysis.comparison import VERDICTS
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.theory_numbers import Theorem
-from relaxbench.analysis.verdict_table import verdict_table
+from relaxbench.analysis.verdict_table import look_table, verdict_table
 from relaxbench.errors import UserError
 from relaxbench.pages import html
 from relaxbench.pages.theme import Look, file_name
@@ -62,8 +62,8 @@ def write_report(findings: Findings, directory: Path | str, theory: Mapping[str,
 def tables_of(findings: Findings) -> dict[str, pd.DataFrame]:
     """Return the tables that are part of the page if they are small enough."""
     own = findings.frames.tables()
-    return {"verdicts": verdict_table(findings.results)} | {
-        name: own[name] for name in ("blocks", "recommended", "flatness", "trials")
+    return {"verdicts": verdict_table(findings.results), "looks": look_table(findings.results)} | {
+        name: own[name] for name in ("confirmations", "blocks", "recommended", "flatness", "trials")
     }
 
 
@@ -80,15 +80,20 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
     templates = html.environment("relaxbench.report")
     templates.filters |= {
         "number": sentences.number,
+        "ratio": sentences.ratio,
+        "percent": sentences.percent,
         "memory": sentences.memory,
         "setting": sentences.setting,
         "seconds": sentences.seconds,
         "capital": sentences.capital,
     }
     templates.globals |= {
-        "evidence": sentences.evidence,
+        "amount": sentences.amount,
+        "control_sentence": sentences.control_sentence,
         "explanation": sentences.explanation,
         "finite": sentences.finite,
+        "longer_sentence": sentences.longer_sentence,
+        "scope": sentences.scope,
         "seconds_sentence": sentences.seconds_sentence,
         "verdicts": VERDICTS,
     }
@@ -100,6 +105,7 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         frames=frames,
         about=frames.manifest,
         problems=sections.problems(findings, look, theory or {}),
+        ladders=sections.ladders(findings, look),
         overall=sections.overall(frames, look),
         look=look,
         missing=findings.missing,

@@ -15,13 +15,13 @@ Metrics = dict[str, list[float]]
 def study(
     metrics: Metrics, losses: Metrics | None = None, problem: str = "digits-mlp", **changes: object
 ) -> StudyFrames:
-    """A study whose confirm runs have these test metrics (display units), one a block."""
+    """A study of one look whose confirm runs have these test metrics (display units), one per block of one trial."""
     blocks = max(len(values) for values in metrics.values())
     usual = {
         "problems": [problem],
         "methods": list(metrics),
         "controls": [],
-        "blocks": blocks,
+        "looks": [blocks],
         "trials": 1,
         "exploit": 0,
         "recommend": 0,

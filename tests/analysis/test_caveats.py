@@ -13,8 +13,8 @@ from tests.synthetic import Writer, memory, spec
 
 
 def searched(params: dict[str, Any], diverged: int = 0, blocks: int = 6, **changes: Any) -> StudyFrames:
-    """SGD with four trials per block, of which the last has the best value and these params; some diverged."""
-    asked = {"methods": ["sgd"], "controls": [], "trials": 4, "exploit": 0, "recommend": 0, "blocks": blocks}
+    """SGD with four trials per block, all confirmed; the last has the best value and these params; some diverged."""
+    asked = {"methods": ["sgd"], "controls": [], "trials": 4, "exploit": 0, "recommend": 0, "looks": [blocks]}
     writer = Writer(memory(), spec(**asked | changes))
     for block in range(blocks):
         for number in range(4):
@@ -22,9 +22,9 @@ def searched(params: dict[str, Any], diverged: int = 0, blocks: int = 6, **chang
             value = 10.0 if lost else 0.5 - 0.1 * (number == 3)
             usual = {"lr": 0.03, "momentum": 0.5, "schedule": "cosine"}
             own = usual | (params if number == 3 else {})
-            winner = writer.trial("digits-mlp", "sgd", "explore", block, number, value, params=own, diverged=lost)
-        measures = {"test_metric": 0.04 + 0.001 * block}
-        writer.trial("digits-mlp", "sgd", "confirm", block, 0, 0.4, parent=winner, measures=measures)
+            parent = writer.trial("digits-mlp", "sgd", "explore", block, number, value, params=own, diverged=lost)
+            measures = {"test_metric": 0.04 + 0.001 * block}
+            writer.trial("digits-mlp", "sgd", "confirm", block, number, 0.4, parent=parent, measures=measures)
     return load_study(writer.close())
 
 

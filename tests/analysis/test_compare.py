@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.compare import Contrast, Side, agreement, compare, differences, only_one, sentence, welch
+from relaxbench.analysis.jackknife import pseudo_values
 from relaxbench.analysis.verdicts import verdicts
-from relaxbench.report import StudyFrames, load_study
+from relaxbench.report import load_study
 from tests import synthetic
 
 Manifest = dict[str, Any]
@@ -39,7 +41,7 @@ def before() -> Side:
 
 @pytest.fixture(scope="module")
 def after() -> Side:
-    return study({"hj": 1.5, "heat": 1.5}, seed=2, blocks=8)
+    return study({"hj": 1.5, "heat": 1.5}, seed=2, looks=[8])
 
 
 def of(contrasts: list[Contrast], method: str) -> Contrast:
@@ -47,8 +49,15 @@ def of(contrasts: list[Contrast], method: str) -> Contrast:
     return contrast
 
 
-def metric(frames: StudyFrames, method: str) -> np.ndarray[Any, Any]:
-    return np.asarray(frames.blocks.loc[frames.blocks["method"] == method, "test_metric"])
+def values(side: Side, method: str, blocks: int) -> np.ndarray[Any, Any]:
+    """θ̃ of a method's first blocks, by the pure function."""
+    runs, explored = (
+        rows[(rows["method"] == method) & (rows["block"] < blocks)].set_index(["block", "number"])
+        for rows in (side.frames.confirmations, side.frames.trials.query("phase == 'explore'"))
+    )
+    losses = explored["value"].unstack()
+    logs = np.log(runs["test_metric"]).unstack().reindex(index=losses.index, columns=losses.columns)
+    return pseudo_values(losses.to_numpy(), logs.to_numpy())[0]
 
 
 # What is said.
@@ -61,25 +70,21 @@ def test_each_verdict_is_its_own_studys(before: Side, after: Side) -> None:
     assert [repr(contrast.other) for contrast in contrasts] == [repr(result) for result in other]
 
 
-def test_the_change_of_a_mean_is_welchs(before: Side, after: Side) -> None:
-    """By the textbook: standard errors add, degrees of freedom are Satterthwaite's."""
+def test_the_change_of_a_level_is_welchs(before: Side, after: Side) -> None:
+    """As wide as scipy's Welch interval of both studies' pseudo-values at their latest looks, around the ratio."""
     for contrast in compare(before, after):
-        one, other = (metric(side.frames, contrast.one.method) for side in (before, after))
-        variances = np.array([one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)])
-        freedom = variances.sum() ** 2 / (variances**2 / [len(one) - 1, len(other) - 1]).sum()
-        half = stats.t.ppf(0.975, freedom) * math.sqrt(variances.sum())
-        change = other.mean() - one.mean()
-        expected = [change, change - half, change + half]
-        assert [contrast.change, contrast.low, contrast.high] == pytest.approx(expected)
+        results = zip((before, after), contrast.results, strict=True)
+        one, other = (values(side, result.method, result.blocks) for side, result in results)
+        test = stats.ttest_ind(other, one, equal_var=False).confidence_interval(0.95)
+        assert math.log(contrast.high / contrast.low) == pytest.approx(test.high - test.low)
+        assert contrast.low * contrast.high == pytest.approx(contrast.change**2)
+        assert contrast.change == pytest.approx(contrast.other.level / contrast.one.level)
 
 
-def test_blocks_without_spread_or_company_have_no_interval() -> None:
-    change, low, high = welch(np.full(5, 2.0), np.full(4, 3.5))
-    assert change == 1.5 and math.isnan(low) and math.isnan(high)
-    assert np.isnan(welch(np.array([1.0]), np.array([1.0, 2.0]))).all()
-    constant, varies = np.full(5, 2.0), np.array([1.0, 2.0])
-    half = stats.t.ppf(0.975, 1) * varies.std(ddof=1) / math.sqrt(2)  # the other one's alone
-    assert welch(constant, varies) == pytest.approx((-0.5, -0.5 - half, -0.5 + half))
+def test_arms_without_spread_or_company_have_no_interval() -> None:
+    change, low, high = welch(Arm(np.array(0.0), np.array(0.0), 5), Arm(np.array(1.0), np.array(0.0), 4))
+    assert change == pytest.approx(math.e) and math.isnan(low) and math.isnan(high)
+    assert np.isnan(welch(None, Arm(np.array(1.0), np.array(1.0), 4))).all()
 
 
 @pytest.mark.parametrize(
@@ -102,18 +107,16 @@ def test_how_two_verdicts_stand_to_each_other(one: str, other: str, expected: st
 def test_a_sentence_says_what_each_study_said(before: Side, after: Side) -> None:
     contrasts = compare(before, after)
     text = sentence(of(contrasts, "hj"), before, after)
-    assert text.startswith("Hamilton–Jacobi on Digits, 64-32-10 MLP: study-1 says better (−")
-    assert "; study-2 says worse (+" in text and "They contradict each other. Its mean changed by +3." in text
-    assert text.endswith(", unadjusted).")
+    assert text.startswith("Hamilton–Jacobi on Digits, 64-32-10 MLP: study-1 says better (0.")
+    assert "; study-2 says worse (1." in text and "They contradict each other. Its test error went from 1." in text
+    assert text.endswith(", of this change alone).")
     assert "They agree." in sentence(of(contrasts, "heat"), before, after)
     assert sentence(of(contrasts, "sgd"), before, after).startswith(
-        "SGD on Digits, 64-32-10 MLP is the baseline of both. Its mean changed by"
+        "SGD on Digits, 64-32-10 MLP is the baseline of both. Its test error went from 4."
     )
-    few = study({}, seed=3, blocks=3)
+    few = study({}, seed=3, looks=[3])
     text = sentence(of(compare(before, few), "hj"), before, few)
-    assert (
-        "study-3 makes no claim (3 complete blocks, at least 6 are needed). At least one study has no verdict" in text
-    )
+    assert "study-3 makes no claim (3 blocks, at least 6 are needed). At least one study has no verdict" in text
 
 
 # Where nothing may be said.
@@ -129,7 +132,7 @@ OBSTACLES: list[tuple[Callable[[Manifest], None] | None, dict[str, Any], str]] =
     (problem(metric="test loss", unit=""), {}, "the studies have different metrics"),
     (problem(budget=700, fingerprint=""), {}, "the studies have different data and budgets"),
     (None, {"baseline": "lookahead", "controls": []}, "the studies have different baselines"),
-    (None, {"blocks": 2, "repetitions": 4}, "a repeated study gives rates, and no single verdict"),
+    (None, {"looks": [2], "repetitions": 4}, "a repeated study gives rates, and no single verdict"),
     (lambda about: about["methods"]["hj"].update(rule="hot"), {}, "the studies have different rules of this name"),
     (lambda about: about["methods"]["sgd"].update(rule="hot"), {}, "the studies have different baselines"),
 ]
@@ -166,10 +169,10 @@ def test_only_what_differs_is_told(before: Side) -> None:
         about["methods"]["hj"]["space"] = {**space, "lr": {**space["lr"], "high": 2.0}}
         about["engines"]["digits-mlp"]["population"] = 8
 
-    other = study({}, 2, change, blocks=8, margin=0.25)
+    other = study({}, 2, change, looks=[8], margin=0.25)
     found = {(where, what): (one, two) for where, what, one, two in differences(before.frames, other.frames).values}
     assert found == {
-        ("study file", "blocks"): ("10", "8"),
+        ("study file", "looks"): ("6, 10", "8"),
         ("study file", "margin"): ("–", "0.25"),
         ("software and machine", "cpu"): ("2 cores", "64 cores"),
         ("problem digits-mlp", "margin"): ("0.5", "0.25"),

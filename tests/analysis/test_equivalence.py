@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from relaxbench.analysis.arm import Arm
-from relaxbench.analysis.equivalence import Margin, band
+from relaxbench.analysis.equivalence import Margin, band, parse_margin
 from relaxbench.analysis.simultaneous import Family, interval
 from relaxbench.analysis.welch import welch_difference
 from tests.analysis.simulated_arms import tolerance, verdicts
@@ -82,3 +82,25 @@ def test_at_the_margin_in_points(level: float, spread: tuple[float, float], bloc
             assert (
                 np.mean((np.log1p(-share) < low) & (high < ends[1])) > 5 * family.share
             )  # the rule that was not taken
+
+
+@pytest.mark.parametrize(
+    ("stated", "known", "words"),
+    [
+        (0.5, Margin(0.5), "±0.5 points"),
+        (2, Margin(2.0), "±2 points"),
+        ("10 %", Margin(0.1, "ratio"), "10 %"),
+        ("2.5%", Margin(0.025, "ratio"), "2.5 %"),
+    ],
+)
+def test_a_stated_margin_is_points_or_a_ratio(stated: float | str, known: Margin, words: str) -> None:
+    margin = parse_margin(stated)
+    assert margin is not None and margin.kind == known.kind and margin.value == pytest.approx(known.value)
+    assert margin.words("points") == words
+
+
+def test_no_margin_and_texts_that_are_none() -> None:
+    assert parse_margin(None) is None and parse_margin(0) is None
+    for text in ("10", "ten %", "-5 %", "0 %", "100 %", ""):
+        with pytest.raises(ValueError, match="is not one"):
+            parse_margin(text)

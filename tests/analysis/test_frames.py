@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine
 
-from relaxbench.analysis.frames import StudyFrames, load_study, progress
+from relaxbench.analysis.frames import StudyFrames, load_study
+from relaxbench.analysis.progress import progress
 from relaxbench.errors import UserError
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import CURVE_COLUMNS
@@ -23,7 +24,7 @@ def digits() -> StudyFrames:
 
 def small(**changes: object) -> Writer:
     asked = spec(
-        **{"methods": ["sgd"], "controls": [], "blocks": 1, "trials": 2, "exploit": 0, "recommend": 1} | changes
+        **{"methods": ["sgd"], "controls": [], "looks": [1], "trials": 2, "exploit": 0, "recommend": 1} | changes
     )
     return Writer(memory(), asked)
 
@@ -35,8 +36,10 @@ def confirm(writer: Writer, winner: int, metric: float, block: int = 0) -> int:
 
 def test_whole_study(digits: StudyFrames) -> None:
     asked = digits.spec
-    assert len(digits.trials) == 6 * (10 * 12 + 10 + 16 + 10)
+    assert len(digits.trials) == 6 * (10 * 12 + 16 + 10) + len(digits.confirmations)  # equal methods: none is decided
     assert len(digits.blocks) == 6 * 10 and len(digits.recommended) == 6 * 10
+    current = digits.confirmations["rank"] <= 40  # a third of 120; others were among the best 24 at the first look
+    assert current.sum() == 6 * 40 and not current.all()
     assert list(digits.curves.columns)[-5:] == list(CURVE_COLUMNS)
     assert len(digits.curves) == 25 * len(digits.trials)
     assert digits.curves.groupby("trial_id")["point"].max().eq(24).all()
@@ -70,14 +73,57 @@ def test_winner_is_the_smallest_value_and_ties_go_to_the_smallest_number() -> No
     assert blocks["test_metric"].tolist() == pytest.approx([10.0])
 
 
-def test_confirm_run_of_an_earlier_winner_is_superseded() -> None:
+def test_a_winner_without_a_confirm_run_has_no_result() -> None:
     writer = small()
     old = writer.trial("digits-mlp", "sgd", "explore", 0, 0, 0.5)
-    writer.trial("digits-mlp", "sgd", "explore", 0, 1, 0.4)
-    confirm(writer, old, 0.9)
+    new = writer.trial("digits-mlp", "sgd", "explore", 0, 1, 0.4)
+    run = confirm(writer, old, 0.9)
     frames = load_study(writer.close())
-    assert frames.blocks.empty  # the new winner is not confirmed yet
+    assert frames.blocks["winner"].tolist() == [new]
+    assert frames.blocks[["confirm", "test_metric"]].isna().all(axis=None)
+    row = frames.confirmations.iloc[0]
+    assert (row["id"], row["block"], row["number"], row["parent"], row["rank"]) == (run, 0, 0, old, 2)
+    assert row["parent_value"] == 0.5 and row["test_metric"] == pytest.approx(90.0)
+    # The best of two of two trials is the first one, which has not been confirmed.
+    assert progress(frames).set_index("phase")["planned"].to_dict() == {"explore": 2, "confirm": 1, "recommend": 1}
     assert progress(frames).set_index("phase")["done"].to_dict() == {"explore": 2, "confirm": 0, "recommend": 0}
+
+
+def test_confirmations_are_ranked_by_the_loss_of_their_trials(digits: StudyFrames) -> None:
+    trials = digits.trials.set_index("id")
+    explore = digits.trials[digits.trials["phase"] == "explore"]
+    for method, runs in digits.confirmations.groupby("method"):
+        explored = explore[explore["method"] == method].set_index("id")["value"]
+        order = list(explored.sort_values(kind="stable").index)
+        confirmed = [order[rank - 1] for rank in runs["rank"]]
+        assert runs["parent"].tolist() == confirmed and runs["rank"].is_monotonic_increasing
+        assert runs["parent_value"].tolist() == explored[confirmed].tolist()
+        for column in ("block", "number"):
+            assert runs[column].tolist() == trials.loc[confirmed, column].tolist()
+
+
+def test_a_method_as_published_has_confirm_runs_alone() -> None:
+    about = synthetic.manifest(spec(methods=["sgd"]))
+    about["methods"]["sgd"] |= {"arm": "published"}
+    asked = spec(methods=["sgd"], controls=[], looks=[2], trials=3, exploit=0, recommend=1)
+    frames = load_study(synthetic.fill(Writer(memory(), asked, about)))
+    assert frames.tuning("sgd") == 0 and len(frames.trials) == 2
+    assert frames.blocks["confirm"].tolist() == frames.confirmations["id"].tolist()
+    assert frames.blocks["winner"].isna().all() and frames.confirmations[["parent", "rank"]].isna().all(axis=None)
+    assert frames.confirmations[["block", "number"]].to_numpy().tolist() == [[0, 0], [1, 0]]
+    assert progress(frames)[["phase", "done", "planned"]].to_numpy().tolist() == [["confirm", 2, 2]]
+
+
+def test_a_study_of_the_old_protocol_confirms_the_winner_of_every_block() -> None:
+    asked = spec(methods=["sgd"], controls=[], trials=2, exploit=0, recommend=0) | {"blocks": 2}
+    writer = Writer(memory(), {key: value for key, value in asked.items() if key not in ("looks", "more_blocks")})
+    for block in range(2):
+        writer.trial("digits-mlp", "sgd", "explore", block, 0, 0.5)
+        confirm(writer, writer.trial("digits-mlp", "sgd", "explore", block, 1, 0.4 - block / 10), 0.04, block)
+    frames = load_study(writer.close())
+    assert frames.looks == (2,) and frames.blocks["confirm"].notna().all()
+    assert frames.confirmations[["block", "number", "rank"]].to_numpy().tolist() == [[1, 1, 1], [0, 1, 2]]
+    assert progress(frames)[["phase", "done", "planned"]].to_numpy().tolist() == [["explore", 4, 4], ["confirm", 2, 2]]
 
 
 def test_incomplete_block_does_not_count() -> None:
@@ -138,7 +184,7 @@ def test_only_the_named_study_is_read() -> None:
 def test_from_an_address(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     engine = open_database(url)
-    synthetic.fill(Writer(engine, spec(blocks=2, trials=2, exploit=0, recommend=0)))
+    synthetic.fill(Writer(engine, spec(looks=[2], trials=2, exploit=0, recommend=0)))
     engine.dispose()
     assert len(load_study(url).blocks) == 12
     assert create_engine(url).dialect.name == "sqlite"

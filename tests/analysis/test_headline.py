@@ -11,19 +11,19 @@ import pytest
 from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Rates, Verdict
 from relaxbench.analysis.headline import headline
 
-DIFFERENCE: dict[Verdict, float] = {
-    "better": -1.5,
-    "worse": 1.5,
-    "equivalent": 0.1,
-    "undecided": 0.4,
+RATIO: dict[Verdict, float] = {
+    "better": 0.6,
+    "worse": 1.4,
+    "equivalent": 1.01,
+    "undecided": 1.1,
     "no claim": float("nan"),
 }
 NAMES = ("Alpha", "Beta", "Gamma")
 JOINED = {1: "{}", 2: "{} and {}", 3: "{}, {} and {}"}
 SAYS = {
     "worse": "{} {is_} worse",
-    "equivalent": "{} {is_} equivalent within the margin",
-    "undecided": "{} {is_} undecided (",
+    "equivalent": "{} {is_} equivalent within 10 %",
+    "undecided": "{} {is_} undecided",
     "no claim": "no claim is made of {}",
 }
 
@@ -32,7 +32,7 @@ def candidate(
     title: str, verdict: Verdict, control: Verdict | None = None, seconds: Verdict = "better"
 ) -> MethodResult:
     """A candidate with its verdicts against SGD and, where there is one, the best control."""
-    difference = DIFFERENCE[verdict]
+    ratio = RATIO[verdict]
     gradients = Comparison(
         problem="digits",
         method=title,
@@ -41,15 +41,14 @@ def candidate(
         reference="sgd",
         reference_title="SGD",
         metric="test error",
-        unit="points",
+        unit="%",
         censored=False,
         decimals=2,
-        pairs=10,
+        margin="10 %",
         verdict=verdict,
-        difference=difference,
-        low=difference - 0.25,
-        high=difference + 0.25,
-        detectable=0.7 if verdict == "undecided" else 0.5,
+        ratio=ratio,
+        low=ratio - 0.08,
+        high=ratio + 0.08,
     )
     comparisons = [gradients, replace(gradients, clock="seconds", verdict=seconds)]
     if control:
@@ -64,17 +63,28 @@ def candidate(
         unit="%",
         censored=False,
         budget=600,
-        margin=None,
+        margin="10 %",
+        base="digits",
+        rung=None,
+        arm="tuned",
+        space="default",
+        dimensions=4,
         repetitions=1,
+        looks=(10,),
+        protocol=2,
+        trials=12,
         blocks=10,
         planned=10,
+        level=4.0,
         mean=4.0,
         std=0.5,
         gradients=600.0,
         seconds=1.0,
         peak_bytes=1e6,
+        outer_steps=float("nan"),
         explored=10,
         diverged=0,
+        confirmed=40,
         confirm_diverged=0,
         missed=0,
         baseline="sgd",
@@ -101,11 +111,11 @@ def test_every_combination(called: tuple[Verdict, ...]) -> None:
         verdict: [name for name, each in zip(NAMES, called, strict=False) if each == verdict] for verdict in called
     }
     better = groups.pop("better", [])
-    each = [f"{name} (by 1.50 points of test error)" for name in better]
+    each = [f"{name} (0.60)" for name in better]
     assert text.startswith(
-        f"{JOINED[len(each)].format(*each)} beat SGD here"
+        f"{JOINED[len(each)].format(*each)} beat SGD here (times its test error)"
         if len(each) > 1
-        else f"{better[0]} beats SGD here by 1.50 points of test error (95 % interval"
+        else f"{better[0]} beats SGD here: 0.60 times its test error (0.52 to 0.68)"
         if each
         else "No method is shown to beat SGD here: "
     )
@@ -116,10 +126,17 @@ def test_every_combination(called: tuple[Verdict, ...]) -> None:
 
 
 def test_one_candidate() -> None:
-    assert text_of("better") == "Alpha beats SGD here by 1.50 points of test error (95 % interval 1.25 to 1.75)."
-    assert text_of("worse") == "Alpha is not shown to beat SGD here: Alpha is worse."
-    text = "Alpha is not shown to beat SGD here: Alpha is undecided (10 blocks can only detect 0.70 points or more)."
-    assert text_of("undecided") == text and text_of("no claim") == "No claim can be made yet."
+    assert text_of("better") == "Alpha beats SGD here: 0.60 times its test error (0.52 to 0.68)."
+    assert text_of("worse") == "Alpha is not shown to beat SGD here: Alpha is worse (1.40 times)."
+    assert text_of("undecided") == "Alpha is not shown to beat SGD here: Alpha is undecided."
+    assert text_of("no claim") == "No claim can be made yet."
+
+
+def test_an_undecided_method_goes_on() -> None:
+    result = candidate("Alpha", "undecided")
+    going = replace(result, comparisons=(replace(result.comparisons[0], following=20),))
+    text = "Alpha is not shown to beat SGD here: Alpha is undecided so far (the next look is at 20 blocks)."
+    assert headline([going]) == text
 
 
 @pytest.mark.parametrize("against", list(itertools.product(VERDICTS, repeat=2)))
@@ -137,22 +154,15 @@ def test_the_best_control_is_beaten_by_those_alone_that_beat_it(against: tuple[V
 def test_who_is_better_at_equal_gradients_alone_is_said() -> None:
     seconds: tuple[Verdict, ...] = ("worse", "better", "worse")
     results = [candidate(name, "better", seconds=called) for name, called in zip(NAMES, seconds, strict=True)]
-    assert headline(results).endswith("beat SGD here; at equal seconds Alpha and Gamma are worse.")
+    assert headline(results).endswith(
+        "beat SGD here (times its test error); at equal seconds Alpha and Gamma are worse."
+    )
     results = [
         candidate("Alpha", "better", seconds="undecided"),
         candidate("Beta", "worse", seconds="worse"),
     ]
-    assert headline(results).endswith("; Beta is worse, at equal seconds Alpha is undecided.")
+    assert headline(results).endswith("; Beta is worse (1.40 times), at equal seconds Alpha is undecided.")
     assert "equal seconds" not in headline([candidate("Alpha", "better")])
-
-
-def test_gradients_to_a_tolerance_are_counted() -> None:
-    result = candidate("Alpha", "better")
-    counts = replace(
-        result.comparisons[0], unit="gradients", censored=True, decimals=0, difference=-120.0, low=-200.0, high=-40.0
-    )
-    result = replace(result, comparisons=(counts,))
-    assert headline([result]) == "Alpha beats SGD here by 120 gradients (95 % interval 40 to 200)."
 
 
 def test_nothing_to_compare() -> None:

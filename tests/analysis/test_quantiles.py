@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from relaxbench.analysis.quantiles import quantile_interval, ranks
-from tests.analysis.test_paired import tolerance
+from tests.analysis.simulated_arms import tolerance
 
 
 @pytest.mark.parametrize(("total", "n"), [(120, 1), (120, 7), (120, 22), (37, 3), (10, 1)])

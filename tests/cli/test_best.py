@@ -79,7 +79,7 @@ def test_best_and_the_page_agree_amid_ties_and_diverged_trials(
 ) -> None:
     """An extended study: an equal trial of the plan's first block came later than the one that was recommended."""
     storage = str(tmp_path / "study.db")
-    asked = spec(methods=["sgd"], controls=[], blocks=2, trials=2, exploit=4, recommend=1)
+    asked = spec(methods=["sgd"], controls=[], looks=[2], trials=2, exploit=4, recommend=1)
     about = manifest(asked)
     about["methods"]["sgd"]["options"] = {}
     writer = Writer(open_database(storage), asked, about)

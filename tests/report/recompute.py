@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from recompute_claims import PREFIXES, judged, power
+from recompute_claims import chances, confirmed, judged, latest, look_by_look, weighted
 from recompute_figures import check_figures
 from recompute_read import Report
 from recompute_words import check_words
@@ -24,95 +24,130 @@ Claims = dict[tuple[str, str, str], dict[str, Any]]
 
 
 def check_blocks(report: Report) -> None:
-    """Every block's winner is its best explore trial, and its result that of the winner's run on a fresh seed."""
+    """Winners are the best explore trials, and their results those of the same settings on a fresh seed."""
     trials = report.trials.set_index("id")
-    for row in report.blocks.itertuples():
+    for row in report.blocks[report.blocks["winner"].notna()].itertuples():
         tried = report.tried(row.problem, row.method)
         tried = tried[tried["block"] == row.block].sort_values(["value", "number"])
         report.check("blocks: winner", [row.winner, row.winner_value], tried[["id", "value"]].iloc[0])
-        confirm = trials.loc[row.confirm]
-        report.check("blocks: parent", confirm["parent"], row.winner)
-        report.check("blocks: phase", confirm["phase"], "confirm")
-        report.check("blocks: result", [row.test_metric, row.value], confirm[["test_metric", "value"]].astype(float))
+        if row.confirm == row.confirm:
+            confirm = trials.loc[int(row.confirm)]
+            report.check("blocks: parent", confirm["parent"], row.winner)
+            report.check("blocks: phase", confirm["phase"], "confirm")
+            result = confirm[["test_metric", "value"]].astype(float)
+            report.check("blocks: result", [row.test_metric, row.value], result)
+    for (problem, method, repetition), runs in report.confirmations.groupby(["problem", "method", "repetition"]):
+        tried = report.tried(problem, method)
+        order = list(tried[tried["repetition"] == repetition].sort_values(["value", "block", "number"])["id"])
+        for row in runs.itertuples():
+            run = trials.loc[row.id]
+            report.check("confirmations: result", row.test_metric, run["test_metric"])
+            if row.parent == row.parent:
+                report.check("confirmations: parent", run["parent"], row.parent)
+                report.check("confirmations: rank", row.rank, order.index(row.parent) + 1)
+                parent = trials.loc[row.parent, ["value", "block", "number"]].astype(float)
+                report.check("confirmations: place", [row.parent_value, row.block, row.number], parent)
     for (problem, method), runs in report.recommended.groupby(["problem", "method"]):
         best = pd.concat([report.tried(problem, method, phase) for phase in ("explore", "exploit")])
         report.check("recommended: value", runs["source_value"], np.full(len(runs), best["value"].min()))
         report.check("recommended: parent", trials.loc[runs["id"], "parent"], runs["source"])
     confirmed = report.flatness[report.flatness["phase"] == "confirm"]
-    known = report.blocks.set_index("confirm")["test_metric"]
+    known = report.confirmations.set_index("id")["test_metric"]
     report.check("flatness: metric", confirmed["test_metric"], known.reindex(confirmed["trial_id"]))
 
 
 def check_verdicts(report: Report) -> Claims:
-    """The verdict table; returns all comparisons."""
-    every, rows = sorted(set(report.blocks["block"])), list(report.rows.values())
+    """The verdict table and that of the looks; returns all comparisons."""
+    rows = list(report.rows.values())
     for row in rows:
-        own = report.of(row["problem"], row["method"])
-        report.check("verdicts: mean", [row["mean"], row["std"]], [own["test_metric"].mean(), own["test_metric"].std()])
-        cost = own[["gradients", "seconds"]].mean()
-        report.check("verdicts: cost", [row["gradients"], row["seconds"], row["blocks"]], [*cost, len(own)])
-        losses = {
-            name: report.of(problem, name)["value"].mean()
-            for (problem, name), each in report.rows.items()
-            if problem == row["problem"] and each["role"] == "control"
-        }
-        losses = {name: loss for name, loss in losses.items() if loss == loss}
-        report.check(
-            "verdicts: best control",
-            row["control"] if row["control"] == row["control"] else "",
-            min(losses, key=losses.__getitem__) if losses else "",
-        )
-    against = [row for row in rows if row["reference"] == row["reference"] and row["method"] != row["reference"]]
-    found = judged(report, against, False, every)
-    known = [row for row in rows if row["role"] == "candidate" and row["control"] == row["control"]]
-    found |= judged(report, known, True, every)
+        check_row(report, row)
+    found = judged(report)
     for (problem, method, prefix), result in found.items():
         row = report.rows[problem, method]
-        if not prefix and row["repetitions"] > 1:
-            continue
-        report.check(f"verdicts: {prefix}verdict", row[prefix + "verdict"], result["verdict"])
-        if not result["sound"]:
-            continue
-        for key in result.keys() - {"sound", "spread", "verdict", "p_exact"}:
-            report.check(f"verdicts: {prefix}{key} of {method}", row[prefix + key], result[key])
-        # Beyond 15 blocks both draw signs at random.
-        report.check(
-            "verdicts: p_exact",
-            row[prefix + "p_exact"],
-            result["p_exact"],
-            relative=1e-5 if result["compared"] <= 15 else 0.1,
-        )
-        if result["spread"] > 1e-12:
-            report.check("verdicts: power", power(result, row[prefix + "detectable"]), 0.8)
-    check_repetitions(report, against)
+        report.check(f"verdicts: {prefix}verdict of {method}", row[prefix + "verdict"], result["verdict"])
+        keys = {"low", "high"} if result["verdict"] == "no claim" else result.keys() - {"verdict", "history", "look"}
+        for key in keys & result.keys():
+            name = key if key.startswith("compared_") and not prefix else prefix + key.removeprefix("compared_")
+            report.check(f"verdicts: {name} of {method}", row[name], result[key])
+        if not prefix and "look" in result:
+            report.check("verdicts: look", row["look"], result["look"])
+            check_history(report, problem, method, result["history"])
+    check_repetitions(report)
     return found
 
 
-def check_repetitions(report: Report, rows: list[Any]) -> None:
-    """Of a repeated study: how often each verdict came up."""
-    if not rows or rows[0]["repetitions"] == 1:
-        return
-    called = {(row["problem"], row["method"]): Counter[str]() for row in rows}
-    for _, part in report.blocks.groupby("repetition"):
-        blocks = sorted(set(part["block"]))
-        size, asked = part.groupby(["problem", "method"]).size(), rows[0]["planned"] // rows[0]["repetitions"]
-        whole = [
-            row
-            for row in rows
-            if min(size.get((row["problem"], row[side]), 0) for side in ("method", "reference")) >= asked
-        ]
-        found = judged(report, whole, False, blocks)
-        for row in whole:
-            words = [found[row["problem"], row["method"], prefix]["verdict"] for prefix in PREFIXES[:2]]
-            called[row["problem"], row["method"]].update(
-                [words[0], "repeated", *["different"] * bool({*words} & {"better", "worse"})]
-            )
+def check_row(report: Report, row: Any) -> None:
+    """A method's own results: its level, cost, best control, disasters."""
+    problem, method = row["problem"], row["method"]
+    own, runs = report.of(problem, method), report.runs_of(problem, method)
+    every = report.confirmations
+    every = every[(every["problem"] == problem) & (every["method"] == method)]
+    report.check("verdicts: mean", [row["mean"], row["std"]], [own["test_metric"].mean(), own["test_metric"].std()])
+    cost = every[["gradients", "seconds"]].mean()
+    report.check("verdicts: cost", [row["gradients"], row["seconds"], row["confirmed"]], [*cost, len(every)])
+    known = latest(report, (problem, method), len(report.looks))
+    report.check("verdicts: level", row["level"], np.exp(known["estimate"]) if known else np.nan)
+    base = report.runs_of(problem, row["reference"]) if row["reference"] == row["reference"] else runs[:0]
+    if len(base) and len(every) and report.protocol == 2:
+        limit = 3 * max(float(np.median(base["test_metric"])), report.half_example(problem))
+        count, total = int((every["test_metric"] > limit).sum()), len(every)
+        bound = stats.binomtest(count, total).proportion_ci(0.9).high  # two-sided 90 %: 5 % above
+        told = [row[f"disaster_{key}"] for key in ("count", "runs", "limit", "bound")]
+        report.check("verdicts: disasters", told, [count, total, limit, bound])
+    losses = {
+        name: loss
+        for (where, name), each in report.rows.items()
+        if where == problem and each["role"] == "control" and (loss := loss_of(report, problem, name)) == loss
+    }
+    report.check(
+        "verdicts: best control",
+        row["control"] if row["control"] == row["control"] else "",
+        min(losses, key=losses.__getitem__) if losses else "",
+    )
+
+
+def loss_of(report: Report, problem: str, method: str) -> float:
+    """The validation loss of the best of T on fresh seeds, at the method's latest look."""
+    arm, trials = latest(report, (problem, method), len(report.looks)), report.rows[problem, method]["trials"]
+    if arm is None:
+        return np.nan
+    blocks = int(arm["blocks"])
+    runs = report.runs_of(problem, method)
+    values = {(run.block, run.number): run.value for run in runs.itertuples() if run.block < blocks}
+    if not trials or report.protocol == 1:
+        return float(np.mean(list(values.values())))
+    tried = report.tried(problem, method)
+    tried = tried[tried["block"] < blocks].sort_values(["value", "block", "number"])
+    order = list(zip(tried["block"], tried["number"], strict=True))[: confirmed(len(tried), int(trials))]
+    return weighted([values[place] for place in order], chances(len(tried), int(trials)))
+
+
+def check_history(report: Report, problem: str, method: str, history: list[dict[str, Any]]) -> None:
+    """The judgements look by look."""
+    told = report.history[(report.history["problem"] == problem) & (report.history["method"] == method)]
+    report.check("looks: how many", len(told), len(history))
+    for (_, row), known in zip(told.iterrows(), history, strict=False):
+        report.check("looks: verdict", row["verdict"], known["verdict"])
+        keys = [key for key in ("ratio", "low", "high", "error", "freedom", "band_low", "band_high") if key in known]
+        report.check(f"looks: numbers of {method}", row[keys], [known[key] for key in keys])
+
+
+def check_repetitions(report: Report) -> None:
+    """Of a repeated study: how often each verdict came up, every repetition going through its looks alone."""
+    rows = [row for row in report.rows.values() if row["repetitions"] > 1 and row["method"] != row["reference"]]
     for row in rows:
+        counts = Counter[str]()
+        for repetition in range(int(row["repetitions"])):
+            places = [(row["problem"], row[side]) for side in ("method", "reference")]
+            history = look_by_look(report, *places, repetition)
+            decided = history and history[-1]["verdict"] in ("better", "worse", "equivalent")
+            if decided or len(history) == len(report.looks):
+                counts.update([history[-1]["verdict"], "repeated"])
+        different = counts["better"] + counts["worse"]
         told = [row["repeated"], row["called_different"], row["called_better"], row["called_worse"]]
-        counts = called[row["problem"], row["method"]]
-        report.check("repetitions", told, [counts[key] for key in ("repeated", "different", "better", "worse")])
+        report.check("repetitions", told, [counts["repeated"], different, counts["better"], counts["worse"]])
         if counts["repeated"]:
-            rate = stats.binomtest(counts["different"], counts["repeated"]).proportion_ci(method="wilson")
+            rate = stats.binomtest(different, counts["repeated"]).proportion_ci(method="wilson")
             report.check("repetitions", [row["rate_low"], row["rate_high"]], [rate.low, rate.high])
 
 

@@ -1,7 +1,8 @@
-"""The comparisons that verdicts rest on, by scipy: docs/statistics.md says how."""
+"""The comparisons that verdicts rest on, by plain loops and scipy: docs/statistics.md says how."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,71 +10,250 @@ import pandas as pd
 from recompute_read import Report
 from scipy import stats
 
-PREFIXES = ("", "seconds_", "control_", "control_seconds_")
-"""Of a comparison's columns: with the baseline or the best control, at equal gradients or at equal seconds."""
+PREFIXES = ("", "seconds_", "control_", "longer_")
+"""Of a comparison's columns: with the baseline, at equal seconds, with the best control, at the next larger budget."""
+
+ALPHA = 0.05
+
+Arm = dict[str, float]
+"""An estimate on the logarithmic scale, its variance and its blocks."""
 
 
-def paired(ours: np.ndarray, theirs: np.ndarray, margin: float) -> dict[str, float]:
-    """A comparison over pairs, by scipy; a margin that is NaN is none."""
-    apart = ours - theirs
-    n, mean = len(apart), float(apart.mean())
-    flips = stats.permutation_test(
-        (apart,), lambda x, axis: x.mean(axis=axis), permutation_type="samples", rng=1, n_resamples=2**15
-    )
-    found = {"difference": mean, "p_exact": float(flips.pvalue)}
-    found["correlation"] = np.nan if np.ptp(ours) == 0 or np.ptp(theirs) == 0 else stats.pearsonr(ours, theirs)[0]
-    found["probability_better"] = stats.mannwhitneyu(theirs, ours).statistic / n**2
-    scale = max(np.abs(ours).max(), np.abs(theirs).max())
-    found["low"], found["high"], found["p"] = one_sample(apart, scale)
-    if np.ptp(apart) <= 1e-12 * scale:
-        equal = np.nan if np.isnan(margin) else 0.5**n if abs(mean) < margin else 1.0
-        return found | {"p_equivalence": equal}
+def judged(report: Report) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """All comparisons by problem, method and prefix; those at every look under ``history``."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in report.rows.values():
+        if row["method"] == row["reference"] or row["reference"] != row["reference"] or row["repetitions"] > 1:
+            continue
+        place, base = (row["problem"], row["method"]), (row["problem"], row["reference"])
+        history = look_by_look(report, place, base)
+        primary = {"verdict": "no claim"} if not history else history[-1] | {"look": len(history), "history": history}
+        if history and no_claim(report, row, primary):
+            primary |= {"verdict": "no claim", "low": np.nan, "high": np.nan}
+        found[(*place, "")] = primary
+        found |= secondary(report, row, primary)
+    return found
+
+
+def look_by_look(
+    report: Report, place: tuple[str, str], base: tuple[str, str], repetition: int = 0
+) -> list[dict[str, Any]]:
+    """The judgements of a method against the baseline, up to the look that decides."""
+    history = []
+    family, looks = family_of(report)
+    for blocks in report.looks:
+        arms = [arm(report, *each, blocks, repetition) for each in (place, base)]
+        if None in arms:
+            break
+        history.append(judge(*arms, ALPHA / family / looks, margin_of(report, place)))
+        if history[-1]["verdict"] in ("better", "worse", "equivalent"):
+            break
+    return history
+
+
+def family_of(report: Report) -> tuple[int, int]:
+    """The number of comparisons with the baseline, and of declared looks."""
+    methods, problems = (len(set(report.verdicts[column])) for column in ("method", "problem"))
+    return max((methods - 1) * problems, 1), len(report.declared)
+
+
+def arm(
+    report: Report,
+    problem: str,
+    method: str,
+    blocks: int,
+    repetition: int = 0,
+    readings: dict[int, float] | None = None,
+) -> Arm | None:
+    """The best of T among N random trials; None where a run is missing.
+
+    Args:
+        blocks: of the look.
+        readings: id of a confirm run → its result; None for the test metric.
+    """
+    first, trials = repetition * report.looks[-1], int(report.rows[problem, method]["trials"])
+    within = range(first, first + blocks)
+    runs = report.runs_of(problem, method)
+    runs = runs[runs["block"].isin(within)]
+    results = dict(zip(runs["id"], runs["test_metric"], strict=True)) if readings is None else readings
+    logs = {
+        (run.block, run.number): log_of(report, problem, results[run.id])
+        for run in runs.itertuples()
+        if run.id in results and results[run.id] == results[run.id]
+    }
+    if not trials or report.protocol == 1:
+        by_block = {block: value for (block, _), value in logs.items()}
+        if len(by_block) < blocks:
+            return None
+        values = [by_block[block] for block in within]
+        return {
+            "estimate": float(np.mean(values)),
+            "variance": float(np.var(values, ddof=1)) / blocks,
+            "blocks": blocks,
+        }
+    tried = report.tried(problem, method)
+    tried = tried[tried["block"].isin(within)].sort_values(["value", "block", "number"])
+    if len(tried) < trials * blocks:
+        return None
+    order = list(zip(tried["block"], tried["number"], strict=True))[: confirmed(trials * blocks, trials)]
+    if any(place not in logs for place in order):
+        return None
+    estimate = weighted([logs[place] for place in order], chances(trials * blocks, trials))
+    if blocks == 1:
+        return {"estimate": estimate, "variance": np.nan, "blocks": 1}
+    pseudo = []
+    for block in within:
+        left = [logs[place] for place in order if place[0] != block]
+        without = weighted(left, chances(trials * (blocks - 1), trials))
+        pseudo.append(blocks * estimate - (blocks - 1) * without)
+    return {"estimate": estimate, "variance": float(np.var(pseudo, ddof=1)) / blocks, "blocks": blocks}
+
+
+def chances(count: int, n: int) -> list[float]:
+    """That the trial of rank j is the best of n: it is that in C(count − j, n − 1) of C(count, n) subsets."""
+    every = math.comb(count, n)
+    return [math.comb(count - rank, n - 1) / every for rank in range(1, count + 1)]
+
+
+def confirmed(count: int, n: int) -> int:
+    """How many of the best trials are confirmed: a third, or as many as hold 99 % of the weight."""
+    reached, enough = 0.0, 0
+    for chance in chances(count, n):
+        if reached >= 0.99 - 1e-12:
+            break
+        reached, enough = reached + chance, enough + 1
+    return max(-(-count // 3), enough)
+
+
+def weighted(values: list[float], weights: list[float]) -> float:
+    """The mean by rank; ranks beyond the values have no weight."""
+    used = weights[: len(values)]
+    return sum(value * weight for value, weight in zip(values, used, strict=False)) / sum(used) if values else np.nan
+
+
+def log_of(report: Report, problem: str, value: float) -> float:
+    """The logarithm of a metric: an error rate is at least half a test example."""
+    least = report.half_example(problem)
+    return math.log(max(value, least)) if max(value, least) > 0 else np.nan
+
+
+def margin_of(report: Report, place: tuple[str, str]) -> tuple[float, str] | None:
+    """The margin as a number and its kind, from its words: "10 %" or "±0.5 points"."""
+    words = report.rows[place]["margin"]
+    if words != words or not words:
+        return None
+    number = float(str(words).strip("±").split()[0])
+    return (number / 100, "ratio") if "%" in words else (number, "points")
+
+
+def judge(ours: Arm, theirs: Arm, share: float, margin: tuple[float, str] | None) -> dict[str, Any]:
+    """A verdict is where the interval lies."""
+    difference = ours["estimate"] - theirs["estimate"]
+    total = ours["variance"] + theirs["variance"]
+    error = math.sqrt(total) if total >= 0 else np.nan
+    found = {"ratio": math.exp(difference), "error": error, "verdict": "no claim", "low": np.nan, "high": np.nan}
+    found |= {"compared_blocks": ours["blocks"], "reference_level": math.exp(theirs["estimate"])}
+    found |= {"compared_level": math.exp(ours["estimate"]), "reference_blocks": theirs["blocks"]}
+    if min(ours["blocks"], theirs["blocks"]) < 6 or not error >= 0:
+        return found
+    parts = sum(each["variance"] ** 2 / (each["blocks"] - 1) for each in (ours, theirs))
+    freedom = total**2 / parts if parts > 0 else ours["blocks"] + theirs["blocks"] - 2
+    low, high = (difference + sign * stats.t.isf(share / 2, freedom) * error for sign in (-1, 1))
+    verdict = "better" if high < 0 else "worse" if low > 0 else "undecided"
+    if margin is not None:
+        ends = band(theirs, *margin, share)
+        inner = [difference + sign * stats.t.isf(share, freedom) * error for sign in (-1, 1)]
+        if verdict == "undecided" and ends[0] < inner[0] and inner[1] < ends[1]:
+            verdict, low, high = "equivalent", max(low, ends[0]), min(high, ends[1])
+        found |= {"band_low": math.exp(ends[0]), "band_high": math.exp(ends[1])}
+    return found | {"verdict": verdict, "low": math.exp(low), "high": math.exp(high), "freedom": freedom}
+
+
+def band(theirs: Arm, margin: float, kind: str, share: float) -> tuple[float, float]:
+    """The logarithms of the ratios that are equivalent; points are seen from the reference's level, low from above."""
+    if kind == "ratio":
+        return math.log(1 - margin), math.log(1 + margin)
+    upper = theirs["estimate"] + stats.t.isf(share, theirs["blocks"] - 1) * math.sqrt(theirs["variance"])
+    below = margin * math.exp(-upper)
+    return math.log(1 - below) if below < 1 else math.inf, math.log(1 + margin * math.exp(-theirs["estimate"]))
+
+
+def no_claim(report: Report, row: Any, primary: dict[str, Any]) -> bool:
+    """Whether runs that diverged or missed the tolerance leave nothing to claim."""
     sides = [
-        stats.ttest_1samp(apart, end, alternative=side).pvalue for end, side in ((-margin, "greater"), (margin, "less"))
+        runs[runs["block"] < primary["compared_blocks"]]
+        for runs in (report.runs_of(row["problem"], name) for name in (row["method"], row["reference"]))
     ]
-    return found | {"p_equivalence": max(sides)}
+    if any(side["diverged"].all() for side in sides):
+        return True
+    if not row["censored"]:
+        return False
+    late = [(side["test_metric"] >= row["budget"]) for side in sides]
+    return all(each.all() for each in late) or (primary["verdict"] == "equivalent" and all(each.any() for each in late))
 
 
-def one_sample(values: np.ndarray, scale: float | None = None) -> tuple[float, float, float]:
-    """The t interval of a mean and the p-value of its being 0; signs decide where all values are the same."""
-    if len(values) < 2:
-        return np.nan, np.nan, np.nan
-    if np.ptp(values) <= 1e-12 * (np.abs(values).max() if scale is None else scale):
-        mean = float(np.mean(values))
-        return mean, mean, 1.0 if mean == 0 else 2 * 0.5 ** len(values)
-    test = stats.ttest_1samp(values, 0)
-    interval = test.confidence_interval(0.95)
-    return float(interval.low), float(interval.high), float(test.pvalue)
+def secondary(report: Report, row: Any, primary: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Equal seconds, and for candidates the best control and the next larger budget, at the primary one's look."""
+    place = row["problem"], row["method"]
+    if "look" not in primary:
+        return {}
+    pairs: dict[str, tuple[Arm | None, Arm | None]] = {"seconds_": timed(report, row, primary)}
+    others = {"control_": (row["problem"], row["control"]), "longer_": larger(report, row)}
+    if row["role"] == "candidate":
+        for prefix, other in others.items():
+            if other is not None and other[1] == other[1]:
+                pairs[prefix] = (latest(report, place, primary["look"]), latest(report, other, primary["look"]))
+    family, looks = family_of(report)
+    share = ALPHA / family / max(looks, len(pairs))
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for prefix, arms in pairs.items():
+        if None in arms or primary["verdict"] == "no claim":
+            found[(*place, prefix)] = {"verdict": "no claim"}
+            continue
+        margin = None if prefix == "seconds_" and row["censored"] else margin_of(report, place)
+        claim = judge(*arms, share, margin)
+        if primary["verdict"] != "better":
+            kept = ("ratio", "compared_level", "reference_level")
+            claim = {key: claim[key] for key in kept} | {"verdict": "not tested", "low": np.nan, "high": np.nan}
+        found[(*place, prefix)] = claim
+    return found
 
 
-def holm(p: list[float]) -> list[float]:
-    """Adjusted p-values: p of rank k (from 0) times m − k, never below a smaller one's."""
-    order = sorted(range(len(p)), key=p.__getitem__)
-    steps = np.maximum.accumulate([min(1.0, p[index] * (len(p) - rank)) for rank, index in enumerate(order)])
-    return [float(steps[order.index(index)]) for index in range(len(p))]
+def latest(report: Report, place: tuple[str, str], look: int) -> Arm | None:
+    """The arm at the last complete look up to this one."""
+    known = [each for blocks in report.looks[:look] if (each := arm(report, *place, blocks)) is not None]
+    return known[-1] if known else None
 
 
-def pairs(report: Report, row: Any, other: str, blocks: list[int], timed: bool) -> tuple[pd.DataFrame, bool]:
-    """Results of a method and another over the blocks of both, and whether a claim can rest on them."""
-    problem, arms = row["problem"], [report.of(row["problem"], name) for name in (row["method"], other)]
-    arms = [arm[arm.index.isin(blocks)] for arm in arms]
-    both = pd.concat([arm["test_metric"].rename(side) for arm, side in zip(arms, "xy", strict=True)], axis=1).dropna()
-    lost = any(arm["diverged"].all() for arm in arms)
-    late = row["censored"] and all((arm["test_metric"] >= row["budget"]).all() for arm in arms)
-    sound = len(both) >= 6 and not lost and not late
-    if not timed or both.empty:
-        return both, sound
-    cost = [float((arm["seconds"] / arm["gradients"]).mean()) for arm in arms]
+def larger(report: Report, row: Any) -> tuple[str, str] | None:
+    """The baseline at the next larger budget of the same ladder."""
+    rungs = report.verdicts[(report.verdicts["base"] == row["base"]) & (report.verdicts["rung"] > row["rung"])]
+    if not len(rungs):
+        return None
+    return str(rungs.sort_values("rung")["problem"].iloc[0]), str(row["reference"])
+
+
+def timed(report: Report, row: Any, primary: dict[str, Any]) -> tuple[Arm | None, Arm | None]:
+    """Both arms at the time when the cheaper one has used up its budget."""
+    problem, blocks = row["problem"], int(primary["compared_blocks"])
+    names = [row["method"], row["reference"]]
+    sides = [runs[runs["block"] < blocks] for runs in (report.runs_of(problem, name) for name in names)]
+    cost = [float((side["seconds"] / side["gradients"]).mean()) for side in sides]
+    if not np.isfinite(cost).all():
+        return None, None
     if abs(cost[0] - cost[1]) <= 0.1 * max(cost):
         cost = 2 * [sum(cost) / 2]
-    if row["censored"]:
-        return (both * cost).dropna(), sound and np.isfinite(cost).all()
-    arms = [arm.loc[both.index] for arm in arms]
-    seconds = np.minimum(*(arm["gradients"] * each for arm, each in zip(arms, cost, strict=True)))
-    for arm, each, side in zip(arms, cost, "xy", strict=True):
-        runs = zip(arm["confirm"], seconds / each, strict=True)
-        both[side] = [float(measured(report, problem, run, at)) for run, at in runs]
-    return both.dropna(), bool(sound and both.notna().all(axis=None) and np.isfinite(cost).all())
+    arms = []
+    end = min(float(side["gradients"].mean()) * each for side, each in zip(sides, cost, strict=True))
+    for name, side, each in zip(names, sides, cost, strict=True):
+        if row["censored"]:
+            readings = {run.id: run.test_metric * each for run in side.itertuples()}
+        else:
+            readings = {run: float(measured(report, problem, run, end / each)) for run in side["id"]}
+        if any(value != value for value in readings.values()):
+            return None, None
+        arms.append(arm(report, problem, name, blocks, readings=readings))
+    return arms[0], arms[1]
 
 
 def measured(report: Report, problem: str, run: int, at: Any, column: str = "validation_metric") -> Any:
@@ -87,42 +267,24 @@ def measured(report: Report, problem: str, run: int, at: Any, column: str = "val
     return np.where(np.isfinite(found), found, np.nan)
 
 
-def judged(report: Report, rows: list[Any], control: bool, blocks: list[int]) -> dict[tuple[str, str, str], dict]:
-    """All comparisons of a family by problem, method and prefix, with Holm's correction and verdicts."""
-    found, kinds = {}, PREFIXES[2:] if control else PREFIXES[:2]
-    for row in rows:
-        other = row["control" if control else "reference"]
-        metrics = [report.of(row["problem"], name)["test_metric"] for name in (row["method"], other)]
-        stalled = row["censored"] and (pd.concat(metrics, axis=1) >= row["budget"]).all(axis=1).any()
-        for prefix in kinds:
-            timed = prefix.endswith("seconds_")
-            both, sound = pairs(report, row, other, blocks, timed)
-            margin = np.nan if stalled or (timed and row["censored"]) else row["margin"]
-            if len(both) >= 2:
-                result = paired(both["x"].to_numpy(), both["y"].to_numpy(), margin)
-                result["spread"] = float((both["x"] - both["y"]).std())
-            else:
-                result = {}
-            found[row["problem"], row["method"], prefix] = result | {"compared": len(both), "sound": sound}
-    claims = [each for each in found.values() if each["sound"]]
-    for each, p_holm in zip(claims, holm([each["p"] for each in claims]), strict=True):
-        each |= {"p_holm": p_holm, "family": len(claims)}
-    for each in found.values():
-        each["verdict"] = verdict(each)
-    return found
+def one_sample(values: np.ndarray) -> tuple[float, float]:
+    """The t interval of a mean."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    if np.ptp(values) <= 1e-12 * np.abs(values).max():
+        return float(np.mean(values)), float(np.mean(values))
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return float(interval.low), float(interval.high)
 
 
-def verdict(result: dict[str, Any]) -> str:
-    """The word for a comparison."""
-    if not result["sound"]:
-        return "no claim"
-    if result["p_holm"] <= 0.05 and result["difference"]:
-        return "better" if result["difference"] < 0 else "worse"
-    return "equivalent" if result["p_equivalence"] <= 0.05 else "undecided"
+def welch(ours: np.ndarray, theirs: np.ndarray, level: float) -> tuple[float, float]:
+    """Welch's interval of a difference of two means, by scipy."""
+    if np.ptp(ours) == np.ptp(theirs) == 0:
+        return 2 * (float(ours.mean() - theirs.mean()),)
+    interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(1 - level)
+    return float(interval.low), float(interval.high)
 
 
-def power(result: dict[str, Any], effect: float) -> float:
-    """The chance that the t test finds this true difference at the strictest level of Holm's correction."""
-    n = result["compared"]
-    critical = stats.t.isf(0.025 / result["family"], n - 1)
-    return float(stats.nct.sf(critical, n - 1, effect / result["spread"] * np.sqrt(n)))
+def tries(report: Report, problem: str, method: str) -> pd.DataFrame:
+    """Values of the explore trials of complete blocks: one row per block."""
+    return report.tried(problem, method).pivot(index="block", columns="number", values="value").dropna()

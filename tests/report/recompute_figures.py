@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from recompute_claims import holm, measured, one_sample
+from recompute_claims import chances, measured, one_sample, tries, weighted, welch
 from recompute_read import Report
 from scipy import stats
 
@@ -26,6 +24,7 @@ def check_figures(report: Report, claims: Found) -> None:
         check_search(report, problem)
         check_history(report, problem)
         check_rest(report, problem)
+    check_ladder(report)
 
 
 def methods(report: Report, problem: str) -> list[str]:
@@ -34,26 +33,35 @@ def methods(report: Report, problem: str) -> list[str]:
 
 
 def check_results(report: Report, problem: str, claims: Found) -> None:
-    """Differences, and every block with the mean and its interval."""
-    if (figure := report.figure("difference", problem)) is not None:
+    """Ratios, looks, and every block with the level of its method."""
+    if (figure := report.figure("ratio", problem)) is not None:
         for row in figure.itertuples():
             known = claims[problem, row.method, ""]
-            report.check(
-                "figure difference",
-                [row.difference, row.low, row.high, row.p],
-                [known[key] for key in ("difference", "low", "high", "p")],
-            )
-            report.check("figure difference", row.verdict, known["verdict"])
-            if known["sound"]:
-                report.check("figure difference", row.p_holm, known["p_holm"])
+            keys = [key for key in ("ratio", "low", "high", "band_low", "band_high", "look") if key in known]
+            if known["verdict"] != "no claim":
+                report.check("figure ratio", [getattr(row, key) for key in keys], [known[key] for key in keys])
+            report.check("figure ratio", row.verdict, known["verdict"])
+    if (figure := report.figure("looks", problem)) is not None:
+        for method, rows in figure.groupby("method"):
+            known = claims[problem, str(method), ""]["history"]
+            for key in ("ratio", "low", "high"):
+                report.check("figure looks", rows[key], [each[key] for each in known])
     if (figure := report.figure("blocks", problem)) is not None:
         for method, rows in figure.groupby("method"):
             known = report.of(problem, str(method))["test_metric"]
             report.check("figure blocks", rows.set_index("block")["value"].sort_index(), known)
-            low, high, _ = one_sample(known.to_numpy())
-            report.check(
-                "figure blocks", [rows["mean"].iloc[0], rows["half"].iloc[0]], [known.mean(), (high - low) / 2]
-            )
+            report.check("figure blocks", rows["level"].iloc[0], report.rows[problem, str(method)]["level"])
+
+
+def check_ladder(report: Report) -> None:
+    """The ratios over the rungs of a ladder of budgets."""
+    for base in dict.fromkeys(report.verdicts["base"]):
+        for method in dict.fromkeys(report.verdicts["method"]):
+            if (figure := report.figure("ladder", base, method)) is not None:
+                for row in figure.itertuples():
+                    known = report.rows[row.problem, method]
+                    told = [row.rung, row.ratio, row.low, row.high]
+                    report.check("figure ladder", told, [known[key] for key in ("rung", "ratio", "low", "high")])
 
 
 def check_curves(report: Report, problem: str) -> None:
@@ -111,29 +119,20 @@ def check_target(report: Report, problem: str) -> None:
 
 
 def check_budget(report: Report, problem: str) -> None:
-    """Expected and median best of n, and the verdict as a function of n."""
+    """Expected and median best of n, and the difference as a function of n."""
     names = methods(report, problem)
-    explored = {name: matrix(report, problem, name) for name in names}
-    told = {name: figure for name in names if (figure := report.figure("budget", problem, name)) is not None}
-    p_values: dict[tuple[str, int], float] = {}
+    explored = {name: tries(report, problem, name) for name in names}
     base = report.verdicts.loc[report.verdicts["problem"] == problem, "reference"].iloc[0]
-    for name, figure in told.items():
-        for row in figure.itertuples():
-            both = explored[name].index.intersection(explored[base].index)
-            ours, theirs = (jackknife(explored[each].loc[both], row.n) for each in (name, base))
-            low, high, p_values[name, row.n] = one_sample(ours - theirs)
-            report.check(
-                f"figure budget: {name}",
-                [row.difference, row.difference_low, row.difference_high, row.p],
-                [(ours - theirs).mean(), low, high, p_values[name, row.n]],
-            )
-    for n in {n for _, n in p_values}:
-        family = [name for name, each in p_values if each == n]
-        for name, p in zip(family, holm([p_values[name, n] for name in family]), strict=True):
-            row = told[name].set_index("n").loc[n]
-            word = "undecided" if p > 0.05 else "better" if row["difference"] < 0 else "worse"
-            report.check("figure budget: verdict", row["verdict"], word if row["compared"] >= 6 else "no claim")
-            report.check("figure budget: p_holm", row["p_holm"], p)
+    for name in names:
+        if (figure := report.figure("budget", problem, name)) is not None:
+            for row in figure.itertuples():
+                ours, theirs = (jackknife(explored[each], row.n) for each in (name, base))
+                ends = welch(ours, theirs, 0.05 / max(len(names) - 1, 1))
+                report.check(
+                    f"figure budget: {name}",
+                    [row.difference, row.difference_low, row.difference_high],
+                    [ours.mean() - theirs.mean(), *ends],
+                )
     for name in names:
         if (figure := report.figure("best", problem, name)) is not None:
             for row in figure.itertuples():
@@ -145,22 +144,9 @@ def check_budget(report: Report, problem: str) -> None:
                 )
 
 
-def matrix(report: Report, problem: str, method: str) -> pd.DataFrame:
-    """Values of the explore trials of complete blocks: a row a block."""
-    values = report.tried(problem, method).pivot(index="block", columns="number", values="value")
-    return values.dropna()
-
-
 def best_of(values: np.ndarray, n: int) -> float:
     """Mean of the best over all subsets of n."""
-    return float(np.sort(values.ravel()) @ chances(values.size, n))
-
-
-@functools.cache
-def chances(count: int, n: int) -> np.ndarray:
-    """That the j-th best of all is the best of n: it is that in C(count − j, n − 1) of C(count, n) subsets."""
-    every = math.comb(count, n)
-    return np.array([math.comb(count - rank, n - 1) / every for rank in range(1, count + 1)])
+    return weighted(sorted(values.ravel()), chances(values.size, n))
 
 
 def jackknife(blocks: pd.DataFrame, n: int) -> np.ndarray:
@@ -171,7 +157,7 @@ def jackknife(blocks: pd.DataFrame, n: int) -> np.ndarray:
 
 def expected(blocks: pd.DataFrame, n: int) -> list[float]:
     """Expected best of n with its t interval over blocks."""
-    low, high, _ = one_sample(jackknife(blocks, n))
+    low, high = one_sample(jackknife(blocks, n))
     return [best_of(blocks.to_numpy(), n), low, high]
 
 
@@ -219,7 +205,8 @@ def check_rest(report: Report, problem: str) -> None:
     if (figure := report.figure("cost", problem)) is not None:
         base = rows.loc[rows["reference"].iloc[0]]
         for row in figure.itertuples():
-            own = report.of(problem, row.method)
+            own = report.confirmations
+            own = own[(own["problem"] == problem) & (own["method"] == row.method)]
             done = report.trials[(report.trials["problem"] == problem) & (report.trials["method"] == row.method)]
             done = done[done["status"] == "done"]
             told = [row.gradients, row.examples, row.seconds, row.seconds_ratio, row.trials, row.total_gradients]
@@ -242,8 +229,8 @@ def check_rest(report: Report, problem: str) -> None:
         report.check("figure importance: shares are shares", figure["share"].clip(0, 1), figure["share"])
     if (figure := report.figure("sharpness", problem)) is not None:
         flat = report.flatness[(report.flatness["problem"] == problem) & (report.flatness["phase"] == "confirm")]
-        flat = flat[flat["hessian_top_1"] > 0].set_index(["method", "block"]).sort_index()
-        told = figure.set_index(["method", "block"]).sort_index()
+        flat = flat[flat["hessian_top_1"] > 0].sort_values(["method", "block", "hessian_top_1"])
+        told = figure.sort_values(["method", "block", "top"])
         report.check("figure sharpness", told[["value", "top"]], flat[["test_metric", "hessian_top_1"]])
         means = told.groupby("method")["top"].mean()
         report.check("figure sharpness: mean", means, flat.groupby("method")["hessian_top_1"].mean())

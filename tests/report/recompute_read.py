@@ -21,7 +21,7 @@ class Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.answers, self.tables, self.figures = list[str](), list[list[list[str]]](), dict[str, pd.DataFrame]()
-        self.headlines, self._place = list[str](), ""
+        self.headlines, self.texts, self._place = list[str](), list[str](), ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -34,9 +34,13 @@ class Page(HTMLParser):
             self.tables[-1][-1].append("")
         elif tag == "li" and kind in ("candidate", "control"):
             self.answers.append("")
+        elif tag == "p" and self._place == "li":
+            self.answers[-1] += "\x1e"  # the parts of an answer: its line, and the sentences that open from it
         elif tag == "h2":
             self.headlines.append("")
-        if tag in ("td", "th", "h2") or (tag == "li" and kind) or (tag == "script" and kind == "figure"):
+        elif tag == "pre":
+            self.texts.append("")
+        if tag in ("td", "th", "h2", "pre") or (tag == "li" and kind) or (tag == "script" and kind == "figure"):
             self._place = tag
 
     def handle_endtag(self, tag: str) -> None:
@@ -51,6 +55,8 @@ class Page(HTMLParser):
                 self.figures[figure["key"]] = read(gzip.decompress(base64.b64decode(figure["csv"])).decode())
         elif place in ("td", "th"):
             self.tables[-1][-1][-1] += data
+        elif place == "pre":
+            self.texts[-1] += data
         elif place:
             told = self.answers if place == "li" else self.headlines
             told[-1] += data
@@ -64,15 +70,22 @@ class Report:
         self.page = Page(path.read_text(encoding="utf-8"))
         tables = {
             name: read((folder / f"{name}.csv").read_text(encoding="utf-8"))
-            for name in ("verdicts", "blocks", "trials", "recommended", "flatness")
+            for name in ("verdicts", "looks", "confirmations", "blocks", "trials", "recommended", "flatness")
         }
         self.verdicts, self.blocks, self.trials = tables["verdicts"], tables["blocks"], tables["trials"]
         self.recommended, self.flatness = tables["recommended"], tables["flatness"]
+        self.confirmations, self.history = tables["confirmations"], tables["looks"]
+        spec, manifest = (json.loads(text) for text in self.page.texts[-2:])
+        self.protocol = 2 if "looks" in spec else 1
+        self.declared = spec["looks"] if "looks" in spec else [spec["blocks"]]
+        more = spec.get("more_blocks") or 0
+        self.looks = [*self.declared, *([self.declared[-1] + more] if more else [])]
+        self.problems = manifest["problems"]
         self.curves = pd.read_parquet(folder / "curves.parquet")
         self.rows: dict[tuple[str, str], Any] = {
             (row["problem"], row["method"]): row for _, row in self.verdicts.iterrows()
         }
-        runs = self.curves[self.curves["trial_id"].isin(self.blocks["confirm"])]
+        runs = self.curves[self.curves["trial_id"].isin(self.confirmations["id"])]
         self.runs = dict(tuple(runs.groupby("trial_id")))
         self.agreed, self.wrong, self.seen = Counter[str](), list[str](), set[str]()
 
@@ -92,7 +105,18 @@ class Report:
     def of(self, problem: str, method: str) -> pd.DataFrame:
         """The blocks of a method on a problem, by their numbers."""
         rows = self.blocks[(self.blocks["problem"] == problem) & (self.blocks["method"] == method)]
-        return rows.set_index("block").sort_index()
+        return rows[rows["confirm"].notna()].set_index("block").sort_index()
+
+    def runs_of(self, problem: str, method: str) -> pd.DataFrame:
+        """The confirm runs of a method on a problem; in the old protocol those of block winners."""
+        own = (self.confirmations["problem"] == problem) & (self.confirmations["method"] == method)
+        runs = self.confirmations[own]
+        return runs[runs["id"].isin(self.blocks["confirm"])] if self.protocol == 1 else runs
+
+    def half_example(self, problem: str) -> float:
+        """Half a test example where the metric is an error rate, in its unit; else 0."""
+        about = self.problems[problem]
+        return 50 / about["test_examples"] if about["unit"] == "%" and about["test_examples"] else 0.0
 
     def tried(self, problem: str, method: str, phase: str = "explore") -> pd.DataFrame:
         """The trials of a phase that are done."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from recompute_claims import PREFIXES
 from recompute_read import Report
 
+Claims: TypeAlias = dict[tuple[str, str, str], dict[str, Any]]
+"""Comparisons by problem, method and prefix."""
+
 NUMBER = r"[−+]?\d[\d,]*(?:\.\d+)?"
-INTERVAL = re.compile(rf"95 % interval ({NUMBER}) to ({NUMBER}) over (\d+) block")
-AMOUNT = re.compile(rf"(?:is|takes) ({NUMBER}) [^(]*?(lower|higher|fewer|more|less)\b")
-DETECTABLE = re.compile(rf"blocks? can only detect ({NUMBER})")
-ALONE = re.compile(rf"\(p = ({NUMBER})\), but not after Holm's correction for (\d+) comparisons \(p = ({NUMBER})\)")
-VERDICT = re.compile(r"(better|worse|equivalent|undecided|no claim)\b")
-PARTS = re.compile(r"(?=At equal seconds(?: \(| against))|(?=Against the best control, )")
+AMOUNT = re.compile(
+    rf"({NUMBER}) times .*?'s [^,(]*?(?:, ({NUMBER}) to ({NUMBER}) [^(]*)?\(({NUMBER})[^)]*? at .*?'s ({NUMBER})"
+)
+SUMMARY = re.compile(rf"({NUMBER}) times .*?'s .*?, ({NUMBER}) to ({NUMBER})$")
+VERDICT = re.compile(r"(better|worse|equivalent|undecided|no claim|not tested)\b")
+LOOK = re.compile(r"look (\d+) of (\d+), after (\d+) block")
 
 
 def told(report: Report, what: str, numbers: Sequence[str], known: Sequence[float]) -> None:
@@ -27,7 +30,7 @@ def told(report: Report, what: str, numbers: Sequence[str], known: Sequence[floa
         report.check(what, float(text.replace("−", "-").replace(",", "")), value, decimals)
 
 
-def check_words(report: Report, claims: dict[tuple[str, str, str], dict[str, Any]]) -> None:
+def check_words(report: Report, claims: Claims) -> None:
     """The answers, the headlines and the tables of verdicts, statistics and settings."""
     problems = list(dict.fromkeys(report.verdicts["problem"]))
     rows = {problem: [row for (name, _), row in report.rows.items() if name == problem] for problem in problems}
@@ -37,43 +40,16 @@ def check_words(report: Report, claims: dict[tuple[str, str, str], dict[str, Any
         for row in sorted(rows[problem], key=lambda row: row["role"])
         if row["verdict"] != "baseline" and row["role"] in ("candidate", "control")
     ]
-    report.check("answers: one a method", len(report.page.answers), len(asked))
+    report.check("answers: one per method", len(report.page.answers), len(asked))
     for answer, row in zip(report.page.answers, asked, strict=False):
-        text = " ".join(answer.split())
-        if row["repetitions"] > 1:
-            counts = re.findall(r"in (\d+) of (\d+) repetition", text)[0]
-            told(report, "answers: repetitions", counts, [row["called_different"], row["repeated"]])
-            continue
-        for part in PARTS.split(text):
-            timed = "seconds_" if part.startswith("At equal seconds") else ""
-            prefix = ("control_" if part.startswith("Against the best control") else "") + timed
-            check_sentence(report, part, claims.get((row["problem"], row["method"], prefix)), whole=not prefix)
+        check_answer(report, [" ".join(part.split()) for part in answer.split("\x1e")], row, claims)
     tables = [[[" ".join(cell.split()) for cell in line] for line in table] for table in report.page.tables if table]
-    verdicts = [
-        table for table in tables if {"Verdict", "At equal seconds"} <= {cell.split(",")[0] for cell in table[0]}
-    ]
+    verdicts = [table for table in tables if {"Verdict", "Equal seconds"} <= set(table[0])]
     for table, problem in zip(verdicts, problems, strict=False):
         for line, row in zip(table[1:], rows[problem], strict=True):
             check_line(report, line, row, claims)
-    every = [line for table in tables if table[0][0] == "Comparison" for line in table[1:]]
-    finite = [
-        claims[row["problem"], row["method"], prefix]
-        for problem in problems
-        for row in rows[problem]
-        for prefix in PREFIXES
-        if "p" in claims.get((row["problem"], row["method"], prefix), {})
-    ]
-    for line, claim in zip(every, finite, strict=bool(every)):
-        if claim["sound"]:
-            shown = [cell for cell in (*line[3:8], *line[9:]) if cell != "–"]
-            keys = ("compared", "p", "p_holm", "p_exact", "p_equivalence", "correlation", "probability_better")
-            told(report, "statistics", shown, [claim[key] for key in keys if np.isfinite(claim[key])])
-            report.check("statistics: verdict", line[2], claim["verdict"])
-    for headline, problem in zip(report.page.headlines, problems, strict=False):
-        better = [row for row in rows[problem] if row["role"] == "candidate" and row["verdict"] == "better"]
-        amounts = re.findall(rf" by ({NUMBER}) (?:points|gradients?|\S+ of )", headline.replace("\n", " "))
-        differences = [-claims[problem, row["method"], ""]["difference"] for row in better]
-        told(report, "headline", amounts, differences)
+    check_statistics(report, tables, rows, claims)
+    check_headlines(report, problems, rows, claims)
     found = [line for table in tables if table[0][1:2] == ["Setting"] for line in table[1:]]
     known = report.recommended.groupby(["problem", "method"])["test_metric"].agg(["mean", "std", "size"])
     known = [known.loc[key] for key in report.rows if key in known.index]
@@ -82,42 +58,111 @@ def check_words(report: Report, claims: dict[tuple[str, str, str], dict[str, Any
         told(report, "settings", re.findall(NUMBER, line[3]), numbers)
 
 
-def check_sentence(report: Report, text: str, claim: dict[str, Any] | None, whole: bool) -> None:
-    """How much, how sure and the verdict, in words; a whole sentence says more than those that follow it."""
-    if claim is None:
+def check_answer(report: Report, parts: list[str], row: Any, claims: Claims) -> None:
+    """The line of a method, the sentences that open from it, and those of its further comparisons."""
+    summary, sentence, *others = parts
+    if row["repetitions"] > 1:
+        counts = re.findall(r"in (\d+) of (\d+)", summary)[0]
+        told(report, "answers: repetitions", counts, [row["called_different"], row["repeated"]])
         return
-    called = VERDICT.search(text)
-    report.check("sentences: verdict", called[0] if called else "", claim["verdict"])
-    if not claim["sound"]:
-        report.check("sentences: no claim has no interval", len(INTERVAL.findall(text)), 0)
+    claim = claims[row["problem"], row["method"], ""]
+    called = VERDICT.search(summary)
+    report.check("answers: verdict", called[0] if called else "", claim["verdict"])
+    if claim["verdict"] == "no claim":
+        report.check("answers: no claim has no interval", bool(AMOUNT.search(sentence)), False)
         return
-    told(report, "sentences: interval", INTERVAL.findall(text)[0], [claim["low"], claim["high"], claim["compared"]])
-    if amount := AMOUNT.search(text):
-        told(report, "sentences: amount", [amount[1]], [abs(claim["difference"])])
-        report.check("sentences: direction", amount[2] in ("lower", "fewer", "less"), claim["difference"] < 0)
-    else:
-        report.check("sentences: the same", claim["difference"], 0.0)
-    if alone := ALONE.search(text):
-        told(report, "sentences: p", alone.groups(), [claim["p"], claim["family"], claim["p_holm"]])
-    report.check(
-        "sentences: exact",
-        "exact permutation test does not confirm" in text,
-        whole and claim["verdict"] in ("better", "worse") and claim["p_exact"] > 0.05,
-    )
-    report.check(
-        "sentences: detectable",
-        bool(DETECTABLE.search(text)),
-        whole and claim["verdict"] == "undecided" and claim["spread"] > 1e-12,
-    )
+    amount = SUMMARY.search(summary)
+    told(report, "answers: line", amount.groups() if amount else [], [claim[key] for key in ("ratio", "low", "high")])
+    check_sentence(report, sentence, claim)
+    at = LOOK.search(sentence)
+    known = [claim["look"], len(report.declared), claim["compared_blocks"]]
+    if claim["look"] <= len(report.declared):
+        told(report, "answers: look", at.groups() if at else [], known)
+    for text in others:
+        prefix = "control_" if text.startswith("Against the best control") else "longer_"
+        prefix = "seconds_" if text.startswith("At equal seconds") else prefix
+        other = claims[row["problem"], row["method"], prefix]
+        called = VERDICT.search(text)
+        report.check("sentences: verdict", called[0] if called else "", other["verdict"])
+        if other["verdict"] != "no claim":
+            check_sentence(report, text, other)
 
 
-def check_line(report: Report, line: list[str], row: Any, claims: dict[tuple[str, str, str], dict[str, Any]]) -> None:
+def check_sentence(report: Report, text: str, claim: dict[str, Any]) -> None:
+    """How much and how sure, in words: the interval stands on the side that the verdict names."""
+    amount = AMOUNT.search(text)
+    report.check("sentences: an amount", bool(amount), True)
+    if not amount:
+        return
+    numbers = [number for number in amount.groups()[:3] if number]
+    known = [value for value in (claim["ratio"], claim["low"], claim["high"]) if np.isfinite(value)]
+    told(report, "sentences: ratio", numbers, known)
+    points = claim["reference_level"] * (claim["ratio"] - 1)
+    told(report, "sentences: points", amount.groups()[3:], [points, claim["reference_level"]])
+    if len(numbers) == 3:
+        low, high = (float(number.replace(",", "")) for number in numbers[1:])
+        side = "better" if high < 1 else "worse" if low > 1 else "neither"
+        word = claim["verdict"] if claim["verdict"] in ("better", "worse") else "neither"
+        report.check("sentences: the interval is the verdict", side, word)
+
+
+def check_line(report: Report, line: list[str], row: Any, claims: Claims) -> None:
     """A line of the verdict table."""
-    told(report, "table: mean", re.findall(NUMBER, line[1]), [x for x in (row["mean"], row["std"]) if np.isfinite(x)])
-    for cell, prefix in zip((line[2], line[4], line[5]), PREFIXES, strict=False):
+    told(report, "table: level", re.findall(NUMBER, line[1]), [row["level"]] if np.isfinite(row["level"]) else [])
+    for cell, prefix in ((line[2], ""), (line[6], "seconds_"), (line[7], "control_")):
         claim = claims.get((row["problem"], row["method"], prefix), {})
-        known = [claim[key] for key in ("difference", "low", "high")] if "p" in claim and claim["sound"] else []
-        if known or cell == "–":
-            told(report, f"table: {prefix}difference", re.findall(NUMBER, cell), known)
-    if row["verdict"] != "baseline":
-        report.check("table: verdict", line[3], claims[row["problem"], row["method"], ""]["verdict"])
+        known = [claim[key] for key in ("ratio", "low", "high") if key in claim and np.isfinite(claim[key])]
+        if cell != "–":
+            told(report, f"table: {prefix}ratio", re.findall(NUMBER, cell), known)
+    if row["verdict"] not in ("baseline", "repeated"):
+        report.check("table: verdict", line[4], claims[row["problem"], row["method"], ""]["verdict"])
+    if line[9] != "–":
+        counts = [row["disaster_count"], row["disaster_runs"], 100 * row["disaster_bound"]]
+        told(report, "table: disasters", re.findall(NUMBER, line[9]), counts)
+
+
+def check_statistics(report: Report, tables: list[list[list[str]]], rows: dict[str, list[Any]], claims: Claims) -> None:
+    """The table of every statistic."""
+    lines = [line for table in tables if table[0][0] == "Comparison" for line in table[1:]]
+    known = [
+        claims[row["problem"], row["method"], prefix]
+        for problem in rows.values()
+        for row in problem
+        for prefix in PREFIXES
+        if np.isfinite(claims.get((row["problem"], row["method"], prefix), {}).get("ratio", np.nan))
+    ]
+    for line, claim in zip(lines, known, strict=bool(lines)):
+        keys = ("ratio", "low", "high", "error", "freedom", "band_low", "band_high")
+        if claim["verdict"] not in ("no claim", "not tested"):
+            numbers = [cell for cell in line[3:10] if cell != "–"]
+            told(report, "statistics", numbers, [claim[key] for key in keys if np.isfinite(claim.get(key, np.nan))])
+        report.check("statistics: verdict", line[2], claim["verdict"])
+
+
+def check_headlines(report: Report, problems: list[str], rows: dict[str, list[Any]], claims: Claims) -> None:
+    """The ratios in the headlines, of methods that are better and worse."""
+    for headline, problem in zip(report.page.headlines, problems, strict=False):
+        text = " ".join(headline.split())
+        groups = {
+            word: [
+                claims[problem, row["method"], ""]
+                for row in rows[problem]
+                if row["role"] == "candidate" and row["verdict"] == word
+            ]
+            for word in ("better", "worse")
+        }
+        better = [claim["ratio"] for claim in groups["better"]]
+        if len(better) == 1:
+            ends = [groups["better"][0][key] for key in ("ratio", "low", "high")]
+            pattern = rf"beats .*? here: ({NUMBER}) times its .*? \(({NUMBER}) to ({NUMBER})\)"
+            found = re.search(pattern, text)
+            told(report, "headline", found.groups() if found else [], ends)
+        elif better:
+            told(report, "headline", re.findall(rf"\(({NUMBER})\)", text), better)
+        worse = re.search(r"worse \(([^)]*) times\)", text)
+        told(
+            report,
+            "headline",
+            re.findall(NUMBER, worse[1]) if worse else [],
+            [each["ratio"] for each in groups["worse"]],
+        )

@@ -26,7 +26,7 @@ def before() -> Side:
 
 @pytest.fixture(scope="module")
 def after() -> Side:
-    return study({"hj": 1.5, "heat": 1.5}, seed=2, blocks=8)
+    return study({"hj": 1.5, "heat": 1.5}, seed=2, looks=[8])
 
 
 # Which studies are meant.
@@ -118,7 +118,7 @@ def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path, 
 
 
 def test_hostile_names_do_nothing(tmp_path: Path, visit: Visit) -> None:
-    asked = {"methods": ["sgd", *HOSTILE], "controls": [], "blocks": 6, "trials": 2}
+    asked = {"methods": ["sgd", *HOSTILE], "controls": [], "looks": [6], "trials": 2}
     one, other = (replace(study({}, seed, **asked), label=f"{HOSTILE[0]}{seed}") for seed in (1, 2))
     page = visit.open(write_comparison(one, other, compare(one, other), tmp_path))
     assert browser.undrawn(page) == [] and browser.wide(page) <= 0

@@ -33,7 +33,7 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         description=" ".join(HOSTILE),
         methods=["sgd", *HOSTILE],
         controls=[],
-        blocks=6,
+        looks=[6],
         trials=4,
         exploit=4,
         recommend=1,

@@ -67,7 +67,7 @@ def test_a_study_that_is_called_index_does_not_take_its_place(database: Engine, 
 
 
 def test_a_repeated_study_is_told_as_rates(database: Engine, tmp_path: Path) -> None:
-    add(database, "aa", repetitions=3, blocks=6)
+    add(database, "aa", repetitions=3, looks=[6])
     (entry,) = write_all(database, tmp_path)
     assert list(entry.headlines.values()) == ["Called different, by repetition: Hamilton–Jacobi: 3 of 3."]
 

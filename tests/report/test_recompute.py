@@ -25,7 +25,7 @@ problems = ["digits-mlp"]
 methods = ["sgd", "lookahead", "entropy-sgd"]
 baseline = "sgd"
 controls = ["lookahead"]
-blocks = 6
+looks = [6]
 trials = 3
 exploit = 2
 recommend = 2
@@ -37,7 +37,7 @@ problems = ["mnist-mlp-tanh-small"]
 methods = ["sgd", "sgd-ema"]
 baseline = "sgd"
 controls = ["sgd-ema"]
-blocks = 6
+looks = [6]
 trials = 2
 exploit = 0
 recommend = 0
@@ -77,14 +77,17 @@ def agreed(said: Said) -> dict[str, int]:
 
 EVERYWHERE = {
     "blocks",
+    "confirmations",
     "recommended",
     "verdicts",
+    "looks",
+    "answers",
     "sentences",
     "table",
     "statistics",
     "headline",
     "settings",
-    "figure difference",
+    "figure ratio",
     "figure blocks",
     "figure curve",
     "figure target",
@@ -102,8 +105,8 @@ def test_a_study_with_a_better_and_a_worse_method(digits_page: Path) -> None:
     asked = [sys.executable, "-W", "error", str(SCRIPT), str(digits_page)]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     counts = agreed(Said(done.returncode, done.stdout + done.stderr))
-    assert counts.keys() >= EVERYWHERE | {"figure importance"}
-    assert counts["sentences"] > 100 and counts["verdicts"] > 200 and counts["figure budget"] > 200
+    assert counts.keys() >= EVERYWHERE | {"figure importance", "figure looks"}
+    assert counts["sentences"] > 50 and counts["verdicts"] > 100 and counts["figure budget"] > 200
 
 
 def test_two_problems_one_of_them_censored(both_page: Path, recomputed: Recomputed) -> None:
@@ -127,11 +130,14 @@ def test_a_study_that_was_run(
 FORGERIES = {
     "blocks": ("digits/blocks.csv", r"(digits-mlp,hj,4,\d+,)(\d+)", r"\g<1>1000001"),
     "verdicts": ("digits/verdicts.csv", r",better,", ",worse,"),
+    "confirmations": ("digits/confirmations.csv", r"(digits-mlp,hj,0,\d+,\d+,\d+,0\.)\d", r"\g<1>9"),
+    "looks": ("digits/looks.csv", r",undecided,", ",worse,"),
+    "answers": ("digits.html", r"better</span>", "worse</span>"),
     "recommended": ("digits/recommended.csv", r"(explore|exploit),0\.\d", r"\g<1>,0.9"),
-    "sentences": ("digits.html", r"(95 % interval )−2\.", r"\g<1>−3."),
-    "table": ("digits.html", r'(<span class="range">−)2\.', r"\g<1>3."),
+    "sentences": ("digits.html", r"(test error, 0\.\d+ to )0\.(\d+ at once)", r"\g<1>1.\g<2>"),
+    "table": ("digits.html", r'(<span class="range">)0\.(\d+ to)', r"\g<1>3.\g<2>"),
     "statistics": ("digits.html", r'(<td class="n">0\.)(\d{3})(\d</td>)', r"\g<1>777\g<3>"),
-    "headline": ("digits.html", r"beats SGD here by 1\.", "beats SGD here by 2."),
+    "headline": ("digits.html", r"beats SGD here: 0\.", "beats SGD here: 2."),
     "settings": ("digits.html", r"\d(\.\d\d</span> <span class=\"range\">± [\d.]+, 10 seeds)", r"9\g<1>"),
 }
 
@@ -149,7 +155,8 @@ def test_forged_numbers_are_found(digits_page: Path, tmp_path: Path, recomputed:
 
 
 FIGURES = {
-    "difference",
+    "ratio",
+    "looks",
     "blocks",
     "curve",
     "target",

@@ -24,7 +24,7 @@ def nothing_known() -> Writer:
 
 
 def filled(**changes: object) -> Writer:
-    usual = {"controls": [], "blocks": 6, "trials": 2, "exploit": 0, "recommend": 0}
+    usual = {"controls": [], "looks": [6], "trials": 2, "exploit": 0, "recommend": 0}
     writer = Writer(memory(), spec(**usual | changes))
     synthetic.fill(writer, {"hj": -3.0}, spread=0.3)
     return writer
@@ -32,7 +32,7 @@ def filled(**changes: object) -> Writer:
 
 def failed(status: str, measures: dict[str, float | None] | None = None) -> Writer:
     """Two methods whose every trial diverged (done, with the worst loss) or was given up (failed)."""
-    writer = Writer(memory(), spec(methods=["sgd", "hj"], controls=[], blocks=6, trials=1, exploit=0, recommend=0))
+    writer = Writer(memory(), spec(methods=["sgd", "hj"], controls=[], looks=[6], trials=1, exploit=0, recommend=0))
     done, nan = status == "done", np.vstack([[100.0, 200.0], np.full((4, 2), np.nan)])
     for method in ("sgd", "hj"):
         for block in range(6):
@@ -51,7 +51,7 @@ STATES: dict[str, tuple[Callable[[], Writer], str, int]] = {
     "nothing known": (nothing_known, "names no problem or no method", 0),
     "only diverged": (lambda: failed("done", {"test_metric": 1.0}), "Every confirming run diverged.", 1),
     "only failed": (lambda: failed("failed"), "0 of 6 explore trials", 0),
-    "one block": (lambda: filled(methods=["sgd", "hj"], blocks=1), "1 complete block, at least 6 are needed.", 3),
+    "one block": (lambda: filled(methods=["sgd", "hj"], looks=[1]), "1 complete block, at least 6 are needed.", 3),
     "one method": (lambda: filled(methods=["sgd"]), "Measured results", 1),
     "no baseline": (lambda: filled(methods=["heat", "hj"]), "'sgd' is not among the methods", 1),
     "against itself": (
@@ -75,7 +75,7 @@ def test_a_page_says_what_is_missing_and_claims_nothing(state: str, tmp_path: Pa
 
 
 def test_an_unfinished_study_says_so_first(tmp_path: Path, visit: Visit) -> None:
-    asked = spec(methods=["sgd", "hj"], controls=[], blocks=8, trials=2, exploit=0, recommend=0)
+    asked = spec(methods=["sgd", "hj"], controls=[], looks=[8], trials=2, exploit=0, recommend=0)
     writer = Writer(memory(), asked)
     writer.asked = asked | {"blocks": 4}  # as far as it came
     synthetic.fill(writer, {"hj": -3.0}, spread=0.3)

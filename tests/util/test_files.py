@@ -19,7 +19,7 @@ from tests import synthetic
 
 @pytest.fixture(scope="module")
 def digits() -> StudyFrames:
-    return relaxbench.load_study(synthetic.fill(synthetic.Writer(synthetic.memory(), synthetic.spec(blocks=3))))
+    return relaxbench.load_study(synthetic.fill(synthetic.Writer(synthetic.memory(), synthetic.spec(looks=[3]))))
 
 
 # The file holds every digit; pandas 3.0 would round the last one, Python reads it.
@@ -52,7 +52,7 @@ def test_an_unknown_format_and_an_unwritable_folder_are_refused(digits: StudyFra
 def test_a_study_is_loaded_by_path_or_url(tmp_path: Path) -> None:
     path = tmp_path / "some.db"
     engine = open_database(f"sqlite:///{path}")
-    synthetic.fill(synthetic.Writer(engine, synthetic.spec(blocks=1, trials=2, exploit=0, recommend=1)))
+    synthetic.fill(synthetic.Writer(engine, synthetic.spec(looks=[1], trials=2, exploit=0, recommend=1)))
     engine.dispose()
     for storage in (path, str(path), f"sqlite:///{path}"):
         study = relaxbench.load_study(storage)

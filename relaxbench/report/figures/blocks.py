@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -26,16 +28,18 @@ from relaxbench.pages.theme import (
 
 def results(frames: StudyFrames, problem: str) -> pd.DataFrame:
     """Return the test metric of every block: method, block, value."""
-    rows = frames.blocks[frames.blocks["problem"] == problem]
+    rows = frames.blocks[(frames.blocks["problem"] == problem) & frames.blocks["test_metric"].notna()]
     return rows[["method", "block", "test_metric"]].rename(columns={"test_metric": "value"}).reset_index(drop=True)
 
 
-def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, about: ProblemFacts) -> Figure | None:
-    """Draw the test metric of every block, with means and intervals.
+def dots(
+    values: pd.DataFrame, levels: Mapping[str, float], look: Look, problem: str, about: ProblemFacts
+) -> Figure | None:
+    """Draw the test metric of every block, with the estimate that verdicts rest on.
 
     Args:
         values: of `results`.
-        means: of `paired.means`.
+        levels: method → geometric mean of the best of T trials, NaN where there is no estimate.
         look: titles and colours.
         problem: its name.
         about: its facts.
@@ -43,21 +47,22 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, ab
     methods = [method for method in look.titles if method in set(values["method"])][::-1]
     if not methods:
         return None
-    figure, known, unit = Drawing(), means.set_index("method"), plain(about["unit"])
-    if look.baseline in methods:
-        figure.add_shape(**vertical(float(known["mean"][look.baseline])))
+    figure, unit = Drawing(), plain(about["unit"])
+    if np.isfinite(levels.get(str(look.baseline), np.nan)):
+        figure.add_shape(**vertical(levels[str(look.baseline)]))
     spans = values.groupby("method")["value"].agg(["min", "max"])
     left, right = visible(list(spans["min"]), list(spans["max"]))
     for position, method in enumerate(methods):
-        colour, mean = look.colours[method], float(known["mean"][method])
-        if not left < mean < right:
-            figure.add_annotation(**outside(mean, left, right, position + 0.24, colour))
+        colour, level = look.colours[method], levels.get(method, np.nan)
+        if level <= left or level >= right:
+            figure.add_annotation(**outside(level, left, right, position + 0.24, colour))
         title, blocks = look.title(method), values.loc[values["method"] == method, "value"].to_numpy()
         common = {"mode": "markers", "name": title, "showlegend": False}
         hover = f"{title}: %{{customdata:.4~g}} {unit}<extra></extra>"
         figure.add("scatter", **common, **_marks(blocks, (left, right), position, colour), hovertemplate=hover)
-        hover = f"{title}: mean %{{x:.4~g}} {unit}<extra></extra>"
-        figure.add("scatter", **common, **_mean(mean, known["half"][method], position, colour), hovertemplate=hover)
+        hover = f"{title}: geometric mean %{{x:.4~g}} {unit}<extra></extra>"
+        if np.isfinite(level):
+            figure.add("scatter", **common, **_level(level, position, colour), hovertemplate=hover)
     figure.update_layout(
         layout(
             height=110 + 52 * len(methods),
@@ -69,10 +74,10 @@ def dots(values: pd.DataFrame, means: pd.DataFrame, look: Look, problem: str, ab
         f"blocks-{file_name(problem)}",
         "Every block",
         "Each dot is one block: one complete tuning of the method, and its winner run once more on a fresh seed. "
-        "Diamonds are means with 95 % intervals; the dotted line is the baseline's mean. Triangles are blocks beyond "
-        "the axis.",
+        "Diamonds are geometric means of the best of that many trials, from all trials and their confirm runs; the "
+        "dotted line is the baseline's. Triangles are blocks beyond the axis.",
         figure,
-        data=values.merge(means, on="method"),
+        data=values.assign(level=values["method"].map(dict(levels)).astype(float)),
     )
 
 
@@ -90,11 +95,10 @@ def _marks(values: np.ndarray, span: tuple[float, float], position: int, colour:
     }
 
 
-def _mean(mean: float, half: float, position: int, colour: str) -> Properties:
-    """A diamond with its interval above the marks of a row."""
+def _level(level: float, position: int, colour: str) -> Properties:
+    """A diamond above the marks of a row."""
     return {
-        "x": single([mean]),
+        "x": single([level]),
         "y": [position + 0.24],
         "marker": {"color": colour, "size": 10, "symbol": "diamond"},
-        "error_x": {"type": "data", "array": single([half]), "color": colour, "thickness": 2, "width": 0},
     }

@@ -13,7 +13,7 @@ LEDGER = ("gradients", "jvps", "examples", "measurement")
 
 
 def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """Return the average cost of a confirm run: one row per method with a complete block.
+    """Return the average cost of a confirm run: one row per method with one.
 
     Columns: method; gradients (equivalents, of which jvps are Jacobian-vector products), examples, measurement (passes
     that evaluate a run without training it, in gradient equivalents); seconds_per_gradient, seconds and peak_bytes,
@@ -21,8 +21,8 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
     of all finished trials of the method.
     """
     done = frames.trials[(frames.trials["problem"] == problem) & (frames.trials["status"] == "done")]
-    blocks = frames.blocks[frames.blocks["problem"] == problem]
-    table = blocks.groupby("method")[[*LEDGER, "seconds"]].mean().reindex(frames.methods).dropna(how="all")
+    runs = frames.confirmations[frames.confirmations["problem"] == problem]
+    table = runs.groupby("method")[[*LEDGER, "seconds"]].mean().reindex(frames.methods).dropna(how="all")
     for key in ("seconds_per_gradient", "peak_bytes"):
         table[key] = [frames.cost(method, problem, key) for method in table.index]
     for key in ("seconds", "peak_bytes"):

@@ -24,7 +24,7 @@ def arrivals(frames: StudyFrames, problem: str) -> tuple[pd.DataFrame, float]:
         Runs: method, block, gradients (inf for a miss); empty without a target. The target.
     """
     about = frames.problem(problem)
-    runs = frames.blocks[frames.blocks["problem"] == problem]
+    runs = frames.blocks[(frames.blocks["problem"] == problem) & frames.blocks["confirm"].notna()]
     rows = runs[["method", "block"]].reset_index(drop=True)
     budget = targets.budget(frames, problem)
     if about["censored"]:

@@ -32,7 +32,7 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
     worst = about["worst"]
     if measure == "validation_metric":
         worst = None if about["worst_metric"] is None else about["worst_metric"] * float(about["metric_scale"] or 1)
-    ids = frames.blocks.loc[frames.blocks["problem"] == problem, "confirm"]
+    ids = frames.blocks.loc[frames.blocks["problem"] == problem, "confirm"].dropna()
     runs = frames.curves[frames.curves["trial_id"].isin(ids)]
     columns = ["method", "gradients", "mean", "median", "low", "high", "runs"]
     if runs.empty:

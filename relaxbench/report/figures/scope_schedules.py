@@ -34,7 +34,7 @@ def sampled(frames: StudyFrames, problem: str, method: str) -> pd.DataFrame:
     fifth = pd.Series(np.arange(total) * 5 // max(total, 1), index=ranked["id"])
     sample = ranked["id"].iloc[np.unique(np.linspace(0, total - 1, min(total, MAX_SCHEDULES)).astype(int))]
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
-    winners = frames.blocks.loc[of, "winner"]
+    winners = frames.blocks.loc[of, "winner"].dropna()
     drawn = curves[curves["trial_id"].isin(sample) | curves["trial_id"].isin(winners)]
     place, size = drawn.groupby("trial_id").cumcount(), drawn["trial_id"].map(drawn["trial_id"].value_counts())
     # Keep every k-th point, counted from the last one, so that the end of a schedule is kept.

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.paired import means
+from relaxbench.analysis.means import means
 from relaxbench.pages.theme import BAND, INK, axis, log_axis, plain
 from relaxbench.space import Choice, Float, Hyperparameter
 
@@ -159,7 +159,7 @@ def explore_trials(frames: StudyFrames, problem: str, method: str) -> Exploratio
         scale.name: scale.numbers([params.get(scale.name, np.nan) for params in done["params"]]) for scale in scales
     }
     rows = done[["id", "block", "number", "value", "diverged"]].rename(columns={"id": "trial_id"})
-    rows["winner"] = rows["trial_id"].isin(frames.blocks["winner"])
+    rows["winner"] = rows["trial_id"].isin(frames.blocks["winner"].dropna())
     return Exploration(scales, rows, pd.DataFrame(numbers, index=rows.index))
 
 
@@ -194,6 +194,7 @@ class Reference:
 def reference(frames: StudyFrames, problem: str) -> Reference | None:
     """Return the baseline's validation loss on a problem; None where it has no complete block."""
     runs = frames.blocks[(frames.blocks["problem"] == problem) & (frames.blocks["method"] == frames.baseline)]
+    runs = runs[runs["value"].notna()]
     if runs.empty:
         return None
     row = means(runs[["method", "value"]]).iloc[0]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.paired import means
+from relaxbench.analysis.means import means
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, log_axis, plain, row_axis, vertical
@@ -18,7 +18,7 @@ from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, lo
 
 def measured(frames: StudyFrames, problem: str) -> pd.DataFrame:
     """Return the final loss of every method's confirm runs: method, mean, half (of its 95 % t interval), runs."""
-    rows = frames.blocks[frames.blocks["problem"] == problem]
+    rows = frames.blocks[(frames.blocks["problem"] == problem) & frames.blocks["confirm"].notna()]
     table = means(rows[["method"]].assign(value=rows["value"]))
     return table.assign(runs=table["method"].map(rows.groupby("method").size()))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from relaxbench.analysis.best_of_n import Matrix, medians_by_budget, verdict_by_budget
+from relaxbench.analysis.best_of_n import Matrix, differences_by_budget, medians_by_budget
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.targets import budget
 from relaxbench.pages.figure import Drawing, Figure, single
@@ -24,26 +24,26 @@ NARROW = 5.0
 
 def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
     """Return the values of the explore trials per method: ``[blocks, trials]``, NaN where a trial is not done."""
-    size, planned = int(frames.spec.get("trials") or 1), int(frames.spec.get("blocks") or 0)
+    size = int(frames.spec.get("trials") or 1)
     trials = frames.trials
     done = trials[(trials["problem"] == problem) & (trials["phase"] == "explore") & (trials["status"] == "done")]
     done = done[done["number"] < size]
     tables = {}
     for method in frames.methods:
         part = done[done["method"] == method]
-        table = np.full((max(planned, int(part["block"].max()) + 1 if len(part) else 0), size), np.nan)
+        table = np.full((int(part["block"].max()) + 1 if len(part) else 0, size), np.nan)
         table[part["block"].to_numpy(dtype=int), part["number"].to_numpy(dtype=int)] = part["value"].to_numpy()
         tables[method] = table
     return tables
 
 
 def by_budget(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """Return the expected best of n and the verdict as functions of n (`best_of_n.verdict_by_budget`).
+    """Return the expected best of n and its difference from the baseline's (`best_of_n.differences_by_budget`).
 
     Empty for repeated studies, whose answer is a rate per verdict.
     """
     values = explored(frames, problem) if frames.repetitions == 1 else {}
-    return verdict_by_budget(values, frames.baseline, budget(frames, problem))
+    return differences_by_budget(values, frames.baseline, budget(frames, problem))
 
 
 def medians(frames: StudyFrames, problem: str) -> pd.DataFrame:
@@ -53,7 +53,7 @@ def medians(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """Draw one panel per method: the difference of its expected best of n from the baseline's, with verdicts.
+    """Draw one panel per method: the difference of its expected best of n from the baseline's.
 
     Args:
         table: of `by_budget`.
@@ -73,7 +73,6 @@ def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
             type="line", x0=0, x1=1, xref="paper", y0=0, y1=0, line={"color": INK, "width": 1}, layer="between"
         )
         _band(figure, part["n"], part["difference_low"], part["difference_high"], colour)
-        decided = part["verdict"].isin(["better", "worse"])
         figure.add(
             "scatter",
             x=single(part["n"]),
@@ -82,21 +81,18 @@ def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
             name=look.title(method),
             showlegend=False,
             line={"color": colour, "width": 2},
-            marker={"color": colour, "size": 8, "symbol": np.where(decided, "circle", "circle-open").tolist()},
-            customdata=np.stack([single(part["gradients"]), single(part["p_holm"])], axis=1),
-            text=part["verdict"].tolist(),
-            hovertemplate="best of %{x}: %{y:+.3~g}, %{text}<br>%{customdata[0]:,.0f} gradients of tuning, "
-            "p = %{customdata[1]:.2~g}<extra></extra>",
+            marker={"color": colour, "size": 7},
+            customdata=single(part["gradients"]),
+            hovertemplate="best of %{x}: %{y:+.3~g}<br>%{customdata:,.0f} gradients of tuning<extra></extra>",
         )
         figure.update_layout(_panel(_key(look, method), int(table["n"].max())))
         figure.update_layout(yaxis=axis(f"difference from {look.title(str(look.baseline))}") | {"range": [low, high]})
         panels.append(
             Figure(
                 f"budget-{file_name(problem)}-{file_name(method)}",
-                f"{look.titles[method]}: the verdict by tuning budget",
+                f"{look.titles[method]}: the difference by tuning budget",
                 f"Expected best validation loss of n random trials: {look.titles[method]} minus "
-                f"{look.titles[str(look.baseline)]}, with its 95 % interval. Below zero is better. Filled marks are "
-                "significant after Holm's correction over the methods at that n.",
+                f"{look.titles[str(look.baseline)]}, with its interval. Below zero is better.",
                 figure,
                 data=part.reset_index(drop=True),
             )

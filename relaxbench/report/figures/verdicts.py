@@ -1,4 +1,4 @@
-"""The differences from the baseline with their intervals, as a forest plot."""
+"""The ratios to the baseline with their intervals, as a forest plot."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import pandas as pd
 
 from relaxbench.analysis.comparison import Comparison, MethodResult
+from relaxbench.analysis.sentences import ratio, scope
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import BAND, INK, Look, axis, file_name, layout, outside, plain, row_axis, visible
+from relaxbench.pages.theme import Look, axis, file_name, layout, plain, row_axis
+from relaxbench.report.figures.ratios import band_of, ratio_axis, reference_shapes, span, whiskers
+
+COLUMNS = ("ratio", "low", "high", "error", "freedom", "band_low", "band_high", "look", "verdict", "margin")
 
 
 def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure | None:
-    """Draw the differences from the baseline with their intervals and the margin.
+    """Draw the ratios to the baseline with their intervals and the band of equivalence.
 
     Args:
         results: of one problem, one per method.
@@ -23,45 +27,40 @@ def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure 
     rows = [(result, comparison) for result, comparison in against if comparison and comparison.known]
     if not rows:
         return None
-    figure, margin, unit = Drawing(), rows[0][0].margin or 0.0, plain(rows[0][1].unit)
-    across = {"y0": 0, "y1": 1, "yref": "paper"}
-    if margin:
-        band = {"type": "rect", "fillcolor": BAND, "line": {"width": 0}, "layer": "below"}
-        figure.add_shape(**band, **across, x0=-margin, x1=margin)
-    figure.add_shape(**across, type="line", x0=0, x1=0, line={"color": INK, "width": 1}, layer="between")
-    lows, highs = ([getattr(comparison, end) for _, comparison in rows] for end in ("low", "high"))
-    left, right = visible([*lows, -margin], [*highs, margin])
+    comparisons = [comparison for _, comparison in rows]
+    figure, band = Drawing(), band_of(comparisons)
+    for shape in reference_shapes(band):
+        figure.add_shape(**shape)
+    left, right = span([*(end for each in comparisons for end in (each.ratio, each.low, each.high)), *(band or ())])
     for position, (result, comparison) in enumerate(reversed(rows)):
         colour, title = look.colours[result.method], look.title(result.method)
-        if not left < comparison.difference < right:
-            figure.add_annotation(**outside(comparison.difference, left, right, position, colour))
-        half = comparison.high - comparison.difference
+        symbol = "diamond" if result.role == "control" else "circle"
+        interval = f" ({ratio(comparison.low)} to {ratio(comparison.high)})" if comparison.claimed else ""
         figure.add(
             "scatter",
-            x=single([comparison.difference]),
+            x=single([comparison.ratio]),
             y=[position],
             mode="markers",
             name=title,
             showlegend=False,
-            marker={"color": colour, "size": 11, "symbol": "diamond" if result.role == "control" else "circle"},
-            error_x={"type": "data", "array": single([half]), "color": colour, "thickness": 2.5, "width": 0},
-            hovertemplate=f"{title}: %{{x:+.3~g}} {unit} (±{half:.3g}), {result.verdict}<extra></extra>",
+            marker={"color": colour, "size": 11, "symbol": symbol if comparison.claimed else f"{symbol}-open"},
+            error_x=whiskers(comparison.ratio, comparison.low, comparison.high, colour),
+            hovertemplate=f"{title}: {ratio(comparison.ratio)} times{interval}, {result.verdict}<extra></extra>",
         )
-    baseline = look.title(str(look.baseline))
+    baseline, metric = look.title(str(look.baseline)), plain(comparisons[0].metric)
     figure.update_layout(
         layout(
-            height=110 + 40 * len(rows),
-            xaxis=axis(f"difference from {baseline} ({unit or 'units'})<br>← lower is better")
-            | {"range": [left, right]},
+            height=92 + 30 * len(rows),
+            xaxis=axis(f"times {baseline}'s {metric}<br>← lower is better") | ratio_axis(left, right),
             yaxis=row_axis([look.title(result.method) for result, _ in reversed(rows)]),
         )
     )
-    shaded = " The shaded band is the margin of equivalence." if margin else ""
+    shaded = f" The shaded band is the margin of equivalence, {rows[0][1].margin}." if band else ""
     return Figure(
-        f"difference-{file_name(problem)}",
-        f"Difference from {look.titles[str(look.baseline)]}",
-        "Each mark is a mean difference over blocks with its unadjusted 95 % interval. An interval that crosses zero "
-        f"leaves open which method is better.{shaded} Diamonds are controls; an arrow gives a value beyond the axis.",
+        f"ratio-{file_name(problem)}",
+        f"Ratio to {look.titles[str(look.baseline)]}",
+        f"Each mark is a ratio with its interval {scope(comparisons[0])}; the verdict is where the interval "
+        f"lies: left of 1 better, right of 1 worse, within the band equivalent.{shaded} Diamonds are controls.",
         figure,
         data=_data(rows),
     )
@@ -69,10 +68,7 @@ def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure 
 
 def _data(rows: Sequence[tuple[MethodResult, Comparison]]) -> pd.DataFrame:
     """The numbers that are drawn."""
-    keys = ("difference", "low", "high", "p", "p_holm")
     return pd.DataFrame(
-        {"problem": result.problem, "method": result.method}
-        | {key: getattr(comparison, key) for key in keys}
-        | {"verdict": result.verdict, "margin": result.margin}
+        {"problem": result.problem, "method": result.method} | {key: getattr(comparison, key) for key in COLUMNS}
         for result, comparison in rows
     )

@@ -5,32 +5,35 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relaxbench.analysis.paired import means
+from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames
 from relaxbench.report.figures.blocks import dots, results
 from tests.report.figures.looks import DIGITS, look_of
 
 
-def test_every_block_has_a_mark_and_every_method_a_mean(digits: StudyFrames) -> None:
+def levels(frames: StudyFrames) -> dict[str, float]:
+    return {result.method: result.level for result in verdicts(frames)}
+
+
+def test_every_block_has_a_mark_and_every_method_its_level(digits: StudyFrames) -> None:
     values = results(digits, DIGITS)
-    table = means(values)
-    figure = dots(values, table, look_of(digits), DIGITS, digits.problem(DIGITS))
+    known = levels(digits)
+    figure = dots(values, known, look_of(digits), DIGITS, digits.problem(DIGITS))
     assert figure is not None and figure.figure.layout["xaxis"]["title"]["text"] == "test error (%)"
     marks, centres = figure.figure.data[::2], figure.figure.data[1::2]
     assert figure.figure.layout["yaxis"]["ticktext"] == [mark["name"] for mark in marks]
     for method, mark, centre in zip(digits.methods[::-1], marks, centres, strict=True):
         own = values.loc[values["method"] == method, "value"]
         assert np.sort(mark["customdata"]) == pytest.approx(np.sort(own), rel=1e-6)
-        mean, half = table.set_index("method").loc[method]
-        assert [centre["x"][0], centre["error_x"]["array"][0]] == pytest.approx([mean, half], rel=1e-6)
+        assert centre["x"][0] == pytest.approx(known[method], rel=1e-6) and "error_x" not in centre
     (line,) = figure.figure.layout["shapes"]
-    assert line["x0"] == line["x1"] == pytest.approx(values.loc[values["method"] == "sgd", "value"].mean())
+    assert line["x0"] == line["x1"] == known["sgd"]
 
 
 def test_a_block_beyond_the_axis_is_a_triangle_at_its_edge(digits: StudyFrames) -> None:
     values = results(digits, DIGITS)
     values.loc[values["method"] == "hj", "value"] = 900.0
-    figure = dots(values, means(values), look_of(digits), DIGITS, digits.problem(DIGITS))
+    figure = dots(values, levels(digits) | {"hj": 900.0}, look_of(digits), DIGITS, digits.problem(DIGITS))
     assert figure is not None
     left, right = figure.figure.layout["xaxis"]["range"]
     beyond = next(trace for trace in figure.figure.data if trace["name"] == "Hamilton–Jacobi")
@@ -40,4 +43,4 @@ def test_a_block_beyond_the_axis_is_a_triangle_at_its_edge(digits: StudyFrames) 
 
 def test_nothing_is_drawn_without_blocks(digits: StudyFrames) -> None:
     values = results(digits, "another")
-    assert dots(values, means(values), look_of(digits), "another", digits.problem("another")) is None
+    assert dots(values, {}, look_of(digits), "another", digits.problem("another")) is None

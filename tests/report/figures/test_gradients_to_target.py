@@ -22,7 +22,7 @@ from tests.synthetic import Writer, memory, spec
 def six() -> StudyFrames:
     """Six problems; Entropy-SGD learns ten times as fast as SGD, HEAT never reaches the target, on all of them."""
     names = [f"p{index}" for index in range(6)]
-    asked = spec(problems=names, methods=["sgd", "entropy-sgd", "heat"], controls=[], blocks=6, trials=1, exploit=0)
+    asked = spec(problems=names, methods=["sgd", "entropy-sgd", "heat"], controls=[], looks=[6], trials=1, exploit=0)
     about = synthetic.manifest(asked)
     about["problems"] = {name: synthetic.manifest(spec())["problems"][DIGITS] for name in names}
     writer = Writer(memory(), asked, about)
@@ -101,7 +101,7 @@ def test_profiles_from_five_problems_on(six: StudyFrames, both: StudyFrames) -> 
 
 def test_hostile_names_are_shown_as_they_are() -> None:
     for name in HOSTILE:
-        asked = spec(problems=[DIGITS], methods=["sgd", name], controls=[], blocks=6, trials=2, exploit=0, recommend=0)
+        asked = spec(problems=[DIGITS], methods=["sgd", name], controls=[], looks=[6], trials=2, exploit=0, recommend=0)
         about = synthetic.manifest(asked)
         about["methods"][name] |= {"title": name}
         frames = load_study(synthetic.fill(Writer(memory(), asked, about)))

@@ -15,7 +15,7 @@ from tests.synthetic import Writer, memory, spec
 
 def searched(*blocks: list[float | str | None], exploit: list[float | str | None] = ()) -> StudyFrames:
     """SGD's searches: a loss, a status in place of one, "diverged", or None for a trial that is running."""
-    writer = Writer(memory(), spec(methods=["sgd"], controls=[], blocks=len(blocks), trials=3))
+    writer = Writer(memory(), spec(methods=["sgd"], controls=[], looks=[len(blocks)], trials=3))
     runs = [("explore", block, values) for block, values in enumerate(blocks)] + [("exploit", 0, exploit)]
     for phase, block, values in runs:
         for number, value in enumerate(values):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from relaxbench.analysis.findings import Findings
-from relaxbench.analysis.frames import FLATNESS
+from relaxbench.analysis.tidy import FLATNESS
 from relaxbench.report import StudyFrames, load_study, write_report
 from tests.report.test_study_page import Page
 from tests.synthetic import Writer, memory, spec
@@ -30,7 +30,7 @@ def measured(top: float, metric: float, **changes: Any) -> dict[str, Any]:
 
 def study(without: str = "") -> Writer:
     """Two methods, 7 blocks of 1 trial, 2 fresh seeds; the eigenvalue is 10 + block for SGD, twice that for HJ."""
-    asked = spec(methods=["sgd", "hj"], controls=[], blocks=7, trials=1, exploit=0, recommend=2)
+    asked = spec(methods=["sgd", "hj"], controls=[], looks=[7], trials=1, exploit=0, recommend=2)
     writer = Writer(memory(), asked)
     for factor, method in ((1, "sgd"), (2, "hj")):
         explored = []
@@ -51,11 +51,12 @@ def read(writer: Writer) -> StudyFrames:
 
 
 def test_one_row_a_run_that_counts() -> None:
-    writer = study()
-    writer.trial("digits-mlp", "sgd", "confirm", 0, 0, 0.5, parent=77, measures=measured(99.0, 0.5))  # superseded
-    frames = read(writer)
+    frames = read(study())
     flat = frames.flatness
-    assert len(flat) == 2 * (7 + 2) and set(flat["trial_id"]) == {*frames.blocks["confirm"], *frames.recommended["id"]}
+    assert len(flat) == 2 * (7 + 2) and set(flat["trial_id"]) == {
+        *frames.confirmations["id"],
+        *frames.recommended["id"],
+    }
     names = ["local_entropy_0.001", "local_entropy_0.01", "local_entropy_0.1"]
     assert list(flat.columns)[-10:] == [*FLATNESS, *names]
     hj = flat[(flat["method"] == "hj") & (flat["phase"] == "confirm")].set_index("block")
@@ -104,7 +105,7 @@ def test_the_page_shows_it_and_carries_the_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tops", [[0.0, -1.0], [2.0, -1.0], [2.0, 2.0]])
 def test_eigenvalues_that_have_no_logarithm_are_left_out(tmp_path: Path, tops: list[float]) -> None:
-    asked = spec(methods=["sgd"], controls=[], blocks=2, trials=1, exploit=0, recommend=0)
+    asked = spec(methods=["sgd"], controls=[], looks=[2], trials=1, exploit=0, recommend=0)
     writer = Writer(memory(), asked)
     for block, top in enumerate(tops):
         winner = writer.trial("digits-mlp", "sgd", "explore", block, 0, 0.5)
@@ -115,7 +116,7 @@ def test_eigenvalues_that_have_no_logarithm_are_left_out(tmp_path: Path, tops: l
 
 
 def test_gradients_to_a_tolerance_are_not_drawn_against_it(tmp_path: Path) -> None:
-    asked = spec(problems=["rosenbrock"], methods=["sgd"], controls=[], blocks=2, trials=1, exploit=0, recommend=0)
+    asked = spec(problems=["rosenbrock"], methods=["sgd"], controls=[], looks=[2], trials=1, exploit=0, recommend=0)
     writer = Writer(memory(), asked)
     for block in range(2):
         winner = writer.trial("rosenbrock", "sgd", "explore", block, 0, 0.5)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from relaxbench.analysis.best_of_n import medians_by_budget, verdict_by_budget
+from relaxbench.analysis.best_of_n import differences_by_budget, medians_by_budget
 from relaxbench.pages.figure import Figure
 from relaxbench.pages.html import embed
 from relaxbench.report import StudyFrames, load_study
@@ -39,7 +39,7 @@ def loaded(writer: Writer) -> StudyFrames:
 def study(values: dict[str, np.ndarray], running: tuple[str, int, int] | None = None) -> StudyFrames:
     """A study whose explore trials have these values, ``[blocks, trials]``; one of them may not be done."""
     blocks, trials = next(iter(values.values())).shape
-    writer = Writer(memory(), spec(methods=list(values), controls=[], blocks=blocks, trials=trials))
+    writer = Writer(memory(), spec(methods=list(values), controls=[], looks=[blocks], trials=trials))
     for method, table in values.items():
         for (block, number), value in np.ndenumerate(table):
             status = "running" if (method, block, number) == running else "done"
@@ -61,7 +61,8 @@ def test_explored_is_every_trial_in_its_place(digits: StudyFrames) -> None:
     explore = digits.trials.query("phase == 'explore'").set_index(["method", "block", "number"])["value"]
     assert list(found) == digits.methods
     for method, table in found.items():
-        assert table.tolist() == explore[method].unstack().to_numpy().tolist() and table.shape == (10, 12)
+        assert table.tolist() == explore[method].unstack().to_numpy().tolist()
+        assert table.shape in ((6, 12), (10, 12))  # blocks of the look that decided, or of the last
 
 
 def test_expected_best_and_differences_by_brute_force() -> None:
@@ -77,22 +78,18 @@ def test_expected_best_and_differences_by_brute_force() -> None:
             low, high = stats.ttest_1samp(pseudo[method], 0).confidence_interval(0.95)
             assert [row["expected"], row["low"], row["high"]] == pytest.approx([enumerated(table, n), low, high])
             assert row["gradients"] == 600 * n
-        test = stats.ttest_rel(pseudo["hj"], pseudo["sgd"])
-        row, (low, high) = found.loc["hj", n], test.confidence_interval(0.95)
+        test = stats.ttest_ind(pseudo["hj"], pseudo["sgd"], equal_var=False)
+        row, (low, high) = found.loc["hj", n], test.confidence_interval(0.95)  # one comparison: nothing to correct
         assert row["difference"] == pytest.approx(np.mean(pseudo["hj"] - pseudo["sgd"]))
-        assert [row["difference_low"], row["difference_high"], row["p"]] == pytest.approx([low, high, test.pvalue])
-        assert row["p_holm"] == row["p"] and row["compared"] == 6  # one comparison: nothing to correct
+        assert [row["difference_low"], row["difference_high"]] == pytest.approx([low, high])
 
 
 def test_a_block_that_is_not_complete_is_left_out() -> None:
     values = drawn(np.random.default_rng(1), blocks=7)
     found = tuning_budget.by_budget(study(values, running=("hj", 3, 1)), DIGITS).set_index(["method", "n"])
     kept = {method: np.delete(table, 3, axis=0) for method, table in values.items()}
-    known = tuning_budget.by_budget(study(kept), DIGITS).set_index(["method", "n"])
     assert found.loc[("hj", 2), "expected"] == pytest.approx(enumerated(kept["hj"], 2))
     assert found.loc[("sgd", 2), "expected"] == pytest.approx(enumerated(values["sgd"], 2))
-    for column in ("difference", "difference_low", "difference_high", "p", "compared"):
-        assert found.loc[("hj", 2), column] == pytest.approx(known.loc[("hj", 2), column])
     table = tuning_budget.explored(study(values, running=("hj", 3, 1)), DIGITS)["hj"]
     assert np.isnan(table[3, 1]) and np.isnan(table).sum() == 1 and table[2, 0] == values["hj"][2, 0]
 
@@ -102,8 +99,6 @@ def test_unfinished_blocks_are_left_out(digits: StudyFrames) -> None:
     chosen = trials.query("method == 'hj' and phase == 'explore' and block == 3 and number == 5").index
     trials.loc[chosen, "status"] = "running"
     table = tuning_budget.by_budget(replace(digits, trials=trials), DIGITS)
-    assert set(table.query("method == 'hj'")["compared"].dropna()) == {9}
-    assert set(table.query("method == 'heat'")["compared"].dropna()) == {10}
     kept = trials.query("method == 'hj' and phase == 'explore' and block != 3")["value"]
     assert table.query("method == 'hj' and n == 1")["expected"].item() == pytest.approx(kept.mean())
 
@@ -137,20 +132,14 @@ def test_without_a_baseline_there_is_no_difference(digits: StudyFrames) -> None:
     assert panels == [] and len(best) == len(digits.methods)
 
 
-def test_filled_marks_are_decided(digits: StudyFrames) -> None:
+def test_every_method_has_a_panel_of_its_difference(digits: StudyFrames) -> None:
     panels, _ = budget_panels(digits)
     table = tuning_budget.by_budget(digits, DIGITS)
     assert [panel.key for panel in panels] == [f"budget-{DIGITS}-{m}" for m in digits.methods if m != "sgd"]
-    marks = 0
     for method, panel in zip([m for m in digits.methods if m != "sgd"], panels, strict=True):
-        rows = table[table["method"] == method]
-        line = panel.figure.data[-1]
-        assert np.asarray(line["y"]) == pytest.approx(rows["difference"].to_numpy(), rel=1e-6)
-        filled = [symbol == "circle" for symbol in line["marker"]["symbol"]]
-        assert filled == ((rows["p_holm"] <= 0.05) & (rows["difference"] != 0)).tolist()
-        marks += sum(filled)
+        rows = table[(table["method"] == method) & table["difference"].notna()]
+        assert np.asarray(panel.figure.data[-1]["y"]) == pytest.approx(rows["difference"].to_numpy(), rel=1e-6)
         assert panel.data is not None and panel.data["n"].tolist() == rows["n"].tolist()
-    assert marks  # Entropy-SGD and HEAT differ by far
 
 
 def test_every_panel_shows_one_view_at_a_time(digits: StudyFrames) -> None:
@@ -173,7 +162,7 @@ def test_every_vertical_axis_has_ticks() -> None:
     rng = np.random.default_rng(1)
     for low, high in ((0.105, 0.19), (0.1, 0.6), (1e-6, 2.0)):
         blocks = {name: np.exp(rng.uniform(np.log(low), np.log(high), (10, 12))) for name in ("sgd", "hj")}
-        table, medians = verdict_by_budget(blocks, "sgd", 1.0), medians_by_budget(blocks, 1.0)
+        table, medians = differences_by_budget(blocks, "sgd", 1.0), medians_by_budget(blocks, 1.0)
         for view in tuning_budget.best(table, medians, TWO, "p")[0].views.values():
             bottom, top = view["layout"]["yaxis.range"]
             if view["layout"]["yaxis.type"] == "log":
@@ -185,7 +174,7 @@ def test_every_vertical_axis_has_ticks() -> None:
 
 def test_hostile_names_are_shown_as_they_are() -> None:
     for name in HOSTILE:
-        asked = spec(problems=[DIGITS], methods=["sgd", name], controls=[], blocks=6, trials=2, exploit=0, recommend=0)
+        asked = spec(problems=[DIGITS], methods=["sgd", name], controls=[], looks=[6], trials=2, exploit=0, recommend=0)
         about = synthetic.manifest(asked)
         about["methods"][name] |= {"title": name}
         frames = load_study(synthetic.fill(Writer(memory(), asked, about)))
@@ -205,10 +194,10 @@ def test_losses_below_zero_and_single_blocks_can_be_drawn() -> None:
         "constant": {"sgd": np.ones((8, 6)), "hj": np.ones((8, 6))},
     }
     for name, blocks in tables.items():
-        table = verdict_by_budget(blocks, "sgd", 10.0)
+        table = differences_by_budget(blocks, "sgd", 10.0)
         medians = medians_by_budget(blocks, 10.0)
         drawn = [*tuning_budget.differences(table, TWO, name), *tuning_budget.best(table, medians, TWO, name)]
-        assert len(drawn) == (1 if name == "single" else 2)
+        assert len(drawn) == 2
         for figure in drawn:
             assert np.all(np.diff(figure.figure.layout["yaxis"]["range"]) > 0)
             for trace in figure.figure.data:

@@ -1,13 +1,13 @@
-"""What two methods are compared on, at equal seconds: read by hand from curves that are known."""
+"""What two methods are compared on at equal seconds, read by hand from curves that are known."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
+from scipy import stats
 
+from relaxbench.analysis.at_seconds import COST_TOLERANCE, Reading, at_seconds
 from relaxbench.analysis.comparison import Comparison, MethodResult
-from relaxbench.analysis.pairing import COST_TOLERANCE, at_gradients, at_seconds
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames, load_study, seconds_sentence
 from tests.synthetic import Writer, manifest, memory, spec
@@ -25,7 +25,7 @@ def study(
 ) -> StudyFrames:
     """SGD and HJ, whose validation error falls along a straight line to its end in every block."""
     asked = spec(
-        methods=["sgd", "hj"], controls=[], problems=[problem], blocks=BLOCKS, trials=1, exploit=0, recommend=0
+        methods=["sgd", "hj"], controls=[], problems=[problem], looks=[BLOCKS], trials=1, exploit=0, recommend=0
     )
     about = manifest(asked)
     for method, cost in zip(("sgd", "hj"), costs, strict=True):
@@ -56,10 +56,12 @@ def study(
     return load_study(writer.close())
 
 
-def pairs(frames: StudyFrames, problem: str = "digits-mlp") -> tuple[pd.DataFrame, float, str]:
-    ours, theirs = (frames.blocks[frames.blocks["method"] == method] for method in ("hj", "sgd"))
-    found = at_seconds(frames, problem, ours, theirs)
-    return found.table, found.seconds, found.obstacle
+def readings(frames: StudyFrames, problem: str = "digits-mlp") -> Reading:
+    ours, theirs = (
+        frames.confirmations[frames.confirmations["method"] == method].set_index("id", drop=False).sort_values("block")
+        for method in ("hj", "sgd")
+    )
+    return at_seconds(frames, problem, ours, theirs)
 
 
 def timed(result: MethodResult) -> Comparison:
@@ -69,59 +71,72 @@ def timed(result: MethodResult) -> Comparison:
 
 
 def test_the_dearer_method_is_read_when_the_cheaper_has_ended() -> None:
-    table, seconds, obstacle = pairs(study((1e-3, 1.5e-3)))
-    assert seconds == pytest.approx(0.6) and not obstacle  # SGD's 600 gradients of 1 ms
+    found = readings(study((1e-3, 1.5e-3)))
+    assert found.seconds == pytest.approx(0.6) and not found.obstacle  # SGD's 600 gradients of 1 ms
     wiggle = 0.1 * np.sin(np.arange(BLOCKS))
-    assert table["theirs"].to_numpy() == pytest.approx(5 + wiggle, abs=1e-4)
-    assert table["ours"].to_numpy() == pytest.approx(4 + wiggle + 40 / 3, abs=1e-4)  # after 400 of its 600 gradients
+    assert found.theirs.to_numpy() == pytest.approx(5 + wiggle, abs=1e-4)
+    assert found.ours.to_numpy() == pytest.approx(4 + wiggle + 40 / 3, abs=1e-4)  # after 400 of its 600 gradients
 
 
 def test_a_cheaper_method_is_read_at_its_end_and_the_baseline_before() -> None:
-    table, seconds, _ = pairs(study((1e-3, 0.5e-3)))
-    assert seconds == pytest.approx(0.3)
-    assert table["ours"].mean() == pytest.approx(4, abs=0.1) and table["theirs"].mean() == pytest.approx(25, abs=0.1)
+    found = readings(study((1e-3, 0.5e-3)))
+    assert found.seconds == pytest.approx(0.3)
+    assert found.ours.mean() == pytest.approx(4, abs=0.1) and found.theirs.mean() == pytest.approx(25, abs=0.1)
 
 
 @pytest.mark.parametrize("ratio", [1.0, 1 + 0.9 * COST_TOLERANCE, 1 - 0.9 * COST_TOLERANCE])
 def test_costs_that_a_calibration_cannot_tell_apart_are_equal(ratio: float) -> None:
-    table, *_ = pairs(study((1e-3, ratio * 1e-3)))
-    assert table["ours"].mean() == pytest.approx(4, abs=0.1) and table["theirs"].mean() == pytest.approx(5, abs=0.1)
+    found = readings(study((1e-3, ratio * 1e-3)))
+    assert found.ours.mean() == pytest.approx(4, abs=0.1) and found.theirs.mean() == pytest.approx(5, abs=0.1)
 
 
 def test_gradients_to_a_tolerance_become_seconds() -> None:
     frames = study((1e-3, 2e-3), problem="rosenbrock")  # 500 and 400 gradients
-    table, *_ = pairs(frames, "rosenbrock")
-    assert table["ours"].tolist() == pytest.approx([0.8] * BLOCKS)
-    assert table["theirs"].tolist() == pytest.approx([0.5] * BLOCKS)
+    found = readings(frames, "rosenbrock")
+    assert found.ours.tolist() == pytest.approx([0.8] * BLOCKS)
+    assert found.theirs.tolist() == pytest.approx([0.5] * BLOCKS)
     result = verdicts(frames)[1]
     assert result.verdict == "better" and timed(result).verdict == "worse"  # fewer gradients, more time
+    assert timed(result).ratio == pytest.approx(0.8 / 0.5) and timed(result).metric == "seconds to tolerance"
     words = seconds_sentence(result)
-    assert "It takes 0.30 s more to the tolerance" in words and "against SGD: worse" in words
+    assert words.startswith("At equal seconds against SGD: worse. 1.60 times SGD's seconds to tolerance, 1.60 to 1.60")
+    assert words.endswith("(+0.30 s at SGD's 0.50 s).")
 
 
 def test_a_diverged_run_counts_as_the_worst_metric() -> None:
-    table, *_ = pairs(study((1e-3, 1e-3), diverged=3))
-    assert table["ours"].tolist()[:3] == [100.0] * 3 and table["ours"].max() == 100
+    found = readings(study((1e-3, 1e-3), diverged=3))
+    assert found.ours.tolist()[:3] == [100.0] * 3 and found.ours.max() == 100
 
 
 @pytest.mark.parametrize("costs", [(None, 1e-3), (1e-3, None)])
 def test_without_a_calibration_there_is_no_claim(costs: tuple[float | None, float | None]) -> None:
     frames = study(costs)
-    assert pairs(frames)[2] == "the cost of a gradient was not measured"
+    assert readings(frames).obstacle == "the cost of a gradient was not measured"
     result = verdicts(frames)[1]
     assert timed(result).verdict == "no claim" and not timed(result).known
     gradients = result.against("baseline")
-    assert gradients is not None and gradients.verdict == "better" and gradients.family == 1
+    assert gradients is not None and gradients.verdict == "better"
 
 
 def test_a_run_that_had_not_been_measured_yet_is_no_result() -> None:
     frames = study((1e-3, 4e-3), first=200.0)  # read after 150 gradients
-    assert pairs(frames)[2] == "8 runs had not been measured when the cheaper method ended"
+    assert readings(frames).obstacle == "8 runs had not been measured when the cheaper method ended"
     assert timed(verdicts(frames)[1]).verdict == "no claim"
 
 
-def test_pairs_are_of_common_blocks() -> None:
+def test_the_comparison_is_of_the_logarithms_of_the_readings() -> None:
+    """One trial per block: the estimate is the mean of the logarithms, and scipy's Welch test has the interval."""
     frames = study((1e-3, 1e-3))
-    ours, theirs = (frames.blocks[frames.blocks["method"] == method] for method in ("hj", "sgd"))
-    assert at_gradients(ours.iloc[2:], theirs.iloc[:-1]).table["block"].tolist() == [2, 3, 4, 5, 6]
-    assert at_seconds(frames, "digits-mlp", ours.iloc[:0], theirs).obstacle == "no complete block of both yet"
+    found = timed(verdicts(frames)[1])
+    logs = [np.log(side.to_numpy()) for side in (readings(frames).ours, readings(frames).theirs)]
+    test = stats.ttest_ind(*logs, equal_var=False).confidence_interval(0.95)
+    assert found.verdict == "better" and (found.level, found.reference_level) == pytest.approx(
+        [np.exp(each.mean()) for each in logs]
+    )
+    assert (found.low, found.high) == pytest.approx((np.exp(test.low), np.exp(test.high)))
+
+
+def test_without_runs_of_both_nothing_is_read() -> None:
+    frames = study((1e-3, 1e-3))
+    ours = frames.confirmations[frames.confirmations["method"] == "hj"].set_index("id", drop=False)
+    assert at_seconds(frames, "digits-mlp", ours, ours.iloc[:0]).obstacle == "no confirming run of both yet"

@@ -1,0 +1,188 @@
+"""The primary comparison of a method: with the baseline at equal gradients, over the looks that have been taken."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from relaxbench.analysis.arm import Arm
+from relaxbench.analysis.comparison import Comparison, MethodResult, Verdict
+from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.looks import Outcome, wrong_verdict_bound
+from relaxbench.analysis.progress import over
+from relaxbench.analysis.simultaneous import MIN_BLOCKS, Judgement
+from relaxbench.analysis.study_arms import StudyArms
+from relaxbench.util.text import counted
+
+FARTHEST = 100
+"""Blocks needed for a decision are looked for up to this multiple of the present ones."""
+
+
+def primary(arms: StudyArms, result: MethodResult) -> Comparison:
+    """Compare a method with the baseline."""
+    frames, problem, baseline = arms.frames, result.problem, str(result.baseline)
+    outcome = arms.outcomes(problem)[result.method]
+    comparison = Comparison(
+        problem=problem,
+        method=result.method,
+        opponent="baseline",
+        clock="gradients",
+        reference=baseline,
+        reference_title=result.baseline_title,
+        metric=result.metric,
+        unit=result.unit,
+        censored=result.censored,
+        decimals=result.decimals,
+        budget=result.budget,
+        margin=result.margin,
+        family=arms.family.comparisons,
+        looks=arms.family.looks,
+        trials=result.trials,
+        disasters=result.disasters,
+    )
+    if outcome is None:
+        return replace(comparison, reason=_unfinished(frames, result))
+    own, other = (arms.arms(problem, method)[outcome.look - 1] for method in (result.method, baseline))
+    assert own is not None and other is not None  # as outcomes says
+    ours, theirs = (
+        arms.runs(problem, method).within(arm.blocks) for method, arm in ((result.method, own), (baseline, other))
+    )
+    missed = [int(missed_runs(frames, problem, runs["test_metric"]).sum()) for runs in (ours, theirs)]
+    comparison = replace(
+        described(comparison, outcome.judgement, own, other),
+        look=outcome.look,
+        history=outcome.history,
+        following=_following(frames, outcome),
+        runs=len(ours),
+        missed=missed[0],
+        reference_missed=missed[1],
+        wrong=wrong_verdict_bound(arms.family.looks, outcome.look),
+        needed=blocks_to_decide(outcome.judgement, arms.family.share),
+        smallest_margin=smallest_margin(outcome.judgement, arms.family.share),
+    )
+    reason = _obstacle(comparison, ours, theirs)
+    return unclaimed(comparison, reason) if reason else comparison
+
+
+def described(comparison: Comparison, judgement: Judgement, own: Arm, other: Arm) -> Comparison:
+    """A comparison with the numbers of a judgement, as ratios, and the levels of both arms."""
+    ends = (judgement.difference, judgement.low, judgement.high, judgement.band_low, judgement.band_high)
+    ratio, low, high, band_low, band_high = (math.exp(end) if abs(end) < 700 else math.nan for end in ends)
+    return replace(
+        comparison,
+        verdict=cast(Verdict, judgement.verdict),
+        ratio=ratio,
+        low=low,
+        high=high,
+        error=judgement.error,
+        freedom=judgement.freedom,
+        band_low=band_low,
+        band_high=band_high,
+        level=float(np.exp(own.estimate)),
+        reference_level=float(np.exp(other.estimate)),
+        blocks=own.blocks,
+        reference_blocks=other.blocks,
+    )
+
+
+def unclaimed(comparison: Comparison, reason: str) -> Comparison:
+    """The comparison without verdict and interval, for a reason."""
+    nan = math.nan
+    return replace(
+        comparison,
+        verdict="no claim",
+        reason=reason,
+        low=nan,
+        high=nan,
+        error=nan,
+        freedom=nan,
+        needed=None,
+        smallest_margin=nan,
+    )
+
+
+def missed_runs(frames: StudyFrames, problem: str, metric: pd.Series) -> pd.Series:
+    """Whether each run missed a censored metric's tolerance within the budget."""
+    about = frames.problem(problem)
+    if not about["censored"] or not about["budget"]:
+        return pd.Series(False, index=metric.index)
+    return metric >= about["budget"] * float(about["metric_scale"] or 1)
+
+
+def blocks_to_decide(judgement: Judgement, share: float) -> int | None:
+    """Blocks of both at which an undecided comparison would be decided if estimates and spread stayed the same.
+
+    None where it is decided, where nothing varies, or where `FARTHEST` times the present blocks would not suffice.
+
+    Args:
+        judgement: at the latest look.
+        share: α/(kJ), the level of one comparison at one look.
+    """
+    if judgement.verdict != "undecided" or not judgement.error > 0:
+        return None
+    blocks = np.unique(np.geomspace(1, FARTHEST, 400) * judgement.blocks).round().astype(int)
+    growth = blocks / judgement.blocks
+    error, freedom = judgement.error / np.sqrt(growth), judgement.freedom * growth
+    outer, inner = (stats.t.isf(tail, freedom) * error for tail in (share / 2, share))
+    apart = abs(judgement.difference) > outer
+    with np.errstate(invalid="ignore"):
+        above = judgement.difference - inner > judgement.band_low
+        within = above & (judgement.difference + inner < judgement.band_high)
+    enough = np.flatnonzero((apart | within) & (blocks > judgement.blocks))
+    return int(blocks[enough[0]]) if len(enough) else None
+
+
+def smallest_margin(judgement: Judgement, share: float) -> float:
+    """The smallest ratio, as a share, within which the comparison would be equivalent; NaN where nothing is known.
+
+    Args:
+        judgement: at one look.
+        share: α/(kJ), the level of one comparison at one look.
+    """
+    if not math.isfinite(judgement.error) or not math.isfinite(judgement.freedom):
+        return math.nan
+    half = float(stats.t.isf(share, judgement.freedom)) * judgement.error
+    return max(-math.expm1(judgement.difference - half), math.expm1(min(judgement.difference + half, 700.0)))
+
+
+def _following(frames: StudyFrames, outcome: Outcome) -> int | None:
+    looks = frames.looks
+    return looks[outcome.look] if not over(outcome) and outcome.look < len(looks) else None
+
+
+def _unfinished(frames: StudyFrames, result: MethodResult) -> str:
+    """Why there is no look yet."""
+    if not frames.looks:
+        return "the study declares no look"
+    blocks = counted(frames.looks[0], "block")
+    if result.protocol == 1:
+        return f"not all of the {blocks} are complete"
+    trials = f" of {counted(result.trials, 'trial')}" if result.trials else ""
+    return f"nothing is decided before the first look, at {blocks}{trials}"
+
+
+def _obstacle(comparison: Comparison, ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
+    """Why no claim is possible, in a few words; empty where one is."""
+    blocks, title = min(comparison.blocks, comparison.reference_blocks), comparison.reference_title
+    if blocks < MIN_BLOCKS:
+        return f"{counted(blocks, 'block')}, at least {MIN_BLOCKS} are needed"
+    metrics = pd.concat([ours["test_metric"], theirs["test_metric"]])
+    if not comparison.known:
+        lowest = metrics.min()
+        if lowest <= 0:
+            return f"{comparison.metric} of {lowest:.3g} has no logarithm, so methods have no ratio"
+        return f"the {comparison.metric} of a run is not finite"
+    if ours["diverged"].all() or theirs["diverged"].all():
+        return f"every confirming run {'' if ours['diverged'].all() else f'of {title} '}diverged"
+    if comparison.censored and comparison.missed == len(ours) and comparison.reference_missed == len(theirs):
+        return "no run of either reached the tolerance"
+    if comparison.verdict == "equivalent" and comparison.missed and comparison.reference_missed:
+        return "runs of both missed the tolerance, and are equal only because both stopped at the budget"
+    if comparison.verdict == "no claim":
+        return "the spread over blocks is not known"
+    return ""

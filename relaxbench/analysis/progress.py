@@ -1,0 +1,89 @@
+"""How much of a study is done, phase by phase: what its next look, or its last one, needs."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from relaxbench.analysis.all_subsets import confirmed_ranks
+from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.looks import Outcome
+from relaxbench.analysis.study_arms import StudyArms
+from relaxbench.store.facts import protocol
+from relaxbench.store.schema import PHASES, SEARCHED
+
+
+def progress(frames: StudyFrames) -> pd.DataFrame:
+    """Count the ``done`` and ``planned`` trials: one row per problem, method and phase.
+
+    Random trials and their confirmations are planned up to the look that a method goes to: the one that decided it,
+    else its next one; the baseline goes as far as the farthest method of its problem.
+    """
+    spec, arms = frames.spec, StudyArms(frames)
+    searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(SEARCHED)]
+    exploited = searched[searched["phase"] == "exploit"].groupby(["problem", "method"]).size().to_dict()
+    recommended = frames.recommended.groupby(["problem", "method"]).size().to_dict()
+    rows = []
+    for problem in frames.problems:
+        going = [blocks_needed(arms, problem, repetition) for repetition in range(frames.repetitions)]
+        for method in frames.methods:
+            counts = {"explore": (0, 0), "confirm": (0, 0)}
+            for repetition, blocks in enumerate(going):
+                for phase, pair in _counts(arms, problem, method, repetition, blocks[method]).items():
+                    counts[phase] = (counts[phase][0] + pair[0], counts[phase][1] + pair[1])
+            tuned = frames.tuning(method) > 0
+            counts["exploit"] = exploited.get((problem, method), 0), int(spec.get("exploit") or 0) if tuned else 0
+            counts["recommend"] = recommended.get((problem, method), 0), int(spec.get("recommend") or 0) if tuned else 0
+            for phase in PHASES:
+                done, planned = counts[phase]
+                if planned:
+                    rows.append((problem, method, phase, min(int(done), planned), planned))
+    return pd.DataFrame(rows, columns=["problem", "method", "phase", "done", "planned"])
+
+
+def blocks_needed(arms: StudyArms, problem: str, repetition: int = 0) -> dict[str, int]:
+    """Return the number of blocks of the look that each method goes to; 0 where no look is declared."""
+    frames = arms.frames
+    looks, outcomes = frames.looks, arms.outcomes(problem, repetition)
+    if not looks:
+        return dict.fromkeys(frames.methods, 0)
+    if not outcomes:
+        return dict.fromkeys(frames.methods, looks[0] if frames.baseline else looks[-1])
+    needed = {}
+    for method, outcome in outcomes.items():
+        following = 0 if outcome is None else outcome.look - over(outcome)
+        needed[method] = looks[min(following, len(looks) - 1)]
+    farthest = max(needed.values())
+    return {method: needed.get(method, farthest) for method in frames.methods}
+
+
+def over(outcome: Outcome) -> bool:
+    """Return whether a method stops: it is decided, or no look can decide it because the metric has no logarithm."""
+    return outcome.decided or math.isnan(outcome.judgement.difference)
+
+
+def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks: int) -> dict[str, tuple[int, int]]:
+    """Phase → done and planned, of the random trials of one repetition and of their confirmations."""
+    runs = arms.runs(problem, method, repetition)
+    if not blocks:
+        return {}
+    within = range(runs.first, runs.first + blocks)
+    trials = arms.frames.tuning(method)
+    if protocol(arms.frames.spec) == 1:
+        own = arms.frames.trials
+        own = own[(own["problem"] == problem) & (own["method"] == method) & (own["status"] == "done")]
+        done = int(((own["phase"] == "explore") & own["block"].isin(within)).sum())
+        return {"explore": (done, trials * blocks), "confirm": (len(runs.within(blocks)), blocks)}
+    if not trials:
+        return {"confirm": (len(runs.within(blocks)), blocks)}
+    places = sorted(
+        (place for place in runs.explored if place[0] in within and place[1] < trials),
+        key=lambda place: (not runs.explored[place] < float("inf"), runs.explored[place], *place),
+    )
+    count = confirmed_ranks(trials * blocks, trials)
+    best = places[:count]
+    return {
+        "explore": (len(places), trials * blocks),
+        "confirm": (sum(place in runs.confirmed for place in best), count),
+    }
