@@ -69,9 +69,9 @@ def plan_tables(
 ) -> list[RenderableType]:
     """Return the tables of `plan`: gradients, time on this machine, and the smallest detectable difference."""
     from relaxbench.analysis.paired import MIN_BLOCKS, detectable_effect
-    from relaxbench.optim.hyper import defaults
     from relaxbench.study.coordination.tpe import GENERATION
     from relaxbench.study.definition.prepare import prepare
+    from relaxbench.study.definition.spaces import typical
     from relaxbench.training import engine as engines
     from relaxbench.training.devices import torch_device
     from relaxbench.training.oracle import Oracle
@@ -88,7 +88,7 @@ def plan_tables(
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
         for label in spec.methods:
             rule = spec.make_rule(label)
-            params: dict[str, Any] = {**defaults(spec.rule_of(label).space), **spec.fixed_of(label, p)}
+            params: dict[str, Any] = typical(spec.search_of(label), p)
             oracle = Oracle(p, engine.path, spec.precision)
             fast = engines.throughput(oracle, rule, engine.population, place, **params)
             few_slots = min(GENERATION, engine.population)

@@ -170,7 +170,7 @@ class ProblemConformance:
         """Require the same bits from a trial that is checkpointed after a round and resumed in another population."""
         p, rule = self._make(), RULES["sgd"]
         params = {
-            **defaults(rule.space),
+            **defaults(rule.wide),
             **p.fixed,
             **{name: low for name, (low, _) in p.space.items() if name == "lr"},
         }

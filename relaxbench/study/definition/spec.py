@@ -10,7 +10,8 @@ from relaxbench.optim.registry import rule_class
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.space import Space, Value
-from relaxbench.study.definition.ranges import Bounds, narrow
+from relaxbench.study.definition import spaces
+from relaxbench.study.definition.ranges import Bounds
 from relaxbench.training.precision import Precision
 
 Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -98,22 +99,19 @@ class StudySpec(BaseModel):
         return "baseline" if label == self.baseline else "control" if label in self.controls else "candidate"
 
     def space_of(self, label: str, problem: Problem) -> Space:
-        """Return what is searched for a method on a problem.
-
-        Later ranges replace earlier ones: the rule's, the problem's, the study's, the variant's.
-        """
-        variant = self.method.get(label)
-        space = dict(self.rule_of(label).space)
-        for bounds in (problem.space, self.space, variant.space if variant else {}):
-            for name in bounds.keys() & space.keys():
-                space[name] = narrow(space[name], name, list(bounds[name]))
-        fixed = self.fixed_of(label, problem)
-        return {name: declared for name, declared in space.items() if name not in fixed}
+        """Return what is searched for a method on a problem, see `spaces.space_of`."""
+        return spaces.space_of(self.search_of(label), problem)
 
     def fixed_of(self, label: str, problem: Problem) -> dict[str, Value]:
-        """Return what is not searched: the values that the problem fixes for all methods, and those of the variant."""
-        shared = {name: value for name, value in problem.fixed.items() if name in self.rule_of(label).space}
-        return {**shared, **(self.method[label].fixed if label in self.method else {})}
+        """Return what is not searched for a method on a problem, with its value, see `spaces.fixed_of`."""
+        return spaces.fixed_of(self.search_of(label), problem)
+
+    def search_of(self, label: str) -> spaces.Search:
+        """Return how a method is tuned, whatever the problem."""
+        variant = self.method.get(label)
+        if variant is None:
+            return spaces.Search(self.rule_of(label), study=self.space)
+        return spaces.Search(self.rule_of(label), space=variant.space, fixed=variant.fixed, study=self.space)
 
     def budget_of(self, problem: Problem) -> int:
         """Return the budget of a trial in gradient equivalents."""

@@ -10,10 +10,11 @@ import torch
 from pydantic import ValidationError
 
 from relaxbench.errors import UserError, unknown
-from relaxbench.optim.hyper import defaults, expected, stack
+from relaxbench.optim.hyper import expected, stack
 from relaxbench.optim.registry import RULES, rule_names
 from relaxbench.problems import Problem
 from relaxbench.space import Int
+from relaxbench.study.definition import spaces
 from relaxbench.study.definition.ranges import narrow
 from relaxbench.study.definition.spec import StudySpec, Variant
 
@@ -57,12 +58,12 @@ def check(spec: StudySpec) -> StudySpec:
             "`methods`, or name another `baseline`"
         )
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
-    searched = {name for label in labels for name in spec.rule_of(label).space}
+    searched = {name for label in labels for name in spec.rule_of(label).wide}
     for name in spec.space:
         if name not in searched:
             raise unknown("hyperparameter in [space]", name, searched)
     for label in labels:
-        variant, space = spec.method.get(label), spec.rule_of(label).space
+        variant, space = spec.method.get(label), spec.rule_of(label).wide
         if variant:
             _check_values(spec, label, variant)
         for bounds in (spec.space, variant.space if variant else {}):
@@ -82,7 +83,7 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
     """
     for problem in problems:
         for label in spec.methods:
-            params = {**defaults(spec.rule_of(label).space), **spec.fixed_of(label, problem)}
+            params = spaces.typical(spec.search_of(label), problem)
             steps = spec.space_of(label, problem).get("inner_steps")
             if isinstance(steps, Int):
                 params["inner_steps"] = steps.high
@@ -100,7 +101,7 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
 
 def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check the names of a variant's hyperparameters and its fixed values."""
-    space = spec.rule_of(label).space
+    space = spec.rule_of(label).wide
     for name in [*variant.space, *variant.fixed]:
         if name not in space:
             raise unknown(f"hyperparameter of [method.{label}]", name, space)
