@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from relaxbench.optim.drop_in.classes import drop_in
 from relaxbench.optim.hyper import expected
+from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.space import Choice, Int, Value
@@ -49,7 +50,9 @@ def require_spaces_that_fit(rule: type[Rule]) -> None:
         lacking = [name for name in rule.wide if name not in p.values]
         require(not lacking, f"published for {p.kind!r} lacks {', '.join(lacking)}: give every hyperparameter a value")
         require(bool(p.source), f"published for {p.kind!r} has no source")
-        require(set(p.assumed) <= set(p.values), f"published for {p.kind!r}: assumed has names without a value")
+        require(p.kind in KINDS, f"published for {p.kind!r}: expected a kind, one of {', '.join(KINDS)}")
+        for name in p.assumed:
+            require(name in p.values, f"published for {p.kind!r}: assumed has {name}, which has no value")
 
 
 class RuleConformance:

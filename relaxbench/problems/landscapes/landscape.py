@@ -33,14 +33,14 @@ class NumberedDraws:
 
 
 SCOPES: Mapping[str, tuple[float, float]] = {"gamma_start": (0.03, 300.0), "gamma_end": (0.01, 30.0)}
-"""Ranges of γ on landscapes whose curvature is about 1: no author published one, and those of networks do not apply."""
+"""Ranges of γ on a landscape that gives none: no author published one, and those of networks do not apply."""
 
 
 class Landscape(Problem):
     """Base class of the analytic problems. Their metric is the number of gradients to a tolerance.
 
     Attributes:
-        ranges: ranges of hyperparameters for all methods, name → (low, high).
+        ranges: ranges of hyperparameters for all methods, name → (low, high); `SCOPES` are added.
     """
 
     metric, unit, metric_scale = "gradients to tolerance", "gradients", 1.0
@@ -50,7 +50,7 @@ class Landscape(Problem):
 
     def __init__(self) -> None:
         self.worst_metric = float(self.budget)
-        self.space = dict(type(self).ranges)
+        self.space = {**SCOPES, **type(self).ranges}
 
     ranges: dict[str, tuple[float, float]] = {}
 
@@ -148,7 +148,7 @@ class Rugged1D(Landscape):
     worst = 100.0
     margin = 20.0
     tolerance = 0.05
-    ranges = {**SCOPES, "sigma_start": (0.1, 10.0), "sigma_end": (1e-2, 1.0), "temperature": (1e-4, 1.0)}
+    ranges = {"sigma_start": (0.1, 10.0), "sigma_end": (1e-2, 1.0), "temperature": (1e-4, 1.0)}
 
     def __init__(self) -> None:
         super().__init__()

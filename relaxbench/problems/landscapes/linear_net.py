@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from relaxbench import random
-from relaxbench.problems.landscapes.landscape import SCOPES, Landscape
+from relaxbench.problems.landscapes.landscape import Landscape
 from relaxbench.problems.losses import Batch, loss
 from relaxbench.problems.problem import Params
 
@@ -40,7 +40,7 @@ class LinearNet(Landscape):
     margin = 20.0
     tolerance = 1e-4
     kind = "linear-net"
-    ranges = {**SCOPES, "lr": (1e-3, 0.3), "inner_lr": (1e-3, 0.3)}
+    ranges = {"lr": (1e-3, 0.3), "inner_lr": (1e-3, 0.3)}
 
     def __init__(self) -> None:
         super().__init__()

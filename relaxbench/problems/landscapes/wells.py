@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from relaxbench import random
-from relaxbench.problems.landscapes.landscape import SCOPES, Landscape, NumberedDraws
+from relaxbench.problems.landscapes.landscape import Landscape, NumberedDraws
 from relaxbench.problems.losses import Batch, loss
 from relaxbench.problems.problem import Params
 
@@ -26,7 +26,7 @@ class DoubleWell(Landscape):
 
     name = "double-well"
     budget, worst, margin, tolerance = 400, 100.0, 20.0, 0.01
-    ranges = {**SCOPES, "sigma_start": (0.1, 3.0), "sigma_end": (1e-2, 1.0), "temperature": (1e-4, 1.0)}
+    ranges = {"sigma_start": (0.1, 3.0), "sigma_end": (1e-2, 1.0), "temperature": (1e-4, 1.0)}
 
     def __init__(self, tilt: float = 0.1) -> None:
         if not abs(tilt) <= 0.38:
@@ -71,7 +71,6 @@ class GaussianWells(Landscape):
     name = "gaussian-wells"
     budget, worst, margin, tolerance = 400, 100.0, 20.0, 0.01
     ranges = {
-        **SCOPES,
         "sigma_start": (0.1, 3.0),
         "sigma_end": (1e-2, 1.0),
         "temperature": (1e-4, 1.0),
