@@ -80,8 +80,8 @@ def outer_steps(
 ) -> tuple[Callable[[], object], Callable[[], float]]:
     """Return a function that makes outer steps of one member on the direct path, and one that reads their cost."""
     population = Population(Oracle(problem, "direct"), rule, budget=10**6)
-    small = {"inner_steps": INNER_STEPS} if "inner_steps" in rule.space else {}
-    population.admit([Job(0, 0, defaults(rule.space) | small)])
+    small = {"inner_steps": INNER_STEPS} if "inner_steps" in rule.wide else {}
+    population.admit([Job(0, 0, defaults(rule.wide) | small)])
     (slot,) = population.slots
     population.advance(times * slot.period)  # warm up PyTorch and the sampler
     before = slot.ledger.total

@@ -66,8 +66,8 @@ def fly(network: str, rule: str, size: int, device: torch.device) -> None:
     """Run a population for a whole outer step and the first query of the next, all members at once."""
     instance = RULES[rule]()
     population = Population(Oracle(synthetic(network)), instance, budget=10**6, device=device)
-    small = {"inner_steps": INNER_STEPS} if "inner_steps" in instance.space else {}
-    population.admit([Job(k, k, defaults(instance.space) | small) for k in range(size)])
+    small = {"inner_steps": INNER_STEPS} if "inner_steps" in instance.wide else {}
+    population.admit([Job(k, k, defaults(instance.wide) | small) for k in range(size)])
     population.advance(population.slots[0].period + 1)
 
 

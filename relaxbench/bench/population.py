@@ -56,7 +56,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
 
 def noise_free(rule: type[Rule]) -> dict[str, Any]:
     """Return a rule's default parameters, without Langevin noise."""
-    return {**defaults(rule.space), **({"temperature": 0.0} if "temperature" in rule.space else {})}
+    return {**defaults(rule.wide), **({"temperature": 0.0} if "temperature" in rule.wide else {})}
 
 
 def plain_steps_per_second(device: torch.device, seconds: float = 0.3) -> float:

@@ -102,7 +102,7 @@ def _training(device: torch.device, method: str, compiled: bool) -> tuple[Step, 
 
     cls = DROP_INS[method.removesuffix(" with noise")]
     rule = cls.rule_class
-    hyper: dict[str, Any] = defaults(rule.space) if method.endswith(" with noise") else noise_free(rule)
+    hyper: dict[str, Any] = defaults(rule.wide) if method.endswith(" with noise") else noise_free(rule)
     hyper |= {"inner_steps": INNER_STEPS} if "inner_steps" in hyper else {}
     if cls is CurveBall:
         curved = CurveBall(model, total_steps=10**6, compile=compiled, **hyper)

@@ -61,7 +61,7 @@ class Flight:
         rule = RULES["sgd"]()
         self.size, self.device, self.lead, self.chunk = size, device, lead, 1
         self.population = Population(Oracle(problem, path, precision), rule, budget=10**9, device=device)
-        self.population.admit([Job(i, i, defaults(rule.space)) for i in range(size)])
+        self.population.admit([Job(i, i, defaults(rule.wide)) for i in range(size)])
         self.longest = -(-problem.budget // problem.rounds)  # steps between two measurements of a study
         self.step()  # the first step allocates memory
 

@@ -15,6 +15,7 @@ from relaxbench.errors import UserError
 from relaxbench.util.text import counted
 
 if TYPE_CHECKING:
+    from relaxbench.optim.rule import Rule
     from relaxbench.problems.problem import Problem
 
 
@@ -65,8 +66,34 @@ def list_tables() -> list[RenderableType]:
         except UserError as error:
             lines.append(_entry(name, "does not work", str(error)))
             continue
-        searched = f"searched: {', '.join(rule.space)}"
-        lines.append(_entry(name, rule.title, searched, f"memory: {rule.copies} copies of the parameters", rule.source))
+        memory = f"memory: {rule.copies} copies of the parameters"
+        lines.append(_entry(name, rule.title, *_spaces(rule), memory, rule.source))
+    lines.append(
+        Text(
+            'A study searches the default space. In the table [method.NAME] of a study file, space = "wide" searches '
+            'the wide one, and arm = "published" runs the published settings without any search.',
+            style="dim",
+        )
+    )
+    return lines
+
+
+def _spaces(rule: type[Rule]) -> list[str]:
+    """Say what a study searches of a rule, what it keeps, what the wide space adds, and what was published."""
+    from relaxbench.optim.spaces import published_value, rows
+
+    table = rows(rule)
+    searched = [f"{row.name} {row.default}" for row in table if row.name in rule.space]
+    kept = [f"{row.name} {row.default.removeprefix('fixed: ')}" for row in table if row.name in rule.default_fixed]
+    wide = [f"{row.name} {row.wide}" for row in table if row.wide != row.default]
+    parts = {"searched by default": searched, "kept by default": kept, "in the wide space": wide}
+    lines = [f"{what}: {'; '.join(texts)}" for what, texts in parts.items() if texts]
+    if rule.publications:
+        first, *others = rule.publications
+        values = "; ".join(f"{name} {published_value(first, name)}" for name in rule.wide)
+        note = " (* not given by the source)" if "*" in values else ""
+        also = f"; others for {', '.join(other.kind for other in others)}" if others else ""
+        lines.append(f"published for {first.kind}: {values}{note}{also}")
     return lines
 
 

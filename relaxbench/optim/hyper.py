@@ -1,7 +1,8 @@
 """Shared hyperparameters, and hyperparameters as tensors.
 
 A hyperparameter that several rules have is declared here once, so that every method is tuned over the same range. A
-rule's `space` lists the ones it uses, next to its mathematics. The types of the ranges are in `relaxbench.space`.
+rule lists the ones it uses next to its mathematics: all of them in `wide`, and those that a study searches by default
+in `space`. The types of the ranges are in `relaxbench.space`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ TEMPERATURE = Float(1e-7, 1e-3, 1e-6, log=True)
 SCHEDULE = Choice(SCHEDULES, "cosine")
 SCOPING = Choice(SCOPINGS[:3], "geometric")  # "constant" is gamma_start = gamma_end, which these three contain
 ANNEAL = Choice(ANNEALED, "outer")
+
+# Ranges of default spaces that two rules share; docs/spaces.md argues all of them.
+MEAN_LR = Float(3e-3, 3.0, 0.1, log=True)  # on a mean of L gradients: as many decades as LR, up to 3 instead of 1
+RELAXED_GAMMA_START = Float(10.0, 1e4, 1e3, log=True, above=True)
+RELAXED_INNER_STEPS = Int(10, 20, 20, step=10)
 
 OPTIONS: dict[str, tuple[str, ...]] = {"schedule": SCHEDULES, "scoping": SCOPINGS, "anneal": ANNEALED}
 """All options of a choice, searched by default or not, by its name. A tensor holds an option's index in this list."""

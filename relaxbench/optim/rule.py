@@ -18,7 +18,8 @@ from relaxbench import random
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import ANNEALED, Hyper, declare
 from relaxbench.optim.meanings import MEANINGS, Meaning
-from relaxbench.space import Space
+from relaxbench.optim.published import REASONS, Published
+from relaxbench.space import Space, Value
 
 State = dict[str, Tensor]
 
@@ -93,7 +94,13 @@ class Rule:
         name: as in study files, e.g. ``"entropy-sgd"``.
         title: as in sentences, e.g. ``"Entropy-SGD"``.
         source: paper and equation or algorithm of the mathematics.
-        space: the hyperparameters with their ranges.
+        wide: all hyperparameters with ranges that suit any problem; where it is not declared, it is `space`.
+        space: what a study searches by default: ranges around the published settings.
+        default_fixed: the hyperparameters that `space` lacks, with the values at which a study then keeps them.
+        limited: hyperparameters whose default range theory limits: a problem may narrow it, but not move it.
+        publications: the authors' settings, by kind of problem; the first serves where none is of the problem's kind.
+        published: the values of the first publication; empty if there is none.
+        reasons: why `space` and `default_fixed` are as they are, where `optim.published` has no reason or another one.
         copies: memory, in copies of the P parameters, the gradient included.
         rate: the step size that a schedule anneals; of an inner and an outer step size, `anneal` names it.
         scope: ``"gamma"`` or ``"sigma"`` if the rule smooths the loss over a scheduled scope.
@@ -107,7 +114,13 @@ class Rule:
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
+    wide: ClassVar[Space]
     space: ClassVar[Space]
+    default_fixed: ClassVar[Mapping[str, Value]] = {}
+    limited: ClassVar[frozenset[str]] = frozenset()
+    publications: ClassVar[tuple[Published, ...]] = ()
+    published: ClassVar[Mapping[str, Value]] = {}
+    reasons: ClassVar[Mapping[str, str]] = {}
     copies: int
     rate: ClassVar[str] = "lr"
     scope: ClassVar[str | None] = None
@@ -117,12 +130,35 @@ class Rule:
     curvature: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
-        declare(cls.__dict__.get("space", {}))
+        own = cls.__dict__
+        if "space" in own or "wide" in own:  # nothing is inherited that may lack a hyperparameter of the new space
+            cls.wide, cls.space = own.get("wide", own.get("space")), own.get("space", own.get("wide"))
+            cls.default_fixed = own.get("default_fixed", {})
+            cls.publications = own.get("publications", ())
+        declare(getattr(cls, "wide", {}))
+        cls.published = cls.publications[0].values if cls.publications else {}
 
     @classmethod
     def meaning(cls, name: str) -> Meaning | None:
         """Return the meaning of a hyperparameter; None if neither the rule nor the shared table has it."""
         return cls.meanings.get(name, MEANINGS.get(name))
+
+    @classmethod
+    def reason(cls, name: str) -> str:
+        """Return why a hyperparameter is searched, or fixed, as it is by default; "" if nothing says so."""
+        return cls.reasons.get(name, REASONS.get(name, ""))
+
+    @classmethod
+    def publication(cls, kind: str) -> Published | None:
+        """Return the publication for a kind of problem, or else the first one; None if there is none."""
+        own = [publication for publication in cls.publications if publication.kind == kind]
+        return next(iter([*own, *cls.publications]), None)
+
+    @classmethod
+    def published_for(cls, kind: str) -> Mapping[str, Value]:
+        """Return the published values for a kind of problem, see `publication`; empty if there are none."""
+        publication = cls.publication(kind)
+        return publication.values if publication else {}
 
     def bind(self, shapes: Sequence[torch.Size]) -> None:
         """Receive, before `init`, the shapes of the tensors that lie one after another in the P parameters."""

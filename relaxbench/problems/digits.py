@@ -52,6 +52,7 @@ def digits_mlp(hidden: int = 32, dropout: float = 0.0) -> SupervisedProblem:
         budget=600,
         worst=10.0,
         margin=1.0,
+        kind="fully-connected",
         title=f"64-{hidden}-10 network on handwritten digits",
         source="1,797 handwritten digits of scikit-learn",
         caution="Digits is a demonstration: with about 360 test images, one image is 0.28 points of error.",

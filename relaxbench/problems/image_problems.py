@@ -61,6 +61,7 @@ class Recipe:
         published: the paper's result of SGD, for comparison.
         augment: whether training images are shifted and mirrored.
         whiten: whether global contrast normalization and ZCA replace the normalization of the channels.
+        kind: of problem, see `Problem`.
     """
 
     network: Callable[[int], nn.Module]
@@ -74,6 +75,7 @@ class Recipe:
     published: str = ""
     augment: bool = False
     whiten: bool = False
+    kind: str = "cifar-10"
 
 
 MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
@@ -87,10 +89,20 @@ _basic = partial(Recipe, source="cifar10", budget=100 * 351, small=Small(3 * 351
 _resnet = partial(Recipe, source="cifar10", budget=200 * 351, small=Small(100, 32, LITTLE, 512))
 
 RECIPES: dict[str, Recipe] = {
-    "mnistfc": _mnist(networks.mnistfc, "784-1024-1024-10 network", published=f"SGD 1.10 ± 0.01 % ({DEEP_RELAXATION})"),
-    "lenet": _mnist(networks.lenet, "LeNet", published=f"SGD 0.50 ± 0.02 % ({DEEP_RELAXATION})"),
-    "mnist-mlp-tanh": Recipe(
-        networks.mnist_tanh, "784-128-64-32-10 tanh network", "mnist", 100 * 781, Small(3 * 781, 64), 64, MNIST
+    "mnistfc": _mnist(
+        networks.mnistfc,
+        "784-1024-1024-10 network",
+        published=f"SGD 1.10 ± 0.01 % ({DEEP_RELAXATION})",
+        kind="fully-connected",
+    ),
+    "lenet": _mnist(networks.lenet, "LeNet", published=f"SGD 0.50 ± 0.02 % ({DEEP_RELAXATION})", kind="mnist-conv"),
+    "mnist-mlp-tanh": _mnist(
+        networks.mnist_tanh,
+        "784-128-64-32-10 tanh network",
+        budget=100 * 781,
+        small=Small(3 * 781, 64),
+        batch_size=64,
+        kind="fully-connected",
     ),
     "allcnn-bn": _allcnn("All-CNN-BN"),
     "allcnn-bn-zca": _allcnn(
@@ -232,6 +244,7 @@ def image_problem(name: str) -> ImageProblem:
         rounds=5 if small else 50,
         worst=10.0,
         margin=0.1,
+        kind=recipe.kind,
         statistics_limit=recipe.small.statistics if small else 8192,
         title=f"{recipe.title} on {where.title}" if where else recipe.title,
         published="" if source else recipe.published,

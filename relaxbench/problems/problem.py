@@ -48,7 +48,9 @@ class Problem:
         published: a published result of SGD on this problem with its source, or "".
         caution: a limitation that a reader of results must know, or "".
         fixed: hyperparameters that are not searched on this problem, with their value for all methods.
-        space: ranges of this problem that replace the shared ones, for all methods: name → (low, high).
+        space: ranges of this problem that replace the rules', for all methods: name → (low, high).
+        kind: the kind of problem, a key of `optim.published.KINDS`, which picks the published settings of a rule; ""
+            if none is near.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Problem:
     caution: str = ""
     fixed: Mapping[str, float] = {}
     space: dict[str, tuple[float, float]]
+    kind: str = ""
 
     def layout(self) -> list[tuple[str, torch.Size]]:
         """Return names and shapes of the parameters, in their order in a vector of P numbers."""

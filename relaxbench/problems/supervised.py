@@ -39,6 +39,7 @@ class ProblemOptions(TypedDict, total=False):
     published: str
     statistics_limit: int
     space: Mapping[str, tuple[float, float]] | None
+    kind: str
 
 
 class SupervisedProblem(Problem):
@@ -60,6 +61,7 @@ class SupervisedProblem(Problem):
         published: results of papers, one line; see `Problem`.
         statistics_limit: maximum number of training examples on which batch normalization is measured.
         space: ranges for all methods on this problem, name → (low, high).
+        kind: the kind of problem whose published settings are nearest, e.g. ``"cifar-10"``; see `Problem`.
 
     Raises:
         UserError: for a number that is not positive, and for an unknown loss. Model and data are checked when they are
@@ -84,6 +86,7 @@ class SupervisedProblem(Problem):
         published: str = "",
         statistics_limit: int = 8192,
         space: Mapping[str, tuple[float, float]] | None = None,
+        kind: str = "",
     ) -> None:
         numbers: dict[str, object] = {
             "batch_size": batch_size,
@@ -99,7 +102,7 @@ class SupervisedProblem(Problem):
         self.statistics_limit = statistics_limit
         self.loss = losses.loss(loss)
         self.batch_size, self.budget, self.rounds = batch_size, budget, rounds
-        self.worst, self.margin, self.space = worst, margin, dict(space or {})
+        self.worst, self.margin, self.space, self.kind = worst, margin, dict(space or {}), kind
         self._build, self._load, self._source = model, data, source
         self._device_splits: dict[tuple[str, str], Batch] = {}
         self._orders: dict[str, dict[tuple[int, int], Tensor]] = {}

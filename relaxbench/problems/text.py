@@ -146,6 +146,7 @@ def text_problem(name: str) -> TextProblem:
         rounds=5 if small else 50,
         worst=20.0,
         margin=0.01,
+        kind="char-lstm",
         title="two layers of LSTM that predict the next character",
         caution="A small budget is a demonstration: training is far from its end." if small else "",
     )

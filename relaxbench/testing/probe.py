@@ -43,9 +43,9 @@ class Probe:
 
     def values(self, inner_steps: int | None = SHORT) -> dict[str, Value]:
         """Return a value for every hyperparameter, with short inner loops unless `inner_steps` is None."""
-        values = defaults(self.rule.space)
+        values = defaults(self.rule.wide)
         if inner_steps is not None:
-            values |= {name: SHORT for name, d in self.rule.space.items() if isinstance(d, Int) and d.default > SHORT}
+            values |= {name: SHORT for name, d in self.rule.wide.items() if isinstance(d, Int) and d.default > SHORT}
         return {**values, **self.settings}
 
     def period(self) -> int:

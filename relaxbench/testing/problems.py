@@ -13,6 +13,7 @@ from torch.func import grad, vjp
 
 from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
+from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Batch, Problem
 from relaxbench.problems import problem as problem_of
@@ -46,6 +47,8 @@ class ProblemConformance:
             require(good, f"{attribute} = {value!r}: expected a positive number")
         for name, (low, high) in p.space.items():
             require(low < high, f"space[{name!r}] = ({low:g}, {high:g}): expected low < high")
+        known = ", ".join(KINDS)
+        require(p.kind in (*KINDS, ""), f"kind {p.kind!r}: expected one of {known}, or none")
         require(p.size >= 1, f"it has {p.size} parameters")
         require(
             p.fingerprint() == self._make().fingerprint(), "two of it have different data: draw them from a fixed seed"
@@ -170,7 +173,7 @@ class ProblemConformance:
         """Require the same bits from a trial that is checkpointed after a round and resumed in another population."""
         p, rule = self._make(), RULES["sgd"]
         params = {
-            **defaults(rule.space),
+            **defaults(rule.wide),
             **p.fixed,
             **{name: low for name, (low, _) in p.space.items() if name == "lr"},
         }

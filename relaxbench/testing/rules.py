@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from relaxbench.optim.drop_in.classes import drop_in
 from relaxbench.optim.hyper import expected
+from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.space import Choice, Int, Value
@@ -22,6 +23,36 @@ from relaxbench.testing.runner import require, skip
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome
+
+
+def require_spaces_that_fit(rule: type[Rule]) -> None:
+    """Require that the default space, what it fixes and what was published speak of the same hyperparameters.
+
+    Raises:
+        AssertionError: naming the first that does not fit.
+    """
+    for name in rule.wide:
+        kept, searched = name in rule.default_fixed, name in rule.space
+        require(
+            kept != searched, f"{name} must be either in space or in default_fixed, is in {'both' if kept else 'none'}"
+        )
+    for name in (*rule.space, *rule.default_fixed):
+        require(name in rule.wide, f"{name} is not in wide: declare it there")
+    settings = {"default_fixed": rule.default_fixed} | {
+        f"published for {p.kind!r}": p.values for p in rule.publications
+    }
+    for where, values in settings.items():
+        for name, value in values.items():
+            require(name in rule.wide, f"{where} has {name}, which is not in wide")
+            wanted = expected(name, rule.wide[name], value)
+            require(wanted is None, f"{where}: {name} = {value!r} should be {wanted}")
+    for p in rule.publications:
+        lacking = [name for name in rule.wide if name not in p.values]
+        require(not lacking, f"published for {p.kind!r} lacks {', '.join(lacking)}: give every hyperparameter a value")
+        require(bool(p.source), f"published for {p.kind!r} has no source")
+        require(p.kind in KINDS, f"published for {p.kind!r}: expected a kind, one of {', '.join(KINDS)}")
+        for name in p.assumed:
+            require(name in p.values, f"published for {p.kind!r}: assumed has {name}, which has no value")
 
 
 class RuleConformance:
@@ -45,8 +76,8 @@ class RuleConformance:
         )
         for attribute in ("title", "source"):
             require(bool(getattr(rule, attribute, "")), f"{attribute} is missing: expected a line of text")
-        require(bool(rule.space), "space is empty: expected the declared hyperparameters")
-        for name, declared in rule.space.items():
+        require(bool(rule.wide), "space is empty: expected the declared hyperparameters")
+        for name, declared in [*rule.wide.items(), *rule.space.items()]:
             wanted = expected(name, declared, declared.default)
             require(wanted is None, f"the default {declared.default!r} of {name} should be {wanted}")
             if isinstance(declared, Choice):
@@ -59,13 +90,14 @@ class RuleConformance:
         require(
             rule.replicas >= 1 and rule.price > 0, f"replicas {rule.replicas}, price {rule.price}: expected positive"
         )
+        require_spaces_that_fit(self.rule)
         name_in_use = RULES.get(rule.name, self.rule) is not self.rule
         require(not name_in_use, f"name {rule.name!r} is that of a built-in method: choose another one")
 
     def test_every_hyperparameter_does_something(self) -> None:
         """Require that, early in a run, every hyperparameter changes the iterates: else a search would waste trials."""
-        low, high = ({n: getattr(d, end, d.default) for n, d in self.rule.space.items()} for end in ("low", "high"))
-        for name, declared in self.rule.space.items():
+        low, high = ({n: getattr(d, end, d.default) for n, d in self.rule.wide.items()} for end in ("low", "high"))
+        for name, declared in self.rule.wide.items():
             others = declared.options if isinstance(declared, Choice) else (declared.low, declared.high)
             # It may matter only if other hyperparameters are large or small.
             matters = any(
@@ -123,7 +155,7 @@ class RuleConformance:
         """Require that members do not mix, also if their outer steps end at different times."""
         steps, own = 2 * self._probe.period() + 3, self._probe.values()
         alone = self._probe.mixed([own], [0], steps)[0]
-        other = {**own, **{name: d.high for name, d in self.rule.space.items() if isinstance(d, Int)}}
+        other = {**own, **{name: d.high for name, d in self.rule.wide.items() if isinstance(d, Int)}}
         other |= {name: own[name] * 0.5 for name in ("lr", "inner_lr", "outer_lr") if isinstance(own.get(name), float)}  # type: ignore[operator]
         require(
             torch.equal(self._probe.mixed([other, own, other], [7, 0, 8], steps)[1], alone),

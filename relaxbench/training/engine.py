@@ -141,7 +141,7 @@ def throughput(
         params: hyperparameters that differ from the defaults.
     """
     population = Population(oracle, rule, budget=10**9, device=device)
-    values = {**defaults(rule.space), **params}
+    values = {**defaults(rule.wide), **params}
     population.admit([Job(i, i % 8, values) for i in range(size)])  # eight seeds: drawing weights is not timed
     chunk, spent, fastest = 1, 0.0, 0.0
     population.advance(chunk)  # the first call allocates

@@ -29,6 +29,18 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{64 * 32 + 32 + 32 * 10 + 10:,} parameters" in out and "1,797" in out
 
 
+def test_list_shows_the_three_spaces_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
+    out = " ".join(printed(capsys, "list").split())
+    entry = out[out.index("hj-implicit Hamilton–Jacobi (implicit)") : out.index("heat Heat equation")]
+    assert "searched by default: lr 0.003 to 3 (log); inner_steps 5 or 10; gamma_start 0.01 to 1 (log); " in entry
+    assert "kept by default: momentum 0.9; averaging 0.75; gamma_end 0.01; scoping geometric" in entry
+    assert "in the wide space: lr 0.001 to 1 (log); inner_steps 6 to 30 in steps of 2; momentum 0 to 0.99; " in entry
+    assert "published for fully-connected: lr 0.1*; inner_steps 5; momentum 0.9; " in entry
+    assert "(* not given by the source); others for mnist-conv, cifar-10" in entry
+    sgd = out[out.index("sgd SGD") : out.index("sgd-ema SGD with EMA")]
+    assert "kept by default" not in sgd and "in the wide space" not in sgd
+
+
 def test_data_come_from_where_they_are_said_to_be(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,7 @@ def members(
 ) -> Members:
     rng = np.random.default_rng(seed)
     hyper = {}
-    for key, declared in RULES[name].space.items():
+    for key, declared in RULES[name].wide.items():
         width = columns if key in ("lr", "inner_lr", "outer_lr", "momentum", "outer_momentum", "weight_decay") else 1
         hyper[key] = torch.tensor([[pick(rng, key, declared) for _ in range(width)] for _ in range(K)], dtype=dtype)
     basis = np.linalg.qr(rng.normal(size=(K, P, P)))[0]

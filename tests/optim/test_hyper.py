@@ -13,7 +13,7 @@ from relaxbench.optim.hyper import ANNEALED, OPTIONS, SCHEDULES, SCOPINGS, defau
 from relaxbench.optim.registry import RULES
 from relaxbench.space import Choice, Float, Hyperparameter, Int, Value
 
-DECLARED = [(rule, name) for rule in RULES for name in RULES[rule].space]
+DECLARED = [(rule, name) for rule in RULES for name in RULES[rule].wide]
 
 
 def span(declared: Hyperparameter) -> Hyperparameter:
@@ -32,23 +32,23 @@ def values(declared: Hyperparameter) -> st.SearchStrategy[Value]:
 
 
 def settings(rule: str) -> st.SearchStrategy[dict[str, Value]]:
-    return st.fixed_dictionaries({name: values(declared) for name, declared in RULES[rule].space.items()})
+    return st.fixed_dictionaries({name: values(declared) for name, declared in RULES[rule].wide.items()})
 
 
 @pytest.mark.parametrize("name", sorted({name for _, name in DECLARED}))
-def test_every_method_searches_a_shared_name_over_the_same_range(name: str) -> None:
-    spans = {span(rule.space[name]) for rule in RULES.values() if name in rule.space}
+def test_every_wide_space_has_the_same_range_of_a_shared_name(name: str) -> None:
+    spans = {span(rule.wide[name]) for rule in RULES.values() if name in rule.wide}
     assert len(spans) == 1
 
 
 def test_the_step_size_on_a_gradient_has_one_range_whatever_it_is_called() -> None:
     """`lr` of SGD is what `inner_lr` is inside an inner loop: the same range and the same default."""
-    assert len({rule.space[name] for rule in RULES.values() for name in ("lr", "inner_lr") if name in rule.space}) == 1
+    assert len({rule.wide[name] for rule in RULES.values() for name in ("lr", "inner_lr") if name in rule.wide}) == 1
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_method_tunes_the_things_that_every_method_has(rule: str) -> None:
-    space = RULES[rule].space
+def test_every_method_has_the_things_that_every_method_has(rule: str) -> None:
+    space = RULES[rule].wide
     if rule == "adamw":  # a momentum, a decay and a step size of other meanings, hence of other names
         assert {"beta1", "decoupled_decay", "schedule", "adam_lr"} <= set(space)
         return
@@ -63,7 +63,7 @@ def test_every_method_tunes_the_things_that_every_method_has(rule: str) -> None:
 
 @pytest.mark.parametrize(("rule", "name"), DECLARED)
 def test_a_declaration_is_sound(rule: str, name: str) -> None:
-    declared = RULES[rule].space[name]
+    declared = RULES[rule].wide[name]
     if isinstance(declared, Choice):
         assert declared.default in declared.options
         assert len(set(declared.options)) == len(declared.options) > 1
@@ -78,9 +78,9 @@ def test_a_declaration_is_sound(rule: str, name: str) -> None:
         assert (declared.default - declared.low) % declared.step == 0
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if "inner_steps" in RULES[rule].space])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if "inner_steps" in RULES[rule].wide])
 def test_inner_steps_are_even_and_not_close_to_sgd(rule: str) -> None:
-    declared = RULES[rule].space["inner_steps"]
+    declared = RULES[rule].wide["inner_steps"]
     assert isinstance(declared, Int)
     assert declared.low >= 5  # one gradient an outer step is SGD (specification, T11)
     assert all(length % 2 == 0 for length in range(declared.low, declared.high + 1, declared.step))
@@ -89,7 +89,7 @@ def test_inner_steps_are_even_and_not_close_to_sgd(rule: str) -> None:
 
 @pytest.mark.parametrize(("rule", "name"), [pair for pair in DECLARED if pair[1] in ("gamma_start", "sigma_start")])
 def test_scopes_shrink_by_default(rule: str, name: str) -> None:
-    space = RULES[rule].space
+    space = RULES[rule].wide
     start, end = space[name], space[name.replace("_start", "_end")]
     assert isinstance(start, Float) and isinstance(end, Float)
     assert end.default < start.default and end.low <= start.low and end.high <= start.high
@@ -99,12 +99,12 @@ def test_scopes_shrink_by_default(rule: str, name: str) -> None:
 def test_momentum_and_averaging_stay_below_one() -> None:
     for rule in RULES.values():
         for name in ("momentum", "outer_momentum", "averaging", "beta1", "beta2"):
-            if name in rule.space:
-                assert 0 <= rule.space[name].low < rule.space[name].high < 1  # type: ignore[union-attr]
+            if name in rule.wide:
+                assert 0 <= rule.wide[name].low < rule.wide[name].high < 1  # type: ignore[union-attr]
 
 
 def test_defaults_are_the_declared_ones_and_a_fresh_dict() -> None:
-    space = RULES["entropy-sgd"].space
+    space = RULES["entropy-sgd"].wide
     first = defaults(space)
     assert first == {name: declared.default for name, declared in space.items()}
     first["inner_lr"] = 7.0
@@ -121,7 +121,7 @@ def test_a_choice_is_encoded_as_its_place_among_all_options(name: str, options: 
 def test_a_narrowed_choice_keeps_its_numbers() -> None:
     """A space that leaves "constant" out of the scopings still encodes what it keeps as the schedules read it."""
     for rule in RULES.values():
-        for name, declared in rule.space.items():
+        for name, declared in rule.wide.items():
             if isinstance(declared, Choice):
                 assert [encode(name, o) for o in declared.options] == [OPTIONS[name].index(o) for o in declared.options]
 
@@ -135,7 +135,7 @@ def test_numbers_are_encoded_as_themselves(number: float) -> None:
 def test_stack_holds_every_members_values(data: st.DataObject, rule: str, dtype: torch.dtype) -> None:
     members = data.draw(st.lists(settings(rule), min_size=1, max_size=4))
     tensors = stack(members, torch.device("cpu"), dtype)
-    assert set(tensors) == set(RULES[rule].space)
+    assert set(tensors) == set(RULES[rule].wide)
     for name, tensor in tensors.items():
         assert tensor.shape == (len(members), 1) and tensor.dtype == dtype
         for k, member in enumerate(members):

@@ -18,7 +18,7 @@ def states_after(name: str, steps: int) -> State:
     rule = RULES[name]()
     rule.bind([torch.Size([2, 3]), torch.Size([1])])
     settings = [
-        {**defaults(rule.space), **({key: 2 + k for key in ("inner_steps", "samples") if key in rule.space})}
+        {**defaults(rule.wide), **({key: 2 + k for key in ("inner_steps", "samples") if key in rule.wide})}
         for k in range(5)
     ]
     hyper = stack(settings, CPU, torch.float32)

@@ -188,7 +188,7 @@ def fixed(name: str, schedule: str, scoping: str, anneal: str) -> dict[str, Tens
         "scoping": SCOPINGS.index(scoping),
         "anneal": ANNEALED.index(anneal),
     }
-    return {key: one(float({**INITIAL, **coded}.get(key, 0.25))) for key in RULES[name].space}
+    return {key: one(float({**INITIAL, **coded}.get(key, 0.25))) for key in RULES[name].wide}
 
 
 @pytest.mark.parametrize("name", RULES)

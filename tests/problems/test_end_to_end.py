@@ -27,7 +27,7 @@ def line() -> SupervisedProblem:
 
 def train(task: SupervisedProblem, rule: str, **params: Any) -> Outcome:
     got: list[Outcome] = []
-    queue = [Job(0, 1, {**defaults(RULES[rule].space), **params}, test=True)]
+    queue = [Job(0, 1, {**defaults(RULES[rule].wide), **params}, test=True)]
     population = Population(Oracle(task), RULES[rule](), task.budget)
     population.run(lambda free: [queue.pop() for _ in queue[:free]], got.extend, 1)
     return got[0]

@@ -98,7 +98,7 @@ def test_they_vectorize_and_a_member_does_not_depend_on_its_neighbours(name: str
 def test_lenet_learns() -> None:
     task, rule, ended = image_problem("lenet-small"), RULES["sgd"](), list[Outcome]()
     population = Population(Oracle(task, "direct"), rule, 60)
-    population.admit([Job(0, 1, {**defaults(rule.space), "lr": 0.05}, test=True)])
+    population.admit([Job(0, 1, {**defaults(rule.wide), "lr": 0.05}, test=True)])
     population.run(lambda free: [], ended.extend, 1)
     curve = ended[0].curve
     assert not ended[0].diverged and curve[1, -1] < 0.8 * curve[1, 0]  # the training loss

@@ -73,6 +73,10 @@ class Turned(Good):
         self.space = {"lr": (1.0, 0.1)}
 
 
+class OfNoKnownKind(Good):
+    kind = "poems"
+
+
 class Fickle(Good):
     def fingerprint(self) -> str:
         return str(id(self)) + str(torch.rand(1).item())
@@ -202,6 +206,7 @@ BROKEN: list[tuple[type[Problem], str, str]] = [
     (Untitled, "it declares itself", "title is missing"),
     (Free, "it declares itself", "budget = 0"),
     (Turned, "it declares itself", "expected low < high"),
+    (OfNoKnownKind, "it declares itself", "kind 'poems': expected one of fully-connected"),
     (Fickle, "it declares itself", "different data"),
     (Hopeless, "it can be trained and measured", "look for NaN"),
     (Lost, "it can be trained and measured", "no better than worst"),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, Hyper
+from relaxbench.optim.published import Published
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Oracle, Query, Rule, State, counters
 from relaxbench.space import Float, Int
@@ -59,6 +60,50 @@ class BadDefault(Good):
 
 class Taken(Good):
     name = "sgd"
+
+
+class Lacking(Good):
+    """A default space that neither searches nor fixes a hyperparameter of the wide one."""
+
+    wide = Good.space
+    space = {"lr": Good.space["lr"]}
+
+
+class Both(Good):
+    wide = Good.space
+    space = Good.space
+    default_fixed = {"inner_steps": 4}
+
+
+class Narrow(Good):
+    wide = {"lr": Good.space["lr"], "inner_steps": Good.space["inner_steps"]}
+    space = {**wide, "momentum": Float(0.0, 0.9, 0.5)}
+
+
+class KeptAtNothing(Good):
+    wide = Good.space
+    space = {"lr": Good.space["lr"]}
+    default_fixed = {"inner_steps": 0}
+
+
+class Incomplete(Good):
+    space = Good.space
+    publications = (Published("fully-connected", {"lr": 0.1}, "a paper"),)
+
+
+class Unsourced(Good):
+    space = Good.space
+    publications = (Published("fully-connected", {"lr": 0.1, "inner_steps": 4}, ""),)
+
+
+class AssumesMore(Good):
+    space = Good.space
+    publications = (Published("fully-connected", {"lr": 0.1, "inner_steps": 4}, "a paper", {"beta": "why"}),)
+
+
+class UnknownKind(Good):
+    space = Good.space
+    publications = (Published("poems", {"lr": 0.1, "inner_steps": 4}, "a paper"),)
 
 
 class Idle(Good):
@@ -219,6 +264,14 @@ class LossReading(Good):
 BROKEN: list[tuple[type[Rule], str, str]] = [
     (BadName, "it declares itself", "words-with-dashes"),
     (BadDefault, "it declares itself", "lies outside"),
+    (Lacking, "it declares itself", "inner_steps must be either in space or in default_fixed, is in none"),
+    (Both, "it declares itself", "inner_steps must be either in space or in default_fixed, is in both"),
+    (Narrow, "it declares itself", "momentum is not in wide: declare it there"),
+    (KeptAtNothing, "it declares itself", "default_fixed: inner_steps = 0 should be an integer of at least 1"),
+    (Incomplete, "it declares itself", "published for 'fully-connected' lacks inner_steps"),
+    (Unsourced, "it declares itself", "published for 'fully-connected' has no source"),
+    (AssumesMore, "it declares itself", "assumed has beta, which has no value"),
+    (UnknownKind, "it declares itself", "published for 'poems': expected a kind, one of fully-connected"),
     (Taken, "it declares itself", "'sgd' is that of a built-in"),
     (WithoutSource, "it declares itself", "source is missing"),
     (Idle, "every hyperparameter does something", "momentum changes nothing"),

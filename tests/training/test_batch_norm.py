@@ -86,7 +86,7 @@ def test_it_trains_on_both_paths_alike_and_is_billed(name: str) -> None:
     problem, ended = task(), list[Outcome]()
     for path in ("vectorized", "direct"):
         rule = RULES[name]()
-        params = {**defaults(rule.space), **({"inner_steps": 5} if "inner_steps" in rule.space else {})}
+        params = {**defaults(rule.wide), **({"inner_steps": 5} if "inner_steps" in rule.wide else {})}
         population = Population(Oracle(problem, path), rule, 60, dtype=torch.float64)  # type: ignore[arg-type]
         population.admit([Job(0, 3, params, test=True)])
         population.run(lambda free: [], ended.extend, 1)

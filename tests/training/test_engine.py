@@ -106,7 +106,7 @@ def test_sizes_that_do_not_fit_into_memory_are_not_tried(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("name", RULES)
 def test_calibration_counts_the_rule_s_copies_and_the_activations(name: str) -> None:
     task = digits_mlp()
-    cost = calibrate(task, RULES[name](), CPU, **({"inner_steps": 6} if "inner_steps" in RULES[name].space else {}))
+    cost = calibrate(task, RULES[name](), CPU, **({"inner_steps": 6} if "inner_steps" in RULES[name].wide else {}))
     assert cost["seconds_per_gradient"] > 0
     kept = cost["peak_bytes"] - RULES[name].copies * task.size * 4
     # The inputs, the hidden layer and the log-probabilities of 64 examples at least; nothing like a second network.
@@ -119,4 +119,4 @@ def test_the_state_takes_no_more_copies_than_are_declared() -> None:
     for rule in RULES.values():
         state = rule().init(task.init(0)[None], torch.tensor([[0]]))
         assert sum(value.numel() == task.size for value in state.values()) + 1 <= rule.copies
-        assert defaults(rule.space)
+        assert defaults(rule.wide)

@@ -198,7 +198,7 @@ def test_the_bill_equals_the_computed_passes(name: str) -> None:
     """One member, directly: every forward pass in training is a billed gradient, every held-out example is billed."""
     task, rule, got = Counting(digits_mlp()), RULES[name](), list[Outcome]()
     population = Population(Oracle(task, "direct"), rule, 100)
-    population.admit([Job(0, 0, {**defaults(rule.space), **({"inner_steps": 14} if "inner_steps" in rule.space else {})}, test=True)])  # fmt: skip # noqa: E501
+    population.admit([Job(0, 0, {**defaults(rule.wide), **({"inner_steps": 14} if "inner_steps" in rule.wide else {})}, test=True)])  # fmt: skip # noqa: E501
     population.run(lambda free: [], got.extend, 1)
     bill = got[0].ledger
     if rule.curvature:

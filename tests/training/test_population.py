@@ -26,7 +26,7 @@ BUDGET = 60
 def settings(rule: type[Rule], i: int) -> dict[str, Value]:
     """Settings that differ from trial to trial, without a random generator."""
     values: dict[str, Value] = {}
-    for n, (name, declared) in enumerate(rule.space.items()):
+    for n, (name, declared) in enumerate(rule.wide.items()):
         u = ((i + 1) * (n + 3) * 0.37) % 1.0
         if isinstance(declared, Float):
             low, high = declared.low, declared.high
@@ -77,7 +77,7 @@ def test_a_trial_is_the_same_bit_for_bit_whatever_its_slot_and_neighbours(name: 
 
 def test_neighbours_that_diverge_are_contained_and_complete_with_the_worst_value() -> None:
     task, rule = digits_mlp(), RULES["sgd"]
-    healthy = {**defaults(rule.space), "lr": 0.05}
+    healthy = {**defaults(rule.wide), "lr": 0.05}
     jobs = [Job(i, i, healthy if i % 2 else {**healthy, "lr": 1e30}) for i in range(8)]
     results = train(jobs, rule(), 8, task)
     for i, outcome in results.items():
@@ -99,7 +99,7 @@ def test_vectorized_and_direct_paths_agree_in_float64(name: str) -> None:
     for path in paths:
         rule = RULES[name]()
         population = Population(Oracle(task, path), rule, 48 * rule.replicas, dtype=torch.float64)
-        population.admit([Job(0, 11, defaults(rule.space))])
+        population.admit([Job(0, 11, defaults(rule.wide))])
         population.run(lambda free: [], found.extend, 1)
     assert torch.allclose(found[0].weights, found[1].weights, rtol=1e-9, atol=1e-11)
 
@@ -107,7 +107,7 @@ def test_vectorized_and_direct_paths_agree_in_float64(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_budget_ends_on_the_last_completed_outer_step(name: str) -> None:
     rule, task = RULES[name](), digits_mlp()
-    params = {**defaults(rule.space), **({"inner_steps": 14} if "inner_steps" in rule.space else {})}
+    params = {**defaults(rule.wide), **({"inner_steps": 14} if "inner_steps" in rule.wide else {})}
     short = {"sgd": 1, "sgd-ema": 1, "adamw": 1, "curveball": 1, "sam": 2, "lpf-sgd": 4, "elastic-sgd": 3}
     period = {**short, "hj-implicit": 15, "parle": 42}.get(name, 14)
     outcome = train([Job(0, 5, params)], rule, 1, task)[0]
@@ -126,7 +126,7 @@ def test_budget_ends_on_the_last_completed_outer_step(name: str) -> None:
 def test_a_budget_below_one_outer_step_is_refused() -> None:
     rule = RULES["lookahead"]
     with pytest.raises(UserError, match="smaller than one outer step"):
-        train([Job(0, 0, {**defaults(rule.space), "inner_steps": 30})], rule(), 1, digits_mlp(), budget=20)
+        train([Job(0, 0, {**defaults(rule.wide), "inner_steps": 30})], rule(), 1, digits_mlp(), budget=20)
 
 
 @pytest.mark.parametrize("name", ["sgd-ema", "entropy-sgd", "heat"])
@@ -165,7 +165,7 @@ def test_sgd_follows_torch_optim_sgd() -> None:
 
 def test_landscapes_report_gradients_to_tolerance() -> None:
     task, rule = problem("rosenbrock"), RULES["sgd"]
-    params = {**defaults(rule.space), "lr": 1e-3, "momentum": 0.95, "weight_decay": 0.0, "schedule": "constant"}
+    params = {**defaults(rule.wide), "lr": 1e-3, "momentum": 0.95, "weight_decay": 0.0, "schedule": "constant"}
     reached = train([Job(0, 1, params)], SGD(nesterov=False), 1, task, budget=1000)[0]  # type: ignore[dict-item]
     assert reached.value <= 1e-4
     # The specification measures 351–367 iterations at these settings; a curve point comes every 10 gradients here.

@@ -45,7 +45,7 @@ def test_gradients_in_bf16_are_float32_vectors_near_those_in_float32(task: Super
 def test_a_model_learns_and_is_measured_in_any_precision(precision: Precision) -> None:
     task, ended = normalized(), list[Outcome]()
     population = Population(Oracle(task, "direct", precision), RULES["sgd"](), 200)
-    population.admit([Job(0, 1, {**defaults(RULES["sgd"].space), "lr": 0.05}, test=True)])
+    population.admit([Job(0, 1, {**defaults(RULES["sgd"].wide), "lr": 0.05}, test=True)])
     population.run(lambda free: [], ended.extend, 1)
     assert ended[0].measures["test_metric"] < 0.15 and ended[0].weights.dtype == torch.float32
 

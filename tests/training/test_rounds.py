@@ -84,7 +84,7 @@ def population(rule: str, device: str, captured: bool) -> Population:
     made = Population(Oracle(digits_mlp(dropout=0.2)), RULES[rule](), 300, device)
     if not captured:
         made.capture = None
-    made.admit([Job(k, k + 5, defaults(made.rule.space)) for k in range(4)])
+    made.admit([Job(k, k + 5, defaults(made.rule.wide)) for k in range(4)])
     return made
 
 

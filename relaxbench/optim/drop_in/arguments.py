@@ -31,7 +31,7 @@ def make_rule(rule_class: type[Rule], arguments: dict[str, Value]) -> tuple[Rule
             raise TypeError(f"{name} = {value!r}: expected True or False")
     rule = rule_class(**options)
     for name in hyper:
-        if name not in rule.space:
+        if name not in rule.wide:
             raise unknown_hyperparameter(rule, name, list(parameters))
     return rule, {name: options.get(name, option.default) for name, option in parameters.items()}, hyper
 

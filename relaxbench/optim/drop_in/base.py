@@ -86,7 +86,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.closures = closures(self.rule)
         self.total_steps, self.seed = total_steps, seed
         self._evaluating = self._complete = self._warned = False
-        super().__init__(params, {"lr": 1.0, **defaults(self.rule.space), **hyper})
+        super().__init__(params, {"lr": 1.0, **defaults(self.rule.wide), **hyper})
         groups.check_names(self.rule, self.param_groups)
         groups.check(self.rule, self.param_groups)
         trained = [[p for p in group["params"] if p.requires_grad] for group in self.param_groups]

@@ -11,7 +11,6 @@ import torch
 
 from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.hyper import OPTIONS, defaults, expected, stack
-from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rule import Rule
 from relaxbench.space import Choice, Float, Hyperparameter, Int
 
@@ -101,9 +100,9 @@ def _usage(rule_class: type[Rule], calls: int) -> tuple[str, str]:
 
 def _schedulers(rule_class: type[Rule]) -> list[str]:
     """How PyTorch's schedulers are used, if the rule has a schedule."""
-    if "schedule" not in rule_class.space:
+    if "schedule" not in rule_class.wide:
         return []
-    factor = "" if "lr" in rule_class.space else ", which is 1 at first and a factor on the annealed step size"
+    factor = "" if "lr" in rule_class.wide else ", which is 1 at first and a factor on the annealed step size"
     return [_fill(SCHEDULERS.format(factor=factor))]
 
 
@@ -119,8 +118,8 @@ def _shared_arguments(base: type) -> dict[str, str]:
 
 def _hyperparameters(rule_class: type[Rule]) -> dict[str, str]:
     return {
-        f"{name} ({_type(declared)})": _describe(rule_class.meaning(name), name, declared)
-        for name, declared in rule_class.space.items()
+        f"{name} ({_type(declared)})": _describe(rule_class, name, declared)
+        for name, declared in rule_class.wide.items()
     }
 
 
@@ -152,7 +151,7 @@ def _rule_with_defaults(rule_class: type[Rule]) -> Rule | None:
 
 def _period(rule: Rule) -> int:
     """Queries in an outer step with the default hyperparameters."""
-    return int(rule.period(stack([defaults(rule.space)], torch.device("cpu"), torch.float32)))
+    return int(rule.period(stack([defaults(rule.wide)], torch.device("cpu"), torch.float32)))
 
 
 def _cost(rule: Rule, calls: int) -> str:
@@ -168,20 +167,33 @@ def _type(declared: Hyperparameter) -> str:
     return "float" if isinstance(declared, Float) else "int" if isinstance(declared, Int) else "str"
 
 
-def _describe(meaning: Meaning | None, name: str, declared: Hyperparameter) -> str:
-    """Meaning, unit, allowed values, range that studies search, and default."""
+def _describe(rule_class: type[Rule], name: str, declared: Hyperparameter) -> str:
+    """Meaning, unit, allowed values, what studies do by default, and the default of the constructor."""
+    meaning = rule_class.meaning(name)
     unit = f" (unit: {meaning.unit})" if meaning and meaning.unit else ""
     allowed = expected(name, declared, None) or "any value"
     default = f"{declared.default:g}" if isinstance(declared, Float) else declared.default
     text = f"{meaning.text}{unit}. " if meaning else ""
-    return f"{text}Allowed: {allowed}{_range(name, declared)}. Default: {default}."
+    return f"{text}Allowed: {allowed}{_studied(rule_class, name, declared)}. Default: {default}."
 
 
-def _range(name: str, declared: Hyperparameter) -> str:
-    """What studies search, where it is less than what is allowed."""
+def _studied(rule_class: type[Rule], name: str, wide: Hyperparameter) -> str:
+    """What studies search, or at which value they keep it, and their wide range where that is another one."""
+    if name not in rule_class.space:
+        value = rule_class.default_fixed[name]
+        kept = f"; studies keep it at {value if isinstance(value, str) else f'{value:g}'}"
+        return f'{kept} (space = "wide": {_range(wide)})'
+    declared = rule_class.space[name]
+    if isinstance(declared, Choice) and declared.options == OPTIONS[name]:
+        return ""
+    searched = f"; studies search {_range(declared)}"
+    return searched if _range(wide) == _range(declared) else f'{searched} (space = "wide": {_range(wide)})'
+
+
+def _range(declared: Hyperparameter) -> str:
     if isinstance(declared, Choice):
-        return "" if declared.options == OPTIONS[name] else f"; studies search {', '.join(declared.options)}"
-    ends = f"; studies search {declared.low:g} to {declared.high:g}"
+        return ", ".join(declared.options)
+    ends = f"{declared.low:g} to {declared.high:g}"
     if isinstance(declared, Int):
         return ends if declared.step == 1 else f"{ends} in steps of {declared.step}"
     return f"{ends}, on a log scale" if declared.log else ends

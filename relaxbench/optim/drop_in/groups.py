@@ -26,7 +26,7 @@ def check_names(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
     """
     for group in groups:
         for name in group:
-            if name not in rule.space and name not in FREE:
+            if name not in rule.wide and name not in FREE:
                 raise unknown_hyperparameter(rule, name)
 
 
@@ -40,7 +40,7 @@ def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
         lr = group.get("lr", 1.0)
         if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not 0 <= lr < float("inf"):
             raise ValueError(f"lr = {lr!r}: expected a number that is not negative, and finite")
-    for name, declared in rule.space.items():
+    for name, declared in rule.wide.items():
         if any(name not in group for group in groups):
             raise ValueError(f"a parameter group has no {name}: expected a value for every hyperparameter")
         values = [group[name] for group in groups]
@@ -56,11 +56,11 @@ def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
 
 def unknown_hyperparameter(rule: Rule, name: str, options: Sequence[str] = ()) -> TypeError:
     """Make the error for a name that is neither a hyperparameter nor an option."""
-    rates = [key for key in rule.space if key.endswith("_lr")]
+    rates = [key for key in rule.wide if key.endswith("_lr")]
     if name == "lr" and rates:
         return TypeError(f"{rule.title} has no hyperparameter 'lr': its step sizes are {' and '.join(rates)}")
-    near = difflib.get_close_matches(name, [*rule.space, *options], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*rule.space, *options])}"
+    near = difflib.get_close_matches(name, [*rule.wide, *options], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*rule.wide, *options])}"
     return TypeError(f"{rule.title} has no hyperparameter {name!r}: {hint}")
 
 
@@ -78,7 +78,7 @@ class Hyperparameters:
 
     def __init__(self, rule: Rule, groups: list[dict[str, Any]], sizes: list[int], like: Tensor) -> None:
         self.rule, self.groups, self.sizes, self.like = rule, groups, sizes, like
-        self._names = (*rule.space, *(() if "lr" in rule.space else ("lr",)))
+        self._names = (*rule.wide, *(() if "lr" in rule.wide else ("lr",)))
         self._key: tuple[Any, ...] = ()
         self._progress = -1.0
         self._fixed: dict[str, Tensor] = {}
@@ -94,7 +94,7 @@ class Hyperparameters:
         check(self.rule, self.groups)
         self._key, self._progress = key, -1.0
         self._fixed = {name: self._tensor(name) for name in self._names}
-        self.period = int(self.rule.period({name: self._fixed[name][:, :1] for name in self.rule.space}))
+        self.period = int(self.rule.period({name: self._fixed[name][:, :1] for name in self.rule.wide}))
 
     def at(self, queries: int, total: int) -> dict[str, Tensor]:
         """Return the scheduled values after `queries` of `total` queries; they are constant within an outer step."""
@@ -103,9 +103,9 @@ class Hyperparameters:
         if progress != self._progress:
             self._progress = progress
             where = torch.full((1, 1), progress, dtype=self.like.dtype, device=self.like.device)
-            now = self.rule.at({name: self._fixed[name] for name in self.rule.space}, where)
-            if "lr" not in self.rule.space:  # PyTorch's schedulers change `lr`, a factor on the annealed step size
-                inner = "anneal" in self.rule.space and self.groups[0]["anneal"] == "inner"
+            now = self.rule.at({name: self._fixed[name] for name in self.rule.wide}, where)
+            if "lr" not in self.rule.wide:  # PyTorch's schedulers change `lr`, a factor on the annealed step size
+                inner = "anneal" in self.rule.wide and self.groups[0]["anneal"] == "inner"
                 annealed = "inner_lr" if inner else "outer_lr" if "outer_lr" in now else "inner_lr"
                 annealed = annealed if annealed in now else self.rule.rate
                 now[annealed] = now[annealed] * self._fixed["lr"]

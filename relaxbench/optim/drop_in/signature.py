@@ -41,7 +41,7 @@ def _signature(init: Init, rule_class: type[Rule]) -> inspect.Signature:
     declared = inspect.signature(init, eval_str=True)
     parameters = {name: p for name, p in declared.parameters.items() if p.kind is not Parameter.VAR_KEYWORD}
     parameters["total_steps"] = parameters["total_steps"].replace(default=Parameter.empty, annotation=int)
-    for name, value in rule_class.space.items():
+    for name, value in rule_class.wide.items():
         parameter = Parameter(name, Parameter.KEYWORD_ONLY, default=value.default, annotation=_annotation(name, value))
         parameters.setdefault(name, parameter)
     for name, option in inspect.signature(rule_class).parameters.items():

@@ -10,13 +10,25 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.published import Published
 from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters, row_sums
-from relaxbench.space import Float, Space
+from relaxbench.space import Float, Space, Value
 
 EVERY = 5
 """Steps between two evaluations of the trust-region ratio."""
 SINGULAR = 1e-12
 """det/(a₁₁ a₂₂) below which z and Δz count as parallel."""
+NEWTON_LR = Float(0.05, 1.0, 1.0, log=True, below=2.0)
+DAMPING = Float(1e-2, 1e2, 1.0, log=True)
+CANONICAL: Mapping[str, Value] = {
+    "newton_lr": 1.0,
+    "damping": 1.0,
+    "damping_factor": 0.999,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+}
+RELEASE = "arXiv 1805.08095, section 4, and its code: learningRate 1, lambda 1, autolambda_w1 0.999"
+TOYS = "arXiv 1805.08095, section 4.1: λ fixed"
 
 
 class CurveBall(Rule):
@@ -40,12 +52,32 @@ class CurveBall(Rule):
 
     name, title = "curveball", "CurveBall"
     source = "Henriques, Ehrhardt, Albanie & Vedaldi, arXiv 1805.08095, algorithm 1 and section 3"
-    space: ClassVar[Space] = {
-        "newton_lr": Float(0.05, 1.0, 1.0, log=True, below=2.0),
-        "damping": Float(1e-2, 1e2, 1.0, log=True),
+    wide: ClassVar[Space] = {
+        "newton_lr": NEWTON_LR,
+        "damping": DAMPING,
         "damping_factor": Float(0.8, 0.999, 0.99, above=True),
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    space: ClassVar[Space] = {
+        "newton_lr": NEWTON_LR,
+        "damping": DAMPING,
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    default_fixed: ClassVar[Mapping[str, Value]] = {"damping_factor": 0.999}
+    publications = (
+        Published("fully-connected", CANONICAL, RELEASE),
+        Published("cifar-10", CANONICAL, f"{RELEASE} (10 without batch normalization)"),
+        Published("rosenbrock", {**CANONICAL, "newton_lr": 0.5, "damping": 0.1}, TOYS, {}, {"auto_damping": False}),
+        Published("linear-net", CANONICAL, TOYS, {}, {"auto_damping": False}),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "newton_lr": "up to 1, the whole Newton step and the published value on networks; it multiplies no gradient, "
+        "so it needs fewer decades than a step size",
+        "damping": "four decades around the published 1; contains the published 0.1 and 10",
+        "damping_factor": "the published 0.999; λ hardly changes within 2,000 steps, so its start is searched over "
+        "four decades",
     }
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "newton_lr": Meaning("Step size α; 1 is the whole Newton step"),

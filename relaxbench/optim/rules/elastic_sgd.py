@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import GAMMA_END, GAMMA_START, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.published import Published
 from relaxbench.optim.rule import (
     Query,
     Rule,
@@ -21,7 +22,13 @@ from relaxbench.optim.rule import (
     own_batches,
     replicate,
 )
-from relaxbench.space import Float, Space
+from relaxbench.space import Float, Space, Value
+
+FIXED: Mapping[str, Value] = {"moving_rate": 1.0, "momentum": 0.9, "gamma_end": 0.1, "scoping": "geometric"}
+PARLE = "arXiv 1707.00424, section 4 (its Elastic-SGD column, n = 3, x at the mean)"
+AS_SGD = "as in the published SGD on the same network"
+AS_PARLE = "the paper gives ρ = 1/γ for Parle, from 1 to 10; Elastic-SGD stands beside it with the same coupling"
+ASSUMED = {"weight_decay": AS_SGD, "schedule": AS_SGD, "gamma_start": AS_PARLE, "gamma_end": AS_PARLE}
 
 
 class ElasticSGD(Rule):
@@ -38,7 +45,7 @@ class ElasticSGD(Rule):
 
     name, title = "elastic-sgd", "Elastic-SGD"
     source = "Zhang, Choromanska & LeCun, arXiv 1412.6651; Chaudhari et al., arXiv 1704.04932"
-    space: ClassVar[Space] = {
+    wide: ClassVar[Space] = {
         "lr": LR,
         "moving_rate": Float(0.05, 1.0, 1.0, log=True),
         "momentum": MOMENTUM,
@@ -47,6 +54,33 @@ class ElasticSGD(Rule):
         "scoping": SCOPING,
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    space: ClassVar[Space] = {
+        "lr": LR,
+        "gamma_start": Float(0.1, 100.0, 1.0, log=True, above=True),
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    default_fixed: ClassVar[Mapping[str, Value]] = FIXED
+    publications = (
+        Published(
+            "mnist-conv",
+            {**FIXED, "lr": 0.1, "gamma_start": 1.0, "weight_decay": 0.0, "schedule": "step"},
+            PARLE,
+            ASSUMED,
+        ),
+        Published(
+            "cifar-10",
+            {**FIXED, "lr": 0.1, "gamma_start": 1.0, "weight_decay": 1e-3, "schedule": "step"},
+            PARLE,
+            ASSUMED,
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "moving_rate": "x is the mean of the replicas, as in the analysis and in Parle's code",
+        "gamma_start": "three decades, as for a step size, from the published end; contains the published 1 and "
+        "EASGD's α = ηρ = 0.9/n, which is γ = 0.33 at η = 0.1 and n = 3",
+        "gamma_end": "the published limit ρ = 1/γ = 10, and the low end of `gamma_start`, so that a scope never grows",
     }
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "moving_rate": Meaning("Part c of the way to the mean of the replicas that x moves"),

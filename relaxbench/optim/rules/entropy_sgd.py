@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -17,14 +18,17 @@ from relaxbench.optim.hyper import (
     MOMENTUM,
     OUTER_LR,
     OUTER_MOMENTUM,
+    RELAXED_GAMMA_START,
+    RELAXED_INNER_STEPS,
     SCHEDULE,
     SCOPING,
     TEMPERATURE,
     WEIGHT_DECAY,
     Hyper,
 )
+from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, NEAREST_STEP, Published, scope_ends
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
-from relaxbench.space import Space
+from relaxbench.space import Space, Value
 
 RELAXED: Space = {
     "outer_lr": OUTER_LR,
@@ -38,6 +42,49 @@ RELAXED: Space = {
     "weight_decay": WEIGHT_DECAY,
     "schedule": SCHEDULE,
     "anneal": ANNEAL,
+}
+SEARCHED: Space = {
+    "inner_lr": LR,
+    "inner_steps": RELAXED_INNER_STEPS,
+    "gamma_start": RELAXED_GAMMA_START,
+    "weight_decay": WEIGHT_DECAY,
+    "schedule": SCHEDULE,
+}
+FIXED: Mapping[str, Value] = {
+    "outer_lr": 1.0,
+    "momentum": 0.9,
+    "outer_momentum": 0.0,
+    "gamma_end": 10.0,
+    "scoping": "geometric",
+    "anneal": "outer",
+}
+CANONICAL: Mapping[str, Value] = {
+    "outer_lr": 1.0,  # then lower, see `schedule`
+    "inner_lr": 0.1,
+    "inner_steps": 20,
+    "momentum": 0.9,
+    "outer_momentum": 0.0,
+    "scoping": "geometric",
+    "weight_decay": 0.0,
+    "schedule": "step",
+    "anneal": "outer",
+}
+LANGEVIN: Mapping[str, Value] = {"averaging": 0.75, "temperature": 1e-8}  # ε = 1e-4, T = 1/β = ε²
+LUA: Mapping[str, bool | int] = {"restart_momentum": True, "coupling_outside_momentum": True}
+MNIST_SOURCE = (
+    "arXiv 1611.01838, section 5, and train.lua of its code: -L 20 --gamma 1e-4 --scoping 1e-3 --noise 1e-4, "
+    "5 outer epochs; η_x = 1, then 0.1"
+)
+CIFAR_SOURCE = (
+    "arXiv 1611.01838, section 5, and train.lua of its code: -L 20 --gamma 0.03 --L2 1e-3, 10 outer epochs; η_x = 1, "
+    "divided by 5 every 3"
+)
+RELAXED_REASONS: Mapping[str, str] = {
+    "outer_lr": "the published η_x = 1, which the schedule then lowers; the inner loop's step size is searched instead",
+    "inner_steps": "the two published lengths, 10 (LeNet) and 20",
+    "gamma_start": "three decades, as for a step size; contains every published start: 33, 1000, 3300 and 10,000",
+    "gamma_end": "between the published ends, 0.67 on CIFAR-10 and 960 on MNIST, and the low end of `gamma_start`, so "
+    "that a scope never grows",
 }
 
 
@@ -70,7 +117,36 @@ class EntropySGD(Rule):
 
     name, title = "entropy-sgd", "Entropy-SGD"
     source = "Chaudhari et al., arXiv 1611.01838, algorithm 1; arXiv 1704.04932, equation (20)"
-    space: ClassVar[Space] = {**RELAXED, "averaging": AVERAGING, "temperature": TEMPERATURE}
+    wide: ClassVar[Space] = {**RELAXED, "averaging": AVERAGING, "temperature": TEMPERATURE}
+    space: ClassVar[Space] = SEARCHED
+    default_fixed: ClassVar[Mapping[str, Value]] = {**FIXED, **LANGEVIN}
+    publications = (
+        Published(
+            "fully-connected",
+            {**CANONICAL, **LANGEVIN, **scope_ends(1e-4, 1e-3, 5 * MNIST_STEPS)},
+            MNIST_SOURCE,
+            {"schedule": NEAREST_STEP},
+            LUA,
+        ),
+        Published(
+            "mnist-conv",
+            {**CANONICAL, **LANGEVIN, **scope_ends(1e-4, 1e-3, 5 * MNIST_STEPS)},
+            MNIST_SOURCE,
+            {"schedule": NEAREST_STEP},
+            LUA,
+        ),
+        Published(
+            "cifar-10",
+            {**CANONICAL, **LANGEVIN, **scope_ends(0.03, 1e-3, 10 * CIFAR_STEPS), "weight_decay": 1e-3},
+            CIFAR_SOURCE,
+            options=LUA,
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        **RELAXED_REASONS,
+        "averaging": "a = 0.75 in all released code",
+        "temperature": "ε = 1e-4 in all published runs, and T = ε²",
+    }
     copies = 6
     scope = "gamma"
 

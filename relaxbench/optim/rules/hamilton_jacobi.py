@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,15 +15,37 @@ from relaxbench.optim.hyper import (
     GAMMA_START,
     INNER_STEPS,
     LR,
+    MEAN_LR,
     MOMENTUM,
+    RELAXED_INNER_STEPS,
     SCHEDULE,
     SCOPING,
     WEIGHT_DECAY,
     Hyper,
 )
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, Published, scope_ends
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, uniform_value
-from relaxbench.optim.rules.entropy_sgd import RELAXED, EntropySGD
+from relaxbench.optim.rules.entropy_sgd import CANONICAL, FIXED, RELAXED, RELAXED_REASONS, SEARCHED, EntropySGD
+from relaxbench.space import Float, Int, Space, Value
+
+RESEARCH = "arXiv 1704.04932, section 5, and the authors' record of its runs"
+AS_ENTROPY = "not in the record: as in the published Entropy-SGD, of which this is a special case"
+AS_SGD = "not in the record: as in the published SGD on the same network"
+NOT_STATED = dict.fromkeys(("outer_lr", "inner_lr", "outer_momentum", "schedule", "anneal"), AS_ENTROPY)
+IMPLICIT: Mapping[str, Value] = {
+    "lr": 0.1,
+    "inner_steps": 5,
+    "momentum": 0.9,
+    "averaging": 0.75,
+    "gamma_start": 0.1,
+    "gamma_end": 0.01,
+    "scoping": "geometric",
+    "weight_decay": 0.0,
+    "schedule": "step",
+}
+CONTRACTS = "not in the record, and the γ of the other variants cannot contract: the middle and the end of the default"
+IMPLICIT_NOT_STATED = {"lr": AS_SGD, "schedule": AS_SGD, "gamma_start": CONTRACTS, "gamma_end": CONTRACTS}
 
 
 class HJ(EntropySGD):
@@ -34,7 +58,30 @@ class HJ(EntropySGD):
 
     name, title = "hj", "Hamilton–Jacobi"
     source = "Chaudhari et al., arXiv 1704.04932, section 3 (non-viscous Hamilton–Jacobi)"
-    space = RELAXED
+    wide: ClassVar[Space] = RELAXED
+    space: ClassVar[Space] = {**SEARCHED, "inner_steps": replace(RELAXED_INNER_STEPS, default=10)}
+    default_fixed: ClassVar[Mapping[str, Value]] = FIXED
+    publications = (
+        Published(
+            "fully-connected",
+            {**CANONICAL, **scope_ends(1e-3, 1e-4, 6 * MNIST_STEPS), "inner_steps": 10},
+            f"{RESEARCH}: g₀ = 1e-3, g₁ = 1e-4, L = 10 (LeNet), 6 outer epochs",
+            NOT_STATED,
+        ),
+        Published(
+            "mnist-conv",
+            {**CANONICAL, **scope_ends(1e-3, 1e-4, 6 * MNIST_STEPS), "inner_steps": 10},
+            f"{RESEARCH}: g₀ = 1e-3, g₁ = 1e-4, L = 10 (LeNet), 6 outer epochs",
+            NOT_STATED,
+        ),
+        Published(
+            "cifar-10",
+            {**CANONICAL, **scope_ends(0.03, 1e-4, 10 * CIFAR_STEPS), "weight_decay": 1e-3},
+            f"{RESEARCH}: g₀ = 0.03, g₁ = 1e-4, L = 20 (All-CNN-BN), 10 outer epochs",
+            NOT_STATED,
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = RELAXED_REASONS
     copies = 6
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
@@ -54,7 +101,7 @@ class HJImplicit(Rule):
 
     name, title = "hj-implicit", "Hamilton–Jacobi (implicit)"
     source = "Chaudhari et al., arXiv 1704.04932 (the variant of its published Hamilton–Jacobi column)"
-    space = {
+    wide: ClassVar[Space] = {
         "lr": LR,
         "inner_steps": INNER_STEPS,
         "momentum": MOMENTUM,
@@ -64,6 +111,49 @@ class HJImplicit(Rule):
         "scoping": SCOPING,
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    space: ClassVar[Space] = {
+        "lr": MEAN_LR,
+        "inner_steps": Int(5, 10, 5, step=5),
+        "gamma_start": Float(0.01, 1.0, 0.1, log=True, above=True),  # contracts for λ < 700 … 7, see the class
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    default_fixed: ClassVar[Mapping[str, Value]] = {
+        "momentum": 0.9,
+        "averaging": 0.75,
+        "gamma_end": 0.01,
+        "scoping": "geometric",
+    }
+    limited = frozenset({"gamma_start", "gamma_end"})
+    publications = (
+        Published(
+            "fully-connected",
+            IMPLICIT,
+            f"{RESEARCH}: L = 5 and b = 0.75",
+            IMPLICIT_NOT_STATED,
+        ),
+        Published(
+            "mnist-conv",
+            IMPLICIT,
+            f"{RESEARCH}: L = 5 and b = 0.75",
+            IMPLICIT_NOT_STATED,
+        ),
+        Published(
+            "cifar-10",
+            {**IMPLICIT, "weight_decay": 1e-3},
+            f"{RESEARCH}: L = 5 and b = 0.75",
+            IMPLICIT_NOT_STATED,
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "lr": "as many decades as SGD's, three times as high: p is a mean of up to (1 + b)/(1 − b) = 7 gradients, "
+        "which has less noise than one",
+        "inner_steps": "the published 5, and its double: L iterations leave b^L of the error, 24 % and 6 % at b = 0.75",
+        "averaging": "b = 0.75 in the published runs",
+        "gamma_start": "the iteration contracts if γλ < (1 + b)/(1 − b) = 7; SGD with step size η and momentum m is "
+        "stable up to λ = 2(1 + m)/η, 38 at 0.1 and 0.9, so γ < 0.18 there, and flat networks take more",
+        "gamma_end": "the low end of `gamma_start`, so that a scope never grows; contracts for λ < 700",
     }
     meanings = {
         "inner_steps": Meaning("Number L of fixed-point iterations per outer step"),

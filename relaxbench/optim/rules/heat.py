@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import INNER_STEPS, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
+from relaxbench.optim.hyper import INNER_STEPS, LR, MEAN_LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, Published, scope_ends
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
-from relaxbench.space import Float
+from relaxbench.space import Float, Int, Space, Value
+
+RESEARCH = "arXiv 1704.04932, section 5 (its HEAT column), and the authors' record of its runs"
+AS_SGD = "not in the record: as in the published SGD on the same network"
+NOT_STATED: Mapping[str, str] = {
+    "lr": AS_SGD,
+    "schedule": AS_SGD,
+    "inner_steps": "not in the record: the 5 of the implicit Hamilton–Jacobi variant, made even for pairs of noise",
+    "sigma_start": "σ² = γ/β from the record's γ and ε: σ = √γ · 1e-4",
+    "sigma_end": "σ² = γ/β from the record's γ and ε: σ = √γ · 1e-4",
+}
+
+
+def _sigmas(coupling: float, steps: int) -> dict[str, Value]:
+    """Convert a published coupling, which grows by 1 + 1e-4 a step, with ε = 1e-4 to the ends of σ."""
+    ends = scope_ends(coupling, 1e-4, steps)
+    return {f"sigma_{end}": float(f"{math.sqrt(float(ends[f'gamma_{end}'])) * 1e-4:.2g}") for end in ("start", "end")}
+
+
+CANONICAL: Mapping[str, Value] = {
+    "lr": 0.1,
+    "inner_steps": 6,
+    "momentum": 0.9,
+    "scoping": "geometric",
+    "weight_decay": 0.0,
+    "schedule": "step",
+}
 
 
 class Heat(Rule):
@@ -24,7 +55,7 @@ class Heat(Rule):
 
     name, title = "heat", "Heat equation"
     source = "Chaudhari et al., arXiv 1704.04932, section 3.3 (the heat equation column)"
-    space = {
+    wide: ClassVar[Space] = {
         "lr": LR,
         "inner_steps": INNER_STEPS,
         "momentum": MOMENTUM,
@@ -33,6 +64,28 @@ class Heat(Rule):
         "scoping": SCOPING,
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    space: ClassVar[Space] = {
+        "lr": MEAN_LR,
+        "inner_steps": Int(6, 10, 6, step=4),
+        "sigma_start": Float(1e-3, 0.1, 1e-2, log=True, above=True),
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    default_fixed: ClassVar[Mapping[str, Value]] = {"momentum": 0.9, "sigma_end": 1e-4, "scoping": "geometric"}
+    publications = (
+        Published("fully-connected", {**CANONICAL, **_sigmas(1e-3, 6 * MNIST_STEPS)}, RESEARCH, NOT_STATED),
+        Published("mnist-conv", {**CANONICAL, **_sigmas(1e-3, 6 * MNIST_STEPS)}, RESEARCH, NOT_STATED),
+        Published(
+            "cifar-10", {**CANONICAL, **_sigmas(0.03, 10 * CIFAR_STEPS), "weight_decay": 1e-3}, RESEARCH, NOT_STATED
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "lr": "as many decades as SGD's, three times as high, because a mean of L gradients has less noise than one",
+        "inner_steps": "the published lengths of the same authors' inner loops, 5 and 10, made even for pairs of noise",
+        "sigma_start": "two decades, four in σ² = γ/β, around 0.003 (published γ and β); above 0.1 the noise is as "
+        "large as the initial weights of a layer with 100 inputs, 1/√100",
+        "sigma_end": "below every published value, so that a run ends on the loss itself",
     }
     meanings = {
         "inner_steps": Meaning("Number L of gradients per step of x"),

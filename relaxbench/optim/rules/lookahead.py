@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import ANNEAL, INNER_STEPS, LR, MOMENTUM, OUTER_LR, SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.published import NEAREST_STEP, Published
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step
+from relaxbench.space import Float, Int, Space, Value
 
 
 class Lookahead(Rule):
@@ -19,7 +24,7 @@ class Lookahead(Rule):
 
     name, title = "lookahead", "Lookahead"
     source = "Zhang, Lucas, Hinton & Ba, arXiv 1907.08610, algorithm 1"
-    space = {
+    wide: ClassVar[Space] = {
         "outer_lr": OUTER_LR,
         "inner_lr": LR,
         "inner_steps": INNER_STEPS,
@@ -27,6 +32,39 @@ class Lookahead(Rule):
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
         "anneal": ANNEAL,
+    }
+    space: ClassVar[Space] = {
+        "outer_lr": Float(0.5, 0.8, 0.8, log=True),  # α: 0.5 in the paper's algorithm and on ImageNet, 0.8 in its code
+        "inner_lr": LR,
+        "inner_steps": Int(5, 10, 5, step=5),  # k: 5 and 10 are those of the paper
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    default_fixed: ClassVar[Mapping[str, Value]] = {"momentum": 0.9, "anneal": "inner"}
+    publications = (
+        Published(
+            "cifar-10",
+            {
+                "outer_lr": 0.8,
+                "inner_lr": 0.1,
+                "inner_steps": 5,
+                "momentum": 0.9,
+                "weight_decay": 1e-3,
+                "schedule": "step",
+                "anneal": "inner",
+            },
+            "arXiv 1907.08610, section 5.1, and its code (la_steps=5, la_alpha=0.8)",
+            {
+                "inner_lr": "the middle of the paper's grid 0.03, 0.05, 0.1, 0.2, 0.3",
+                "weight_decay": "the middle of the paper's grid 3e-4, 1e-3, 3e-3",
+                "schedule": NEAREST_STEP,
+            },
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "outer_lr": "between the two published values of α, 0.5 and 0.8",
+        "inner_steps": "the two published values of k, 5 and 10",
+        "anneal": "the paper lowers the step size of the optimizer inside, not α",
     }
     copies = 4
 

@@ -10,8 +10,19 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.published import NEAREST_STEP, Published
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
-from relaxbench.space import Float, Int, Space
+from relaxbench.space import Float, Int, Space, Value
+
+MNIST: Mapping[str, Value] = {
+    "lr": 0.01,
+    "momentum": 0.9,
+    "samples": 1,
+    "relative_noise": 1e-3,
+    "weight_decay": 5e-4,
+    "schedule": "step",
+}
+README = "arXiv 2201.08025, table 3, and the README of its code"
 
 
 class LPFSGD(Rule):
@@ -25,13 +36,35 @@ class LPFSGD(Rule):
 
     name, title = "lpf-sgd", "LPF-SGD"
     source = "Bisla, Wang & Choromanska, arXiv 2201.08025"
-    space: ClassVar[Space] = {
+    wide: ClassVar[Space] = {
         "lr": LR,
         "momentum": MOMENTUM,
         "samples": Int(1, 8, 4),
         "relative_noise": Float(1e-4, 0.1, 1e-2, log=True),
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    space: ClassVar[Space] = {
+        "lr": LR,
+        "samples": Int(1, 8, 1, step=7),  # M: 1 for ResNets and LeNet, 8 for wide ResNets
+        "relative_noise": Float(5e-4, 2e-2, 2e-3, log=True),
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    default_fixed: ClassVar[Mapping[str, Value]] = {"momentum": 0.9}
+    publications = (
+        Published("mnist-conv", MNIST, f"{README} (LeNet)", {"schedule": NEAREST_STEP}),
+        Published(
+            "cifar-10",
+            {**MNIST, "lr": 0.1, "relative_noise": 2e-3},
+            f"{README} (ResNet-18, 50, 101)",
+            {"schedule": NEAREST_STEP},
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "samples": "the two published values of M; the released code splits one mini-batch into M parts, here each "
+        "sample has a mini-batch of its own and is billed",
+        "relative_noise": "published are 5e-4 to 2e-3 at the start, and up to 36 times 5e-4, about 0.02, at the end",
     }
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "samples": Meaning("Number M of gradients per step of x"),

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim import schedules
-from relaxbench.optim.hyper import AVERAGING, Hyper
+from relaxbench.optim.hyper import AVERAGING, LR, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.published import NEAREST_STEP, Published
 from relaxbench.optim.rule import (
     Query,
     Rule,
@@ -24,7 +25,23 @@ from relaxbench.optim.rule import (
     replicate,
 )
 from relaxbench.optim.rules.entropy_sgd import RELAXED
-from relaxbench.space import Float, Space
+from relaxbench.space import Float, Int, Space, Value
+
+FIXED: Mapping[str, Value] = {
+    "outer_lr": 0.1,
+    "momentum": 0.9,
+    "outer_momentum": 0.9,
+    "gamma_end": 1.0,  # g = min(0.01 (1 + 0.5/B)^t, 1)
+    "scoping": "geometric",
+    "anneal": "outer",
+    "averaging": 0.75,
+    "rho_start": 1.0,  # ρ = min((1 + 0.5/B)^t, 10)
+    "rho_end": 10.0,
+}
+CANONICAL: Mapping[str, Value] = {**FIXED, "inner_lr": 0.1, "inner_steps": 25, "gamma_start": 100.0, "schedule": "step"}
+PAPER = (
+    "arXiv 1707.00424, section 4, and parle_mpi.py of its code: n = 3, L = 25, lr 0.1, g from 0.01 to 1, ρ from 1 to 10"
+)
 
 
 class Parle(Rule):
@@ -49,11 +66,38 @@ class Parle(Rule):
 
     name, title = "parle", "Parle"
     source = "Chaudhari et al., arXiv 1707.00424"
-    space: ClassVar[Space] = {
+    wide: ClassVar[Space] = {
         **RELAXED,
         "averaging": AVERAGING,
         "rho_start": Float(0.01, 1.0, 0.1, log=True, above=True),
         "rho_end": Float(0.01, 10.0, 1.0, log=True, above=True),
+    }
+    space: ClassVar[Space] = {
+        "inner_lr": LR,
+        "inner_steps": Int(20, 25, 25, step=5),
+        "gamma_start": Float(1.0, 1e3, 100.0, log=True, above=True),
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    default_fixed: ClassVar[Mapping[str, Value]] = FIXED
+    publications = (
+        Published("mnist-conv", {**CANONICAL, "weight_decay": 0.0}, PAPER, {"schedule": NEAREST_STEP}),
+        Published(
+            "cifar-10",
+            {**CANONICAL, "weight_decay": 1e-3},
+            PAPER,
+            {"weight_decay": "as in the published SGD on the same network", "schedule": NEAREST_STEP},
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "outer_lr": "the published η_x = 0.1, stable with momentum 0.9 up to η_x ρ = 1.357: here it is at most 1",
+        "outer_momentum": "the published code has momentum 0.9 in both loops",
+        "inner_steps": "the published 25, and the 20 of Entropy-SGD, which Parle extends",
+        "gamma_start": "three decades, as for a step size, from the published end; the published 100 is in the middle",
+        "gamma_end": "the published limit g = 1/γ = 1, and the low end of `gamma_start`, so that a scope never grows",
+        "averaging": "a = 0.75 in all released code",
+        "rho_start": "the published start",
+        "rho_end": "the published limit",
     }
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "rho_start": Meaning("Attraction ρ of the replicas at the start of training"),

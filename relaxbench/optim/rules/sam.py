@@ -10,8 +10,9 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, row_sums
-from relaxbench.space import Float, Space
+from relaxbench.space import Float, Space, Value
 
 TINY = 1e-12
 """Added to the norm of a gradient, which may be zero."""
@@ -25,12 +26,29 @@ class SAM(Rule):
 
     name, title = "sam", "SAM"
     source = "Foret, Kleiner, Mobahi & Neyshabur, arXiv 2010.01412, algorithm 1"
-    space: ClassVar[Space] = {
+    wide: ClassVar[Space] = {
         "lr": LR,
         "momentum": MOMENTUM,
         "radius": Float(1e-3, 1.0, 0.05, log=True),
         "weight_decay": WEIGHT_DECAY,
         "schedule": SCHEDULE,
+    }
+    space: ClassVar[Space] = {
+        "lr": LR,
+        "radius": Float(0.01, 0.5, 0.05, log=True),  # ρ: the ends of the paper's grid
+        "weight_decay": WEIGHT_DECAY,
+        "schedule": SCHEDULE,
+    }
+    default_fixed: ClassVar[Mapping[str, Value]] = {"momentum": 0.9}
+    publications = (
+        Published(
+            "cifar-10",
+            {"lr": 0.1, "momentum": 0.9, "radius": 0.05, "weight_decay": 5e-4, "schedule": "cosine"},
+            "arXiv 2010.01412, section 3.1 (ρ = 0.05), and the README of its code (learning rate, weight decay)",
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "radius": "the paper's grid for ρ, 0.01 to 0.5",
     }
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "radius": Meaning("Distance r of the nearby point", "parameter"),

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov
-from relaxbench.space import Float
+from relaxbench.space import Float, Value
+
+MNIST: Mapping[str, Value] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "schedule": "step"}
+CIFAR: Mapping[str, Value] = {**MNIST, "weight_decay": 1e-3}
+MNIST_SOURCE = (
+    "arXiv 1611.01838, section 5, and arXiv 1704.04932, the baselines: lr 0.1, divided by 5 every 30 of 100 epochs"
+)
+CIFAR_SOURCE = (
+    "arXiv 1611.01838, section 5, and the README of its code (--L2 1e-3): lr 0.1, divided by 5 every 60 of 200 epochs"
+)
+TABLE = "arXiv 1805.08095, table 1 (heavy ball)"
+AVERAGE = "weights 0.999 of arXiv 1703.01780 (1/0.001 steps)"
+NOT_GIVEN = "the paper gives the result without the setting; with this one `reproduce curveball-toys` meets its row"
 
 
 class SGD(Rule):
@@ -22,6 +38,31 @@ class SGD(Rule):
     name, title = "sgd", "SGD"
     source = "Sutskever et al., ICML 2013; torch.optim.SGD"
     space = {"lr": LR, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY, "schedule": SCHEDULE}
+    publications: ClassVar[tuple[Published, ...]] = (
+        Published("fully-connected", MNIST, MNIST_SOURCE),
+        Published("mnist-conv", MNIST, MNIST_SOURCE),
+        Published("cifar-10", CIFAR, CIFAR_SOURCE),
+        Published(
+            "rosenbrock",
+            {"lr": 1e-3, "momentum": 0.95, "weight_decay": 0.0, "schedule": "constant"},
+            TABLE,
+            {"lr": NOT_GIVEN, "momentum": NOT_GIVEN},
+            {"nesterov": False},
+        ),
+        Published(
+            "linear-net",
+            {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "schedule": "constant"},
+            TABLE,
+            {"lr": NOT_GIVEN, "momentum": NOT_GIVEN},
+            {"nesterov": False},
+        ),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "lr": "three decades around the published 0.1, up to a value at which most networks diverge",
+        "momentum": "every value below 1 that is used; the published 0.9 lies inside",
+        "weight_decay": "four decades around the published 1e-3 and 5e-4; the low end has no effect",
+        "schedule": "constant, the published steps, and the two curves in common use since",
+    }
     copies = 3
 
     def __init__(self, nesterov: bool = True) -> None:
@@ -53,6 +94,15 @@ class SGDEMA(SGD):
     name, title = "sgd-ema", "SGD with EMA"
     source = "Polyak & Juditsky, 1992; exponential form as in Tarvainen & Valpola, 2017"
     space = {**SGD.space, "ema_steps": Float(5.0, 500.0, 50.0, log=True)}
+    publications = (
+        Published("fully-connected", {**MNIST, "ema_steps": 1e3}, f"{MNIST_SOURCE}; {AVERAGE}"),
+        Published("mnist-conv", {**MNIST, "ema_steps": 1e3}, f"{MNIST_SOURCE}; {AVERAGE}"),
+        Published("cifar-10", {**CIFAR, "ema_steps": 1e3}, f"{CIFAR_SOURCE}; {AVERAGE}"),
+    )
+    reasons = {
+        **SGD.reasons,
+        "ema_steps": "two decades up to the length of a short run; the published 1000 averages such a run entirely",
+    }
     meanings = {"ema_steps": Meaning("Length of the average", "steps")}
     copies = 4
 

@@ -32,20 +32,25 @@ class NumberedDraws:
         return {"draw": self.low + (self.high - self.low) * draw}
 
 
+SCOPES: Mapping[str, tuple[float, float]] = {"gamma_start": (0.03, 300.0), "gamma_end": (0.01, 30.0)}
+"""Ranges of γ on a landscape that gives none: no author published one, and those of networks do not apply."""
+
+
 class Landscape(Problem):
     """Base class of the analytic problems. Their metric is the number of gradients to a tolerance.
 
     Attributes:
-        ranges: ranges of hyperparameters for all methods, name → (low, high).
+        ranges: ranges of hyperparameters for all methods, name → (low, high); `SCOPES` are added.
     """
 
     metric, unit, metric_scale = "gradients to tolerance", "gradients", 1.0
     rounds = 100
+    kind = "landscape"
     fixed: Mapping[str, float] = {"weight_decay": 0.0, "decoupled_decay": 0.0}  # a decay would only move the minimum
 
     def __init__(self) -> None:
         self.worst_metric = float(self.budget)
-        self.space = dict(type(self).ranges)
+        self.space = {**SCOPES, **type(self).ranges}
 
     ranges: dict[str, tuple[float, float]] = {}
 
@@ -65,6 +70,7 @@ class Rosenbrock(Landscape):
         budget: gradients per trial.
     """
 
+    kind = "rosenbrock"
     worst = 100.0
     tolerance = 1e-4
     ranges = {"lr": (1e-5, 1e-2), "inner_lr": (1e-5, 1e-2), "gamma_start": (1e-2, 10.0), "gamma_end": (1e-3, 1.0)}
@@ -104,6 +110,7 @@ class ChainedRosenbrock(Landscape):
         n: number of dimensions.
     """
 
+    kind = "rosenbrock"
     worst = 1e4
     tolerance = 1e-4
     budget = 5000

@@ -39,6 +39,7 @@ class LinearNet(Landscape):
     worst = 1e3
     margin = 20.0
     tolerance = 1e-4
+    kind = "linear-net"
     ranges = {"lr": (1e-3, 0.3), "inner_lr": (1e-3, 0.3)}
 
     def __init__(self) -> None:

@@ -72,5 +72,5 @@ def fresh(name: str, **changes: Value) -> tuple[nn.Module, RuleOptimizer]:
 
 
 def settings(name: str) -> dict[str, Value]:
-    values = defaults(DROP_INS[name].rule_class.space)
+    values = defaults(DROP_INS[name].rule_class.wide)
     return {**values, **({"inner_steps": 6} if "inner_steps" in values else {})}

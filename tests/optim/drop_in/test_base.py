@@ -70,7 +70,7 @@ def test_replicas_move_when_all_have_been_asked() -> None:
 def test_a_scheduler_of_pytorch_scales_the_step_size(name: str) -> None:
     """Annealed to zero from outside, a method stands still (an inner loop excepted: its outer step is zero)."""
     values = {**settings(name), **({"schedule": "constant"}), **({"anneal": "outer"} if name != "adamw" else {})}
-    values = {key: value for key, value in values.items() if key in DROP_INS[name].rule_class.space}
+    values = {key: value for key, value in values.items() if key in DROP_INS[name].rule_class.wide}
     model, optimizer = fresh(name, **values)
     torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.0)
     plain_loop(model, optimizer, 0, 20)
@@ -132,7 +132,7 @@ def test_weights_changed_later_are_refused_and_unchanged_ones_are_not(name: str)
 @pytest.mark.parametrize("name", DROP_INS)
 def test_total_steps_are_calls_of_step_and_more_of_them_are_told_once(name: str) -> None:
     """At the end a cosine schedule has come down to zero: the last calls change next to nothing, later ones nothing."""
-    given = {"schedule": "cosine"} if "schedule" in DROP_INS[name].rule_class.space else {}
+    given = {"schedule": "cosine"} if "schedule" in DROP_INS[name].rule_class.wide else {}
     model, optimizer = new(name, **given)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

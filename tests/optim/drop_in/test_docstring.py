@@ -17,11 +17,20 @@ from relaxbench.optim.drop_in.docstring import WIDTH, compose
 from relaxbench.optim.hyper import OPTIONS
 from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.rules import sgd
-from relaxbench.space import Choice, Float, Int
+from relaxbench.space import Choice, Float, Hyperparameter, Int
 
 
 def text_of(cls: type) -> str:
     return " ".join((inspect.getdoc(cls) or "").split())
+
+
+def ends(declared: Hyperparameter) -> str:
+    """A range in words."""
+    if isinstance(declared, Choice):
+        return ", ".join(declared.options)
+    more = ", on a log scale" if isinstance(declared, Float) and declared.log else ""
+    more = f" in steps of {declared.step}" if isinstance(declared, Int) and declared.step > 1 else more
+    return f"{declared.low:g} to {declared.high:g}{more}"
 
 
 @pytest.mark.parametrize("name", DROP_INS)
@@ -47,18 +56,25 @@ def test_the_example_of_every_class_runs_and_the_loss_falls(name: str) -> None:
 @pytest.mark.parametrize("name", DROP_INS)
 def test_every_hyperparameter_has_meaning_allowed_values_range_and_default(name: str) -> None:
     text, rule = text_of(DROP_INS[name]), DROP_INS[name].rule_class
-    for hyper, declared in rule.space.items():
+    for hyper, declared in rule.wide.items():
         entry = re.search(rf"\b{hyper} \((float|int|str)\): (.*?) Default: (\S+)\.( |$)", text)
         assert entry, hyper
         meaning = rule.meaning(hyper)
         assert meaning and entry[2].startswith(meaning.text) and "Allowed: " in entry[2]
         assert (f"(unit: {meaning.unit})" in entry[2]) == bool(meaning.unit)
         assert type(declared.default)(entry[3]) == declared.default
-        if isinstance(declared, Choice):
-            assert ("studies search" in entry[2]) == (declared.options != OPTIONS[hyper])
+        default, _, wide = entry[2].partition(' (space = "wide": ')
+        if hyper in rule.default_fixed:
+            value = rule.default_fixed[hyper]
+            assert default.endswith(f"; studies keep it at {value if isinstance(value, str) else format(value, 'g')}")
+            assert wide == f"{ends(declared)})."
         else:
-            assert f"studies search {declared.low:g} to {declared.high:g}" in entry[2]
-        assert ("on a log scale" in entry[2]) == (isinstance(declared, Float) and declared.log)
+            shown = ends(rule.space[hyper])
+            assert ("studies search" in default) == (
+                not isinstance(declared, Choice) or declared.options != OPTIONS[hyper]
+            )
+            assert "studies search" not in default or default.rstrip(".").endswith(f"studies search {shown}")
+            assert wide == ("" if shown == ends(declared) else f"{ends(declared)}).")
 
 
 @pytest.mark.parametrize("name", DROP_INS)

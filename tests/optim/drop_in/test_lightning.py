@@ -50,7 +50,7 @@ class Classifier(documented()):  # type: ignore[misc]
 
 
 def made(method: str, model: nn.Module) -> RuleOptimizer:
-    values: dict[str, Any] = {"inner_steps": 4} if "inner_steps" in DROP_INS[method].rule_class.space else {}
+    values: dict[str, Any] = {"inner_steps": 4} if "inner_steps" in DROP_INS[method].rule_class.wide else {}
     return DROP_INS[method](model.parameters(), total_steps=STEPS, **values)
 
 

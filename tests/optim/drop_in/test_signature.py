@@ -19,7 +19,7 @@ from relaxbench.space import Choice, Float
 def test_every_hyperparameter_has_its_name_type_and_default(name: str) -> None:
     cls = DROP_INS[name]
     parameters = inspect.signature(cls).parameters
-    for hyper, declared in cls.rule_class.space.items():
+    for hyper, declared in cls.rule_class.wide.items():
         parameter = parameters[hyper]
         assert parameter.default == declared.default and parameter.kind is inspect.Parameter.KEYWORD_ONLY
         if isinstance(declared, Choice):

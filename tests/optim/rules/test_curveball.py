@@ -208,7 +208,7 @@ def test_one_members_nan_stays_with_it() -> None:
 
     def run(sick: bool) -> list[Tensor]:
         population = Population(Oracle(task), CurveBall(), 60)
-        population.admit([Job(i, i, defaults(CurveBall.space)) for i in range(4)])
+        population.admit([Job(i, i, defaults(CurveBall.wide)) for i in range(4)])
         population.advance(3)
         if sick:
             population.state["x"][2, 0] = math.nan
@@ -242,7 +242,7 @@ def fresh(task: SupervisedProblem, **changes: float) -> tuple[nn.Module, DropIn]
 
 def test_drop_in_follows_the_population_at_k_1() -> None:
     task, outcomes = digits_mlp(), list[Outcome]()
-    queue = [Job(0, 3, defaults(CurveBall.space))]
+    queue = [Job(0, 3, defaults(CurveBall.wide))]
     population = Population(Oracle(task, "direct"), CurveBall(), 55)
     population.run(lambda free: [queue.pop() for _ in queue[:free]], outcomes.extend, 1)
     assert outcomes[0].ledger.gradients == 20 and outcomes[0].ledger.total == pytest.approx(20 * 41 / 15)
@@ -337,7 +337,7 @@ def test_a_problem_without_curvature_is_refused_before_anything_is_run() -> None
 
 
 def test_members_of_a_population_are_billed_for_what_they_ask() -> None:
-    hyper = stack([defaults(CurveBall.space)], CPU, torch.float32)
+    hyper = stack([defaults(CurveBall.wide)], CPU, torch.float32)
     assert CurveBall().price == pytest.approx(41 / 15) and CurveBall(auto_damping=False).price == pytest.approx(8 / 3)
     assert CurveBall().period(hyper).tolist() == [[1]]
     assert isinstance(OnBatch(LOSSES["least-squares"], {}), OnBatch)

@@ -244,7 +244,7 @@ def test_hj_implicit_contracts_just_below_its_limit_and_not_just_above(b: float)
 
 def test_hj_implicit_at_its_defaults_contracts_where_its_docstring_says() -> None:
     """γ = 1, b = 0.75: curvatures below 7."""
-    values = defaults(RULES["hj-implicit"].space)
+    values = defaults(RULES["hj-implicit"].wide)
     b, gamma = float(values["averaging"]), float(values["gamma_start"])
     assert (1 + b) / (1 - b) / gamma == pytest.approx(7.0)
 

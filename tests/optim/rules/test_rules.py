@@ -66,7 +66,7 @@ def test_a_rule_is_its_algorithm_in_plain_loops(name: str, seed: int, K: int, P:
         assert close(iterates[steps][k], deployed, max(largest, np.abs(deployed).max()))
 
 
-@pytest.mark.parametrize("name", [name for name in RULES if {"inner_steps", "samples"} & set(RULES[name].space)])
+@pytest.mark.parametrize("name", [name for name in RULES if {"inner_steps", "samples"} & set(RULES[name].wide)])
 def test_the_iterate_moves_at_the_end_of_an_outer_step_only(name: str) -> None:
     population = members(name, 3, 4, 30, seed=5)
     _, iterates, _ = trace(name, population, 30)
@@ -224,7 +224,7 @@ def test_every_rule_at_its_defaults_descends(name: str) -> None:
     """A bowl with noisy gradients, 400 of them: the deployed iterate ends near the minimum."""
     rule = RULES[name]()
     rng = torch.Generator().manual_seed(0)
-    hyper = stack([defaults(rule.space)] * 3, CPU, torch.float64)
+    hyper = stack([defaults(rule.wide)] * 3, CPU, torch.float64)
     x = torch.randn(3, 10, generator=rng, dtype=torch.float64)
     state = rule.init(x, torch.arange(3)[:, None])
     period = int(rule.period(hyper)[0])
