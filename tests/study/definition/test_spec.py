@@ -44,16 +44,8 @@ def test_roles() -> None:
     assert roles(s) == ["baseline", "control", "candidate"]
 
 
-def test_a_method_chooses_among_the_spaces_of_its_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule that searches only the step size around its authors' settings, and the momentum too if asked."""
+def test_a_method_chooses_among_the_spaces_of_its_rule() -> None:
     heat, task = RULES["heat"], problem("digits-mlp")
-    wide = dict(heat.space)
-    monkeypatch.setattr(heat, "wide", wide, raising=False)
-    monkeypatch.setattr(heat, "space", {name: wide[name] for name in ("lr", "weight_decay")})
-    monkeypatch.setattr(
-        heat, "default_fixed", {name: d.default for name, d in wide.items() if name not in heat.space}, raising=False
-    )
-    monkeypatch.setattr(heat, "published", {name: d.default for name, d in wide.items()}, raising=False)
     methods = {
         "heat": {"title": "H"},
         "all": {"rule": "heat", "space": "wide"},
@@ -61,12 +53,12 @@ def test_a_method_chooses_among_the_spaces_of_its_rule(monkeypatch: pytest.Monke
         "plain": {"rule": "heat", "arm": "published"},
     }
     s = parse({**GOOD, "methods": ["sgd", *methods], "method": methods}, "x")
-    assert set(s.space_of("heat", task)) == {"lr", "weight_decay"}
-    assert s.space_of("all", task) == wide and s.fixed_of("all", task) == {}
-    assert set(s.space_of("some", task)) == {"lr", "weight_decay", "momentum"}
-    assert s.space_of("plain", task) == {} and s.fixed_of("plain", task) == heat.published  # type: ignore[attr-defined]
+    assert set(s.space_of("heat", task)) == set(heat.space) and "momentum" in heat.default_fixed
+    assert set(s.space_of("all", task)) == set(heat.wide) and s.fixed_of("all", task) == {}
+    assert set(s.space_of("some", task)) == {*heat.space, "momentum"}
+    assert s.space_of("plain", task) == {} and s.fixed_of("plain", task) == heat.published_for(task.kind)
     for label in ("heat", "all", "some", "plain"):  # every setting is complete
-        assert set(s.space_of(label, task)) | set(s.fixed_of(label, task)) == set(wide)
+        assert set(s.space_of(label, task)) | set(s.fixed_of(label, task)) == set(heat.wide)
     assert s.fixed_of("plain", problem("rosenbrock"))["weight_decay"] == 0.0  # what a problem fixes holds for all
     assert [s.space_name_of(label) for label in methods] == ["default", "wide", "custom", "default"]
     assert [s.arm_of(label) for label in methods] == ["tuned", "tuned", "tuned", "published"]
@@ -77,7 +69,7 @@ def test_a_method_chooses_among_the_spaces_of_its_rule(monkeypatch: pytest.Monke
 
 def test_a_rule_without_published_settings_cannot_be_run_as_published() -> None:
     class Mute(RULES["heat"]):  # type: ignore[name-defined, misc]
-        name, published = "mute", None
+        name, publications = "mute", ()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RULES, "mute", Mute)
