@@ -33,7 +33,7 @@ def test_the_study_file_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     Path("my_problem.py").write_text(blocks("python")[0])
     Path("mine.toml").write_text(blocks("toml")[0])
     spec, _ = load(Path("mine.toml"))
-    assert spec.make_rule("hot").name == "entropy-sgd"
+    assert spec.rule_of("hot").name == "entropy-sgd"
 
 
 def test_the_training_loop_runs() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from relaxbench.problems import Problem
 from relaxbench.space import to_stored
 from relaxbench.store.facts import MethodFacts, ProblemFacts
-from relaxbench.study.definition import spaces
 from relaxbench.study.definition.ladder import base_name
 from relaxbench.study.definition.spec import StudySpec
 
@@ -51,8 +50,8 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "spaces": {problem.name: to_stored(spec.space_of(label, problem)) for problem in problems},
         "fixed": spec.fixed_of(label, problems[0]),
         "fixes": {problem.name: spec.fixed_of(label, problem) for problem in problems},
-        "options": {**spaces.options_of(spec.search_of(label), problems[0]), **spec.variant(label).options},
-        "copies": spec.make_rule(label).copies,
+        "options": spec.options_of(label, problems[0]),
+        "copies": spec.make_rule(label, problems[0]).copies,
         "scope": rule.scope,
         "calibration": {},
     }

@@ -100,10 +100,13 @@ class StudySpec(BaseModel):
         """Return the rule class of a method."""
         return rule_class(self.variant(label).rule or label)
 
-    def make_rule(self, label: str, problem: Problem | None = None) -> Rule:
-        """Construct the rule of a method, with its options; as published, these may depend on the problem's kind."""
-        published = spaces.options_of(self.search_of(label), problem) if problem else {}
-        return self.rule_of(label)(**{**published, **self.variant(label).options})
+    def make_rule(self, label: str, problem: Problem) -> Rule:
+        """Construct the rule of a method for a problem, with its options."""
+        return self.rule_of(label)(**self.options_of(label, problem))
+
+    def options_of(self, label: str, problem: Problem) -> dict[str, bool | int]:
+        """Return the arguments of a rule's constructor: those of its published program, and the method's own."""
+        return {**spaces.options_of(self.search_of(label), problem), **self.variant(label).options}
 
     def variant(self, label: str) -> Variant:
         """Return what the study file says of a method, neutral where it has no table ``[method.LABEL]``."""
@@ -124,10 +127,19 @@ class StudySpec(BaseModel):
 
     def space_name_of(self, label: str) -> Literal["default", "wide", "custom"]:
         """Return which space of its rule a method searches; custom if this study states ranges for it."""
-        variant, known = self.variant(label), self.rule_of(label).wide
-        if variant.ranges or self.space.keys() & known.keys():
+        variant = self.variant(label)
+        if variant.ranges or self.space.keys() & self.hyperparameters(label).keys():
             return "custom"
         return "wide" if variant.space == "wide" else "default"
+
+    def hyperparameters(self, label: str) -> Space:
+        """Return every hyperparameter of a method, with the widest range that its rule declares."""
+        return dict(self.rule_of(label).wide)
+
+    def search_of(self, label: str) -> spaces.Search:
+        """Return how a method is tuned, whatever the problem."""
+        variant = self.variant(label)
+        return spaces.Search(self.rule_of(label), variant.arm, variant.space, variant.fixed, self.space)
 
     def space_of(self, label: str, problem: Problem) -> Space:
         """Return what is searched for a method on a problem, see `spaces.space_of`."""
@@ -136,11 +148,6 @@ class StudySpec(BaseModel):
     def fixed_of(self, label: str, problem: Problem) -> dict[str, Value]:
         """Return what is not searched for a method on a problem, with its value, see `spaces.fixed_of`."""
         return spaces.fixed_of(self.search_of(label), problem)
-
-    def search_of(self, label: str) -> spaces.Search:
-        """Return how a method is tuned, whatever the problem."""
-        variant = self.variant(label)
-        return spaces.Search(self.rule_of(label), variant.arm, variant.space, variant.fixed, self.space)
 
     def budget_of(self, problem: Problem) -> int:
         """Return the budget of a trial in gradient equivalents. A rung of a ladder has its own, see `prepare`."""

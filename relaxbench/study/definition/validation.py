@@ -77,12 +77,12 @@ def check(spec: StudySpec) -> StudySpec:
     _check_ladder(spec)
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
     _check_rules(spec)
-    searched = {name for label in labels for name in spec.rule_of(label).wide}
+    searched = {name for label in labels for name in spec.hyperparameters(label)}
     for name in spec.space:
         if name not in searched:
             raise unknown("hyperparameter in [space]", name, searched)
     for label in labels:
-        variant, space = spec.variant(label), spec.rule_of(label).wide
+        variant, space = spec.variant(label), spec.hyperparameters(label)
         if label in spec.method:
             _check_values(spec, label, variant)
         for bounds in (spec.space, variant.ranges):
@@ -122,7 +122,7 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
 
 def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check the names of a variant's hyperparameters and its fixed values."""
-    space = spec.rule_of(label).wide
+    space = spec.hyperparameters(label)
     for name in [*variant.ranges, *variant.fixed]:
         if name not in space:
             raise unknown(f"hyperparameter of [method.{label}]", name, space)
@@ -135,7 +135,7 @@ def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
 def _check_options(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check that the rule takes a variant's options."""
     try:
-        spec.make_rule(label)
+        spec.rule_of(label)(**variant.options)
     except TypeError:
         rule = variant.rule or label
         raise UserError(f"method.{label}.options = {variant.options}: {rule} has no such option") from None
