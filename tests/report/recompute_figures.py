@@ -44,8 +44,8 @@ def check_results(report: Report, problem: str, claims: Found) -> None:
     if (figure := report.figure("looks", problem)) is not None:
         for method, rows in figure.groupby("method"):
             known = claims[problem, str(method), ""]["history"]
-            for key in ("ratio", "low", "high"):
-                report.check("figure looks", rows[key], [each[key] for each in known])
+            for key in ("ratio", "low", "high", "error", "freedom", "band_low", "band_high"):
+                report.check("figure looks", rows[key], [each.get(key, np.nan) for each in known])
     if (figure := report.figure("blocks", problem)) is not None:
         for method, rows in figure.groupby("method"):
             known = report.of(problem, str(method))["test_metric"]

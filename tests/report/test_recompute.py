@@ -106,7 +106,7 @@ def test_a_study_with_a_better_and_a_worse_method(digits_page: Path) -> None:
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     counts = agreed(Said(done.returncode, done.stdout + done.stderr))
     assert counts.keys() >= EVERYWHERE | {"figure importance", "figure looks"}
-    assert counts["sentences"] > 50 and counts["verdicts"] > 100 and counts["figure budget"] > 200
+    assert counts["sentences"] > 50 and counts["verdicts"] > 100 and counts["figure budget"] > 50
 
 
 def test_two_problems_one_of_them_censored(both_page: Path, recomputed: Recomputed) -> None:
