@@ -61,7 +61,9 @@ def scope_ends(coupling: float, rate: float, steps: int, most: float = float("in
     return {"gamma_start": 1 / coupling, "gamma_end": float(f"{1 / last:.2g}")}
 
 
-NEAREST_STEP = "the released schedule lowers the step size at other epochs; `step` is the nearest of ours"
+NEAREST_STEP = (
+    "the released schedule lowers the step size at other times or by another factor; `step` is the nearest of ours"
+)
 
 REASONS: Mapping[str, str] = {
     "lr": "SGD's range, so that no method has a better one: three decades around the published 0.1",

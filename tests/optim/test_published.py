@@ -139,12 +139,20 @@ def test_a_relaxation_rule_searches_step_size_inner_loop_and_scope(name: str) ->
     assert last <= searched.low, "a scope never grows"
 
 
+@pytest.mark.parametrize(("name", "published"), PUBLISHED, ids=lambda value: getattr(value, "kind", value))
+def test_a_published_start_of_a_scope_lies_in_the_default_range(name: str, published: Published) -> None:
+    searched = rule_class(name).space.get("gamma_start")
+    if searched is not None:
+        assert contains(searched, published.values["gamma_start"])
+
+
 def test_the_implicit_iteration_contracts_where_sgd_is_stable() -> None:
-    """γλ < (1 + b)/(1 − b), with λ = 2(1 + m)/η, the curvature at which SGD with momentum becomes unstable."""
+    """γλ < (1 + b)/(1 − b), with the curvature λ at which SGD with Nesterov's momentum becomes unstable."""
     rule = RULES["hj-implicit"]
     b, gamma = rule.default_fixed["averaging"], rule.space["gamma_start"]
     assert isinstance(b, float) and isinstance(gamma, Float)
-    stable = 2 * (1 + 0.9) / 0.1
+    stable = 2 * (1 + 0.9) / ((1 + 2 * 0.9) * 0.1)
+    assert stable == pytest.approx(13.57, abs=0.01)
     assert gamma.low * stable < (1 + b) / (1 - b)
     assert gamma.default * stable < (1 + b) / (1 - b)
     assert gamma.high < (1 + b) / (1 - b), "it contracts for every λ up to 1"

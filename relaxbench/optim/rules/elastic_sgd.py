@@ -27,7 +27,7 @@ from relaxbench.space import Float, Space, Value
 FIXED: Mapping[str, Value] = {"moving_rate": 1.0, "momentum": 0.9, "gamma_end": 0.1, "scoping": "geometric"}
 PARLE = "arXiv 1707.00424, section 4 (its Elastic-SGD column, n = 3, x at the mean)"
 AS_SGD = "as in the published SGD on the same network"
-AS_PARLE = "the paper gives ρ = 1/γ for Parle, from 1 to 10; Elastic-SGD stands beside it with the same coupling"
+AS_PARLE = "the paper gives ρ = 1/γ for Parle, from 1 to 10, and none for Elastic-SGD beside it: the same"
 ASSUMED = {"weight_decay": AS_SGD, "schedule": AS_SGD, "gamma_start": AS_PARLE, "gamma_end": AS_PARLE}
 
 

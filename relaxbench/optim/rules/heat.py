@@ -83,8 +83,8 @@ class Heat(Rule):
     reasons: ClassVar[Mapping[str, str]] = {
         "lr": "as many decades as SGD's, three times as high, because a mean of L gradients has less noise than one",
         "inner_steps": "the published lengths of the same authors' inner loops, 5 and 10, made even for pairs of noise",
-        "sigma_start": "two decades, four in σ² = γ/β, around 0.003 (published γ and β); above 0.1 the noise is as "
-        "large as the initial weights of a layer with 100 inputs, 1/√100",
+        "sigma_start": "two decades, four in σ² = γ/β; the published γ and β give 0.003 (MNIST) and 0.0006 (CIFAR-10, "
+        "which hardly smooths); above 0.1 the noise is as large as the initial weights of a layer of 100 inputs",
         "sigma_end": "below every published value, so that a run ends on the loss itself",
     }
     meanings = {
