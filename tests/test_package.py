@@ -91,7 +91,7 @@ def test_installed_package_finds_its_study_files(site: Path, tmp_path: Path) -> 
 
 
 def test_installed_package_runs_a_study(site: Path, tmp_path: Path) -> None:
-    size = ["--problem", "rosenbrock", "--method", "sgd", "--blocks", "1", "--trials", "2", "--budget", "40"]
+    size = ["--problem", "rosenbrock", "--method", "sgd", "--looks", "6", "--trials", "1", "--budget", "40"]
     options = ["--storage", "sqlite:///x.db", "--no-report", "--quiet"]
     run(sys.executable, "-m", "relaxbench", "study", *size, *options, cwd=tmp_path, site=site)
     assert (tmp_path / "x.db").stat().st_size > 0

@@ -74,7 +74,7 @@ def commands(site: Path, where: Path, *lines: str) -> list[str]:
 def test_plugins_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> None:
     listed, checked, studied, best = commands(
         site, tmp_path, "list", "check qhm wine",
-        "study --problem wine --method qhm --blocks 2 --trials 2 --budget 40 --population 8", "best wine qhm",
+        "study --problem wine --method qhm --looks 6 --trials 1 --budget 40 --population 8", "best wine qhm",
     )  # fmt: skip
     assert re.search(r"qhm +QHM", listed) and re.search(r"wine +", listed)
     assert "✓ method qhm: 14 of 14" in checked and "✓ problem wine: 10 of 10" in checked

@@ -23,7 +23,7 @@ def test_the_problem_file_makes_a_study(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my_problem.py").write_text(blocks("python")[0])
-    small = ["--blocks", "1", "--trials", "2", "--budget", "40", "--method", "sgd", "--no-report", "-q"]
+    small = ["--looks", "6", "--trials", "1", "--budget", "40", "--method", "sgd", "--no-report", "-q"]
     assert main(["study", "--problem", "my_problem.py", *small]) == 0
     assert "SGD is the baseline on my-problem" in capsys.readouterr().out
 
@@ -33,7 +33,7 @@ def test_the_study_file_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     Path("my_problem.py").write_text(blocks("python")[0])
     Path("mine.toml").write_text(blocks("toml")[0])
     spec, _ = load(Path("mine.toml"))
-    assert spec.make_rule("hot").name == "entropy-sgd"
+    assert spec.rule_of("hot").name == "entropy-sgd"
 
 
 def test_the_training_loop_runs() -> None:

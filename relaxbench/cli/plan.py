@@ -148,10 +148,10 @@ def _paces(
     spec: StudySpec, stored: SpecFacts, problems: Sequence[Problem], place: Any, population: int | None
 ) -> tuple[list[Pace], list[str]]:
     """Measure the speed of every method on every problem; also say how their trials would be run."""
-    from relaxbench.optim.hyper import defaults
     from relaxbench.study.coordination.size import Size
     from relaxbench.study.coordination.tpe import GENERATION
     from relaxbench.study.definition.facts import describe_method
+    from relaxbench.study.definition.spaces import typical
     from relaxbench.training import engine as engines
     from relaxbench.training.oracle import Oracle
 
@@ -162,8 +162,8 @@ def _paces(
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
         oracle, few = Oracle(p, engine.path, spec.precision), min(GENERATION, engine.population)
         for label in spec.methods:
-            rule, size = spec.make_rule(label), Size.of(stored, describe_method(label, spec, problems))
-            params: dict[str, Any] = {**defaults(spec.space_of(label, p)), **spec.fixed_of(label, p)}
+            rule, size = spec.make_rule(label, p), Size.of(stored, describe_method(label, spec, problems))
+            params: dict[str, Any] = typical(spec.search_of(label), p)
             fast = engines.throughput(oracle, rule, engine.population, place, **params)
             slow = engines.throughput(oracle, rule, few, place, **params) if size.exploit else fast
             paces.append(Pace(p.name, label, size, spec.budget_of(p), fast, slow))

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from relaxbench.store.schema import PHASES
 from relaxbench.store.workers import at_work
-from relaxbench.study.coordination.progress import Progress
+from relaxbench.study.coordination.progress import Progress, look_words
 from relaxbench.util.text import counted, duration
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ class Display:
     def _log(self, progress: list[Progress], now: float) -> None:
         """Print one line per phase that begins, and one every `LOG_SECONDS` in between."""
         for p in progress:
+            if p.look > 1 and (p.problem, p.method, p.words) not in self.logged:
+                self.logged.add((p.problem, p.method, p.words))
+                self._line(now, f"{p.problem} {p.method} goes on, {p.words}")
             for phase in p.running:
                 if phase in PHASES and (p.problem, p.method, phase) not in self.logged:
                     self.logged.add((p.problem, p.method, phase))
@@ -95,7 +98,7 @@ class Display:
                     self._line(now, f"{p.problem} {p.method}: {phase}, {p.done:,} of {p.total:,} done{best}")
         if now - self.shown >= LOG_SECONDS:
             done, total = sum(p.done for p in progress), sum(p.total for p in progress)
-            self._line(now, f"{done:,} of {total:,} trials; {self._left(done, total)}")
+            self._line(now, f"{done:,} of {total:,} trials; {self._left(done, total)}; {look_words(progress)}")
 
     def _line(self, now: float, text: str) -> None:
         self.console.print(f"{now - self.start:5.0f} s  {text}", markup=False, soft_wrap=True)
@@ -109,6 +112,7 @@ class Display:
         table.add_column("", width=BAR)
         for column in ("trials", "best loss", "against baseline"):
             table.add_column(column, justify="right")
+        table.add_column("look", no_wrap=True)
         table.add_column("now", min_width=9)
         problem = ""
         for p in progress:
@@ -124,13 +128,15 @@ class Display:
                 f"{p.done}/{p.total}",
                 f"{p.best:.4g}" if known else "",
                 versus,
+                f"{p.look}/{p.looks}",
                 Text(
                     ", ".join(p.running) or ("done" if p.done >= p.total else ""), style="bold" if p.running else "dim"
                 ),
             )
         done, total = sum(p.done for p in progress), sum(p.total for p in progress)
         line = Text(f"{done:,} of {total:,} trials · {self._left(done, total)}", style="dim")
-        return Group(table, line)
+        words = look_words(progress)
+        return Group(table, line, *([Text(words[0].upper() + words[1:], style="dim")] if words else []))
 
     def _left(self, done: int, total: int) -> str:
         spent, ran = time.monotonic() - self.start, done - self.began + 1

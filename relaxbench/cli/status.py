@@ -34,6 +34,7 @@ def status_tables(database: Database, name: str | None) -> list[RenderableType]:
     from relaxbench.store.studies import find_study
     from relaxbench.store.transactions import read
     from relaxbench.store.workers import at_work, workers
+    from relaxbench.study.coordination.progress import look_words, read_progress
 
     study, name = find_study(database, name)
     place = (Trial.problem, Trial.method, Trial.status)
@@ -47,6 +48,9 @@ def status_tables(database: Database, name: str | None) -> list[RenderableType]:
     gone = [row for row in known if row.ended_at is None and row.running and not at_work(row)]
     ended = len(known) - len(working) - len(gone)
     parts: list[RenderableType] = [Text(f"Study {name}", style="italic")]
+    words = look_words(read_progress(database, study))
+    if words:
+        parts.append(Text(f"{words[0].upper()}{words[1:]}."))
     if not working:
         parts.append(Text("No worker is running."))
     parts += workers_table([*working, *gone], shown=1000)

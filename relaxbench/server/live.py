@@ -28,8 +28,7 @@ from relaxbench.store.schema import PHASES, Study, Trial
 from relaxbench.store.studies import find_study
 from relaxbench.store.transactions import read
 from relaxbench.store.workers import at_work, workers
-from relaxbench.study.coordination.progress import Progress, count
-from relaxbench.study.coordination.size import Size
+from relaxbench.study.coordination.progress import Progress, look_words, read_progress
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -47,6 +46,7 @@ class MethodState(TypedDict):
 
     problem: str
     method: str
+    look: str
     done: int
     planned: int
     phases: dict[str, list[int]]
@@ -76,6 +76,8 @@ class State(TypedDict):
     finished: bool
     done: int
     planned: int
+    look: str
+    """The look that is being worked on, see `progress.look_words`."""
     methods: list[MethodState]
     workers: list[WorkerState]
     verdicts: list[dict[str, str]]
@@ -181,11 +183,9 @@ class Live:
 
     def _look(self) -> State:
         """Query the progress and the workers, and add the last report's verdicts."""
-        query = select(Study.spec, Study.manifest).where(Study.id == self.study)
-        row = read(self.engine, lambda connection: connection.execute(query).one())
-        own = {method: Size.of(row.spec, method_facts(row.manifest, method)) for method in row.spec["methods"]}
-        sizes = {(problem, method): own[method] for problem in row.spec["problems"] for method in own}
-        counted = count(self.engine, self.study, sizes)
+        query = select(Study.manifest).where(Study.id == self.study)
+        manifest = read(self.engine, lambda connection: connection.scalar(query)) or Manifest()
+        counted = read_progress(self.engine, self.study)
         sessions = [worker for worker in workers(self.engine, self.study) if worker.ended_at is None]
         present = [worker for worker in sessions if at_work(worker) or worker.running]
         self.finished = bool(counted) and all(p.done >= p.total for p in counted)
@@ -195,7 +195,8 @@ class Live:
             "finished": self.finished,
             "done": sum(p.done for p in counted),
             "planned": sum(p.total for p in counted),
-            "methods": [_method(p, row.manifest) for p in counted],
+            "look": look_words(counted),
+            "methods": [_method(p, manifest) for p in counted],
             "workers": [
                 {
                     "name": worker.name.rpartition(":")[0] or worker.name,
@@ -246,6 +247,7 @@ def _method(progress: Progress, manifest: Manifest) -> MethodState:
     return {
         "problem": problem_facts(manifest, problem)["title"],
         "method": method_facts(manifest, method)["title"],
+        "look": progress.words,
         "done": progress.done,
         "planned": progress.total,
         "phases": {phase: [progress.phases.get(phase, 0), progress.planned[phase]] for phase in PHASES},

@@ -48,7 +48,7 @@ class Load:
     seconds: float = 0.01
     hyperparameters: int = 8
     rounds: int = 10
-    looks: tuple[int, ...] = (6,)
+    looks: tuple[int, ...] = (6, 8)
     trials: int = 8
     exploit: int = 8
     recommend: int = 4

@@ -15,8 +15,10 @@ from rich.console import Console
 from relaxbench.cli import progress
 from relaxbench.cli.progress import Display, interruptible, workers_table
 from relaxbench.store.claims import worker_name
-from relaxbench.study.coordination.progress import Progress
+from relaxbench.study.coordination.progress import Progress, look_words
 from tests.study import tiny
+
+LOOK = "look 1 of 3: 10 blocks; nothing is decided before it is complete"
 
 
 class Clock:
@@ -44,8 +46,8 @@ def shown(terminal: bool, quiet: bool = False) -> tuple[Display, io.StringIO]:
 
 def states(done: int, phase: str = "explore") -> list[Progress]:
     return [
-        Progress("rosenbrock", "sgd", done, 1000, best=0.25, running={phase: 3}),
-        Progress("rosenbrock", "heat", 0, 1000),
+        Progress("rosenbrock", "sgd", done, 1000, best=0.25, running={phase: 3}, looks=3, blocks=10),
+        Progress("rosenbrock", "heat", 0, 1000, looks=3, blocks=10),
     ]
 
 
@@ -58,8 +60,8 @@ def test_without_a_terminal_a_phase_is_a_line_and_silence_ends_after_a_while(clo
         view.update(states(700, "confirm"))
     assert file.getvalue().splitlines() == [
         "    0 s  rosenbrock sgd: explore, 0 of 1,000 done, best validation loss 0.25",
-        "   30 s  300 of 2,000 trials; about 3 min left",
-        "   60 s  600 of 2,000 trials; about 2 min left",
+        f"   30 s  300 of 2,000 trials; about 3 min left; {LOOK}",
+        f"   60 s  600 of 2,000 trials; about 2 min left; {LOOK}",
         "   60 s  rosenbrock sgd: confirm, 700 of 1,000 done, best validation loss 0.25",
     ]
 
@@ -67,11 +69,33 @@ def test_without_a_terminal_a_phase_is_a_line_and_silence_ends_after_a_while(clo
 def test_in_a_terminal_a_table_compares_with_the_baseline(clock: Clock) -> None:
     view, file = shown(terminal=True)
     with view:
-        sgd = Progress("rosenbrock", "sgd", 5, 10, best=0.25)
-        view.update([sgd, Progress("rosenbrock", "heat", 3, 10, best=0.5, running={"explore": 2, "confirm": 1})])
+        heat = Progress("rosenbrock", "heat", 3, 10, best=0.5, running={"explore": 2, "confirm": 1}, looks=3, blocks=10)
+        view.update([Progress("rosenbrock", "sgd", 5, 10, best=0.25, look=2, looks=3, blocks=20), heat])
     text = file.getvalue()
-    for part in ("5/10", "0.25", "3/10", "0.5", "+0.25", "explore, confirm", "8 of 20 trials"):
+    for part in ("5/10", "0.25", "3/10", "0.5", "+0.25", "explore, confirm", "8 of 20 trials", "2/3", "1/3", LOOK[1:]):
         assert part in text
+
+
+def test_a_method_that_goes_on_is_a_line_of_its_own(clock: Clock) -> None:
+    view, file = shown(terminal=False)
+    with view:
+        for look, blocks in ((1, 10), (2, 20), (2, 20), (4, 45)):
+            view.update([Progress("rosenbrock", "sgd", 5, 10, look=look, looks=3, blocks=blocks)])
+    assert file.getvalue().splitlines() == [
+        "    0 s  rosenbrock sgd goes on, look 2 of 3: 20 blocks",
+        "    0 s  rosenbrock sgd goes on, beyond the last look: 45 blocks",
+    ]
+
+
+def test_the_earliest_look_is_named_until_all_is_done() -> None:
+    early = Progress("p", "a", 3, 10, look=1, looks=3, blocks=10)
+    late = Progress("p", "b", 3, 10, look=2, looks=3, blocks=20)
+    beyond = Progress("p", "b", 3, 10, look=4, looks=3, blocks=45)
+    done = Progress("p", "c", 10, 10, look=1, looks=3, blocks=10)
+    assert look_words([done, late, early]) == LOOK
+    assert look_words([done, late]).startswith("look 2 of 3: 20 blocks")
+    assert look_words([done, beyond]) == "beyond the last look: 45 blocks; the guarantee of the verdicts is gone"
+    assert look_words([done]) == ""
 
 
 def member(name: str, silent: float = 3.0, ended_at: float | None = None, **changes: Any) -> SimpleNamespace:

@@ -16,6 +16,7 @@ from relaxbench.store.claims import LEASE_SECONDS, Claims, Result, worker_name
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial, Worker
 from relaxbench.store.workers import arrive
+from relaxbench.stress.simulated import Load, make
 from tests.store.conftest import add_study
 from tests.study.coordination.test_manifest import DEAD
 
@@ -50,6 +51,14 @@ def test_a_study_that_nobody_works_on(database: Engine) -> None:
     assert text.startswith("Study s\nNo worker is running.\n")
     assert counts(text) == {"sgd": [8, 0, 0, 0], "heat": [4, 0, 0, 0]}
     assert "before" not in text and "failed at least once" not in text
+
+
+def test_a_study_with_looks_names_the_one_that_it_is_at(tmp_path: Path) -> None:
+    engine = open_database(str(tmp_path / "simulated.db"))
+    make(engine, "s", Load(looks=(6, 9), trials=1, exploit=0, recommend=0))
+    text = shown(engine)
+    engine.dispose()
+    assert text.startswith("Study s\nLook 1 of 2: 6 blocks; nothing is decided before it is complete.\n")
 
 
 def test_workers_are_shown_with_what_they_hold_and_the_dead_as_gone(database: Engine) -> None:

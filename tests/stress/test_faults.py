@@ -15,7 +15,7 @@ from relaxbench.stress.disturbed_study import DisturbedStudy
 from relaxbench.stress.simulated import Load
 from tests.postgres import Server
 
-SHORT = Load(seconds=0.1, rounds=4, looks=(6,), trials=3, exploit=5, recommend=2, checkpoints=True)
+SHORT = Load(seconds=0.1, rounds=4, looks=(6, 8), trials=2, exploit=5, recommend=2, checkpoints=True)
 
 
 @pytest.fixture(autouse=True)

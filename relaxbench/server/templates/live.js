@@ -40,7 +40,7 @@
   }
   function method(row) {
     const line = element("tr");
-    line.append(nameElement("td", row.problem), nameElement("th", row.method), ...Object.values(row.phases).map(bar),
+    line.append(nameElement("td", row.problem), nameElement("th", row.method), element("td", row.look), ...Object.values(row.phases).map(bar),
       element("td", count(row.running), "n"), element("td", count(row.failed), "n"),
       element("td", row.best === null ? "–" : row.best.toPrecision(4), "n"));
     line.querySelector("th").scope = "row";
@@ -73,7 +73,7 @@
     find("all").max = state.planned || 1;
     find("all").value = state.done;
     find("provisional").textContent = !state.report ? "The first report is being written." : state.finished ? ""
-      : "Provisional: the study is still running. Wait for its end: stopping at a favourable moment produces false verdicts.";
+      : `${state.look.charAt(0).toUpperCase()}${state.look.slice(1)}. Stopping at a favourable moment produces false verdicts.`;
     fill("answers", state.verdicts.filter(row => row.role !== "baseline"), verdict);
     fill("methods", state.methods, method);
     fill("workers", state.workers.map(row => ({ ...row, silent: 0, seen: (row.gone ? "gone, " : "") + ago(row.silent) })), worker);

@@ -10,11 +10,13 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, Select, case, func, select
 from sqlalchemy import Engine as Database
 
-from relaxbench.store.schema import PHASES, SEARCHED, Trial
+from relaxbench.store.facts import method_facts
+from relaxbench.store.schema import PHASES, SEARCHED, Study, Trial
 from relaxbench.store.transactions import read
 from relaxbench.store.winners import ranking
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.size import Size
+from relaxbench.util.text import counted
 
 Place: TypeAlias = tuple[str, str]
 """Problem and method."""
@@ -49,6 +51,33 @@ class Progress:
     look: int = 1
     looks: int = 1
     blocks: int = 0
+
+    @property
+    def words(self) -> str:
+        """The look that is being worked on, for people: ``look 1 of 3: 10 blocks``."""
+        if self.look > self.looks:
+            return f"beyond the last look: {counted(self.blocks, 'block')}"
+        return f"look {self.look} of {self.looks}: {counted(self.blocks, 'block')}"
+
+
+def look_words(progress: Sequence[Progress]) -> str:
+    """Name the earliest look that is being worked on, and say that nothing is decided before it; "" if all is done."""
+    unfinished = [p for p in progress if p.done < p.total]
+    if not unfinished:
+        return ""
+    first = min(unfinished, key=lambda p: p.look)
+    if first.look > first.looks:
+        return f"{first.words}; the guarantee of the verdicts is gone"
+    return f"{first.words}; nothing is decided before it is complete"
+
+
+def read_progress(database: Database, study: int) -> list[Progress]:
+    """The progress of a study, from its row alone."""
+    query = select(Study.spec, Study.manifest).where(Study.id == study)
+    row = read(database, lambda connection: connection.execute(query).one())
+    own = {method: Size.of(row.spec, method_facts(row.manifest, method)) for method in row.spec.get("methods", ())}
+    sizes = {(problem, method): own[method] for problem in row.spec.get("problems", ()) for method in own}
+    return count(database, study, sizes) if sizes else []
 
 
 def tally(plans: Sequence[Plan]) -> list[Progress]:
@@ -123,10 +152,12 @@ def _reached(study: int, size: Size) -> Select[Any]:
 def _confirmed(study: int, size: Size) -> Select[str, str, int]:
     """Count the finished confirmations whose trials are among the best of their repetition, by problem and method."""
     unit = Trial.block if size.winners_only else _repetition(size)
-    group = (Trial.problem, Trial.method, unit)
-    ranked = _ranked(study, ("explore",), group)
-    ranks = {look * size.trials: size.confirmed(look) for look in size.looks}
-    among = ranked.c.rank <= (1 if size.winners_only else case(ranks, value=ranked.c.size, else_=0))
+    ranked = _ranked(study, ("explore",), (Trial.problem, Trial.method, unit))
+    if size.winners_only:
+        among = (ranked.c.rank == 1) & (ranked.c.done >= size.trials)
+    else:
+        ranks = {look * size.trials: size.confirmed(look) for look in size.looks}
+        among = ranked.c.rank <= case(ranks, value=ranked.c.size, else_=0)
     return _children(study, "confirm", select(ranked.c.id).where(among, ranked.c.status == "done"))
 
 

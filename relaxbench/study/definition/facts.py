@@ -50,8 +50,8 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "spaces": {problem.name: to_stored(spec.space_of(label, problem)) for problem in problems},
         "fixed": spec.fixed_of(label, problems[0]),
         "fixes": {problem.name: spec.fixed_of(label, problem) for problem in problems},
-        "options": spec.variant(label).options,
-        "copies": spec.make_rule(label).copies,
+        "options": spec.options_of(label, problems[0]),
+        "copies": spec.make_rule(label, problems[0]).copies,
         "scope": rule.scope,
         "calibration": {},
     }

@@ -11,7 +11,7 @@ from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.space import Space, Value
 from relaxbench.study.definition import spaces
-from relaxbench.study.definition.ranges import Bounds, narrow
+from relaxbench.study.definition.ranges import Bounds
 from relaxbench.training.precision import Precision
 
 Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -100,9 +100,13 @@ class StudySpec(BaseModel):
         """Return the rule class of a method."""
         return rule_class(self.variant(label).rule or label)
 
-    def make_rule(self, label: str) -> Rule:
-        """Construct the rule of a method, with its options."""
-        return self.rule_of(label)(**self.variant(label).options)
+    def make_rule(self, label: str, problem: Problem) -> Rule:
+        """Construct the rule of a method for a problem, with its options."""
+        return self.rule_of(label)(**self.options_of(label, problem))
+
+    def options_of(self, label: str, problem: Problem) -> dict[str, bool | int]:
+        """Return the arguments of a rule's constructor: those of its published program, and the method's own."""
+        return {**spaces.options_of(self.search_of(label), problem), **self.variant(label).options}
 
     def variant(self, label: str) -> Variant:
         """Return what the study file says of a method, neutral where it has no table ``[method.LABEL]``."""
@@ -123,42 +127,28 @@ class StudySpec(BaseModel):
 
     def space_name_of(self, label: str) -> Literal["default", "wide", "custom"]:
         """Return which space of its rule a method searches; custom if this study states ranges for it."""
-        variant, known = self.variant(label), spaces.declared(self.rule_of(label))
-        if variant.ranges or self.space.keys() & known.keys():
+        variant = self.variant(label)
+        if variant.ranges or self.space.keys() & self.hyperparameters(label).keys():
             return "custom"
         return "wide" if variant.space == "wide" else "default"
 
-    def space_of(self, label: str, problem: Problem) -> Space:
-        """Return what is searched for a method on a problem.
+    def hyperparameters(self, label: str) -> Space:
+        """Return every hyperparameter of a method, with the widest range that its rule declares."""
+        rule = self.rule_of(label)
+        return getattr(rule, "wide", rule.space)
 
-        Later ranges replace earlier ones: the rule's, the problem's, the study's, the method's own, which may also
-        search what the rule's default space fixes. A method that is run as published searches nothing.
-        """
-        variant, rule = self.variant(label), self.rule_of(label)
-        if variant.arm == "published":
-            return {}
-        space = dict(spaces.searched(rule, "wide" if variant.space == "wide" else "default"))
-        for bounds in (problem.space, self.space):
-            for name in bounds.keys() & space.keys():
-                space[name] = narrow(space[name], name, list(bounds[name]))
-        for name, own in variant.ranges.items():
-            space[name] = narrow(space.get(name, spaces.declared(rule)[name]), name, list(own))
-        fixed = self.fixed_of(label, problem)
-        return {name: ranged for name, ranged in space.items() if name not in fixed}
+    def search_of(self, label: str) -> spaces.Search:
+        """Return how a method is tuned, whatever the problem."""
+        variant = self.variant(label)
+        return spaces.Search(self.rule_of(label), variant.arm, variant.space, variant.fixed, self.space)
+
+    def space_of(self, label: str, problem: Problem) -> Space:
+        """Return what is searched for a method on a problem, see `spaces.space_of`."""
+        return spaces.space_of(self.search_of(label), problem)
 
     def fixed_of(self, label: str, problem: Problem) -> dict[str, Value]:
-        """Return what is not searched.
-
-        Later values replace earlier ones: those that the rule's default space fixes (or all of its authors' settings,
-        for a method that is run as published), those that the problem fixes for all methods, the method's own.
-        """
-        variant, rule = self.variant(label), self.rule_of(label)
-        shared = {name: value for name, value in problem.fixed.items() if name in spaces.declared(rule)}
-        if variant.arm == "published":
-            return {**(spaces.published(rule, problem) or {}), **shared}
-        nuisance = {} if variant.space == "wide" else spaces.nuisance(rule)
-        kept = {name: value for name, value in nuisance.items() if name not in variant.ranges}
-        return {**kept, **shared, **variant.fixed}
+        """Return what is not searched for a method on a problem, with its value, see `spaces.fixed_of`."""
+        return spaces.fixed_of(self.search_of(label), problem)
 
     def budget_of(self, problem: Problem) -> int:
         """Return the budget of a trial in gradient equivalents. A rung of a ladder has its own, see `prepare`."""

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from relaxbench.errors import UserError, unknown
-from relaxbench.optim.hyper import defaults, expected, stack
+from relaxbench.optim.hyper import expected, stack
 from relaxbench.optim.registry import RULES, rule_names
 from relaxbench.problems import Problem
 from relaxbench.space import Int
@@ -77,12 +77,12 @@ def check(spec: StudySpec) -> StudySpec:
     _check_ladder(spec)
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
     _check_rules(spec)
-    searched = {name for label in labels for name in spaces.declared(spec.rule_of(label))}
+    searched = {name for label in labels for name in spec.hyperparameters(label)}
     for name in spec.space:
         if name not in searched:
             raise unknown("hyperparameter in [space]", name, searched)
     for label in labels:
-        variant, space = spec.variant(label), spaces.declared(spec.rule_of(label))
+        variant, space = spec.variant(label), spec.hyperparameters(label)
         if label in spec.method:
             _check_values(spec, label, variant)
         for bounds in (spec.space, variant.ranges):
@@ -104,11 +104,11 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
     for problem in problems:
         _check_margin_on(spec, problem)
         for label in spec.methods:
-            params = {**defaults(spaces.declared(spec.rule_of(label))), **spec.fixed_of(label, problem)}
+            params = spaces.typical(spec.search_of(label), problem)
             steps = spec.space_of(label, problem).get("inner_steps")
             if isinstance(steps, Int):
                 params["inner_steps"] = steps.high
-            rule = spec.make_rule(label)
+            rule = spec.make_rule(label, problem)
             if rule.curvature:
                 problem.convex_loss()
             queries = int(rule.period(stack([params], torch.device("cpu"), torch.float32)))
@@ -122,7 +122,7 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
 
 def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check the names of a variant's hyperparameters and its fixed values."""
-    space = spaces.declared(spec.rule_of(label))
+    space = spec.hyperparameters(label)
     for name in [*variant.ranges, *variant.fixed]:
         if name not in space:
             raise unknown(f"hyperparameter of [method.{label}]", name, space)
@@ -135,7 +135,7 @@ def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
 def _check_options(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check that the rule takes a variant's options."""
     try:
-        spec.make_rule(label)
+        spec.rule_of(label)(**variant.options)
     except TypeError:
         rule = variant.rule or label
         raise UserError(f"method.{label}.options = {variant.options}: {rule} has no such option") from None
@@ -165,7 +165,7 @@ def _check_published(spec: StudySpec, label: str, variant: Variant) -> None:
             f'method.{label}: arm = "published" does not tune the baseline, with which tuned methods are compared: '
             "name another baseline"
         )
-    if not spaces.has_published(spec.rule_of(label)):
+    if not getattr(spec.rule_of(label), "published", None):
         raise UserError(f'method.{label}: arm = "published", but rule {variant.rule or label!r} has no such settings')
 
 

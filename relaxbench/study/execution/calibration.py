@@ -112,7 +112,7 @@ class Calibration:
             if self.stopping():
                 return
             self.measuring(plan)
-            rule = self.spec.make_rule(plan.method)
+            rule = self.spec.make_rule(plan.method, self.problems[plan.problem])
             measured = engines.calibrate(self.problems[plan.problem], rule, self.place, self.spec.precision)
             cost = cast(CostFacts, measured)
             key = (plan.method, plan.problem)

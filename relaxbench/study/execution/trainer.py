@@ -55,7 +55,7 @@ class Trainer:
         plan, spec = shift.plan, self.study.spec
         (problem,) = (problem for problem in self.study.problems if problem.name == plan.problem)
         engine = read_manifest(plan.database, plan.study)["engines"][problem.name]
-        rule, budget = spec.make_rule(plan.method), spec.budget_of(problem)
+        rule, budget = spec.make_rule(plan.method, problem), spec.budget_of(problem)
         torch.set_num_threads(engine["threads"])  # as it was measured: sums in another order have other last digits
         oracle = Oracle(problem, engine["path"], engine["precision"])
         population = Population(oracle, rule, budget, self.device)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,29 @@ def test_two_workers_take_different_plans_then_share_the_last(database: Engine, 
     assert {trainer.taken[0].method for trainer in trainers} == set(METHODS)
     assert sum(len(trainer.taken) for trainer in trainers) == TOTAL and results(database) == whole
     assert sum(each.presence.finished for each in both) == TOTAL
+
+
+def test_two_workers_take_all_looks_as_one_does(tmp_path: Path) -> None:
+    """Few blocks decide nothing, so both methods go on; each worker ends with what the other makes possible."""
+    load = replace(LOAD, looks=(2, 3, 5), exploit=0, recommend=1)
+    found = []
+    for counts in ((2,), (1, 5)):
+        file = str(tmp_path / f"{len(counts)}.db")
+        engines = [open_database(file) for _ in counts]
+        make(engines[0], "s", load)
+        named = zip(engines, map(Slots, counts), strict=True)
+        sessions = [session(e, trainer, f"elsewhere-{i}:1:1") for i, (e, trainer) in enumerate(named)]
+        threads = [threading.Thread(target=each.work) for each in sessions]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert states(engines[0]).keys() == {"done"}
+        assert sum(each.presence.finished for each in sessions) == len(rows(engines[0]))
+        found.append(results(engines[0]))
+        for engine in engines:
+            engine.dispose()
+    assert found[0] == found[1] and {key[2] for key in found[0] if key[1] == "explore"} == set(range(5))
 
 
 def test_a_worker_waits_for_others_and_stays_while_their_trials_may_make_more_possible(

@@ -29,7 +29,10 @@ def test_spaces_narrow_in_order_shared_problem_study_method() -> None:
     assert studied["schedule"] == Choice(("constant",), "constant")
     mine = s.space_of("mine", task)
     assert (mine["lr"].low, mine["lr"].high) == (1, 2) and "momentum" not in mine  # type: ignore[union-attr]
-    assert s.fixed_of("mine", task) == {"weight_decay": 0.0, "momentum": 0.0} and s.make_rule("mine").nesterov is False  # type: ignore[attr-defined]
+    assert (
+        s.fixed_of("mine", task) == {"weight_decay": 0.0, "momentum": 0.0}
+        and s.make_rule("mine", task).nesterov is False
+    )  # type: ignore[attr-defined]
     for name, declared in s.space_of("heat", task).items():
         if isinstance(declared, (Float, Int)):
             assert declared.low <= declared.default <= declared.high, name
