@@ -18,6 +18,9 @@ REPORT = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
 BLOCKS = [each for each in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "lightning" not in each]
 
 
+TABLES = ("trials", "curves", "confirmations", "blocks", "recommended", "flatness")
+
+
 def test_a_study_is_read_as_the_page_on_reports_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     engine = open_database("sqlite:///relaxbench.db")
@@ -26,7 +29,7 @@ def test_a_study_is_read_as_the_page_on_reports_says(tmp_path: Path, monkeypatch
     (code,) = re.findall(r"```python\n(.*?)```", REPORT, re.DOTALL)
     exec(code, {})
     files = {path.name for path in (tmp_path / "folder").iterdir()}
-    assert files == {f"{name}.parquet" for name in ("trials", "curves", "blocks", "recommended", "flatness")}
+    assert files == {f"{name}.parquet" for name in TABLES}
 
 
 def test_there_are_examples() -> None:

@@ -51,7 +51,7 @@ def sentence(result: MethodResult) -> str:
     against = f"{result.title} against {result.baseline_title} on {result.problem}"
     if result.rates:
         return f"{against}: called different {explanation(result)}"
-    return f"{against}: {result.verdict}. {explanation(result)}"
+    return " ".join([f"{against}: {result.verdict}. {explanation(result)}", *_tested(result)])
 
 
 def explanation(result: MethodResult) -> str:
@@ -78,8 +78,7 @@ def evidence(comparison: Comparison) -> str:
 
 def amount(comparison: Comparison) -> str:
     """Return the ratio with its interval, and the difference at the opponent's level beside it."""
-    metric = f"{comparison.reference_title}'s {comparison.metric}"
-    words = f"{ratio(comparison.ratio)} times {metric}"
+    words = f"{ratio(comparison.ratio)} times {_whose(comparison)} {comparison.metric}"
     if comparison.claimed:
         words += f", {ratio(comparison.low)} to {ratio(comparison.high)} {scope(comparison)}"
     return f"{words} ({at_level(comparison)})"
@@ -93,7 +92,7 @@ def at_level(comparison: Comparison) -> str:
     points = f"{number(comparison.points, decimals, sign=True)} {comparison.difference_unit}".rstrip()
     unit = "" if comparison.censored and comparison.unit != "s" else comparison.unit
     level = f"{number(comparison.reference_level, decimals)} {unit}".rstrip()
-    return f"{points} at {comparison.reference_title}'s {level}"
+    return f"{points} at {_whose(comparison)} {level}"
 
 
 def scope(comparison: Comparison) -> str:
@@ -204,6 +203,20 @@ def _secondary(result: MethodResult, comparison: Comparison | None, start: str) 
     if comparison.verdict == "not tested":
         return f"{start}: not tested, as the method is not better than the baseline. Estimate: {amount(comparison)}."
     return f"{start}: {comparison.verdict}. {capital(amount(comparison))}."
+
+
+def _tested(result: MethodResult) -> list[str]:
+    """The verdicts of the secondary comparisons that were tested, without their numbers."""
+    starts = {"control": f"Against the best control, {result.control_title}", "baseline": "At equal seconds"}
+    return [
+        f"{starts.get(each.opponent, f'Against {each.reference_title}')}: {each.verdict}."
+        for each in result.comparisons[1:]
+        if each.verdict in VERDICTS and each.verdict != "no claim"
+    ]
+
+
+def _whose(comparison: Comparison) -> str:
+    return "its" if comparison.opponent == "longer" else f"{comparison.reference_title}'s"
 
 
 def _disasters(comparison: Comparison) -> str:

@@ -13,6 +13,7 @@ from relaxbench.cli.options import STORAGE, Storage, Study, reader
 from relaxbench.cli.outcome import verdict_lines
 
 if TYPE_CHECKING:
+    from relaxbench.analysis.comparison import MethodResult
     from relaxbench.analysis.frames import StudyFrames
 
 
@@ -29,17 +30,25 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
 
-    counts = progress(frames)
+    counts, findings = progress(frames), Findings.of(frames)
+    looks = {(result.problem, result.method): _look(result) for result in findings.results}
     table = Table(title=f"Study {frames.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     phases = list(dict.fromkeys(counts["phase"])) if len(counts) else []
-    for column in ("problem", "method", *phases):
-        table.add_column(column, justify="right" if column in phases else "left")
+    for column in ("problem", "method", *phases, "looks"):
+        table.add_column(column, justify="left" if column in ("problem", "method") else "right")
     for (problem, method), rows in counts.groupby(["problem", "method"], sort=False):
         done = {row.phase: f"{row.done}/{row.planned}" for row in rows.itertuples()}
-        table.add_row(str(problem), str(method), *(done.get(phase, "") for phase in phases))
+        cells = [done.get(phase, "") for phase in phases]
+        table.add_row(str(problem), str(method), *cells, looks.get((str(problem), str(method)), ""))
     engines = [
         f"{name}: {engine['path']} path, K = {engine['population']}, {engine['precision']} on {engine['device']}; "
         f"gradients are the same in any slot: {engine['invariance']}"
         for name, engine in frames.manifest.get("engines", {}).items()
     ]
-    return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(Findings.of(frames))]
+    return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(findings)]
+
+
+def _look(result: MethodResult) -> str:
+    """The looks that a comparison has had: "0 of 3" before the first, when nothing is decided."""
+    comparison = result.against("baseline")
+    return f"{comparison.look} of {comparison.looks}" if comparison else ""

@@ -43,7 +43,7 @@ def test_two_studies_are_compared(folder: Path, capsys: pytest.CaptureFixture[st
 def test_all_studies_are_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "--all"]) == 0
     out = capsys.readouterr().out
-    assert "before: 60 of 60 trials; reports/before.html\n" in out and out.endswith("\nIndex: reports/index.html\n")
+    assert "before: 46 of 46 trials; reports/before.html\n" in out and out.endswith("\nIndex: reports/index.html\n")
     assert {file.name for file in (folder / "reports").glob("*.html")} == {"before.html", "after.html", "index.html"}
 
 

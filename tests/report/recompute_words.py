@@ -15,7 +15,8 @@ Claims: TypeAlias = dict[tuple[str, str, str], dict[str, Any]]
 
 NUMBER = r"[−+]?\d[\d,]*(?:\.\d+)?"
 AMOUNT = re.compile(
-    rf"({NUMBER}) times .*?'s [^,(]*?(?:, ({NUMBER}) to ({NUMBER}) [^(]*)?\(({NUMBER})[^)]*? at .*?'s ({NUMBER})"
+    rf"({NUMBER}) times (?:its|.*?'s) [^,(]*?(?:, ({NUMBER}) to ({NUMBER}) [^(]*)?"
+    rf"\(({NUMBER})[^)]*? at (?:its|.*?'s) ({NUMBER})"
 )
 SUMMARY = re.compile(rf"({NUMBER}) times .*?'s .*?, ({NUMBER}) to ({NUMBER})$")
 VERDICT = re.compile(r"(better|worse|equivalent|undecided|no claim|not tested)\b")

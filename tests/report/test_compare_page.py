@@ -106,8 +106,10 @@ def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path, 
     for trace, result in zip(drawn.figure.data, results, strict=True):
         comparison = result.against("baseline")
         assert comparison is not None
-        assert trace["x"][0] == pytest.approx(comparison.difference, rel=1e-6)
-        assert trace["error_x"]["array"][0] == pytest.approx(comparison.high - comparison.difference, rel=1e-6)
+        assert trace["x"][0] == pytest.approx(comparison.ratio, rel=1e-6)
+        ends = [trace["error_x"][key][0] for key in ("arrayminus", "array")]
+        expected = [comparison.ratio - comparison.low, comparison.high - comparison.ratio]
+        assert ends == pytest.approx(expected, rel=1e-4)
     page = write_comparison(before, after, contrasts, tmp_path)
     assert page.name == "compare-study-1-study-2.html" and [each.name for each in tmp_path.iterdir()] == [page.name]
     opened = visit.open(page)

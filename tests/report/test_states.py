@@ -47,11 +47,11 @@ def failed(status: str, measures: dict[str, float | None] | None = None) -> Writ
 
 
 STATES: dict[str, tuple[Callable[[], Writer], str, int]] = {
-    "empty": (empty, "0 of 120 explore trials", 0),
+    "empty": (empty, "0 of 72 explore trials", 0),
     "nothing known": (nothing_known, "names no problem or no method", 0),
     "only diverged": (lambda: failed("done", {"test_metric": 1.0}), "Every confirming run diverged.", 1),
     "only failed": (lambda: failed("failed"), "0 of 6 explore trials", 0),
-    "one block": (lambda: filled(methods=["sgd", "hj"], looks=[1]), "1 complete block, at least 6 are needed.", 3),
+    "one block": (lambda: filled(methods=["sgd", "hj"], looks=[1]), "1 block, at least 6 are needed.", 3),
     "one method": (lambda: filled(methods=["sgd"]), "Measured results", 1),
     "no baseline": (lambda: filled(methods=["heat", "hj"]), "'sgd' is not among the methods", 1),
     "against itself": (
@@ -77,11 +77,11 @@ def test_a_page_says_what_is_missing_and_claims_nothing(state: str, tmp_path: Pa
 def test_an_unfinished_study_says_so_first(tmp_path: Path, visit: Visit) -> None:
     asked = spec(methods=["sgd", "hj"], controls=[], looks=[8], trials=2, exploit=0, recommend=0)
     writer = Writer(memory(), asked)
-    writer.asked = asked | {"blocks": 4}  # as far as it came
+    writer.asked = asked | {"looks": [4]}  # as far as it came
     synthetic.fill(writer, {"hj": -3.0}, spread=0.3)
     page = visit.open(write_report(Findings.of(load_study(writer.engine)), tmp_path))
     notice = page.locator("main > section").first
     assert "This study is not finished." in notice.inner_text()
-    assert "Hamilton–Jacobi on digits-mlp: 8 of 16 explore trials, 4 of 8 confirmed blocks done." in notice.inner_text()
+    assert "Hamilton–Jacobi on digits-mlp: 8 of 16 explore trials, 7 of 14 confirming runs done." in notice.inner_text()
     assert page.locator(".answers .badge").all_inner_texts() == ["no claim"]
     assert browser.undrawn(page) == [] and page.locator("figure.plot").count() > 3
