@@ -18,7 +18,8 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
     """Count the ``done`` and ``planned`` trials: one row per problem, method and phase.
 
     Random trials and their confirmations are planned up to the look that a method goes to: the one that decided it,
-    else its next one; the baseline goes as far as the farthest method of its problem.
+    else its next one, or a later one that trials are already planned for; the baseline goes as far as the farthest
+    method of its problem.
     """
     spec, arms = frames.spec, StudyArms(frames)
     searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(SEARCHED)]
@@ -29,8 +30,10 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
         going = [blocks_needed(arms, problem, repetition) for repetition in range(frames.repetitions)]
         for method in frames.methods:
             counts = {"explore": (0, 0), "confirm": (0, 0)}
+            begun = _begun(frames, problem, method)
             for repetition, blocks in enumerate(going):
-                for phase, pair in _counts(arms, problem, method, repetition, blocks[method]).items():
+                needed = max(blocks[method], begun.get(repetition, 0))
+                for phase, pair in _counts(arms, problem, method, repetition, needed).items():
                     counts[phase] = (counts[phase][0] + pair[0], counts[phase][1] + pair[1])
             tuned = frames.tuning(method) > 0
             counts["exploit"] = exploited.get((problem, method), 0), int(spec.get("exploit") or 0) if tuned else 0
@@ -61,6 +64,14 @@ def blocks_needed(arms: StudyArms, problem: str, repetition: int = 0) -> dict[st
 def over(outcome: Outcome) -> bool:
     """Return whether a method stops: it is decided, or no look can decide it because the metric has no logarithm."""
     return outcome.decided or math.isnan(outcome.judgement.difference)
+
+
+def _begun(frames: StudyFrames, problem: str, method: str) -> dict[int, int]:
+    """Repetition → blocks of which trials exist, finished or not."""
+    trials, size = frames.trials, frames.tuning(method)
+    own = trials[(trials["problem"] == problem) & (trials["method"] == method)]
+    counts = own[own["phase"] == ("explore" if size else "confirm")].groupby("repetition").size()
+    return {int(repetition): int(count) // max(size, 1) for repetition, count in counts.items()}
 
 
 def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks: int) -> dict[str, tuple[int, int]]:

@@ -39,7 +39,7 @@ def test_every_study_has_its_headline_and_its_report(database: Engine, tmp_path:
     assert [(entry.done, entry.planned) for entry in entries] == [(46, 46), (left, 46)]
     # Two methods; decided at the first look of 6 blocks of 2 trials, of which the best 11 are confirmed.
     assert list(entries[0].headlines) == ["Digits, 64-32-10 MLP"]
-    assert entries[0].headlines["Digits, 64-32-10 MLP"].startswith("Hamilton–Jacobi beats SGD here by ")
+    assert entries[0].headlines["Digits, 64-32-10 MLP"].startswith("Hamilton–Jacobi beats SGD here: 0.4")
     page = (tmp_path / "out" / "index.html").read_text()
     assert page.startswith("<!DOCTYPE html>") and HOSTILE[0] not in page
     assert "46 of 46 trials" in page and f"{left} of 46 trials, unfinished" in page and "2026-11-20" in page

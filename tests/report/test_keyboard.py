@@ -105,6 +105,8 @@ def test_paper_has_no_buttons_and_sharp_figures(digits_page: Path, visit: Visit)
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     visit.picture(page, "report-print")
-    assert page.locator("button:visible, select:visible, input:visible, nav:visible, summary:visible").count() == 0
+    assert page.locator("button:visible, select:visible, input:visible, nav:visible").count() == 0
+    assert page.locator("summary:visible").count() == page.locator(".lines summary").count() == 5
+    assert page.locator(".lines details:not([open])").count() == 0  # paper does not open
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.wide(page) <= 0 and browser.undrawn(page) == []

@@ -96,15 +96,19 @@ async function save(packed, name) {
     () => save(button.dataset.packed, button.dataset.name)));
 
   // Paper is white and narrower than the window: draw the figures for it, and restore them after printing.
-  let before;
+  // Answers that are folded are opened, because paper does not open.
+  let before, opened = [];
   addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     root.dataset.theme = "light";
+    opened = [...document.querySelectorAll(".lines details:not([open])")];
+    opened.forEach(answer => { answer.open = true; });
     const seen = figures.filter(figure => !folded(figure));
     seen.forEach(draw);
     seen.forEach(({ canvas }) => Plotly.relayout(canvas, { width: canvas.closest(".panels, .pairs") ? 330 : 680 }));
   });
   addEventListener("afterprint", () => {
+    opened.forEach(answer => { answer.open = false; });
     if (before) root.dataset.theme = before; else delete root.dataset.theme;
     retheme();
   });
