@@ -49,14 +49,14 @@ def test_samples_are_pure_in_range_and_what_optuna_accepts(space: dict[str, Hype
 
 @given(SEEDS)
 def test_another_hyperparameter_beside_it_changes_nothing(seed: int) -> None:
-    one, other = (sample(RULES[name].space, seed) for name in ("sgd", "heat"))
+    one, other = (sample(RULES[name].wide, seed) for name in ("sgd", "heat"))
     assert one == {name: other[name] for name in one}
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_samples_follow_the_declared_scale(name: str) -> None:
     """Against SciPy: Kolmogorov–Smirnov for numbers, χ² for the rest; each test at one in a million."""
-    space = RULES[name].space
+    space = RULES[name].wide
     drawn = [sample(space, seed) for seed in range(2000)]
     for key, declared in space.items():
         values = [row[key] for row in drawn]
@@ -77,7 +77,7 @@ def test_samples_follow_the_declared_scale(name: str) -> None:
 
 
 def test_dimensions_are_independent() -> None:
-    space = RULES["entropy-sgd"].space
+    space = RULES["entropy-sgd"].wide
     names = [n for n, declared in space.items() if isinstance(declared, Float)]
     drawn = [sample(space, seed) for seed in range(2000)]
     for i, a in enumerate(names):
