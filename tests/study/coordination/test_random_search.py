@@ -56,7 +56,7 @@ def test_another_hyperparameter_beside_it_changes_nothing(seed: int) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_samples_follow_the_declared_scale(name: str) -> None:
     """Against SciPy: Kolmogorov–Smirnov for numbers, χ² for the rest; each test at one in a million."""
-    space = RULES[name].space
+    space = RULES[name].wide
     drawn = [sample(space, seed) for seed in range(2000)]
     for key, declared in space.items():
         values = [row[key] for row in drawn]
@@ -77,7 +77,7 @@ def test_samples_follow_the_declared_scale(name: str) -> None:
 
 
 def test_dimensions_are_independent() -> None:
-    space = RULES["entropy-sgd"].space
+    space = RULES["entropy-sgd"].wide
     names = [n for n, declared in space.items() if isinstance(declared, Float)]
     drawn = [sample(space, seed) for seed in range(2000)]
     for i, a in enumerate(names):
