@@ -63,14 +63,17 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> None:
 
 
 def verdict_lines(findings: Findings) -> list[Text]:
-    """Return one sentence per problem and method, the baseline's first."""
+    """Return one sentence per problem and method, the baseline's first, and the protocol if it is the old one."""
+    from relaxbench.analysis.caveats import OLD
     from relaxbench.analysis.sentences import sentence
+    from relaxbench.store.facts import protocol
 
     if not findings.results:
         return [Text("The study has no results yet.")]
     problems = findings.frames.problems
     results = sorted(findings.results, key=lambda result: (problems.index(result.problem), result.role != "baseline"))
-    return [Text(sentence(result)) for result in results]
+    old = [Text(OLD, style="dim")] if protocol(findings.frames.spec) == 1 else []
+    return [*(Text(sentence(result)) for result in results), *old]
 
 
 def theory(frames: StudyFrames) -> Mapping[str, Theorem]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
 import json
+import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -130,8 +132,15 @@ class Report:
 
     def figure(self, *key: str) -> pd.DataFrame | None:
         """The data of a figure, where the page has it."""
-        self.seen.add("-".join(key))
-        return self.page.figures.get("-".join(key))
+        name = "-".join([key[0], *map(file_name, key[1:])])
+        self.seen.add(name)
+        return self.page.figures.get(name)
+
+
+def file_name(text: str) -> str:
+    """A name as a part of a figure's key: itself, or its safe characters and a hash."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80]
+    return safe if safe == text else f"{safe or 'name'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def read(text: str) -> pd.DataFrame:

@@ -42,6 +42,17 @@ def test_everything_is_drawn_and_nothing_is_too_wide(
         visit.picture(page, f"report-{width}-{scheme}")
 
 
+def test_the_first_screen_has_the_answer_and_the_forest(digits_page: Path, visit: Visit) -> None:
+    page = visit.open(digits_page, 1300, 900)
+    answer, forest = page.locator("main h2").first, page.locator(".canvas[id^=ratio]")
+    assert "beats SGD here" in answer.inner_text()
+    for part in (answer, forest):
+        box = part.bounding_box()
+        assert box is not None and box["y"] >= 0 and box["y"] + box["height"] <= 900
+    lines = page.locator(".lines summary strong")
+    assert lines.count() == 5 and all(line.bounding_box()["height"] < 30 for line in lines.all())  # names do not break
+
+
 def themed(page: Page) -> list[str]:
     """The theme's colours that figures are drawn with and that differ between light and dark."""
     probe = """names => names.map(name => {
@@ -85,7 +96,7 @@ def test_what_goes_wrong_in_a_page_is_told(chromium: Browser, digits_page: Path,
     visit = Visit(chromium)
     page = visit.open(spoilt)
     page.evaluate("document.querySelector('.canvas').replaceChildren()")
-    assert browser.undrawn(page) == ["difference-digits-mlp"]
+    assert browser.undrawn(page) == ["ratio-digits-mlp"]
     assert browser.wide(page) > 1500
     assert [told.split(":")[0] for told in browser.barriers(page)] == ["color-contrast"]
     with pytest.raises(AssertionError):

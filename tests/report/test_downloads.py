@@ -34,7 +34,7 @@ def test_tables_are_the_files_beside_the_page_byte_for_byte(digits_page: Path, p
     beside = {path.name: path.read_bytes() for path in (digits_page.parent / "digits").glob("*.csv")}
     saved = dict(save(page, button) for button in page.locator("[data-packed]").all())
     assert saved == {f"digits-{name}": contents for name, contents in beside.items()}
-    assert len(saved) == 5
+    assert len(saved) == 7
 
 
 def test_figures_give_the_numbers_that_they_were_drawn_from(digits: StudyFrames, page: Page) -> None:
@@ -53,11 +53,11 @@ def test_figures_give_the_numbers_that_they_were_drawn_from(digits: StudyFrames,
 
 
 def test_pictures_are_whole_and_as_large_as_the_figure(page: Page) -> None:
-    figure = page.locator("figure.plot", has=page.locator("#difference-digits-mlp"))
+    figure = page.locator("figure.plot", has=page.locator("#ratio-digits-mlp"))
     size = figure.locator(".canvas").evaluate("each => [each.clientWidth, each.clientHeight]")
 
     name, contents = save(page, figure.locator("[data-format=svg]"))
-    assert name == "difference-digits-mlp.svg"
+    assert name == "ratio-digits-mlp.svg"
     root = ElementTree.fromstring(contents)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert [round(float(root.get(side, 0))) for side in ("width", "height")] == size
@@ -65,5 +65,5 @@ def test_pictures_are_whole_and_as_large_as_the_figure(page: Page) -> None:
     assert {"HEAT", "Entropy-SGD", "Hamilton–Jacobi"} <= words
 
     name, contents = save(page, figure.locator("[data-format=png]"))
-    assert name == "difference-digits-mlp.png" and contents.startswith(b"\x89PNG\r\n\x1a\n")
+    assert name == "ratio-digits-mlp.png" and contents.startswith(b"\x89PNG\r\n\x1a\n")
     assert list(struct.unpack(">II", contents[16:24])) == [2 * side for side in size]  # twice as fine

@@ -54,7 +54,7 @@ def test_names_are_text_everywhere(hostile_page: Path, visit: Visit) -> None:
     browser.unfold(page)
     words = " ".join(page.locator("body").inner_text().split())
     drawn = " ".join(page.locator(".main-svg text").all_text_contents())
-    said = page.locator(".canvas[id^=difference]").evaluate(HOVER)
+    said = page.locator(".canvas[id^=ratio]").evaluate(HOVER)
     for name in HOSTILE:
         assert " ".join(name.split()) in words
         assert name[:20] in drawn  # long ones are shortened
