@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 from relaxbench.analysis.comparison import MethodResult
+from relaxbench.analysis.edges import crowded_edges
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.progress import progress
 from relaxbench.analysis.sentences import listed, percent
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
-from relaxbench.space import Choice, Float, Int
 from relaxbench.store.facts import protocol
-from relaxbench.store.schema import SEARCHED
-from relaxbench.store.winners import best_rows_so_far
-
-EDGE = 0.05
-"""A best value in this outer share of a range is worth a warning: the range may be too narrow."""
 
 OLD = (
     "This study was made by the old protocol: a fixed number of blocks whose winners were confirmed. Its verdicts rest "
@@ -86,40 +79,10 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
 
 
 def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
-    """Hyperparameters whose best value lies at the edge of their range."""
-    trials = frames.trials
-    own = (trials["problem"] == problem) & (trials["method"] == method) & (trials["status"] == "done")
-    winner = best_rows_so_far(trials[own & trials["phase"].isin(SEARCHED)])
-    if winner.empty or winner["diverged"].iloc[0] or winner["value"].isna().iloc[0]:
-        return []
-    best = winner["params"].iloc[0]
+    """Ends of ranges at which block winners crowd."""
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
     winners = list(frames.blocks.loc[of & frames.blocks["winner"].notna(), "params"])
-    edges = []
-    for name, declared in frames.space(method, problem).items():
-        if isinstance(declared, Choice):
-            continue
-        side = _side(best.get(name), declared)
-        if side:
-            count = sum(_side(winner.get(name), declared) == side for winner in winners)
-            edges.append(
-                f"the best {name}, {best[name]:.4g}, lies in the {side} 5 % of its range "
-                f"{declared.low:g} to {declared.high:g} ({count} of {len(winners)} block winners too)."
-            )
-    return edges
-
-
-def _side(value: Any, declared: Float | Int) -> str:
-    """``"lowest"`` or ``"highest"`` for a value in the outer 5 % of its range, on the range's scale; else empty."""
-    if not isinstance(value, (int, float)):
-        return ""
-    low, high, value = float(declared.low), float(declared.high), float(value)
-    if isinstance(declared, Float) and declared.log and min(low, value) > 0:
-        low, high, value = math.log(low), math.log(high), math.log(value)
-    if high <= low:
-        return ""
-    at = (value - low) / (high - low)
-    return "lowest" if at < EDGE else "highest" if at > 1 - EDGE else ""
+    return [edge.sentence for edge in crowded_edges(winners, frames.space(method, problem))]
 
 
 def _dimensions(frames: StudyFrames) -> list[str]:
@@ -134,7 +97,7 @@ def _dimensions(frames: StudyFrames) -> list[str]:
     for label in frames.methods:
         about = frames.method(label)
         count = about["dimensions"]
-        if count is not None and count != usual:
+        if about["arm"] == "tuned" and count is not None and count != usual:
             groups.setdefault(count, []).append(about["title"])
     return [
         f"{listed(titles)} {'searches' if len(titles) == 1 else 'search'} {count} dimensions, {base['title']} "
