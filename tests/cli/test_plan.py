@@ -50,7 +50,7 @@ def test_a_margin_in_points_needs_a_first_study_whose_spread_is_used(
     out = " ".join(printed(capsys, *PLAN, "--spread", "0.3").split())
     assert "rosenbrock: the margin is in the metric's unit" in out
     tiny.set_engine(monkeypatch)
-    tiny.run(Path(), tiny.spec(name="before", looks=[6], trials=1, exploit=0, recommend=0, budget=2000))
+    tiny.run(Path(), tiny.spec(name="before", looks=[6], trials=1, exploit=0, recommend=0, flatness=False))
     out = " ".join(printed(capsys, *PLAN, "--storage", "study.db").split())
     assert "for the spreads between blocks that study 'before' found" in out and "the margin is in" not in out
 
