@@ -126,14 +126,14 @@ def plan_tables(
     paces, notes = _paces(spec, stored, problems, place, population)
     table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     ends = list(dict.fromkeys((looks[0], looks[-1])))
-    costs = [column for blocks in ends for column in (f"{blocks} blocks", "gradients", "time")]
-    for column in ("problem", "method", "gradients/s", *costs):
-        table.add_column(column, justify="left" if column in ("problem", "method") else "right")
+    for column in ("problem", "method"):
+        table.add_column(column, overflow="fold")
+    for column in (*(column for blocks in ends for column in (f"{blocks} blocks", "time")), "gradients"):
+        table.add_column(column, justify="right", no_wrap=True)
     for pace in paces:
-        cells = [cell for blocks in ends for cell in _cost([pace], blocks)]
-        table.add_row(pace.problem, pace.method, f"{pace.fast:,.0f}", *cells)
+        table.add_row(pace.problem, pace.method, *_cost([pace], ends))
     table.add_section()
-    table.add_row("total", "", "", *(cell for blocks in ends for cell in _cost(paces, blocks)), style="bold")
+    table.add_row("total", "", *_cost(paces, ends), style="bold")
     if len(looks) > 1:
         notes.append(
             f"Numbers of runs at the first look ({looks[0]} blocks), and at worst, if every method is undecided until "
@@ -170,10 +170,12 @@ def _paces(
     return paces, notes
 
 
-def _cost(paces: Sequence[Pace], blocks: float) -> tuple[str, str, str]:
-    """Return the runs, the gradients and the time of methods that take this many blocks, as text."""
-    runs, gradients = sum(p.runs(blocks) for p in paces), sum(p.budget * p.runs(blocks) for p in paces)
-    return f"{runs:,.0f}", _large(gradients), duration(sum(p.seconds(blocks) for p in paces))
+def _cost(paces: Sequence[Pace], ends: Sequence[int]) -> list[str]:
+    """Return runs and time of methods at some numbers of blocks, and the gradients at the last one, as text."""
+    runs = [f"{sum(p.runs(blocks) for p in paces):,.0f}" for blocks in ends]
+    times = [duration(sum(p.seconds(blocks) for p in paces)) for blocks in ends]
+    gradients = sum(p.budget * p.runs(ends[-1]) for p in paces)
+    return [*(cell for pair in zip(runs, times, strict=True) for cell in pair), _large(gradients)]
 
 
 def _large(number: float) -> str:

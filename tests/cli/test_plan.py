@@ -23,8 +23,8 @@ def test_plan_counts_gradients_and_writes_nothing(capsys: pytest.CaptureFixture[
         out = printed(capsys, *PLAN)
     count = 6 * 1 + tiny.best(6, 1) + 2 + 2  # a method
     for method in ("sgd", "heat"):
-        assert re.search(rf"rosenbrock\s+{method}\s+[\d,]+\s+{count}\s+{count * 40}\s", out)
-    assert re.search(rf"total\s+{2 * count}\s+{2 * count * 40:,}\s", out)
+        assert re.search(rf"rosenbrock\s+{method}\s+{count}\s+\S+ \S+\s+{count * 40}\s", out)
+    assert re.search(rf"total\s+{2 * count}\s+\S+ \S+\s+{2 * count * 40:,}\s", out)
     assert "give the spread of the log metric between blocks (--spread 0.3)" in " ".join(out.split())
 
 
@@ -33,7 +33,7 @@ def test_plan_shows_the_first_look_the_worst_case_and_what_to_expect(capsys: pyt
     options = ("--looks", "6,12,24", "--method", "heat")
     out = " ".join(printed(capsys, *PLAN, *options, "--spread", "0.001").split())
     first, last = (blocks * 3 + tiny.best(blocks, 3) + 2 + 2 for blocks in (6, 24))
-    assert re.search(rf"total {2 * first} {2 * first * 40:,} \S+ \S+ {2 * last} {2 * last * 40:,} ", out)
+    assert re.search(rf"total {2 * first} \S+ \S+ {2 * last} \S+ \S+ {2 * last * 40:,} ", out)
     assert "first look (6 blocks), and at worst" in out and "last one (24 blocks)" in out
     for ratio in ("1", "1.25"):  # hardly any spread: all is decided at the first look
         assert re.search(rf"rosenbrock {ratio} 100% 6 {2 * first} ", out)

@@ -173,7 +173,8 @@ def test_trials_that_always_fail_are_told_and_do_not_stop_the_others(
     """Under a supervisor: they crash their workers, are given up, and everything else is finished."""
     (folder / "fails.py").write_text(FAILS)
     (folder / "f.toml").write_text(
-        'name = "f"\nproblems = ["fails.py"]\nmethods = ["sgd"]\nseed = 4\nlooks = [6]\ntrials = 1\nexploit = 0\nrecommend = 0\n'
+        'name = "f"\nproblems = ["fails.py"]\nmethods = ["sgd"]\nseed = 4\n'
+        "looks = [6]\ntrials = 1\nexploit = 0\nrecommend = 0\n"
     )
     out = ended(start("study", "f.toml", "--workers", "1", "--population", "1", "--retries", "1", "--no-report"), 3)
     engine = open_database("study.db")

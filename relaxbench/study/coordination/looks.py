@@ -5,7 +5,7 @@ baseline is undecided, and the baseline while any comparison is. The estimates a
 (`analysis.arms`, `analysis.looks`). Every repetition of a study goes through its looks alone.
 
 Whoever asks, and when: an answer other than "not known yet" never changes, because it depends only on trials that
-are finished.
+are finished and on the declared comparisons. A session that extends a study reads its row anew.
 """
 
 from __future__ import annotations

@@ -230,7 +230,9 @@ class Plan:
         if not rows:
             return 0
         key = ("phase", "block", "number", "parent")
-        query = select(*(getattr(Trial, name) for name in key)).where(*self.here(), Trial.phase == rows[0]["phase"])
+        blocks = [row["block"] for row in rows]
+        here = (*self.here(), Trial.phase == rows[0]["phase"], Trial.block.between(min(blocks), max(blocks)))
+        query = select(*(getattr(Trial, name) for name in key)).where(*here)
         existing = {tuple(row) for row in read(self.database, lambda connection: connection.execute(query).all())}
         neutral = {"status": "waiting", "token": 0, "failures": 0, "diverged": False, "mirrored": False}
         new = [{**row, **neutral, "measures": {}, "ledger": {}} for row in rows]

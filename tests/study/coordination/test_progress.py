@@ -17,7 +17,7 @@ from sqlalchemy import Engine, delete, insert, update
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import PHASES, Study, Trial
 from relaxbench.study.coordination.plan import Plan
-from relaxbench.study.coordination.progress import Progress, tally
+from relaxbench.study.coordination.progress import Progress, read_progress, tally
 from relaxbench.study.coordination.size import Size
 from tests.store.conftest import add_study
 from tests.study import tiny
@@ -172,3 +172,8 @@ def test_a_study_without_looks_counts_the_winners_of_its_blocks(database: Engine
     (progress,) = tally([Plan(database, 1, "s", size, "p", "a", {}, {})])
     assert (progress.done, progress.total) == (6 + 2, 6 + 3)
     assert progress.phases == {"explore": 6, "confirm": 2}
+    old = {"problems": ["p"], "methods": ["a"], "seed": 0, "blocks": 3, "repetitions": 1}
+    with database.begin() as connection:
+        spec = {**old, "trials": 2, "exploit": 0, "recommend": 0}
+        connection.execute(update(Study).where(Study.id == 1).values(spec=spec))
+    assert read_progress(database, 1) == [progress]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
+from relaxbench.optim.rule import Rule
 from relaxbench.problems import PROBLEMS, problem
-from relaxbench.space import Choice, Float, Int
+from relaxbench.space import Choice, Float, Int, Space
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import parse
 
@@ -58,44 +59,35 @@ def test_roles() -> None:
     assert roles(s) == ["baseline", "control", "candidate"]
 
 
-def test_a_method_chooses_among_the_spaces_of_its_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule that searches only the step size around its authors' settings, and the momentum too if asked."""
-    heat, task = RULES["heat"], problem("digits-mlp")
-    wide = dict(heat.space)
-    monkeypatch.setattr(heat, "wide", wide, raising=False)
-    monkeypatch.setattr(heat, "space", {name: wide[name] for name in ("lr", "weight_decay")})
-    monkeypatch.setattr(
-        heat, "default_fixed", {name: d.default for name, d in wide.items() if name not in heat.space}, raising=False
-    )
-    monkeypatch.setattr(heat, "published", {name: d.default for name, d in wide.items()}, raising=False)
+def test_a_method_chooses_among_the_spaces_of_its_rule() -> None:
+    """Whichever it is, every hyperparameter is searched or fixed."""
+    task = problem("digits-mlp")
     methods = {
         "heat": {"title": "H"},
         "all": {"rule": "heat", "space": "wide"},
         "some": {"rule": "heat", "space": {"momentum": [0.8, 0.9]}},
-        "plain": {"rule": "heat", "arm": "published"},
     }
     s = parse({**GOOD, "methods": ["sgd", *methods], "method": methods}, "x")
-    assert set(s.space_of("heat", task)) == {"lr", "weight_decay"}
-    assert s.space_of("all", task) == wide and s.fixed_of("all", task) == {}
-    assert set(s.space_of("some", task)) == {"lr", "weight_decay", "momentum"}
-    assert s.space_of("plain", task) == {} and s.fixed_of("plain", task) == heat.published  # type: ignore[attr-defined]
-    for label in ("heat", "all", "some", "plain"):  # every setting is complete
-        assert set(s.space_of(label, task)) | set(s.fixed_of(label, task)) == set(wide)
-    assert s.fixed_of("plain", problem("rosenbrock"))["weight_decay"] == 0.0  # what a problem fixes holds for all
-    assert [s.space_name_of(label) for label in methods] == ["default", "wide", "custom", "default"]
-    assert [s.arm_of(label) for label in methods] == ["tuned", "tuned", "tuned", "published"]
-    assert [s.title_of(label) for label in methods] == ["H", "all", "some", "plain"]
+    for label in methods:
+        space, fixed = s.space_of(label, task), s.fixed_of(label, task)
+        assert set(space) | set(fixed) == set(s.hyperparameters("heat")) and not set(space) & set(fixed)
+    assert s.space_of("all", task) == s.hyperparameters("heat") and s.fixed_of("all", task) == {}
+    momentum = s.space_of("some", task)["momentum"]
+    assert isinstance(momentum, Float) and (momentum.low, momentum.high) == (0.8, 0.9)
+    assert [s.space_name_of(label) for label in methods] == ["default", "wide", "custom"]
+    assert {s.arm_of(label) for label in methods} == {"tuned"}
+    assert [s.title_of(label) for label in methods] == ["H", "all", "some"]
     assert parse({**GOOD, "space": {"lr": [0.1, 1]}}, "x").space_name_of("heat") == "custom"
-    assert parse({**GOOD, "method": {"heat": {}}}, "x").title_of("heat") == heat.title
+    assert parse({**GOOD, "method": {"heat": {}}}, "x").title_of("heat") == RULES["heat"].title
 
 
 def test_a_rule_without_published_settings_cannot_be_run_as_published() -> None:
-    class Mute(RULES["heat"]):  # type: ignore[name-defined, misc]
-        name, published = "mute", None
+    class Mute(Rule):
+        name, title, source = "mute", "Mute", "nowhere"
+        space: ClassVar[Space] = {"lr": Float(0.1, 1.0, 0.5)}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RULES, "mute", Mute)
-        with pytest.raises(
-            UserError, match=r'x: method.mute: arm = "published", but rule \'mute\' has no such settings'
-        ):
+        told = r'x: method.mute: arm = "published", but rule \'mute\' has no such settings'
+        with pytest.raises(UserError, match=told):
             parse({**GOOD, "methods": ["sgd", "mute"], "method": {"mute": {"arm": "published"}}}, "x")
