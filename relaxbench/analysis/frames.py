@@ -215,21 +215,27 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
     empty = pd.DataFrame()
     stored = (study.spec or SpecFacts(), study.manifest or Manifest(), study.source or "")
     frames = StudyFrames(name, *stored, empty, empty, empty, empty, empty, empty)
-    looks = planned_looks(frames.spec)
+    correct = {row.id: answers_of(row.correct, frames.problem(row.problem)["test_examples"]) for row in bits}
+    return _filled(frames, raw, [(row.trial_id, row.data) for row in packed], correct)
+
+
+def _filled(
+    frames: StudyFrames, raw: pd.DataFrame, packed: list[tuple[int, bytes]], correct: Mapping[int, NDArray[np.bool_]]
+) -> StudyFrames:
+    """A study with its tables, from the rows of its trials and curves as stored."""
     scales = _scales(frames)
-    trials = trials_of(raw, scales, _costs(frames, raw), looks[-1] if looks else 1)
-    blocks = blocks_of(trials, int(frames.spec.get("trials") or 1))
+    trials = trials_of(raw, scales, _costs(frames, raw), frames.looks[-1] if frames.looks else 1)
     confirmations, recommended = confirmations_of(trials), recommended_of(trials)
     fresh = trials[trials["id"].isin([*confirmations["id"], *recommended["id"]])]
     return replace(
         frames,
         trials=trials,
-        curves=curves_of([(row.trial_id, row.data) for row in packed], trials, scales),
+        curves=curves_of(packed, trials, scales),
         confirmations=confirmations,
-        blocks=blocks,
+        blocks=blocks_of(trials, int(frames.spec.get("trials") or 1)),
         recommended=recommended,
         flatness=flatness_of(fresh, raw["measures"]),
-        correct={row.id: answers_of(row.correct, frames.problem(row.problem)["test_examples"]) for row in bits},
+        correct=correct,
     )
 
 

@@ -17,7 +17,8 @@ MOST_TICKS = 5
 """More would overlap on a telephone."""
 
 ROUND = (1, 1.5, 2, 3, 5, 7)
-"""Ticks within a decade on a longer axis; on an even longer one they are 1, 2 and 5, or fewer."""
+COARSE = (1, 2, 5)
+"""Ticks within a decade on a longer axis, by its length; on an even longer one they are those of `log_axis`."""
 
 
 def span(values: Iterable[float]) -> tuple[float, float]:
@@ -36,9 +37,11 @@ def ratio_axis(low: float, high: float) -> dict[str, Any]:
         ticks = [round(index * step, 4) for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
     elif decades < 1.5:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        every = [factor * 10.0**power for power in powers for factor in ROUND]
-        ticks = [tick for tick in every if low <= tick <= high]
-        ticks = ticks if len(ticks) <= MOST_TICKS else [tick for tick in ticks if f"{tick:.0e}"[0] in "125"]
+        fine, coarse = (
+            [tick for power in powers for factor in factors if low <= (tick := factor * 10.0**power) <= high]
+            for factors in (ROUND, COARSE)
+        )
+        ticks = fine if len(fine) <= MOST_TICKS else coarse
     else:
         return log_axis(low, high) | {"range": [math.log10(low), math.log10(high)], "nticks": None}
     texts = [f"{tick:.10g}" for tick in ticks]
