@@ -4,6 +4,8 @@ There are no generators with a state, so a trial does not depend on its slot, it
 and any draw can be repeated. The hash is `lowbias32` (C. Wellons, "Prospecting for hash functions", public domain)
 on 32-bit words, keyed by two words that are mixed from seed, stream and step. Keys are held in int64; the many words of
 a draw are int32, which multiplies several times faster and wraps around.
+
+The noise of a rule's steps is drawn as often as gradients are, so it has a cheaper generator, `noise`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,13 @@ from torch import Tensor
 MASK = 0xFFFFFFFF
 PIECE = 1 << 17
 """Words per piece on the CPU: temporaries of megabytes need fresh memory pages, which cost more than a hash."""
+
+LEVELS = 1 << 16
+"""Number of different values of `noise`."""
+BLOCK, BLOCK_SIZE = 64, 4096
+"""Steps of `noise` that are drawn together for a single member, and the largest P for which they are."""
+GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
+"""Constants of SplitMix64, as int64."""
 
 # Streams: one per purpose of a draw. Two purposes never share numbers.
 INIT, ORDER, NOISE, DROPOUT, DATA, AUGMENT, PROBES = 1, 2, 3, 4, 5, 6, 7
@@ -117,3 +126,113 @@ def permutation(words: tuple[Tensor, Tensor], size: int) -> Tensor:
     high = bits(words, index) >> 1
     low = bits(words, index + size) >> 1
     return torch.argsort(high << 31 | low, dim=-1, stable=True)
+
+
+# Noise of a rule's steps.
+
+
+def noise(
+    seed: Tensor,
+    stream: int,
+    step: Tensor,
+    size: int,
+    dtype: torch.dtype = torch.float32,
+    scale: Tensor | None = None,
+) -> Tensor:
+    """Draw standard normal noise for a step of every member, at about the cost of `torch.randn`.
+
+    The 64-bit words are those of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), started at a key to which the same
+    mixing has been applied twice: to seed and stream, then to the step. A word has 16 bits for each of four
+    coordinates, and 16 bits choose one of `LEVELS` equally probable values, see `levels`. So a number is a function of
+    (seed, stream, step, coordinate) alone; without logarithm, root and cosine, it is the same on every device.
+
+    Against a normal distribution, the distribution function is wrong by at most 1e-5, the kurtosis by 2e-4, and no
+    number exceeds 4.39. That suits noise of which many steps are added up; where single tails matter, use `normal`.
+
+    A single member whose P is small is given rows of a block of steps, which is remembered: one step alone would be
+    mostly the overhead of calls. The numbers are the same.
+
+    Args:
+        seed: int64 ``[K, 1]``, up to 63 bits each.
+        stream: the purpose of the draw, as for `key`.
+        step: int64 ``[K, 1]``, usually the number of gradients seen.
+        size: P, the number of coordinates.
+        dtype: of the result.
+        scale: multiplies the noise; ``[K, 1]`` or ``[K, P]``.
+
+    Returns:
+        A new tensor ``[K, P]``.
+    """
+    if len(seed) > 1 or size > BLOCK_SIZE or seed.device.type != "cpu" or torch.compiler.is_compiling():
+        drawn = _noise(seed, stream, step, size, dtype)
+        return drawn if scale is None else drawn.mul_(scale)
+    number, place = divmod(int(step), BLOCK)
+    drawn = _block(int(seed), stream, number, size, dtype)[place]
+    return drawn.clone() if scale is None else drawn * scale
+
+
+@functools.lru_cache(maxsize=4)
+def _block(seed: int, stream: int, number: int, size: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The noise of `BLOCK` consecutive steps of a member, ``[1, P]`` each."""
+    with torch.inference_mode(False):
+        steps = torch.arange(number * BLOCK, (number + 1) * BLOCK, device="cpu")[:, None]
+        drawn = _noise(torch.full_like(steps, seed), stream, steps, size, dtype)
+        return tuple(drawn[place : place + 1] for place in range(BLOCK))
+
+
+def _noise(seed: Tensor, stream: int, step: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """`noise`, computed anew."""
+    key = _mix64(_mix64(seed + _signed(stream * GOLDEN)) + step * GOLDEN)
+    values, words = levels(dtype, key.device), (size + 3) // 4
+    if torch.compiler.is_compiling():
+        words = (words + 15) // 16 * 16  # PyTorch 2.15 compiles other lengths into code that overruns its memory
+    length = max(1, PIECE // (2 * max(1, len(key)))) if key.device.type == "cpu" else words
+    if words <= length:
+        return _part(key, values, 0, words, size)
+    result = values.new_empty(len(key), size)
+    for start in range(0, words, length):
+        result[:, 4 * start : 4 * (start + length)] = _part(key, values, start, min(start + length, words), size)
+    return result
+
+
+def _part(key: Tensor, values: Tensor, start: int, stop: int, size: int) -> Tensor:
+    """The coordinates of the words from `start` up to `stop`, without those beyond `size`."""
+    words = _mix64(key + torch.arange(start + 1, stop + 1, device=key.device).mul_(GOLDEN))
+    if torch.compiler.is_compiling():
+        pieces = (words[..., None] >> torch.arange(0, 64, 16, device=key.device)).flatten(1)
+    else:
+        pieces = words.view(torch.int16)  # on a little-endian machine the same, and faster
+    index = pieces[:, : size - 4 * start].to(torch.int32).bitwise_and_(LEVELS - 1)
+    return values.index_select(0, index.flatten()).view(index.shape)
+
+
+def _mix64(word: Tensor) -> Tensor:
+    """The bijection of 64-bit words in SplitMix64 (D. Stafford's variant 13), in place on int64.
+
+    A right shift copies the sign bit, so the copied bits are cleared.
+    """
+    word.bitwise_xor_((word >> 30).bitwise_and_(2**34 - 1)).mul_(FIRST)
+    word.bitwise_xor_((word >> 27).bitwise_and_(2**37 - 1)).mul_(SECOND)
+    return word.bitwise_xor_((word >> 31).bitwise_and_(2**33 - 1))
+
+
+def _signed(number: int) -> int:
+    """The int64 with the low 64 bits of an integer."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def levels(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the values of `noise` in increasing order, ``[LEVELS]``. Do not change them.
+
+    Each is the mean of a standard normal number within one of `LEVELS` equally probable intervals, times one factor, so
+    that their mean is 0 and their variance 1. All devices have copies of what the CPU has computed.
+    """
+    if (dtype, device) not in _levels:
+        edges = torch.special.ndtri(torch.arange(LEVELS // 2 + 1, dtype=torch.float64, device="cpu") / LEVELS)
+        lower = -torch.exp(-edges.square() / 2).diff()  # the density's difference, but for a factor
+        values = torch.cat([lower, -lower.flip(0)])
+        _levels[dtype, device] = (values / values.square().mean().sqrt()).to(dtype).to(device)
+    return _levels[dtype, device]
+
+
+_levels: dict[tuple[torch.dtype, torch.device], Tensor] = {}

@@ -16,7 +16,7 @@ from relaxbench.bench.processes import fresh
 from relaxbench.bench.workloads import synthetic
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
-from relaxbench.training.engine import calibrate
+from relaxbench.training.costs import peak_bytes
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job
@@ -30,7 +30,7 @@ INNER_STEPS = 2
 
 
 def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
-    """Measure, per network and rule, peak bytes per member, and the bytes that a report states (`engine.calibrate`)."""
+    """Measure, per network and rule, peak bytes per member, and the bytes that a report states (`costs.peak_bytes`)."""
     entries: dict[str, Any] = {}
     for network, rules in (QUICK if quick else RULES_OF).items():
         problem = synthetic(network)
@@ -38,7 +38,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
         for name in rules:
             tell(f"memory of a population of {network}: {name}")
             few, many = SIZES[network]
-            stated = calibrate(problem, RULES[name](), device)["peak_bytes"]
+            stated = peak_bytes(problem, RULES[name](), device)
             rows[name] = {"copies": RULES[name].copies, "stated": stated}
             try:
                 low, high = peaks(network, name, (few, many), device)

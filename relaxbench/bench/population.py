@@ -1,4 +1,4 @@
-"""Speed-up of a population over a plain loop, and the cost of each rule on a tiny network."""
+"""Speed-up of a population over a plain loop on a tiny network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUICK = ("sgd", "entropy-sgd")
 
 
 def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
-    """Measure each method's population against a plain loop run in turn, and each rule's cost alone."""
+    """Measure each method's population against a plain loop run in turn."""
     problem = digits_mlp()
     rules = {name: RULES[name] for name in QUICK} if quick else RULES
     population: dict[str, Any] = {}
@@ -41,17 +41,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
         plain, ours = (max(column) for column in zip(*pairs, strict=True))
         median = statistics.median(ours / plain for plain, ours in pairs)
         population[name] = {"member_steps": ours, "plain_steps": plain, "ratio": ours / plain, "median_ratio": median}
-    alone = {}
-    for name, rule in rules.items():
-        tell(f"a step of {name} alone")
-        pairs = _paired(
-            lambda: throughput(Oracle(problem, "direct"), RULES["sgd"](), 1, device),
-            lambda rule=rule: throughput(Oracle(problem, "direct"), rule(), 1, device),  # type: ignore[misc]
-            1 if quick else 3,
-        )
-        sgd, ours = (max(column) for column in zip(*pairs, strict=True))
-        alone[name] = sgd / ours
-    return {"size": SIZE, "methods": population, "cost_alone": alone}
+    return {"size": SIZE, "methods": population}
 
 
 def noise_free(rule: type[Rule]) -> dict[str, Any]:

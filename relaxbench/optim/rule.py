@@ -248,9 +248,9 @@ def nesterov(velocity: Tensor, momentum: Tensor, direction: Tensor) -> Tensor:
     return (momentum * velocity).add_(direction)  # a new tensor, which callers may change in place
 
 
-def standard_normal(state: State, size: int, dtype: torch.dtype, step: Tensor | None = None) -> Tensor:
-    """Draw noise ``[K, size]`` for the current query of every member, or for the query with number `step`."""
-    return random.normal(random.key(state["seed"], random.NOISE, state["t"] if step is None else step), size, dtype)
+def standard_normal(state: State, size: int, dtype: torch.dtype, scale: Tensor | None = None) -> Tensor:
+    """Draw noise ``[K, size]`` for the current query of every member, times a scale ``[K, 1]`` or ``[K, size]``."""
+    return random.noise(state["seed"], random.NOISE, state["t"], size, dtype, scale)
 
 
 def row_sums(values: Tensor) -> Tensor:
@@ -267,20 +267,45 @@ def uniform_value(mask: Tensor) -> bool | None:
     return True if bool(mask.all()) else None if bool(mask.any()) else False
 
 
-def outer_step(due: Tensor, state: State, hyper: Hyper, reads: str, step: Callable[[State, Hyper], State]) -> None:
+def place(count: Tensor, period: Tensor) -> Tensor | int:
+    """Return count modulo period, int64 ``[K, 1]``.
+
+    For a single member on the CPU it is an integer: one step of a tiny network consists of about 80 operations, and a
+    rule should not add ten of them to find out whether an outer step ends.
+    """
+    if count.numel() == 1 and count.device.type == "cpu" and not torch.compiler.is_compiling():
+        return int(count) % int(period)
+    return count % period.to(torch.int64)
+
+
+def outer_step(
+    due: Tensor | bool, state: State, hyper: Hyper, reads: str, step: Callable[[State, Hyper], State]
+) -> None:
     """Take the outer step of the members that are due; the others do not change.
 
     Args:
-        due: bool ``[K, 1]``.
+        due: bool ``[K, 1]``, or one for all members.
         state: the population's state; the entries that `step` returns are written.
         hyper: the population's hyperparameters.
         reads: the names in `state` and `hyper` that `step` needs, separated by spaces.
         step: from the entries of some members to their new entries; must neither change its arguments nor return
             them.
     """
+    if due is False:
+        return
     part = {name: state[name] for name in reads.split() if name in state}
     values = {name: hyper[name] for name in reads.split() if name in hyper}
-    (_by_rows if due.device.type == "cpu" else _by_mask)(due, state, part, values, step)
+    if due is True:
+        _write(state, step(part, values))
+    elif due.device.type == "cpu":
+        _by_rows(due, state, part, values, step)
+    else:
+        _by_mask(due, state, part, values, step)
+
+
+def _write(state: State, new: State) -> None:
+    for name, value in new.items():
+        state[name].copy_(value)
 
 
 OuterStep = Callable[[State, Hyper], State]
@@ -288,11 +313,11 @@ OuterStep = Callable[[State, Hyper], State]
 
 def _by_rows(due: Tensor, state: State, part: State, values: Hyper, step: OuterStep) -> None:
     """Compute only the rows that are due, which are usually few of K."""
-    rows = due.flatten().nonzero().flatten()
-    if len(rows) == len(due):
-        for name, value in step(part, values).items():
-            state[name].copy_(value)
-    elif len(rows):
+    found = due.nonzero()  # [rows, 2]
+    if len(found) == len(due):
+        _write(state, step(part, values))
+    elif len(found):
+        rows = found[:, 0]
         new = step(_select(part, rows), _select(values, rows))
         for name, value in new.items():
             state[name].index_copy_(0, rows, value)

@@ -40,6 +40,7 @@ class CostFacts(TypedDict):
     """The cost of a method on a problem, measured on the direct path at K = 1."""
 
     seconds_per_gradient: float
+    seconds_spread: float  # relative half-width of its 95 % interval, as a ratio to other methods' times
     peak_bytes: float
 
 

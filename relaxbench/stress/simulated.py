@@ -75,7 +75,7 @@ def make(database: Database, name: str, load: Load) -> int:
             "options": {},
             "copies": 1,
             "scope": None,
-            "calibration": {PROBLEM: {"seconds_per_gradient": 1e-3, "peak_bytes": 1000}},
+            "calibration": {PROBLEM: {"seconds_per_gradient": 1e-3, "seconds_spread": 0.0, "peak_bytes": 1000}},
         }
         for method in METHODS
     }

@@ -1,4 +1,4 @@
-"""Choose a problem's training path and number of slots by measuring, and time a gradient of each method.
+"""Choose a problem's training path and number of slots by measuring.
 
 The choice is made once per study, on its machine, and stored with the study.
 """
@@ -18,7 +18,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.training.compatibility import invariance_of, why_not_vectorized
-from relaxbench.training.memory import does_not_fit, gradient_bytes, out_of_memory, sizes_that_fit
+from relaxbench.training.memory import out_of_memory, sizes_that_fit
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.precision import Precision
@@ -157,29 +157,3 @@ def throughput(
             fastest = max(fastest, size * chunk * population.price / elapsed)
         spent += elapsed
     return fastest
-
-
-def calibrate(
-    problem: Problem, rule: Rule, device: torch.device, precision: Precision = "float32", **params: float
-) -> dict[str, float]:
-    """Measure time and memory of one gradient of a rule at K = 1 on the direct path, the same for all methods.
-
-    Returns:
-        ``seconds_per_gradient``, with the arithmetic of the rule; ``peak_bytes``, the declared copies of the parameters
-        plus the memory of one gradient, see `memory.gradient_bytes`.
-
-    Raises:
-        UserError: if memory does not suffice.
-    """
-    try:
-        rate = throughput(Oracle(problem, "direct", precision), rule, 1, device, seconds=0.1, **params)
-        gradient_memory = gradient_bytes(problem, device, precision)
-    except (RuntimeError, MemoryError) as error:
-        if out_of_memory(error):
-            raise does_not_fit(problem.name, device) from None
-        raise
-    return {
-        "seconds_per_gradient": 1 / rate,
-        # Both terms contain the gradient.
-        "peak_bytes": (rule.copies - 1) * problem.size * 4 + gradient_memory,
-    }

@@ -16,7 +16,7 @@ from relaxbench.bench.processes import fresh
 from relaxbench.bench.tables import allcnn_tables, ledger_tables, memory_tables
 from relaxbench.bench.workloads import synthetic
 from relaxbench.optim.registry import RULES
-from relaxbench.training.engine import calibrate
+from relaxbench.training.costs import peak_bytes
 
 CPU = torch.device("cpu")
 QUIET = lambda what: None  # noqa: E731
@@ -136,7 +136,7 @@ def test_memory_is_the_slope_next_to_the_stated_bytes(monkeypatch: pytest.Monkey
     found = memory.measure(CPU, True, QUIET)
     row = found["lenet"]["rules"]["sgd"]
     assert row["measured"] == 30e6 and found["lenet"]["parameters"] == 131_220
-    assert row["stated"] == calibrate(synthetic("lenet"), RULES["sgd"](), CPU)["peak_bytes"] > 3 * 4 * 131_220
+    assert row["stated"] == peak_bytes(synthetic("lenet"), RULES["sgd"](), CPU) > 3 * 4 * 131_220
     first, second = memory_tables(found)[0].rows
     assert first == ("sgd", "3", f"{row['stated'] / 1e6:.1f}", "30.0", f"{30e6 / row['stated']:.2f} ×")
     assert second[3:] == ("not enough memory", "")

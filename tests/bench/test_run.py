@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from relaxbench.bench import allcnn, ledger, memory, population, process_pool, run, steps, trials
+from relaxbench.bench import allcnn, alone, ledger, memory, population, process_pool, run, steps, trials
 from relaxbench.bench.page import render
 from relaxbench.bench.tables import TABLES, met, step_tables
 from relaxbench.cli.console import console
@@ -31,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every measurement fails the test."""
-    for module in (population, trials, steps, allcnn, memory, ledger):
+    for module in (population, alone, trials, steps, allcnn, memory, ledger):
         monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("it was measured first"))
 
 
@@ -52,8 +53,8 @@ def figures() -> dict[str, Any]:
         "population": {
             "size": 32,
             "methods": {"sgd": {"member_steps": 5e4, "plain_steps": 1e4, "ratio": 5.0, "median_ratio": 4.5}},
-            "cost_alone": {"sgd": 1.0, "heat": 2.31},
         },
+        "alone": {"sgd": RATIO | {"target": None}, "heat": RATIO | {"target": 1.1}},
         "trials": {
             "lenet": {"engine": engine, "batch_size": 128, "budget": 39_000, "rates": rates, "against": against},
             "mnistfc": {"missing": "MNIST is not in 'nowhere'"},
@@ -80,7 +81,7 @@ def figures() -> dict[str, Any]:
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found = figures()
-    for module in (population, trials, steps, allcnn, memory, ledger):
+    for module in (population, alone, trials, steps, allcnn, memory, ledger):
         part = module.__name__.rsplit(".", 1)[-1]
         monkeypatch.setattr(module, "measure", lambda *_, part=part: found[part])
     return found
@@ -212,9 +213,9 @@ def test_ratios_follow_from_rates(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     out, found = capsys.readouterr().out, json.loads(Path("x.json").read_text())
     assert list(found["population"]["methods"]) == list(RULES) and set(found["steps"]) == set(steps.NAMES)
     for name in RULES:
-        assert found["population"]["methods"][name]["ratio"] == 5 and found["population"]["cost_alone"][name] == 1
+        assert found["population"]["methods"][name]["ratio"] == 5
         assert found["steps"][name]["ratio"] == 2
-    assert "5.00 ×" in out and "1.00 ×" in out
+    assert "5.00 ×" in out
     lines = {line.split("  ")[0]: line.rstrip() for line in out.splitlines() if "2.00 ×" in line}
     assert lines["entropy-sgd"].endswith("≤ 1.05 × ✗") and lines["curveball"].endswith("≤ 3.00 × ✓")
     assert lines["adamw"].endswith("2.00 ×")
@@ -247,3 +248,20 @@ def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert re.search(r"^measuring lenet: settings of a DataLoader$", out, re.MULTILINE)
     assert found["trials"]["digits-mlp"]["against"]["processes"]["processes"] == 1
     assert found["about"]["cores"] == run.cores()
+
+
+def test_costs_alone_are_ratios_to_sgd_with_the_spread_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    def calibrate(problem: object, rules: list[Any], *_: object, **__: object) -> list[dict[str, float]]:
+        seconds = {"sgd": 2.0, "entropy-sgd": 2.4}
+        return [
+            {"seconds_per_gradient": seconds.get(r.name, 3.0), "seconds_spread": 0.03, "peak_bytes": 1} for r in rules
+        ]
+
+    monkeypatch.setattr(alone, "calibrate", calibrate)
+    found = alone.measure(torch.device("cpu"), False, lambda text: None)
+    assert list(found) == [*RULES, "sgd again"]
+    assert found["sgd"] == {"ratio": 1.0, "low": 1.0, "high": 1.0, "target": None}
+    spread = 0.03 * 2**0.5
+    expected = {"ratio": 1.2, "low": 1.2 * (1 - spread), "high": 1.2 * (1 + spread), "target": 1.25}
+    assert found["entropy-sgd"] == pytest.approx(expected)
+    assert found["sgd again"]["ratio"] == 1 and found["sgd again"]["high"] == pytest.approx(1 + spread)

@@ -210,6 +210,10 @@ def test_a_rule_anneals_one_step_size_and_scopes_its_gamma(
         expected["gamma"] = width(scoping, 50.0, 0.5, progress)
     elif RULES[name].scope == "sigma":  # σ² = γ/β is what is scoped
         expected["sigma"] = width(scoping, 0.2**2, 0.01**2, progress) ** 0.5
+    if name == "entropy-sgd":  # factors of its inner loop
+        expected["renewal"] = 1 - expected["averaging"]
+        variance = 2 * expected["inner_lr"] * expected["temperature"] / (1 - expected["momentum"])
+        expected["noise"] = variance**0.5
     assert {key: float(value) for key, value in now.items()} == pytest.approx(expected, rel=1e-10, abs=1e-15)
     assert all(torch.equal(given_hyper[key], value) for key, value in before.items()) and set(given_hyper) == set(
         before

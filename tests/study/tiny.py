@@ -155,10 +155,11 @@ class After:
 
 def set_engine(patch: pytest.MonkeyPatch) -> None:
     """Set the engine's path and a gradient's cost, which a clock decides otherwise."""
+    from relaxbench.training import costs
     from relaxbench.training import engine as engines
 
     patch.setattr(engines, "choose_engine", lambda problem, place, k=None, precision="float32": engine(k or 8))
-    patch.setattr(engines, "calibrate", lambda *arguments, **options: dict(COST))
+    patch.setattr(costs, "calibrate", lambda problem, rules, *arguments: [dict(COST) for _ in rules])
 
 
 def steady() -> None:
@@ -166,7 +167,7 @@ def steady() -> None:
     set_engine(pytest.MonkeyPatch())
 
 
-COST = {"seconds_per_gradient": 1e-4, "peak_bytes": 100}
+COST = {"seconds_per_gradient": 1e-4, "seconds_spread": 0.01, "peak_bytes": 100}
 
 
 def engine(population: int) -> Any:

@@ -1,4 +1,4 @@
-"""The choice of path and population, and the cost of a gradient; no test depends on a clock."""
+"""The choice of path and population; no test depends on a clock."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import psutil
 import pytest
 import torch
 
-from relaxbench.optim.hyper import defaults
-from relaxbench.optim.registry import RULES
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training import engine
-from relaxbench.training.engine import CANDIDATES, calibrate, choose_engine
+from relaxbench.training.engine import CANDIDATES, choose_engine
 from relaxbench.training.oracle import Oracle
 from tests.training.layers import Branch, with_layer
 
@@ -98,25 +96,3 @@ def test_sizes_that_do_not_fit_into_memory_are_not_tried(monkeypatch: pytest.Mon
     rates({("direct", 1): 100.0}, monkeypatch)
     chosen = choose_engine(digits_mlp(), CPU)
     assert chosen.path == "direct" and "memory" in chosen.note
-
-
-# The cost of a gradient.
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_calibration_counts_the_rule_s_copies_and_the_activations(name: str) -> None:
-    task = digits_mlp()
-    cost = calibrate(task, RULES[name](), CPU, **({"inner_steps": 6} if "inner_steps" in RULES[name].wide else {}))
-    assert cost["seconds_per_gradient"] > 0
-    kept = cost["peak_bytes"] - RULES[name].copies * task.size * 4
-    # The inputs, the hidden layer and the log-probabilities of 64 examples at least; nothing like a second network.
-    assert 4 * 64 * (64 + 32 + 10) <= kept < 4 * 64 * (64 + 32 + 10) * 4
-
-
-def test_the_state_takes_no_more_copies_than_are_declared() -> None:
-    """Copies are tensors as large as the parameters, the gradient included, and a query's points if they are new."""
-    task = digits_mlp()
-    for rule in RULES.values():
-        state = rule().init(task.init(0)[None], torch.tensor([[0]]))
-        assert sum(value.numel() == task.size for value in state.values()) + 1 <= rule.copies
-        assert defaults(rule.wide)

@@ -27,7 +27,7 @@ from relaxbench.optim.hyper import (
     Hyper,
 )
 from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, NEAREST_STEP, Published, scope_ends
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
 from relaxbench.space import Space, Value
 
 RELAXED: Space = {
@@ -159,13 +159,30 @@ class EntropySGD(Rule):
         start = {"x": x.clone(), "y": x.clone(), "z": x.clone(), "v": zero, "v_x": zero.clone()}
         return {**start, **counters(x, seed)}
 
+    def at(self, hyper: Hyper, progress: Tensor) -> dict[str, Tensor]:
+        """Add the factors of y in the average and of ξ, which do not change within a step, see `_factors`."""
+        now = super().at(hyper, progress)
+        return {**now, **self._factors(now)}
+
+    @staticmethod
+    def _factors(hyper: Hyper) -> dict[str, Tensor]:
+        """Return 1 − a, and √(2 η_y T/(1 − m)) unless all temperatures are 0: then no noise is drawn."""
+        if "temperature" not in hyper:
+            return {}
+        factors, temperature = {"renewal": 1 - hyper["averaging"]}, hyper["temperature"]
+        if temperature.device.type != "cpu" or bool((temperature > 0).any()):
+            factors["noise"] = (2 * hyper["inner_lr"] * temperature / (1 - hyper["momentum"])).sqrt()
+        return factors
+
     def query(self, state: State, hyper: Hyper) -> Query:
         return Query(state["y"], state["t"])
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        if "renewal" not in hyper:  # hyperparameters without a schedule
+            hyper = {**hyper, **self._factors(hyper)}
         self._inner(state, grad, hyper)
         state["t"] += 1
-        due = state["t"] % self.period(hyper) == 0
+        due = place(state["t"], hyper["inner_steps"]) == 0
         reads = "x y z v_x outer_lr outer_momentum" + " v" * self.restart_momentum
         outer_step(due, state, hyper, reads, self._outer)
         return state
@@ -174,19 +191,19 @@ class EntropySGD(Rule):
         return hyper["inner_steps"].to(torch.int64)
 
     def _inner(self, state: State, grad: Tensor, hyper: Hyper) -> None:
-        x, y, z = state["x"], state["y"], state["z"]
-        rate, m, a = hyper["inner_lr"], hyper["momentum"], hyper["averaging"]
+        x, y = state["x"], state["y"]
         pull = (y - x).div_(hyper["gamma"]).add_(hyper["weight_decay"] * y)
         if self.coupling_outside_momentum:
-            d = nesterov(state["v"], m, grad).add_(pull)
+            d = nesterov(state["v"], hyper["momentum"], grad).add_(pull)
         else:
-            d = nesterov(state["v"], m, pull.add_(grad))
-        y.sub_(d.mul_(rate))
-        temperature = hyper["temperature"]
-        if temperature.device.type != "cpu" or bool((temperature > 0).any()):
-            noise = standard_normal(state, y.shape[1], y.dtype)
-            y.add_(noise.mul_((2 * rate * temperature / (1 - m)).sqrt()))
-        z.mul_(a).add_((1 - a) * y)
+            d = nesterov(state["v"], hyper["momentum"], pull.add_(grad))
+        y.sub_(d.mul_(hyper["inner_lr"]))
+        if "noise" in hyper:
+            y.add_(standard_normal(state, y.shape[1], y.dtype, hyper["noise"]))
+        self._average(state, hyper)
+
+    def _average(self, state: State, hyper: Hyper) -> None:
+        state["z"].mul_(hyper["averaging"]).add_(hyper["renewal"] * state["y"])
 
     def _outer(self, state: State, hyper: Hyper) -> State:
         v = state["v_x"].clone()

@@ -86,9 +86,8 @@ class HJ(EntropySGD):
     reasons: ClassVar[Mapping[str, str]] = RELAXED_REASONS
     copies = 6
 
-    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
-        zero = torch.zeros_like(hyper["momentum"])
-        return super().update(state, grad, loss, {**hyper, "averaging": zero, "temperature": zero})
+    def _average(self, state: State, hyper: Hyper) -> None:
+        state["z"].copy_(state["y"])
 
 
 class HJImplicit(Rule):

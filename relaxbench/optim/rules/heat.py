@@ -12,7 +12,7 @@ from torch import Tensor
 from relaxbench.optim.hyper import INNER_STEPS, LR, MEAN_LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, Published, scope_ends
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
 from relaxbench.space import Float, Int, Space, Value
 
 RESEARCH = "arXiv 1704.04932, section 5 (its HEAT column), and the authors' record of its runs"
@@ -45,12 +45,13 @@ CANONICAL: Mapping[str, Value] = {
 class Heat(Rule):
     """x ← x − η N(v, mean over i = 1 … L of ∇f(x + σ ξ_i) + wd x), in antithetic pairs ±ξ, each on a fresh batch.
 
-    If L is odd, the last ξ has no partner: the mean is still unbiased and has slightly more variance.
+    ξ is drawn once per pair, and kept for the second half. If L is odd, the last ξ has no partner: the mean is still
+    unbiased and has slightly more variance.
 
     σ² = γ/β is the variance of the Gaussian. Only the ratio matters, so σ is the only parameter; its schedule acts on
     σ².
 
-    Memory: 4 copies: x, the sum of gradients, v, the gradient.
+    Memory: 5 copies: x, the sum of gradients, v, ξ, the gradient.
     """
 
     name, title = "heat", "Heat equation"
@@ -92,24 +93,28 @@ class Heat(Rule):
         "sigma_start": Meaning("Standard deviation σ of the Gaussian at the start of training", "parameter"),
         "sigma_end": Meaning("Standard deviation σ at the end of training", "parameter"),
     }
-    copies = 4
+    copies = 5
     scope = "sigma"
 
     def init(self, x: Tensor, seed: Tensor) -> State:
-        return {"x": x.clone(), "sum": x.new_zeros(x.shape), "v": x.new_zeros(x.shape), **counters(x, seed)}
+        zero = x.new_zeros(x.shape)
+        state = {"x": x.clone(), "sum": zero, "v": zero.clone(), **counters(x, seed)}
+        return {**state, "noise": standard_normal(state, x.shape[1], x.dtype)}
 
     def query(self, state: State, hyper: Hyper) -> Query:
-        x, t = state["x"], state["t"]
-        pair = t - t % self.period(hyper) % 2  # both halves of a pair draw the noise of the first
-        sign = 1 - 2 * (t - pair).to(x.dtype)
-        noise = standard_normal(state, x.shape[1], x.dtype, step=pair)
-        return Query(noise.mul_(sign * hyper["sigma"]).add_(x), t)
+        return Query((hyper["sigma"] * state["noise"]).add_(state["x"]), state["t"])
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         state["sum"].add_(grad)
         state["t"] += 1
-        due = state["t"] % self.period(hyper) == 0
-        outer_step(due, state, hyper, "x sum v lr momentum weight_decay inner_steps", self._outer)
+        now = place(state["t"], hyper["inner_steps"])
+        outer_step(now == 0, state, hyper, "x sum v lr momentum weight_decay inner_steps", self._outer)
+        new_pair, noise = now % 2 == 0, state["noise"]
+        if new_pair is True:  # a single member: the general case with fewer operations
+            noise.copy_(standard_normal(state, noise.shape[1], noise.dtype))
+        else:
+            noise.neg_()
+            outer_step(new_pair, state, {}, "t seed noise", self._draw)
         return state
 
     def period(self, hyper: Hyper) -> Tensor:
@@ -120,3 +125,8 @@ class Heat(Rule):
         x, v = state["x"], state["v"].clone()
         d = state["sum"] / hyper["inner_steps"] + hyper["weight_decay"] * x
         return {"x": x - hyper["lr"] * nesterov(v, hyper["momentum"], d), "v": v, "sum": torch.zeros_like(x)}
+
+    @staticmethod
+    def _draw(state: State, _: Hyper) -> State:
+        noise = state["noise"]
+        return {"noise": standard_normal(state, noise.shape[1], noise.dtype)}

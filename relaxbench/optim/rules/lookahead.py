@@ -10,7 +10,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import ANNEAL, INNER_STEPS, LR, MOMENTUM, OUTER_LR, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.published import NEAREST_STEP, Published
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place
 from relaxbench.space import Float, Int, Space, Value
 
 
@@ -79,7 +79,7 @@ class Lookahead(Rule):
         d = (hyper["weight_decay"] * y).add_(grad)
         y.sub_(nesterov(state["v"], hyper["momentum"], d).mul_(hyper["inner_lr"]))
         state["t"] += 1
-        outer_step(state["t"] % self.period(hyper) == 0, state, hyper, "x y outer_lr", self._outer)
+        outer_step(place(state["t"], hyper["inner_steps"]) == 0, state, hyper, "x y outer_lr", self._outer)
         return state
 
     def period(self, hyper: Hyper) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.published import NEAREST_STEP, Published
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, standard_normal
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
 from relaxbench.space import Float, Int, Space, Value
 
 MNIST: Mapping[str, Value] = {
@@ -89,7 +89,7 @@ class LPFSGD(Rule):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         state["sum"].add_(grad)
         state["t"] += 1
-        due = state["t"] % self.period(hyper) == 0
+        due = place(state["t"], hyper["samples"]) == 0
         outer_step(due, state, hyper, "x sum v lr momentum weight_decay samples", self._outer)
         return state
 

@@ -22,6 +22,7 @@ from relaxbench.optim.rule import (
     nesterov,
     outer_step,
     own_batches,
+    place,
     replicate,
 )
 from relaxbench.optim.rules.entropy_sgd import RELAXED
@@ -127,7 +128,7 @@ class Parle(Rule):
         y.sub_(nesterov(state["u"], now["momentum"], d).mul_(now["inner_lr"]))
         z.mul_(a).add_((1 - a) * y)
         state["t"] += 1
-        due = state["t"] % self.period(hyper) == 0
+        due = place(state["t"], hyper["inner_steps"]) == 0
         outer_step(due, state, hyper, "x y z v outer_lr outer_momentum rho", self._outer)
         return state
 

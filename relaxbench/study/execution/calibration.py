@@ -18,10 +18,11 @@ from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.definition.opening import OpenStudy, circumstances
+from relaxbench.training import costs
 from relaxbench.training import engine as engines
 
-CALIBRATION_PASSES = 3
-"""How often each method is timed; the fastest pass counts."""
+REPORT_SECONDS = 1.0
+"""Time between two reports of what is measured."""
 
 
 @dataclass
@@ -99,27 +100,43 @@ class Calibration:
         edit_manifest(database, study, edit)
 
     def _calibrate(self) -> None:
-        """Time one gradient of each method alone, once per method and problem.
+        """Time one gradient of each method alone, once per method and problem, all methods of a problem in turn.
 
-        All methods are timed in several passes, and the fastest counts, so that a busy moment of the machine does not
-        put one method at a disadvantage.
+        Methods that were added later are timed in turn with one that has a cost already, and scaled to it.
         """
         database, study = self.plans[0].database, self.plans[0].study
         methods = read_manifest(database, study)["methods"]
-        pending = [plan for plan in self.plans if plan.problem not in methods[plan.method]["calibration"]]
-        costs: dict[tuple[str, str], CostFacts] = {}
-        for plan in pending * CALIBRATION_PASSES:
-            if self.stopping():
+        measured: dict[tuple[str, str], CostFacts] = {}
+        for problem in self.problems:
+            plans = [plan for plan in self.plans if plan.problem == problem]
+            pending = [plan for plan in plans if problem not in methods[plan.method]["calibration"]]
+            known = [plan for plan in plans if plan not in pending][:1]
+            found = self._measure(known + pending) if pending else []
+            if pending and not found:
                 return
-            self.measuring(plan)
-            rule = self.spec.make_rule(plan.method, self.problems[plan.problem])
-            measured = engines.calibrate(self.problems[plan.problem], rule, self.place, self.spec.precision)
-            cost = cast(CostFacts, measured)
-            key = (plan.method, plan.problem)
-            costs[key] = min(cost, costs.get(key, cost), key=lambda c: c["seconds_per_gradient"])
+            for plan, cost in zip(pending, found[len(known) :], strict=True):
+                if known:
+                    stored = methods[known[0].method]["calibration"][problem]["seconds_per_gradient"]
+                    cost["seconds_per_gradient"] *= stored / found[0]["seconds_per_gradient"]
+                measured[plan.method, problem] = cost
 
         def edit(stored: Manifest) -> None:
-            for (label, name), cost in costs.items():
+            for (label, name), cost in measured.items():
                 stored["methods"][label]["calibration"].setdefault(name, cost)
 
         edit_manifest(database, study, edit)
+
+    def _measure(self, plans: list[Plan]) -> list[CostFacts]:
+        """Measure the costs of some plans on one problem; none if the worker is to stop."""
+        due = 0.0
+
+        def begin(index: int) -> bool:
+            nonlocal due
+            if time.monotonic() >= due:  # a report reads the database
+                self.measuring(plans[index])
+                due = time.monotonic() + REPORT_SECONDS
+            return not self.stopping()
+
+        rules = [self.spec.make_rule(plan.method, self.problems[plan.problem]) for plan in plans]
+        problem = self.problems[plans[0].problem]
+        return cast(list[CostFacts], costs.calibrate(problem, rules, self.place, self.spec.precision, begin))

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from relaxbench import random
 from relaxbench.optim.hyper import defaults, stack
 from relaxbench.optim.rule import State
 from relaxbench.optim.rules.entropy_sgd import EntropySGD
+from tests import splitmix
 from tests.optim.loops import LOOPS, Vector, batches_of, queries_of, released
 from tests.optim.populations import CPU, RULES, made, members, scheduled, trace
 
@@ -49,8 +49,7 @@ def test_a_rule_is_its_algorithm_in_plain_loops(name: str, seed: int, K: int, P:
             return {key: value[k].expand(P).numpy() for key, value in now.items()}
 
         def noise(t: int, k: int = k) -> Vector:
-            key = random.key(population.seeds[k], random.NOISE, torch.tensor([t]))
-            return random.normal(key, P, torch.float64).numpy()
+            return splitmix.noise(int(population.seeds[k]), t, P)
 
         machine = LOOPS[name](population.x[k].numpy(), at, L, noise)
         point, deployed = next(machine)
@@ -90,8 +89,7 @@ def test_the_options_of_entropy_sgd_are_those_of_its_released_code(seed: int, re
             return {key: value[k].expand(3).numpy() for key, value in now.items()}
 
         def noise(t: int, k: int = k) -> Vector:
-            key = random.key(population.seeds[k], random.NOISE, torch.tensor([t]))
-            return random.normal(key, 3, torch.float64).numpy()
+            return splitmix.noise(int(population.seeds[k]), t, 3)
 
         machine = released(population.x[k].numpy(), at, L, noise, restart, outside)
         point, deployed = next(machine)

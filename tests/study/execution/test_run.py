@@ -19,6 +19,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.problems import problem
 from relaxbench.store.schema import Weights
 from relaxbench.study.coordination.optuna_mirror import optuna_storage
+from relaxbench.training import costs
 from relaxbench.training import engine as engines
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
@@ -28,8 +29,11 @@ from tests.study import tiny
 from tests.study.results import Results, assert_mirrored, sessions, study_row
 
 
-def test_a_study_has_exactly_the_trials_that_were_asked_for_and_running_it_again_runs_nothing(tmp_path: Path) -> None:
-    """With the engine as it is: measured, chosen and calibrated on this machine."""
+def test_a_study_has_exactly_the_trials_that_were_asked_for_and_running_it_again_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the engine as it is: measured, chosen and (briefly) calibrated on this machine."""
+    monkeypatch.setattr(costs, "MOST", 2)
     s = tiny.spec()
     first = tiny.run(tmp_path, s, population=None)
     assert first.new and first.ran == first.total == tiny.expected(s) == 38 and first.missing == 0
@@ -53,7 +57,8 @@ def test_a_study_has_exactly_the_trials_that_were_asked_for_and_running_it_again
     (worker,) = sessions(tmp_path)
     assert (worker.finished, worker.running, worker.doing) == (38, 0, "") and worker.ended_at >= worker.started_at
     for method in s.methods:
-        assert manifest["methods"][method]["calibration"]["rosenbrock"]["seconds_per_gradient"] > 0
+        cost = manifest["methods"][method]["calibration"]["rosenbrock"]
+        assert cost["seconds_per_gradient"] > 0 and cost["seconds_spread"] >= 0
 
 
 def test_rows_follow_from_the_definition(whole: Results) -> None:
@@ -202,7 +207,7 @@ def test_the_engine_is_chosen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return tiny.engine(population or 8)
 
     monkeypatch.setattr(engines, "choose_engine", choose)
-    monkeypatch.setattr(engines, "calibrate", lambda *a, **k: dict(tiny.COST))
+    monkeypatch.setattr(costs, "calibrate", lambda problem, rules, *a: [dict(tiny.COST) for _ in rules])
     s = tiny.spec(methods=["sgd"], exploit=0, recommend=0)
     tiny.run(tmp_path, s, tiny.After(6), population=None)
     tiny.run(tmp_path, s, tiny.After(6), population=None)
@@ -210,3 +215,25 @@ def test_the_engine_is_chosen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert calls == [None]
     assert study_row(tmp_path).manifest["engines"]["rosenbrock"]["population"] == 4
     assert len(sessions(tmp_path)) == 3
+
+
+def test_a_method_that_is_added_later_is_timed_in_turn_with_one_that_has_a_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that has become three times as slow, its ratio to the first method is still right."""
+    true = {"sgd": 1.0, "heat": 1.1}
+    timed: list[list[str]] = []
+
+    def calibrate(problem: Any, rules: list[Any], *_: object) -> list[dict[str, float]]:
+        timed.append([rule.name for rule in rules])
+        slow = 3.0 if len(timed) > 1 else 1.0
+        return [{**tiny.COST, "seconds_per_gradient": slow * true[rule.name]} for rule in rules]
+
+    tiny.set_engine(monkeypatch)
+    monkeypatch.setattr(costs, "calibrate", calibrate)
+    tiny.run(tmp_path, tiny.spec(methods=["sgd"], exploit=0, recommend=0))
+    tiny.run(tmp_path, tiny.spec(methods=["sgd", "heat"], exploit=0, recommend=0))
+    assert timed == [["sgd"], ["sgd", "heat"]]
+    stored = study_row(tmp_path).manifest["methods"]
+    found = {name: stored[name]["calibration"]["rosenbrock"]["seconds_per_gradient"] for name in true}
+    assert found == pytest.approx(true)

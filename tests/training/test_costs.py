@@ -1,0 +1,127 @@
+"""The cost of a gradient: how times of a busy machine become levels, and memory. No test depends on a clock."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relaxbench.optim.hyper import defaults
+from relaxbench.optim.registry import RULES
+from relaxbench.optim.rule import Rule
+from relaxbench.problems.digits import digits_mlp
+from relaxbench.training import costs
+from relaxbench.training.costs import LEAST, MOST, Stopwatch, calibrate, levels, peak_bytes
+
+CPU = torch.device("cpu")
+TRUE = np.array([1.0, 1.2, 0.9, 2.0])
+
+
+class Scripted:
+    """A stopwatch that reads times from a table, in the order of its stretches."""
+
+    table: np.ndarray
+    made: int
+
+    def __init__(self, *_: object) -> None:
+        self.index, self.turn = Scripted.made, 0
+        Scripted.made += 1
+
+    def stretch(self) -> float:
+        self.turn += 1
+        return float(Scripted.table[self.turn - 1, self.index])
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, table: np.ndarray) -> None:
+    Scripted.table, Scripted.made = table, 0
+    monkeypatch.setattr(costs, "Stopwatch", Scripted)
+
+
+def rules(count: int) -> list[Rule]:
+    return [RULES["sgd"]() for _ in range(count)]
+
+
+@given(st.integers(0, 10**6), st.integers(8, 30))
+def test_slow_rounds_and_single_disturbances_move_no_ratio(seed: int, rounds: int) -> None:
+    """Rounds up to three times as slow, and in a fifth of the rounds one method stopped for a while."""
+    rng = np.random.default_rng(seed)
+    times = TRUE * rng.uniform(1, 3, size=(rounds, 1))
+    for turn in range(0, rounds, 5):
+        times[turn, rng.integers(4)] *= 50
+    seconds, spread = levels(times)
+    np.testing.assert_allclose(seconds / seconds[0], TRUE, rtol=1e-6)
+    assert (spread < 1e-6).all()
+
+
+def test_the_spread_is_that_of_repeated_calibrations() -> None:
+    """Over 400 calibrations with noise of 5 %, a ratio lies within the two spreads of the truth in about 95 %."""
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(400):
+        times = TRUE * np.exp(0.05 * rng.standard_normal((20, 4))) * rng.uniform(1, 2, size=(20, 1))
+        seconds, spread = levels(times)
+        error = np.log(seconds[1:] / seconds[0]) - np.log(TRUE[1:])
+        inside.append(np.abs(error) < np.hypot(spread[1:], spread[0]))
+    assert 0.93 < np.mean(inside) < 0.98
+
+
+def test_a_quiet_machine_is_measured_briefly_and_a_busy_one_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    for noise, count in ((0.001, LEAST), (0.2, MOST)):
+        scripted(monkeypatch, TRUE * np.exp(noise * rng.standard_normal((MOST, 4))))
+        started: list[int] = []
+
+        def begin(index: int, started: list[int] = started) -> bool:
+            started.append(index)
+            return True
+
+        found = calibrate(digits_mlp(), rules(4), CPU, begin=begin)
+        assert sorted(started) == sorted(list(range(4)) * count)
+        assert len({tuple(started[place : place + 4]) for place in range(0, len(started), 4)}) >= 4  # the order changes
+        assert [cost["seconds_per_gradient"] for cost in found] == pytest.approx(TRUE, rel=4 * noise)
+        assert all((cost["seconds_spread"] > costs.GOAL) == (count == MOST) for cost in found)
+
+
+def test_slow_gradients_are_timed_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, TRUE * np.ones((MOST, 1)))
+    monkeypatch.setattr(costs, "PATIENCE_SECONDS", -1.0)  # it has passed already
+    started: list[int] = []
+    calibrate(digits_mlp(), rules(4), CPU, begin=lambda index: started.append(index) is None)
+    assert sorted(started) == sorted(list(range(4)) * 3)
+
+
+def test_states_that_are_large_together_are_not_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, np.ones((1, 2 * LEAST)))
+    monkeypatch.setattr(costs, "KEPT_BYTES", 2 * RULES["sgd"].copies * digits_mlp().size * 4 - 1)
+    calibrate(digits_mlp(), rules(2), CPU)
+    assert Scripted.made == 2 * LEAST
+
+
+def test_a_worker_that_is_to_stop_has_measured_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, np.ones((MOST, 2)))
+    assert calibrate(digits_mlp(), rules(2), CPU, begin=lambda index: False) == []
+
+
+def test_a_stretch_is_a_number_of_whole_outer_steps() -> None:
+    watch = Stopwatch(digits_mlp(), RULES["entropy-sgd"](), CPU)
+    assert watch.steps % 20 == 0 or watch.steps < 20  # a very slow machine may not even manage one
+    assert watch.stretch() > 0
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_memory_counts_the_rule_s_copies_and_the_activations(name: str) -> None:
+    task = digits_mlp()
+    kept = peak_bytes(task, RULES[name](), CPU) - RULES[name].copies * task.size * 4
+    # The inputs, the hidden layer and the log-probabilities of 64 examples at least; nothing like a second network.
+    assert 4 * 64 * (64 + 32 + 10) <= kept < 4 * 64 * (64 + 32 + 10) * 4
+
+
+def test_the_state_takes_no_more_copies_than_are_declared() -> None:
+    """Copies are tensors as large as the parameters, the gradient included, and a query's points if they are new."""
+    task = digits_mlp()
+    for rule in RULES.values():
+        state = rule().init(task.init(0)[None], torch.tensor([[0]]))
+        assert sum(value.numel() == task.size for value in state.values()) + 1 <= rule.copies
+        assert defaults(rule.wide)
