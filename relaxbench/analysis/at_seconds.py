@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.util.text import counted
 
 COST_TOLERANCE = 0.1
-"""Costs per gradient that differ by less than this share count as equal: a calibration does not repeat more closely."""
+"""Costs per gradient that differ by less than this share count as equal, or by less than what a calibration told of
+its own spread, where that is more."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def at_seconds(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd
     x, y = (frames.cost(arm["method"].iloc[0], problem, "seconds_per_gradient") for arm in (ours, theirs))
     if not (np.isfinite(x) and np.isfinite(y)):
         return Reading(nothing, nothing, obstacle="the cost of a gradient was not measured")
-    if abs(x - y) <= COST_TOLERANCE * max(x, y):
+    if abs(x - y) <= tolerance(frames, problem, [arm["method"].iloc[0] for arm in (ours, theirs)]) * max(x, y):
         x = y = (x + y) / 2
     if frames.problem(problem)["censored"]:
         return Reading(ours["test_metric"] * x, theirs["test_metric"] * y)
@@ -58,6 +60,12 @@ def at_seconds(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd
     lost = int(read.isna().sum() + other.isna().sum())
     obstacle = f"{counted(lost, 'run')} had not been measured when the cheaper method ended" if lost else ""
     return Reading(read, other, seconds, obstacle)
+
+
+def tolerance(frames: StudyFrames, problem: str, methods: Sequence[str]) -> float:
+    """Return the share by which the costs of two methods may differ and count as equal."""
+    spreads = np.nan_to_num([frames.cost(method, problem, "seconds_spread") for method in methods])
+    return max(COST_TOLERANCE, float(np.linalg.norm(spreads)))
 
 
 def worst_metric(frames: StudyFrames, problem: str) -> float:

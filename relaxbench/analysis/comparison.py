@@ -172,6 +172,7 @@ class MethodResult:
         level: geometric mean of the test metric of the best of T trials; NaN before the first look.
         mean, std: of the test metric over the confirm runs of block winners.
         gradients, seconds, peak_bytes: of a run on average; seconds and memory as calibrated, one run at a time.
+        cost_spread: relative half-width of the 95 % interval of the calibrated seconds; NaN if not known.
         outer_steps: median outer steps of a run of a relaxation rule; NaN for others.
         explored, diverged: explore trials, and how many of them diverged.
         confirmed, confirm_diverged: confirm runs, and how many of them diverged.
@@ -210,6 +211,7 @@ class MethodResult:
     std: float
     gradients: float
     seconds: float
+    cost_spread: float
     peak_bytes: float
     outer_steps: float
     explored: int

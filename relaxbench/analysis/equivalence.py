@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.log_scale import Array
@@ -85,7 +85,7 @@ def band(margin: Margin, reference: Arm, tail: float) -> tuple[Array, Array]:
     if margin.kind == "ratio":
         shape = np.shape(reference.estimate)
         return np.full(shape, np.log1p(-margin.value)), np.full(shape, np.log1p(margin.value))
-    half = stats.t.isf(tail, max(reference.blocks - 1, 1)) * np.sqrt(reference.variance)
+    half = -special.stdtrit(max(reference.blocks - 1, 1), tail) * np.sqrt(reference.variance)
     share = margin.value * np.exp(-(reference.estimate + half))
     with np.errstate(invalid="ignore", divide="ignore"):
         low = np.where(share < 1, np.log1p(-share), np.inf)

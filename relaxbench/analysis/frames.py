@@ -139,8 +139,10 @@ class StudyFrames:
         """Return T, the random trials per block of a method; 0 for one that is run as published."""
         return 0 if self.method(label)["arm"] == "published" else int(self.spec.get("trials") or 1)
 
-    def cost(self, label: str, problem: str, key: Literal["seconds_per_gradient", "peak_bytes"]) -> float:
-        """Return a calibrated cost, in seconds or bytes; NaN where it was not measured."""
+    def cost(
+        self, label: str, problem: str, key: Literal["seconds_per_gradient", "seconds_spread", "peak_bytes"]
+    ) -> float:
+        """Return a calibrated cost, in seconds (or its relative spread) or bytes; NaN where it was not measured."""
         measured = self.method(label)["calibration"].get(problem)
         return float("nan") if measured is None or measured.get(key) is None else float(measured[key])
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.equivalence import Margin, band
@@ -93,7 +93,7 @@ class Judgement:
 
 def interval(contrast: WelchDifference, tail: float) -> tuple[Array, Array]:
     """D ± t_{ν, 1 − tail} se, ``[...]`` each. Where neither arm varies it is the point D."""
-    half = stats.t.isf(tail, contrast.freedom) * contrast.error
+    half = -special.stdtrit(contrast.freedom, tail) * contrast.error
     return np.asarray(contrast.difference - half), np.asarray(contrast.difference + half)
 
 

@@ -13,8 +13,8 @@ from relaxbench.analysis.comparison import KINDS, VERDICTS, Clock, Comparison, M
 _OWN = (
     *("problem", "problem_title", "base", "rung", "method", "title", "role", "arm", "space", "dimensions"),
     *("metric", "unit", "censored", "budget", "margin", "protocol", "repetitions", "trials", "blocks", "planned"),
-    *("level", "mean", "std", "gradients", "seconds", "peak_bytes", "outer_steps", "explored", "diverged"),
-    *("confirmed", "confirm_diverged", "missed"),
+    *("level", "mean", "std", "gradients", "seconds", "cost_spread", "peak_bytes", "outer_steps"),
+    *("explored", "diverged", "confirmed", "confirm_diverged", "missed"),
 )
 _NUMBERS = (
     *("ratio", "low", "high", "error", "freedom", "band_low", "band_high", "level", "reference_level", "points"),
@@ -35,8 +35,8 @@ def verdict_table(results: Sequence[MethodResult]) -> pd.DataFrame:
     (``compared_level``, ``reference_level``), the ratio in points at the reference's level, the look with its blocks,
     and family, looks, following, needed, smallest_margin, wrong (see `Comparison`). The same at equal seconds
     (``seconds_…``, with ``seconds_at``), against the best control (``control_…``) and against the baseline at the next
-    larger budget (``longer_…``). Disasters; gradients, seconds and peak_bytes of a run; diverged trials and runs;
-    decimals of the metric.
+    larger budget (``longer_…``). Disasters; gradients, seconds, cost_spread (of seconds) and peak_bytes of a run;
+    diverged trials and runs; decimals of the metric.
 
     In a repeated (A/A) study ``verdict`` is "repeated", and there are ``repeated`` (complete repetitions),
     ``called_better`` … (how often each verdict came up) and ``called_different`` with its rate and Wilson interval.

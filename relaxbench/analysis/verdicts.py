@@ -101,6 +101,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         std=float(metric.std(ddof=1)),
         gradients=float(runs["gradients"].mean()),
         seconds=float(runs["seconds"].mean()),
+        cost_spread=frames.cost(method, problem, "seconds_spread"),
         peak_bytes=frames.cost(method, problem, "peak_bytes"),
         outer_steps=_outer_steps(frames, problem, method, runs),
         explored=len(searched),

@@ -22,6 +22,7 @@ def study(
     problem: str = "digits-mlp",
     first: float = 100.0,
     diverged: int = 0,
+    spread: float = 0.0,
 ) -> StudyFrames:
     """SGD and HJ, whose validation error falls along a straight line to its end in every block."""
     asked = spec(
@@ -29,7 +30,9 @@ def study(
     )
     about = manifest(asked)
     for method, cost in zip(("sgd", "hj"), costs, strict=True):
-        about["methods"][method]["calibration"] = {problem: {"seconds_per_gradient": cost}} if cost else {}
+        about["methods"][method]["calibration"] = (
+            {problem: {"seconds_per_gradient": cost, "seconds_spread": spread}} if cost else {}
+        )
     writer = Writer(memory(), asked, about)
     for method, end in zip(("sgd", "hj"), ends, strict=True):
         for block in range(BLOCKS):
@@ -88,6 +91,13 @@ def test_a_cheaper_method_is_read_at_its_end_and_the_baseline_before() -> None:
 def test_costs_that_a_calibration_cannot_tell_apart_are_equal(ratio: float) -> None:
     found = readings(study((1e-3, ratio * 1e-3)))
     assert found.ours.mean() == pytest.approx(4, abs=0.1) and found.theirs.mean() == pytest.approx(5, abs=0.1)
+
+
+def test_the_spread_of_a_calibration_decides_which_costs_are_equal() -> None:
+    """Two spreads of 12 % are one of 17 % of their ratio: costs that are 15 % apart are equal, 25 % are not."""
+    for ratio, seconds in ((1.15, 0.6 * 1.075), (1.25, 0.6)):
+        assert readings(study((1e-3, ratio * 1e-3), spread=0.12)).seconds == pytest.approx(seconds)
+    assert readings(study((1e-3, 1.15e-3), spread=0.01)).seconds == pytest.approx(0.6)
 
 
 def test_gradients_to_a_tolerance_become_seconds() -> None:

@@ -80,6 +80,7 @@ def candidate(
         std=0.5,
         gradients=600.0,
         seconds=1.0,
+        cost_spread=0.01,
         peak_bytes=1e6,
         outer_steps=float("nan"),
         explored=10,

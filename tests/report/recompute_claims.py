@@ -241,7 +241,8 @@ def timed(report: Report, row: Any, primary: dict[str, Any]) -> tuple[Arm | None
     cost = [float((side["seconds"] / side["gradients"]).mean()) for side in sides]
     if not np.isfinite(cost).all():
         return None, None
-    if abs(cost[0] - cost[1]) <= 0.1 * max(cost):
+    spreads = [float(report.rows[problem, name]["cost_spread"]) for name in names]
+    if abs(cost[0] - cost[1]) <= max(0.1, sum(each**2 for each in spreads if each == each) ** 0.5) * max(cost):
         cost = 2 * [sum(cost) / 2]
     arms = []
     end = min(float(side["gradients"].mean()) * each for side, each in zip(sides, cost, strict=True))
