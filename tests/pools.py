@@ -58,10 +58,10 @@ def diabetes() -> Problem:
 PROBLEMS: dict[str, Callable[[], Problem]] = {"diabetes-mlp": diabetes}
 POOLS: dict[tuple[str, int, str], int] = {
     ("digits-mlp", 600, "sgd"): 960,
-    ("digits-mlp", 2000, "sgd"): 960,
     ("diabetes-mlp", 400, "sgd"): 960,
     ("rosenbrock-noisy", 2000, "sgd"): 960,
     ("gaussian-wells", 400, "sgd"): 960,
+    ("digits-mlp", 2000, "sgd"): 960,
 }
 """Problem, budget and method → number of trials."""
 

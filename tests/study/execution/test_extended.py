@@ -55,8 +55,8 @@ def test_confirmations_of_what_is_no_longer_among_the_best_are_kept(tmp_path: Pa
     s = tiny.spec(looks=[1], trials=4, exploit=0, recommend=2)
     tiny.run(tmp_path, s)
     database = open_database(str(tmp_path / "study.db"))
-    with database.begin() as connection:  # settings that were confirmed turn out to be very bad
-        connection.execute(update(Trial).where(Trial.phase == "explore").values(value=90.0))
+    with database.begin() as connection:  # the settings of the first look turn out to be very bad
+        connection.execute(update(Trial).where(Trial.phase == "explore").values(value=90.0 + Trial.value))
     database.dispose()
     first = {row.parent for row in tiny.rows(tmp_path) if row.phase == "confirm"}
     tiny.run(tmp_path, s.model_copy(update={"more_blocks": 5}))
