@@ -52,7 +52,7 @@ def diabetes() -> Problem:
     def model() -> torch.nn.Module:
         return torch.nn.Sequential(torch.nn.Linear(10, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
 
-    return SupervisedProblem("diabetes-mlp", model, splits, loss="mse", batch_size=32, budget=400)
+    return SupervisedProblem("diabetes-mlp", model, splits, loss="least-squares", batch_size=32, budget=400)
 
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {"diabetes-mlp": diabetes}
@@ -77,7 +77,7 @@ def train(name: str, budget: int, method: str, trials: int) -> Pool:
     """Run random trials of a method in its default space, and the settings of each again on a fresh seed."""
     task = PROBLEMS[name]() if name in PROBLEMS else problem(name)
     spec = StudySpec(name="pool", problems=[name], methods=[method], baseline=method)
-    rule, space, fixed = spec.make_rule(method), spec.space_of(method, task), spec.fixed_of(method, task)
+    rule, space, fixed = spec.make_rule(method, task), spec.space_of(method, task), spec.fixed_of(method, task)
     jobs = []
     for number in range(trials):
         seed = derive(0, "pool", name, budget, method, number)

@@ -29,14 +29,14 @@ KEYS = ("problem", "method", "phase", "block", "number")
 
 
 def spec(**changes: Any) -> StudySpec:
-    """Two methods on Rosenbrock's function, all phases: 2 × (4 + 3 + 10 + 2) = 38 trials."""
+    """Two methods on Rosenbrock's function, all phases: 2 × (4 + 3 + 6 + 2) = 30 trials."""
     values: dict[str, Any] = {
         "name": "tiny",
         "problems": ["rosenbrock"],
         "methods": ["sgd", "heat"],
         "looks": [2],
         "trials": 2,
-        "exploit": 10,
+        "exploit": 6,
         "recommend": 2,
         "budget": 40,
     }

@@ -21,13 +21,13 @@ def test_an_interrupted_study_continues_to_the_same_bits(questions: int, tmp_pat
     """Stopped once after so many questions, then, differently sized, again and again, then let run."""
     s = tiny.spec()
     summary = tiny.run(tmp_path, s, tiny.After(questions))
-    assert summary.missing > 0 and summary.total == 38
+    assert summary.missing > 0 and summary.total == 30
     assert {row.status for row in tiny.rows(tmp_path)} <= {"waiting", "done"}
     ran = summary.ran
     for size in (2, 5):
         ran += tiny.run(tmp_path, s, tiny.After(100), population=size).ran
     last = tiny.run(tmp_path, s)
-    assert last.missing == 0 and ran + last.ran == 38
+    assert last.missing == 0 and ran + last.ran == 30
     assert tiny.results(tmp_path) == whole
     assert_mirrored(tmp_path, s)
     assert not list((tmp_path / "checkpoints").glob("*"))
@@ -135,9 +135,9 @@ def test_a_killed_study_continues_to_the_same_bits(
     elif when == "within a slice":  # of a second's worth, while trials are still waiting
         assert {"done"} < {row.status for row in left}
     else:
-        assert len(left) == 38 and {row.status for row in left} == {"done"}
+        assert len(left) == 30 and {row.status for row in left} == {"done"}
     summary = tiny.run(tmp_path, s)
-    assert summary.missing == 0 and summary.ran == sum(row.status != "done" for row in left) + 38 - len(left)
+    assert summary.missing == 0 and summary.ran == sum(row.status != "done" for row in left) + 30 - len(left)
     assert {row.status for row in tiny.rows(tmp_path)} == {"done"}
     assert tiny.results(tmp_path) == whole
     assert_mirrored(tmp_path, s)
@@ -153,7 +153,7 @@ def test_two_processes_on_one_study_share_it(tmp_path: Path, whole: Results, pro
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0]
     found = tiny.rows(tmp_path)
-    assert len(found) == 38 and {row.status for row in found} == {"done"}
+    assert len(found) == 30 and {row.status for row in found} == {"done"}
     assert {row.token for row in found} == {1}  # each was claimed once
     assert tiny.results(tmp_path) == whole
     assert_mirrored(tmp_path, s)

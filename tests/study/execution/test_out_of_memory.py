@@ -20,7 +20,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("calm")
     with pytest.MonkeyPatch.context() as patch:
         tiny.set_engine(patch)
-        tiny.run(folder, tiny.spec(looks=[4]), population=8)
+        tiny.run(folder, tiny.spec(looks=[4], exploit=4), population=8)
     return tiny.results(folder)
 
 
@@ -28,7 +28,8 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_where_memory_does_not_suffice_half_the_slots_go_on_and_nothing_is_lost(
     error: Exception, calm: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s = tiny.spec(looks=[4])
+    s = tiny.spec(looks=[4], exploit=4)
+    tiny.set_engine(monkeypatch)
     round_, sizes, said = Population.round, list[int](), list[str]()
 
     def tight(self: Population) -> Any:
