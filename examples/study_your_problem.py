@@ -2,7 +2,8 @@
 
 python study_your_problem.py
 
-The study is stored in relaxbench.db of the current folder, its report in reports/. Run it again with --more-blocks 6 to extend it.
+The study is stored in relaxbench.db of the current folder, its report in reports/. Run it again with --more-blocks 6
+to extend it.
 """
 
 import sys
