@@ -43,7 +43,7 @@ def mlp(hidden: int = 32, dropout: float = 0.0) -> nn.Sequential:
 
 
 def digits_mlp(hidden: int = 32, dropout: float = 0.0) -> SupervisedProblem:
-    """Make the default problem: a small network on small images, for a demonstration in two minutes."""
+    """Make the default problem: a small network on small images, for a demonstration in a few minutes."""
     return SupervisedProblem(
         "digits-mlp",
         lambda: mlp(hidden, dropout),
