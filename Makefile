@@ -33,6 +33,7 @@ install: $(VENV)/.test
 # PostgreSQL then never wait for a disk.
 test: $(VENV)/.test
 	@$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	@$(if $(MEMORY),rm -rf $(MEMORY)/pytest-of-$$(id -un))
 
 # Without Ray and Lightning. Old versions may warn of what newer ones deprecate: here a warning is not an error.
 test-min: $(VENV)-min/.test
