@@ -153,19 +153,17 @@ def _of(arms: StudyArms, result: MethodResult, primary: Comparison, comparison: 
 
 def _base(primary: Comparison, opponent: Opponent, clock: Clock) -> Comparison:
     """What a secondary comparison shares with the primary one."""
-    return replace(
-        Comparison(
-            problem=primary.problem,
-            method=primary.method,
-            opponent=opponent,
-            clock=clock,
-            reference=primary.reference,
-            reference_title=primary.reference_title,
-            metric=primary.metric,
-            unit=primary.unit,
-            censored=primary.censored,
-            decimals=primary.decimals,
-        ),
+    return Comparison(
+        problem=primary.problem,
+        method=primary.method,
+        opponent=opponent,
+        clock=clock,
+        reference=primary.reference,
+        reference_title=primary.reference_title,
+        metric=primary.metric,
+        unit=primary.unit,
+        censored=primary.censored,
+        decimals=primary.decimals,
         budget=primary.budget,
         family=primary.family,
         looks=primary.looks,

@@ -82,7 +82,7 @@ class Runs:
 
 
 class StudyArms:
-    """The arms of a study, computed when they are asked for and kept.
+    """The arms of a study, computed at first use and kept.
 
     Args:
         frames: the study.

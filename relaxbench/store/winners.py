@@ -48,20 +48,6 @@ def winner_of_complete_search(trials: Sequence[T], planned: int) -> T | None:
     return best_so_far(trials) if len(trials) >= planned else None
 
 
-def winners_of_complete_blocks(trials: Iterable[T], planned: int) -> dict[int, T]:
-    """The winner of every block with as many finished trials as planned, by block.
-
-    Args:
-        trials: finished trials of one phase, of any block.
-        planned: trials per block.
-    """
-    blocks: dict[int, list[T]] = {}
-    for trial in trials:
-        blocks.setdefault(trial.block, []).append(trial)
-    winners = {block: winner_of_complete_search(members, planned) for block, members in blocks.items()}
-    return {block: winner for block, winner in winners.items() if winner is not None}
-
-
 def rank(trial: Ranked) -> tuple[bool, float, int, int, int]:
     """A sort key: the winner has the smallest one."""
     finite = trial.value is not None and math.isfinite(trial.value)

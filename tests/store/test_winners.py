@@ -20,7 +20,6 @@ from relaxbench.store.winners import (
     best_so_far,
     ranking,
     winner_of_complete_search,
-    winners_of_complete_blocks,
 )
 from tests.postgres import Server
 from tests.store.conftest import add_study
@@ -113,7 +112,6 @@ def trial(id_: int, block: int, number: int, value: float, phase: str = "explore
 
 def test_only_a_complete_search_has_a_winner() -> None:
     trials = [trial(1, 0, 1, 0.2), trial(2, 0, 0, 0.2), trial(3, 1, 0, 0.1)]
-    assert {block: winner.id for block, winner in winners_of_complete_blocks(trials, 2).items()} == {0: 2}
     assert winner_of_complete_search(trials, 4) is None
     assert winner_of_complete_search(trials, 3) is trials[2]
     assert best_so_far([]) is None and best_so_far(trials) is trials[2]

@@ -4,12 +4,13 @@ A comparison is over when a look has decided it. A method goes on to the next lo
 baseline is undecided, and the baseline while any comparison is. The estimates and the verdicts are those of the report
 (`analysis.arms`, `analysis.looks`). Every repetition of a study goes through its looks alone.
 
-Whoever asks, and when: an answer other than "not known yet" never changes, because it depends only on trials that
-are finished and on the declared comparisons. A session that extends a study reads its row anew.
+An answer other than "not known yet" never changes, because it depends only on finished trials and on the declared
+comparisons: every worker gets the same one, at any time. A session that extends a study reads its row anew.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -127,5 +128,5 @@ class Monitor:
 
 
 def _comparable(outcome: Outcome) -> bool:
-    """Whether there is a difference to judge: not where the metric has no logarithm, which no further look mends."""
-    return outcome.judgement.difference == outcome.judgement.difference
+    """Whether there is a difference to judge. A metric without a logarithm has none, at any further look either."""
+    return not math.isnan(outcome.judgement.difference)
