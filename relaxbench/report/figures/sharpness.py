@@ -11,7 +11,7 @@ from relaxbench.pages.theme import INK, Look, axis, file_name, layout, log_axis,
 
 
 def confirmed_flatness(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """Return the flatness of every confirm run.
+    """Return the flatness of the confirm runs that have it.
 
     Columns: method, block, value (the test metric), top (the largest eigenvalue of the Hessian).
     """
@@ -23,7 +23,7 @@ def confirmed_flatness(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def sharpness(frame: pd.DataFrame, look: Look, problem: str, about: ProblemFacts) -> Figure | None:
-    """Draw one mark per confirm run (a frame of `confirmed_flatness`); None where nothing can be drawn."""
+    """Draw one mark per run (a frame of `confirmed_flatness`); None where nothing can be drawn."""
     rows = frame[(frame["top"] > 0) & np.isfinite(frame["value"])]
     if rows.empty:
         return None
@@ -61,7 +61,7 @@ def sharpness(frame: pd.DataFrame, look: Look, problem: str, about: ProblemFacts
     return Figure(
         f"sharpness-{file_name(problem)}",
         "Flatness and generalization",
-        "Each mark is a run of one of the best settings on a fresh seed: farther left is flatter, lower generalizes "
+        "Each mark runs the best settings of a block on a fresh seed: farther left is flatter, lower generalizes "
         "better. Diamonds are the baseline's runs.",
         figure,
         data=rows,

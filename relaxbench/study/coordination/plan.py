@@ -192,6 +192,21 @@ class Plan:
         query = select(*columns).where(*where).order_by(Trial.block, Trial.number)
         return list(read(self.database, lambda connection: connection.execute(query).all()))
 
+    def is_flatness_planned(self, trial: Trial) -> bool:
+        """Whether a trial is one of the runs whose flatness is measured.
+
+        These are the recommended runs, and the confirmations of the blocks of the first look: of each block's winner,
+        or the block's only run of a method as published. All trials of the block are done before.
+        """
+        if trial.phase != "confirm" or trial.block % self.size.looks[-1] >= self.size.looks[0]:
+            return trial.phase == "recommend"
+        if not self.size.trials:
+            return True
+        winner = winner_of_complete_search(
+            self.finished("explore", range(trial.block, trial.block + 1)), self.size.trials
+        )
+        return winner is not None and trial.parent == winner.id
+
     def here(self) -> tuple[Any, ...]:
         """Conditions that select the trials of this method on this problem."""
         return (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method == self.method)

@@ -1,4 +1,8 @@
-"""Measure the flatness of tested runs when they end, one run at a time."""
+"""Measure the flatness of tested runs when they end, one run at a time.
+
+A measurement costs as much as dozens of gradients of the whole training set, and a study confirms hundreds of trials.
+So it is made where it says something about tuned settings: see `Plan.is_flatness_planned`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from typing import Any
 import torch
 
 from relaxbench.problems import Problem
+from relaxbench.store.schema import Trial
+from relaxbench.study.coordination.plan import Plan
 from relaxbench.training.flatness.measure import FlatnessError, flatness
 from relaxbench.training.trial import Outcome
 
@@ -24,9 +30,11 @@ class FlatnessMeter:
     announce: Callable[[str], None]
     refused: set[str] = field(default_factory=set)
 
-    def measure(self, problem: Problem, outcome: Outcome, device: torch.device) -> dict[str, Any]:
-        """Return the measures of flatness to store with an outcome; empty for a run that is not tested or diverged."""
-        if not outcome.job.test or outcome.diverged:
+    def measure(
+        self, plan: Plan, trial: Trial, problem: Problem, outcome: Outcome, device: torch.device
+    ) -> dict[str, Any]:
+        """Return the measures of flatness to store with an outcome; empty where none is planned, or it diverged."""
+        if outcome.diverged or not plan.is_flatness_planned(trial):
             return {}
         try:
             result = flatness(problem, outcome.weights.to(device), outcome.job.seed)

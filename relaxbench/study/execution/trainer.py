@@ -72,8 +72,9 @@ class Trainer:
                 return
             results = []
             for outcome in outcomes:
-                flatness = self.meter.measure(problem, outcome, self.device) if spec.flatness else {}
-                results.append(_result(outcome, claimed.pop(outcome.job.id), flatness))
+                trial = claimed.pop(outcome.job.id)
+                flatness = self.meter.measure(plan, trial, problem, outcome, self.device) if spec.flatness else {}
+                results.append(_result(outcome, trial, flatness))
             shift.report(results)
             for result in results:
                 self.checkpoints.remove(result.trial)

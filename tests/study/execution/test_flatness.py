@@ -1,4 +1,4 @@
-"""Flatness in a study: of the tested runs alone, the same whatever runs beside them, and never in a study's way."""
+"""Flatness in a study: of winners and recommended runs, the same whatever runs beside them, never in a study's way."""
 
 from __future__ import annotations
 
@@ -36,15 +36,29 @@ def kept_weights(folder: Path) -> dict[int, torch.Tensor]:
     return {trial: torch.from_numpy(np.frombuffer(data, dtype=np.float32).copy()) for trial, data in found}
 
 
+def measured(rows: list[Any], first_look: int) -> set[int]:
+    """The ids of the runs that have their flatness: of the winners of the first look's blocks, and the recommended."""
+    winners = {}
+    for row in rows:
+        if row.phase == "explore" and row.block < first_look:
+            best = winners.setdefault((row.method, row.block), row)
+            if (row.value, row.number) < (best.value, best.number):
+                winners[row.method, row.block] = row
+    parents = {row.id for row in winners.values()}
+    return {row.id for row in rows if row.phase == "recommend" or (row.phase == "confirm" and row.parent in parents)}
+
+
 @pytest.mark.usefixtures("steady")
-def test_it_is_stored_with_the_tested_runs_and_is_that_of_their_weights(tmp_path: Path) -> None:
-    s = small()
+def test_it_is_stored_with_the_winners_runs_and_is_that_of_their_weights(tmp_path: Path) -> None:
+    s = small(trials=4)
     tiny.run(tmp_path, s)
     rows = {row.id: row for row in tiny.rows(tmp_path)}
+    winners = measured(list(rows.values()), 3)
     for row in rows.values():
-        tested = row.phase in ("confirm", "recommend")
-        assert row.measures.keys() & KEYS == (KEYS if tested else set())
-        assert not tested or "test_loss" in row.measures
+        assert row.measures.keys() & KEYS == (KEYS if row.id in winners else set())
+        assert row.phase not in ("confirm", "recommend") or "test_loss" in row.measures
+    confirmed = [row for row in rows.values() if row.phase == "confirm"]
+    assert 0 < len([row for row in confirmed if row.id in winners]) <= 3 < len(confirmed)
     weights = kept_weights(tmp_path)
     assert weights
     for trial, x in weights.items():
@@ -80,7 +94,7 @@ def test_without_it_everything_else_is_the_same(tmp_path: Path) -> None:
         assert without.measures == {n: v for n, v in with_it.measures.items() if n not in KEYS}
         assert with_it.ledger["gradients"] == without.ledger["gradients"]
         billed = with_it.ledger["measurement"] - without.ledger["measurement"]
-        cost = 1024 * (3 + 3 * 13 + 6 * 58) * FORWARD / 64 if with_it.phase in ("confirm", "recommend") else 0.0
+        cost = 1024 * (3 + 3 * 13 + 6 * 58) * FORWARD / 64 if "hessian_top" in with_it.measures else 0.0
         assert billed == pytest.approx(cost)
 
 
@@ -90,6 +104,17 @@ def test_it_may_be_switched_on_later_for_the_runs_to_come(tmp_path: Path) -> Non
     tiny.run(tmp_path, small(flatness=True, looks=[1], recommend=2))
     tested = [row for row in tiny.rows(tmp_path) if row.phase in ("confirm", "recommend")]
     assert {("hessian_top" in row.measures, row.phase) for row in tested} == {(False, "confirm"), (True, "recommend")}
+
+
+@pytest.mark.usefixtures("steady")
+def test_blocks_of_later_looks_and_methods_as_published_are_measured_as_stated(tmp_path: Path) -> None:
+    as_published = {"heat-published": {"rule": "heat", "arm": "published"}}
+    s = small(methods=["sgd", "heat-published"], looks=[2, 3], trials=1, recommend=0, method=as_published)
+    tiny.run(tmp_path, s)
+    confirmed = [row for row in tiny.rows(tmp_path) if row.phase == "confirm"]
+    assert {row.block for row in confirmed if row.method == "sgd"} == {0, 1, 2}
+    have = {(row.method, row.block) for row in confirmed if row.measures.keys() >= KEYS}
+    assert have == {(method, block) for method in ("sgd", "heat-published") for block in (0, 1)}
 
 
 @pytest.mark.usefixtures("steady")
@@ -162,9 +187,11 @@ def test_leases_are_renewed_during_slow_measurements(tmp_path: Path, monkeypatch
 
 
 def test_a_landscape_s_flatness_is_stored_too(whole: dict[Any, Any]) -> None:
-    confirmed = [(key, dict(row[5])) for key, row in whole.items() if key[2] == "confirm"]
-    assert len(confirmed) == 6
-    for _, measures in confirmed:
+    confirmed = [dict(row[5]) for key, row in whole.items() if key[2] == "confirm"]
+    flat = [measures for measures in confirmed if "hessian_top" in measures]
+    # Of four trials in two blocks the best three are confirmed: the winners of both blocks are among them.
+    assert len(confirmed) == 6 and len(flat) == 4
+    for measures in flat:
         low, high = measures["hessian_top"][1], measures["hessian_top"][0]
         assert measures["hessian_trace"] == pytest.approx(low + high) and measures["hessian_trace_error"] == 0
         assert all(value is None or math.isfinite(value) for value in measures["local_entropy"].values())
