@@ -29,15 +29,21 @@ WORKER_BYTES = 1.5e9
 """Memory that a worker is granted; PyTorch alone takes a third of it."""
 
 
-def cpu_threads(manifest: Manifest) -> int:
+def cpu_threads(manifest: Manifest | None = None) -> int:
     """Return the threads of a process that shares the CPU with others: one, unless a study or a person chose otherwise.
 
     Results depend on the number of threads in the last digits, so a study keeps the number with which it began. For a
-    new study, ``OMP_NUM_THREADS`` says it.
+    new study (None), ``OMP_NUM_THREADS`` says it.
     """
-    stored = [engine["threads"] for engine in manifest.get("engines", {}).values()]
+    stored = [engine["threads"] for engine in (manifest or {}).get("engines", {}).values()]
     wished = re.match(r"[1-9]\d{0,4}", os.environ.get("OMP_NUM_THREADS", ""))
     return max(stored) if stored else int(wished[0]) if wished else 1
+
+
+def most_workers(threads: int) -> int:
+    """Return how many processes of this many threads the cores and half of the free memory can hold, at least one."""
+    room = int(psutil.virtual_memory().available / 2 / WORKER_BYTES)
+    return max(1, min(cores() // threads, room))
 
 
 def cpu_workers(opened: OpenStudy, threads: int) -> int:
@@ -49,12 +55,10 @@ def cpu_workers(opened: OpenStudy, threads: int) -> int:
         opened: the study.
         threads: of each process.
     """
-    most = max(1, cores() // threads)
-    most = min(most, max(1, int(psutil.virtual_memory().available / 2 / WORKER_BYTES)))
     missing = {problem.name: 0 for problem in opened.problems}
     for progress in tally(opened.plans):
         missing[progress.problem] += progress.total - progress.done
-    most = min(most, sum(missing.values()))
+    most = min(most_workers(threads), sum(missing.values()))
     if most <= 1:
         return 1
     seconds = 0.0

@@ -93,7 +93,7 @@ def test_a_new_study_has_one_thread_per_process_or_as_many_as_a_person_wishes(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if wish is not None:
         monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", wish)
-    assert cpu_threads(Manifest()) == threads  # type: ignore[typeddict-item]
+    assert cpu_threads() == threads
 
 
 def test_a_study_keeps_the_threads_with_which_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
