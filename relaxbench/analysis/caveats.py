@@ -11,6 +11,7 @@ from relaxbench.analysis.progress import progress
 from relaxbench.analysis.sentences import listed, percent
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
 from relaxbench.store.facts import protocol
+from relaxbench.util.text import counted
 
 OLD = (
     "This study was made by the old protocol: a fixed number of blocks whose winners were confirmed. Its verdicts rest "
@@ -49,11 +50,13 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
         warnings.append(f"There is no baseline: {f'{name!r} is not among the methods' if name else 'none was named'}.")
     if protocol(frames.spec) == 1:
         warnings.append(OLD)
-    beyond = [each.wrong for result in results for each in result.comparisons if each.look > each.looks]
+    beyond = [each for result in results for each in result.comparisons if each.look > each.looks]
     if beyond:
+        farthest = max(beyond, key=lambda each: each.look)
         warnings.append(
-            "Blocks beyond the declared looks were run: the chance of any wrong verdict in this study is bounded by "
-            f"{percent(max(beyond))}, no longer by {percent(LEVEL)}."
+            f"The study was looked at {counted(farthest.look - farthest.looks, 'time')} beyond its "
+            f"{counted(farthest.looks, 'declared look')}: the chance of any wrong verdict in it is bounded by "
+            f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]

@@ -16,7 +16,7 @@ from relaxbench.analysis.disasters import Disasters, disaster_limit, disasters
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.means import wilson
 from relaxbench.analysis.primary import missed_runs, primary
-from relaxbench.analysis.progress import blocks_needed, over
+from relaxbench.analysis.progress import blocks_needed
 from relaxbench.analysis.secondary_comparisons import best_control, secondaries
 from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.store.facts import protocol
@@ -128,7 +128,7 @@ def _rates(arms: StudyArms, result: MethodResult) -> Rates:
     counts: Counter[Verdict] = Counter()
     for repetition in range(arms.frames.repetitions):
         outcome = arms.outcomes(result.problem, repetition)[result.method]
-        if outcome is not None and (over(outcome) or outcome.look == last):
+        if outcome is not None and (outcome.over or outcome.look == last):
             counts[cast(Verdict, outcome.verdict)] += 1
     total, different = counts.total(), counts["better"] + counts["worse"]
     return Rates(total, different, different / total if total else np.nan, *wilson(different, total), counts)

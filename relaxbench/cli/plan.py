@@ -122,7 +122,7 @@ def plan_tables(
 
     place, problems = torch_device(device), prepare(spec, download)
     stored = cast(SpecFacts, stored_form(spec, problems))
-    looks = planned_looks(stored)
+    looks = planned_looks(stored, {})
     paces, notes = _paces(spec, stored, problems, place, population)
     table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     ends = list(dict.fromkeys((looks[0], looks[-1])))
@@ -162,7 +162,7 @@ def _paces(
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
         oracle, few = Oracle(p, engine.path, spec.precision), min(GENERATION, engine.population)
         for label in spec.methods:
-            rule, size = spec.make_rule(label, p), Size.of(stored, describe_method(label, spec, problems))
+            rule, size = spec.make_rule(label, p), Size.of(stored, describe_method(label, spec, problems), {})
             params: dict[str, Any] = typical(spec.search_of(label), p)
             fast = engines.throughput(oracle, rule, engine.population, place, **params)
             slow = engines.throughput(oracle, rule, few, place, **params) if size.exploit else fast

@@ -125,6 +125,7 @@ class Manifest(Circumstances, total=False):
     methods: dict[str, MethodFacts]
     engines: dict[str, EngineFacts]  # by problem
     turns: dict[str, TurnFacts]  # by task
+    extra_looks: list[int]  # blocks of the looks beyond the declared ones that a later extension has followed
     copied_from: OriginFacts
     load: dict[str, Any]  # of a simulated study, see `stress.simulated.Load`
 
@@ -170,10 +171,12 @@ def looks_of(spec: SpecFacts) -> tuple[int, ...]:
     return tuple(spec["looks"])
 
 
-def planned_looks(spec: SpecFacts) -> tuple[int, ...]:
-    """`looks_of`, and the look beyond the last declared one where more blocks are requested."""
+def planned_looks(spec: SpecFacts, manifest: Manifest) -> tuple[int, ...]:
+    """`looks_of`, and the looks beyond the last declared one: one for every time that more blocks were requested."""
     looks, more = looks_of(spec), spec.get("more_blocks", 0)
-    return (*looks, looks[-1] + more) if looks and more else looks
+    if not looks or not more:
+        return looks
+    return (*looks, *manifest.get("extra_looks", []), looks[-1] + more)
 
 
 def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
