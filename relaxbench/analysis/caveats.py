@@ -8,6 +8,7 @@ from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.edges import crowded_edges
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.progress import progress
+from relaxbench.analysis.publications import warning
 from relaxbench.analysis.sentences import listed, percent
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
 from relaxbench.store.facts import protocol
@@ -65,7 +66,8 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
 
 def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
     """Warnings about one method on one problem, without its name."""
-    warnings = []
+    published = warning(frames.method(result.method)["publications"].get(result.problem))
+    warnings = [published] if published else []
     if result.diverged > DIVERGED * result.explored:
         share = f"{result.diverged:,} of {result.explored:,} explore trials"
         warnings.append(f"{share} diverged, so its search was in effect a smaller one.")

@@ -17,6 +17,7 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.means import wilson
 from relaxbench.analysis.primary import missed_runs, primary
 from relaxbench.analysis.progress import blocks_needed
+from relaxbench.analysis.publications import origin
 from relaxbench.analysis.secondary_comparisons import best_control, secondaries
 from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.store.facts import protocol
@@ -73,7 +74,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
     searched = searched[(searched["phase"] == "explore") & (searched["status"] == "done")]
     metric = winners["test_metric"]
     latest = [arms.latest(problem, method, len(frames.looks)), *_others(arms, problem, method)]
-    margin = frames.margin(problem)
+    margin, published = frames.margin(problem), how["publications"].get(problem)
     return MethodResult(
         problem=problem,
         problem_title=about["title"],
@@ -85,6 +86,8 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         arm=how["arm"],
         space=how["space_name"],
         dimensions=how["dimensions"],
+        settings=origin(published),
+        borrowed=bool(published and not published["fits"]),
         metric=about["metric"],
         unit=about["unit"],
         censored=bool(about["censored"]),

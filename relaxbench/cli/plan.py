@@ -115,7 +115,9 @@ def plan_tables(
     """Return the tables of `plan`: gradients and time on this machine, and what to expect until all is decided."""
     from typing import cast
 
+    from relaxbench.analysis.publications import origins
     from relaxbench.store.facts import SpecFacts, planned_looks
+    from relaxbench.study.definition.facts import describe_method
     from relaxbench.study.definition.opening import stored_form
     from relaxbench.study.definition.prepare import prepare
     from relaxbench.training.devices import torch_device
@@ -140,6 +142,7 @@ def plan_tables(
             f"the last one ({looks[-1]} blocks)."
         )
     notes.append("Times are for training alone, measured now; evaluation and start-up come on top.")
+    notes += origins({label: describe_method(label, spec, problems) for label in spec.methods}, stored["problems"])
     known = _spreads(stored, spec, problems, spread, storage)
     return [table, *(Text(note, style="dim") for note in notes), Text(), *_expected(stored, problems, paces, known)]
 

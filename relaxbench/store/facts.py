@@ -44,6 +44,15 @@ class CostFacts(TypedDict):
     peak_bytes: float
 
 
+class PublicationFacts(TypedDict):
+    """The publication that a method's settings on a problem come from, where it is run as published."""
+
+    kind: str  # of the authors' problem, in words
+    source: str
+    wanted: str  # the kind of this problem, in words; empty if it states none
+    fits: bool  # both kinds are the same
+
+
 class MethodFacts(TypedDict):
     """What the report and the plan need of a method without importing its rule.
 
@@ -62,6 +71,7 @@ class MethodFacts(TypedDict):
     fixed: dict[str, Value]
     fixes: dict[str, dict[str, Value]]
     options: dict[str, bool | int]
+    publications: dict[str, PublicationFacts]  # by problem; empty for a method that is tuned
     copies: float | None  # of the parameters, held by the rule
     scope: str | None  # gamma, sigma
     calibration: dict[str, CostFacts]  # by problem
@@ -220,6 +230,7 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "fixed": {},
         "fixes": {},
         "options": {},
+        "publications": {},
         "copies": None,
         "scope": None,
         "calibration": {},

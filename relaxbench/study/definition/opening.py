@@ -187,6 +187,7 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
         known, new = method_facts(manifest, label), describe_method(label, spec, problems)
         new["spaces"] = {**known["spaces"], **new["spaces"]}
         new["fixes"] = {**known["fixes"], **new["fixes"]}
+        new["publications"] = {**known["publications"], **new["publications"]}
         new["calibration"] = known["calibration"]
         methods[label] = new
     manifest["methods"] = methods
