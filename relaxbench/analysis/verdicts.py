@@ -148,7 +148,12 @@ def _disasters(arms: StudyArms, problem: str, runs: pd.DataFrame) -> Disasters |
 
 
 def _outer_steps(frames: StudyFrames, problem: str, method: str, runs: pd.DataFrame) -> float:
-    """The median outer steps of a run: its gradients by the length of the inner loop; NaN without an inner loop."""
+    """The median outer steps of a run: its gradients by the length of the inner loop.
+
+    NaN for methods that smooth the loss over no scope: the inner loop of Lookahead, for one, relaxes nothing.
+    """
+    if frames.method(method)["scope"] is None:
+        return math.nan
     fixed = frames.fixed(method, problem).get("inner_steps", np.nan)
     inner = pd.Series([params.get("inner_steps", fixed) for params in runs["params"]], index=runs.index, dtype=float)
     return float((runs["gradients"] / inner).median())

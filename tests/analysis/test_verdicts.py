@@ -185,3 +185,16 @@ def test_two_runs_that_both_stopped_at_the_budget_are_no_evidence_of_equivalence
     assert found.ratio == 1 and found.verdict == "no claim" and "both stopped at the budget" in found.reason
     everywhere = [1500.0 + i for i in range(10)]
     assert result(study({"sgd": everywhere, "hj": everywhere}, problem="rosenbrock"), "hj").verdict == "equivalent"
+
+
+def test_only_methods_that_smooth_the_loss_have_outer_steps() -> None:
+    """An inner loop alone, as Lookahead's, makes no result one of a short budget."""
+    asked = spec(methods=["sgd", "lookahead", "hj"], controls=["lookahead"], looks=[6], trials=1)
+    about = synthetic.manifest(asked | {"exploit": 0, "recommend": 0})
+    for method in ("lookahead", "hj"):
+        about["methods"][method]["space"] = synthetic.RELAXED | {
+            "inner_steps": {"kind": "int", "low": 10, "high": 10, "log": False, "step": 1}
+        }
+    steps = {r.method: r for r in verdicts(load_study(synthetic.fill(Writer(memory(), asked, about))))}
+    assert steps["hj"].outer_steps == 60 and steps["hj"].short
+    assert np.isnan(steps["lookahead"].outer_steps) and not steps["lookahead"].short
