@@ -163,6 +163,7 @@ class MethodResult:
         base, rung: the problem's own name, and the budget where it is a rung of a ladder of budgets.
         arm: tuned, or published: the authors' settings without tuning.
         space, dimensions: the name of the searched space, and how many hyperparameters it has; None if not known.
+        settings, borrowed: where published settings come from, in words; whether from another kind of problem.
         metric, unit, censored, budget: the test metric and the gradients of a run, as in `store.facts.ProblemFacts`.
         margin: the stated margin of equivalence, as text; "" if not stated.
         repetitions: of the whole study.
@@ -195,6 +196,8 @@ class MethodResult:
     arm: str
     space: str
     dimensions: int | None
+    settings: str
+    borrowed: bool
     metric: str
     unit: str
     censored: bool

@@ -249,7 +249,8 @@ def _beyond(comparison: Comparison) -> list[str]:
     if comparison.look <= comparison.looks:
         return []
     return [
-        f"It rests on blocks beyond the declared looks: a wrong verdict in this study has a probability of up to "
+        f"It rests on {counted(comparison.look - comparison.looks, 'look')} beyond the {comparison.looks} declared: "
+        f"a wrong verdict in this study has a probability of up to "
         f"{percent(comparison.wrong)}, no longer {percent(LEVEL)}."
     ]
 

@@ -224,6 +224,13 @@ def test_further_blocks_are_run_by_request_and_only_of_what_is_undecided(databas
     assert blocks_of(database, "open") == blocks_of(database, "sgd") == list(range(11))
     assert blocks_of(database, "better") == list(range(6))
     assert [(p.look, p.looks, p.blocks) for p in tally(planned)] == [(3, 2, 11), (1, 2, 6), (3, 2, 11)]
+    with database.begin() as connection:  # and again: the look at 11 blocks was taken, and counts
+        (manifest,) = connection.scalars(select(Study.manifest))
+        grown = {"spec": {**spec, "more_blocks": 5}, "manifest": {**manifest, "extra_looks": [11]}}
+        connection.execute(update(Study).values(**grown))
+    planned = work(database, mixed, 13)
+    assert blocks_of(database, "open") == blocks_of(database, "sgd") == list(range(13))
+    assert [(p.look, p.looks, p.blocks) for p in tally(planned)] == [(4, 2, 13), (1, 2, 6), (4, 2, 13)]
 
 
 def test_a_study_of_the_baseline_alone_ends_with_its_first_look(database: Engine) -> None:
