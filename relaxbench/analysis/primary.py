@@ -14,7 +14,8 @@ from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.comparison import Comparison, MethodResult, Verdict
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.looks import Outcome, wrong_verdict_bound
-from relaxbench.analysis.simultaneous import MIN_BLOCKS, Judgement, Obstacle
+from relaxbench.analysis.obstacles import advice, reason
+from relaxbench.analysis.simultaneous import Judgement
 from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.util.text import counted
 
@@ -63,8 +64,12 @@ def primary(arms: StudyArms, result: MethodResult) -> Comparison:
         needed=blocks_to_decide(outcome.judgement, arms.family.share),
         smallest_margin=smallest_margin(outcome.judgement, arms.family.share),
     )
-    reason = _reason(comparison, outcome.judgement.obstacle, ours, theirs)
-    return unclaimed(comparison, reason) if reason else comparison
+    obstacle = outcome.judgement.obstacle
+    if not obstacle:
+        return comparison
+    lowest = min(float(runs["test_metric"].min()) for runs in (ours, theirs))
+    comparison = replace(comparison, advice=advice(result.problem, obstacle, lowest))
+    return unclaimed(comparison, reason(comparison, obstacle, lowest))
 
 
 def described(comparison: Comparison, judgement: Judgement, own: Arm, other: Arm) -> Comparison:
@@ -162,24 +167,3 @@ def _unfinished(frames: StudyFrames, result: MethodResult) -> str:
         return f"not all of the {blocks} are complete"
     trials = f" of {counted(result.trials, 'trial')}" if result.trials else ""
     return f"nothing is decided before the first look, at {blocks}{trials}"
-
-
-def _reason(comparison: Comparison, obstacle: Obstacle, ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
-    """Why no claim is possible, in a few words; empty where one is."""
-    title, tolerance = comparison.reference_title, "the tolerance"
-    if obstacle == "blocks":
-        blocks = min(comparison.blocks, comparison.reference_blocks)
-        return f"{counted(blocks, 'block')}, at least {MIN_BLOCKS} are needed"
-    if obstacle == "logarithm":
-        lowest = min(runs["test_metric"].min() for runs in (ours, theirs))
-        if lowest <= 0:
-            return f"{comparison.metric} of {lowest:.3g} has no logarithm, so methods have no ratio"
-        return f"the {comparison.metric} of a run is not finite"
-    reasons: dict[Obstacle, str] = {
-        "": "",
-        "diverged": "every confirming run diverged",
-        "reference diverged": f"every confirming run of {title} diverged",
-        "missed": f"no run of either reached {tolerance}",
-        "hidden": f"runs of both missed {tolerance}, and are equal only because both stopped at the budget",
-    }
-    return reasons[obstacle]

@@ -89,7 +89,7 @@ def test_the_studies_are_of_all_kinds() -> None:
         ("all missed", "hj", "no run of either reached the tolerance"),
         ("one lost", "hj", "every confirming run diverged"),
         ("sgd lost", "hj", "every confirming run of SGD diverged"),
-        ("negative", "heat", "has no logarithm"),
+        ("negative", "heat", "is not above 0, so methods have no ratio"),
         ("missing", "hj", "equal only because both stopped at the budget"),
     ],
 )

@@ -245,6 +245,14 @@ def test_no_look_helps_where_the_metric_has_no_logarithm(database: Engine) -> No
     assert blocks_of(database, "sgd") == blocks_of(database, "a") == list(range(6))
 
 
+def test_the_baseline_ends_although_a_method_stopped_without_a_claim(database: Engine) -> None:
+    make(database, {"sgd": {}, "none": {}, "late": {}}, [6, 15, 30])
+    work(database, lambda method, repetition: {"sgd": 1.0, "none": -1.0, "late": 1.5}[method], 30)
+    assert blocks_of(database, "none") == list(range(6))
+    assert blocks_of(database, "late") == blocks_of(database, "sgd") == list(range(15))
+    assert blocks_of(database, "sgd", "recommend") == [0]
+
+
 def test_a_method_is_judged_when_it_and_the_baseline_are_complete(database: Engine) -> None:
     make(database, {"sgd": {}, "a": {}}, [6, 9])
     with database.connect() as connection:
