@@ -20,6 +20,7 @@ from relaxbench.analysis.jackknife import best_of_random
 from relaxbench.analysis.log_scale import Array, half_example, log_metric
 from relaxbench.analysis.looks import Outcome, fold
 from relaxbench.analysis.simultaneous import Family, Judgement, Obstacle, judge
+from relaxbench.analysis.winsorized import winsorized
 from relaxbench.store.facts import ProblemFacts, SpecFacts, looks_of
 
 Place = tuple[int, int]
@@ -54,7 +55,8 @@ def arm_of(
 ) -> Arm | None:
     """One method's estimate at a look; None while a run that it needs is missing.
 
-    It rests on the confirmations of the best trials of these blocks alone, so later runs do not change it. A metric
+    It rests on the confirmations of the best trials of these blocks alone, so later runs do not change it. A single
+    disaster counts little, see `winsorized`. A metric
     without a logarithm (0, negative or infinite) gives an estimate of NaN, of which no claim is made.
 
     Args:
@@ -79,6 +81,8 @@ def arm_of(
     if logs is None:
         arm = Arm(np.array(np.nan), np.array(np.nan), len(blocks))
     else:
+        if math.isinf(limits.largest):  # a run that misses a tolerance counts as the whole budget, however large
+            logs = winsorized(logs)
         arm = best_of_random(losses, logs) if trials else disjoint_blocks(logs[:, 0])
     lost, missed = sum(places[index] in diverged for index in best), int((metrics[best] >= limits.largest).sum())
     return replace(arm, runs=len(best), diverged=lost, missed=missed)

@@ -73,7 +73,9 @@ def evidence(comparison: Comparison) -> str:
         advice = [comparison.advice] if comparison.advice else []
         return " ".join([f"{capital(comparison.reason)}.", *advice, *_missed(comparison)])
     words = [f"{capital(amount(comparison))}.", look(comparison), prospect(comparison)]
-    words += [_disasters(comparison)] if comparison.verdict == "better" else []
+    failed = comparison.disasters is not None and comparison.disasters.count > 0
+    limits = comparison.verdict == "better" or (comparison.verdict == "equivalent" and failed)
+    words += [_disasters(comparison)] if limits else []
     return " ".join([*(word for word in words if word), *_missed(comparison), *_beyond(comparison)])
 
 

@@ -52,6 +52,11 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
 
 
 def _look(result: MethodResult) -> str:
-    """The looks that a comparison has had: "0 of 3" before the first, when nothing is decided."""
+    """The looks that a comparison has had: "0 of 3" before the first, "3 and 1 beyond" with more blocks."""
     comparison = result.against("baseline")
-    return f"{comparison.look} of {comparison.looks}" if comparison else ""
+    if comparison is None:
+        return ""
+    beyond = comparison.look - comparison.looks
+    if beyond > 0:
+        return f"{comparison.looks} and {beyond} beyond"
+    return f"{comparison.look} of {comparison.looks}"

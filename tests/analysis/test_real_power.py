@@ -37,7 +37,7 @@ def drawn(name: str, budget: int, method: str, stream: int = 0) -> tuple[tuple[A
     """A method in `STUDIES` studies at every look, and the estimand of its pool."""
     trials = pool(name, budget, method)
     results, rng = logs(name, trials.metrics), np.random.default_rng([stream, budget, *method.encode()])
-    return tuple(arms(trials.values, results, rng)), estimand(trials.values, results)
+    return tuple(arms(name, trials.values, results, rng)), estimand(name, trials.values, results)
 
 
 def moved(looks: Sequence[Arm], by: float) -> list[Arm]:
@@ -49,12 +49,12 @@ def room(share: float) -> float:
     return 2 * math.sqrt(share * (1 - share) / STUDIES)
 
 
-@pytest.mark.parametrize(("budget", "false", "cover"), [(600, 0.136, 0.864), (2000, 0.05, 0.93)])
+@pytest.mark.parametrize(("budget", "false", "cover"), [(600, 0.066, 0.934), (2000, 0.05, 0.95)])
 def test_methods_of_other_shapes_and_the_same_mean(budget: int, false: float, cover: float) -> None:
     """Every method is moved so that its estimand is SGD's: no difference is true.
 
-    At 600 gradients 4 % of the runs of SGD's winners are disasters, which few other methods have: both targets are
-    missed there.
+    At 600 gradients 4 % of the runs of SGD's winners are disasters, which few other methods have. Were they to count in
+    full (see `winsorized`), some difference would be found in 14 % of studies.
     """
     family = Family(len(RULES[budget]), len(LOOKS))
     theirs, mean = drawn("digits-mlp", budget, "sgd")
@@ -76,11 +76,11 @@ def test_methods_of_other_shapes_and_the_same_mean(budget: int, false: float, co
 @pytest.mark.parametrize(
     ("budget", "rule", "kind", "share"),
     [
-        (600, "entropy-sgd-wide", "worse", 0.93),
+        (600, "entropy-sgd-wide", "worse", 0.95),
         (600, "heat-wide", "worse", 0.95),
         (600, "hj-implicit-wide", "worse", 0.95),
-        (600, "entropy-sgd", "equivalent", 0.75),
-        (600, "hj", "equivalent", 0.76),
+        (600, "entropy-sgd", "equivalent", 0.95),
+        (600, "hj", "equivalent", 0.95),
         (2000, "entropy-sgd", "equivalent", 0.95),
         (2000, "hj-implicit", "equivalent", 0.95),
     ],
@@ -103,7 +103,7 @@ def test_true_differences_and_true_equivalence_are_decided(budget: int, rule: st
 @pytest.mark.parametrize(
     ("name", "budget", "share"),
     [
-        ("digits-mlp", 600, 0.91),
+        ("digits-mlp", 600, 0.95),
         ("digits-mlp", 2000, 0.95),
         ("diabetes-mlp", 400, 0.95),
         ("rosenbrock-noisy", 2000, 0.95),

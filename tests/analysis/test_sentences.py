@@ -114,12 +114,16 @@ def test_short_budgets_are_said() -> None:
     assert "Short-budget" not in sentence(replace(own, outer_steps=300.0)) + sentence(own)
 
 
-def test_disasters_limit_a_better_alone() -> None:
+def test_disasters_limit_a_better_and_an_equivalent() -> None:
     own = comparison(study({"sgd": SGD, "hj": shifted(-1)}), "hj")
     rare = Disasters(2, 53, 2 / 53, 0.1132, 12.4)
     words = evidence(replace(own, disasters=rare))
     assert "2 of its 53 runs were a disaster (3 times SGD's median or more); up to 11 % of runs may be." in words
+    assert "2 of its 53 runs were a disaster" in evidence(replace(own, disasters=rare, verdict="equivalent"))
     assert "disaster" not in evidence(replace(own, disasters=rare, verdict="worse"))
+    never = Disasters(0, 53, 0.0, 0.055, 12.4)
+    assert "None of its 53 runs was a disaster" in evidence(replace(own, disasters=never))
+    assert "disaster" not in evidence(replace(own, disasters=never, verdict="equivalent"))
 
 
 @given(

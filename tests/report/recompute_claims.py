@@ -86,7 +86,7 @@ def arm(
         by_block = {block: value for (block, _), value in logs.items()}
         if len(by_block) < blocks:
             return None
-        values = [by_block[block] for block in within]
+        values = limited(report, problem, [by_block[block] for block in within])
         variance = float(np.var(values, ddof=1)) / blocks
         return {"estimate": float(np.mean(values)), "variance": variance, "blocks": blocks} | ended(report, runs)
     tried = report.tried(problem, method)
@@ -96,6 +96,7 @@ def arm(
     order = list(zip(tried["block"], tried["number"], strict=True))[: confirmed(trials * blocks, trials)]
     if any(place not in logs for place in order):
         return None
+    logs = dict(zip(order, limited(report, problem, [logs[place] for place in order]), strict=True))
     estimate = weighted([logs[place] for place in order], chances(trials * blocks, trials))
     best = ended(report, runs[[place in order for place in zip(runs["block"], runs["number"], strict=True)]])
     if blocks == 1:
@@ -141,6 +142,15 @@ def log_of(report: Report, problem: str, value: float) -> float:
     """The logarithm of a metric: an error rate is at least half a test example."""
     least = report.half_example(problem)
     return math.log(max(value, least)) if max(value, least) > 0 else np.nan
+
+
+def limited(report: Report, problem: str, values: list[float]) -> list[float]:
+    """Logarithms of a method's runs; a disaster counts as three times their median, or three deviations above it."""
+    if report.problems[problem]["censored"] or any(value != value for value in values):
+        return values
+    middle = float(np.median(values))
+    deviation = 1.4826 * float(np.median([abs(value - middle) for value in values]))
+    return [min(value, middle + max(math.log(3), 3 * deviation)) for value in values]
 
 
 def margin_of(report: Report, place: tuple[str, str]) -> tuple[float, str] | None:
