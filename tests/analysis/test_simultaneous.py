@@ -118,7 +118,8 @@ def test_arms_without_variance_have_a_point() -> None:
 
 def test_without_results_there_is_no_claim() -> None:
     missing, whole = disjoint_blocks(np.full(10, np.nan)), disjoint_blocks(np.arange(10.0))
-    assert judge(missing, whole, Family(1, 1)).verdict == "no claim"
+    without = judge(missing, whole, Family(1, 1))
+    assert (without.verdict, without.obstacle, without.over) == ("no claim", "logarithm", True)
     assert judge(whole, disjoint_blocks(np.arange(5.0)), Family(1, 1)) == Judgement(
         "no claim", 2.5, blocks=10, reference_blocks=5, obstacle="blocks"
     )
