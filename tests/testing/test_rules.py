@@ -15,6 +15,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Oracle, Query, Rule, State, counters
 from relaxbench.space import Float, Int
 from relaxbench.testing import RuleConformance, run_checks
+from tests.testing.single import check_alone
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -302,10 +303,7 @@ BROKEN: list[tuple[type[Rule], str, str]] = [
 
 @pytest.mark.parametrize(("rule", "check", "reason"), BROKEN, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_broken_rule_is_caught_by_the_check_for_it(rule: type[Rule], check: str, reason: str) -> None:
-    method = f"test_{check.replace(' ', '_')}"
-    parts = {"rule": rule, "options": {}, "settings": {}, "_probe": RuleConformance._probe}
-    suite = type("Suite", (), {**parts, method: getattr(RuleConformance, method)})()  # this check alone
-    (result,) = run_checks(suite)
+    result = check_alone(rule, check)
     assert result.name == check and result.failed and reason in result.reason
 
 
