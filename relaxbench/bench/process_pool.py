@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from multiprocessing.connection import Connection, wait
@@ -18,6 +17,7 @@ from relaxbench.bench.interleave import synchronize
 from relaxbench.bench.plain_loop import PlainLoop, in_memory
 from relaxbench.bench.processes import fresh
 from relaxbench.bench.workloads import WORKLOADS
+from relaxbench.util.cores import cores
 from relaxbench.util.malloc import keep_freed_memory
 
 ON_GPU = 4
@@ -36,11 +36,6 @@ def pool_size(device: torch.device) -> int:
     """Return the number of CPU cores, or `ON_GPU`; less if memory is short."""
     wanted = ON_GPU if device.type == "cuda" else cores()
     return max(1, min(wanted, int(psutil.virtual_memory().available / 2 / MEMORY)))
-
-
-def cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Gate(NamedTuple):

@@ -15,10 +15,10 @@ import torch
 from rich.console import RenderableType
 
 from relaxbench.bench import allcnn, alone, ledger, memory, population, steps, trials
-from relaxbench.bench.process_pool import cores
 from relaxbench.bench.tables import TABLES
 from relaxbench.errors import UserError, unknown
 from relaxbench.training.devices import machine, torch_device
+from relaxbench.util.cores import cores
 from relaxbench.version import __version__
 
 Tell = Callable[[str], object]

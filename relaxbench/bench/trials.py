@@ -12,7 +12,7 @@ import torch
 
 from relaxbench.bench.interleave import Contender, interleaved, median_ratio, stretch, synchronize
 from relaxbench.bench.plain_loop import PlainLoop, in_memory, loaded
-from relaxbench.bench.process_pool import ProcessPool, ProcessPoolError, cores, pool_size
+from relaxbench.bench.process_pool import ProcessPool, ProcessPoolError, pool_size
 from relaxbench.bench.workloads import WORKLOADS, Workload
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
@@ -22,6 +22,7 @@ from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.precision import Precision
 from relaxbench.training.trial import Job
+from relaxbench.util.cores import cores
 
 ROUNDS, SECONDS = 24, 0.3
 """Stretches per contender, and their shortest duration in seconds."""

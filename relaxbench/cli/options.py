@@ -92,7 +92,7 @@ RETRIES = 3
 Workers = Annotated[
     int | None,
     typer.Option(
-        help=r"Worker processes: 1 to 1024 on this machine, up to 4096 on a cluster.  \[default: this process]"
+        help=r"Worker processes: 1 to 1024 here, up to 4096 on a cluster.  \[default: one per core for a long study]"
     ),
 ]
 Devices = Annotated[

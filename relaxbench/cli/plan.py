@@ -33,7 +33,7 @@ from relaxbench.cli.options import (
 )
 from relaxbench.cli.spec import Overrides, read_spec
 from relaxbench.errors import UserError
-from relaxbench.util.text import duration, listed
+from relaxbench.util.text import counted, duration, listed
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine as Database
@@ -89,6 +89,7 @@ class Pace:
         budget: gradients per run.
         fast: gradients per second with all slots full.
         slow: with as many slots as a generation of TPE fills.
+        workers: processes that share the runs.
     """
 
     problem: str
@@ -97,6 +98,7 @@ class Pace:
     budget: int
     fast: float
     slow: float
+    workers: int = 1
 
     def runs(self, blocks: float) -> float:
         """The runs of all repetitions that go through this many blocks, and those that do not depend on them."""
@@ -106,7 +108,7 @@ class Pace:
     def seconds(self, blocks: float) -> float:
         """The time of these runs."""
         few = self.size.exploit
-        return self.budget * ((self.runs(blocks) - few) / self.fast + few / self.slow)
+        return self.budget * ((self.runs(blocks) - few) / self.fast + few / self.slow) / self.workers
 
 
 def plan_tables(
@@ -147,26 +149,37 @@ def plan_tables(
 def _paces(
     spec: StudySpec, stored: SpecFacts, problems: Sequence[Problem], place: Any, population: int | None
 ) -> tuple[list[Pace], list[str]]:
-    """Measure the speed of every method on every problem; also say how their trials would be run."""
+    """Measure the speed of every method on every problem as `study` runs it; also say how its trials would be run."""
+    import torch
+
     from relaxbench.study.coordination.size import Size
     from relaxbench.study.coordination.tpe import GENERATION
     from relaxbench.study.definition.facts import describe_method
     from relaxbench.study.definition.spaces import typical
+    from relaxbench.study.execution.processes import cpu_threads, most_workers
     from relaxbench.training import engine as engines
     from relaxbench.training.oracle import Oracle
 
-    paces, notes = [], []
+    paces, notes, workers, how = [], [], 1, ""
+    usual = torch.get_num_threads()
+    if place.type == "cpu":
+        threads = cpu_threads()
+        workers = most_workers(threads)
+        how = f", by {counted(workers, 'worker')} of {counted(threads, 'thread')}"
+        torch.set_num_threads(threads)
     for p in problems:
         engine = engines.choose_engine(p, place, population, spec.precision)
         why = f" ({engine.note})" if engine.note else ""
-        notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{why}")
+        notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{how}{why}")
         oracle, few = Oracle(p, engine.path, spec.precision), min(GENERATION, engine.population)
         for label in spec.methods:
             rule, size = spec.make_rule(label, p), Size.of(stored, describe_method(label, spec, problems))
             params: dict[str, Any] = typical(spec.search_of(label), p)
-            fast = engines.throughput(oracle, rule, engine.population, place, **params)
+            slots = min(engine.population, size.looks[0] * max(1, size.trials))  # no more trials are ready at once
+            fast = engines.throughput(oracle, rule, slots, place, **params)
             slow = engines.throughput(oracle, rule, few, place, **params) if size.exploit else fast
-            paces.append(Pace(p.name, label, size, spec.budget_of(p), fast, slow))
+            paces.append(Pace(p.name, label, size, spec.budget_of(p), fast, slow, workers))
+    torch.set_num_threads(usual)
     return paces, notes
 
 

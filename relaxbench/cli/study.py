@@ -31,7 +31,7 @@ from relaxbench.cli.options import (
 from relaxbench.cli.outcome import conclude, finish
 from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
 from relaxbench.cli.spec import Overrides, read_spec
-from relaxbench.cli.supervise import LocalWorkers, supervise
+from relaxbench.cli.supervise import LocalWorkers, supervise, work_on_this_machine
 
 
 def study(
@@ -111,6 +111,6 @@ def study(
             elif local is not None:
                 summary = supervise(run, opened, local, storage, display)
             else:
-                summary = run.work(opened)
+                summary = work_on_this_machine(run, opened, storage, display)
     finish(summary, spec.name, quiet)
     conclude(storage, spec.name, None if no_report else report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,14 @@ class LocalWorkers:
         devices: of ``--devices``, or all usable ones.
         per_device: of ``--per-device``.
         place: the first of their devices, which are all of one kind.
+        threads: of each worker on the CPU; None for its share of the cores.
     """
 
     workers: int | None
     devices: str | None
     per_device: int | None
     place: torch.device
+    threads: int | None = None
 
     @classmethod
     def parse(cls, device: str, workers: int | None, devices: str | None, per_device: int | None) -> LocalWorkers:
@@ -79,6 +81,23 @@ def _gpus() -> str:
     return ",".join(f"cuda:{i}" for i in range(count)) or "cpu"
 
 
+def work_on_this_machine(run: StudyRun, opened: OpenStudy, storage: str, display: Display) -> Summary:
+    """Run a session with as many processes as it is worth: one per core for a long study on the CPU, else this one."""
+    from relaxbench.study.coordination.manifest import read_manifest
+    from relaxbench.study.execution.processes import cpu_threads, cpu_workers
+    from relaxbench.training.devices import torch_device
+
+    manifest = read_manifest(run.database, opened.id)
+    place = run.options.device or torch_device(manifest.get("device", "auto"))
+    if place.type != "cpu":
+        return run.work(opened)
+    threads = cpu_threads(manifest)
+    workers = cpu_workers(opened, threads)
+    if workers > 1:
+        return supervise(run, opened, LocalWorkers(workers, None, None, place, threads), storage, display)
+    return replace(run, options=replace(run.options, threads=threads)).work(opened)
+
+
 def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: str, display: Display) -> Summary:
     """Run a session whose work is done by worker processes; this process watches them."""
     from relaxbench.cli.watch import Watch
@@ -99,7 +118,8 @@ def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: st
         line += [f"--method={label}" for label in opened.spec.methods]
         line += ["--", name]
         # The storage's address may contain a password, and every user of a machine can read command lines.
-        return line, {**worker_environment(place, len(places)), "RELAXBENCH_STORAGE": storage}
+        share = {"OMP_NUM_THREADS": str(local.threads)} if local.threads else {}
+        return line, {**worker_environment(place, len(places)), **share, "RELAXBENCH_STORAGE": storage}
 
     def work() -> None:
         display.say(f"Study {name}: {counted(len(places), 'worker')} on {_where(places)}.")

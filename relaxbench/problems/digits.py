@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relaxbench.problems.supervised import SPLITS, SupervisedProblem
@@ -19,9 +22,7 @@ def digits() -> dict[str, tuple[Tensor, Tensor]]:
     Returns:
         split → (x, y): x float32 ``[N, 64]`` in [0, 1], y int64 ``[N]``.
     """
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = _images()
     # The order within a class follows a hash of the image's number, the same in all versions of all libraries.
     ranks = [hashlib.blake2b(f"digits {i}".encode(), digest_size=8).hexdigest() for i in range(len(labels))]
     rows: dict[str, list[int]] = {split: [] for split in SPLITS}
@@ -34,6 +35,23 @@ def digits() -> dict[str, tuple[Tensor, Tensor]]:
             rows[split] += part
     x, y = torch.tensor(pixels / 16.0, dtype=torch.float32), torch.tensor(labels, dtype=torch.int64)
     return {split: (x[index], y[index]) for split, index in rows.items()}
+
+
+def _images() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return pixels ``[N, 64]``, from 0 to 16, and labels ``[N]``.
+
+    They are read from scikit-learn's file, because importing scikit-learn takes much longer than reading.
+    """
+    package = find_spec("sklearn")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.exists():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits  # a version that keeps the file elsewhere
+
+    pixels, labels = load_digits(return_X_y=True)
+    return pixels, labels
 
 
 def mlp(hidden: int = 32, dropout: float = 0.0) -> nn.Sequential:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from relaxbench.stress.load import LoadFigures, measure_load, sized
 from relaxbench.stress.postgres import Server
 from relaxbench.stress.simulated import Load
 from relaxbench.util import files
+from relaxbench.util.cores import cores
 from relaxbench.util.text import counted, duration
 from relaxbench.version import __version__
 
@@ -182,7 +182,7 @@ def fault_table(figures: Figures, trials: int) -> Table:
 def _plain(figures: Figures) -> dict[str, Any]:
     load = {f"{backend} {kind}": [asdict(m) for m in row] for (backend, kind), row in figures.load.items()}
     machine = {
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpus": cores(),
         "platform": platform.platform(),
         "python": platform.python_version(),
     }

@@ -17,6 +17,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.problems import Problem
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision
+from relaxbench.util.cores import cores
 
 PHRASES = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "cannot allocate memory")
 """Parts of the messages with which PyTorch and its libraries report a lack of memory."""
@@ -44,9 +45,14 @@ def gradient_bytes(problem: Problem, device: torch.device, precision: Precision 
 
 
 def sizes_that_fit(problem: Problem, sizes: Iterable[int], device: torch.device) -> list[int]:
-    """Return the population sizes whose states and activations take at most half of the free memory."""
-    on_gpu = device.type == "cuda"
-    free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
+    """Return the population sizes whose states and activations take at most half of the free memory.
+
+    On the CPU the memory is shared by as many processes of this one's threads as have room on its cores.
+    """
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available // max(1, cores() // torch.get_num_threads())
     copies = max(rule.copies for rule in RULES.values()) + 2  # temporaries of a rule
     member = copies * problem.size * 4 + gradient_bytes(problem, device)
     return [k for k in sizes if k * member <= free / 2]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from relaxbench.cli.plan import Pace
 from relaxbench.study.coordination.size import Size
+from relaxbench.study.execution import processes
 from tests.cli.commands import STUDY, nothing_written, printed
 from tests.study import tiny
 
@@ -55,9 +58,23 @@ def test_a_margin_in_points_needs_a_first_study_whose_spread_is_used(
     assert "for the spreads between blocks that study 'before' found" in out and "the margin is in" not in out
 
 
+def test_plan_says_how_many_workers_share_the_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that `study` would start, with its number of threads: a plan leaves torch's number as it was."""
+    Path("mine.toml").write_text(STUDY)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(processes, "cores", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    threads = torch.get_num_threads()
+    assert "K = 8 on cpu, by 3 workers of 2 threads" in " ".join(printed(capsys, *PLAN).split())
+    assert torch.get_num_threads() == threads
+
+
 def test_a_pace_counts_what_a_study_runs() -> None:
     pace = Pace("p", "m", Size(0, (10,), trials=12, exploit=4, recommend=3, repetitions=2), budget=100, fast=50, slow=5)
     assert pace.runs(10) == 2 * (120 + 40) + 4 + 3
     assert pace.seconds(10) == pytest.approx(100 * ((2 * 160 + 3) / 50 + 4 / 5))
+    assert replace(pace, workers=4).seconds(10) == pytest.approx(pace.seconds(10) / 4)
     published = Pace("p", "m", Size(0, (10,), trials=0, exploit=0, recommend=0), budget=100, fast=50, slow=50)
     assert published.runs(10) == 10

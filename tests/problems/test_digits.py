@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from relaxbench.problems import digits as module
 from relaxbench.problems.digits import digits, digits_mlp, mlp
 
 
@@ -63,3 +64,11 @@ def test_uniform_predictions_are_better_than_the_worst_value() -> None:
     outputs = problem.outputs(problem.unflatten(torch.zeros(problem.size)), batch, False)
     assert problem.loss.value(outputs, batch).item() == pytest.approx(np.log(10), rel=1e-6)
     assert np.log(10) < problem.worst
+
+
+def test_the_images_are_scikit_learn_s_wherever_it_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = load_digits(return_X_y=True)
+    read = module._images()
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    for pixels, labels in (read, module._images()):
+        assert np.array_equal(pixels, theirs[0]) and np.array_equal(labels, theirs[1])

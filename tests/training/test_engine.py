@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from relaxbench.problems.digits import digits_mlp
-from relaxbench.training import engine
+from relaxbench.training import engine, memory
 from relaxbench.training.engine import CANDIDATES, choose_engine
+from relaxbench.training.memory import sizes_that_fit
 from relaxbench.training.oracle import Oracle
 from tests.training.layers import Branch, with_layer
 
@@ -86,6 +88,15 @@ def test_a_given_population_is_kept_on_either_path(monkeypatch: pytest.MonkeyPat
     assert ("vectorized", 8) not in measured
     chosen = choose_engine(with_layer(Branch()), CPU, population=5)
     assert (chosen.path, chosen.population) == ("direct", 5) and "Branch" in chosen.note
+
+
+def test_processes_that_share_the_cores_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, largest = digits_mlp(), {}
+    for processes in (1, 4):
+        monkeypatch.setattr(memory, "cores", lambda processes=processes: processes * torch.get_num_threads())
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2e8))
+        largest[processes] = max(sizes_that_fit(task, range(1, 2000), CPU))
+    assert largest[1] // 4 == largest[4] > 1
 
 
 def test_sizes_that_do_not_fit_into_memory_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,11 @@ from relaxbench.store.schema import SEARCHED, Trial
 from relaxbench.store.transactions import patiently, read, write
 from relaxbench.study.coordination import optuna_proxy
 from relaxbench.study.coordination.distributions import distributions
+from relaxbench.study.coordination.optuna_rows import add_trials
 from relaxbench.study.coordination.plan import Plan
 
 ID = "relaxbench_trial"
-CHUNK = 25
+CHUNK = 50
 """Trials that are added to Optuna before they are marked as mirrored."""
 
 
@@ -109,7 +110,7 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
             for row in rows
             if row.id not in known
         ]
-        study.add_trials(trials)
+        add_trials(storage, study, trials)
         marks = update(Trial).where(Trial.id.in_([row.id for row in rows])).values(mirrored=True)
         write(plan.database, lambda connection, marks=marks: connection.execute(marks))  # type: ignore[misc]
 

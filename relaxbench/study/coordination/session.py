@@ -30,7 +30,7 @@ RENEW_SECONDS = 20.0
 MIRROR_SECONDS = 60.0
 """Time between two additions to Optuna's tables while trials run."""
 SLICE_SECONDS = 1.0
-"""Length of such an addition: Optuna writes some dozens of trials per second, and training waits meanwhile."""
+"""Longest duration of such an addition: training waits meanwhile."""
 IDLE_SECONDS = (0.05, 1.0)
 """The first and the longest pause of a worker that waits for other workers."""
 

@@ -22,6 +22,7 @@ import psutil
 from relaxbench.errors import UserError
 from relaxbench.store.claims import Claims, worker_name
 from relaxbench.store.schema import Trial
+from relaxbench.util.cores import cores
 from relaxbench.util.text import counted
 
 BREAKER = 6
@@ -254,7 +255,7 @@ def worker_environment(place: WorkerPlace, workers: int) -> dict[str, str]:
         inherited = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
         number = int(index or 0)
         visible = inherited[number] if number < len(inherited) else str(number)
-    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    threads = str(max(1, cores() // workers))
     share = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     return {"CUDA_VISIBLE_DEVICES": visible, **share}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from relaxbench.study.definition.spec import Variant
+
 EXTENDABLE = ("problems", "methods", "more_blocks", "exploit", "recommend", "repetitions", "method")
 """Keys that may grow in a study that has begun."""
 FREE = ("description", "controls", "flatness")
@@ -16,6 +18,22 @@ FREE = ("description", "controls", "flatness")
 
 DECLARED = ("looks", "trials", "budget", "budgets", "space", "margin", "baseline")
 """Keys on which the guarantee of the verdicts rests."""
+DECLARED_OF_METHODS = ("rule", "arm", "space", "fixed", "options")
+"""The same, of a table ``[method.NAME]``."""
+
+
+def _changed_methods(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Say what differs in the tables of methods that both specifications have; a missing table says nothing special."""
+    neutral = Variant().model_dump()
+    both = {*old["methods"], *old["method"]} & {*new["methods"], *new["method"]}
+    lines = []
+    for name in sorted(both):
+        before, after = old["method"].get(name, neutral), new["method"].get(name, neutral)
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                declared = " (declared before the study began)" if key in DECLARED_OF_METHODS else ""
+                lines.append(f"method.{name}.{key}: {before.get(key) or 'none'} → {after.get(key) or 'none'}{declared}")
+    return lines
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -35,8 +53,7 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], di
         elif key in ("problems", "methods"):
             merged[key] = [*before, *(name for name in after if name not in before)]
         elif key == "method":
-            both = sorted(before.keys() & after.keys())
-            refused += [f"method.{n}: {before[n]} → {after[n]}" for n in both if before[n] != after[n]]
+            refused += _changed_methods(old, new)
             merged[key] = {**before, **after}
         elif key in EXTENDABLE:
             if after < before:

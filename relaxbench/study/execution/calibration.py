@@ -13,6 +13,7 @@ from typing import cast
 
 import torch
 
+from relaxbench.optim.rule import Rule
 from relaxbench.store.facts import CostFacts, EngineFacts, Manifest
 from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
@@ -127,16 +128,27 @@ class Calibration:
         edit_manifest(database, study, edit)
 
     def _measure(self, plans: list[Plan]) -> list[CostFacts]:
-        """Measure the costs of some plans on one problem; none if the worker is to stop."""
-        due = 0.0
+        """Measure the costs of some plans on one problem; none if the worker is to stop.
+
+        Methods that are one rule with the same options cost the same: they are measured once.
+        """
+        problem, due = self.problems[plans[0].problem], 0.0
+        kinds: dict[tuple[type[Rule], str], list[Plan]] = {}
+        for plan in plans:
+            options = self.spec.options_of(plan.method, problem)
+            kinds.setdefault((self.spec.rule_of(plan.method), repr(sorted(options.items()))), []).append(plan)
+        first = [same[0] for same in kinds.values()]
 
         def begin(index: int) -> bool:
             nonlocal due
             if time.monotonic() >= due:  # a report reads the database
-                self.measuring(plans[index])
+                self.measuring(first[index])
                 due = time.monotonic() + REPORT_SECONDS
             return not self.stopping()
 
-        rules = [self.spec.make_rule(plan.method, self.problems[plan.problem]) for plan in plans]
-        problem = self.problems[plans[0].problem]
-        return cast(list[CostFacts], costs.calibrate(problem, rules, self.place, self.spec.precision, begin))
+        rules = [self.spec.make_rule(plan.method, problem) for plan in first]
+        measured = cast(list[CostFacts], costs.calibrate(problem, rules, self.place, self.spec.precision, begin))
+        if not measured:
+            return []
+        cost = {plan: one for same, one in zip(kinds.values(), measured, strict=True) for plan in same}
+        return [cast(CostFacts, {**cost[plan]}) for plan in plans]

@@ -51,6 +51,7 @@ class RunOptions:
         observe: receives the progress of all methods, now and then.
         stopping: called at the end of every round; True ends the session.
         announce: receives lines for people: what is done, and by which engine.
+        threads: of torch on the CPU, for a study that has stored no number yet; None for torch's own.
     """
 
     device: torch.device | None = None
@@ -61,3 +62,4 @@ class RunOptions:
     observe: Callable[[list[Progress]], None] = _ignore
     stopping: Callable[[], bool] = _never
     announce: Callable[[str], None] = _ignore
+    threads: int | None = None

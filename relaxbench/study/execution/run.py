@@ -125,6 +125,7 @@ class StudyRun:
         presence = arrive(self.database, opened.id, claims.worker, str(device), facts)
         observer = _Observer(options, opened.plans)
         threads = torch.get_num_threads()
+        torch.set_num_threads(options.threads or threads)
         try:
             if missing:
                 calibration = Calibration(

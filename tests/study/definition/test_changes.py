@@ -67,9 +67,22 @@ def test_variants_may_be_added_and_not_changed() -> None:
     assert merge(old, stored(method={"a": one, "b": other}))[0] == []
     assert set(merge(old, stored(method={"b": other}))[1]["method"]) == {"a", "b"}
     (line,) = merge(old, stored(method={"a": other}))[0]
-    assert line.startswith("method.a:") and "0.1" in line and "0.2" in line
-    (line,) = merge(old, stored(method={"a": {**one, "space": "wide"}}))[0]
-    assert line.startswith("method.a:") and "'space': 'wide'" in line
+    assert line.startswith("method.a.") and "0.1" in line and "0.2" in line
+    assert merge(old, stored(method={"a": {**one, "space": "wide"}}))[0] == [
+        "method.a.space: default → wide (declared before the study began)"
+    ]
+
+
+@pytest.mark.parametrize(("before", "after"), [({}, {"space": "wide"}), ({"space": "wide"}, {}), ({}, {"title": "H"})])
+def test_a_table_may_not_appear_or_vanish_with_another_meaning(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """A method without a table is one in its default space: an added table is as much a change as another one."""
+    tables = [stored(method={"heat": table} if table else {}) for table in (before, after)]
+    ((key, value),) = (before or after).items()
+    neutral = {"space": "default", "title": "none"}[key]
+    told = f"{neutral} → {value}" if after else f"{value} → {neutral}"
+    (line,) = merge(*tables)[0]
+    assert line.startswith(f"method.heat.{key}: {told}")
+    assert merge(stored(), stored(method={"heat": {}}))[0] == []
 
 
 def test_several_differences_are_all_told() -> None:

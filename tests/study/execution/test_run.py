@@ -218,6 +218,30 @@ def test_the_engine_is_chosen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(sessions(tmp_path)) == 3
 
 
+def test_methods_that_are_one_rule_with_the_same_options_are_timed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[list[str]] = []
+
+    def calibrate(problem: Any, rules: list[Any], *_: object) -> list[dict[str, float]]:
+        timed.append([rule.name for rule in rules])
+        return [{**tiny.COST, "seconds_per_gradient": 1.0 + place} for place in range(len(rules))]
+
+    tiny.set_engine(monkeypatch)
+    monkeypatch.setattr(costs, "calibrate", calibrate)
+    variants = {
+        "heat-again": {"rule": "heat"},
+        "sgd-plain": {"rule": "sgd", "options": {"nesterov": False}},
+        "heat-fixed": {"rule": "heat", "fixed": {"inner_steps": 2}},
+    }
+    s = tiny.spec(methods=["sgd", "heat", *variants], method=variants, looks=[1], trials=1, exploit=0, recommend=0)
+    tiny.run(tmp_path, s)
+    assert timed == [["sgd", "heat", "sgd"]]
+    stored = study_row(tmp_path).manifest["methods"]
+    seconds = {name: stored[name]["calibration"]["rosenbrock"]["seconds_per_gradient"] for name in s.methods}
+    assert seconds == {"sgd": 1.0, "heat": 2.0, "heat-again": 2.0, "sgd-plain": 3.0, "heat-fixed": 2.0}
+
+
 def test_a_method_that_is_added_later_is_timed_in_turn_with_one_that_has_a_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
