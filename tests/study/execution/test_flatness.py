@@ -70,12 +70,12 @@ def test_flatness_is_stored_with_winners_and_is_that_of_their_weights(tmp_path: 
 
 @pytest.mark.usefixtures("steady")
 def test_flatness_does_not_depend_on_the_population_or_an_interruption(tmp_path: Path) -> None:
-    found = []
+    s, found = small(looks=[2], recommend=1), []
     for name, size, questions in (("one", 1, 10**9), ("many", 8, 10**9), ("stopped", 3, 14)):
         folder = tmp_path / name
         folder.mkdir()
-        tiny.run(folder, small(), tiny.After(questions), population=size)
-        tiny.run(folder, small(), population=size)
+        tiny.run(folder, s, tiny.After(questions), population=size)
+        tiny.run(folder, s, population=size)
         found.append(tiny.results(folder))
     assert found[0] == found[1] == found[2]
 
@@ -86,7 +86,7 @@ def test_without_flatness_all_other_results_are_the_same(tmp_path: Path) -> None
     for flat in (True, False):
         folder = tmp_path / str(flat)
         folder.mkdir()
-        tiny.run(folder, small(flatness=flat))
+        tiny.run(folder, small(flatness=flat, looks=[2], recommend=1))
         tables.append({tuple(getattr(row, key) for key in tiny.KEYS): row for row in tiny.rows(folder)})
     for key, with_it in tables[0].items():
         without = tables[1][key]
