@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from relaxbench.problems import Problem, SupervisedProblem, problem
 from relaxbench.study.coordination.random_search import sample
-from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.spec import StudySpec, Variant
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome
@@ -62,8 +62,17 @@ POOLS: dict[tuple[str, int, str], int] = {
     ("rosenbrock-noisy", 2000, "sgd"): 960,
     ("gaussian-wells", 400, "sgd"): 960,
     ("digits-mlp", 2000, "sgd"): 960,
+    ("digits-mlp", 600, "entropy-sgd"): 480,
+    ("digits-mlp", 600, "hj"): 480,
+    ("digits-mlp", 600, "hj-implicit"): 480,
+    ("digits-mlp", 600, "heat"): 480,
+    ("digits-mlp", 600, "entropy-sgd-wide"): 480,
+    ("digits-mlp", 600, "hj-implicit-wide"): 480,
+    ("digits-mlp", 600, "heat-wide"): 480,
+    ("digits-mlp", 2000, "entropy-sgd"): 480,
+    ("digits-mlp", 2000, "hj-implicit"): 480,
 }
-"""Problem, budget and method → number of trials."""
+"""Problem, budget and method → number of trials. A method NAME-wide is the rule NAME in its wide space."""
 
 
 def pool(name: str, budget: int, method: str) -> Pool:
@@ -74,9 +83,11 @@ def pool(name: str, budget: int, method: str) -> Pool:
 
 
 def train(name: str, budget: int, method: str, trials: int) -> Pool:
-    """Run random trials of a method in its default space, and the settings of each again on a fresh seed."""
+    """Run random trials of a method, and the settings of each again on a fresh seed."""
     task = PROBLEMS[name]() if name in PROBLEMS else problem(name)
-    spec = StudySpec(name="pool", problems=[name], methods=[method], baseline=method)
+    wide = Variant(rule=method.removesuffix("-wide"), space="wide")
+    variants = {method: wide} if method.endswith("-wide") else {}
+    spec = StudySpec(name="pool", problems=[name], methods=[method], baseline=method, method=variants)
     rule, space, fixed = spec.make_rule(method, task), spec.space_of(method, task), spec.fixed_of(method, task)
     jobs = []
     for number in range(trials):

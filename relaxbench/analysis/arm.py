@@ -22,11 +22,17 @@ class Arm:
         estimate: θ̂, on the logarithmic scale.
         variance: V, the estimated variance of θ̂ (not of a block). NaN if no variance can be estimated.
         blocks: R, the independent blocks behind it; the variance has R − 1 degrees of freedom.
+        runs: the runs on fresh seeds behind it; 0 where they are not counted.
+        diverged: how many of them diverged.
+        missed: how many of them did not reach the tolerance of a censored metric.
     """
 
     estimate: Array
     variance: Array
     blocks: int
+    runs: int = 0
+    diverged: int = 0
+    missed: int = 0
 
 
 def disjoint_blocks(logs: ArrayLike) -> Arm:
@@ -34,8 +40,7 @@ def disjoint_blocks(logs: ArrayLike) -> Arm:
 
     For trials that depend on each other within their block: a sampler that learns (TPE, Gaussian processes, CMA-ES)
     or a pruner. One block gives one number, ℓ of its winner on a fresh seed. Also for a setting that is run as
-    published,
-    without tuning: then a block is one run.
+    published, without tuning: then a block is one run.
 
     Args:
         logs: ℓ of the winner of every block, ``[..., R]``; NaN where there is no run yet makes the estimate NaN.

@@ -1,24 +1,25 @@
 """From the trials of a study to its verdicts: the one way that both the plan of trials and the report take.
 
-The plan asks which methods go on after a look, the report asks for the verdict; both call `arm_of` and `outcomes`.
+The plan asks which methods go on after a look, the report asks for the verdict; both call `arm_of` and `outcomes`,
+which also say where runs that diverged or missed a tolerance leave nothing to claim.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from relaxbench.analysis.all_subsets import best_of_subsets
+from relaxbench.analysis.all_subsets import confirmed_ranks, ranking
 from relaxbench.analysis.arm import Arm, disjoint_blocks
 from relaxbench.analysis.equivalence import Margin
 from relaxbench.analysis.jackknife import best_of_random
 from relaxbench.analysis.log_scale import Array, half_example, log_metric
 from relaxbench.analysis.looks import Outcome, fold
-from relaxbench.analysis.simultaneous import Family, judge
+from relaxbench.analysis.simultaneous import Family, Judgement, Obstacle, judge
 from relaxbench.store.facts import ProblemFacts, SpecFacts, looks_of
 
 Place = tuple[int, int]
@@ -49,10 +50,12 @@ def arm_of(
     blocks: Sequence[int],
     trials: int,
     limits: Limits,
+    diverged: Collection[Place] = (),
 ) -> Arm | None:
     """One method's estimate at a look; None while a run that it needs is missing.
 
-    A metric without a logarithm (0, negative or infinite) gives an estimate of NaN, of which no claim is made.
+    It rests on the confirmations of the best trials of these blocks alone, so later runs do not change it. A metric
+    without a logarithm (0, negative or infinite) gives an estimate of NaN, of which no claim is made.
 
     Args:
         explored: place → validation loss of every finished random trial.
@@ -61,18 +64,24 @@ def arm_of(
         blocks: the blocks of this look.
         trials: T, random trials per block; 0 for a method that is run as published.
         limits: of the metric.
+        diverged: places of the runs on fresh seeds that diverged.
     """
-    places = [[(block, number) for number in range(max(trials, 1))] for block in blocks]
-    logs = _logs([[confirmed.get(place, np.nan) for place in row] for row in places], limits)
-    if logs is None:
-        return Arm(np.array(np.nan), np.array(np.nan), len(blocks))
-    if not trials:
-        return None if np.isnan(logs).any() else disjoint_blocks(logs[:, 0])
-    if any(place not in explored for row in places for place in row):
+    places = [(block, number) for block in blocks for number in range(max(trials, 1))]
+    if trials and any(place not in explored for place in places):
         return None
-    values = np.array([[explored[place] for place in row] for row in places])
-    _, share = best_of_subsets(values, logs)
-    return best_of_random(values, logs) if share >= 1 else None
+    losses = np.array([explored.get(place, 0.0) for place in places]).reshape(len(blocks), -1)
+    best = ranking(losses)[: confirmed_ranks(len(places), trials)] if trials else np.arange(len(places))
+    metrics = np.full(len(places), np.nan)
+    metrics[best] = [confirmed.get(places[index], np.nan) for index in best]
+    if np.isnan(metrics[best]).any():
+        return None
+    logs = _logs(metrics.reshape(losses.shape), limits)
+    if logs is None:
+        arm = Arm(np.array(np.nan), np.array(np.nan), len(blocks))
+    else:
+        arm = best_of_random(losses, logs) if trials else disjoint_blocks(logs[:, 0])
+    lost, missed = sum(places[index] in diverged for index in best), int((metrics[best] >= limits.largest).sum())
+    return replace(arm, runs=len(best), diverged=lost, missed=missed)
 
 
 def outcomes(
@@ -98,9 +107,18 @@ def outcomes(
         for candidate, other in zip(own, reference, strict=True):
             if candidate is None or other is None:
                 break
-            judgements.append(judge(candidate, other, family, margin))
+            judgements.append(claimable(judge(candidate, other, family, margin), candidate, other))
         results[method] = fold(judgements)
     return results
+
+
+def claimable(judgement: Judgement, candidate: Arm, reference: Arm) -> Judgement:
+    """The judgement, or "no claim" where the runs behind both arms leave nothing to claim."""
+    obstacle = judgement.obstacle or _obstacle(judgement, candidate, reference)
+    if not obstacle:
+        return judgement
+    nan = math.nan
+    return replace(judgement, verdict="no claim", low=nan, high=nan, error=nan, freedom=nan, obstacle=obstacle)
 
 
 def family_of(spec: SpecFacts) -> Family:
@@ -113,8 +131,19 @@ def family_of(spec: SpecFacts) -> Family:
     return Family(max(comparisons, 1), max(len(looks_of(spec)), 1))
 
 
+def _obstacle(judgement: Judgement, candidate: Arm, reference: Arm) -> Obstacle:
+    """What runs that diverged or missed the tolerance prevent."""
+    if 0 < candidate.runs == candidate.diverged:
+        return "diverged"
+    if 0 < reference.runs == reference.diverged:
+        return "reference diverged"
+    if 0 < candidate.runs == candidate.missed and 0 < reference.runs == reference.missed:
+        return "missed"
+    return "hidden" if judgement.verdict == "equivalent" and candidate.missed and reference.missed else ""
+
+
 def _logs(values: ArrayLike, limits: Limits) -> Array | None:
-    """Logarithms of a metric, NaN where there is no run; None where a value has none."""
+    """Logarithms of a metric, NaN where no run is needed; None where a value has none."""
     try:
         return log_metric(np.asarray(values, dtype=float), limits.smallest, limits.largest)
     except ValueError:

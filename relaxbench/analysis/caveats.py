@@ -8,9 +8,11 @@ from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.edges import crowded_edges
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.progress import progress
+from relaxbench.analysis.publications import warning
 from relaxbench.analysis.sentences import listed, percent
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
 from relaxbench.store.facts import protocol
+from relaxbench.util.text import counted
 
 OLD = (
     "This study was made by the old protocol: a fixed number of blocks whose winners were confirmed. Its verdicts rest "
@@ -49,11 +51,13 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
         warnings.append(f"There is no baseline: {f'{name!r} is not among the methods' if name else 'none was named'}.")
     if protocol(frames.spec) == 1:
         warnings.append(OLD)
-    beyond = [each.wrong for result in results for each in result.comparisons if each.look > each.looks]
+    beyond = [each for result in results for each in result.comparisons if each.look > each.looks]
     if beyond:
+        farthest = max(beyond, key=lambda each: each.look)
         warnings.append(
-            "Blocks beyond the declared looks were run: the chance of any wrong verdict in this study is bounded by "
-            f"{percent(max(beyond))}, no longer by {percent(LEVEL)}."
+            f"The study was looked at {counted(farthest.look - farthest.looks, 'time')} beyond its "
+            f"{counted(farthest.looks, 'declared look')}: the chance of any wrong verdict in it is bounded by "
+            f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
@@ -62,7 +66,8 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
 
 def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
     """Warnings about one method on one problem, without its name."""
-    warnings = []
+    published = warning(frames.method(result.method)["publications"].get(result.problem))
+    warnings = [published] if published else []
     if result.diverged > DIVERGED * result.explored:
         share = f"{result.diverged:,} of {result.explored:,} explore trials"
         warnings.append(f"{share} diverged, so its search was in effect a smaller one.")

@@ -58,6 +58,7 @@ class Comparison:
         following: blocks of the next look of an undecided comparison; None after the last one.
         trials: T, random trials per block.
         verdict: the verdict; reason: why there is no claim, in a few words; empty where there is one.
+        advice: what would make a claim possible, as a sentence; empty where nothing is known to.
         ratio: e^D, the method's metric in terms of the opponent's.
         low, high: the repeated simultaneous interval of the ratio, the only one that is shown.
         error, freedom: standard error and degrees of freedom of D, the logarithm of the ratio.
@@ -93,6 +94,7 @@ class Comparison:
     trials: int = 0
     verdict: Verdict = "no claim"
     reason: str = ""
+    advice: str = ""
     ratio: float = NAN
     low: float = NAN
     high: float = NAN
@@ -163,6 +165,7 @@ class MethodResult:
         base, rung: the problem's own name, and the budget where it is a rung of a ladder of budgets.
         arm: tuned, or published: the authors' settings without tuning.
         space, dimensions: the name of the searched space, and how many hyperparameters it has; None if not known.
+        settings, borrowed: where published settings come from, in words; whether from another kind of problem.
         metric, unit, censored, budget: the test metric and the gradients of a run, as in `store.facts.ProblemFacts`.
         margin: the stated margin of equivalence, as text; "" if not stated.
         repetitions: of the whole study.
@@ -195,6 +198,8 @@ class MethodResult:
     arm: str
     space: str
     dimensions: int | None
+    settings: str
+    borrowed: bool
     metric: str
     unit: str
     censored: bool

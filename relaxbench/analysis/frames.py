@@ -132,8 +132,8 @@ class StudyFrames:
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """Numbers of blocks at which the study is looked at: the declared ones, and one more with `more_blocks`."""
-        return planned_looks(self.spec)
+        """Numbers of blocks at which the study is looked at: the declared ones, and those of `more_blocks`."""
+        return planned_looks(self.spec, self.manifest)
 
     def tuning(self, label: str) -> int:
         """Return T, the random trials per block of a method; 0 for one that is run as published."""

@@ -8,6 +8,8 @@ from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, V
 from relaxbench.analysis.sentences import listed, ratio
 from relaxbench.util.text import counted
 
+NOT_YET = "No claim can be made yet."
+
 
 def headline(results: Sequence[MethodResult]) -> str:
     """Return the shortest true answer about a problem; empty where nothing is compared.
@@ -28,7 +30,8 @@ def headline(results: Sequence[MethodResult]) -> str:
         if (group := [result for result in candidates if result.verdict == verdict])
     }
     if set(groups) == {"no claim"}:
-        return "No claim can be made yet."
+        reasons = {_final(result) for result in candidates}
+        return f"No claim can be made: {reasons.pop()}." if len(reasons) == 1 and "" not in reasons else NOT_YET
     better = groups.pop("better", [])
     rest = [_others(group, verdict) for verdict, group in groups.items()]
     if better:
@@ -38,6 +41,12 @@ def headline(results: Sequence[MethodResult]) -> str:
         subject = f"{candidates[0].title} is not" if len(candidates) == 1 else "No method is"
         first = f"{subject} shown to beat {baseline} here"
     return f"{first}{'; ' if better else ': '}{', '.join(rest)}." if rest else f"{first}."
+
+
+def _final(result: MethodResult) -> str:
+    """Why there is no claim, where more blocks would not change that; else empty."""
+    comparison = result.against("baseline")
+    return result.reason if comparison and comparison.history and comparison.history[-1].over else ""
 
 
 def _better(results: Sequence[MethodResult], baseline: str) -> str:

@@ -1,9 +1,10 @@
-"""Looking more than once: a decided comparison stays as it was decided, an undecided one goes on.
+"""Looking more than once: a comparison that is over stays as it is, an undecided one goes on.
 
 After a look only the undecided methods and the baseline go on to the next. A comparison is decided at the first
 look whose interval decides it, and keeps that look's estimate, interval and band. The baseline's further blocks
 could move a later interval back over the border without any new evidence about the method, so later looks at a
-decided comparison are not taken.
+decided comparison are not taken. Nor are they where the look shows that no claim can be made, see
+`simultaneous.Obstacle`: more blocks with the same settings and the same budget would meet the same obstacle.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Outcome:
     """A comparison over the looks that have been taken.
 
     Attributes:
-        judgement: that of the look that decided it, else of the latest look.
+        judgement: that of the look with which it was over, else of the latest look.
         look: which look that is, from 1.
         history: the judgement of every look up to it.
     """
@@ -62,27 +63,27 @@ class Outcome:
         return self.judgement.verdict
 
     @property
-    def decided(self) -> bool:
-        """Whether the comparison is over."""
-        return self.judgement.decided
+    def over(self) -> bool:
+        """Whether no further look is taken."""
+        return self.judgement.over
 
 
 def fold(judgements: Sequence[Judgement]) -> Outcome | None:
     """The outcome of a comparison from its judgements at successive looks; None before the first."""
     for look, judgement in enumerate(judgements, start=1):
-        if judgement.decided or look == len(judgements):
+        if judgement.over or look == len(judgements):
             return Outcome(judgement, look, tuple(judgements[:look]))
     return None
 
 
 def going_on(outcomes: Mapping[str, Outcome | None], baseline: str) -> set[str]:
-    """The methods of a problem that go on to the next look: the undecided ones, and the baseline while there are any.
+    """The methods of a problem that go on to the next look: those that are not over, and the baseline with them.
 
     Args:
         outcomes: of every method but the baseline, so far.
         baseline: label of the method that the others are compared with.
     """
-    open_ones = {method for method, outcome in outcomes.items() if outcome is None or not outcome.decided}
+    open_ones = {method for method, outcome in outcomes.items() if outcome is None or not outcome.over}
     return open_ones | {baseline} if open_ones else set()
 
 

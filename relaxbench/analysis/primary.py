@@ -14,8 +14,8 @@ from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.comparison import Comparison, MethodResult, Verdict
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.looks import Outcome, wrong_verdict_bound
-from relaxbench.analysis.progress import over
-from relaxbench.analysis.simultaneous import MIN_BLOCKS, Judgement
+from relaxbench.analysis.obstacles import advice, reason
+from relaxbench.analysis.simultaneous import Judgement
 from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.util.text import counted
 
@@ -52,21 +52,24 @@ def primary(arms: StudyArms, result: MethodResult) -> Comparison:
     ours, theirs = (
         arms.runs(problem, method).within(arm.blocks) for method, arm in ((result.method, own), (baseline, other))
     )
-    missed = [int(missed_runs(frames, problem, runs["test_metric"]).sum()) for runs in (ours, theirs)]
     comparison = replace(
         described(comparison, outcome.judgement, own, other),
         look=outcome.look,
         history=outcome.history,
         following=_following(frames, outcome),
-        runs=len(ours),
-        missed=missed[0],
-        reference_missed=missed[1],
+        runs=own.runs,
+        missed=own.missed,
+        reference_missed=other.missed,
         wrong=wrong_verdict_bound(arms.family.looks, outcome.look),
         needed=blocks_to_decide(outcome.judgement, arms.family.share),
         smallest_margin=smallest_margin(outcome.judgement, arms.family.share),
     )
-    reason = _obstacle(comparison, ours, theirs)
-    return unclaimed(comparison, reason) if reason else comparison
+    obstacle = outcome.judgement.obstacle
+    if not obstacle:
+        return comparison
+    lowest = min(float(runs["test_metric"].min()) for runs in (ours, theirs))
+    comparison = replace(comparison, advice=advice(result.problem, obstacle, lowest))
+    return unclaimed(comparison, reason(comparison, obstacle, lowest))
 
 
 def described(comparison: Comparison, judgement: Judgement, own: Arm, other: Arm) -> Comparison:
@@ -152,7 +155,7 @@ def smallest_margin(judgement: Judgement, share: float) -> float:
 
 def _following(frames: StudyFrames, outcome: Outcome) -> int | None:
     looks = frames.looks
-    return looks[outcome.look] if not over(outcome) and outcome.look < len(looks) else None
+    return looks[outcome.look] if not outcome.over and outcome.look < len(looks) else None
 
 
 def _unfinished(frames: StudyFrames, result: MethodResult) -> str:
@@ -164,25 +167,3 @@ def _unfinished(frames: StudyFrames, result: MethodResult) -> str:
         return f"not all of the {blocks} are complete"
     trials = f" of {counted(result.trials, 'trial')}" if result.trials else ""
     return f"nothing is decided before the first look, at {blocks}{trials}"
-
-
-def _obstacle(comparison: Comparison, ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
-    """Why no claim is possible, in a few words; empty where one is."""
-    blocks, title = min(comparison.blocks, comparison.reference_blocks), comparison.reference_title
-    if blocks < MIN_BLOCKS:
-        return f"{counted(blocks, 'block')}, at least {MIN_BLOCKS} are needed"
-    metrics = pd.concat([ours["test_metric"], theirs["test_metric"]])
-    if not comparison.known:
-        lowest = metrics.min()
-        if lowest <= 0:
-            return f"{comparison.metric} of {lowest:.3g} has no logarithm, so methods have no ratio"
-        return f"the {comparison.metric} of a run is not finite"
-    if ours["diverged"].all() or theirs["diverged"].all():
-        return f"every confirming run {'' if ours['diverged'].all() else f'of {title} '}diverged"
-    if comparison.censored and comparison.missed == len(ours) and comparison.reference_missed == len(theirs):
-        return "no run of either reached the tolerance"
-    if comparison.verdict == "equivalent" and comparison.missed and comparison.reference_missed:
-        return "runs of both missed the tolerance, and are equal only because both stopped at the budget"
-    if comparison.verdict == "no claim":
-        return "the spread over blocks is not known"
-    return ""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
 from relaxbench.analysis.all_subsets import confirmed_ranks
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.looks import Outcome
 from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.store.facts import protocol
 from relaxbench.store.schema import PHASES, SEARCHED
@@ -17,7 +14,7 @@ from relaxbench.store.schema import PHASES, SEARCHED
 def progress(frames: StudyFrames) -> pd.DataFrame:
     """Count the ``done`` and ``planned`` trials: one row per problem, method and phase.
 
-    Random trials and their confirmations are planned up to the look that a method goes to: the one that decided it,
+    Random trials and their confirmations are planned up to the look that a method goes to: the one that ended it,
     else its next one, or a later one that trials are already planned for; the baseline goes as far as the farthest
     method of its problem.
     """
@@ -55,15 +52,10 @@ def blocks_needed(arms: StudyArms, problem: str, repetition: int = 0) -> dict[st
         return dict.fromkeys(frames.methods, looks[0] if frames.baseline else looks[-1])
     needed = {}
     for method, outcome in outcomes.items():
-        following = 0 if outcome is None else outcome.look - over(outcome)
+        following = 0 if outcome is None else outcome.look - outcome.over
         needed[method] = looks[min(following, len(looks) - 1)]
     farthest = max(needed.values())
     return {method: needed.get(method, farthest) for method in frames.methods}
-
-
-def over(outcome: Outcome) -> bool:
-    """Return whether a method stops: it is decided, or no look can decide it because the metric has no logarithm."""
-    return outcome.decided or math.isnan(outcome.judgement.difference)
 
 
 def _begun(frames: StudyFrames, problem: str, method: str) -> dict[int, int]:

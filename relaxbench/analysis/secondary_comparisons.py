@@ -38,8 +38,6 @@ def secondaries(arms: StudyArms, result: MethodResult, primary: Comparison) -> t
         primary: its comparison with the baseline.
     """
     judgement = primary.history[-1] if primary.history else Judgement("no claim", math.nan)
-    if primary.verdict == "no claim":
-        judgement = replace(judgement, verdict="no claim")
     pairs = [_seconds(arms, result, primary)]
     if result.role == "candidate":
         pairs += [*_control(arms, result, primary), *_longer(arms, result, primary)]

@@ -70,7 +70,8 @@ def explanation(result: MethodResult) -> str:
 def evidence(comparison: Comparison) -> str:
     """Return the evidence for a primary comparison's verdict: how much, how sure, and what would change it."""
     if comparison.verdict == "no claim":
-        return " ".join([f"{capital(comparison.reason)}.", *_missed(comparison)])
+        advice = [comparison.advice] if comparison.advice else []
+        return " ".join([f"{capital(comparison.reason)}.", *advice, *_missed(comparison)])
     words = [f"{capital(amount(comparison))}.", look(comparison), prospect(comparison)]
     words += [_disasters(comparison)] if comparison.verdict == "better" else []
     return " ".join([*(word for word in words if word), *_missed(comparison), *_beyond(comparison)])
@@ -249,7 +250,8 @@ def _beyond(comparison: Comparison) -> list[str]:
     if comparison.look <= comparison.looks:
         return []
     return [
-        f"It rests on blocks beyond the declared looks: a wrong verdict in this study has a probability of up to "
+        f"It rests on {counted(comparison.look - comparison.looks, 'look')} beyond the {comparison.looks} declared: "
+        f"a wrong verdict in this study has a probability of up to "
         f"{percent(comparison.wrong)}, no longer {percent(LEVEL)}."
     ]
 
@@ -257,7 +259,8 @@ def _beyond(comparison: Comparison) -> list[str]:
 def _alone(result: MethodResult) -> str:
     """A method's own result."""
     if not math.isfinite(result.level):
-        return "It has no complete look yet."
+        none = f"Its {result.metric} has no geometric mean, which needs values above 0."
+        return none if result.blocks else "It has no complete look yet."
     unit = f" {result.unit}" if result.unit and not result.censored else ""
     repeated = " in the first repetition" if result.repetitions > 1 else ""
     per = f" of {counted(result.trials, 'trial')}" if result.trials else ""

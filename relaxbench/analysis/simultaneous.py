@@ -18,6 +18,7 @@ other verdict shows it whole. So a verdict can be read off its interval: within 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import special
@@ -35,6 +36,10 @@ MIN_BLOCKS = 6
 
 DECIDED = ("better", "worse", "equivalent")
 """The verdicts that end a comparison."""
+
+Obstacle = Literal["", "blocks", "logarithm", "diverged", "reference diverged", "missed", "hidden"]
+"""Why a comparison makes no claim: too few blocks; a metric that has no logarithm; every run of the method, or of the
+reference, diverged; every run of both missed the tolerance; or both seem equal because runs of both missed it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Judgement:
     Attributes: verdict: ``better``, ``worse``, ``equivalent``, ``undecided``; ``no claim`` (too few blocks, or
         nothing to compare) or ``not tested`` (a secondary comparison whose gate is closed) without an interval.
         difference: D. low, high: the interval shown. error: se. freedom: ν. band_low, band_high: of equivalence.
-        blocks: of the candidate. reference_blocks: of the reference.
+        blocks: of the candidate. reference_blocks: of the reference. obstacle: why there is no claim.
     """
 
     verdict: str
@@ -84,11 +89,17 @@ class Judgement:
     band_high: float = np.nan
     blocks: int = 0
     reference_blocks: int = 0
+    obstacle: Obstacle = ""
 
     @property
     def decided(self) -> bool:
-        """Whether the comparison is over."""
+        """Whether the verdict is better, worse or equivalent."""
         return self.verdict in DECIDED
+
+    @property
+    def over(self) -> bool:
+        """Whether no further look is taken: it is decided, or there is something that more blocks do not remove."""
+        return self.decided or self.obstacle not in ("", "blocks")
 
 
 def interval(contrast: WelchDifference, tail: float) -> tuple[Array, Array]:
@@ -108,8 +119,11 @@ def judge(candidate: Arm, reference: Arm, family: Family, margin: Margin | None 
     """
     contrast = welch_difference(candidate, reference)
     difference = float(contrast.difference)
-    if min(candidate.blocks, reference.blocks) < MIN_BLOCKS or not np.isfinite(contrast.error):
-        return Judgement("no claim", difference, blocks=candidate.blocks, reference_blocks=reference.blocks)
+    few = min(candidate.blocks, reference.blocks) < MIN_BLOCKS
+    if few or not np.isfinite(contrast.error):
+        obstacle: Obstacle = "blocks" if few else "logarithm"
+        both = {"blocks": candidate.blocks, "reference_blocks": reference.blocks}
+        return Judgement("no claim", difference, **both, obstacle=obstacle)
     low, high = (float(end) for end in interval(contrast, family.share / 2))
     band_low = band_high = np.nan
     verdict = "better" if high < 0 else "worse" if low > 0 else "undecided"

@@ -57,7 +57,9 @@ class Runs:
         """
         metric = (self.table["test_metric"] if readings is None else readings).to_dict()
         results = {place: metric[run] for place, run in self.confirmed.items() if run in metric}
-        return arm_of(self.explored, results, range(self.first, self.first + blocks), self.trials, limits)
+        lost = set(self.table.index[self.table["diverged"].astype(bool)])
+        diverged = {place for place, run in self.confirmed.items() if run in lost}
+        return arm_of(self.explored, results, self._blocks(blocks), self.trials, limits, diverged)
 
     def mean(self, column: str, blocks: int) -> float:
         """Return the estimated mean of another column over the same runs, with the same weights; NaN without runs.

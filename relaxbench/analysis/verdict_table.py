@@ -12,6 +12,7 @@ from relaxbench.analysis.comparison import KINDS, VERDICTS, Clock, Comparison, M
 
 _OWN = (
     *("problem", "problem_title", "base", "rung", "method", "title", "role", "arm", "space", "dimensions"),
+    *("settings", "borrowed"),
     *("metric", "unit", "censored", "budget", "margin", "protocol", "repetitions", "trials", "blocks", "planned"),
     *("level", "mean", "std", "gradients", "seconds", "cost_spread", "peak_bytes", "outer_steps"),
     *("explored", "diverged", "confirmed", "confirm_diverged", "missed"),

@@ -16,7 +16,8 @@ from relaxbench.analysis.disasters import Disasters, disaster_limit, disasters
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.means import wilson
 from relaxbench.analysis.primary import missed_runs, primary
-from relaxbench.analysis.progress import blocks_needed, over
+from relaxbench.analysis.progress import blocks_needed
+from relaxbench.analysis.publications import origin
 from relaxbench.analysis.secondary_comparisons import best_control, secondaries
 from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.store.facts import protocol
@@ -73,7 +74,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
     searched = searched[(searched["phase"] == "explore") & (searched["status"] == "done")]
     metric = winners["test_metric"]
     latest = [arms.latest(problem, method, len(frames.looks)), *_others(arms, problem, method)]
-    margin = frames.margin(problem)
+    margin, published = frames.margin(problem), how["publications"].get(problem)
     return MethodResult(
         problem=problem,
         problem_title=about["title"],
@@ -85,6 +86,8 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         arm=how["arm"],
         space=how["space_name"],
         dimensions=how["dimensions"],
+        settings=origin(published),
+        borrowed=bool(published and not published["fits"]),
         metric=about["metric"],
         unit=about["unit"],
         censored=bool(about["censored"]),
@@ -128,7 +131,7 @@ def _rates(arms: StudyArms, result: MethodResult) -> Rates:
     counts: Counter[Verdict] = Counter()
     for repetition in range(arms.frames.repetitions):
         outcome = arms.outcomes(result.problem, repetition)[result.method]
-        if outcome is not None and (over(outcome) or outcome.look == last):
+        if outcome is not None and (outcome.over or outcome.look == last):
             counts[cast(Verdict, outcome.verdict)] += 1
     total, different = counts.total(), counts["better"] + counts["worse"]
     return Rates(total, different, different / total if total else np.nan, *wilson(different, total), counts)
@@ -145,7 +148,12 @@ def _disasters(arms: StudyArms, problem: str, runs: pd.DataFrame) -> Disasters |
 
 
 def _outer_steps(frames: StudyFrames, problem: str, method: str, runs: pd.DataFrame) -> float:
-    """The median outer steps of a run: its gradients by the length of the inner loop; NaN without an inner loop."""
+    """The median outer steps of a run: its gradients by the length of the inner loop.
+
+    NaN for methods that smooth the loss over no scope: the inner loop of Lookahead, for one, relaxes nothing.
+    """
+    if frames.method(method)["scope"] is None:
+        return math.nan
     fixed = frames.fixed(method, problem).get("inner_steps", np.nan)
     inner = pd.Series([params.get("inner_steps", fixed) for params in runs["params"]], index=runs.index, dtype=float)
     return float((runs["gradients"] / inner).median())

@@ -117,14 +117,16 @@ def plan_tables(
     """Return the tables of `plan`: gradients and time on this machine, and what to expect until all is decided."""
     from typing import cast
 
+    from relaxbench.analysis.publications import origins
     from relaxbench.store.facts import SpecFacts, planned_looks
+    from relaxbench.study.definition.facts import describe_method
     from relaxbench.study.definition.opening import stored_form
     from relaxbench.study.definition.prepare import prepare
     from relaxbench.training.devices import torch_device
 
     place, problems = torch_device(device), prepare(spec, download)
     stored = cast(SpecFacts, stored_form(spec, problems))
-    looks = planned_looks(stored)
+    looks = planned_looks(stored, {})
     paces, notes = _paces(spec, stored, problems, place, population)
     table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     ends = list(dict.fromkeys((looks[0], looks[-1])))
@@ -142,6 +144,7 @@ def plan_tables(
             f"the last one ({looks[-1]} blocks)."
         )
     notes.append("Times are for training alone, measured now; evaluation and start-up come on top.")
+    notes += origins({label: describe_method(label, spec, problems) for label in spec.methods}, stored["problems"])
     known = _spreads(stored, spec, problems, spread, storage)
     return [table, *(Text(note, style="dim") for note in notes), Text(), *_expected(stored, problems, paces, known)]
 
@@ -173,7 +176,7 @@ def _paces(
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{how}{why}")
         oracle, few = Oracle(p, engine.path, spec.precision), min(GENERATION, engine.population)
         for label in spec.methods:
-            rule, size = spec.make_rule(label, p), Size.of(stored, describe_method(label, spec, problems))
+            rule, size = spec.make_rule(label, p), Size.of(stored, describe_method(label, spec, problems), {})
             params: dict[str, Any] = typical(spec.search_of(label), p)
             slots = min(engine.population, size.looks[0] * max(1, size.trials))  # no more trials are ready at once
             fast = engines.throughput(oracle, rule, slots, place, **params)

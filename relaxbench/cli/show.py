@@ -29,6 +29,7 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
     """Return the progress per method, the engines, and the verdicts so far."""
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
+    from relaxbench.analysis.publications import origins
 
     counts, findings = progress(frames), Findings.of(frames)
     looks = {(result.problem, result.method): _look(result) for result in findings.results}
@@ -45,7 +46,9 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
         f"gradients are the same in any slot: {engine['invariance']}"
         for name, engine in frames.manifest.get("engines", {}).items()
     ]
-    return [table, *(Text(line, style="dim") for line in engines), Text(), *verdict_lines(findings)]
+    published = origins({label: frames.method(label) for label in frames.methods}, frames.problems)
+    notes = [Text(line, style="dim") for line in (*engines, *published)]
+    return [table, *notes, Text(), *verdict_lines(findings)]
 
 
 def _look(result: MethodResult) -> str:

@@ -22,6 +22,9 @@ BAND = "rgba(1,2,3,0.13)"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b0609c", "#b8860b", "#3f8fd0", "#8c6d46", "#7b68c8")
 """After Okabe and Ito (Color Universal Design); each has a contrast of 3:1 with white and with the dark background."""
 
+ONE_LINE = 20
+"""Longer labels of rows have two lines of about this length: on a telephone they leave half of a figure to the plot."""
+
 _FIXED = {
     "entropy-sgd": 0,
     "hj": 1,
@@ -56,11 +59,29 @@ class Look:
         """Return a method's title, escaped for plotly."""
         return plain(self.titles[method])
 
+    def row(self, method: str) -> str:
+        """Return a method's title as the label of a row: in two lines if it is long."""
+        return two_lines(self.titles[method])
+
 
 def plain(text: str, limit: int = 28) -> str:
     """Return a text shortened and escaped for plotly, which would interpret tags and %{…}."""
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return html.escape(text, quote=False).replace("{", "&#123;")
+
+
+def two_lines(text: str) -> str:
+    """Return the label of a row, escaped for plotly: in one line, or broken near the middle if it is long."""
+    if len(text) <= ONE_LINE:
+        return plain(text)
+    breaks = [at for at in range(1, len(text)) if text[at - 1] in " -–/_"]
+    at = min(breaks, key=lambda at: abs(2 * at - len(text)), default=len(text) // 2)
+    return "<br>".join(plain(part.strip(), ONE_LINE + 4) for part in (text[:at], text[at:]))
+
+
+def rows_height(labels: Sequence[str], each: int) -> int:
+    """Return the height in pixels of rows with these labels: at least `each` per row, and room for two lines."""
+    return len(labels) * (max(each, 36) if any("<br>" in label for label in labels) else each)
 
 
 def with_unit(metric: str, unit: str) -> str:
@@ -191,7 +212,7 @@ def band(x: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.fl
 
 
 def row_axis(labels: list[str]) -> dict[str, Any]:
-    """Return a vertical axis with one labelled row per method."""
+    """Return a vertical axis with one labelled row per method; see `two_lines`."""
     return axis("") | {
         "tickvals": list(range(len(labels))),
         "ticktext": labels,

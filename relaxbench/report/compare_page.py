@@ -152,7 +152,7 @@ def figure(contrasts: Sequence[Contrast], one: Side, other: Side) -> Figure | No
         layout(
             height=110 + 46 * len(rows),
             xaxis=axis(f"times {baseline}'s {metric}<br>← lower is better") | ratio_axis(left, right),
-            yaxis=row_axis([look.title(contrast.one.method) for contrast in reversed(rows)]),
+            yaxis=row_axis([look.row(contrast.one.method) for contrast in reversed(rows)]),
         )
     )
     return Figure(

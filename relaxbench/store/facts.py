@@ -44,6 +44,15 @@ class CostFacts(TypedDict):
     peak_bytes: float
 
 
+class PublicationFacts(TypedDict):
+    """The publication that a method's settings on a problem come from, where it is run as published."""
+
+    kind: str  # of the authors' problem, in words
+    source: str
+    wanted: str  # the kind of this problem, in words; empty if it states none
+    fits: bool  # both kinds are the same
+
+
 class MethodFacts(TypedDict):
     """What the report and the plan need of a method without importing its rule.
 
@@ -62,6 +71,7 @@ class MethodFacts(TypedDict):
     fixed: dict[str, Value]
     fixes: dict[str, dict[str, Value]]
     options: dict[str, bool | int]
+    publications: dict[str, PublicationFacts]  # by problem; empty for a method that is tuned
     copies: float | None  # of the parameters, held by the rule
     scope: str | None  # gamma, sigma
     calibration: dict[str, CostFacts]  # by problem
@@ -125,6 +135,7 @@ class Manifest(Circumstances, total=False):
     methods: dict[str, MethodFacts]
     engines: dict[str, EngineFacts]  # by problem
     turns: dict[str, TurnFacts]  # by task
+    extra_looks: list[int]  # blocks of the looks beyond the declared ones that a later extension has followed
     copied_from: OriginFacts
     load: dict[str, Any]  # of a simulated study, see `stress.simulated.Load`
 
@@ -170,10 +181,12 @@ def looks_of(spec: SpecFacts) -> tuple[int, ...]:
     return tuple(spec["looks"])
 
 
-def planned_looks(spec: SpecFacts) -> tuple[int, ...]:
-    """`looks_of`, and the look beyond the last declared one where more blocks are requested."""
+def planned_looks(spec: SpecFacts, manifest: Manifest) -> tuple[int, ...]:
+    """`looks_of`, and the looks beyond the last declared one: one for every time that more blocks were requested."""
     looks, more = looks_of(spec), spec.get("more_blocks", 0)
-    return (*looks, looks[-1] + more) if looks and more else looks
+    if not looks or not more:
+        return looks
+    return (*looks, *manifest.get("extra_looks", []), looks[-1] + more)
 
 
 def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
@@ -217,6 +230,7 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "fixed": {},
         "fixes": {},
         "options": {},
+        "publications": {},
         "copies": None,
         "scope": None,
         "calibration": {},

@@ -73,6 +73,7 @@ def make(database: Database, name: str, load: Load) -> int:
             "fixed": {},
             "fixes": {PROBLEM: {}},
             "options": {},
+            "publications": {},
             "copies": 1,
             "scope": None,
             "calibration": {PROBLEM: {"seconds_per_gradient": 1e-3, "seconds_spread": 0.0, "peak_bytes": 1000}},

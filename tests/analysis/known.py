@@ -7,7 +7,7 @@ import numpy as np
 from relaxbench.analysis.comparison import Comparison, MethodResult, Opponent
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames, load_study
-from tests.synthetic import Writer, memory, spec
+from tests.synthetic import Writer, manifest, memory, spec
 
 Metrics = dict[str, list[float]]
 
@@ -26,7 +26,9 @@ def study(
         "exploit": 0,
         "recommend": 0,
     }
-    writer = Writer(memory(), spec(**usual | changes))
+    extra = changes.pop("extra_looks", [])
+    asked = spec(**usual | changes)
+    writer = Writer(memory(), asked, manifest(asked) | {"extra_looks": extra})
     scale = writer.about["problems"][problem]["metric_scale"]
     for method, values in metrics.items():
         for block, metric in enumerate(values):

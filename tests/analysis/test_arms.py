@@ -9,10 +9,10 @@ import pytest
 
 from relaxbench.analysis.all_subsets import confirmed_ranks, ranking
 from relaxbench.analysis.arm import Arm
-from relaxbench.analysis.arms import Limits, arm_of, family_of, outcomes
+from relaxbench.analysis.arms import Limits, arm_of, claimable, family_of, outcomes
 from relaxbench.analysis.equivalence import Margin
 from relaxbench.analysis.jackknife import best_of_random
-from relaxbench.analysis.simultaneous import Family
+from relaxbench.analysis.simultaneous import Family, Judgement
 from relaxbench.store.facts import ProblemFacts, SpecFacts, problem_facts
 
 
@@ -40,6 +40,49 @@ def test_an_arm_needs_all_random_trials_and_the_best_of_them_confirmed() -> None
     assert arm.blocks == 7
     assert arm_of(explored, dict(list(confirmed.items())[1:]), range(3, 10), 4, Limits()) is None
     assert arm_of(dict(list(explored.items())[1:]), confirmed, range(3, 10), 4, Limits()) is None
+
+
+def test_later_runs_do_not_change_an_arm() -> None:
+    """A trial outside the best of the first look may be confirmed at a later one; here it diverged, without a log."""
+    generator = np.random.default_rng(1)
+    values, metrics = generator.random((6, 3)), generator.lognormal(size=(6, 3))
+    places = [(block, number) for block in range(6) for number in range(3)]
+    explored = dict(zip(places, values.ravel(), strict=True))
+    order = [places[index] for index in ranking(values)]
+    count = confirmed_ranks(18, 3)
+    first = {place: metrics[place] for place in order[:count]}
+    late = first | dict.fromkeys(order[count:], -1.0)
+    arm, later = (arm_of(explored, runs, range(6), 3, Limits(), order[count:]) for runs in (first, late))
+    assert arm == later and arm is not None
+    assert (arm.runs, arm.diverged) == (count, 0)
+
+
+def ended(runs: int, diverged: int = 0, missed: int = 0) -> Arm:
+    return Arm(np.array(0.0), np.array(0.01), 10, runs, diverged, missed)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "ours", "theirs", "obstacle"),
+    [
+        ("worse", ended(10, diverged=10), ended(10), "diverged"),
+        ("worse", ended(10, diverged=9), ended(10), ""),
+        ("better", ended(10), ended(10, diverged=10), "reference diverged"),
+        ("equivalent", ended(10, missed=10), ended(8, missed=8), "missed"),
+        ("undecided", ended(10, missed=10), ended(8, missed=8), "missed"),
+        ("worse", ended(10, missed=10), ended(8, missed=7), ""),
+        ("equivalent", ended(10, missed=1), ended(8, missed=1), "hidden"),
+        ("equivalent", ended(10, missed=1), ended(8), ""),
+        ("equivalent", ended(0), ended(0), ""),
+    ],
+)
+def test_runs_that_say_nothing_leave_no_claim(verdict: str, ours: Arm, theirs: Arm, obstacle: str) -> None:
+    judged = Judgement(verdict, 0.0, -1.0, 1.0, 0.1, 9.0)
+    found = claimable(judged, ours, theirs)
+    if not obstacle:
+        assert found is judged
+    else:
+        assert (found.verdict, found.obstacle) == ("no claim", obstacle) and found.over
+        assert math.isnan(found.low) and math.isnan(found.high) and found.difference == 0
 
 
 def test_a_method_as_published_has_one_run_per_block() -> None:

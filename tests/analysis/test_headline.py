@@ -69,6 +69,8 @@ def candidate(
         arm="tuned",
         space="default",
         dimensions=4,
+        settings="",
+        borrowed=False,
         repetitions=1,
         looks=(10,),
         protocol=2,

@@ -10,18 +10,25 @@ from relaxbench.analysis.looks import Looks, Outcome, fold, going_on, wrong_verd
 from relaxbench.analysis.simultaneous import DECIDED, Judgement
 
 VERDICT = st.sampled_from([*DECIDED, "undecided", "no claim"])
-JUDGEMENT = st.builds(Judgement, VERDICT, st.floats(-1, 1), st.floats(-2, -1), st.floats(1, 2))
+OBSTACLE = st.sampled_from(["blocks", "logarithm", "diverged", "reference diverged", "missed", "hidden"])
+CLAIM = st.builds(Judgement, VERDICT, st.floats(-1, 1), st.floats(-2, -1), st.floats(1, 2))
+JUDGEMENT = CLAIM | st.builds(lambda obstacle: Judgement("no claim", 0.0, obstacle=obstacle), OBSTACLE)
+
+
+def ends(judgement: Judgement) -> bool:
+    """Whether no further look is taken after it."""
+    return judgement.verdict in DECIDED or judgement.obstacle not in ("", "blocks")
 
 
 @given(st.lists(JUDGEMENT, min_size=1, max_size=6), st.lists(JUDGEMENT, max_size=3))
-def test_a_decided_comparison_stays_as_it_was(judgements: list[Judgement], later: list[Judgement]) -> None:
+def test_a_comparison_that_is_over_stays_as_it_was(judgements: list[Judgement], later: list[Judgement]) -> None:
     outcome = fold(judgements)
     assert outcome is not None
     assert outcome.judgement is judgements[outcome.look - 1]
-    assert outcome.decided == any(judgement.decided for judgement in judgements)
-    assert not any(judgement.decided for judgement in judgements[: outcome.look - 1])
+    assert outcome.over == any(ends(judgement) for judgement in judgements)
+    assert not any(ends(judgement) for judgement in judgements[: outcome.look - 1])
     assert outcome.history == tuple(judgements[: outcome.look])
-    if outcome.decided:
+    if outcome.over:
         assert fold([*judgements, *later]) == outcome
     else:
         assert outcome.look == len(judgements)
@@ -38,7 +45,8 @@ def outcome(verdict: str) -> Outcome | None:
 def test_only_undecided_methods_and_the_baseline_go_on() -> None:
     outcomes = {"hj": outcome("better"), "heat": outcome("undecided"), "adamw": outcome("no claim"), "new": None}
     assert going_on(outcomes, "sgd") == {"heat", "adamw", "new", "sgd"}
-    assert going_on({"hj": outcome("equivalent"), "heat": outcome("worse")}, "sgd") == set()
+    lost = fold([Judgement("no claim", 0.0, obstacle="diverged")])
+    assert going_on({"hj": outcome("equivalent"), "heat": outcome("worse"), "adamw": lost}, "sgd") == set()
 
 
 def test_looks_that_have_been_taken() -> None:

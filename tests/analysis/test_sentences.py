@@ -11,6 +11,7 @@ from scipy import stats
 
 from relaxbench.analysis.comparison import Comparison
 from relaxbench.analysis.disasters import Disasters
+from relaxbench.analysis.headline import headline
 from relaxbench.analysis.sentences import amount, evidence, number, percent, ratio, sentence
 from tests.analysis.known import SGD, comparison, result, shifted, study
 
@@ -71,11 +72,27 @@ def test_few_blocks_and_missing_blocks() -> None:
     assert sentence(result(study({"sgd": [], "hj": SGD}), "sgd")).endswith("It has no complete look yet.")
 
 
+RANGES = "Ranges with smaller step sizes on digits-mlp may help; more blocks would not."
+LONGER = "A larger budget for rosenbrock may show a difference; more blocks would not."
+
+
+def test_a_metric_that_is_not_above_zero_is_said_plainly() -> None:
+    """One sentence says what is wrong, the next one what to do; it is no unfinished study."""
+    frames = study({"sgd": [value - 4 for value in SGD], "hj": SGD}, problem="rosenbrock")
+    assert sentence(result(frames, "hj")).endswith(
+        "no claim. Gradients to tolerance of −0.3 is not above 0, so methods have no ratio. "
+        "Give rosenbrock a metric that is always above 0, such as an error rate or a loss plus a constant."
+    )
+    assert sentence(result(frames, "sgd")).endswith("no geometric mean, which needs values above 0.")
+    told = headline([result(frames, method) for method in ("sgd", "hj")])
+    assert told == "No claim can be made: gradients to tolerance of −0.3 is not above 0, so methods have no ratio."
+
+
 def test_everything_diverged_is_no_claim() -> None:
     frames = study({"sgd": SGD, "hj": [100.0] * 10})
-    assert sentence(result(frames, "hj")).endswith("no claim. Every confirming run diverged.")
+    assert sentence(result(frames, "hj")).endswith(f"no claim. Every confirming run diverged. {RANGES}")
     frames = study({"sgd": [100.0] * 10, "hj": SGD})
-    assert sentence(result(frames, "hj")).endswith("no claim. Every confirming run of SGD diverged.")
+    assert sentence(result(frames, "hj")).endswith(f"no claim. Every confirming run of SGD diverged. {RANGES}")
 
 
 def test_censored_metric() -> None:
@@ -86,7 +103,7 @@ def test_censored_metric() -> None:
     assert f"(−{fewer:.0f} gradients at SGD's {level:,.0f})" in words
     assert "0 of its 10 runs and 1 of SGD's missed the tolerance and count as the full budget of 2,000" in words
     nobody = study({"sgd": [2000.0] * 10, "hj": [2000.0] * 10}, problem="rosenbrock")
-    assert "no claim. No run of either reached the tolerance." in sentence(result(nobody, "hj"))
+    assert f"no claim. No run of either reached the tolerance. {LONGER}" in sentence(result(nobody, "hj"))
 
 
 def test_short_budgets_are_said() -> None:

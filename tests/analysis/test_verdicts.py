@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from relaxbench.analysis.caveats import cautions
 from relaxbench.analysis.comparison import VERDICTS
 from relaxbench.analysis.sentences import control_sentence, longer_sentence, sentence
 from relaxbench.analysis.verdicts import verdicts
@@ -110,12 +111,26 @@ def test_blocks_beyond_the_last_look_weaken_the_guarantee() -> None:
     found = comparison(frames, "hj")
     assert (found.looks, found.look, found.blocks) == (1, 2, 10) and found.wrong == pytest.approx(0.1)
     assert "a look beyond the 1 declared" in sentence(result(frames, "hj"))
+    assert "on 1 look beyond the 1 declared: a wrong verdict" in sentence(result(frames, "hj"))
     assert "a probability of up to 10 %, no longer 5 %" in sentence(result(frames, "hj"))
+
+
+def test_every_look_beyond_the_declared_ones_weakens_the_guarantee() -> None:
+    """Blocks were asked for three times: at 7, 8 and 10 blocks the study was looked at."""
+    metrics = {"sgd": SGD, "hj": shifted(0.1, 1.5)}
+    frames = study(metrics, looks=[6], more_blocks=4, extra_looks=[7, 8], margin="0.1 %")
+    found = comparison(frames, "hj")
+    assert (found.looks, found.look, found.blocks) == (1, 4, 10) and found.wrong == pytest.approx(0.2)
+    assert [step.blocks for step in found.history] == [6, 7, 8, 10]
+    assert "on 3 looks beyond the 1 declared" in sentence(result(frames, "hj"))
+    (told,) = [each for each in cautions(frames, verdicts(frames)) if "beyond" in each]
+    assert told.startswith("The study was looked at 3 times beyond its 1 declared look") and "20 %" in told
 
 
 def test_metrics_without_a_logarithm_make_no_claim() -> None:
     found = comparison(study({"sgd": [value - 4 for value in SGD], "hj": SGD}, problem="rosenbrock"), "hj")
-    assert found.verdict == "no claim" and found.reason.endswith("has no logarithm, so methods have no ratio")
+    assert found.verdict == "no claim"
+    assert found.reason == "gradients to tolerance of −0.3 is not above 0, so methods have no ratio"
 
 
 def test_an_error_of_zero_counts_as_half_an_example() -> None:
@@ -171,3 +186,16 @@ def test_two_runs_that_both_stopped_at_the_budget_are_no_evidence_of_equivalence
     assert found.ratio == 1 and found.verdict == "no claim" and "both stopped at the budget" in found.reason
     everywhere = [1500.0 + i for i in range(10)]
     assert result(study({"sgd": everywhere, "hj": everywhere}, problem="rosenbrock"), "hj").verdict == "equivalent"
+
+
+def test_only_methods_that_smooth_the_loss_have_outer_steps() -> None:
+    """An inner loop alone, as Lookahead's, makes no result one of a short budget."""
+    asked = spec(methods=["sgd", "lookahead", "hj"], controls=["lookahead"], looks=[6], trials=1)
+    about = synthetic.manifest(asked | {"exploit": 0, "recommend": 0})
+    for method in ("lookahead", "hj"):
+        about["methods"][method]["space"] = synthetic.RELAXED | {
+            "inner_steps": {"kind": "int", "low": 10, "high": 10, "log": False, "step": 1}
+        }
+    steps = {r.method: r for r in verdicts(load_study(synthetic.fill(Writer(memory(), asked, about))))}
+    assert steps["hj"].outer_steps == 60 and steps["hj"].short
+    assert np.isnan(steps["lookahead"].outer_steps) and not steps["lookahead"].short

@@ -71,6 +71,13 @@ def test_plan_says_how_many_workers_share_the_runs(
     assert torch.get_num_threads() == threads
 
 
+def test_plan_names_the_publication_of_published_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text(STUDY.replace('"heat"', '"p"') + '[method.p]\nrule = "heat"\narm = "published"\n')
+    out = " ".join(printed(capsys, *PLAN).split())
+    assert "p on rosenbrock: its settings were published for a fully connected network: " in out
+    assert "for Rosenbrock's function the rule has no published settings." in out
+
+
 def test_a_pace_counts_what_a_study_runs() -> None:
     pace = Pace("p", "m", Size(0, (10,), trials=12, exploit=4, recommend=3, repetitions=2), budget=100, fast=50, slow=5)
     assert pace.runs(10) == 2 * (120 + 40) + 4 + 3

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from relaxbench.pages.theme import Look, file_name, log_axis, plain, visible, with_unit
+from relaxbench.pages.theme import Look, file_name, log_axis, plain, rows_height, two_lines, visible, with_unit
 
 
 @pytest.mark.parametrize(("name", "safe"), [("digits", "digits"), ("a.b_c-1", "a.b_c-1")])
@@ -23,6 +23,22 @@ def test_other_names_are_made_safe(name: str) -> None:
 def test_text_is_shortened_and_escaped_for_plotly() -> None:
     assert plain("<b>%{x}</b>") == "&lt;b&gt;%&#123;x}&lt;/b&gt;"
     assert plain("x" * 40) == "x" * 27 + "…" and plain("x" * 40, 60) == "x" * 40
+
+
+@pytest.mark.parametrize(
+    ("title", "label"),
+    [
+        ("Hamilton–Jacobi", "Hamilton–Jacobi"),
+        ("Hamilton–Jacobi (implicit)", "Hamilton–Jacobi<br>(implicit)"),
+        ("Entropy-SGD as published", "Entropy-SGD<br>as published"),
+        ("Entropy-SGD with a < 1 & no noise", "Entropy-SGD with<br>a &lt; 1 &amp; no noise"),
+        ("x" * 40, f"{'x' * 20}<br>{'x' * 20}"),
+        ("x" * 80, f"{'x' * 23}…<br>{'x' * 23}…"),
+    ],
+)
+def test_long_labels_of_rows_have_two_lines(title: str, label: str) -> None:
+    assert two_lines(title) == label
+    assert rows_height(["SGD", label], 30) == (72 if "<br>" in label else 60) and rows_height([label], 42) == 42
 
 
 def test_a_unit_is_named_once() -> None:

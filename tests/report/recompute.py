@@ -140,8 +140,8 @@ def check_repetitions(report: Report) -> None:
         for repetition in range(int(row["repetitions"])):
             places = [(row["problem"], row[side]) for side in ("method", "reference")]
             history = look_by_look(report, *places, repetition)
-            decided = history and history[-1]["verdict"] in ("better", "worse", "equivalent")
-            if decided or len(history) == len(report.looks):
+            over = history and history[-1]["verdict"] != "undecided" and history[-1]["compared_blocks"] >= 6
+            if over or len(history) == len(report.looks):
                 counts.update([history[-1]["verdict"], "repeated"])
         different = counts["better"] + counts["worse"]
         told = [row["repeated"], row["called_different"], row["called_better"], row["called_worse"]]

@@ -16,7 +16,7 @@ PREFIXES = ("", "seconds_", "control_", "longer_")
 ALPHA = 0.05
 
 Arm = dict[str, float]
-"""An estimate on the logarithmic scale, its variance and its blocks."""
+"""An estimate on the logarithmic scale, its variance and its blocks; its runs, and how many diverged or missed."""
 
 
 def judged(report: Report) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -28,8 +28,6 @@ def judged(report: Report) -> dict[tuple[str, str, str], dict[str, Any]]:
         place, base = (row["problem"], row["method"]), (row["problem"], row["reference"])
         history = look_by_look(report, place, base)
         primary = {"verdict": "no claim"} if not history else history[-1] | {"look": len(history), "history": history}
-        if history and no_claim(report, row, primary):
-            primary |= {"verdict": "no claim", "low": np.nan, "high": np.nan}
         found[(*place, "")] = primary
         found |= secondary(report, row, primary)
     return found
@@ -46,6 +44,9 @@ def look_by_look(
         if None in arms:
             break
         history.append(judge(*arms, ALPHA / family / looks, margin_of(report, place)))
+        if ends_without_claim(*arms, history[-1]["verdict"]):
+            history[-1] |= {"verdict": "no claim", "low": np.nan, "high": np.nan, "error": np.nan, "freedom": np.nan}
+            break
         if history[-1]["verdict"] in ("better", "worse", "equivalent"):
             break
     return history
@@ -86,11 +87,8 @@ def arm(
         if len(by_block) < blocks:
             return None
         values = [by_block[block] for block in within]
-        return {
-            "estimate": float(np.mean(values)),
-            "variance": float(np.var(values, ddof=1)) / blocks,
-            "blocks": blocks,
-        }
+        variance = float(np.var(values, ddof=1)) / blocks
+        return {"estimate": float(np.mean(values)), "variance": variance, "blocks": blocks} | ended(report, runs)
     tried = report.tried(problem, method)
     tried = tried[tried["block"].isin(within)].sort_values(["value", "block", "number"])
     if len(tried) < trials * blocks:
@@ -99,14 +97,22 @@ def arm(
     if any(place not in logs for place in order):
         return None
     estimate = weighted([logs[place] for place in order], chances(trials * blocks, trials))
+    best = ended(report, runs[[place in order for place in zip(runs["block"], runs["number"], strict=True)]])
     if blocks == 1:
-        return {"estimate": estimate, "variance": np.nan, "blocks": 1}
+        return {"estimate": estimate, "variance": np.nan, "blocks": 1} | best
     pseudo = []
     for block in within:
         left = [logs[place] for place in order if place[0] != block]
         without = weighted(left, chances(trials * (blocks - 1), trials))
         pseudo.append(blocks * estimate - (blocks - 1) * without)
-    return {"estimate": estimate, "variance": float(np.var(pseudo, ddof=1)) / blocks, "blocks": blocks}
+    return {"estimate": estimate, "variance": float(np.var(pseudo, ddof=1)) / blocks, "blocks": blocks} | best
+
+
+def ended(report: Report, runs: pd.DataFrame) -> Arm:
+    """How the runs of an arm ended."""
+    about = report.problems[runs["problem"].iloc[0]] if len(runs) else {"censored": False}
+    late = runs["test_metric"] >= about["budget"] * about["metric_scale"] if about["censored"] else []
+    return {"runs": len(runs), "lost": float(runs["diverged"].sum()), "late": float(np.sum(late))}
 
 
 def chances(count: int, n: int) -> list[float]:
@@ -178,18 +184,14 @@ def band(theirs: Arm, margin: float, kind: str, share: float) -> tuple[float, fl
     return math.log(1 - below) if below < 1 else math.inf, math.log(1 + margin * math.exp(-theirs["estimate"]))
 
 
-def no_claim(report: Report, row: Any, primary: dict[str, Any]) -> bool:
-    """Whether runs that diverged or missed the tolerance leave nothing to claim."""
-    sides = [
-        runs[runs["block"] < primary["compared_blocks"]]
-        for runs in (report.runs_of(row["problem"], name) for name in (row["method"], row["reference"]))
-    ]
-    if any(side["diverged"].all() for side in sides):
+def ends_without_claim(ours: Arm, theirs: Arm, verdict: str) -> bool:
+    """Whether runs that diverged or missed the tolerance leave nothing to claim, at this look and at any later one."""
+    sides = (ours, theirs)
+    if any(side["lost"] == side["runs"] for side in sides) or all(side["late"] == side["runs"] for side in sides):
         return True
-    if not row["censored"]:
-        return False
-    late = [(side["test_metric"] >= row["budget"]) for side in sides]
-    return all(each.all() for each in late) or (primary["verdict"] == "equivalent" and all(each.any() for each in late))
+    if math.isnan(ours["estimate"] - theirs["estimate"]):  # a metric without a logarithm
+        return True
+    return verdict == "equivalent" and all(side["late"] for side in sides)
 
 
 def secondary(report: Report, row: Any, primary: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, Any]]:

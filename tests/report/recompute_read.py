@@ -81,7 +81,8 @@ class Report:
         self.protocol = 2 if "looks" in spec else 1
         self.declared = spec["looks"] if "looks" in spec else [spec["blocks"]]
         more = spec.get("more_blocks") or 0
-        self.looks = [*self.declared, *([self.declared[-1] + more] if more else [])]
+        earlier = manifest.get("extra_looks", [])
+        self.looks = [*self.declared, *([*earlier, self.declared[-1] + more] if more else [])]
         self.problems = manifest["problems"]
         self.curves = pd.read_parquet(folder / "curves.parquet")
         self.rows: dict[tuple[str, str], Any] = {

@@ -41,9 +41,10 @@ def test_unknown_facts_are_neutral_and_complete() -> None:
 
 def test_a_specification_without_looks_is_of_the_first_protocol() -> None:
     old: Any = {"blocks": 10, "trials": 12}
-    assert (protocol(old), looks_of(old), planned_looks(old)) == (1, (10,), (10,))
-    assert (protocol({}), looks_of({}), planned_looks({})) == (1, (), ())
+    assert (protocol(old), looks_of(old), planned_looks(old, {})) == (1, (10,), (10,))
+    assert (protocol({}), looks_of({}), planned_looks({}, {})) == (1, (), ())
     new: Any = {"looks": [10, 20, 40], "more_blocks": 0}
-    assert (protocol(new), looks_of(new), planned_looks(new)) == (2, (10, 20, 40), (10, 20, 40))
-    assert planned_looks({**new, "more_blocks": 5}) == (10, 20, 40, 45)
+    assert (protocol(new), looks_of(new), planned_looks(new, {})) == (2, (10, 20, 40), (10, 20, 40))
+    assert planned_looks({**new, "more_blocks": 5}, {}) == (10, 20, 40, 45)
+    assert planned_looks({**new, "more_blocks": 9}, {"extra_looks": [42, 45]}) == (10, 20, 40, 42, 45, 49)
     assert looks_of({**new, "more_blocks": 5}) == (10, 20, 40)

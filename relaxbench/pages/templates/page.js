@@ -38,6 +38,22 @@ async function save(packed, name) {
   // plotly's arrays come as base64 of float32.
   const numbers = packed => new Float32Array(bytes(packed.bdata).buffer);
 
+  // On a telephone the labels of rows (theme.row_axis) would take half of a figure: they stand above their rows, which
+  // become higher.
+  function labelsAbove(layout, canvas) {
+    const { ticktext: labels, tickvals, tickfont, range, ticklabelstandoff } = layout.yaxis || {};
+    if (!labels || !range || !ticklabelstandoff) return;
+    layout.height += 16 * labels.length;
+    canvas.style.height = `${layout.height}px`;
+    const row = (layout.height - 80) / (range[1] - range[0]);
+    const texts = labels.map((label, index) => ({
+      text: label.replace("<br>", " "), x: 0, xref: "paper", xanchor: "left", xshift: 2, y: tickvals[index],
+      yshift: row / 2 - 9, font: tickfont, showarrow: false,
+    }));
+    layout.annotations = [...(layout.annotations || []), ...texts];
+    layout.yaxis.showticklabels = false;
+  }
+
   // Figures have placeholders for the theme's colours (pages/theme.py), so the same JSON serves light and dark.
   function draw(figure) {
     const text = figure.text
@@ -45,6 +61,7 @@ async function save(packed, name) {
       .replaceAll("#010205", style("--line")).replaceAll("#010206", style("--paper"))
       .replaceAll("rgba(1,2,3,0.13)", style("--band"));
     const { figure: { data, layout }, views, axes } = JSON.parse(text);
+    if (figure.canvas.clientWidth < 480) labelsAbove(layout, figure.canvas);
     const view = views[figure.view], axis = axes[figure.axis];
     if (view) data.forEach((trace, index) => { trace.visible = view.visible[index]; });
     if (axis) data.forEach((trace, index) => { trace.x = numbers(trace.x).map(x => x * axis.scale[index]); });

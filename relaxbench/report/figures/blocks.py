@@ -67,7 +67,7 @@ def dots(
         layout(
             height=110 + 52 * len(methods),
             xaxis=axis(with_unit(about["metric"], about["unit"])) | {"range": [left, right]},
-            yaxis=row_axis([look.title(method) for method in methods]),
+            yaxis=row_axis([look.row(method) for method in methods]),
         )
     )
     return Figure(

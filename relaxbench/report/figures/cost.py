@@ -7,7 +7,7 @@ import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, row_axis, vertical
+from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, row_axis, rows_height, vertical
 
 LEDGER = ("gradients", "jvps", "examples", "measurement")
 
@@ -55,13 +55,13 @@ def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         )
     high = float(rows[["seconds_ratio", "peak_bytes_ratio"]].max(axis=None))
     low = float(rows[["seconds_ratio", "peak_bytes_ratio"]].min(axis=None))
-    base = look.title(look.baseline)
+    base, labels = look.title(look.baseline), [look.row(method) for method in rows["method"]]
     figure.update_layout(
         layout(
-            height=130 + 34 * len(rows),
+            height=130 + rows_height(labels, 34),
             hovermode="closest",
             xaxis=axis(f"multiple of {base}") | {"range": [min(0.0, low), 1.06 * max(high, 1.1)], "ticksuffix": "×"},
-            yaxis=row_axis([look.title(method) for method in rows["method"]]),
+            yaxis=row_axis(labels),
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": MUTED, "size": 12}},
             margin={"l": 8, "r": 16, "t": 34, "b": 48},
         )

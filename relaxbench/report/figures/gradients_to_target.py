@@ -91,7 +91,7 @@ def target(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         layout(
             height=110 + 42 * len(rows),
             xaxis=axis("gradients to target<br>← lower is better") | {"range": [0, right]},
-            yaxis=row_axis([look.title(method) for method in rows["method"]]),
+            yaxis=row_axis([look.row(method) for method in rows["method"]]),
         )
     )
     goal = float(rows["target"].iloc[0])

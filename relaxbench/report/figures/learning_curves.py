@@ -168,7 +168,7 @@ def _along(label: str, limits: Mapping[str, float]) -> dict[str, Any]:
 
 def _key(look: Look, method: str) -> dict[str, Any]:
     """The key of a panel's lines."""
-    words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
+    words = f"<span style='color:{look.colours[method]}'>━</span> {plain(look.titles[method], 22)}"
     if look.baseline:
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}, mean"
         words = dotted if method == look.baseline else f"{words}   {dotted}"

@@ -43,7 +43,7 @@ def looks(results: Sequence[MethodResult], look: Look, problem: str) -> Figure |
         layout(
             height=96 + 46 * len(rows),
             xaxis=axis(f"times {baseline}'s {metric}<br>← lower is better") | ratio_axis(left, right),
-            yaxis=row_axis([look.title(result.method) for result, _ in reversed(rows)]),
+            yaxis=row_axis([look.row(result.method) for result, _ in reversed(rows)]),
         )
     )
     return Figure(

@@ -62,7 +62,7 @@ def search(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         layout(
             height=110 + 42 * len(rows),
             xaxis=axis("validation loss") | (log_axis(low, high) if low > 0 else {}),
-            yaxis=row_axis([look.title(method) for method in rows["method"]]),
+            yaxis=row_axis([look.row(method) for method in rows["method"]]),
         )
     )
     return Figure(

@@ -13,7 +13,19 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.means import means
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, log_axis, plain, row_axis, vertical
+from relaxbench.pages.theme import (
+    INK,
+    MUTED,
+    Look,
+    axis,
+    file_name,
+    layout,
+    log_axis,
+    plain,
+    row_axis,
+    rows_height,
+    vertical,
+)
 
 
 def measured(frames: StudyFrames, problem: str) -> pd.DataFrame:
@@ -33,8 +45,7 @@ def expectation(theorem: Theorem, table: pd.DataFrame, look: Look, problem: str)
     rows = [(name, mean, half, MUTED, "diamond") for name, mean, half in theory]
     if theorem.is_loss:
         rows += [
-            (look.title(row.method), row.mean, row.half, look.colours[row.method], "circle")
-            for row in table.itertuples()
+            (look.row(row.method), row.mean, row.half, look.colours[row.method], "circle") for row in table.itertuples()
         ]
     rows = rows[::-1]
     figure = Drawing()
@@ -51,12 +62,13 @@ def expectation(theorem: Theorem, table: pd.DataFrame, look: Look, problem: str)
             hovertemplate="%{x:.4~g}",
             error_x={"type": "data", "array": [float(half)], "color": colour, "thickness": 2, "width": 0},
         )
+    labels = [name for name, *_ in rows]
     low, high = (pick(mean for _, mean, *_ in rows) for pick in (min, max))
     figure.update_layout(
         layout(
-            height=110 + 30 * len(rows),
+            height=110 + rows_height(labels, 30),
             xaxis=axis(plain(f"{theorem.terminal} at the end")) | (log_axis(low, high) if 0 < 20 * low < high else {}),
-            yaxis=row_axis([name for name, *_ in rows]),
+            yaxis=row_axis(labels),
         )
     )
     about = (

@@ -11,7 +11,7 @@ from relaxbench.analysis.best_of_n import Matrix, differences_by_budget, medians
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.targets import budget
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, tint, visible
+from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, plain, tint, visible
 
 EXPECTED, MEDIAN = "expected best of n", "median best of n"
 """The views of a panel, as named by its switch."""
@@ -181,7 +181,7 @@ def _panel(key: dict[str, Any], largest: int) -> dict[str, Any]:
 
 def _key(look: Look, method: str, against: bool = False) -> dict[str, Any]:
     """The key of a panel's lines."""
-    words = f"<span style='color:{look.colours[method]}'>━</span> {look.title(method)}"
+    words = f"<span style='color:{look.colours[method]}'>━</span> {plain(look.titles[method], 22)}"
     if look.baseline and (against or method == look.baseline):
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}"
         words = dotted if method == look.baseline else f"{words}   {dotted}"

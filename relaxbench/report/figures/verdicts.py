@@ -9,7 +9,7 @@ import pandas as pd
 from relaxbench.analysis.comparison import Comparison, MethodResult
 from relaxbench.analysis.sentences import ratio, scope
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import Look, axis, file_name, layout, plain, row_axis
+from relaxbench.pages.theme import Look, axis, file_name, layout, plain, row_axis, rows_height
 from relaxbench.report.figures.ratios import band_of, ratio_axis, reference_shapes, span, whiskers
 
 COLUMNS = ("ratio", "low", "high", "error", "freedom", "band_low", "band_high", "look", "verdict", "margin")
@@ -47,12 +47,13 @@ def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure 
             error_x=whiskers(comparison.ratio, comparison.low, comparison.high, colour),
             hovertemplate=f"{title}: {ratio(comparison.ratio)} times{interval}, {result.verdict}<extra></extra>",
         )
+    labels = [look.row(result.method) for result, _ in reversed(rows)]
     baseline, metric = look.title(str(look.baseline)), plain(comparisons[0].metric)
     figure.update_layout(
         layout(
-            height=92 + 30 * len(rows),
+            height=92 + rows_height(labels, 30),
             xaxis=axis(f"times {baseline}'s {metric}<br>← lower is better") | ratio_axis(left, right),
-            yaxis=row_axis([look.title(result.method) for result, _ in reversed(rows)]),
+            yaxis=row_axis(labels),
         )
     )
     shaded = f" The shaded band is the margin of equivalence, {rows[0][1].margin}." if band else ""

@@ -1,8 +1,8 @@
 """Interim monitoring: which methods of a problem go on to the next look, from finished trials alone.
 
-A comparison is over when a look has decided it. A method goes on to the next look while its comparison with the
-baseline is undecided, and the baseline while any comparison is. The estimates and the verdicts are those of the report
-(`analysis.arms`, `analysis.looks`). Every repetition of a study goes through its looks alone.
+A comparison is over when a look has decided it, or has shown that no claim can be made. A method goes on to the next
+look while its comparison with the baseline is not over, and the baseline with it. The estimates and the verdicts are
+those of the report (`analysis.arms`, `analysis.looks`). Every repetition of a study goes through its looks alone.
 
 An answer other than "not known yet" never changes, because it depends only on finished trials and on the declared
 comparisons: every worker gets the same one, at any time. A session that extends a study reads its row anew.
@@ -10,7 +10,6 @@ comparisons: every worker gets the same one, at any time. A session that extends
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,10 +23,11 @@ from relaxbench.store.transactions import read
 
 if TYPE_CHECKING:
     from relaxbench.analysis.arm import Arm
+    from relaxbench.analysis.arms import Place
     from relaxbench.analysis.looks import Outcome
 
-Places = dict[str, dict[tuple[int, int], float]]
-"""A number per trial: method → (block, number) → value."""
+Places = dict[str, dict["Place", float]]
+"""A number per trial: method → place → value."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Monitor:
         spec: of the study.
         about: facts of the problem.
         published: the methods that are run as published.
+        looks: the numbers of blocks of all looks, those beyond the declared ones too.
     """
 
     database: Database
@@ -49,13 +50,15 @@ class Monitor:
     spec: SpecFacts
     about: ProblemFacts
     published: frozenset[str]
+    looks: tuple[int, ...]
 
     @classmethod
     def of(cls, database: Database, study: int, name: str, spec: SpecFacts, manifest: Manifest) -> Monitor:
         """The monitor of a problem, from the study's row."""
         arms = {method: method_facts(manifest, method)["arm"] for method in spec["methods"]}
         published = frozenset(method for method, arm in arms.items() if arm == "published")
-        return cls(database, study, name, spec, problem_facts(manifest, name), published)
+        looks = planned_looks(spec, manifest)
+        return cls(database, study, name, spec, problem_facts(manifest, name), published, looks)
 
     def goes_on(self, method: str, repetition: int, look: int) -> bool | None:
         """Whether a method goes on after a look; None while runs that decide it are missing.
@@ -67,18 +70,18 @@ class Monitor:
         """
         from relaxbench.analysis.looks import fold, going_on
 
-        outcomes, baseline = self._outcomes(repetition), self.spec["baseline"]
+        outcomes, baseline = self.outcomes(repetition), self.spec["baseline"]
         known = {label: outcome for label, outcome in outcomes.items() if outcome is not None}
         judged = {label: fold(outcome.history[: look + 1]) for label, outcome in known.items()}
         at_look = {label: outcome for label, outcome in judged.items() if outcome and outcome.look == look + 1}
-        if method in going_on({label: outcome for label, outcome in at_look.items() if _comparable(outcome)}, baseline):
+        if method in going_on(at_look, baseline):
             return True
         if method != baseline:
             return False if method in at_look else None
-        over = all(label in at_look or (label in known and known[label].decided) for label in outcomes)
+        over = all(label in at_look or (label in known and known[label].over) for label in outcomes)
         return False if over else None
 
-    def _outcomes(self, repetition: int) -> dict[str, Outcome | None]:
+    def outcomes(self, repetition: int) -> dict[str, Outcome | None]:
         """The comparison of every method with the baseline in a repetition, over the looks that are complete."""
         from relaxbench.analysis.arms import family_of, outcomes
         from relaxbench.analysis.equivalence import parse_margin
@@ -90,43 +93,41 @@ class Monitor:
         """The estimate of every method at every look of a repetition; None where the look is not complete."""
         from relaxbench.analysis.arms import Limits, arm_of
 
-        looks, limits = planned_looks(self.spec), Limits.of(self.about)
+        looks, limits = self.looks, Limits.of(self.about)
         first = repetition * looks[-1]
-        explored, confirmed = self._finished(range(first, first + looks[-1]))
+        explored, confirmed, diverged = self._finished(range(first, first + looks[-1]))
 
         def estimates(method: str) -> Iterator[Arm | None]:
             size = 0 if method in self.published else self.spec["trials"]
-            trials, runs = explored.get(method, {}), confirmed.get(method, {})
+            trials, runs, lost = explored.get(method, {}), confirmed.get(method, {}), diverged.get(method, set())
             complete = True
             for blocks in looks:  # the looks after an incomplete one are incomplete
-                arm = arm_of(trials, runs, range(first, first + blocks), size, limits) if complete else None
+                arm = arm_of(trials, runs, range(first, first + blocks), size, limits, lost) if complete else None
                 complete = arm is not None
                 yield arm
 
         return {method: list(estimates(method)) for method in self.spec["methods"]}
 
-    def _finished(self, blocks: range) -> tuple[Places, Places]:
-        """Validation losses of finished random trials, and test metrics of finished confirmations, in display units."""
+    def _finished(self, blocks: range) -> tuple[Places, Places, dict[str, set[Place]]]:
+        """Validation losses of finished random trials; test metrics of finished confirmations, and which diverged."""
         place = (Trial.method, Trial.block, Trial.number)
         here = (Trial.study_id == self.study, Trial.problem == self.name, Trial.status == "done")
         within = Trial.block.between(blocks.start, blocks.stop - 1)
         searched = select(*place, Trial.value).where(*here, within, Trial.phase == "explore")
-        tested = select(*place, Trial.measures).where(*here, within, Trial.phase == "confirm")
+        tested = select(*place, Trial.measures, Trial.diverged).where(*here, within, Trial.phase == "confirm")
         explored: Places = {}
         confirmed: Places = {}
+        lost: dict[str, set[Place]] = {}
         for method, block, number, value in read(self.database, lambda connection: connection.execute(searched).all()):
             explored.setdefault(method, {})[block, number] = float("inf") if value is None else value
-        for method, block, number, measures in read(self.database, lambda connection: connection.execute(tested).all()):
-            confirmed.setdefault(method, {})[block, number] = self._metric(measures)
-        return explored, confirmed
+        for row in read(self.database, lambda connection: connection.execute(tested).all()):
+            confirmed.setdefault(row.method, {})[row.block, row.number] = self._metric(row.measures)
+            if row.diverged:
+                lost.setdefault(row.method, set()).add((row.block, row.number))
+        return explored, confirmed, lost
 
     def _metric(self, measures: Mapping[str, Any]) -> float:
         metric = measures.get("test_metric")
         if metric is None:
             metric = self.about["worst_metric"]
         return float("nan") if metric is None else float(metric) * (self.about["metric_scale"] or 1.0)
-
-
-def _comparable(outcome: Outcome) -> bool:
-    """Whether there is a difference to judge. A metric without a logarithm has none, at any further look either."""
-    return not math.isnan(outcome.judgement.difference)

@@ -272,7 +272,7 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
         monitor = Monitor.of(database, study, problem, spec, manifest)
         for method in _part(spec["methods"], methods):
             about = method_facts(manifest, method)
-            size, space, fixed = Size.of(spec, about), space_on(about, problem), fixed_on(about, problem)
+            size, space, fixed = Size.of(spec, about, manifest), space_on(about, problem), fixed_on(about, problem)
             chosen.append(Plan(database, study, row.name, size, problem, method, space, fixed, monitor))
     return chosen
 

@@ -75,7 +75,8 @@ def read_progress(database: Database, study: int) -> list[Progress]:
     """The progress of a study, from its row alone."""
     query = select(Study.spec, Study.manifest).where(Study.id == study)
     row = read(database, lambda connection: connection.execute(query).one())
-    own = {method: Size.of(row.spec, method_facts(row.manifest, method)) for method in row.spec.get("methods", ())}
+    methods = row.spec.get("methods", ())
+    own = {method: Size.of(row.spec, method_facts(row.manifest, method), row.manifest) for method in methods}
     sizes = {(problem, method): own[method] for problem in row.spec.get("problems", ()) for method in own}
     return count(database, study, sizes) if sizes else []
 

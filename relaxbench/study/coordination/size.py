@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relaxbench.store.facts import MethodFacts, SpecFacts, looks_of, planned_looks, protocol
+from relaxbench.store.facts import Manifest, MethodFacts, SpecFacts, looks_of, planned_looks, protocol
 from relaxbench.store.schema import PHASES
 
 
@@ -14,7 +14,7 @@ class Size:
 
     Attributes:
         seed: of the study.
-        looks: the numbers of blocks at which a repetition is looked at; the last one may lie beyond those declared.
+        looks: the numbers of blocks at which a repetition is looked at; the last ones may lie beyond those declared.
         trials: T, random trials per block; 0 for a method that is run as published.
         exploit: of TPE.
         recommend: of the best settings.
@@ -33,12 +33,18 @@ class Size:
     winners_only: bool = False
 
     @classmethod
-    def of(cls, spec: SpecFacts, method: MethodFacts) -> Size:
-        """The size that a stored specification requests of a method."""
+    def of(cls, spec: SpecFacts, method: MethodFacts, manifest: Manifest) -> Size:
+        """The size that a stored specification requests of a method.
+
+        Args:
+            spec: of the study.
+            method: its facts.
+            manifest: of the study; empty for one that has not begun.
+        """
         tuned = method["arm"] == "tuned"
         return cls(
             spec["seed"],
-            planned_looks(spec),
+            planned_looks(spec, manifest),
             spec["trials"] if tuned else 0,
             spec["exploit"] if tuned else 0,
             spec["recommend"] if tuned else 0,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relaxbench.optim.published import KINDS
 from relaxbench.problems import Problem
 from relaxbench.space import to_stored
-from relaxbench.store.facts import MethodFacts, ProblemFacts
+from relaxbench.store.facts import MethodFacts, ProblemFacts, PublicationFacts
 from relaxbench.study.definition.ladder import base_name
 from relaxbench.study.definition.spec import StudySpec
 
@@ -51,7 +52,23 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "fixed": spec.fixed_of(label, problems[0]),
         "fixes": {problem.name: spec.fixed_of(label, problem) for problem in problems},
         "options": spec.options_of(label, problems[0]),
+        "publications": {
+            problem.name: facts for problem in problems if (facts := describe_publication(label, spec, problem))
+        },
         "copies": spec.make_rule(label, problems[0]).copies,
         "scope": rule.scope,
         "calibration": {},
+    }
+
+
+def describe_publication(label: str, spec: StudySpec, problem: Problem) -> PublicationFacts | None:
+    """Describe where a method's settings on a problem come from; None for a method that is tuned."""
+    publication = spec.rule_of(label).publication(problem.kind) if spec.arm_of(label) == "published" else None
+    if publication is None:
+        return None
+    return {
+        "kind": KINDS.get(publication.kind, publication.kind),
+        "source": publication.source,
+        "wanted": KINDS.get(problem.kind, problem.kind),
+        "fits": publication.kind == problem.kind,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -105,6 +106,7 @@ def open_study(
             refuse_version(row.manifest, spec.name)
         manifest = row.manifest.copy()
         _describe(manifest, spec, problems)
+        _keep_extra_look(manifest, row.spec, merged)
         values = {"spec": merged, "source": source, "manifest": manifest}
         connection.execute(update(Study).where(Study.id == row.id).values(**values))
         extended = restore({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)
@@ -185,9 +187,17 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
         known, new = method_facts(manifest, label), describe_method(label, spec, problems)
         new["spaces"] = {**known["spaces"], **new["spaces"]}
         new["fixes"] = {**known["fixes"], **new["fixes"]}
+        new["publications"] = {**known["publications"], **new["publications"]}
         new["calibration"] = known["calibration"]
         methods[label] = new
     manifest["methods"] = methods
+
+
+def _keep_extra_look(manifest: Manifest, before: SpecFacts, after: Mapping[str, Any]) -> None:
+    """Keep the look of an earlier extension beyond the declared looks: every look taken counts for the guarantee."""
+    more = before.get("more_blocks", 0)
+    if more and after["more_blocks"] != more:
+        manifest["extra_looks"] = [*manifest.get("extra_looks", []), before["looks"][-1] + more]
 
 
 def _origin(name: str) -> str:

@@ -224,6 +224,13 @@ def test_further_blocks_are_run_by_request_and_only_of_what_is_undecided(databas
     assert blocks_of(database, "open") == blocks_of(database, "sgd") == list(range(11))
     assert blocks_of(database, "better") == list(range(6))
     assert [(p.look, p.looks, p.blocks) for p in tally(planned)] == [(3, 2, 11), (1, 2, 6), (3, 2, 11)]
+    with database.begin() as connection:  # and again: the look at 11 blocks was taken, and counts
+        (manifest,) = connection.scalars(select(Study.manifest))
+        grown = {"spec": {**spec, "more_blocks": 5}, "manifest": {**manifest, "extra_looks": [11]}}
+        connection.execute(update(Study).values(**grown))
+    planned = work(database, mixed, 13)
+    assert blocks_of(database, "open") == blocks_of(database, "sgd") == list(range(13))
+    assert [(p.look, p.looks, p.blocks) for p in tally(planned)] == [(4, 2, 13), (1, 2, 6), (4, 2, 13)]
 
 
 def test_a_study_of_the_baseline_alone_ends_with_its_first_look(database: Engine) -> None:
@@ -236,6 +243,14 @@ def test_no_look_helps_where_the_metric_has_no_logarithm(database: Engine) -> No
     make(database, {"sgd": {}, "a": {}}, [6, 9])
     work(database, lambda method, repetition: -1.0, 9)
     assert blocks_of(database, "sgd") == blocks_of(database, "a") == list(range(6))
+
+
+def test_the_baseline_ends_although_a_method_stopped_without_a_claim(database: Engine) -> None:
+    make(database, {"sgd": {}, "none": {}, "late": {}}, [6, 15, 30])
+    work(database, lambda method, repetition: {"sgd": 1.0, "none": -1.0, "late": 1.5}[method], 30)
+    assert blocks_of(database, "none") == list(range(6))
+    assert blocks_of(database, "late") == blocks_of(database, "sgd") == list(range(15))
+    assert blocks_of(database, "sgd", "recommend") == [0]
 
 
 def test_a_method_is_judged_when_it_and_the_baseline_are_complete(database: Engine) -> None:

@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from relaxbench.problems import problem as named
 from relaxbench.space import StoredChoice, StoredFloat, StoredInt
 from relaxbench.store.facts import (
     Circumstances,
@@ -15,10 +16,13 @@ from relaxbench.store.facts import (
     Manifest,
     MethodFacts,
     ProblemFacts,
+    PublicationFacts,
     SpecFacts,
 )
 from relaxbench.study.coordination.manifest import read_manifest
+from relaxbench.study.definition.facts import describe_method
 from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.validation import restore
 from tests.study import tiny
 
 STORED = {"float": StoredFloat, "int": StoredInt, "categorical": StoredChoice}
@@ -45,6 +49,28 @@ def test_a_study_stores_the_keys_that_the_types_name(tmp_path: Path) -> None:
         assert all(set(cost) == keys(CostFacts) for cost in method["calibration"].values())
         for space in (method["space"], *method["spaces"].values()):
             assert all(set(searched) == keys(STORED[searched["kind"]]) for searched in space.values())
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "kind", "fits"),
+    [
+        ("hj", "digits-mlp", "a fully connected network", True),
+        ("curveball", "rosenbrock", "Rosenbrock's function", True),
+        ("lookahead", "digits-mlp", "a convolutional network on CIFAR-10 or other photographs", False),
+        ("hj", "rosenbrock", "a fully connected network", False),
+    ],
+)
+def test_the_publication_of_a_method_as_published(rule: str, name: str, kind: str, fits: bool) -> None:
+    method = {"p": {"rule": rule, "arm": "published"}}
+    asked = restore({"name": "x", "problems": [name], "methods": ["sgd", "p"], "method": method}, "x")
+    task = named(name)
+    facts = describe_method("p", asked, [task])["publications"][name]
+    assert set(facts) == keys(PublicationFacts)
+    assert (facts["kind"], facts["fits"]) == (kind, fits)
+    used = describe_method("p", asked, [task])["fixed"]
+    assert any(own.source == facts["source"] and used["schedule"] == own.values["schedule"]
+               for own in asked.rule_of("p").publications)  # fmt: skip
+    assert describe_method("sgd", asked, [task])["publications"] == {}
 
 
 def test_a_stored_specification_has_the_keys_that_its_type_names() -> None:

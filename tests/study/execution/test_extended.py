@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from relaxbench.report import load_study
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial, Weights
 from tests.study import tiny
@@ -68,6 +69,19 @@ def test_confirmations_of_what_is_no_longer_among_the_best_are_kept(tmp_path: Pa
         confirmed = {row.parent for row in mine if row.phase == "confirm"}
         assert confirmed == best | (first & {row.id for row in mine}) and len(confirmed) == len(best) + 2
         assert sum(row.phase == "recommend" and row.parent == explored[0].id for row in mine) == 2
+
+
+@pytest.mark.usefixtures("steady")
+def test_every_extension_beyond_the_last_look_is_a_look(tmp_path: Path) -> None:
+    s = tiny.spec(looks=[1], trials=1, exploit=0, recommend=0)
+    for more in (0, 1, 1, 3):
+        tiny.run(tmp_path, s.model_copy(update={"more_blocks": more}))
+    assert study_row(tmp_path).manifest["extra_looks"] == [2]
+    database = tiny.opened(tmp_path)
+    frames = load_study(database)
+    database.dispose()
+    assert frames.looks == (1, 2, 4)
+    assert len(tiny.rows(tmp_path)) == tiny.expected(s.model_copy(update={"more_blocks": 3}))
 
 
 @pytest.mark.usefixtures("steady")
