@@ -14,7 +14,7 @@ import numpy as np
 PLACES = os.environ.get("RELAXBENCH_TESTS_DATA"), os.environ.get("RELAXBENCH_DATA")
 REAL = Path(next(filter(None, PLACES), Path(__file__).parents[2] / "shared" / "data")).absolute()
 """Where real data may be: processes that the tests start inherit the place under the first name."""
-SIZES = {"train": 1600, "t10k": 400}
+SIZES = {"train": 800, "t10k": 200}
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def test_installed_package_runs_a_study(site: Path, tmp_path: Path) -> None:
     problem = 'name = "s"\nproblems = ["rosenbrock"]\nmethods = ["sgd"]\nflatness = false\n'
     size = "looks = [6]\ntrials = 1\nexploit = 0\nrecommend = 0\nbudget = 40\n"
     (tmp_path / "s.toml").write_text(problem + size)
-    options = ["--storage", "sqlite:///x.db", "--no-report", "--quiet"]
+    options = ["--storage", "sqlite:///x.db", "--population", "8", "--no-report", "--quiet"]
     run(sys.executable, "-m", "relaxbench", "study", "s.toml", *options, cwd=tmp_path, site=site)
     assert (tmp_path / "x.db").stat().st_size > 0
 

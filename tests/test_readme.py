@@ -10,6 +10,7 @@ import pytest
 from relaxbench.cli.main import app, main
 from relaxbench.optim.registry import RULES
 from relaxbench.study.definition.files import load
+from tests.study import tiny
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -22,6 +23,7 @@ def test_the_problem_file_makes_a_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    tiny.set_engine(monkeypatch)
     Path("my_problem.py").write_text(blocks("python")[0])
     small = ["--looks", "6", "--trials", "1", "--budget", "40", "--method", "sgd", "--no-report", "-q"]
     assert main(["study", "--problem", "my_problem.py", *small]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from relaxbench.bench.tables import TABLES, met, step_tables
 from relaxbench.cli.console import console
 from relaxbench.cli.main import main
 from relaxbench.optim.registry import RULES
+from relaxbench.training import engine
 from relaxbench.util import files
 from tests import browser
 from tests.browser import Visit
@@ -240,6 +242,8 @@ def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         (trials, "QUICK", (2, 0.01)), (steps, "QUICK_PAIRS", 1), (steps, "QUICK_LEAST", 1), (steps, "BATCH", 4),
         (allcnn, "QUICK_BATCH", 1), (allcnn, "SIDE", {"cpu": 64}), (allcnn, "SECONDS", 0.0),
         (memory, "QUICK", {"lenet": ("sgd",)}), (process_pool, "cores", lambda: 1),
+        (ledger, "DEPTH", 2), (ledger, "RULES", {"sgd": RULES["sgd"]}),
+        (engine, "CANDIDATES", (8, 16)), (engine, "throughput", partial(engine.throughput, seconds=0.0)),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     assert main(["bench", "--quick", "--device", "cpu", "--json", "x.json"]) == 0

@@ -183,7 +183,7 @@ def test_a_problem_of_ones_own_works_from_day_one(
 
 
 def test_ctrl_c_keeps_everything_and_says_how_to_continue(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("mine.toml").write_text(STUDY.replace("trials = 1", "trials = 30"))
+    Path("mine.toml").write_text(STUDY.replace("trials = 1", "trials = 12"))
     process = command("study", "mine.toml", "--population", "2", "--no-report", cwd=folder)
     limit = time.monotonic() + 60
     while time.monotonic() < limit and process.poll() is None:
@@ -200,9 +200,9 @@ def test_ctrl_c_keeps_everything_and_says_how_to_continue(folder: Path, capsys: 
     left = rows("relaxbench.db")
     done = sum(row.status == "done" for row in left)
     assert 0 < done < len(left) and {row.status for row in left} == {"done", "waiting"}
-    assert re.search(rf"{done} of 488 trials", out)
+    assert re.search(rf"{done} of 200 trials", out)
 
     out = printed(capsys, "study", "mine.toml", "--population", "64", "--no-report")
-    assert f"{488 - done} trials in" in out and "488 in the study" in out
-    assert {row.status for row in rows("relaxbench.db")} == {"done"} and len(rows("relaxbench.db")) == 488
+    assert f"{200 - done} trials in" in out and "200 in the study" in out
+    assert {row.status for row in rows("relaxbench.db")} == {"done"} and len(rows("relaxbench.db")) == 200
     assert not list(Path("checkpoints").glob("*"))

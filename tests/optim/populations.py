@@ -79,11 +79,16 @@ def members(
     )
 
 
-def scheduled(name: str, population: Members, t: int, steps: int) -> dict[str, Tensor]:
-    """What the engine gives a rule at gradient t: constant within an outer step."""
+def schedules(name: str, population: Members, steps: int) -> dict[str, Tensor]:
+    """What the engine gives a rule in `steps` gradients and the next: ``[steps + 1, K, ...]`` where it is scheduled."""
     period = RULES[name]().period(population.hyper)
-    progress = (t // period).double() / (steps // period).clamp(min=1).double()
+    progress = (torch.arange(steps + 1)[:, None, None] // period).double() / (steps // period).clamp(min=1).double()
     return RULES[name]().at(population.hyper, progress.clamp(max=1).to(population.x.dtype))
+
+
+def scheduled(table: dict[str, Tensor], t: int) -> dict[str, Tensor]:
+    """The hyperparameters at gradient t: constant within an outer step."""
+    return {key: value[t] if value.dim() == 3 else value for key, value in table.items()}
 
 
 def trace(
@@ -92,9 +97,9 @@ def trace(
     """All queries and all deployed iterates of a population, and its last state."""
     rule = rule or made(name, population.x.shape[1])
     state = rule.init(population.x, population.seeds)
-    queries, iterates = [], []
+    table, queries, iterates = schedules(name, population, steps), [], []
     for t in range(steps):
-        now = scheduled(name, population, t, steps)
+        now = scheduled(table, t)
         query = rule.query(state, now)
         assert query.batch.dtype == torch.int64 and query.batch.tolist() == [batches_of(name, t)] * len(population.x)
         assert rule.first_batch(t) == batches_of(name, t)[0] and rule.replicas == len(batches_of(name, t))

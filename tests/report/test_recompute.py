@@ -120,7 +120,7 @@ def test_a_study_that_was_run(
     monkeypatch.chdir(tmp_path)
     tiny.set_engine(monkeypatch)
     Path("small.toml").write_text(study)
-    asked = ["study", "small.toml", "--storage", "sqlite:///small.db", "--report", str(tmp_path)]
+    asked = ["study", "small.toml", "--storage", "sqlite:///small.db", "--report", str(tmp_path), "--population", "18"]
     assert main(asked) == 0
     searched = {"recommended", "settings", "figure schedule", "flatness", "figure sharpness"}
     expected = EVERYWHERE | searched if study == DIGITS else EVERYWHERE - searched

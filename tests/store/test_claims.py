@@ -165,7 +165,9 @@ def test_releasing_gives_back_unfinished_trials_alone(database: Engine) -> None:
     mine.release()
 
 
-def test_a_sleeper_takes_up_what_nobody_else_has_taken(database: Engine, clock: list[float]) -> None:
+def test_a_worker_that_slept_beyond_its_lease_keeps_trials_that_nobody_has_taken(
+    database: Engine, clock: list[float]
+) -> None:
     """A laptop that was closed: its trials were freed, and it comes back before anybody wants them."""
     sleeper, other = Claims(database, 1, "sleeper"), Claims(database, 1, "other")
     kept, lost = sleeper.take("digits-mlp", "sgd", 2)
@@ -179,7 +181,7 @@ def test_a_sleeper_takes_up_what_nobody_else_has_taken(database: Engine, clock: 
     assert sleeper.finish([result(kept), result(lost)]) == 1 and row(database, lost.id).status == "running"
 
 
-def test_nobody_takes_what_is_still_being_worked_on_here(database: Engine, clock: list[float]) -> None:
+def test_a_trial_in_progress_is_not_taken_again_by_its_own_worker(database: Engine, clock: list[float]) -> None:
     """Freed while this worker slept: it has the trial in a slot, and would run it twice at once."""
     sleeper, other = Claims(database, 1, "sleeper"), Claims(database, 1, "other")
     (mine,) = sleeper.take("digits-mlp", "sgd", 1)

@@ -53,7 +53,7 @@ def test_trials_of_workers_that_were_ended_on_purpose_are_free_unharmed(database
     assert row(database, mine.id).status == "running"
 
 
-def test_giving_back_is_no_failure(database: Engine) -> None:
+def test_trials_that_are_given_back_count_no_failure(database: Engine) -> None:
     mine = Claims(database, 1, "me", retries=0)
     (trial,) = mine.take("digits-mlp", "sgd", 1)
     mine.release()
@@ -168,13 +168,13 @@ def test_reaping_knows_another_process_with_the_same_number_and_leaves_other_mac
     assert running == [elsewhere]
 
 
-def test_reaping_keeps_to_its_study(database: Engine) -> None:
+def test_reaping_frees_only_trials_of_its_own_study(database: Engine) -> None:
     Claims(database, 1, f"{platform.node()}:{2**22 + 1}:1000").take("digits-mlp", "sgd", 1)
     assert Claims(database, 2).reap() == 0
     assert Claims(database, 1).reap() == 1
 
 
-def test_a_trial_is_unique_in_its_place(database: Engine) -> None:
+def test_two_trials_with_one_block_and_number_are_refused(database: Engine) -> None:
     from sqlalchemy.exc import IntegrityError
 
     copy = {"study_id": 1, "problem": "digits-mlp", "method": "sgd", "phase": "explore", "block": 0, "parent": 0}

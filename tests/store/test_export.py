@@ -151,7 +151,7 @@ def refusal(file: Path) -> str:
     return str(error.value)
 
 
-def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_export_is_refused(tmp_path: Path) -> None:
     assert "does not exist: give a file that python -m relaxbench export has written" in refusal(tmp_path / "x.db")
     assert "cannot be imported: " in refusal(tmp_path)
     text_file, empty, foreign = (tmp_path / name for name in ("a.txt", "empty.db", "foreign.db"))
@@ -174,7 +174,7 @@ def test_a_file_of_an_older_version_is_refused_with_what_to_do(tmp_path: Path) -
     assert f"sqlite:///{file}" in refusal(file) and "python -m relaxbench upgrade" in refusal(file)
 
 
-def test_half_a_file_is_refused(exported: Path) -> None:
+def test_a_truncated_file_is_refused(exported: Path) -> None:
     whole = exported.read_bytes()
     for share in (0.3, 0.6, 0.9):
         exported.write_bytes(whole[: int(len(whole) * share)])

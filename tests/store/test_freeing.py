@@ -31,7 +31,7 @@ def ids(trials: list[Trial]) -> set[int]:
     return {trial.id for trial in trials}
 
 
-def test_what_the_dead_hold_is_freed_without_a_failure(database: Engine, held: dict[str, list[Trial]]) -> None:
+def test_trials_of_dead_workers_are_freed_without_a_failure(database: Engine, held: dict[str, list[Trial]]) -> None:
     assert free(database, "s", None, False, False) == (2, 0)
     freed = [row for row in rows(database) if row.id in ids(held[DEAD])]
     assert {(r.status, r.failures, r.token, r.lease_until) for r in freed} == {("waiting", 0, 2, None)}
@@ -57,13 +57,13 @@ def test_what_one_worker_holds_is_freed_and_its_results_are_refused(
     assert sum(row.status == "running" for row in rows(database)) == 4
 
 
-def test_everything_can_be_freed(database: Engine, held: dict[str, list[Trial]]) -> None:
+def test_all_running_trials_can_be_freed(database: Engine, held: dict[str, list[Trial]]) -> None:
     assert free(database, "s", None, True, False) == (6, 0)
     assert {row.status for row in rows(database)} == {"waiting"}
     assert free(database, "s", None, True, True) == (0, 0)
 
 
-def test_what_was_given_up_gets_another_chance(database: Engine) -> None:
+def test_failed_trials_can_be_set_to_waiting_again(database: Engine) -> None:
     mine = Claims(database, 1, "me", retries=0)
     trials = mine.take("digits-mlp", "sgd", 2)
     mine.fail("no")
@@ -73,7 +73,7 @@ def test_what_was_given_up_gets_another_chance(database: Engine) -> None:
     assert ids(mine.take("digits-mlp", "sgd", 2)) == ids(trials)
 
 
-def test_a_worker_that_holds_nothing_is_refused_with_those_that_do(
+def test_an_unknown_worker_is_refused_and_those_with_trials_are_named(
     database: Engine, held: dict[str, list[Trial]]
 ) -> None:
     with pytest.raises(

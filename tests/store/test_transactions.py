@@ -78,7 +78,7 @@ def test_a_lock_is_waited_for(database: Engine, locked: sqlite3.Connection) -> N
     assert read(database, numbers) == [1]
 
 
-def test_reading_waits_for_nobody(database: Engine, locked: sqlite3.Connection) -> None:
+def test_reading_does_not_wait_for_a_writer(database: Engine, locked: sqlite3.Connection) -> None:
     assert read(database, numbers) == []
 
 
@@ -96,7 +96,7 @@ def test_an_outage_that_lasts_is_one_line_for_a_person(
     ]
 
 
-def test_who_only_says_goodbye_does_not_wait_long(database: Engine, locked: sqlite3.Connection) -> None:
+def test_giving_back_trials_waits_only_briefly_for_the_database(database: Engine, locked: sqlite3.Connection) -> None:
     begin = time.monotonic()
     with pytest.raises(UserError):
         write(database, add, patience=0.2)
@@ -156,7 +156,7 @@ def test_other_errors_are_raised_at_once(database: Engine) -> None:
         (sqlite3.SQLITE_CORRUPT, False),
     ],
 )
-def test_what_may_pass_in_sqlite(code: int, again: bool) -> None:
+def test_transient_errors_of_sqlite_are_recognized(code: int, again: bool) -> None:
     cause = sqlite3.OperationalError("no")
     cause.sqlite_errorcode = code
     assert passing(OperationalError("", None, cause)) is again
@@ -178,7 +178,7 @@ def test_what_may_pass_in_sqlite(code: int, again: bool) -> None:
         ("42501", False),
     ],
 )
-def test_what_may_pass_in_postgresql(code: str | None, again: bool) -> None:
+def test_transient_errors_of_postgresql_are_recognized(code: str | None, again: bool) -> None:
     cause = Exception()
     cause.sqlstate = code  # type: ignore[attr-defined]
     assert passing(OperationalError("", None, cause)) is again

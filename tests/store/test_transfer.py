@@ -65,7 +65,7 @@ KINDS = list(itertools.product(("sqlite", "postgresql"), repeat=2))
 
 
 @pytest.mark.parametrize(("here", "there"), KINDS)
-def test_a_copy_is_the_same_but_for_what_is_of_the_moment(opened: Open, here: str, there: str) -> None:
+def test_a_copy_equals_its_origin_without_its_claims(opened: Open, here: str, there: str) -> None:
     source, target = opened(here), opened(there)
     studies.add(source, "neighbour", 3, seed=1)
     studies.add(source, "s")
@@ -143,7 +143,7 @@ NAMES = itertools.count()
 
 @settings(max_examples=25)
 @given(rows=st.lists(VALUES, max_size=6), source_text=TEXT)
-def test_there_and_back_gives_the_same_rows(
+def test_a_study_copied_to_postgresql_and_back_has_the_same_rows(
     server: Server, tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], source_text: str
 ) -> None:
     """SQLite → PostgreSQL → SQLite, for all values that the columns can hold."""
@@ -170,7 +170,7 @@ def test_there_and_back_gives_the_same_rows(
 # What is refused.
 
 
-def test_names_are_checked(opened: Open) -> None:
+def test_unknown_used_and_invalid_names_are_refused(opened: Open) -> None:
     source, target = opened("sqlite"), opened("sqlite")
     studies.add(source, "digits")
     studies.add(target, "mine")

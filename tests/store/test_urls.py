@@ -37,7 +37,7 @@ def refusal(storage: str) -> str:
         ("host=h password=s3cr3tpw dbname=name", "host=h password=*** dbname=name"),
     ],
 )
-def test_what_was_meant_to_be_a_url_is_no_path(storage: str, shown: str, tmp_path: Path) -> None:
+def test_a_misspelt_url_is_not_taken_for_a_path(storage: str, shown: str, tmp_path: Path) -> None:
     assert refusal(storage) == (
         f"storage {shown!r} is not a database URL: expected sqlite:///file.db or postgresql+psycopg://user@host/name"
     )
@@ -67,7 +67,7 @@ def test_a_user_s_name_may_hold_an_at_sign() -> None:
 
 
 @pytest.mark.parametrize("storage", ["", "sqlite://", "sqlite:///:memory:"])
-def test_a_storage_that_is_no_file_is_named(storage: str) -> None:
+def test_a_sqlite_storage_that_is_no_file_is_refused(storage: str) -> None:
     assert refusal(storage).startswith(f"storage {storage!r} must be a file")
 
 
@@ -81,7 +81,7 @@ def test_a_storage_that_is_no_file_is_named(storage: str) -> None:
         (":1/name?color=red", 'invalid connection option "color"', "check what stands after the ? of the URL"),
     ],
 )
-def test_what_the_driver_does_not_take_of_a_url(end: str, said: str, todo: str) -> None:
+def test_parts_of_a_url_that_the_driver_refuses_come_with_advice(end: str, said: str, todo: str) -> None:
     postgres.require()
     with pytest.raises(UserError) as error:
         open_database(f"postgresql://tester@127.0.0.1{end}")
@@ -101,5 +101,5 @@ def test_what_the_driver_does_not_take_of_a_url(end: str, said: str, todo: str) 
         ("cannot execute INSERT in a read-only transaction", "that can be written"),
     ],
 )
-def test_advice_fits_what_the_database_says(said: str, todo: str) -> None:
+def test_the_advice_follows_from_the_error_of_the_database(said: str, todo: str) -> None:
     assert todo in advice(Exception(said))

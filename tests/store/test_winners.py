@@ -93,7 +93,7 @@ def test_sql_pandas_and_python_pick_the_same_trial(sqlite: Engine, table: list[d
     check(sqlite, table)
 
 
-def test_a_server_ranks_like_a_file(server: Server) -> None:
+def test_postgresql_and_sqlite_rank_trials_alike(server: Server) -> None:
     """PostgreSQL stores NaN, where SQLite stores NULL."""
     engine = open_database(server.new_url())
     try:

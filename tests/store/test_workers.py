@@ -24,7 +24,7 @@ def one(database: Engine, **values: Any) -> Any:
     return row
 
 
-def test_a_session_from_its_arrival_to_its_end(database: Engine) -> None:
+def test_a_session_is_stored_from_its_arrival_to_its_end(database: Engine) -> None:
     presence = arrive(database, 1, worker_name(), "cuda:1", {"torch": "2.9"})
     row = one(database)
     assert (row.name, row.device, row.about) == (worker_name(), "cuda:1", {"torch": "2.9"})
@@ -52,7 +52,7 @@ def test_sessions_are_told_in_their_order_and_by_study(database: Engine) -> None
     assert [row.name for row in workers(database, 1)] == ["b", "a", "b"] and workers(database, 2) == []
 
 
-def test_who_is_at_work_and_who_is_gone(database: Engine) -> None:
+def test_live_silent_and_ended_workers_are_told_apart(database: Engine) -> None:
     arrive(database, 1, worker_name(), "cpu", {})
     assert at_work(one(database))
     assert not at_work(one(database, name=f"{platform.node()}:{2**22 + 1}:1000"))
@@ -60,7 +60,7 @@ def test_who_is_at_work_and_who_is_gone(database: Engine) -> None:
     assert not at_work(one(database, seen_at=time.time() - LEASE_SECONDS - 5))
 
 
-def test_whoever_leaves_does_not_wait_for_a_database_that_is_away(
+def test_a_worker_that_ends_does_not_wait_for_a_database_that_is_away(
     database: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sqlalchemy.exc import OperationalError

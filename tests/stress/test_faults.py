@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "KILLS", 2)
     monkeypatch.setattr(faults, "OUTAGES", 1)
     monkeypatch.setattr(faults, "AWAY_SECONDS", 1.0)
+    monkeypatch.setattr(faults, "DisturbedStudy", partial(DisturbedStudy, workers=2))
 
 
 @pytest.fixture(scope="module")

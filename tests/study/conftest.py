@@ -24,7 +24,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
     folder: Path = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         tiny.set_engine(patch)
-        tiny.run(folder, tiny.spec())
+        tiny.run(folder, tiny.spec(), population=8)
     return tiny.results(folder)
 
 

@@ -107,8 +107,8 @@ def results_in(database: Database) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The same from any database."""
     with database.connect() as connection:
         trials = connection.execute(select(Trial.__table__)).all()
-        curves = {row[0]: row[1] for row in connection.execute(select(Curve.trial_id, Curve.data))}
-        weights = {row[0]: row[1] for row in connection.execute(select(Weights.trial_id, Weights.data))}
+        curves = {row[0]: bits(row[1]) for row in connection.execute(select(Curve.trial_id, Curve.data))}
+        weights = {row[0]: bits(row[1]) for row in connection.execute(select(Weights.trial_id, Weights.data))}
     of = {row.id: tuple(getattr(row, key) for key in KEYS) for row in trials}
     table = {}
     for row in trials:
@@ -116,6 +116,12 @@ def results_in(database: Database) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         got = (row.value, row.diverged, tuple(sorted(row.measures.items())), tuple(sorted(row.ledger.items())))
         table[(*of[row.id], of.get(row.parent))] = (*given, *got, row.correct, curves.get(row.id), weights.get(row.id))
     return table
+
+
+def bits(data: bytes) -> bytes:
+    """Float32 numbers as they are stored, with one NaN for all: its sign says only which instruction came first."""
+    numbers = np.frombuffer(data, dtype=np.float32)
+    return np.where(np.isnan(numbers), np.float32("nan"), numbers).tobytes()
 
 
 def settle(database: Database, s: StudySpec) -> None:
@@ -154,11 +160,16 @@ class After:
 
 
 def set_engine(patch: pytest.MonkeyPatch) -> None:
-    """Set the engine's path and a gradient's cost, which a clock decides otherwise."""
+    """Set the engine's path and a gradient's cost, which a clock decides otherwise, and take few, longer rounds.
+
+    A budget of 40 gradients has 8 rounds of 5 then; what follows a round costs as much as ten such gradients.
+    """
+    from relaxbench.problems.landscapes.landscape import Landscape
     from relaxbench.training import costs
     from relaxbench.training import engine as engines
 
     patch.setattr(engines, "choose_engine", lambda problem, place, k=None, precision="float32": engine(k or 8))
+    patch.setattr(Landscape, "rounds", 8)
     patch.setattr(costs, "calibrate", lambda problem, rules, *arguments: [dict(COST) for _ in rules])
 
 

@@ -15,6 +15,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Oracle, Query, Rule, State, counters
 from relaxbench.space import Float, Int
 from relaxbench.testing import RuleConformance, run_checks
+from tests.testing.single import check_alone
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -302,9 +303,8 @@ BROKEN: list[tuple[type[Rule], str, str]] = [
 
 @pytest.mark.parametrize(("rule", "check", "reason"), BROKEN, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_broken_rule_is_caught_by_the_check_for_it(rule: type[Rule], check: str, reason: str) -> None:
-    checks = run_checks(type("Suite", (RuleConformance,), {"rule": rule})())
-    result = next(result for result in checks if result.name == check)  # those after it are not run
-    assert result.failed and reason in result.reason
+    result = check_alone(rule, check)
+    assert result.name == check and result.failed and reason in result.reason
 
 
 def test_the_intact_rule_passes_and_every_check_has_a_broken_one() -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from relaxbench.optim.registry import RULES
-from relaxbench.testing import Check, RuleConformance, run_checks
+from relaxbench.testing import run_checks
 from relaxbench.testing.runner import require, skip
+from tests.testing.single import check_alone
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,25 +47,24 @@ def test_every_check_has_one_of_three_outcomes() -> None:
     assert all((check.passed + check.failed + check.skipped) == 1 for check in checks)
 
 
-def drop_in_check(name: str) -> Check:
-    suite = type("Suite", (RuleConformance,), {"rule": RULES[name]})()
-    return next(check for check in run_checks(suite) if check.name.startswith("the drop in class"))
-
-
 def test_the_drop_in_class_of_a_curvature_method_is_not_counted_as_tested() -> None:
-    assert drop_in_check("sgd").passed
-    check = drop_in_check("curveball")
+    words = "the drop in class takes the same steps"
+    assert check_alone(RULES["sgd"], words).passed
+    check = check_alone(RULES["curveball"], words)
     assert check.skipped and "does not cover it" in check.reason
 
 
-@pytest.mark.parametrize(("rule", "line"), [("curveball", "1 skipped"), ("sgd", "1 passed")])
-def test_pytest_reports_it_too(tmp_path: Path, rule: str, line: str) -> None:
-    (tmp_path / "test_mine.py").write_text(
-        "from relaxbench.optim.registry import RULES\n"
-        "from relaxbench.testing import RuleConformance\n"
-        f"class TestMine(RuleConformance):\n    rule = RULES[{rule!r}]\n"
+def test_pytest_reports_a_pass_and_a_skip_too(tmp_path: Path) -> None:
+    classes = "".join(
+        f"class Test{title}(RuleConformance):\n    rule = RULES[{name!r}]\n"
+        for title, name in (("Gradients", "sgd"), ("Curvature", "curveball"))
     )
-    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "-k", "drop_in", str(tmp_path)]
+    (tmp_path / "test_mine.py").write_text(
+        "from relaxbench.optim.registry import RULES\nfrom relaxbench.testing import RuleConformance\n" + classes
+    )
+    command = [sys.executable, "-m", "pytest", "-v", "-rs", "-p", "no:cacheprovider", "-k", "drop_in", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and line in done.stdout, done.stdout + done.stderr
-    assert ("does not cover it" in done.stdout) == (rule == "curveball")
+    assert done.returncode == 0 and "1 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
+    outcomes = dict(re.findall(r"::Test(\w+)::test_the_drop_in_class_takes_the_same_steps (\w+)", done.stdout))
+    assert outcomes == {"Gradients": "PASSED", "Curvature": "SKIPPED"}
+    assert done.stdout.count("this check does not cover it") == 1

@@ -17,7 +17,7 @@ from relaxbench.optim.rule import State
 from relaxbench.optim.rules.entropy_sgd import EntropySGD
 from tests import splitmix
 from tests.optim.loops import LOOPS, Vector, batches_of, queries_of, released
-from tests.optim.populations import CPU, RULES, made, members, scheduled, trace
+from tests.optim.populations import CPU, RULES, made, members, scheduled, schedules, trace
 
 
 def test_every_rule_has_its_loop() -> None:
@@ -39,13 +39,14 @@ def test_a_rule_is_its_algorithm_in_plain_loops(name: str, seed: int, K: int, P:
     steps = 31
     population = members(name, K, P, steps, seed, columns=P if groups else 1)
     queries, iterates, _ = trace(name, population, steps)
+    table = schedules(name, population, steps)
     for k in range(K):
         L = int(population.hyper["inner_steps"][k]) if "inner_steps" in population.hyper else 1
         samples = int(population.hyper["samples"][k]) if "samples" in population.hyper else 0
         period = queries_of(name, L, samples)
 
         def at(outer: int, k: int = k, period: int = period) -> dict[str, Vector]:
-            now = scheduled(name, population, outer * period, steps)
+            now = scheduled(table, outer * period)
             return {key: value[k].expand(P).numpy() for key, value in now.items()}
 
         def noise(t: int, k: int = k) -> Vector:
@@ -81,11 +82,12 @@ def test_the_options_of_entropy_sgd_are_those_of_its_released_code(seed: int, re
     population = members("entropy-sgd", 2, 3, 31, seed)
     rule = EntropySGD(restart_momentum=restart, coupling_outside_momentum=outside)
     queries, iterates, _ = trace("entropy-sgd", population, 31, rule)
+    table = schedules("entropy-sgd", population, 31)
     for k in range(2):
         L = int(population.hyper["inner_steps"][k])
 
         def at(outer: int, k: int = k, L: int = L) -> dict[str, Vector]:
-            now = scheduled("entropy-sgd", population, outer * L, 31)
+            now = scheduled(table, outer * L)
             return {key: value[k].expand(3).numpy() for key, value in now.items()}
 
         def noise(t: int, k: int = k) -> Vector:
@@ -126,9 +128,9 @@ def test_the_form_of_a_state(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_a_query_changes_nothing_and_update_leaves_its_arguments_alone(name: str) -> None:
     population, rule = members(name, 3, 5, 12, seed=4), made(name, 5)
-    state = rule.init(population.x, population.seeds)
+    state, table = rule.init(population.x, population.seeds), schedules(name, population, 12)
     for t in range(12):
-        now = scheduled(name, population, t, 12)
+        now = scheduled(table, t)
         before = {key: value.clone() for key, value in state.items()}
         query = rule.query(state, now)
         assert torch.equal(rule.query(state, now).points, query.points)
@@ -171,7 +173,7 @@ def test_one_members_nan_stays_with_it(name: str, poison: float) -> None:
     """In its gradient, its start or any tensor of its state, at every phase of the inner loop."""
     K, sick, steps = 4, 2, 18
     population, rule = members(name, K, 6, steps, seed=8, dtype=torch.float32), made(name, 6)
-    others = [k for k in range(K) if k != sick]
+    others, table = [k for k in range(K) if k != sick], schedules(name, population, steps)
 
     def run(when: int, where: str) -> tuple[list[Tensor], list[Tensor], State]:
         x = population.x.clone()
@@ -182,7 +184,7 @@ def test_one_members_nan_stays_with_it(name: str, poison: float) -> None:
         for t in range(steps):
             if t == when and where in state:
                 state[where][sick, ..., 0] = poison
-            now = scheduled(name, population, t, steps)
+            now = scheduled(table, t)
             query = rule.query(state, now)
             queries.append(query.points.clone())
             iterates.append(rule.iterate(state).clone())
@@ -226,9 +228,10 @@ def test_every_rule_at_its_defaults_descends(name: str) -> None:
     x = torch.randn(3, 10, generator=rng, dtype=torch.float64)
     state = rule.init(x, torch.arange(3)[:, None])
     period = int(rule.period(hyper)[0])
-    for t in range(400 // period * period):
-        progress = torch.full((3, 1), t // period / (400 // period), dtype=torch.float64)
-        now = rule.at(hyper, progress)
+    steps = 400 // period * period
+    table = rule.at(hyper, (torch.arange(steps)[:, None, None] // period).double() / (400 // period))
+    for t in range(steps):
+        now = scheduled(table, t)
         points = rule.query(state, now).points
         grad = points + 0.1 * torch.randn(3, 10, generator=rng, dtype=torch.float64)
         state = rule.update(state, grad, torch.zeros(3, 1), now)

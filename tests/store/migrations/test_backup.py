@@ -46,7 +46,7 @@ def on_server(storage: str) -> Iterator[Engine]:
     yield from made(storage)
 
 
-def test_the_backup_of_a_file_is_what_it_was(old: Engine, file: Path) -> None:
+def test_the_backup_of_a_file_equals_the_file_before_the_upgrade(old: Engine, file: Path) -> None:
     before = contents(old)
     old.dispose()
     file.chmod(0o640)
@@ -111,7 +111,7 @@ except UserError as error:
         ("relaxbench_trials SET correct", 1.0, "cannot be used ("),  # the backup fits, the new table does not
     ],
 )
-def test_where_space_does_not_suffice_nothing_is_changed(
+def test_without_space_for_a_backup_nothing_is_changed(
     old: Engine, file: Path, column: str, share: float, said: str
 ) -> None:
     """Files of this process may not grow beyond a share of the database."""

@@ -89,7 +89,7 @@ def test_the_steps_that_are_named_are_those_that_are_there() -> None:
     assert [step.revision for step in steps] == list(reversed(REVISIONS))
 
 
-def test_from_nothing_and_made_at_once_the_tables_are_the_same(plain: Engine) -> None:
+def test_all_steps_from_an_empty_database_make_todays_tables(plain: Engine) -> None:
     with plain.begin() as connection:
         steps.take(connection, None)
         assert set(inspect(connection).get_table_names()) == OURS
@@ -115,7 +115,7 @@ def test_the_first_step_makes_the_first_tables(plain: Engine) -> None:
         assert described(connection, tables) == stepped
 
 
-def test_a_difference_would_be_seen(plain: Engine) -> None:
+def test_the_comparison_of_tables_finds_a_difference(plain: Engine) -> None:
     open_database(plain.url.render_as_string(hide_password=False)).dispose()
     with plain.begin() as connection:
         connection.execute(text("DROP INDEX relaxbench_trials_by_status"))

@@ -93,7 +93,7 @@ def test_edits_of_many_at_once_are_all_kept(database: Engine, tmp_path: Path) ->
     assert sorted(manifest["deep"]["numbers"]) == [[i, n] for i in range(5) for n in range(10)]
 
 
-def test_whoever_is_refused_writes_nothing(database: Engine) -> None:
+def test_a_refused_turn_writes_nothing(database: Engine) -> None:
     """Many may be waiting for one who measures."""
     written: list[str] = []
 

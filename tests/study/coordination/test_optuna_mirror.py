@@ -56,7 +56,7 @@ def test_commits_do_not_wait_for_the_disk_as_on_our_own_connections(study: list[
     assert theirs == ours == [1, "wal"]
 
 
-def test_all_of_it_in_order(study: list[Plan], tmp_path: Path) -> None:
+def test_all_finished_trials_are_added_in_order(study: list[Plan], tmp_path: Path) -> None:
     assert behind(study) == 28
     mirror(study)
     assert behind(study) == 0
@@ -66,7 +66,7 @@ def test_all_of_it_in_order(study: list[Plan], tmp_path: Path) -> None:
     assert mirrored(tmp_path, study[0].database) == found
 
 
-def test_what_is_over_time_is_left_for_later(
+def test_trials_that_do_not_fit_into_the_time_are_added_later(
     study: list[Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror(study, until=time.monotonic())

@@ -90,7 +90,9 @@ def test_a_proxy_that_goes_away_is_waited_for(
     assert second.startswith("the database answers again")
 
 
-def test_no_proxy_is_told_before_anything_is_run(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_proxy_is_reported_before_anything_is_run(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(optuna_proxy, "READY_SECONDS", 0.2)
     with pytest.raises(UserError, match="no gRPC storage proxy of Optuna answers at"):
         tiny.run(tmp_path, tiny.spec(), optuna=f"127.0.0.1:{port}")
@@ -98,7 +100,7 @@ def test_no_proxy_is_told_before_anything_is_run(tmp_path: Path, port: int, monk
 
 
 @pytest.mark.parametrize("address", ["here", "here:", ":13000", "here:0", "here:65536", "grpc://here:13000"])
-def test_what_is_no_address_is_refused(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_address_is_refused(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     storage = ["--storage", f"sqlite:///{tmp_path / 'x.db'}", "--optuna", address]
     for command in (["study", "--problem", "rosenbrock"], ["worker", "rosenbrock"]):
         assert main([*command, *storage]) == 2

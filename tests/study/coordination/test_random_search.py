@@ -48,7 +48,7 @@ def test_samples_are_pure_in_range_and_what_optuna_accepts(space: dict[str, Hype
 
 
 @given(SEEDS)
-def test_another_hyperparameter_beside_it_changes_nothing(seed: int) -> None:
+def test_adding_a_hyperparameter_does_not_change_the_draws_of_the_others(seed: int) -> None:
     one, other = (sample(RULES[name].wide, seed) for name in ("sgd", "heat"))
     assert one == {name: other[name] for name in one}
 

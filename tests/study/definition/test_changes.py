@@ -48,7 +48,7 @@ def test_what_trials_and_verdicts_rest_on_may_not_change(change: dict[str, Any],
     assert merge(stored(), stored(**change))[0] == [told]
 
 
-def test_how_results_are_read_may_change() -> None:
+def test_description_controls_and_flatness_may_change() -> None:
     new = stored(description="new", controls=["heat"], flatness=False)
     assert merge(stored(), new) == ([], new)
     assert set(FREE) == {"description", "controls", "flatness"}

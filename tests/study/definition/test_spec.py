@@ -42,7 +42,7 @@ def roles(s: StudySpec) -> list[str]:
     return [s.role_of(label) for label in s.methods]
 
 
-def test_roles() -> None:
+def test_methods_are_baseline_control_or_candidate() -> None:
     s = parse({**GOOD, "methods": ["sgd", "lookahead", "heat"], "controls": ["lookahead"]}, "x")
     assert roles(s) == ["baseline", "control", "candidate"]
 

@@ -85,7 +85,7 @@ def refused(database: Engine, *arguments: Any) -> str:
 
 
 @pytest.mark.usefixtures("steady")
-def test_who_joins_does_what_is_stored(begun: Engine, whole: dict[Any, Any], folder: Path) -> None:
+def test_a_worker_that_joins_runs_the_stored_study(begun: Engine, whole: dict[Any, Any], folder: Path) -> None:
     """All of it, though the file says nothing more of it; and a part of the rows that were never written."""
     with begun.begin() as connection:  # whoever began was killed at once
         connection.execute(delete(Trial).where(Trial.method == "heat"))
@@ -98,7 +98,7 @@ def test_who_joins_does_what_is_stored(begun: Engine, whole: dict[Any, Any], fol
     assert again.ran == 0
 
 
-def test_by_its_file_that_says_the_same(written: Engine, folder: Path) -> None:
+def test_a_study_can_be_joined_by_its_unchanged_file(written: Engine, folder: Path) -> None:
     (folder / "tiny.toml").write_text(tiny.file(file_spec()))
     assert join(written, "tiny.toml").spec.name == "tiny"
     (folder / "tiny.toml").write_text(tiny.file(file_spec(description="told otherwise", controls=["heat"])))

@@ -15,16 +15,12 @@ from typing import Any
 import optuna
 import psutil
 import pytest
-import torch
 
 from relaxbench.cli.main import main
 from relaxbench.errors import UserError
-from relaxbench.problems import problem
 from relaxbench.store.database import open_database
 from relaxbench.store.workers import workers
-from relaxbench.study.coordination.manifest import edit_manifest
 from relaxbench.study.coordination.ray_cluster import Cluster, check_storage
-from relaxbench.study.definition.opening import open_study
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.ray_worker import Order
 from tests.postgres import free_port
@@ -62,18 +58,10 @@ def cluster() -> Iterator[Any]:
     signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
 
 
-def decided(folder: Path, s: StudySpec) -> None:
+def settled(folder: Path, s: StudySpec) -> None:
     """The study in its database, its engine and costs set and not measured (in processes that a test cannot reach)."""
     database = open_database(str(folder / "study.db"))
-    opened = open_study(database, s, "source", [problem(name) for name in s.problems], torch.device("cpu"))
-
-    def edit(manifest: dict[str, Any]) -> None:
-        manifest["device"] = "cpu"
-        manifest["engines"] = {each.name: tiny.engine(3).as_dict() for each in opened.problems}
-        for method in manifest["methods"].values():
-            method["calibration"] = {each.name: dict(tiny.COST) for each in opened.problems}
-
-    edit_manifest(database, opened.id, edit)
+    tiny.settle(database, s)
     database.dispose()
 
 
@@ -131,13 +119,12 @@ def ancestors(number: int) -> set[int]:
         return set()
 
 
-@pytest.mark.usefixtures("steady")
 def test_a_study_that_is_stopped_and_then_loses_a_node_ends_as_if_nothing_had_happened(
     cluster: Any, tmp_path: Path
 ) -> None:
     s, folder = tiny.spec(budget=300, looks=[6], trials=1, exploit=4, recommend=1), tmp_path / "ray"
     folder.mkdir()
-    decided(folder, s)
+    settled(folder, s)
     node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
     raylet = node.all_processes["raylet"][0].process.pid
 
@@ -186,7 +173,8 @@ def test_a_study_that_is_stopped_and_then_loses_a_node_ends_as_if_nothing_had_ha
     cluster.remove_node(replacement)
     whole = tmp_path / "whole"
     whole.mkdir()
-    assert tiny.run(whole, s).missing == 0
+    settled(whole, s)
+    assert tiny.run(whole, s, population=12).missing == 0
     assert tiny.results(folder) == tiny.results(whole)
     url = f"sqlite:///{folder / 'study.db'}"
     mirrored = [optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)]
