@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from relaxbench.analysis.all_subsets import weights
 from relaxbench.analysis.arm import Arm
@@ -123,7 +123,7 @@ def differences_by_budget(blocks: Mapping[str, Matrix], baseline: str | None, bu
         ns = _within(grid, own.size)
         part = pd.DataFrame({"method": method, "n": ns, "gradients": ns * budget})
         estimate = arm(own, ns)
-        half = stats.t.isf(LEVEL / 2, max(estimate.blocks - 1, 1)) * np.sqrt(estimate.variance)
+        half = -special.stdtrit(max(estimate.blocks - 1, 1), LEVEL / 2) * np.sqrt(estimate.variance)
         part["expected"] = estimate.estimate
         part["low"], part["high"] = part["expected"] - half, part["expected"] + half
         if baseline is not None and method != baseline and len(complete.get(baseline, ())):
@@ -159,7 +159,7 @@ def _compared(candidate: Matrix, reference: Matrix, grid: Sizes, tail: float) ->
     """Differences for as many n as both allow; the interval leaves out `tail` on either side."""
     ns = _within(grid, min(candidate.size, reference.size))
     contrast = welch_difference(arm(candidate, ns), arm(reference, ns))
-    half = stats.t.isf(tail, contrast.freedom) * contrast.error
+    half = -special.stdtrit(contrast.freedom, tail) * contrast.error
     ends = {"difference_low": contrast.difference - half, "difference_high": contrast.difference + half}
     return pd.DataFrame({"n": ns, "difference": contrast.difference} | ends)
 

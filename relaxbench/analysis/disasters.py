@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from relaxbench.analysis.log_scale import Array
 from relaxbench.analysis.simultaneous import LEVEL
@@ -76,7 +76,7 @@ def rate_bound(count: int, runs: int, level: float = LEVEL) -> float:
     """
     if not 0 <= count <= runs:
         raise ValueError(f"{count} of {runs} runs is not a count")
-    return 1.0 if count == runs else float(stats.beta.isf(level, count + 1, runs - count))
+    return 1.0 if count == runs else float(special.betainccinv(count + 1, runs - count, level))
 
 
 def _known(metrics: ArrayLike) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from relaxbench.analysis.simultaneous import LEVEL
 
@@ -17,7 +17,7 @@ def means(values: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for method, part in values.groupby("method", sort=False)["value"]:
         n = len(part)
-        half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * float(part.std(ddof=1)) / n**0.5 if n > 1 else np.nan
+        half = float(special.stdtrit(n - 1, 1 - LEVEL / 2)) * float(part.std(ddof=1)) / n**0.5 if n > 1 else np.nan
         rows.append((method, float(part.mean()), half))
     return pd.DataFrame(rows, columns=["method", "mean", "half"])
 
@@ -26,7 +26,7 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a rate; (0, 1) without trials."""
     if total == 0:
         return 0.0, 1.0
-    z = float(stats.norm.ppf(1 - LEVEL / 2))
+    z = float(special.ndtri(1 - LEVEL / 2))
     rate, weight = count / total, z * z / total
     centre = (rate + weight / 2) / (1 + weight)
     half = z * np.sqrt(rate * (1 - rate) / total + weight / (4 * total)) / (1 + weight)

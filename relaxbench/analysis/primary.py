@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.comparison import Comparison, MethodResult, Verdict
@@ -131,7 +131,7 @@ def blocks_to_decide(judgement: Judgement, share: float) -> int | None:
     blocks = np.unique(np.geomspace(1, FARTHEST, 400) * judgement.blocks).round().astype(int)
     growth = blocks / judgement.blocks
     error, freedom = judgement.error / np.sqrt(growth), judgement.freedom * growth
-    outer, inner = (stats.t.isf(tail, freedom) * error for tail in (share / 2, share))
+    outer, inner = (-special.stdtrit(freedom, tail) * error for tail in (share / 2, share))
     apart = abs(judgement.difference) > outer
     with np.errstate(invalid="ignore"):
         above = judgement.difference - inner > judgement.band_low
@@ -149,7 +149,7 @@ def smallest_margin(judgement: Judgement, share: float) -> float:
     """
     if not math.isfinite(judgement.error) or not math.isfinite(judgement.freedom):
         return math.nan
-    half = float(stats.t.isf(share, judgement.freedom)) * judgement.error
+    half = float(-special.stdtrit(judgement.freedom, share)) * judgement.error
     return max(-math.expm1(judgement.difference - half), math.expm1(min(judgement.difference + half, 700.0)))
 
 

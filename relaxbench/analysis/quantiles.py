@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from relaxbench.analysis.log_scale import Array as Vector
 from relaxbench.analysis.simultaneous import LEVEL
@@ -20,6 +19,8 @@ def ranks(total: int, share: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.i
         total: size of the sample.
         share: the quantile, in (0, 1); a number or an array.
     """
+    from scipy import stats  # slow to import, and only figures ask
+
     low, high = stats.binom.ppf([[LEVEL / 2], [1 - LEVEL / 2]], total, np.atleast_1d(share))
     return low.astype(np.int64), high.astype(np.int64) + 1
 

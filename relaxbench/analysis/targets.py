@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.log_scale import Array as Vector
@@ -100,4 +99,6 @@ def score(ratios: Vector) -> float:
 
 def interquartile_mean(ratios: Vector) -> float:
     """Return the mean ratio over the middle half of the problems; infinite if one of those was missed."""
+    from scipy import stats  # slow to import, and only a study of five problems asks
+
     return float(stats.trim_mean(ratios, TRIMMED))

@@ -52,13 +52,14 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> None:
     """Print one sentence per method, write the report and print its path."""
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import load_study
-    from relaxbench.report.study_page import write_report
 
     frames = load_study(reader(storage), study)
     findings = Findings.of(frames)
     for line in verdict_lines(findings):
         console.print(line)
     if directory is not None:
+        from relaxbench.report.study_page import write_report
+
         say(f"\nReport: {write_report(findings, directory, theory(frames))}")
 
 
