@@ -194,8 +194,7 @@ def die() -> None:
 
 def victim(folder: str, s: StudySpec, when: str, count: int) -> None:
     """A session that is killed: at the n-th question whether to stop, or at a point of the bookkeeping at the end."""
-    import optuna
-
+    from relaxbench.study.coordination import optuna_mirror
     from relaxbench.study.coordination import session as module
     from relaxbench.study.execution import trainer
 
@@ -214,16 +213,16 @@ def victim(folder: str, s: StudySpec, when: str, count: int) -> None:
     elif when == "before the mirror":
         module.mirror = lambda plans, address, until: die() if until == math.inf else None  # type: ignore[assignment]
     elif when in ("within a slice", "within the mirror"):
-        add, mirror = optuna.Study.add_trials, module.mirror
+        add, mirror = optuna_mirror.add_trials, module.mirror
         module.SLICE_SECONDS = 60.0  # on a busy machine a slice of a second may end before it adds a trial
         if when == "within the mirror":  # the last one, of all that is left
             module.mirror = lambda *told: mirror(*told) if told[-1] == math.inf else None  # type: ignore[assignment]
 
-        def added(self: optuna.Study, trials: Any) -> None:
-            add(self, trials)
+        def added(*arguments: Any) -> None:
+            add(*arguments)
             die()
 
-        optuna.Study.add_trials = added  # type: ignore[method-assign]
+        optuna_mirror.add_trials = added
     elif when == "never":
         pass
     run(Path(folder), s, stopping)
