@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
+from scipy import special
+
 from relaxbench.space import Choice, Float, Int, Space, Value
 
 EDGE = 0.1
@@ -83,9 +85,9 @@ def crowded_edges(winners: Sequence[Mapping[str, Value]], space: Space) -> list[
 
 def binomial_tail(count: int, trials: int, chance: float) -> float:
     """Return the probability of at least `count` successes in `trials` independent trials of a chance."""
-    return math.fsum(
-        math.comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(max(count, 0), trials + 1)
-    )
+    if count <= 0:
+        return 1.0
+    return float(special.bdtrc(count - 1, trials, chance)) if count <= trials else 0.0
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -79,3 +79,11 @@ def test_random_winners_are_seldom_reported(name: str) -> None:
     seeds = np.random.default_rng(0).integers(2**62, size=(studies, blocks))
     reported = sum(bool(crowded_edges([sample(space, int(seed)) for seed in row], space)) for row in seeds)
     assert reported / studies <= LEVEL + 2 * math.sqrt(LEVEL * (1 - LEVEL) / studies)
+
+
+def test_the_winners_of_thousands_of_blocks_are_counted_too() -> None:
+    """A study of SGD against itself has as many blocks as its repetitions together."""
+    trials, chance = 16_000, 0.1
+    expected = stats.norm.sf((1_700 - 0.5 - trials * chance) / math.sqrt(trials * chance * (1 - chance)))
+    assert binomial_tail(1_700, trials, chance) == pytest.approx(expected, rel=0.1)
+    assert (binomial_tail(0, trials, chance), binomial_tail(trials + 1, trials, chance)) == (1.0, 0.0)
