@@ -225,8 +225,8 @@ def _whose(comparison: Comparison) -> str:
 def _disasters(comparison: Comparison) -> str:
     """How often the method fails badly, and how often it may at most."""
     failures = comparison.disasters
-    if failures is None or not failures.runs:
-        return ""
+    if failures is None or not failures.runs or (comparison.unit == "%" and failures.limit >= 100):
+        return ""  # no run can be three times as bad as most runs are
     count = "None" if not failures.count else f"{failures.count:,}"
     verb = "was" if failures.count == 1 else "were" if failures.count else "was"
     return (

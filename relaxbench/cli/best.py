@@ -60,13 +60,18 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         raise unknown(f"problem in study {study!r}:", name, frames.problems)
     trials = frames.trials
     mine = trials[(trials["problem"] == name) & (trials["method"] == method) & (trials["status"] == "done")]
-    found = mine[mine["phase"].isin(SEARCHED)]
-    if not len(found):
+    published = frames.method(method)["arm"] == "published"
+    tried = mine[mine["phase"] == "confirm"] if published else mine[mine["phase"].isin(SEARCHED)]
+    if not len(tried):
         raise UserError(
             f"study {study!r} has no finished trial of {method!r} yet: run it with python -m relaxbench study"
         )
-    winner = best_rows_so_far(found).iloc[0]
-    runs = mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
+    if published and weights is not None:
+        raise UserError(
+            f"study {study!r} keeps no weights of {method!r}, which is run as published: leave --weights out"
+        )
+    winner = best_rows_so_far(tried).iloc[0]
+    runs = tried if published else mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
     about, facts = frames.problem(name), frames.method(method)
     name_of_rule = facts["rule"]
     rule = rule_class(name_of_rule)
@@ -77,9 +82,8 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     options = facts["options"]
     calls = closures(rule(**options))
     steps = int((about["budget"] or 0) / rule(**options).price / max(1, calls))
-    lines = [
-        f"# {rule.title} on {name}: validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
-    ]
+    origin = f"validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
+    lines = [f"# {rule.title} on {name}: {'as published, not tuned' if published else origin}"]
     if len(runs):
         found_on = f"{runs['test_metric'].mean():.2f} ± {runs['test_metric'].std(ddof=1):.2f} {about['unit']}"
         lines.append(f"# on {len(runs)} fresh seeds: {about['metric']} {found_on}".rstrip())

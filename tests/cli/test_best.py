@@ -11,10 +11,12 @@ import torch
 
 from relaxbench.analysis.frames import load_study
 from relaxbench.cli.main import main
+from relaxbench.optim.drop_in.classes import DROP_INS
 from relaxbench.optim.registry import RULES
 from relaxbench.problems.digits import digits_mlp, mlp
 from relaxbench.store.database import open_database
-from tests.cli.commands import printed, rows
+from tests.cli.commands import printed, refused, rows
+from tests.study import tiny
 from tests.synthetic import Writer, manifest, spec
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -56,6 +58,18 @@ def test_best_prints_code_that_runs(
     held_out = digits_mlp().split("validation", torch.device("cpu"))
     loss = torch.nn.functional.cross_entropy(model(held_out["x"]), held_out["y"]).item()
     assert loss == pytest.approx(min(r.value for r in found), rel=1e-4)
+
+
+def test_best_of_a_method_as_published_is_what_was_published(capsys: pytest.CaptureFixture[str]) -> None:
+    table = {"heat-published": {"rule": "heat", "arm": "published"}}
+    s = tiny.spec(methods=["sgd", "heat-published"], method=table, exploit=0, recommend=0, flatness=False)
+    tiny.run(Path(), s, population=8)
+    out = printed(capsys, "best", "tiny", "heat-published", "--storage", "study.db")
+    (params,) = {tuple(row.params.items()) for row in rows("study.db") if row.method == "heat-published"}
+    assert "as published, not tuned" in out and "# on 2 fresh seeds: " in out and f"{DROP_INS['heat'].__name__}(" in out
+    assert f"inner_steps={dict(params)['inner_steps']!r}," in out
+    line = refused(capsys, "best", "tiny", "heat-published", "--storage", "study.db", "--weights", "w.pt")
+    assert "keeps no weights of 'heat-published'" in line
 
 
 def test_best_names_the_settings_of_the_best_trial(capsys: pytest.CaptureFixture[str], storage: str) -> None:

@@ -55,6 +55,8 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], di
         elif key == "method":
             refused += _changed_methods(old, new)
             merged[key] = {**before, **after}
+        elif key == "more_blocks":
+            merged[key] = max(before, after)  # the same command without the option goes on with what there is
         elif key in EXTENDABLE:
             if after < before:
                 refused.append(f"{key}: {before} → {after} (may grow, not shrink)")

@@ -126,6 +126,11 @@ def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
     for name in [*variant.ranges, *variant.fixed]:
         if name not in space:
             raise unknown(f"hyperparameter of [method.{label}]", name, space)
+    for name in variant.ranges.keys() & variant.fixed.keys():
+        raise UserError(
+            f"method.{label}: {name} is fixed at {variant.fixed[name]!r} and has the range {variant.ranges[name]!r}: "
+            "leave one of them out"
+        )
     for name, value in variant.fixed.items():
         wanted = expected(name, space[name], value)
         if wanted:

@@ -87,10 +87,11 @@ class StudyRun:
         start, spec = time.monotonic(), opened.spec
         methods = f"{counted(len(spec.methods), 'method')} on {', '.join(p.name for p in opened.problems)}"
         looks = f"{'look' if len(spec.looks) == 1 else 'looks'} at {listed(spec.looks)} blocks"
+        looks += f" of {counted(spec.trials, 'trial')}"
         if spec.more_blocks:
-            looks += f", and {spec.more_blocks} blocks beyond the last"
+            looks += f", and {spec.more_blocks} blocks beyond the last look"
         again = f", {spec.repetitions:,} times" if spec.repetitions > 1 else ""
-        self.options.announce(f"Study {spec.name}: {methods}; {looks} of {counted(spec.trials, 'trial')}{again}.")
+        self.options.announce(f"Study {spec.name}: {methods}; {looks}{again}.")
         claims = Claims(self.database, opened.id, retries=self.options.retries)
         claims.reap()
         missing, ran = any(p.done < p.total for p in tally(opened.plans)), 0

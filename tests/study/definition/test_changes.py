@@ -20,7 +20,12 @@ def test_an_unchanged_study_goes_on() -> None:
     assert merge(stored(), stored()) == ([], stored())
 
 
-@pytest.mark.parametrize("key", ["more_blocks", "exploit", "recommend", "repetitions"])
+def test_a_command_without_more_blocks_goes_on_with_those_that_were_requested() -> None:
+    assert merge({**stored(), "more_blocks": 4}, stored()) == ([], {**stored(), "more_blocks": 4})
+    assert merge({**stored(), "more_blocks": 4}, {**stored(), "more_blocks": 6})[1]["more_blocks"] == 6
+
+
+@pytest.mark.parametrize("key", ["exploit", "recommend", "repetitions"])
 def test_numbers_may_grow_and_not_shrink(key: str) -> None:
     old = {**stored(), key: 5}
     more, less = {**old, key: old[key] + 1}, {**old, key: old[key] - 1}

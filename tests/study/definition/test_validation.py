@@ -95,6 +95,10 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"method": {"mine": {"rule": "sgd", "space": {"gamma_start": [1, 2]}}}}, ("[method.mine]", "gamma_start")),
     ({"method": {"mine": {"rule": "sgd", "space": {"lr": [2, 1]}}}}, ("lr = [2, 1]", "turned around")),
     ({"method": {"mine": {"rule": "sgd", "fixed": {"momentm": 0}}}}, ("momentm", "'momentum'")),
+    (
+        {"method": {"mine": {"rule": "sgd", "fixed": {"lr": 0.1}, "space": {"lr": [0.01, 1]}}}},
+        ("method.mine", "lr is fixed at 0.1 and has the range", "leave one of them out"),
+    ),
     ({"method": {"mine": {"rule": "sgd", "fixed": {"lr": "fast"}}}}, ("method.mine.fixed.lr", "'fast'", "a number")),
     ({"method": {"mine": {"rule": "sgd", "fixed": {"momentum": 1.0}}}}, ("mine.fixed.momentum", "1.0", "below 1")),
     ({"method": {"mine": {"rule": "heat", "fixed": {"sigma_end": 0.0}}}}, ("mine.fixed.sigma_end", "positive")),

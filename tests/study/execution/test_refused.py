@@ -24,7 +24,7 @@ from tests.study.results import DATA, study_row
         ({"looks": [3]}, "looks: [2] → [3] (declared before the study began)"),
         ({"looks": [2, 3]}, "looks: [2] → [2, 3] (declared before the study began)"),
         ({"trials": 1}, "trials: 2 → 1 (declared before the study began)"),
-        ({"exploit": 0, "recommend": 1, "more_blocks": 0}, "recommend: 2 → 1 (may grow, not shrink)"),
+        ({"exploit": 0, "recommend": 1}, "recommend: 2 → 1 (may grow, not shrink)"),
         ({"space": {"lr": [1e-4, 1e-2]}}, "space:"),
     ],
 )
