@@ -80,6 +80,9 @@ def check_answer(report: Report, parts: list[str], row: Any, claims: Claims) -> 
     if claim["look"] <= len(report.declared):
         told(report, "answers: look", at.groups() if at else [], known)
     for text in others:
+        if text.startswith("Its settings were published"):
+            report.check("answers: settings", text, " ".join(str(row["settings"]).split()))
+            continue
         prefix = "control_" if text.startswith("Against the best control") else "longer_"
         prefix = "seconds_" if text.startswith("At equal seconds") else prefix
         other = claims[row["problem"], row["method"], prefix]

@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).with_name("recompute.py")
 DIGITS = """
 name = "small"
 problems = ["digits-mlp"]
-methods = ["sgd", "lookahead", "entropy-sgd"]
+methods = ["sgd", "lookahead", "entropy-sgd", "heat-published"]
 baseline = "sgd"
 controls = ["lookahead"]
 looks = [6]
@@ -30,6 +30,10 @@ trials = 3
 exploit = 2
 recommend = 2
 budget = 150
+
+[method.heat-published]
+rule = "heat"
+arm = "published"
 """
 MNIST = """
 name = "small"
