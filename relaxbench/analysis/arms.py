@@ -56,8 +56,8 @@ def arm_of(
     """One method's estimate at a look; None while a run that it needs is missing.
 
     It rests on the confirmations of the best trials of these blocks alone, so later runs do not change it. A single
-    disaster counts little, see `winsorized`. A metric
-    without a logarithm (0, negative or infinite) gives an estimate of NaN, of which no claim is made.
+    disaster counts little, see `winsorized`. A metric without a logarithm (0, negative or infinite) gives an estimate
+    of NaN, of which no claim is made.
 
     Args:
         explored: place → validation loss of every finished random trial.

@@ -69,7 +69,7 @@ class StudySpec(BaseModel):
         margin: the largest difference that does not matter, in the metric's unit, or a ratio such as ``"10 %"``; None
             for the problem's own.
         precision: ``"float32"``, ``"tf32"`` or ``"bf16"``, see `training.precision`.
-        flatness: measure the Hessian's spectrum and the local entropy of every tested run from now on.
+        flatness: measure the Hessian's spectrum and the local entropy of winners and recommended runs from now on.
         space: ranges for all methods: by name, [low, high] or a list of options.
         method: variants, by label.
     """

@@ -1,4 +1,4 @@
-"""Measure the flatness of tested runs when they end, one run at a time.
+"""Measure the flatness of runs when they end, one at a time.
 
 A measurement costs as much as dozens of gradients of the whole training set, and a study confirms hundreds of trials.
 So it is made where it says something about tuned settings: see `Plan.is_flatness_planned`.
