@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from relaxbench.errors import UserError
@@ -56,6 +57,13 @@ def package(point: EntryPoint) -> str:
     return point.dist.name if point.dist else "an unnamed package"
 
 
+class _FromText(SourceFileLoader):
+    """Compile a file from its text each time: stored bytecode may be of another text of the same second and size."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def run_file(path: Path, kind: str, defines: str) -> ModuleType:
     """Run a Python file as a module.
 
@@ -73,7 +81,8 @@ def run_file(path: Path, kind: str, defines: str) -> ModuleType:
         raise UserError(
             f"{kind} file {str(path)!r} does not exist: give the path of a Python file that defines {defines}"
         )
-    spec = importlib.util.spec_from_file_location(f"relaxbench_file_{path.stem}", path)
+    name = f"relaxbench_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromText(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses and pickle look modules up there

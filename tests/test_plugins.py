@@ -53,6 +53,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_an_edited_file_runs_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also within the second and at the same size, where Python takes its stored bytecode for current."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "mine.py"
+    found = []
+    for width in (10, 32):
+        file.write_text(f"width = {width}")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+        found.append(plugins.run_file(file, "problem", "`problem`").width)
+    assert found == [10, 32]
+    assert not (tmp_path / "__pycache__").exists()
+
+
 def run(site: Path, where: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """A command in a fresh interpreter that sees the site."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)]), "COLUMNS": "200"}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from relaxbench.analysis.log_scale import Array
+from relaxbench.analysis.winsorized import winsorized
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Arm:
     missed: int = 0
 
 
-def disjoint_blocks(logs: ArrayLike) -> Arm:
-    """The mean over blocks that are used whole, V = var(ℓ) / R.
+def disjoint_blocks(logs: ArrayLike, *, in_full: bool = True) -> Arm:
+    """The mean over blocks that are used whole, V = var(ℓ) / R, or of pseudo-values where disasters are limited.
 
     For trials that depend on each other within their block: a sampler that learns (TPE, Gaussian processes, CMA-ES)
     or a pruner. One block gives one number, ℓ of its winner on a fresh seed. Also for a setting that is run as
@@ -44,6 +45,7 @@ def disjoint_blocks(logs: ArrayLike) -> Arm:
 
     Args:
         logs: ℓ of the winner of every block, ``[..., R]``; NaN where there is no run yet makes the estimate NaN.
+        in_full: every run counts in full; otherwise a disaster counts little, see `winsorized`.
 
     Raises:
         ValueError: without any block.
@@ -52,7 +54,17 @@ def disjoint_blocks(logs: ArrayLike) -> Arm:
     if values.ndim < 1 or values.shape[-1] < 1:
         raise ValueError("an estimate needs at least one block")
     blocks = values.shape[-1]
-    first = values[..., :1]  # exact where all values are equal
-    estimate = first[..., 0] + (values - first).mean(axis=-1)
-    variance = (values - first).var(axis=-1, ddof=1) / blocks if blocks > 1 else np.full_like(estimate, np.nan)
-    return Arm(np.asarray(estimate), np.asarray(variance), blocks)
+    estimate = _mean(values if in_full else winsorized(values))
+    parts = values
+    if not in_full:
+        without = [_mean(winsorized(np.delete(values, block, axis=-1))) for block in range(blocks if blocks > 1 else 0)]
+        parts = np.stack([blocks * estimate - (blocks - 1) * mean for mean in without] or [estimate], axis=-1)
+    spread = parts - parts[..., :1]  # exactly 0 where all are equal
+    variance = spread.var(axis=-1, ddof=1) / blocks if blocks > 1 else np.full_like(estimate, np.nan)
+    return Arm(estimate, np.asarray(variance), blocks)
+
+
+def _mean(values: Array) -> Array:
+    """The mean over the last axis, exact where all values are equal."""
+    first = values[..., :1]
+    return np.asarray(first[..., 0] + (values - first).mean(axis=-1))

@@ -20,7 +20,6 @@ from relaxbench.analysis.jackknife import best_of_random
 from relaxbench.analysis.log_scale import Array, half_example, log_metric
 from relaxbench.analysis.looks import Outcome, fold
 from relaxbench.analysis.simultaneous import Family, Judgement, Obstacle, judge
-from relaxbench.analysis.winsorized import winsorized
 from relaxbench.store.facts import ProblemFacts, SpecFacts, looks_of
 
 Place = tuple[int, int]
@@ -29,17 +28,25 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Limits:
-    """The smallest and the largest value of a metric that count, in its display unit; see `log_scale`."""
+    """What a single run may count as, in the metric's display unit; see `log_scale`.
+
+    Attributes:
+        smallest: the smallest value that counts.
+        largest: the largest one; a run that reaches it has missed the tolerance of a censored metric.
+        in_full: no disaster is limited, see `winsorized`. So it is where a miss counts as the whole budget, however
+            large that is.
+    """
 
     smallest: float = 0.0
     largest: float = math.inf
+    in_full: bool = False
 
     @classmethod
     def of(cls, problem: ProblemFacts) -> Limits:
         """The limits of a problem's test metric: half a test example, or the budget where gradients are counted."""
         scale = float(problem["metric_scale"] or 1.0)
         if problem["censored"]:
-            return cls(largest=problem["budget"] * scale if problem["budget"] else math.inf)
+            return cls(largest=problem["budget"] * scale if problem["budget"] else math.inf, in_full=True)
         if problem["unit"] == "%" and problem["test_examples"]:
             return cls(smallest=half_example(problem["test_examples"], scale))
         return cls()
@@ -81,9 +88,8 @@ def arm_of(
     if logs is None:
         arm = Arm(np.array(np.nan), np.array(np.nan), len(blocks))
     else:
-        if math.isinf(limits.largest):  # a run that misses a tolerance counts as the whole budget, however large
-            logs = winsorized(logs)
-        arm = best_of_random(losses, logs) if trials else disjoint_blocks(logs[:, 0])
+        full = limits.in_full
+        arm = best_of_random(losses, logs, in_full=full) if trials else disjoint_blocks(logs[:, 0], in_full=full)
     lost, missed = sum(places[index] in diverged for index in best), int((metrics[best] >= limits.largest).sum())
     return replace(arm, runs=len(best), diverged=lost, missed=missed)
 

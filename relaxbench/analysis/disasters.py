@@ -18,9 +18,7 @@ from scipy import special
 
 from relaxbench.analysis.log_scale import Array
 from relaxbench.analysis.simultaneous import LEVEL
-
-FACTOR = 3.0
-"""A run is a disaster above this many times the baseline's median."""
+from relaxbench.analysis.winsorized import FACTOR
 
 
 @dataclass(frozen=True)

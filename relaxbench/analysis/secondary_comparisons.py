@@ -96,7 +96,7 @@ def _seconds(arms: StudyArms, result: MethodResult, primary: Comparison) -> _Pai
     reading = at_seconds(frames, problem, ours, theirs)
     if reading.obstacle:
         return _Pair(comparison, None, None, reading.obstacle)
-    limits = Limits() if result.censored else Limits(smallest=arms.limits(problem).smallest)
+    limits = Limits(in_full=True) if result.censored else Limits(smallest=arms.limits(problem).smallest)
     readings = (reading.ours, reading.theirs)
     own, other = (runs.arm(n, limits, read) for runs, n, read in zip(sides, counts, readings, strict=True))
     pair = _Pair(replace(comparison, read_at=reading.seconds), own, other)

@@ -22,7 +22,7 @@ def about(**known: object) -> ProblemFacts:
 
 def test_limits_are_half_an_example_the_budget_or_nothing() -> None:
     assert Limits.of(about(unit="%", metric_scale=100.0, test_examples=360)) == Limits(50 / 360)
-    assert Limits.of(about(censored=True, budget=2000)) == Limits(0.0, 2000)
+    assert Limits.of(about(censored=True, budget=2000)) == Limits(0.0, 2000, in_full=True)
     assert Limits.of(about(unit="nats")) == Limits()
 
 
@@ -40,6 +40,17 @@ def test_an_arm_needs_all_random_trials_and_the_best_of_them_confirmed() -> None
     assert arm.blocks == 7
     assert arm_of(explored, dict(list(confirmed.items())[1:]), range(3, 10), 4, Limits()) is None
     assert arm_of(dict(list(explored.items())[1:]), confirmed, range(3, 10), 4, Limits()) is None
+
+
+@pytest.mark.parametrize("trials", [0, 4])
+def test_a_disaster_counts_little_unless_runs_count_in_full(trials: int) -> None:
+    places = [(block, number) for block in range(10) for number in range(max(trials, 1))]
+    explored = dict.fromkeys(places, 1.0) if trials else {}
+    confirmed = dict.fromkeys(places, 2.0) | {(0, 0): 500.0}
+    little, full = (arm_of(explored, confirmed, range(10), trials, Limits(in_full=full)) for full in (False, True))
+    assert little is not None and full is not None
+    assert math.log(2) < little.estimate < full.estimate
+    assert little.variance < full.variance
 
 
 def test_later_runs_do_not_change_an_arm() -> None:

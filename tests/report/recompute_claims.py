@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,14 @@ def arm(
         by_block = {block: value for (block, _), value in logs.items()}
         if len(by_block) < blocks:
             return None
-        values = limited(report, problem, [by_block[block] for block in within])
-        variance = float(np.var(values, ddof=1)) / blocks
-        return {"estimate": float(np.mean(values)), "variance": variance, "blocks": blocks} | ended(report, runs)
+        values = [by_block[block] for block in within]
+        estimate = statistics.fmean(limited(report, problem, values))
+        pseudo = []
+        for block in within if blocks > 1 else ():
+            left = limited(report, problem, [by_block[other] for other in within if other != block])
+            pseudo.append(blocks * estimate - (blocks - 1) * statistics.fmean(left))
+        variance = float(np.var(pseudo, ddof=1)) / blocks if pseudo else np.nan
+        return {"estimate": estimate, "variance": variance, "blocks": blocks} | ended(report, runs)
     tried = report.tried(problem, method)
     tried = tried[tried["block"].isin(within)].sort_values(["value", "block", "number"])
     if len(tried) < trials * blocks:
@@ -96,14 +102,13 @@ def arm(
     order = list(zip(tried["block"], tried["number"], strict=True))[: confirmed(trials * blocks, trials)]
     if any(place not in logs for place in order):
         return None
-    logs = dict(zip(order, limited(report, problem, [logs[place] for place in order]), strict=True))
-    estimate = weighted([logs[place] for place in order], chances(trials * blocks, trials))
+    estimate = weighted(limited(report, problem, [logs[place] for place in order]), chances(trials * blocks, trials))
     best = ended(report, runs[[place in order for place in zip(runs["block"], runs["number"], strict=True)]])
     if blocks == 1:
         return {"estimate": estimate, "variance": np.nan, "blocks": 1} | best
     pseudo = []
     for block in within:
-        left = [logs[place] for place in order if place[0] != block]
+        left = limited(report, problem, [logs[place] for place in order if place[0] != block])
         without = weighted(left, chances(trials * (blocks - 1), trials))
         pseudo.append(blocks * estimate - (blocks - 1) * without)
     return {"estimate": estimate, "variance": float(np.var(pseudo, ddof=1)) / blocks, "blocks": blocks} | best
@@ -145,12 +150,12 @@ def log_of(report: Report, problem: str, value: float) -> float:
 
 
 def limited(report: Report, problem: str, values: list[float]) -> list[float]:
-    """Logarithms of a method's runs; a disaster counts as three times their median, or three deviations above it."""
+    """Logarithms of a method's runs; a disaster counts as 3 times their median, or 4 mean deviations above it."""
     if report.problems[problem]["censored"] or any(value != value for value in values):
         return values
-    middle = float(np.median(values))
-    deviation = 1.4826 * float(np.median([abs(value - middle) for value in values]))
-    return [min(value, middle + max(math.log(3), 3 * deviation)) for value in values]
+    middle = statistics.median(values)
+    deviation = statistics.fmean(abs(value - middle) for value in values)
+    return [min(value, middle + max(math.log(3), 4 * deviation)) for value in values]
 
 
 def margin_of(report: Report, place: tuple[str, str]) -> tuple[float, str] | None:
