@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
@@ -31,9 +30,10 @@ from relaxbench.cli.options import (
     Storage,
     Trials,
 )
+from relaxbench.cli.pace import Pace, paces_of
 from relaxbench.cli.spec import Overrides, read_spec
 from relaxbench.errors import UserError
-from relaxbench.util.text import counted, duration, listed
+from relaxbench.util.text import duration, listed
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine as Database
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from relaxbench.analysis.planning import Spreads
     from relaxbench.problems import Problem
     from relaxbench.store.facts import SpecFacts
-    from relaxbench.study.coordination.size import Size
     from relaxbench.study.definition.spec import StudySpec
 
 RATIOS = (1.0, 1.25)
@@ -78,39 +77,6 @@ def plan(
         console.print(part)
 
 
-@dataclass(frozen=True)
-class Pace:
-    """A method on a problem: how many runs it needs, and how fast they are on this machine.
-
-    Attributes:
-        problem: its name.
-        method: its label.
-        size: of the study.
-        budget: gradients per run.
-        fast: gradients per second with all slots full.
-        slow: with as many slots as a generation of TPE fills.
-        workers: processes that share the runs.
-    """
-
-    problem: str
-    method: str
-    size: Size
-    budget: int
-    fast: float
-    slow: float
-    workers: int = 1
-
-    def runs(self, blocks: float) -> float:
-        """The runs of all repetitions that go through this many blocks, and those that do not depend on them."""
-        searched = blocks * self.size.trials + self.size.confirmed(math.ceil(blocks))
-        return self.size.repetitions * searched + self.size.exploit + self.size.recommend
-
-    def seconds(self, blocks: float) -> float:
-        """The time of these runs."""
-        few = self.size.exploit
-        return self.budget * ((self.runs(blocks) - few) / self.fast + few / self.slow) / self.workers
-
-
 def plan_tables(
     spec: StudySpec, storage: str, device: str, population: int | None, spread: float | None, download: bool = False
 ) -> list[RenderableType]:
@@ -127,7 +93,7 @@ def plan_tables(
     place, problems = torch_device(device), prepare(spec, download)
     stored = cast(SpecFacts, stored_form(spec, problems))
     looks = planned_looks(stored, {})
-    paces, notes = _paces(spec, stored, problems, place, population)
+    paces, start, notes = paces_of(spec, stored, problems, place, population)
     table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     ends = list(dict.fromkeys((looks[0], looks[-1])))
     for column in ("problem", "method"):
@@ -136,60 +102,27 @@ def plan_tables(
         table.add_column(column, justify="right", no_wrap=True)
     for pace in paces:
         table.add_row(pace.problem, pace.method, *_cost([pace], ends))
+    table.add_row("start", "", *("", duration(start)) * len(ends), style="dim")
     table.add_section()
-    table.add_row("total", "", *_cost(paces, ends), style="bold")
+    table.add_row("total", "", *_cost(paces, ends, start), style="bold")
     if len(looks) > 1:
         notes.append(
             f"Numbers of runs at the first look ({looks[0]} blocks), and at worst, if every method is undecided until "
             f"the last one ({looks[-1]} blocks)."
         )
-    notes.append("Times are for training alone, measured now; evaluation and start-up come on top.")
+    notes.append(
+        "Times are for training, evaluation and flatness, measured now; the start is that of the workers, with the "
+        "choice of an engine and the calibration of the methods."
+    )
     notes += origins({label: describe_method(label, spec, problems) for label in spec.methods}, stored["problems"])
     known = _spreads(stored, spec, problems, spread, storage)
     return [table, *(Text(note, style="dim") for note in notes), Text(), *_expected(stored, problems, paces, known)]
 
 
-def _paces(
-    spec: StudySpec, stored: SpecFacts, problems: Sequence[Problem], place: Any, population: int | None
-) -> tuple[list[Pace], list[str]]:
-    """Measure the speed of every method on every problem as `study` runs it; also say how its trials would be run."""
-    import torch
-
-    from relaxbench.study.coordination.size import Size
-    from relaxbench.study.coordination.tpe import GENERATION
-    from relaxbench.study.definition.facts import describe_method
-    from relaxbench.study.definition.spaces import typical
-    from relaxbench.study.execution.processes import cpu_threads, most_workers
-    from relaxbench.training import engine as engines
-    from relaxbench.training.oracle import Oracle
-
-    paces, notes, workers, how = [], [], 1, ""
-    usual = torch.get_num_threads()
-    if place.type == "cpu":
-        threads = cpu_threads()
-        workers = most_workers(threads)
-        how = f", by {counted(workers, 'worker')} of {counted(threads, 'thread')}"
-        torch.set_num_threads(threads)
-    for p in problems:
-        engine = engines.choose_engine(p, place, population, spec.precision)
-        why = f" ({engine.note})" if engine.note else ""
-        notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{how}{why}")
-        oracle, few = Oracle(p, engine.path, spec.precision), min(GENERATION, engine.population)
-        for label in spec.methods:
-            rule, size = spec.make_rule(label, p), Size.of(stored, describe_method(label, spec, problems), {})
-            params: dict[str, Any] = typical(spec.search_of(label), p)
-            slots = min(engine.population, size.looks[0] * max(1, size.trials))  # no more trials are ready at once
-            fast = engines.throughput(oracle, rule, slots, place, **params)
-            slow = engines.throughput(oracle, rule, few, place, **params) if size.exploit else fast
-            paces.append(Pace(p.name, label, size, spec.budget_of(p), fast, slow, workers))
-    torch.set_num_threads(usual)
-    return paces, notes
-
-
-def _cost(paces: Sequence[Pace], ends: Sequence[int]) -> list[str]:
+def _cost(paces: Sequence[Pace], ends: Sequence[int], start: float = 0.0) -> list[str]:
     """Return runs and time of methods at some numbers of blocks, and the gradients at the last one, as text."""
     runs = [f"{sum(p.runs(blocks) for p in paces):,.0f}" for blocks in ends]
-    times = [duration(sum(p.seconds(blocks) for p in paces)) for blocks in ends]
+    times = [duration(start + sum(p.seconds(blocks) for p in paces)) for blocks in ends]
     gradients = sum(p.budget * p.runs(ends[-1]) for p in paces)
     return [*(cell for pair in zip(runs, times, strict=True) for cell in pair), _large(gradients)]
 

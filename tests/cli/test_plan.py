@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from relaxbench.cli.plan import Pace
+from relaxbench.cli.pace import Pace
 from relaxbench.study.coordination.size import Size
 from relaxbench.study.execution import processes
 from tests.cli.commands import STUDY, nothing_written, printed
@@ -71,6 +71,16 @@ def test_plan_says_how_many_workers_share_the_runs(
     assert torch.get_num_threads() == threads
 
 
+def test_the_time_of_a_plan_is_the_sum_of_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text(STUDY.replace("trials = 1", "trials = 400"))
+    rows = re.findall(
+        r"^(?:rosenbrock|start|total) .*? (\d+(?:\.\d+)?) (s|min)\b", printed(capsys, *PLAN), re.MULTILINE
+    )
+    *parts, total = (float(number) * (60 if unit == "min" else 1) for number, unit in rows)
+    assert len(parts) == 3
+    assert total == pytest.approx(sum(parts), rel=0.05, abs=2)  # shown without decimals
+
+
 def test_plan_names_the_publication_of_published_settings(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.toml").write_text(STUDY.replace('"heat"', '"p"') + '[method.p]\nrule = "heat"\narm = "published"\n')
     out = " ".join(printed(capsys, *PLAN).split())
@@ -83,5 +93,11 @@ def test_a_pace_counts_what_a_study_runs() -> None:
     assert pace.runs(10) == 2 * (120 + 40) + 4 + 3
     assert pace.seconds(10) == pytest.approx(100 * ((2 * 160 + 3) / 50 + 4 / 5))
     assert replace(pace, workers=4).seconds(10) == pytest.approx(pace.seconds(10) / 4)
+    measured = replace(pace, measuring=0.1, rounds=7, testing=10, flatness=1000)
+    flat = 2 * 10 + 3  # the winner of each block, and the recommended runs
+    held_out = 0.1 * 7 * pace.runs(10) + 10 * (2 * 40 + 3)
+    assert measured.seconds(10) == pytest.approx(pace.seconds(10) + held_out + 1000 * flat)
+    later = replace(measured, size=replace(pace.size, looks=(10, 20)))
+    assert later.seconds(20) - replace(later, flatness=0).seconds(20) == pytest.approx(1000 * flat)
     published = Pace("p", "m", Size(0, (10,), trials=0, exploit=0, recommend=0), budget=100, fast=50, slow=50)
     assert published.runs(10) == 10

@@ -7,6 +7,7 @@ So it is made where it says something about tuned settings: see `Plan.is_flatnes
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,10 @@ import torch
 from relaxbench.problems import Problem
 from relaxbench.store.schema import Trial
 from relaxbench.study.coordination.plan import Plan
-from relaxbench.training.flatness.measure import FlatnessError, flatness
+from relaxbench.training.durations import seconds, start
+from relaxbench.training.flatness.hessian import Hessian
+from relaxbench.training.flatness.measure import MOST, FlatnessError, flatness
+from relaxbench.training.flatness.spectrum import amount
 from relaxbench.training.trial import Outcome
 
 
@@ -45,3 +49,15 @@ class FlatnessMeter:
             return {}
         outcome.ledger.bill_measurement(result.passes, problem.batch_size)
         return result.measures()
+
+
+def duration(problem: Problem, device: torch.device) -> float:
+    """Seconds to measure the flatness of a run, from one of its products; 0 where it cannot be measured."""
+    if problem.size > MOST:
+        return 0.0
+    x = start(problem, device, 1)[0]
+    width, times = amount(problem.size)
+    with suppress(Exception):  # the study says why, and its runs count
+        hessian, vectors = Hessian(problem, x), torch.randn(problem.size, width).to(x)
+        return seconds(lambda: hessian @ vectors, device) * times
+    return 0.0

@@ -102,6 +102,11 @@ def spectrum(matrix: Matrix, vector: Tensor, seed: int) -> Spectrum:
     return Spectrum(values, kept, (turned.T @ (basis.T @ vector).double()).square(), nodes, masses)
 
 
+def amount(size: int) -> tuple[int, float]:
+    """How many vectors a product of `spectrum` has for a matrix of this size, and how many such products it takes."""
+    return (size, 1) if size <= EXACT else (BLOCK, BLOCKS + NODES * PROBES / BLOCK)
+
+
 def _krylov(matrix: Matrix, start: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Return an orthonormal basis Q ``[P, n]`` of start, A start, A² start, …; and QᵀAQ in float64.
 
