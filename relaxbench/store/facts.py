@@ -132,6 +132,15 @@ class TurnFacts(TypedDict):
     until: float
 
 
+class RestatedFacts(TypedDict):
+    """A statement on which verdicts rest, changed after test data had been read."""
+
+    what: str  # margin of a problem, baseline, controls
+    was: str
+    now: str
+    at: str
+
+
 class OriginFacts(TypedDict):
     """The study that a copy was made from."""
 
@@ -173,6 +182,7 @@ class Manifest(Circumstances, total=False):
     turns: dict[str, TurnFacts]  # by task
     extra_looks: list[int]  # blocks of the looks beyond the declared ones that a later extension has followed
     copied_from: OriginFacts
+    restated: list[RestatedFacts]  # in the order of time; the first one of a statement has its first value
     load: dict[str, Any]  # of a simulated study, see `stress.simulated.Load`
 
 

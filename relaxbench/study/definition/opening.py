@@ -20,10 +20,11 @@ from relaxbench.store.facts import Circumstances, MachineFacts, Manifest, SpecFa
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import read, write
 from relaxbench.study.coordination.plan import Plan, plans
-from relaxbench.study.definition.changes import FREE, merge
+from relaxbench.study.definition.changes import FREE, STATED, merge
 from relaxbench.study.definition.facts import describe_method, describe_problem
 from relaxbench.study.definition.identity import identify, keep_identity, refuse_edits
 from relaxbench.study.definition.ladder import rung_sources
+from relaxbench.study.definition.restated import assign_roles, is_read, refuse_restatements, restatements
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
 from relaxbench.training.devices import machine
@@ -73,7 +74,12 @@ class OpenStudy:
 
 
 def open_study(
-    database: Database, spec: StudySpec, source: str, problems: list[Problem], device: torch.device | None = None
+    database: Database,
+    spec: StudySpec,
+    source: str,
+    problems: list[Problem],
+    device: torch.device | None = None,
+    restate: bool = False,
 ) -> OpenStudy:
     """Create a study, or continue or extend the stored one of that name.
 
@@ -85,6 +91,7 @@ def open_study(
         source: the text of the study file.
         problems: from `prepare`.
         device: where this session will run; None for the kind of device on which the study began.
+        restate: whether margin, baseline and controls may change although test data have been read; see `restated`.
 
     Raises:
         UserError: if the stored study, or one of its problems or methods, differs in something that cannot change; it
@@ -123,12 +130,18 @@ def open_study(
             )
         refuse_changes(row.manifest, spec.name, problems, device)
         refuse_edits(row.manifest, spec.name, identity, spec, problems)
-        if any(merged[key] != row.spec.get(key) for key in merged if key not in FREE):
+        restated = restatements(row.manifest, row.spec, merged, problems) if is_read(connection, row.id) else []
+        if not restate:
+            refuse_restatements(restated, spec.name)
+        if any(merged[key] != row.spec.get(key) for key in merged if key not in (*FREE, *STATED)):
             refuse_version(row.manifest, spec.name)
         manifest = row.manifest.copy()
         notes = [NO_IDENTITY] if keep_identity(manifest, identity) else []
         _describe(manifest, spec, problems)
         _keep_extra_look(manifest, row.spec, merged)
+        assign_roles(manifest, merged)
+        if restated:
+            manifest["restated"] = [*manifest.get("restated", []), *restated]
         values = {"spec": merged, "source": source, "manifest": manifest}
         connection.execute(update(Study).where(Study.id == row.id).values(**values))
         extended = restore({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)

@@ -130,7 +130,7 @@ def _rungs_of(name: str, stored: SpecFacts) -> list[str]:
 
 def _refuse_differences(stored: Mapping[str, Any], requested: Mapping[str, Any], file: str) -> None:
     """Raise if a study file asks for another study than the stored one."""
-    keys = sorted((stored.keys() | requested.keys()) - {*FREE})
+    keys = sorted((stored.keys() | requested.keys()) - {*FREE, "controls"})
     differences = [
         f"{key}: stored {_plain(stored.get(key))}, in the file {_plain(requested.get(key))}"
         for key in keys

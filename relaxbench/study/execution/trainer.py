@@ -14,7 +14,7 @@ import torch
 
 from relaxbench.store.claims import Result
 from relaxbench.store.facts import EngineFacts, Manifest
-from relaxbench.store.schema import Trial
+from relaxbench.store.schema import TESTED, Trial
 from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest
 from relaxbench.study.coordination.plan import Plan
@@ -28,8 +28,6 @@ from relaxbench.training.trial import Job, Outcome
 
 CHECKPOINT_SECONDS = 60.0
 """Longest time between two checkpoints of a trial, in seconds; the duration of a round comes on top."""
-TESTED = ("confirm", "recommend")
-"""Phases whose trials are measured on the test split."""
 
 
 @dataclass
