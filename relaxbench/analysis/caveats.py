@@ -59,9 +59,19 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
             f"{counted(farthest.looks, 'declared look')}: the chance of any wrong verdict in it is bounded by "
             f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
+    warnings += restated(frames)
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
+
+
+def restated(frames: StudyFrames) -> list[str]:
+    """Return what was stated otherwise before test data were read, one sentence each."""
+    return [
+        f"Changed after the test data were seen ({each['at'][:10]}): {each['what']}, first {each['was']}, now "
+        f"{each['now']}. The guarantee does not cover verdicts that rest on it."
+        for each in frames.manifest.get("restated", [])
+    ]
 
 
 def _about(frames: StudyFrames, result: MethodResult) -> list[str]:

@@ -109,6 +109,10 @@ Optuna = Annotated[
     str | None,
     typer.Option(help="HOST:PORT of Optuna's gRPC storage proxy; workers then write Optuna's tables through it."),
 ]
+Restate = Annotated[
+    bool,
+    typer.Option("--restate", help="Change margin, baseline or controls after test data were read; the page says so."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdicts only.")]
 QuietWorker = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing unless trials remain.")]
 

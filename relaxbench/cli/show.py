@@ -27,6 +27,7 @@ def show(study: Study = None, storage: Storage = STORAGE) -> None:
 
 def show_tables(frames: StudyFrames) -> list[RenderableType]:
     """Return the progress per method, the engines, and the verdicts so far."""
+    from relaxbench.analysis.caveats import restated
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
     from relaxbench.analysis.publications import origins
@@ -47,7 +48,7 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
         for name, engine in frames.manifest.get("engines", {}).items()
     ]
     published = origins({label: frames.method(label) for label in frames.methods}, frames.problems)
-    notes = [Text(line, style="dim") for line in (*engines, *published)]
+    notes = [Text(line, style="dim") for line in (*engines, *published, *restated(frames))]
     return [table, *notes, Text(), *verdict_lines(findings)]
 
 

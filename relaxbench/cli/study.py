@@ -61,6 +61,7 @@ def study(
     report: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
     checkpoints: options.Checkpoints = options.CHECKPOINTS,
+    restate: options.Restate = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Tune, compare with SGD and write the report. Run the same command again to continue or extend the study."""
@@ -105,7 +106,7 @@ def study(
             run = StudyRun(database, reporting)
             for note in notes:
                 display.say(note)
-            opened = open_study(database, spec, source, problems, place)
+            opened = open_study(database, spec, source, problems, place, restate)
             if cluster is not None:
                 summary = distribute(run, opened, cluster, storage, display)
             elif local is not None:

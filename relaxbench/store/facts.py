@@ -90,11 +90,55 @@ class EngineFacts(TypedDict):
     note: str
 
 
+class TensorFacts(TypedDict):
+    """A parameter or a buffer of a model."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+    kind: Literal["trained", "frozen", "buffer"]
+
+
+class ProblemIdentity(TypedDict):
+    """What makes a problem this one and no other; see `study.definition.identity`."""
+
+    tensors: list[TensorFacts]
+    settings: dict[str, str | float | int | None]  # loss, metric, batch size, rounds, budget, …
+    probe: dict[str, list[float | None]]  # numbers of the model at a seeded point; empty if they cannot be repeated
+    precision: str  # of the probe: float64, float32
+    file: str  # name of its file; empty without one
+    text: str  # of its file, for messages; empty without one
+
+
+class MethodIdentity(TypedDict):
+    """What makes a method this one and no other."""
+
+    options: dict[str, dict[str, bool | int]]  # of the rule's constructor, by problem
+    params: dict[str, Value]  # of the probe
+    probe: dict[str, list[float | None]]  # where its steps lead on a quadratic; empty if they cannot be repeated
+
+
+class IdentityFacts(TypedDict):
+    """The identities of a study's problems and methods, by name."""
+
+    problems: dict[str, ProblemIdentity]
+    methods: dict[str, MethodIdentity]
+
+
 class TurnFacts(TypedDict):
     """The worker that alone does a task now, and until when (seconds since the epoch)."""
 
     worker: str
     until: float
+
+
+class RestatedFacts(TypedDict):
+    """A statement on which verdicts rest, changed after test data had been read."""
+
+    what: str  # margin of a problem, baseline, controls
+    was: str
+    now: str
+    at: str
 
 
 class OriginFacts(TypedDict):
@@ -131,12 +175,14 @@ class Manifest(Circumstances, total=False):
     version: str
     device: str  # cpu, cuda
     problems: dict[str, ProblemFacts]
+    identity: IdentityFacts
     origins: dict[str, str]  # by problem: the path of its file, or its name
     methods: dict[str, MethodFacts]
     engines: dict[str, EngineFacts]  # by problem
     turns: dict[str, TurnFacts]  # by task
     extra_looks: list[int]  # blocks of the looks beyond the declared ones that a later extension has followed
     copied_from: OriginFacts
+    restated: list[RestatedFacts]  # in the order of time; the first one of a statement has its first value
     load: dict[str, Any]  # of a simulated study, see `stress.simulated.Load`
 
 

@@ -23,6 +23,8 @@ PHASES = ("explore", "confirm", "exploit", "recommend")
 fresh seeds."""
 SEARCHED = ("explore", "exploit")
 """The phases that search; the others repeat settings that were found."""
+TESTED = ("confirm", "recommend")
+"""The phases whose runs are measured on the test split."""
 
 
 class Base(DeclarativeBase):

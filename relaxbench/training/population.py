@@ -33,6 +33,7 @@ class Population:
     Attributes:
         price: gradient equivalents per query.
         slots: the members, one per slot in use.
+        misfits: ids of the jobs whose checkpoints did not fit; they began anew.
         capture: how the steps of a round are recorded and replayed; None: they are run one by one.
     """
 
@@ -51,6 +52,7 @@ class Population:
         self.round_length = max(1, math.ceil(budget / self.problem.rounds / self.price))
         rule.bind([shape for _, shape in self.problem.layout()])
         self.slots: list[Member] = []
+        self.misfits: set[int] = set()
         self.state: State = {}
         self.hyper: dict[str, Tensor] = {}
 
@@ -102,8 +104,8 @@ class Population:
                     f"budget {self.budget} is smaller than one outer step of {self.rule.name} ({cost:g} gradients): "
                     "raise the budget or lower inner_steps"
                 )
-            if job.resume is not None:
-                member.restore(job.resume, state, k)
+            if job.resume is not None and not member.restore(job.resume, state, k, self.round_length):
+                self.misfits.add(job.id)
             self.slots.append(member)
         self.state = {n: torch.cat([self.state[n], v]) for n, v in state.items()} if self.state else state
         self.hyper = {n: torch.cat([self.hyper[n], v]) for n, v in new.items()} if self.hyper else new

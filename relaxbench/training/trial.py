@@ -41,8 +41,8 @@ class Job:
         seed: fixes initial weights, data order and all noise.
         params: a value for every hyperparameter of the rule.
         test: whether to measure the test split at the end.
-        resume: a checkpoint made by `Population.checkpoints`, or None to start from the beginning. A checkpoint whose
-            shapes do not fit the problem is ignored: the problem has changed since.
+        resume: a checkpoint made by `Population.checkpoints`, or None to start from the beginning. A checkpoint that
+            does not fit is not used, see `Population.misfits`.
     """
 
     id: int
@@ -109,15 +109,23 @@ class Member:
             "reached": self.reached,
         }
 
-    def restore(self, checkpoint: Checkpoint, state: State, slot: int) -> None:
-        """Continue from a checkpoint: write row `slot` of the state. Do nothing if the shapes differ."""
-        rows = checkpoint["state"]
-        if rows.keys() != state.keys() or any(rows[name].shape != state[name][slot].shape for name in state):
-            return
-        self.done, self.reached = checkpoint["done"], checkpoint["reached"]
+    def restore(self, checkpoint: Checkpoint, state: State, slot: int, round_length: int) -> bool:
+        """Continue from a checkpoint: write row `slot` of the state.
+
+        Returns:
+            whether it fits: the state has these shapes and types, and the counter is at the end of a round that is not
+            the last, with one point of the curve per round. Nothing is changed if it does not.
+        """
+        rows, done = checkpoint["state"], checkpoint["done"]
+        if rows.keys() != state.keys() or done >= self.total or done != round_length * len(checkpoint["curve"]):
+            return False
+        if any(v.shape != state[n][slot].shape or v.dtype != state[n].dtype for n, v in rows.items()):
+            return False
+        self.done, self.reached = done, checkpoint["reached"]
         self.ledger, self.curve = Ledger(**checkpoint["ledger"]), list(checkpoint["curve"])  # type: ignore[arg-type]
         for name, value in rows.items():
             state[name][slot] = value.to(state[name].device)
+        return True
 
     def outcome(self, problem: Problem, diverged: bool, test: TestScore | None, weights: Tensor) -> Outcome:
         """Make the outcome of this trial after its last measurement.

@@ -1,7 +1,8 @@
 """Compare a stored specification with a new one: what may change in a study that has begun, and what may not.
 
-Looks, budgets, spaces, the tuning budget, the margin and the baseline are part of the guarantee: they are declared
-before any result is seen. Methods and problems may be added; their comparisons then share the level with the others.
+Looks, budgets, spaces and the tuning budget are part of the guarantee: they are declared before any result is seen.
+Methods and problems may be added; their comparisons then share the level with the others. Margin, baseline and
+controls may change until test data are read, and later only as restated: `restated` checks it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from relaxbench.study.definition.spec import Variant
 
 EXTENDABLE = ("problems", "methods", "more_blocks", "exploit", "recommend", "repetitions", "method")
 """Keys that may grow in a study that has begun."""
-FREE = ("description", "controls", "flatness")
+FREE = ("description", "flatness")
 """Keys that may change at any time: they affect reporting only, or measures taken from now on."""
+STATED = ("margin", "baseline", "controls")
+"""Keys that no trial depends on, and every verdict does: they may change until test data are read."""
 
-DECLARED = ("looks", "trials", "budget", "budgets", "space", "margin", "baseline")
+DECLARED = ("looks", "trials", "budget", "budgets", "space")
 """Keys on which the guarantee of the verdicts rests."""
 DECLARED_OF_METHODS = ("rule", "arm", "space", "fixed", "options")
 """The same, of a table ``[method.NAME]``."""
@@ -48,7 +51,7 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], di
     for key in sorted(old.keys() | new.keys()):
         before: Any = old.get(key)
         after: Any = new.get(key)
-        if key in FREE:
+        if key in (*FREE, *STATED):
             merged[key] = after
         elif key in ("problems", "methods"):
             merged[key] = [*before, *(name for name in after if name not in before)]

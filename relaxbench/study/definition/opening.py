@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,15 +18,22 @@ from relaxbench.errors import UserError
 from relaxbench.problems import Problem
 from relaxbench.store.facts import Circumstances, MachineFacts, Manifest, SpecFacts, method_facts, protocol
 from relaxbench.store.schema import Study
-from relaxbench.store.transactions import write
+from relaxbench.store.transactions import read, write
 from relaxbench.study.coordination.plan import Plan, plans
-from relaxbench.study.definition.changes import FREE, merge
+from relaxbench.study.definition.changes import FREE, STATED, merge
 from relaxbench.study.definition.facts import describe_method, describe_problem
+from relaxbench.study.definition.identity import identify, keep_identity, refuse_edits
 from relaxbench.study.definition.ladder import rung_sources
+from relaxbench.study.definition.restated import assign_roles, is_read, refuse_restatements, restatements
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
 from relaxbench.training.devices import machine
 from relaxbench.version import __version__
+
+NO_IDENTITY = (
+    "This study began before problems and methods were identified: from now on they are compared with those of today."
+)
+"""What is said of a study that an earlier relaxbench began."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class OpenStudy:
         spec: the part of it that is worked on.
         problems: of that part.
         plans: the trials of each method on each problem.
+        notes: what a person has to know of the study, one line each.
     """
 
     id: int
@@ -46,18 +54,32 @@ class OpenStudy:
     spec: StudySpec
     problems: list[Problem]
     plans: list[Plan]
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def begin(cls, database: Database, id_: int, new: bool, spec: StudySpec, problems: list[Problem]) -> OpenStudy:
+    def begin(
+        cls,
+        database: Database,
+        id_: int,
+        new: bool,
+        spec: StudySpec,
+        problems: list[Problem],
+        notes: Sequence[str] = (),
+    ) -> OpenStudy:
         """Plan the trials of a stored study, and write the rows of those that can run now."""
         planned = plans(database, id_, [problem.name for problem in problems], spec.methods)
         for plan in planned:
             plan.begin()  # the process that created the study may have been stopped before this
-        return cls(id_, new, spec, problems, planned)
+        return cls(id_, new, spec, problems, planned, tuple(notes))
 
 
 def open_study(
-    database: Database, spec: StudySpec, source: str, problems: list[Problem], device: torch.device | None = None
+    database: Database,
+    spec: StudySpec,
+    source: str,
+    problems: list[Problem],
+    device: torch.device | None = None,
+    restate: bool = False,
 ) -> OpenStudy:
     """Create a study, or continue or extend the stored one of that name.
 
@@ -69,13 +91,17 @@ def open_study(
         source: the text of the study file.
         problems: from `prepare`.
         device: where this session will run; None for the kind of device on which the study began.
+        restate: whether margin, baseline and controls may change although test data have been read; see `restated`.
 
     Raises:
-        UserError: if the stored study differs in something that cannot change; it is then left as it was.
+        UserError: if the stored study, or one of its problems or methods, differs in something that cannot change; it
+            is then left as it was.
     """
     requested = stored_form(spec, problems)
+    sources = dict(zip((problem.name for problem in problems), rung_sources(spec), strict=True))
+    identity = identify(spec, problems, sources, stored_manifest(database, spec.name))
 
-    def open_(connection: Connection) -> tuple[int, StudySpec, bool]:
+    def open_(connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
         query = select(Study.id, Study.spec, Study.manifest).where(Study.name == spec.name).with_for_update()
         row = connection.execute(query).first()
         manifest: Manifest
@@ -83,6 +109,7 @@ def open_study(
             # The key keeps files of this study apart from those of any other, in whatever database it lies.
             manifest = {"key": uuid.uuid4().hex[:12], "version": __version__}
             _describe(manifest, spec, problems)
+            keep_identity(manifest, identity)
             created = dt.datetime.now(dt.UTC).replace(tzinfo=None)
             values = {
                 "name": spec.name,
@@ -92,7 +119,7 @@ def open_study(
                 "created_at": created,
             }
             row_id = insert(Study).values(**values).returning(Study.id)
-            return connection.execute(row_id).scalar_one(), spec, True
+            return connection.execute(row_id).scalar_one(), spec, True, []
         refuse_protocol(row.spec, spec.name)
         refused, merged = merge(row.spec, requested)
         if refused:
@@ -102,18 +129,32 @@ def open_study(
                 "storage",
             )
         refuse_changes(row.manifest, spec.name, problems, device)
-        if any(merged[key] != row.spec.get(key) for key in merged if key not in FREE):
+        refuse_edits(row.manifest, spec.name, identity, spec, problems)
+        restated = restatements(row.manifest, row.spec, merged, problems) if is_read(connection, row.id) else []
+        if not restate:
+            refuse_restatements(restated, spec.name)
+        if any(merged[key] != row.spec.get(key) for key in merged if key not in (*FREE, *STATED)):
             refuse_version(row.manifest, spec.name)
         manifest = row.manifest.copy()
+        notes = [NO_IDENTITY] if keep_identity(manifest, identity) else []
         _describe(manifest, spec, problems)
         _keep_extra_look(manifest, row.spec, merged)
+        assign_roles(manifest, merged)
+        if restated:
+            manifest["restated"] = [*manifest.get("restated", []), *restated]
         values = {"spec": merged, "source": source, "manifest": manifest}
         connection.execute(update(Study).where(Study.id == row.id).values(**values))
         extended = restore({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)
-        return row.id, extended, False
+        return row.id, extended, False, notes
 
-    id_, stored, new = write(database, open_)
-    return OpenStudy.begin(database, id_, new, stored, problems)
+    id_, stored, new, notes = write(database, open_)
+    return OpenStudy.begin(database, id_, new, stored, problems, notes)
+
+
+def stored_manifest(database: Database, name: str) -> Manifest | None:
+    """Read the manifest of the study of a name; None if there is none yet."""
+    query = select(Study.manifest).where(Study.name == name)
+    return read(database, lambda connection: connection.scalar(query))
 
 
 def refuse_changes(manifest: Manifest, name: str, problems: list[Problem], device: torch.device | None) -> None:

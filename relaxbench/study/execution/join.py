@@ -13,14 +13,23 @@ from sqlalchemy import select
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import problem
-from relaxbench.store.facts import SpecFacts
+from relaxbench.store.facts import Manifest, SpecFacts
 from relaxbench.store.schema import Study
 from relaxbench.store.studies import choose_study
 from relaxbench.store.transactions import read
+from relaxbench.study.coordination.manifest import edit_manifest
 from relaxbench.study.definition.changes import FREE
 from relaxbench.study.definition.files import load
-from relaxbench.study.definition.ladder import rung_names, rungs
-from relaxbench.study.definition.opening import OpenStudy, refuse_changes, refuse_protocol, refuse_version, stored_form
+from relaxbench.study.definition.identity import identify, keep_identity, refuse_edits
+from relaxbench.study.definition.ladder import rung_names, rung_sources, rungs
+from relaxbench.study.definition.opening import (
+    NO_IDENTITY,
+    OpenStudy,
+    refuse_changes,
+    refuse_protocol,
+    refuse_version,
+    stored_form,
+)
 from relaxbench.study.definition.prepare import prepare
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
@@ -61,12 +70,23 @@ def join(database: Database, study: str, device: torch.device | None = None, par
     refuse_protocol(row.spec, name)
     refuse_version(row.manifest, name)
     spec, names = _restrict(row.spec, name, row.manifest.get("origins", {}), part)
-    problems = [rung for rung in prepare(spec) if rung.name in names]
+    prepared = prepare(spec)
+    sources = dict(zip((rung.name for rung in prepared), rung_sources(spec), strict=True))
+    problems = [rung for rung in prepared if rung.name in names]
     if file:
         own = [rung for source in file.problems for rung in rungs(problem(source), file)]
         _refuse_differences(row.spec, stored_form(file, own), study)
     refuse_changes(row.manifest, name, problems, device)
-    return OpenStudy.begin(database, row.id, False, spec, problems)
+    identity = identify(spec, problems, sources, row.manifest)
+    refuse_edits(row.manifest, name, identity, spec, problems)
+    late = False
+
+    def keep(manifest: Manifest) -> None:
+        nonlocal late
+        late = keep_identity(manifest, identity)
+
+    edit_manifest(database, row.id, keep)
+    return OpenStudy.begin(database, row.id, False, spec, problems, [NO_IDENTITY] if late else [])
 
 
 def _restrict(
@@ -110,7 +130,7 @@ def _rungs_of(name: str, stored: SpecFacts) -> list[str]:
 
 def _refuse_differences(stored: Mapping[str, Any], requested: Mapping[str, Any], file: str) -> None:
     """Raise if a study file asks for another study than the stored one."""
-    keys = sorted((stored.keys() | requested.keys()) - {*FREE})
+    keys = sorted((stored.keys() | requested.keys()) - {*FREE, "controls"})
     differences = [
         f"{key}: stored {_plain(stored.get(key))}, in the file {_plain(requested.get(key))}"
         for key in keys

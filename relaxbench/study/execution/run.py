@@ -92,6 +92,8 @@ class StudyRun:
             looks += f", and {spec.more_blocks} blocks beyond the last look"
         again = f", {spec.repetitions:,} times" if spec.repetitions > 1 else ""
         self.options.announce(f"Study {spec.name}: {methods}; {looks}{again}.")
+        for note in opened.notes:
+            self.options.announce(note)
         claims = Claims(self.database, opened.id, retries=self.options.retries)
         claims.reap()
         missing, ran = any(p.done < p.total for p in tally(opened.plans)), 0

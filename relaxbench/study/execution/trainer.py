@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -14,13 +13,14 @@ import torch
 
 from relaxbench.store.claims import Result
 from relaxbench.store.facts import EngineFacts, Manifest
-from relaxbench.store.schema import Trial
+from relaxbench.store.schema import TESTED, Trial
 from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.session import Shift
 from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.execution.flatness import FlatnessMeter
+from relaxbench.study.execution.saved import UnusableCheckpointError, pack, stamp_of, unpack
 from relaxbench.training.memory import half_the_slots, out_of_memory
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
@@ -28,8 +28,6 @@ from relaxbench.training.trial import Job, Outcome
 
 CHECKPOINT_SECONDS = 60.0
 """Longest time between two checkpoints of a trial, in seconds; the duration of a round comes on top."""
-TESTED = ("confirm", "recommend")
-"""Phases whose trials are measured on the test split."""
 
 
 @dataclass
@@ -49,12 +47,14 @@ class Trainer:
     checkpoints: Checkpoints
     meter: FlatnessMeter
     announce: Callable[[str], None]
+    _said: bool = field(default=False, repr=False)
 
     def train(self, shift: Shift) -> None:
         """Run trials until the shift has no more, is stopped, or memory does not suffice."""
         plan, spec = shift.plan, self.study.spec
         (problem,) = (problem for problem in self.study.problems if problem.name == plan.problem)
-        engine = read_manifest(plan.database, plan.study)["engines"][problem.name]
+        manifest = read_manifest(plan.database, plan.study)
+        engine = manifest["engines"][problem.name]
         rule, budget = spec.make_rule(plan.method, problem), spec.budget_of(problem)
         torch.set_num_threads(engine["threads"])  # as it was measured: sums in another order have other last digits
         oracle = Oracle(problem, engine["path"], engine["precision"])
@@ -65,7 +65,7 @@ class Trainer:
         def feed(free: int) -> list[Job]:
             trials = shift.feed(free)
             claimed.update({trial.id: trial for trial in trials})
-            return [self._job(trial) for trial in trials]
+            return [self._job(trial, manifest) for trial in trials]
 
         def report(outcomes: list[Outcome]) -> None:
             if not outcomes:
@@ -81,13 +81,15 @@ class Trainer:
 
         def after_round(population: Population) -> bool:
             nonlocal saved
+            for trial in population.misfits:
+                self._say_unused(trial, "does not fit the problem and method")
+            population.misfits.clear()
             population.drop(shift.lost())
             going_on = shift.go_on()
             if not going_on or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 for trial, state in population.checkpoints().items():
-                    file = io.BytesIO()
-                    torch.save(state, file)
-                    self.checkpoints.save(trial, file.getvalue())
+                    one = claimed[trial]
+                    self.checkpoints.save(trial, pack(state, stamp_of(one, manifest), one.token))
                 saved = time.monotonic()
             return going_on
 
@@ -109,14 +111,24 @@ class Trainer:
         edit_manifest(plan.database, plan.study, edit)
         self.announce(f"{plan.problem}: {half['note']}; going on with K = {half['population']}")
 
-    def _job(self, trial: Trial) -> Job:
+    def _job(self, trial: Trial, manifest: Manifest) -> Job:
         data, resume = self.checkpoints.load(trial.id), None
         if data is not None:
             try:
-                resume = torch.load(io.BytesIO(data), weights_only=True)
-            except Exception:
-                self.checkpoints.remove(trial.id)  # cut off while it was written: the trial begins again
+                resume = unpack(data, stamp_of(trial, manifest), trial.token)
+            except UnusableCheckpointError as error:
+                self.checkpoints.remove(trial.id)
+                self._say_unused(trial.id, str(error))
         return Job(trial.id, trial.seed, trial.params, trial.phase in TESTED, resume)
+
+    def _say_unused(self, trial: int, why: str) -> None:
+        """Say once per session that a checkpoint is not used: the trial is none the worse for it, only later."""
+        if not self._said:
+            self._said = True
+            self.announce(
+                f"the checkpoint of trial {trial} {why}: it is not used, and the trial begins anew (others like it are "
+                "not named)"
+            )
 
 
 def _result(outcome: Outcome, trial: Trial, flatness: dict[str, Any]) -> Result:

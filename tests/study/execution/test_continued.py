@@ -12,6 +12,7 @@ import torch
 
 from relaxbench.study.coordination.optuna_mirror import ID
 from tests.study import tiny
+from tests.study.checkpoint_files import content, rewrite
 from tests.study.results import Results, assert_mirrored
 
 
@@ -41,7 +42,7 @@ def test_a_stop_keeps_the_rounds_that_were_done(tmp_path: Path) -> None:
     tiny.run(tmp_path, s, tiny.After(5))
     files = sorted((tmp_path / "checkpoints").glob("*.pt"))
     assert len(files) == 2
-    done = [torch.load(file, weights_only=True)["done"] for file in files]
+    done = [content(file)["checkpoint"]["done"] for file in files]
     assert all(0 < n < 40 for n in done)
     tiny.run(tmp_path, s, observe=lambda progress: rounds.append(1))
     assert len(tiny.rows(tmp_path)) == 3 and not list((tmp_path / "checkpoints").glob("*"))
@@ -78,13 +79,13 @@ def test_a_checkpoint_that_does_not_fit_is_made_anew(tmp_path: Path, whole: Resu
     files = sorted((tmp_path / "checkpoints").glob("*.pt"))
     assert len(files) > 1
     for number, file in enumerate(files):
-        checkpoint = torch.load(file, weights_only=True)
-        name = next(iter(checkpoint["state"]))
+        found = content(file)
+        name = next(iter(found["checkpoint"]["state"]))
         if number % 2:
-            checkpoint["state"][name] = torch.zeros(7)
+            found["checkpoint"]["state"][name] = torch.zeros(7)
         else:
-            del checkpoint["state"][name]
-        torch.save(checkpoint, file)
+            del found["checkpoint"]["state"][name]
+        rewrite(file, found)
     tiny.run(tmp_path, s)
     assert tiny.results(tmp_path) == whole
 

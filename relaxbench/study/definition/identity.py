@@ -1,0 +1,164 @@
+"""The identity of a study's problems and methods: stored when the study begins, compared whenever it goes on.
+
+A person edits the file of a model and runs the study again. Without this, trials of two models would enter one verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from relaxbench.errors import UserError
+from relaxbench.optim.hyper import defaults
+from relaxbench.problems import Problem
+from relaxbench.store.facts import IdentityFacts, Manifest, MethodIdentity, ProblemIdentity, TensorFacts
+from relaxbench.study.definition.differences import method_differences, problem_differences, space_differences
+from relaxbench.study.definition.facts import describe_method
+from relaxbench.study.definition.probes import probe_problem, probe_rule
+from relaxbench.study.definition.spec import StudySpec
+
+MOST = 4
+"""Number of differences that a message names."""
+LONGEST = 50_000
+"""Longest file, in characters, whose text is stored."""
+
+
+def identify(
+    spec: StudySpec, problems: Sequence[Problem], sources: Mapping[str, str], manifest: Manifest | None = None
+) -> IdentityFacts:
+    """Describe what makes the problems and methods of a study these and no others.
+
+    Args:
+        spec: the study, or the part of it that is worked on.
+        problems: of that part.
+        sources: where each problem comes from, by its name: the path of a file, or a name.
+        manifest: of the stored study. What it has identified is probed as it was then, and only once.
+    """
+    known = _stored(manifest or Manifest())
+    return {
+        "problems": {
+            p.name: identify_problem(p, spec, sources[p.name], known["problems"].get(p.name)) for p in problems
+        },
+        "methods": {
+            label: identify_method(label, spec, problems, known["methods"].get(label)) for label in spec.methods
+        },
+    }
+
+
+def identify_problem(problem: Problem, spec: StudySpec, source: str, known: ProblemIdentity | None) -> ProblemIdentity:
+    """Describe a problem: its parameters, its settings, and numbers that its code gives at a seeded point."""
+    precision, numbers = probe_problem(problem, twice=known is None)
+    return {
+        "tensors": _tensors(problem),
+        "settings": {
+            "loss": problem.loss.name,
+            "metric": problem.metric,
+            "unit": problem.unit,
+            "factor of the metric": problem.metric_scale,
+            "batch size": problem.batch_size,
+            "rounds": problem.rounds,
+            "budget": spec.budget_of(problem),
+            "worst": problem.worst,
+            "worst metric": problem.worst_metric,
+            "tolerance": problem.tolerance,
+            "examples for batch normalization": problem.statistics_examples,
+        },
+        "probe": numbers,
+        "precision": precision,
+        "file": Path(source).name if source.endswith(".py") else "",
+        "text": _text(source),
+    }
+
+
+def identify_method(
+    label: str, spec: StudySpec, problems: Sequence[Problem], known: MethodIdentity | None
+) -> MethodIdentity:
+    """Describe a method: the options of its rule, and where the rule's steps lead on a quadratic."""
+    rule = spec.rule_of(label)
+    params = defaults(rule.wide) if known is None else known["params"]
+    same = params.keys() == rule.wide.keys()
+    return {
+        "options": {problem.name: spec.options_of(label, problem) for problem in problems},
+        "params": params,
+        "probe": probe_rule(rule, spec.variant(label).options, params, twice=known is None) if same else {},
+    }
+
+
+def refuse_edits(
+    manifest: Manifest, study: str, identity: IdentityFacts, spec: StudySpec, problems: Sequence[Problem]
+) -> None:
+    """Check that problems and methods are those with which the study began.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    stored = _stored(manifest)
+    lines: list[str] = []
+    for name, now in identity["problems"].items():
+        if name in stored["problems"]:
+            lines += [f"{_label(name, now)}: {line}" for line in problem_differences(stored["problems"][name], now)]
+    names = [problem.name for problem in problems if problem.name in manifest.get("problems", {})]
+    for label in spec.methods:
+        facts = manifest.get("methods", {}).get(label)
+        known = stored["methods"].get(label)
+        told = method_differences(known, identity["methods"][label]) if known else []
+        if facts:
+            told = space_differences(facts, describe_method(label, spec, problems), names) + told
+        lines += [f"method {label!r}: {line}" for line in told]
+    if lines:
+        more = f"; and {len(lines) - MOST} more" if len(lines) > MOST else ""
+        raise UserError(
+            f"study {study!r} began otherwise: {'; '.join(lines[:MOST])}{more}. One verdict cannot hold both: "
+            "change it back, or use another study name"
+        )
+
+
+def keep_identity(manifest: Manifest, identity: IdentityFacts) -> bool:
+    """Add the identities that a manifest lacks; returns whether it had begun without some of them."""
+    stored = _stored(manifest)
+    late = any(name in manifest.get("problems", {}) for name in identity["problems"].keys() - stored["problems"].keys())
+    methods = {**identity["methods"], **stored["methods"]}
+    for label, now in identity["methods"].items():  # a problem that was added has options of its own
+        methods[label] = {**methods[label], "options": {**now["options"], **methods[label]["options"]}}
+    manifest["identity"] = {"problems": {**identity["problems"], **stored["problems"]}, "methods": methods}
+    return late
+
+
+def _stored(manifest: Manifest) -> IdentityFacts:
+    return manifest.get("identity", IdentityFacts(problems={}, methods={}))
+
+
+def _tensors(problem: Problem) -> list[TensorFacts]:
+    """Describe the parameters of a problem in their order, and the buffers of its model."""
+    facts: dict[str, TensorFacts] = {
+        name: {"name": name, "shape": list(shape), "dtype": "float32", "kind": "trained"}
+        for name, shape in problem.layout()
+    }
+    model = getattr(problem, "model", None)
+    if isinstance(model, nn.Module):
+        parameters = {name: _facts(name, p, p.requires_grad) for name, p in model.named_parameters()}
+        buffers = {name: _facts(name, buffer, None) for name, buffer in model.named_buffers()}
+        facts = {**facts, **parameters, **buffers}
+    return list(facts.values())
+
+
+def _facts(name: str, value: Tensor, trained: bool | None) -> TensorFacts:
+    kind: Literal["trained", "frozen", "buffer"] = "buffer" if trained is None else "trained" if trained else "frozen"
+    return {"name": name, "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch."), "kind": kind}
+
+
+def _label(name: str, identity: ProblemIdentity) -> str:
+    return f"`{identity['file']}`" if identity["file"] else f"problem {name!r}"
+
+
+def _text(source: str) -> str:
+    """Read the file of a problem, for messages; "" for a problem without one."""
+    if not source.endswith(".py"):
+        return ""
+    try:
+        return Path(source).read_text(encoding="utf-8")[:LONGEST]
+    except (OSError, UnicodeDecodeError):
+        return ""
