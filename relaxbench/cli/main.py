@@ -11,7 +11,7 @@ import typer
 
 from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
-from relaxbench.cli.console import log_to_console
+from relaxbench.cli.console import log_to_console, replace_unprintable
 from relaxbench.cli.doctor import doctor
 from relaxbench.cli.options import described
 from relaxbench.cli.plan import plan
@@ -24,6 +24,7 @@ from relaxbench.cli.tools import bench, check, reproduce, theory
 from relaxbench.cli.workers import reap, stress, worker
 from relaxbench.errors import UserError
 from relaxbench.util.malloc import keep_freed_memory
+from relaxbench.util.text import one_line
 from relaxbench.version import __version__
 
 app = typer.Typer(
@@ -83,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     keep_freed_memory()
     log_to_console()
+    replace_unprintable()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
@@ -101,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _mistake(message: str) -> int:
-    print(f"relaxbench: {' '.join(message.split())}", file=sys.stderr)
+    print(f"relaxbench: {one_line(message)}", file=sys.stderr)
     return 2
 
 
