@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ CONNECT_SECONDS = 10
 """How long to wait for a server's answer to a connection attempt."""
 CROWDED_SECONDS = 120.0
 """How long to retry opening a server that has no free connection."""
+
+OPTUNA_TABLE = "version_info"
+"""A table of every database of Optuna."""
 
 log = logging.getLogger("relaxbench")
 
@@ -138,6 +141,26 @@ def _check_file(path: Path, label: str, *, create: bool, write: bool) -> None:
         raise no_study(label)
     if head and head != b"SQLite format 3\x00":
         raise UserError(f"storage {label!r} is not a SQLite database: choose another file")
+    if head and write:
+        _check_tables(path, label, create)
+
+
+def _check_tables(path: Path, label: str, create: bool) -> None:
+    """Refuse the database of another program, before it is opened for writing. Optuna's tables may be there first."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as file:
+            names = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (sqlite3.Error, UnicodeDecodeError):  # damaged or locked: opening it says so
+        return
+    others = sorted(name for name in names if not name.startswith("sqlite_"))
+    if others and OPTUNA_TABLE not in names and not any(name.startswith("relaxbench_") for name in names):
+        if not create:
+            raise no_study(label)
+        what = "table" if len(others) == 1 else "tables"
+        raise UserError(
+            f"storage {label!r} is the database of another program ({what} {', '.join(others[:3])}"
+            f"{', …' if len(others) > 3 else ''}), and nothing was written to it: choose another file"
+        )
 
 
 def _sqlite(url: URL, read_only: bool) -> Engine:
