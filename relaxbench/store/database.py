@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -19,7 +19,7 @@ from relaxbench.errors import UserError
 from relaxbench.store.connections import HELD_SECONDS, close_idle
 from relaxbench.store.migrations.upgrade import Upgraded, no_study, prepare_tables
 from relaxbench.store.transactions import BEGIN, READS, crowded, patiently
-from relaxbench.store.urls import advice, parse_url, reason, show_url
+from relaxbench.store.urls import ENCODING, advice, parse_url, reason, show_url
 
 __all__ = ["BUSY_SECONDS", "open_database", "parse_url", "snapshot", "upgrade_database"]
 
@@ -87,6 +87,8 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
         engine = _postgresql(url, label)
 
     def prepared() -> Upgraded | None:
+        if not read_only and engine.dialect.name == "postgresql":
+            _check_encoding(engine, label)
         return prepare_tables(engine, label, create=create and not read_only, write=not read_only)
 
     try:
@@ -102,6 +104,8 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
 
 def _postgresql(url: URL, label: str) -> Engine:
     patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+    if ENCODING not in url.query:  # of a database in SQL_ASCII, texts would come as bytes
+        url = url.update_query_dict({ENCODING: "utf8"})
     pool = {"pool_size": 2, "max_overflow": 0, "pool_recycle": HELD_SECONDS}
     try:
         return close_idle(create_engine(url, **pool, connect_args=patience))
@@ -109,6 +113,17 @@ def _postgresql(url: URL, label: str) -> Engine:
         raise UserError(
             f"storage {label!r} needs the driver psycopg, which is not installed: pip install 'relaxbench[postgres]'"
         ) from None
+
+
+def _check_encoding(engine: Engine, label: str) -> None:
+    """Refuse a database that cannot hold every character: names, messages and study files may have any."""
+    with engine.connect() as connection:
+        encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding not in ("UTF8", "SQL_ASCII"):
+        raise UserError(
+            f"storage {label!r} holds text in {encoding}, which lacks characters that studies contain: use a database "
+            "in UTF-8, made by createdb -E UTF8 -T template0 NAME"
+        )
 
 
 def _check_file(path: Path, label: str, *, create: bool, write: bool) -> None:
