@@ -5,6 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+FEW = 12
+"""So many names are listed in an error; of more, the nearest three."""
+LONGEST = 200
+"""Characters of an unknown name that are compared and shown."""
+
 
 class UserError(Exception):
     """A mistake in a request. The CLI prints it as one line and exits with code 2.
@@ -21,7 +26,7 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:
-    """An error for a name that does not exist, with the nearest name that does.
+    """An error for a name that does not exist, with the nearest names that do.
 
     Args:
         kind: the kind of thing that the name denotes, e.g. ``"method"``.
@@ -29,7 +34,12 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Us
         known: the names that exist.
         hint: how to list all names, e.g. ``"python -m relaxbench list"``.
     """
-    names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-    return UserError(f"unknown {kind} {str(name)!r}: {guess}" + (f" ({hint})" if hint else ""))
+    names, given = sorted(known), str(name)[:LONGEST]
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
+    if near:
+        guess = f"did you mean {near[0]!r}?"
+    elif len(names) <= FEW:
+        guess = f"known: {', '.join(names) or 'none'}"
+    else:
+        guess = f"the nearest are {', '.join(difflib.get_close_matches(given, names, n=3, cutoff=0.0))}"
+    return UserError(f"unknown {kind} {given!r}: {guess}" + (f" ({hint})" if hint else ""))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,7 @@ from relaxbench.store.facts import (
     ProblemFacts as ProblemFacts,
 )
 from relaxbench.store.schema import Curve, Study, Trial
+from relaxbench.store.soundness import check_answers, check_curve, check_facts, check_trials, sound
 from relaxbench.store.studies import choose_study
 from relaxbench.util import files
 
@@ -195,7 +196,8 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
     ]
     with storage.connect() as connection:
         names = [row.name for row in connection.execute(select(Study.name).order_by(Study.id))]
-        name = choose_study(names, name)
+    name = choose_study(names, name)
+    with sound(name), storage.connect() as connection:
         study = connection.execute(
             select(Study.id, Study.spec, Study.manifest, Study.source).where(Study.name == name)
         ).one()
@@ -213,12 +215,20 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
             )
         ).all()
 
-    raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in columns])
-    empty = pd.DataFrame()
-    stored = (study.spec or SpecFacts(), study.manifest or Manifest(), study.source or "")
-    frames = StudyFrames(name, *stored, empty, empty, empty, empty, empty, empty)
-    correct = {row.id: answers_of(row.correct, frames.problem(row.problem)["test_examples"]) for row in bits}
-    return _filled(frames, raw, [(row.trial_id, row.data) for row in packed], correct)
+        check_facts(study.spec, study.manifest)
+        check_trials(rows)
+        for row in packed:
+            check_curve(row.trial_id, row.data)
+        raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in columns])
+        empty = pd.DataFrame()
+        frames = StudyFrames(name, study.spec, study.manifest, study.source or "", *[empty] * 6)
+        correct = {row.id: _answers(row, frames.problem(row.problem)["test_examples"]) for row in bits}
+        return _filled(frames, raw, [(row.trial_id, row.data) for row in packed], correct)
+
+
+def _answers(row: Any, examples: int | None) -> NDArray[np.bool_]:
+    check_answers(row.id, row.correct, examples)
+    return answers_of(row.correct, examples)
 
 
 def _filled(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 
 from rich.console import Console
 
@@ -12,6 +14,13 @@ console = Console(highlight=False)
 def say(line: str) -> None:
     """Print one line as it is: no markup, no colours, not wrapped, so that it can be copied."""
     console.print(line, markup=False, soft_wrap=True, highlight=False)
+
+
+def replace_unprintable() -> None:
+    """Print "?" for characters that the encoding of the output lacks, e.g. in a pipe on Windows or under LC_ALL=C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
 
 
 def log_to_console() -> None:

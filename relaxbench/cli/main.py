@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import typer
 
 from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
-from relaxbench.cli.console import log_to_console
+from relaxbench.cli.console import log_to_console, replace_unprintable
 from relaxbench.cli.doctor import doctor
 from relaxbench.cli.options import described
 from relaxbench.cli.plan import plan
@@ -24,6 +25,7 @@ from relaxbench.cli.tools import bench, check, reproduce, theory
 from relaxbench.cli.workers import reap, stress, worker
 from relaxbench.errors import UserError
 from relaxbench.util.malloc import keep_freed_memory
+from relaxbench.util.text import one_line
 from relaxbench.version import __version__
 
 app = typer.Typer(
@@ -77,13 +79,29 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 
 
+SYSTEM = {
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOSPC: "free some space, and run the same command again",
+    errno.EDQUOT: "free some space, and run the same command again",
+    errno.EROFS: "choose another folder",
+    errno.EACCES: "change its permissions, or choose another one",
+    errno.EPERM: "change its permissions, or choose another one",
+    errno.EIO: "check the disk",
+    errno.ELOOP: "its symbolic links lead in a circle",
+}
+"""What the user can do about an error of the system."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. Print a user's mistake as one line on the error stream: code 2."""
     # MKL reads this at its first call; with it, results do not depend on the alignment of a member's rows.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     keep_freed_memory()
     log_to_console()
+    replace_unprintable()
     arguments = sys.argv[1:] if arguments is None else arguments
+    if any("\0" in argument for argument in arguments):
+        return _mistake("an argument contains a NUL character: leave it out")
     try:
         return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
     except UserError as error:
@@ -94,14 +112,14 @@ def main(arguments: list[str] | None = None) -> int:
         print("relaxbench: interrupted; finished trials are kept", file=sys.stderr)
         return 130
     except Exception as error:
-        message = _database_message(error)
+        message = _system_message(error) or _database_message(error)
         if message is None:
             raise
         return _mistake(message)
 
 
 def _mistake(message: str) -> int:
-    print(f"relaxbench: {' '.join(message.split())}", file=sys.stderr)
+    print(f"relaxbench: {one_line(message)}", file=sys.stderr)
     return 2
 
 
@@ -115,6 +133,8 @@ def _given(error: typer.TyperException) -> str:
 
 def _database_message(error: Exception) -> str | None:
     """Return advice on an error of the database; None for a bug of relaxbench."""
+    import json
+
     from sqlalchemy.exc import DBAPIError
 
     from relaxbench.store.transactions import curable
@@ -122,4 +142,14 @@ def _database_message(error: Exception) -> str | None:
 
     if isinstance(error, DBAPIError) and curable(error):
         return f"the database refuses ({reason(error)}): {advice(error)}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"the database is damaged (a value that is no JSON: {error}): restore it from a backup"
     return None
+
+
+def _system_message(error: Exception) -> str | None:
+    """Return what the system refuses (a full disk, rights, a name that is too long); None for a bug of relaxbench."""
+    if not isinstance(error, OSError) or error.errno not in SYSTEM:
+        return None
+    where = f"{str(error.filename)!r}: " if error.filename else ""
+    return f"{where}{error.strerror}; {SYSTEM[error.errno]}"

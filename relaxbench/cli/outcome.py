@@ -27,8 +27,9 @@ def finish(summary: Summary, name: str, quiet: bool) -> None:
     from relaxbench.study.coordination.supervisor import INCOMPLETE
 
     done = summary.total - summary.missing
+    of = f"{summary.total:,} trials" + (f" {summary.look}" if summary.look else "")
     if summary.code == INCOMPLETE:
-        console.print(f"{done:,} of {summary.total:,} trials are done; {summary.failed:,} failed too often.")
+        console.print(f"{done:,} of {of} are done; {summary.failed:,} failed too often.")
         console.print(f"  see why:    python -m relaxbench status {shlex.quote(name)}", markup=False, soft_wrap=True)
         console.print(
             f"  try again:  python -m relaxbench reap {shlex.quote(name)} --failed", markup=False, soft_wrap=True
@@ -36,7 +37,7 @@ def finish(summary: Summary, name: str, quiet: bool) -> None:
         raise typer.Exit(summary.code)
     if summary.missing:
         again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
-        console.print(f"Stopped. {done:,} of {summary.total:,} trials are done and kept. Continue with:")
+        console.print(f"Stopped. {done:,} of {of} are done and kept. Continue with:")
         console.print(f"  {again}", markup=False, soft_wrap=True)  # one line, to be copied
         raise typer.Exit(summary.code)
     if quiet:

@@ -31,7 +31,7 @@ from relaxbench.cli.options import (
     Trials,
 )
 from relaxbench.cli.pace import Pace, paces_of
-from relaxbench.cli.spec import Overrides, read_spec
+from relaxbench.cli.spec import Overrides, prepare_spec, read_spec
 from relaxbench.errors import UserError
 from relaxbench.util.text import duration, listed
 
@@ -70,15 +70,19 @@ def plan(
     """Estimate a study before it runs: gradients, time on this machine, and what to expect until it is decided."""
     if spread is not None and not (0 < spread < math.inf):
         raise UserError(f"--spread {spread:g}: expected a positive number, such as 0.3")
-    spec, _ = read_spec(file, Overrides(name, looks, more_blocks, trials, budget, method, problem, seed))
+    given = Overrides(name, looks, more_blocks, trials, budget, method, problem, seed)
+    spec, _ = read_spec(file, given)
     checks.check_counts(population, options.RETRIES)
     checks.use_data(data_dir, download)
-    for part in plan_tables(spec, storage, device, population, spread, download):
+    from relaxbench.training.devices import torch_device
+
+    place, problems = torch_device(device), prepare_spec(spec, file, given, download)
+    for part in plan_tables(spec, problems, storage, place, population, spread):
         console.print(part)
 
 
 def plan_tables(
-    spec: StudySpec, storage: str, device: str, population: int | None, spread: float | None, download: bool = False
+    spec: StudySpec, problems: list[Problem], storage: str, place: Any, population: int | None, spread: float | None
 ) -> list[RenderableType]:
     """Return the tables of `plan`: gradients and time on this machine, and what to expect until all is decided."""
     from typing import cast
@@ -87,10 +91,7 @@ def plan_tables(
     from relaxbench.store.facts import SpecFacts, planned_looks
     from relaxbench.study.definition.facts import describe_method
     from relaxbench.study.definition.opening import stored_form
-    from relaxbench.study.definition.prepare import prepare
-    from relaxbench.training.devices import torch_device
 
-    place, problems = torch_device(device), prepare(spec, download)
     stored = cast(SpecFacts, stored_form(spec, problems))
     looks = planned_looks(stored, {})
     paces, start, notes = paces_of(spec, stored, problems, place, population)

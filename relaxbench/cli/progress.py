@@ -19,7 +19,7 @@ from rich.text import Text
 from relaxbench.store.schema import PHASES
 from relaxbench.store.workers import at_work
 from relaxbench.study.coordination.progress import Progress, look_words
-from relaxbench.util.text import counted, duration
+from relaxbench.util.text import counted, duration, listed
 
 if TYPE_CHECKING:
     from relaxbench.study.definition.spec import StudySpec
@@ -46,6 +46,7 @@ class Display:
         self.start = time.monotonic()
         self.shown = self.start if self.live is None else -math.inf
         self.logged: set[tuple[str, str, str]] = set()
+        self.reached: dict[tuple[str, str], str] = {}
         self.began = 0
         self.baseline = spec.baseline
 
@@ -88,16 +89,17 @@ class Display:
     def _log(self, progress: list[Progress], now: float) -> None:
         """Print one line per phase that begins, and one every `LOG_SECONDS` in between."""
         for p in progress:
-            if p.look > 1 and (p.problem, p.method, p.words) not in self.logged:
-                self.logged.add((p.problem, p.method, p.words))
+            reached = (p.problem, p.method, p.words)
+            if p.look > 1 and self.reached.get(reached[:2], p.words) != p.words and p.done < p.total:
                 self._line(now, f"{p.problem} {p.method} goes on, {p.words}")
-            for phase in p.running:
-                if phase in PHASES and (p.problem, p.method, phase) not in self.logged:
-                    self.logged.add((p.problem, p.method, phase))
-                    best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
-                    self._line(now, f"{p.problem} {p.method}: {phase}, {p.done:,} of {p.total:,} done{best}")
-        if now - self.shown >= LOG_SECONDS:
-            done, total = sum(p.done for p in progress), sum(p.total for p in progress)
+            self.reached[reached[:2]] = p.words  # of the first update: where an earlier session had come
+            begun = [phase for phase in p.running if phase in PHASES and (*reached[:2], phase) not in self.logged]
+            if begun:
+                self.logged |= {(p.problem, p.method, phase) for phase in begun}
+                best = "" if math.isinf(p.best) else f", best validation loss {p.best:.4g}"
+                self._line(now, f"{p.problem} {p.method}: {listed(begun)}, {p.done:,} of {p.total:,} done{best}")
+        done, total = sum(p.done for p in progress), sum(p.total for p in progress)
+        if now - self.shown >= LOG_SECONDS and done < total:
             self._line(now, f"{done:,} of {total:,} trials; {self._left(done, total)}; {look_words(progress)}")
 
     def _line(self, now: float, text: str) -> None:

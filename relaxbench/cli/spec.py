@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from relaxbench.errors import UserError
 
 if TYPE_CHECKING:
+    from relaxbench.problems import Problem
     from relaxbench.study.definition.spec import StudySpec
 
 
@@ -48,6 +49,9 @@ def parse_looks(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise UserError(f"--looks {text!r}: expected numbers of blocks that rise, such as 10,20,40")
+    too_long = next((part for part in parts if len(part) > 18), None)
+    if too_long:
+        raise UserError(f"--looks {too_long}: expected at most 10,000,000 blocks")
     return [int(part) for part in parts]
 
 
@@ -69,3 +73,22 @@ def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
     if overrides.problems and file is None and overrides.name is None:
         changes["name"] = "-".join(Path(problem).stem for problem in overrides.problems)
     return load(find(file), changes, {key: FLAGS.get(key, f"--{key}") for key in changes})
+
+
+def prepare_spec(spec: StudySpec, file: str | None, overrides: Overrides, download: bool = False) -> list[Problem]:
+    """Load the problems of a study; errors about a value of its file name the file and the key.
+
+    Raises:
+        UserError: as `study.definition.prepare.prepare`.
+    """
+    from relaxbench.study.definition.files import find
+    from relaxbench.study.definition.prepare import prepare
+    from relaxbench.study.definition.validation import placed
+
+    try:
+        return prepare(spec, download)
+    except UserError as error:
+        if not str(error).startswith(("budget = ", "budgets = ", "margin = ")):
+            raise
+        given = {"budget": "--budget"} if overrides.budget is not None else {}
+        raise placed(error, str(find(file)), given) from None

@@ -30,7 +30,7 @@ from relaxbench.cli.options import (
 )
 from relaxbench.cli.outcome import conclude, finish
 from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
-from relaxbench.cli.spec import Overrides, read_spec
+from relaxbench.cli.spec import Overrides, prepare_spec, read_spec
 from relaxbench.cli.supervise import LocalWorkers, supervise, work_on_this_machine
 
 
@@ -68,11 +68,11 @@ def study(
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
     from relaxbench.study.definition.opening import open_study
-    from relaxbench.study.definition.prepare import prepare
     from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
 
-    spec, source = read_spec(file, Overrides(name, looks, more_blocks, trials, budget, method, problem, seed))
+    given = Overrides(name, looks, more_blocks, trials, budget, method, problem, seed)
+    spec, source = read_spec(file, given)
     checks.check_counts(population, retries)
     checks.check_folder("--checkpoints", checkpoints)
     if not no_report:
@@ -97,7 +97,7 @@ def study(
         from relaxbench.study.coordination.optuna_proxy import reach
 
         reach(optuna)  # before a database is created
-    problems = prepare(spec, download)
+    problems = prepare_spec(spec, file, given, download)
     session = RunOptions(place, population, checkpoints, retries, optuna)
     with connected_cluster(cluster, storage) as notes:
         database = open_database(storage)

@@ -7,11 +7,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -19,7 +19,7 @@ from relaxbench.errors import UserError
 from relaxbench.store.connections import HELD_SECONDS, close_idle
 from relaxbench.store.migrations.upgrade import Upgraded, no_study, prepare_tables
 from relaxbench.store.transactions import BEGIN, READS, crowded, patiently
-from relaxbench.store.urls import advice, parse_url, reason, show_url
+from relaxbench.store.urls import ENCODING, advice, parse_url, reason, show_url
 
 __all__ = ["BUSY_SECONDS", "open_database", "parse_url", "snapshot", "upgrade_database"]
 
@@ -29,6 +29,9 @@ CONNECT_SECONDS = 10
 """How long to wait for a server's answer to a connection attempt."""
 CROWDED_SECONDS = 120.0
 """How long to retry opening a server that has no free connection."""
+
+OPTUNA_TABLE = "version_info"
+"""A table of every database of Optuna."""
 
 log = logging.getLogger("relaxbench")
 
@@ -84,6 +87,8 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
         engine = _postgresql(url, label)
 
     def prepared() -> Upgraded | None:
+        if not read_only and engine.dialect.name == "postgresql":
+            _check_encoding(engine, label)
         return prepare_tables(engine, label, create=create and not read_only, write=not read_only)
 
     try:
@@ -99,6 +104,8 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
 
 def _postgresql(url: URL, label: str) -> Engine:
     patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+    if ENCODING not in url.query:  # of a database in SQL_ASCII, texts would come as bytes
+        url = url.update_query_dict({ENCODING: "utf8"})
     pool = {"pool_size": 2, "max_overflow": 0, "pool_recycle": HELD_SECONDS}
     try:
         return close_idle(create_engine(url, **pool, connect_args=patience))
@@ -106,6 +113,17 @@ def _postgresql(url: URL, label: str) -> Engine:
         raise UserError(
             f"storage {label!r} needs the driver psycopg, which is not installed: pip install 'relaxbench[postgres]'"
         ) from None
+
+
+def _check_encoding(engine: Engine, label: str) -> None:
+    """Refuse a database that cannot hold every character: names, messages and study files may have any."""
+    with engine.connect() as connection:
+        encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding not in ("UTF8", "SQL_ASCII"):
+        raise UserError(
+            f"storage {label!r} holds text in {encoding}, which lacks characters that studies contain: use a database "
+            "in UTF-8, made by createdb -E UTF8 -T template0 NAME"
+        )
 
 
 def _check_file(path: Path, label: str, *, create: bool, write: bool) -> None:
@@ -138,6 +156,26 @@ def _check_file(path: Path, label: str, *, create: bool, write: bool) -> None:
         raise no_study(label)
     if head and head != b"SQLite format 3\x00":
         raise UserError(f"storage {label!r} is not a SQLite database: choose another file")
+    if head and write:
+        _check_tables(path, label, create)
+
+
+def _check_tables(path: Path, label: str, create: bool) -> None:
+    """Refuse the database of another program, before it is opened for writing. Optuna's tables may be there first."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as file:
+            names = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (sqlite3.Error, UnicodeDecodeError):  # damaged or locked: opening it says so
+        return
+    others = sorted(name for name in names if not name.startswith("sqlite_"))
+    if others and OPTUNA_TABLE not in names and not any(name.startswith("relaxbench_") for name in names):
+        if not create:
+            raise no_study(label)
+        what = "table" if len(others) == 1 else "tables"
+        raise UserError(
+            f"storage {label!r} is the database of another program ({what} {', '.join(others[:3])}"
+            f"{', …' if len(others) > 3 else ''}), and nothing was written to it: choose another file"
+        )
 
 
 def _sqlite(url: URL, read_only: bool) -> Engine:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from relaxbench.errors import UserError
 from relaxbench.store.urls import reason
+from relaxbench.util.pause import pause as sleep
 from relaxbench.util.text import duration
 
 T = TypeVar("T")
@@ -36,6 +37,10 @@ AWAY = ("08", "40", "53", "57P", "55P03")
 REFUSED = ("42501", "25006")
 """PostgreSQL's codes for: insufficient privilege, read-only."""
 BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+FAILING = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
+"""SQLite's codes for: the disk or its file system does not do what it should."""
+UNSPEAKABLE = ("22P05", "22021")
+"""PostgreSQL's codes for: a character that the database's encoding lacks."""
 FORBIDDEN = (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH)
 """SQLite's codes for: insufficient rights to read or write the file."""
 CROWD = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
@@ -103,8 +108,8 @@ def curable(error: DBAPIError) -> bool:
         code = (
             getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         )  # the driver's own errors have no code
-        return code in (*BUSY, *BROKEN, *FORBIDDEN)
-    return passing(error) or getattr(error.orig, "sqlstate", None) in REFUSED
+        return code in (*BUSY, *BROKEN, *FAILING, *FORBIDDEN)
+    return passing(error) or getattr(error.orig, "sqlstate", None) in (*REFUSED, *UNSPEAKABLE)
 
 
 def crowded(error: DBAPIError) -> bool:
@@ -147,7 +152,7 @@ def patiently(
             if waited > 1 and not warned:
                 warned = True
                 log.warning(f"the database does not answer ({message}): trying for {duration(limit)}")
-            time.sleep(pause * random.uniform(0.5, 1.5))  # spread the returns of many workers
+            sleep(pause * random.uniform(0.5, 1.5))  # spread the returns of many workers
             pause = min(2 * pause, CROWDED_PAUSE if crowded(error) else LONGEST_PAUSE)
         else:
             if warned:

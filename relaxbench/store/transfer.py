@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from relaxbench.errors import UserError
 from relaxbench.store.database import snapshot
 from relaxbench.store.schema import Base, Curve, Study, Trial, Weights, Worker
+from relaxbench.store.soundness import DAMAGED, REPAIR, check_curve, check_facts, check_trials, damage
 from relaxbench.store.studies import choose_study
 from relaxbench.store.urls import advice, reason, show_url
 
@@ -93,16 +94,24 @@ def _choose(connection: Connection, name: str | None) -> str:
 def _copy(reading: Connection, writing: Connection, name: str, copy_name: str) -> Copied:
     """Copy all rows of a study."""
     old = reading.execute(select(Study.__table__).where(Study.name == name)).one()
+    check_facts(old.spec, old.manifest)
     new = writing.execute(insert(Study).values(_as_new(old._asdict(), copy_name)).returning(Study.id)).scalar_one()
     numbers = list(reading.scalars(select(Trial.id).where(Trial.study_id == old.id).order_by(Trial.id)))
     ids = dict(zip(numbers, _reserve(writing, len(numbers)), strict=True))
 
     def stream(model: type[Base], rows: Select[Any], change: Callable[[Values], Values]) -> int:
         count = 0
-        for some in reading.execute(rows, execution_options={"yield_per": AT_ONCE[model]}).partitions():
-            writing.execute(insert(model), [change(row._asdict()) for row in some])
-            count += len(some)
+        with reading.execute(rows, execution_options={"yield_per": AT_ONCE[model]}) as result:
+            for some in result.partitions():
+                if model is Trial:
+                    check_trials(some)
+                writing.execute(insert(model), [change(row._asdict()) for row in some])
+                count += len(some)
         return count
+
+    def curve(row: Values) -> Values:
+        check_curve(row["trial_id"], row["data"])
+        return array(row)
 
     def array(row: Values) -> Values:
         return {**row, "trial_id": ids[row["trial_id"]]}
@@ -116,7 +125,7 @@ def _copy(reading: Connection, writing: Connection, name: str, copy_name: str) -
         name=copy_name,
         trials=stream(Trial, trials, lambda row: _waiting(row, new, ids)),
         done=reading.scalar(done) or 0,
-        curves=stream(Curve, curves, array),
+        curves=stream(Curve, curves, curve),
         weights=stream(Weights, weights, array),
         workers=stream(Worker, workers, lambda row: _gone(row, new)),
     )
@@ -174,6 +183,8 @@ def one_line(what: str, *engines: Engine, todo: str | None = None) -> Iterator[N
     """
     try:
         yield
-    except (SQLAlchemyError, ValueError) as error:
+    except SQLAlchemyError as error:
         message = reason(error, *(engine.url for engine in engines))
         raise UserError(f"{what} ({message}): {todo or advice(error)}") from None
+    except DAMAGED as error:
+        raise UserError(f"{what} ({damage(error)}): {todo or REPAIR}") from None

@@ -21,6 +21,9 @@ DRIVERS = {
 SECRETS = ("password", "sslpassword")
 """Parameters of PostgreSQL's URLs that are never shown."""
 
+ENCODING = "client_encoding"
+"""A parameter of PostgreSQL's URLs that is added to every URL without it, and not shown."""
+
 EXPECTED = "expected sqlite:///file.db or postgresql+psycopg://user@host/name"
 URL_LIKE = re.compile(rf"({'|'.join(map(re.escape, DRIVERS))}):|.*:.*@|.*\b({'|'.join(SECRETS)})=")
 """Matches a text without ``://`` that looks like a URL rather than a path."""
@@ -46,6 +49,11 @@ ADVICE = (
     (r"must be owner", "have the owner of the tables run python -m relaxbench upgrade"),
     (r"database is locked|lock timeout", "another process is using it; retry when that has ended"),
     (r"disk is full|no space left", "free some space"),
+    (r"disk I/O error|locking protocol", "check the disk and its file system; what was finished is kept"),
+    (
+        r"has no equivalent in encoding|invalid byte sequence",
+        "use a database in UTF-8: createdb -E UTF8 -T template0 NAME",
+    ),
     (r"malformed|not a database", "the file is damaged: restore a copy of it, or use another storage"),
     (r"read-?only", "use a storage that can be written"),
 )
@@ -59,6 +67,8 @@ def parse_url(text: str) -> URL:
         UserError: if it is not a URL, or names an unsupported database.
     """
     label = _hidden(text)
+    if "\0" in text:
+        raise UserError(f"storage {label!r} contains a NUL character: {EXPECTED}")
     if "://" not in text:
         if URL_LIKE.match(text):
             raise UserError(f"storage {label!r} is not a database URL: {EXPECTED}")
@@ -81,7 +91,7 @@ def parse_url(text: str) -> URL:
 
 def show_url(url: URL) -> str:
     """A URL as text, without its passwords."""
-    return _hidden(url.render_as_string(hide_password=True))
+    return _hidden(url.difference_update_query([ENCODING]).render_as_string(hide_password=True))
 
 
 def reason(error: Exception, *urls: URL) -> str:

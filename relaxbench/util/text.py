@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+LONGEST_WORD = 100
+"""Characters of a word of a message that are all shown; a longer one is cut in its middle."""
+LONGEST_LINE = 2000
 
 
 def counted(count: Any, noun: str) -> str:
@@ -25,3 +30,18 @@ def listed(values: Sequence[object]) -> str:
     """Values as text: 10; 10 and 20; 10, 20 and 40."""
     *most, last = map(str, values)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def one_line(message: str) -> str:
+    """A message as one line that any terminal shows: no control characters, and very long words and lines shortened."""
+    line = " ".join("".join(letter if letter.isprintable() else _visible(letter) for letter in message).split())
+    line = re.sub(rf"[^\s/]{{{LONGEST_WORD + 1},}}", lambda word: _cut(word[0], 40, "characters"), line)
+    return line if len(line) <= LONGEST_LINE else _cut(line, LONGEST_LINE // 2, "characters in all")
+
+
+def _visible(letter: str) -> str:
+    return " " if letter.isspace() else letter.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def _cut(text: str, kept: int, what: str) -> str:
+    return f"{text[:kept]}…({len(text):,} {what})…{text[-kept // 4 :]}"

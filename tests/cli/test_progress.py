@@ -87,6 +87,24 @@ def test_a_method_that_goes_on_is_a_line_of_its_own(clock: Clock) -> None:
     ]
 
 
+def test_a_session_does_not_tell_again_how_far_an_earlier_one_went(clock: Clock) -> None:
+    view, file = shown(terminal=False)
+    with view:
+        for done in (150, 154, 155):  # complete beyond the last look in the end; nothing runs
+            view.update([Progress("rosenbrock", "sgd", done, 155, look=4, looks=3, blocks=45)])
+        clock.now += 60
+        view.update([Progress("rosenbrock", "sgd", 155, 155, look=4, looks=3, blocks=45)])
+    assert file.getvalue() == ""
+
+
+def test_phases_that_begin_at_once_are_one_line(clock: Clock) -> None:
+    view, file = shown(terminal=False)
+    with view:
+        for _ in range(2):
+            view.update([Progress("p", "sgd", 6, 22, running={"confirm": 2, "recommend": 1})])
+    assert file.getvalue().splitlines() == ["    0 s  p sgd: confirm and recommend, 6 of 22 done"]
+
+
 def test_the_earliest_look_is_named_until_all_is_done() -> None:
     early = Progress("p", "a", 3, 10, look=1, looks=3, blocks=10)
     late = Progress("p", "b", 3, 10, look=2, looks=3, blocks=20)

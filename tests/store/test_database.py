@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -58,15 +59,35 @@ def test_reopening_finds_what_was_written_and_makes_nothing_anew(database: Engin
         engine.dispose()
 
 
-def test_an_empty_file_and_a_foreign_database_receive_our_tables(tmp_path: Path) -> None:
+def test_an_empty_file_and_a_database_of_optuna_receive_our_tables(tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
     open_database(str(tmp_path / "empty.db")).dispose()
     with sqlite3.connect(tmp_path / "optuna.db") as other:
         other.execute("CREATE TABLE studies (study_id INTEGER)")
+        other.execute("CREATE TABLE version_info (version_info_id INTEGER)")
     other.close()
     engine = open_database(str(tmp_path / "optuna.db"))
     assert {"studies", "relaxbench_trials"} <= set(inspect(engine).get_table_names())
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("create", "told"),
+    [
+        (True, "is the database of another program (tables a, b, c, …), and nothing"),
+        (False, "holds no relaxbench study"),
+    ],
+)
+def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path, create: bool, told: str) -> None:
+    file = tmp_path / "people.db"
+    with sqlite3.connect(file) as other:
+        for name in ("b", "a", "d", "c"):
+            other.execute(f"CREATE TABLE {name} (id INTEGER)")
+    other.close()
+    before = file.read_bytes()
+    with pytest.raises(UserError, match=re.escape(f"people.db' {told}")):
+        open_database(str(file), create=create)
+    assert file.read_bytes() == before and os.listdir(tmp_path) == ["people.db"]
 
 
 @pytest.mark.parametrize("name", ["a b.db", "ü.db", "a?b#c.db", "100%41.db", "a'b.db"])

@@ -13,7 +13,9 @@ from sqlalchemy import text
 from relaxbench.errors import UserError
 from relaxbench.store import database as module
 from relaxbench.store.database import open_database
+from relaxbench.store.urls import show_url
 from tests import postgres
+from tests.store import studies
 
 SECRET, WRONG = "geheim", "hunter2"
 
@@ -92,6 +94,24 @@ def test_a_database_without_the_right_to_make_tables(guarded: postgres.Server) -
     assert "permission denied for table relaxbench_version" in refusal(guest)
     guarded.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest", url)
     open_database(guest, create=False, read_only=True).dispose()
+
+
+def test_a_database_that_lacks_characters_is_refused(guarded: postgres.Server) -> None:
+    guarded.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    said = refusal(guarded.url_of("latin"))
+    assert "holds text in LATIN1" in said and said.endswith("made by createdb -E UTF8 -T template0 NAME")
+    assert guarded.execute("SELECT 1 FROM pg_tables WHERE tablename LIKE 'relaxbench%'", guarded.url_of("latin")) == []
+
+
+def test_a_database_without_an_encoding_holds_every_character(guarded: postgres.Server) -> None:
+    guarded.execute("CREATE DATABASE bytes ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    engine = open_database(guarded.url_of("bytes"))
+    try:
+        studies.add(engine, "γ – “study”")
+        assert studies.told(engine, "γ – “study”")["study"]["name"] == "γ – “study”"
+        assert "client_encoding" not in show_url(engine.url)
+    finally:
+        engine.dispose()
 
 
 def test_a_server_that_is_stopped(guarded: postgres.Server) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relaxbench.util.text import counted
+from relaxbench.util.text import counted, one_line
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,22 @@ from relaxbench.util.text import counted
 )
 def test_counted_uses_singular_and_plural(count: float, noun: str, text: str) -> None:
     assert counted(count, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("one\ntwo\t three", "one two three"),
+        ("a path /home/" + "x" * 90 + "/" + "y" * 90, "a path /home/" + "x" * 90 + "/" + "y" * 90),
+        ("--looks " + "9" * 5000 + ": no", "--looks " + "9" * 40 + "…(5,001 characters)…" + "9" * 9 + ": no"),
+        ("red \x1b[31m, nul \0, half \udc80", r"red \x1b[31m, nul \x00, half \udc80"),
+    ],
+)
+def test_a_message_is_one_line_that_any_terminal_shows(message: str, line: str) -> None:
+    assert one_line(message) == line
+
+
+def test_a_long_message_keeps_its_ends() -> None:
+    line = one_line("begin " + "word " * 3000 + "end")
+    assert len(line) < 1400 and line.startswith("begin word") and line.endswith("word end")
+    assert "characters in all" in line

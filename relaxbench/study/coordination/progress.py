@@ -60,6 +60,15 @@ class Progress:
         return f"look {self.look} of {self.looks}: {counted(self.blocks, 'block')}"
 
 
+def current_look(progress: Sequence[Progress]) -> str:
+    """Say up to which look trials are counted, where a study has several: "up to look 1 of 3 (10 blocks)"."""
+    unfinished = [p for p in progress if p.done < p.total and (p.looks > 1 or p.look > p.looks)]
+    if not unfinished:
+        return ""
+    place, _, blocks = min(unfinished, key=lambda p: p.look).words.partition(": ")
+    return f"{place} ({blocks})" if place.startswith("beyond") else f"up to {place} ({blocks})"
+
+
 def look_words(progress: Sequence[Progress]) -> str:
     """Name the earliest look that is being worked on, and say that nothing is decided before it; "" if all is done."""
     unfinished = [p for p in progress if p.done < p.total]

@@ -24,6 +24,7 @@ from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import turn
 from relaxbench.study.coordination.optuna_mirror import behind, mirror
 from relaxbench.study.coordination.plan import Plan
+from relaxbench.util.pause import pause as sleep
 
 RENEW_SECONDS = 20.0
 """Time between two signs of life."""
@@ -131,11 +132,11 @@ class Session:
                     else:
                         self.presence.doing = "waiting for others"
                         self.observe()
-                        time.sleep(pause * random.uniform(0.5, 1.0))
+                        sleep(pause * random.uniform(0.5, 1.0))
                         pause = min(2 * pause, IDLE_SECONDS[1])
                 while behind(self.plans) and not self.stopping():
                     if not self.mirror(math.inf):
-                        time.sleep(0.5)
+                        sleep(0.5)
                 self.mirror(SLICE_SECONDS)  # after a stop, so that Optuna shows this session's trials
         finally:
             self.presence.leave()

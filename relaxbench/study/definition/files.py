@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,8 +72,31 @@ def _read(file: Path) -> tuple[dict[str, Any], str]:
         raise UserError(f"study file {str(file)!r} is a folder: {hint}")
     if not file.is_file():
         raise UserError(f"study file {str(file)!r} does not exist: {hint}")
+    refused = f"study file {str(file)!r} cannot be read"
+    if file.suffix == ".py":
+        raise UserError(f"{refused}: it is a Python file; give a problem as --problem")
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # with or without the mark that Windows writes first
+    except UnicodeDecodeError as error:
+        raise UserError(f"{refused}: byte {error.start + 1:,} is not UTF-8; save it as UTF-8 text") from None
+    except OSError as error:
+        raise UserError(f"{refused}: {error.strerror}") from None
+    try:
         return tomllib.loads(text), text
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"study file {str(file)!r} cannot be read: {error}") from None
+    except RecursionError:
+        raise UserError(f"{refused}: its lists or tables are nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
+        raise UserError(f"{refused}: {_toml(error, text)}") from None
+
+
+def _toml(error: ValueError, text: str) -> str:
+    """Return an error of a TOML file in words that need no knowledge of the parser."""
+    words, lines = str(error), text.rstrip().splitlines() or [""]
+    place = re.search(r"\(at line (\d+)", words)
+    number = int(place[1]) if place else len(lines)  # at the end of the document
+    line = lines[min(number, len(lines)) - 1].strip()
+    if re.match(r"Cannot (overwrite|declare|mutate|redefine)", words):
+        return f"{line!r} (at line {number}) gives a key or table that the file has given before: keep one of them"
+    if "integer string conversion" in words:
+        return "it has a number of thousands of digits"
+    return f"{words}: {line!r}" if line else words

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.hyper import OPTIONS
 from relaxbench.space import Choice, Float, Hyperparameter, Int
 
-Bounds = list[float] | list[str]
+Number = Annotated[float, Field(strict=True)]
+
+Bounds = list[Number] | list[str]
 """A range in a study file: ``[low, high]``, or the options of a choice."""
 
 

@@ -11,7 +11,7 @@ from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.space import Space, Value
 from relaxbench.study.definition import spaces
-from relaxbench.study.definition.ranges import Bounds
+from relaxbench.study.definition.ranges import Bounds, Number
 from relaxbench.training.precision import Precision
 
 Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -36,9 +36,9 @@ class Variant(BaseModel):
     rule: str = ""
     title: str = ""
     arm: Literal["tuned", "published"] = "tuned"
-    fixed: dict[str, float | str] = {}
+    fixed: dict[str, Number | str] = {}
     space: spaces.SpaceName | dict[str, Bounds] = "default"
-    options: dict[str, bool | int] = {}
+    options: dict[str, Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)]] = {}
 
     @property
     def ranges(self) -> dict[str, Bounds]:
@@ -90,7 +90,7 @@ class StudySpec(BaseModel):
     repetitions: Positive = 1
     budget: Gradients | None = None
     budgets: list[Gradients] = []
-    margin: Annotated[float, Field(strict=True)] | str | None = None
+    margin: Number | str | None = None
     precision: Precision = "float32"
     flatness: Annotated[bool, Field(strict=True)] = True
     space: dict[str, Bounds] = {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 import torch
 from pydantic import ValidationError
@@ -16,8 +16,11 @@ from relaxbench.problems import Problem
 from relaxbench.space import Int
 from relaxbench.study.definition import spaces
 from relaxbench.study.definition.ranges import narrow
+from relaxbench.study.definition.refusals import refusal
 from relaxbench.study.definition.spec import StudySpec, Variant
 
+LONGEST_NAME = 200
+"""Characters of the name of a study, problem or method."""
 FEWEST_BLOCKS = 6
 """Of a look in a study file: fewer blocks make no claim, see `analysis.simultaneous.MIN_BLOCKS`."""
 
@@ -34,13 +37,30 @@ def parse(values: Mapping[str, object], where: str, names: Mapping[str, str] | N
         UserError: naming the first key that is wrong.
     """
     spec = restore(values, where, names)
+    try:
+        _check_written(spec, values)
+    except UserError as error:
+        raise placed(error, where, names or {}) from None
+    return spec
+
+
+def _check_written(spec: StudySpec, values: Mapping[str, object]) -> None:
+    """Check what only a study that a person wrote must obey: early looks and empty lists are stored by other means."""
     if spec.looks[0] < FEWEST_BLOCKS:
-        error = UserError(
+        raise UserError(
             f"looks = {spec.looks}: a look at {spec.looks[0]} blocks comes too early, because fewer than "
             f"{FEWEST_BLOCKS} make no claim: begin with {FEWEST_BLOCKS} or more"
         )
-        raise _placed(error, where, names or {})
-    return spec
+    if values.get("budgets") == []:
+        raise UserError("budgets = []: expected at least one budget, such as [600, 2000]; or leave the key out")
+    texts = [("name", spec.name), ("baseline", spec.baseline)]
+    texts += [(key, value) for key in ("problems", "methods", "controls") for value in getattr(spec, key)]
+    texts += [text for label, variant in spec.method.items() for text in (("method", label), ("title", variant.title))]
+    for key, value in texts:
+        if not value.isprintable():
+            raise UserError(f"{key} = {value!r}: expected printable characters, without line breaks")
+        if len(value) > LONGEST_NAME and not value.endswith(".py"):
+            raise UserError(f"{key} = {value!r}: expected at most {LONGEST_NAME} characters, not {len(value):,}")
 
 
 def restore(values: Mapping[str, object], where: str, names: Mapping[str, str] | None = None) -> StudySpec:
@@ -48,9 +68,10 @@ def restore(values: Mapping[str, object], where: str, names: Mapping[str, str] |
     try:
         return check(StudySpec.model_validate(values))
     except ValidationError as error:
-        _refuse(error, where, names or {})
+        models = (StudySpec, Variant)
+        raise refusal(error.errors()[0], values, models, where, names or {}) from None
     except UserError as error:
-        raise _placed(error, where, names or {}) from None
+        raise placed(error, where, names or {}) from None
 
 
 def check(spec: StudySpec) -> StudySpec:
@@ -114,9 +135,10 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
             queries = int(rule.period(stack([params], torch.device("cpu"), torch.float32)))
             period = math.ceil(queries * rule.price * rule.replicas)
             if period > spec.budget_of(problem):
+                key = "budgets" if spec.budgets else "budget"
                 raise UserError(
-                    f"budget {spec.budget_of(problem)} is smaller than one outer step of {label} (up to {period} "
-                    "gradients): raise the budget, or lower inner_steps in [space]"
+                    f"{key} = {spec.budget_of(problem)}: smaller than one outer step of {label} on {problem.name} (up "
+                    f"to {period} gradients): raise the budget, or lower inner_steps in [space]"
                 )
 
 
@@ -142,8 +164,9 @@ def _check_options(spec: StudySpec, label: str, variant: Variant) -> None:
     try:
         spec.rule_of(label)(**variant.options)
     except TypeError:
-        rule = variant.rule or label
-        raise UserError(f"method.{label}.options = {variant.options}: {rule} has no such option") from None
+        rule, known = variant.rule or label, [*inspect.signature(spec.rule_of(label)).parameters]
+        options = f"its options are {', '.join(known)}" if known else "it has no options"
+        raise UserError(f"method.{label}.options = {variant.options}: {rule} has no such option; {options}") from None
     except ValueError as error:
         raise UserError(f"method.{label}.options: {error}") from None
 
@@ -227,26 +250,8 @@ def _check_ladder(spec: StudySpec) -> None:
         raise UserError(f"budget = {spec.budget} and budgets = {spec.budgets} exclude each other: leave one out")
 
 
-def _placed(error: UserError, where: str, names: Mapping[str, str]) -> UserError:
-    """Return an error with the origin of the value that it names; see `parse`."""
+def placed(error: UserError, where: str, names: Mapping[str, str]) -> UserError:
+    """Return an error that begins with ``KEY = `` with the origin of the value; see `parse`."""
     key, sign, rest = str(error).partition(" = ")
     text = f"{names[key]} {rest}" if sign and key in names else f"{where}: {error}"
     return UserError(text, *error.settings)
-
-
-def _refuse(error: ValidationError, where: str, names: Mapping[str, str]) -> NoReturn:
-    """Raise pydantic's first error as one of ours; see `parse`."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    kinds = ("float", "str")  # pydantic's names for the parts of a union, which no reader knows
-    key = ".".join(part for part in path if part not in kinds and "[" not in part)
-    if first["type"] == "extra_forbidden":
-        fields = Variant.model_fields if path[0] == "method" else StudySpec.model_fields
-        raise unknown(f"key in {where}:", path[-1], fields) from None
-    if first["type"] == "too_short":
-        raise UserError(f"{where}: {key} is empty: name at least one") from None
-    if first["type"] == "missing":
-        raise UserError(f"{where}: the key {key!r} is missing") from None
-    option = names.get(path[0])
-    origin = f"{option} {first['input']!r}" if option else f"{where}: {key} = {first['input']!r}"
-    raise UserError(f"{origin}: {first['msg'][0].lower()}{first['msg'][1:]}") from None

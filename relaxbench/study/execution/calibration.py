@@ -21,6 +21,7 @@ from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.definition.opening import OpenStudy, circumstances
 from relaxbench.training import costs
 from relaxbench.training import engine as engines
+from relaxbench.util.pause import pause as sleep
 
 REPORT_SECONDS = 1.0
 """Time between two reports of what is measured."""
@@ -68,7 +69,7 @@ class Calibration:
                     self._choose(population)
                     self._calibrate()
             if not granted:
-                time.sleep(random.uniform(0.2, 0.6))
+                sleep(random.uniform(0.2, 0.6))
 
     def _measured(self, manifest: Manifest) -> bool:
         """Whether every problem has an engine, and every plan a cost."""

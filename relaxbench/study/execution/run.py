@@ -25,7 +25,7 @@ from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.manifest import read_manifest
 from relaxbench.study.coordination.optuna_mirror import behind
 from relaxbench.study.coordination.plan import Plan
-from relaxbench.study.coordination.progress import Progress, tally
+from relaxbench.study.coordination.progress import Progress, current_look, tally
 from relaxbench.study.coordination.session import Session, heartbeat
 from relaxbench.study.coordination.supervisor import INCOMPLETE, INTERRUPTED
 from relaxbench.study.definition.opening import OpenStudy, refuse_version
@@ -53,6 +53,7 @@ class Summary:
         failed: trials that have been given up; others may wait for them.
         stopped: whether an end was requested.
         seconds: duration of the session.
+        look: the look up to which `total` counts, in words; empty if there is only one, or all is done.
     """
 
     study: int
@@ -63,6 +64,7 @@ class Summary:
     failed: int
     stopped: bool
     seconds: float
+    look: str = ""
 
     @property
     def code(self) -> int:
@@ -115,7 +117,8 @@ class StudyRun:
         total, done, failed = (sum(getattr(p, name) for p in progress) for name in ("total", "done", "failed"))
         if done == total:
             Checkpoints(self.options.checkpoints, read_manifest(self.database, opened.id)["key"]).clear()
-        return Summary(opened.id, opened.new, ran, total, total - done, failed, self.options.stopping(), seconds)
+        counts = (opened.id, opened.new, ran, total, total - done, failed)
+        return Summary(*counts, self.options.stopping(), seconds, current_look(progress))
 
     def _session(self, opened: OpenStudy, claims: Claims, missing: bool) -> int:
         """Work until nothing is left; returns how many trials were finished here."""

@@ -12,13 +12,37 @@ from relaxbench.problems import PROBLEMS
 from relaxbench.study.definition.files import find, load, shipped, studies_folder
 
 
-@pytest.mark.parametrize("text", ["name = ", "name = 'a'\nname = 'b'", "[[[", "x\x00"])
+@pytest.mark.parametrize("text", ["name = ", "name = 'a'\nname = 'b'", "[[[", "x\x00", "[a]\n[a]"])
 def test_a_broken_file_is_named_with_the_place(text: str, tmp_path: Path) -> None:
     file = tmp_path / "broken.toml"
     file.write_text(text)
     with pytest.raises(UserError, match=r"broken\.toml' cannot be read: .*\(at ") as refused:
         load(file)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"name = 'a'\n name = 'b'", "\"name = 'b'\" (at line 2) gives a key or table that the file has given before"),
+        (b"[space]\n[space]", "'[space]' (at line 2) gives a key or table that the file has given before: keep one"),
+        (b"seed = " + b"9" * 5000, "it has a number of thousands of digits"),
+        (b"looks = " + b"[" * 5000, "its lists or tables are nested too deeply"),
+        ("name = 'ü'".encode("latin-1"), "byte 9 is not UTF-8; save it as UTF-8 text"),
+    ],
+)
+def test_a_broken_file_is_explained_without_the_words_of_a_parser(content: bytes, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(told)) as refused:
+        load(file)
+    assert len(str(refused.value)) < 300 and str(file) in str(refused.value)
+
+
+def test_the_mark_that_windows_writes_first_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes("\ufeffname = 'mine'\nproblems = ['rosenbrock']\nmethods = ['sgd']".encode())
+    assert load(file)[0].name == "mine"
 
 
 def test_files_that_are_no_text_missing_or_folders_are_refused(tmp_path: Path) -> None:
@@ -62,5 +86,5 @@ def test_what_a_file_defines_and_does_not_use_is_told(text: str, told: str, tmp_
 def test_overrides_replace_keys_of_the_file() -> None:
     s, _ = load(studies_folder() / "digits.toml", {"looks": [6], "methods": ["sgd", "heat"], "budget": 60})
     assert (s.looks, s.methods, s.budget, s.trials) == ([6], ["sgd", "heat"], 60, 12)
-    with pytest.raises(UserError, match=r"^--budget 0: input should be greater"):
+    with pytest.raises(UserError, match=r"^--budget 0: expected at least 1$"):
         load(studies_folder() / "digits.toml", {"budget": 0}, {"budget": "--budget"})

@@ -78,7 +78,10 @@ def test_a_budget_from_elsewhere_replaces_the_ladder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"budgets": [5, 60], "budget": None}, ("budget 5 is smaller than one outer step of heat", "inner_steps")),
+        (
+            {"budgets": [5, 60], "budget": None},
+            ("budgets = 5: smaller than one outer step of heat on rosenbrock@5", "inner_steps"),
+        ),
         ({"margin": 40}, ("margin = 40: the gradients to tolerance of 'rosenbrock' is at most 40 gradients",)),
         ({"margin": 100, "problems": ["digits-mlp"]}, ("margin = 100", "'digits-mlp' is at most 100 %", '"10 %"')),
     ],

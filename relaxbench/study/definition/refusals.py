@@ -1,0 +1,115 @@
+"""Say what is wrong with a value of a study file: its file or option, its key, the value, and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from relaxbench.errors import UserError, unknown
+
+TABLE_OF_RANGES = 'expected "default", "wide" or a table of ranges'
+OF_UNIONS = {
+    "margin": 'expected a positive number, or a ratio above 0 and below 100 %, such as "10 %"',
+    "space": "expected a table of ranges, such as { lr = [1e-3, 0.5] }",
+    "space.*": "expected [low, high], or a list of choices",
+    "method.*.space": TABLE_OF_RANGES,
+    "method.*.space.*": "expected [low, high], or a list of choices",
+    "method.*.fixed.*": "expected a number, or a choice in quotes",
+    "method.*.options.*": "expected true, false or a whole number",
+}
+"""Expected values of keys that take several types, where pydantic's errors speak of one type only."""
+KINDS = {
+    "list_type": "expected a list, such as {example}",
+    "dict_type": "expected a table",
+    "model_type": "expected a table",
+    "string_type": "expected a text in quotes",
+    "string_unicode": "expected printable characters, without line breaks",
+    "bool_type": "expected true or false",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "literal_error": "expected {expected}",
+    "greater_than_equal": "expected at least {ge:,}",
+    "less_than_equal": "expected at most {le:,}",
+    "less_than": "expected less than {lt:,}",
+    "string_too_short": "expected at least 1 character",
+    "string_too_long": "expected at most {max_length} characters",
+}
+"""Expected values by pydantic's kind of error."""
+EXAMPLES = {
+    "looks": "[10, 20, 40]",
+    "budgets": "[600, 2000]",
+    "problems": '["digits-mlp"]',
+    "methods": '["sgd", "heat"]',
+    "controls": '["lookahead"]',
+}
+
+
+def refusal(
+    error: ErrorDetails,
+    values: Mapping[str, object],
+    models: tuple[type[BaseModel], type[BaseModel]],
+    where: str,
+    names: Mapping[str, str],
+) -> UserError:
+    """Return pydantic's error in our words.
+
+    Args:
+        error: the first one.
+        values: that were validated.
+        models: of the study, and of a method's table.
+        where: the origin of the values.
+        names: how messages name keys whose values have another origin.
+    """
+    path, value = _place(error["loc"], values)
+    key = ".".join(str(part) for part in path if isinstance(part, str))
+    if error["type"] == "extra_forbidden":
+        table = f", table [method.{path[1]}]" if path[0] == "method" else ""
+        return unknown(f"key in {where}{table}:", path[-1], models[bool(table)].model_fields)
+    if error["type"] == "too_short":
+        return UserError(f"{where}: {key} is empty: name at least one")
+    if error["type"] == "missing":
+        return UserError(f"{where}: the key {key!r} is missing")
+    entry = next((f"entry {part + 1} of " for part in path if isinstance(part, int)), "")
+    option = names.get(str(path[0]))
+    origin = f"{option} {value!r}" if option else f"{where}: {entry}{key} = {value!r}"
+    return UserError(f"{origin}: {_expected(error, key)}")
+
+
+def _place(location: Sequence[int | str], values: Mapping[str, object]) -> tuple[list[int | str], object]:
+    """Return the keys that lead to the wrong value, and the value; pydantic's own names of types are no keys.
+
+    A key that takes several types is shown whole, because each of its entries may be right for one of them.
+    """
+    path: list[int | str] = []
+    value: Any = values
+    for part in location:
+        inside = (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int))
+        if not inside:
+            missing = isinstance(value, Mapping) and part == location[-1] and "[" not in str(part)
+            return ([*path, part], None) if missing and part not in ("float", "str") else (path, value)
+        if isinstance(part, int) and _pattern(path) in OF_UNIONS:
+            break
+        path.append(part)
+        value = value[part]
+    return path, value
+
+
+def _pattern(path: Sequence[int | str]) -> str:
+    """Return a path with stars for the names that a person chooses: ``method.*.fixed.*``."""
+    parts = [str(part) for part in path if isinstance(part, str)]
+    chosen = (1, 3) if parts and parts[0] == "method" else (1,)
+    return ".".join("*" if place in chosen else part for place, part in enumerate(parts))
+
+
+def _expected(error: ErrorDetails, key: str) -> str:
+    pattern = _pattern(key.split("."))
+    if pattern in OF_UNIONS:
+        return OF_UNIONS[pattern]
+    words = KINDS.get(error["type"])
+    if words is None:
+        return f"{error['msg'][0].lower()}{error['msg'][1:]}"
+    return words.format(example=EXAMPLES.get(key, "[1, 2]"), **error.get("ctx", {}))

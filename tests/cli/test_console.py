@@ -1,0 +1,30 @@
+"""Output in any encoding: characters that it lacks are replaced, and nothing fails."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from relaxbench.cli.console import console
+from relaxbench.cli.main import main
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+def test_characters_that_an_encoding_lacks_are_replaced(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    assert main(["study", "--method", "γ-sgd"]) == 2
+    assert main(["--version"]) == 0
+    console.print("γ ≤ 1 → “better” ✓")
+    for stream in (out, err):
+        stream.flush()
+    printed, told = (stream.buffer.getvalue().decode(encoding) for stream in (out, err))  # type: ignore[attr-defined]
+    assert "unknown method" in told and "sgd" in told
+    shown = "γ ≤ 1 → “better” ✓".encode(encoding, "replace").decode(encoding)
+    assert shown in printed
+    assert ("?" in shown) == (encoding != "utf-8")

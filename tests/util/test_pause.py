@@ -1,0 +1,19 @@
+"""A clock that is set while a worker waits ends no worker."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from relaxbench.util.pause import pause
+
+
+def test_a_sleep_that_the_system_refuses_is_waited_for_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(seconds: float) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(time, "sleep", refuse)
+    began = time.monotonic()
+    pause(0.05)
+    assert 0.04 < time.monotonic() - began < 5
