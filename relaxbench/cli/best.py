@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine as Database
 
     from relaxbench.analysis.frames import StudyFrames
+    from relaxbench.problems import Problem
 
 
 def best(
@@ -105,29 +106,52 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     return "\n".join(lines)
 
 
-def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, problem: str, file: Path) -> str:
-    """Write the stored weights as a state dict (of a custom problem file: as the flat vector)."""
+def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, name: str, file: Path) -> str:
+    """Write the stored weights as the model's own state dict, with frozen parameters, buffers and tied names.
+
+    Statistics of batch normalization are those at the stored weights, as the study measured them.
+    """
     import numpy as np
     import torch
     from sqlalchemy import select
 
-    from relaxbench.problems import PROBLEMS
-    from relaxbench.problems import problem as make
     from relaxbench.store.schema import Weights
+    from relaxbench.training.oracle import Oracle
 
     with database.connect() as connection:
         data = connection.scalar(select(Weights.data).where(Weights.trial_id.in_([int(i) for i in runs["id"]])))
     if data is None:
         raise UserError(f"study {frames.name!r} keeps no weights for this method yet: finish it first")
     flat = torch.from_numpy(np.frombuffer(data, dtype=np.float32).copy())
-    stored = make(problem).unflatten(flat) if problem in PROBLEMS else {"flat": flat}
+    own = _problem(frames, name)
+    if own.size != len(flat):
+        raise UserError(
+            f"problem {name!r} has {own.size:,} trainable parameters here, and study {frames.name!r} stored "
+            f"{len(flat):,}: bring back the model with which the study began"
+        )
+    statistics = {key: value[0] for key, value in Oracle(own, "direct").statistics(flat[None]).items()}
     buffer = io.BytesIO()
-    torch.save({name: value.clone() for name, value in stored.items()}, buffer)
+    state = own.state_dict({**own.unflatten(flat), **statistics})
+    torch.save({key: value.contiguous().clone() for key, value in state.items()}, buffer)
     try:
         file.write_bytes(buffer.getvalue())
     except OSError as error:
         raise UserError(f"weights cannot be written to {str(file)!r}: {error.strerror}") from None
     return str(file)
+
+
+def _problem(frames: StudyFrames, name: str) -> Problem:
+    """Make the problem of a study from where the study found it."""
+    from relaxbench.problems import problem
+    from relaxbench.study.definition.ladder import SEPARATOR
+
+    origin = frames.manifest.get("origins", {}).get(name, name.rpartition(SEPARATOR)[0] or name)
+    if origin.endswith(".py") and not Path(origin).is_file():
+        raise UserError(
+            f"problem {name!r} of study {frames.name!r} is not here at {origin!r}: put its Python file there, because "
+            "weights are written as its model's state dict"
+        )
+    return problem(origin)
 
 
 def _literal(value: Any) -> str:

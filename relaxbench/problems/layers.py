@@ -176,20 +176,58 @@ class BatchNorm(nn.Module):
         return result * self.weight.view(shape) + self.bias.view(shape)
 
 
+class FrozenBatchNorm(nn.Module):
+    """Batch normalization that keeps the running statistics that it came with, in training and in evaluation.
+
+    Args:
+        original: the layer that is replaced; its parameters and statistics are used.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, original: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__()
+        self.eps: float = original.eps
+        self.weight: nn.Parameter | None = original.weight
+        self.bias: nn.Parameter | None = original.bias
+        self.register_buffer("running_mean", original.running_mean)
+        self.register_buffer("running_var", original.running_var)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize `x` of shape ``[B, C, …]`` by the statistics."""
+        shape = (1, -1, *(1 for _ in x.shape[2:]))
+        x = x.float() if x.dtype == torch.bfloat16 else x
+        result = (x - self.running_mean.view(shape)) * torch.rsqrt(self.running_var + self.eps).view(shape)
+        if self.weight is None or self.bias is None:
+            return result
+        return result * self.weight.view(shape) + self.bias.view(shape)
+
+
+def _frozen(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    """Whether a layer is in evaluation mode, or has parameters and none of them is trained."""
+    parameters = [p.requires_grad for p in norm.parameters()]
+    return not norm.training or (bool(parameters) and not any(parameters))
+
+
+def _batch_norm(norm: nn.modules.batchnorm._BatchNorm) -> BatchNorm | FrozenBatchNorm:
+    return FrozenBatchNorm(norm) if _frozen(norm) else BatchNorm(norm)
+
+
 def adapt(model: nn.Module) -> nn.Module:
     """Replace dropout, batch normalization and convolutions of a model, in place, and return the model.
 
     Raises:
         UserError: for a layer that a population cannot train; the message names the layer and the remedy.
     """
-    norms: dict[nn.Module, BatchNorm] = {}
+    norms: dict[nn.Module, BatchNorm | FrozenBatchNorm] = {}
     for name, parent in list(model.named_modules()):
         for child_name, child in list(parent._modules.items()):  # named_children() lists a layer used twice only once
             path = f"{name}.{child_name}".lstrip(".")
             if type(child) is nn.Dropout:
                 setattr(parent, child_name, Dropout(child.p))
             elif type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) and child.track_running_stats:
-                setattr(parent, child_name, norms.setdefault(child, BatchNorm(child)))  # used twice, it stays one
+                setattr(parent, child_name, norms.setdefault(child, _batch_norm(child)))  # used twice, it stays one
             elif type(child) is nn.Conv2d and child.groups == 1 and not isinstance(child.padding, str):
                 if child.padding_mode == "zeros":
                     setattr(parent, child_name, Conv2d(child))
@@ -198,6 +236,7 @@ def adapt(model: nn.Module) -> nn.Module:
                     f"layer {path!r} ({type(child).__name__}) draws its mask from a generator, which cannot be "
                     "replayed: use relaxbench.problems.Dropout instead"
                 )
+            getattr(parent, child_name).train(child.training)  # a replaced layer takes the mode
     for layer, module in enumerate(m for m in model.modules() if isinstance(m, Dropout)):
         module.layer = layer
     for name, module in model.named_modules():

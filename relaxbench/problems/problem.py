@@ -163,8 +163,16 @@ class Problem:
         """P, the number of parameters."""
         return sum(shape.numel() for _, shape in self.layout())
 
-    def unflatten(self, x: Tensor) -> Params:
+    def trainable(self, x: Tensor) -> Params:
         """Return views of vectors ``[K, P]`` (or ``[P]``) as named parameters."""
         names, shapes = zip(*self.layout(), strict=True)
         parts = x.split_with_sizes([shape.numel() for shape in shapes], dim=-1)
         return {n: p.view(*x.shape[:-1], *s) for n, p, s in zip(names, parts, shapes, strict=True)}
+
+    def unflatten(self, x: Tensor) -> Params:
+        """Return all parameters of the model by name: those of `trainable`, and frozen ones."""
+        return self.trainable(x)
+
+    def state_dict(self, params: Params) -> Params:
+        """Return what the model itself saves, with these parameters and `statistics` of one member."""
+        return params

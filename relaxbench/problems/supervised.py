@@ -10,11 +10,11 @@ from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from relaxbench import random
 from relaxbench.errors import UserError
 from relaxbench.problems import layers, losses
+from relaxbench.problems.adapted import AdaptedModel, Pretrained
 from relaxbench.problems.data.cache import fingerprint
 from relaxbench.problems.epochs import EpochSampler
 from relaxbench.problems.losses import Batch
@@ -62,6 +62,8 @@ class SupervisedProblem(Problem):
         statistics_limit: maximum number of training examples on which batch normalization is measured.
         space: ranges for all methods on this problem, name → (low, high).
         kind: the kind of problem whose published settings are nearest, e.g. ``"cifar-10"``; see `Problem`.
+        pretrained: weights that replace those of the model function, by name: a state dict, or a function without
+            arguments that returns one. Parameters with ``requires_grad=False`` are not trained; see `AdaptedModel`.
 
     Raises:
         UserError: for a number that is not positive, and for an unknown loss. Model and data are checked when they are
@@ -87,6 +89,7 @@ class SupervisedProblem(Problem):
         statistics_limit: int = 8192,
         space: Mapping[str, tuple[float, float]] | None = None,
         kind: str = "",
+        pretrained: Pretrained | None = None,
     ) -> None:
         numbers: dict[str, object] = {
             "batch_size": batch_size,
@@ -103,16 +106,21 @@ class SupervisedProblem(Problem):
         self.loss = losses.loss(loss)
         self.batch_size, self.budget, self.rounds = batch_size, budget, rounds
         self.worst, self.margin, self.space, self.kind = worst, margin, dict(space or {}), kind
-        self._build, self._load, self._source = model, data, source
+        self._build, self._pretrained, self._load, self._source = model, pretrained, data, source
         self._device_splits: dict[tuple[str, str], Batch] = {}
         self._orders: dict[str, dict[tuple[int, int], Tensor]] = {}
         if loss != "cross-entropy":
             self.metric, self.unit, self.metric_scale, self.worst_metric = "test mean square", "", 1.0, worst
 
     @cached_property
+    def adapted(self) -> AdaptedModel:
+        """The model as a function of its trainable parameters."""
+        return AdaptedModel(self._build, self._pretrained)
+
+    @property
     def model(self) -> nn.Module:
-        """The model as a function of parameters; its own parameters are never used."""
-        return layers.adapt(layers.initial(self._build, 0))
+        """The adapted module; its own parameters are never used."""
+        return self.adapted.module
 
     @cached_property
     def tensors(self) -> Data:
@@ -157,19 +165,24 @@ class SupervisedProblem(Problem):
         return len(self.tensors["test"][0])
 
     def layout(self) -> list[tuple[str, torch.Size]]:
-        return [(n, p.shape) for n, p in self.model.named_parameters()]
+        return [*self.adapted.trainable.items()]
 
     def init(self, seed: int) -> Tensor:
-        model = layers.initial(self._build, seed)
-        return torch.cat([p.detach().flatten() for p in model.parameters()])
+        return self.adapted.start(seed)
+
+    def unflatten(self, x: Tensor) -> Params:
+        frozen = {name: value.expand(*x.shape[:-1], *value.shape) for name, value in self.adapted.frozen(x).items()}
+        return {**self.trainable(x), **frozen}
+
+    def state_dict(self, params: Params) -> Params:
+        return self.adapted.state_dict(params)
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> EpochSampler:
         train = self.split("train", device)
         return EpochSampler(train, self.batch_size, seeds, first, steps, self._orders.setdefault(str(device), {}))
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
-        self.model.train(training)
-        self._place(batch["x"].device)
+        self.adapted.train(training)
         with layers.drawing(batch["seed"], batch["step"]) if training else contextlib.nullcontext():
             result = self._call(params, batch["x"])
         if not isinstance(result, Tensor):
@@ -198,8 +211,7 @@ class SupervisedProblem(Problem):
                 )
 
     def statistics(self, params: Params, batch: Batch) -> Params:
-        self.model.train(False)
-        self._place(batch["x"].device)
+        self.adapted.train(False)
         with layers.collecting() as collected:
             self._call(params, batch["x"])
         return {
@@ -214,15 +226,7 @@ class SupervisedProblem(Problem):
         return {layer: name for name, layer in self.model.named_modules() if isinstance(layer, layers.BatchNorm)}
 
     def _call(self, params: Params, x: Tensor) -> object:
-        dtype = next(iter(params.values())).dtype
-        return functional_call(self.model, params, (x.to(dtype) if x.is_floating_point() else x,))
-
-    def _place(self, device: torch.device) -> None:
-        """Move the buffers of the model to a device; its own parameters are never used."""
-        for module in self.model.modules():
-            for name, buffer in module._buffers.items():
-                if buffer is not None and buffer.device != device:
-                    module._buffers[name] = buffer.to(device)
+        return self.adapted(params, x)
 
     def split(self, name: str, device: torch.device) -> Batch:
         place = (name, str(device))

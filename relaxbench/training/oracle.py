@@ -97,14 +97,14 @@ class Oracle:
     def _gradient_on(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         if self.path == "vectorized":
             leaf = points.detach().requires_grad_()
-            losses = _together(self._loss)(self.problem.unflatten(leaf), batch)
+            losses = _together(self._loss)(self.problem.trainable(leaf), batch)
             (grad,) = torch.autograd.grad(losses.sum(), leaf)
             return grad, losses.detach()[:, None]
         grads = torch.empty_like(points)
         losses = points.new_empty(points.shape[0], 1)
         for k in range(points.shape[0]):
             # Each parameter by itself: the gradient of a view would be a copy of the whole vector.
-            params = {name: p.detach().requires_grad_() for name, p in self.problem.unflatten(points[k]).items()}
+            params = {name: p.detach().requires_grad_() for name, p in self.problem.trainable(points[k]).items()}
             loss = self._loss(params, {name: value[k] for name, value in batch.items()})
             parts = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
             torch.cat([part.flatten() for part in parts], out=grads[k])
@@ -124,7 +124,7 @@ class Oracle:
         """
 
         def outputs(x: Tensor) -> Tensor:
-            params = self.problem.unflatten(x)
+            params = self.problem.trainable(x)
             if self.path == "vectorized":
                 return _together(lambda own, part: self._outputs_on(own, part, True))(params, batch)
             rows = [({n: p[k] for n, p in params.items()}, {n: b[k] for n, b in batch.items()}) for k in range(len(x))]
@@ -142,7 +142,7 @@ class Oracle:
     def _measure(self, points: Tensor, split: str) -> Measurement:
         batch = self.problem.split(split, points.device)
         pieces = _pieces(batch)
-        params = {**self.problem.unflatten(points), **self.statistics(points)}
+        params = {**self.problem.trainable(points), **self.statistics(points)}
         outputs = torch.cat([self._outputs(params, piece) for piece in pieces], dim=1)
         # One member at a time, so that the order of summation is the same for any K.
         loss = torch.stack([self.problem.loss.value(out, batch) for out in outputs])
@@ -162,7 +162,7 @@ class Oracle:
         """
         if not self.problem.statistics_examples:
             return {}
-        params, pieces = self.problem.unflatten(points), _pieces(self.problem.split("statistics", points.device))
+        params, pieces = self.problem.trainable(points), _pieces(self.problem.split("statistics", points.device))
         statistics: list[Params] = []
         for piece in pieces:
 

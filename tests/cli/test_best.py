@@ -14,6 +14,7 @@ from relaxbench.cli.main import main
 from relaxbench.optim.drop_in.classes import DROP_INS
 from relaxbench.optim.registry import RULES
 from relaxbench.problems.digits import digits_mlp, mlp
+from relaxbench.problems.registry import from_file
 from relaxbench.store.database import open_database
 from tests.cli.commands import printed, refused, rows
 from tests.study import tiny
@@ -113,3 +114,41 @@ def test_best_and_the_page_agree_amid_ties_and_diverged_trials(
     assert frames.recommended["source"].tolist() == [first]
     assert f"(trial {first})" in shown and "lr=0.3," in shown
     assert f"{frames.recommended['test_metric'].iloc[0]:.2f}" in shown
+
+
+FILE = """
+import torch
+from torch import nn
+from relaxbench.problems import SupervisedProblem
+def model():
+    net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, HEAD))
+    net[0].requires_grad_(False)
+    return net
+def data():
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    return dict.fromkeys(("train", "validation", "test"), (x, x[:, :3].argmax(1)))
+problem = SupervisedProblem("own", model, data, batch_size=20, rounds=2)
+"""
+
+
+def test_the_weights_of_a_problem_file_are_its_model_s_own_state_dict(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.set_engine(monkeypatch)
+    file = Path("own.py")
+    file.write_text(FILE.replace("HEAD", "3"))
+    s = tiny.spec(problems=[str(file)], methods=["sgd", "lookahead"], budget=60, exploit=0, recommend=2, flatness=False)
+    tiny.run(Path(), s)
+    printed(capsys, "best", "tiny", "sgd", "--storage", "study.db", "--weights", "w.pt")
+    own = from_file(file)
+    model = own._build()  # type: ignore[attr-defined]
+    model.load_state_dict(torch.load("w.pt", weights_only=True))
+    x, y = own.tensors["validation"]  # type: ignore[attr-defined]
+    loss = torch.nn.functional.cross_entropy(model.eval()(x), y).item()
+    found = [r.value for r in rows("study.db") if (r.method, r.phase) == ("sgd", "recommend")]
+    assert loss == pytest.approx(min(found), rel=1e-4)
+    file.write_text(FILE.replace("HEAD", "4"))
+    line = refused(capsys, "best", "tiny", "sgd", "--storage", "study.db", "--weights", "other.pt")
+    assert "'own' has 40 trainable parameters here" in line and not Path("other.pt").exists()
+    file.unlink()
+    assert "is not here" in refused(capsys, "best", "tiny", "sgd", "--storage", "study.db", "--weights", "other.pt")

@@ -95,7 +95,7 @@ class _LossAt(nn.Module):
         self.x = nn.Parameter(x)
 
     def forward(self, batch: Batch) -> Tensor:
-        params = {**self.problem.unflatten(self.x), **self.statistics}
+        params = {**self.problem.trainable(self.x), **self.statistics}
         return self.problem.loss.value(self.problem.outputs(params, batch, False), batch)
 
 

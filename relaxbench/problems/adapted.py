@@ -1,0 +1,160 @@
+"""A user's model as a function of its trainable parameters: frozen parts, buffers, pretrained weights, state dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from relaxbench.errors import UserError
+from relaxbench.problems import layers
+from relaxbench.problems.problem import Params
+
+Pretrained = Mapping[str, Tensor] | Callable[[], Mapping[str, Tensor]]
+"""A state dict, or a function without arguments that returns one."""
+
+
+class AdaptedModel:
+    """A model whose trainable parameters are given from outside, one vector per trial.
+
+    Frozen parameters (``requires_grad=False``) and buffers are constants, the same in all trials: those of the
+    pretrained weights, else those that the model function makes with seed 0. A part that the model function leaves in
+    evaluation mode, or that the model's own ``train()`` puts there, stays in evaluation mode. A model that is in
+    evaluation mode as a whole is trained, because many loaders return pretrained models so.
+
+    Args:
+        build: the model function.
+        pretrained: weights that replace those of the model function, by name; names that are missing keep theirs.
+    """
+
+    def __init__(self, build: Callable[[], object], pretrained: Pretrained | None = None) -> None:
+        self._build, self._pretrained = build, pretrained
+        self._constants: dict[tuple[str, torch.dtype], Params] = {}
+
+    def original(self, seed: int) -> nn.Module:
+        """Build the user's own model.
+
+        Raises:
+            UserError: if it is no module, or if the pretrained weights do not fit.
+        """
+        model = layers.initial(self._build, seed)
+        if self.pretrained:
+            _load(model, self.pretrained)
+        return model
+
+    @cached_property
+    def pretrained(self) -> Mapping[str, Tensor]:
+        """The pretrained weights by name, loaded once; empty without any."""
+        weights: Any = self._pretrained() if callable(self._pretrained) else self._pretrained or {}
+        if not (isinstance(weights, Mapping) and all(isinstance(value, Tensor) for value in weights.values())):
+            raise UserError(
+                f"pretrained is {type(weights).__name__}: expected a state dict (names and tensors), or a function "
+                "that returns one"
+            )
+        return weights
+
+    @property
+    def module(self) -> nn.Module:
+        """The model as a function of parameters; its own trainable parameters are never used."""
+        return self._parts[0]
+
+    @cached_property
+    def _parts(self) -> tuple[nn.Module, list[nn.Module]]:
+        """The adapted model, and its parts that are always in evaluation mode."""
+        model = self.original(0)
+        for part in _asleep(model):
+            part.training = False
+        model = layers.adapt(model)  # replaced layers take the mode of the original
+        return model, [part for part in model.modules() if not part.training]
+
+    @cached_property
+    def trainable(self) -> dict[str, torch.Size]:
+        """Names and shapes of the parameters that are trained; tied weights once.
+
+        Raises:
+            UserError: if there are none.
+        """
+        trainable = {name: p.shape for name, p in self.module.named_parameters() if p.requires_grad}
+        if not trainable:
+            raise UserError("no parameter of the model can be trained (requires_grad is False for all): unfreeze some")
+        return trainable
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether all trainable parameters are pretrained, so that all seeds give the same start."""
+        return self.trainable.keys() <= self.pretrained.keys()
+
+    def start(self, seed: int) -> Tensor:
+        """Return the initial values of the trainable parameters, ``[P]``."""
+        return torch.cat([p.detach().flatten() for p in self.original(seed).parameters() if p.requires_grad])
+
+    def constants(self, device: torch.device, dtype: torch.dtype) -> Params:
+        """Return frozen parameters and buffers on a device, floating-point ones in a type."""
+        place = (str(device), dtype)
+        if place not in self._constants:
+            frozen = {name: p.detach() for name, p in self.module.named_parameters() if not p.requires_grad}
+            values = {**frozen, **dict(self.module.named_buffers())}
+            self._constants[place] = {
+                name: value.to(device, dtype if value.is_floating_point() else None) for name, value in values.items()
+            }
+        return self._constants[place]
+
+    def frozen(self, x: Tensor) -> Params:
+        """Return the frozen parameters in type and on the device of `x`."""
+        constants, buffers = self.constants(x.device, x.dtype), dict(self.module.named_buffers())
+        return {name: value for name, value in constants.items() if name not in buffers}
+
+    def train(self, training: bool) -> None:
+        """Set the mode of all parts that are not always in evaluation mode."""
+        self.module.train(training)
+        for part in self._parts[1]:
+            part.training = False
+
+    def __call__(self, params: Params, x: Tensor) -> object:
+        """Call the model with these parameters (and statistics of batch normalization)."""
+        first = next(iter(params.values()))
+        x = x.to(first.dtype) if x.is_floating_point() else x
+        return functional_call(self.module, {**self.constants(first.device, first.dtype), **params}, (x,))
+
+    def state_dict(self, params: Params) -> Params:
+        """Return the state dict of the user's own model with these parameters and statistics.
+
+        Args:
+            params: by name, of one member; what is missing keeps the value of the model function or is pretrained.
+        """
+        model = self.original(0)
+        first = {id(p): name for name, p in model.named_parameters()}  # tied weights once
+        alias = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
+        state: Params = model.state_dict()
+        for name, value in state.items():
+            given = params.get(alias.get(name, name))
+            state[name] = value.clone() if given is None else given.detach().to(value.device, value.dtype).clone()
+        return state
+
+
+def _asleep(model: nn.Module) -> list[nn.Module]:
+    """Return the parts of a model in training mode that are in evaluation mode, also after the model's ``train()``."""
+    asleep = {part for part in model.modules() if not part.training} if model.training else set()
+    model.train()
+    return [part for part in model.modules() if not part.training or part in asleep]
+
+
+def _load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights into a model of which they may be a part.
+
+    Raises:
+        UserError: for a name that the model does not have, and for another shape.
+    """
+    own = model.state_dict()
+    for name, value in weights.items():
+        if name not in own:
+            known = ", ".join([*own][:3])
+            raise UserError(f"pretrained weights have {name!r}, which the model has not: its names begin with {known}")
+        if value.shape != own[name].shape:
+            shapes = f"{tuple(value.shape)}, and in the model {tuple(own[name].shape)}"
+            raise UserError(f"pretrained weights have {name!r} of shape {shapes}: leave it out, or change the model")
+    model.load_state_dict(dict(weights), strict=False)
