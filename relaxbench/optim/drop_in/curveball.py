@@ -97,6 +97,7 @@ class CurvatureOptimizer(RuleOptimizer):
                 "cross_entropy(outputs, y)); it differentiates by itself, so backward() is not called"
             )
         self._ready()
+        self._adopt()
         if not self._checked:
             self._try_out(model_fn, loss_fn)
         batch = OneBatch(self._model, self._names, self._flat, model_fn, loss_fn, self._forward)
