@@ -104,6 +104,8 @@ class Rule:
         copies: memory, in copies of the P parameters, the gradient included.
         rate: the step size that a schedule anneals; of an inner and an outer step size, `anneal` names it.
         scope: ``"gamma"`` or ``"sigma"`` if the rule smooths the loss over a scheduled scope.
+        ages: entries of the state, ``[K, 1]``, that count the past; ``[K, P]`` after parameters were added later.
+        averages: entries of the state that average past points; writing into the parameters does not move them.
         meanings: of the hyperparameters that only this rule has, or uses in another sense than `optim.meanings`.
         replicas: n, points of a query; fixed for the whole population.
         price: cost of the answer to a query, in gradients per replica.
@@ -124,6 +126,8 @@ class Rule:
     copies: int
     rate: ClassVar[str] = "lr"
     scope: ClassVar[str | None] = None
+    ages: ClassVar[frozenset[str]] = frozenset()
+    averages: ClassVar[frozenset[str]] = frozenset()
     meanings: ClassVar[Mapping[str, Meaning]] = {}
     replicas: int = 1
     price: float = 1.0

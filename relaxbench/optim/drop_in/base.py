@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, ClassVar, overload
 
 import torch
@@ -24,6 +24,8 @@ from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
 from relaxbench.optim.drop_in.saved import SavedState
 from relaxbench.optim.drop_in.signature import named_init
+from relaxbench.optim.drop_in.thaw import insert, merge, positions
+from relaxbench.optim.drop_in.writes import agree, move, positions_of
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.rule import Rule, State
 from relaxbench.space import Value
@@ -39,7 +41,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     Args:
         params: Parameters, or groups of them with their own step sizes, momenta and weight decays. Parameters that
-            need no gradient are not changed; a gradient that is None (the parameter was not used) counts as zero.
+            need no gradient are not changed until they do (unfreezing); a gradient that is None (the parameter was
+            not used) counts as zero.
         total_steps: Calls of `step()` that training makes. The schedules of step sizes and scopes run over these.
         seed: Seed of the rule's noise, from 0 to 2⁶³ − 1.
         hyper: Hyperparameters and options of the rule by name; the rest have their defaults.
@@ -89,13 +92,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         super().__init__(params, {"lr": 1.0, **defaults(self.rule.wide), **hyper})
         groups.check_names(self.rule, self.param_groups)
         groups.check(self.rule, self.param_groups)
-        trained = [[p for p in group["params"] if p.requires_grad] for group in self.param_groups]
-        self._flat = Flat([p for group in trained for p in group])
-        self.rule.bind(self._flat.shapes)
         self._pending: list[Tensor] = []  # gradients of the replicas served so far
         self._unknown_loss: Tensor | None = None
+        sizes = self._arrange(set())
         self._start()
-        sizes = [sum(p.numel() for p in group) for group in trained]
         self._hyper = Hyperparameters(self.rule, self.param_groups, sizes, self._rule_state["x"])
         queries = self._hyper.period
         if self._all_queries < queries:
@@ -123,7 +123,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             the (first) loss of the closure.
 
         Raises:
-            RuntimeError: in evaluation mode, if other code has changed the parameters, or if there is no gradient.
+            RuntimeError: in evaluation mode, if other code has changed the parameters where they are not the weights
+                that the method keeps (see `deployed`), or if there is no gradient.
             TypeError: without a closure if the method needs several gradients of one mini-batch.
         """
         if closure is not None and not callable(closure):
@@ -170,12 +171,16 @@ class RuleOptimizer(torch.optim.Optimizer):
     def train(self) -> None:
         """Put the point of the next query back into the parameters."""
         if self._evaluating:
+            self._adopt()
             self._write_query()
             self._evaluating = False
 
     @contextlib.contextmanager
     def deployed(self) -> Iterator[None]:
-        """Put the deployed iterate into the model within this block: `eval()`, and `train()` at its end."""
+        """Put the deployed iterate into the model within this block: `eval()`, and `train()` at its end.
+
+        What the block writes into the parameters counts: all points that the method keeps move by the same way.
+        """
         nested = self._evaluating
         self.eval()
         try:
@@ -196,6 +201,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
+        with contextlib.suppress(RuntimeError):  # what is refused is refused by the next step
+            self._adopt()
         return self._state(super().state_dict()).as_dict()
 
     @torch.no_grad()
@@ -247,11 +254,39 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._rule_state = self.rule.init(x, torch.tensor([[self.seed]], device=x.device))
         self._queries = 0
 
+    def _arrange(self, kept: Collection[int]) -> list[int]:
+        """Make one vector of the parameters that need a gradient, and of those with an id in `kept`.
+
+        Returns:
+            the number of elements in each group.
+        """
+        trained = [[p for p in group["params"] if p.requires_grad or id(p) in kept] for group in self.param_groups]
+        self._flat = Flat([p for group in trained for p in group])
+        self._frozen = [p for group in self.param_groups for p in group["params"] if not p.requires_grad]
+        self.rule.bind(self._flat.shapes)
+        return [sum(p.numel() for p in group) for group in trained]
+
+    def _thaw(self) -> None:
+        """Train parameters that have begun to need a gradient since the optimizer was made."""
+        kept = {id(p) for p in self._flat.params}
+        if not any(p.requires_grad and id(p) not in kept for p in self._frozen):
+            return
+        self._adopt()
+        sizes = self._arrange(kept)
+        where = positions(kept, self._flat.params)
+        x = self._flat.values()
+        fresh = self.rule.init(x, self._rule_state["seed"])
+        self._rule_state = merge(self._rule_state, fresh, where, self.rule.ages)
+        self._pending = [insert(grad, torch.zeros_like(x), where) for grad in self._pending]
+        self._hyper = Hyperparameters(self.rule, self.param_groups, sizes, self._rule_state["x"])
+        self._unknown_loss = None
+        self._write_query()
+
     def _ready(self) -> None:
         """Raise on misuse that would fail silently; called before a step."""
         if self._evaluating:
             raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
-        self._adopt()
+        self._thaw()
         steps = (self._queries * self.rule.replicas + len(self._pending)) // max(1, self.closures)
         if steps >= self.total_steps and not self._warned:
             self._warned = True
@@ -261,16 +296,28 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
 
     def _adopt(self) -> None:
-        """Begin at weights that were loaded before the first step; refuse a change of the weights later."""
-        if self._flat.written() or self._flat.holds(self._point()):
+        """Take over what other code has written into the parameters, or refuse it where it cannot count."""
+        here = self.rule.iterate(self._rule_state) if self._evaluating else self._point()
+        if self._flat.holds(here):
             return
-        if self._queries or self._pending:
-            raise RuntimeError(
-                "the parameters were changed by other code since the last step, and this method would undo the change: "
-                "load the optimizer's state after the model's, or make a new optimizer"
-            )
-        self._start()
-        self._write_query()
+        there, changed = self._flat.values(), self._flat.changed(here)
+        if not bool(changed.any()):  # it holds NaN
+            return
+        if not (self._queries or self._pending):
+            self._start()
+            if not self._evaluating:
+                self._write_query()
+            return
+        names = positions_of(self.rule, here)
+        if not self._evaluating:
+            names -= self.rule.averages
+            if not agree(self._rule_state, names, here) or self._flat.holds(self.rule.iterate(self._rule_state)):
+                raise RuntimeError(
+                    "the parameters were changed by other code since the last step, and this method would undo the "
+                    "change: make it within `with optimizer.deployed():`, where it counts; load the optimizer's state "
+                    "after the model's; or make a new optimizer"
+                )
+        move(self._rule_state, names, changed, here, there)
 
     @staticmethod
     def _call(closure: Callable[[], float]) -> float:
@@ -279,6 +326,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _take(self) -> None:
         """Give the parameters' gradients to the rule."""
+        self._adopt()
         self._pending.append(self._flat.gradients())
         if len(self._pending) == self.rule.replicas:
             grad = torch.stack(self._pending, dim=1) if self.rule.replicas > 1 else self._pending[0]

@@ -62,11 +62,11 @@ class CurvatureOptimizer(RuleOptimizer):
                 )
         chosen = model.parameters() if params is None else params
         super().__init__(chosen, total_steps=total_steps, seed=seed, **hyper)
-        names = {id(p): name for name, p in model.named_parameters()}
-        foreign = [tuple(p.shape) for p in self._flat.params if id(p) not in names]
+        self._named = [(name, p) for name, p in model.named_parameters()]
+        known = {id(p) for _, p in self._named}
+        foreign = [tuple(p.shape) for group in self.param_groups for p in group["params"] if id(p) not in known]
         if foreign:
             raise ValueError(f"params holds tensors of shapes {foreign} that are not parameters of the model")
-        self._names = [f"model.{names[id(p)]}" for p in self._flat.params]
         self._model, self._checked = model, False
         self._forward = compiled_forward_mode() if compile else forward_mode
 
@@ -97,6 +97,7 @@ class CurvatureOptimizer(RuleOptimizer):
                 "cross_entropy(outputs, y)); it differentiates by itself, so backward() is not called"
             )
         self._ready()
+        self._adopt()
         if not self._checked:
             self._try_out(model_fn, loss_fn)
         batch = OneBatch(self._model, self._names, self._flat, model_fn, loss_fn, self._forward)
@@ -110,6 +111,11 @@ class CurvatureOptimizer(RuleOptimizer):
         self._queries += 1
         self._write_query()
         return loss.item()
+
+    @property
+    def _names(self) -> list[str]:
+        names = {id(p): name for name, p in self._named}
+        return [f"model.{names[id(p)]}" for p in self._flat.params]
 
     def _try_out(self, model_fn: Callable[[], Tensor], loss_fn: Callable[[Tensor], Tensor]) -> None:
         """Raise before the first step on misuse that would fail silently; undo every side effect."""

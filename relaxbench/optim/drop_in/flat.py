@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relaxbench.optim.drop_in.writes import differ
+
 
 class Flat:
     """Parameters that need a gradient, concatenated.
@@ -43,7 +45,6 @@ class Flat:
         self.dtype = torch.float32
         for p in self.params:
             self.dtype = torch.promote_types(self.dtype, p.dtype)
-        self._versions: list[int] = []
         self._last: weakref.ref[Tensor] | None = None
         self._parts: list[Tensor] = []
 
@@ -85,15 +86,27 @@ class Flat:
     def write(self, point: Tensor) -> None:
         """Put a point ``[1, P]`` into the parameters."""
         torch._foreach_copy_(self.params, self._views(point))
-        self._versions = [p._version for p in self.params]
-
-    def written(self) -> bool:
-        """Check that nothing else has written into the parameters since `write`."""
-        return all(p._version == version for p, version in zip(self.params, self._versions, strict=True))
 
     def holds(self, point: Tensor) -> bool:
-        """Check that the parameters have the values of a point ``[1, P]``."""
+        """Check that the parameters have the values of a point ``[1, P]``. Version counters miss writes to `p.data`.
+
+        Raises:
+            RuntimeError: if a parameter has been moved to another device, or given another shape.
+        """
+        for p, shape in zip(self.params, self.shapes, strict=True):
+            if p.shape != shape or p.device != point.device:
+                raise RuntimeError(
+                    f"a parameter of shape {tuple(shape)} has been moved or given another shape since the optimizer "
+                    "was made: make a new optimizer after such a change"
+                )
+        if point.is_cuda and all(p.dtype == self.dtype for p in self.params):  # wait for the device once
+            return torch.equal(self.values(), point)
         return all(torch.equal(p, v.to(p.dtype)) for p, v in zip(self.params, self._views(point), strict=True))
+
+    def changed(self, point: Tensor) -> Tensor:
+        """Return which elements of the parameters are not those of a point, bool ``[1, P]``; NaN equals NaN."""
+        pairs = zip(self.params, self._views(point), strict=True)
+        return torch.cat([differ(p.detach(), v.to(p.dtype)).reshape(-1) for p, v in pairs])[None]
 
     def _views(self, point: Tensor) -> list[Tensor]:
         again = self._last is not None and self._last() is point

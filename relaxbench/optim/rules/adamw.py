@@ -77,6 +77,7 @@ class AdamW(Rule):
     }
     copies = 4
     rate = "adam_lr"
+    ages = frozenset({"forgotten1", "forgotten2"})
 
     def init(self, x: Tensor, seed: Tensor) -> State:
         zero, one = x.new_zeros(x.shape), x.new_ones(x.shape[0], 1)

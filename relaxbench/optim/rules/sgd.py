@@ -104,6 +104,7 @@ class SGDEMA(SGD):
         "ema_steps": "two decades up to the length of a short run; the published 1000 averages such a run entirely",
     }
     meanings = {"ema_steps": Meaning("Length of the average", "steps")}
+    averages = frozenset({"average"})
     copies = 4
 
     def init(self, x: Tensor, seed: Tensor) -> State:
