@@ -19,9 +19,11 @@ PAPER = "getComputedStyle(document.body).backgroundColor"
 
 def painted(page: Page, colours: Iterable[str]) -> list[str]:
     """Which of these colours plotly has drawn with."""
-    probe = "() => [...document.querySelectorAll('.canvas')].map(each => each.innerHTML).join()"
-    drawing = page.evaluate(probe)
-    return [colour for colour in colours if colour in drawing]
+    probe = """colours => {
+      const drawing = [...document.querySelectorAll(".canvas")].map(each => each.innerHTML).join();
+      return colours.filter(colour => drawing.includes(colour));
+    }"""
+    return page.evaluate(probe, list(colours))
 
 
 @pytest.mark.parametrize(("width", "schemes"), [(1200, ("light", "dark")), (390, ("dark", "light"))])
@@ -42,17 +44,6 @@ def test_everything_is_drawn_and_nothing_is_too_wide(
         visit.picture(page, f"report-{width}-{scheme}")
 
 
-def test_the_first_screen_has_the_answer_and_the_forest(digits_page: Path, visit: Visit) -> None:
-    page = visit.open(digits_page, 1300, 900)
-    answer, forest = page.locator("main h2").first, page.locator(".canvas[id^=ratio]")
-    assert "beats SGD here" in answer.inner_text()
-    for part in (answer, forest):
-        box = part.bounding_box()
-        assert box is not None and box["y"] >= 0 and box["y"] + box["height"] <= 900
-    lines = page.locator(".lines summary strong")
-    assert lines.count() == 5 and all(line.bounding_box()["height"] < 30 for line in lines.all())  # names do not break
-
-
 def themed(page: Page) -> list[str]:
     """The theme's colours that figures are drawn with and that differ between light and dark."""
     probe = """names => names.map(name => {
@@ -66,7 +57,18 @@ def themed(page: Page) -> list[str]:
 @pytest.fixture(scope="module")
 def digits_dark(chromium: Browser, digits_page: Path) -> Iterator[Page]:
     with Visit(chromium) as visit:
-        yield visit.open(digits_page, scheme="dark")
+        yield visit.open(digits_page, 1300, 900, scheme="dark")
+
+
+def test_the_first_screen_has_the_answer_and_the_forest(digits_dark: Page) -> None:
+    page = digits_dark
+    answer, forest = page.locator("main h2").first, page.locator(".canvas[id^=ratio]")
+    assert "beats SGD here" in answer.inner_text()
+    for part in (answer, forest):
+        box = part.bounding_box()
+        assert box is not None and box["y"] >= 0 and box["y"] + box["height"] <= 900
+    lines = page.locator(".lines summary strong")
+    assert lines.count() == 5 and all(line.bounding_box()["height"] < 30 for line in lines.all())  # names do not break
 
 
 def test_every_switch_changes_its_figures_and_no_others(digits_dark: Page) -> None:
@@ -91,8 +93,8 @@ def test_what_goes_wrong_in_a_page_is_told(chromium: Browser, digits_page: Path,
       <div style="width: 3000px"><img src="https://example.org/x.png" alt=""></div>
       <script>console.error("mistake"); alert("hello"); setTimeout(() => { throw new Error("oh"); });</script>
     """
-    spoilt = tmp_path / "spoilt.html"
-    spoilt.write_text(digits_page.read_text().replace("</main>", mistakes + "</main>"))
+    spoilt = browser.with_one_figure(digits_page, tmp_path / "spoilt.html")
+    spoilt.write_text(spoilt.read_text().replace("</main>", mistakes + "</main>"))
     visit = Visit(chromium)
     page = visit.open(spoilt)
     page.evaluate("document.querySelector('.canvas').replaceChildren()")

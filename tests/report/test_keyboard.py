@@ -74,10 +74,10 @@ def test_buttons_switches_and_folded_parts_obey_the_keys(page: Page, key: str) -
     button = page.locator(".switch button[aria-pressed=false]").first
     button.focus()
     button = page.locator(".switch button:focus")
-    before = browser.shown(page)
+    browser.remember(page)
     page.keyboard.press(key)
     assert button.get_attribute("aria-pressed") == "true"
-    eventually(page, lambda: browser.shown(page) != before)
+    eventually(page, lambda: browser.changed(page) != [])
 
     folded = page.locator("details:not([open])", has=page.locator(".canvas")).first
     folded.locator("> summary").focus()

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from relaxbench.report import StudyFrames
-from tests.browser import Visit, eventually
+from tests.browser import Visit, eventually, with_one_figure
 
 ROWS = 50
 
@@ -60,9 +60,10 @@ def same(page: Page, expected: pd.DataFrame) -> None:
 
 
 @pytest.fixture(scope="module")
-def opened(chromium: Browser, digits_page: Path) -> Iterator[Page]:
+def opened(chromium: Browser, digits_page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    copy = tmp_path_factory.mktemp("tables") / "digits.html"
     with Visit(chromium, digits_page.parent) as visit:
-        yield visit.open(digits_page)
+        yield visit.open(with_one_figure(digits_page, copy))
 
 
 @pytest.fixture
