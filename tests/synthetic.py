@@ -84,6 +84,7 @@ def manifest(asked: dict[str, Any]) -> dict[str, Any]:
         "methods": {label: method(label) for label in asked["methods"]},
         "key": "0123456789ab", "origins": {p: f"/home/somebody/{p}.py" for p in asked["problems"]},
         "turns": {"mirror": {"worker": "somewhere:1:2", "until": 3.0}},
+        "identity": {"problems": {p: {"text": "# somebody's own code"} for p in asked["problems"]}, "methods": {}},
     }  # fmt: skip
 
 

@@ -22,8 +22,8 @@ from relaxbench.util import files
 EMBED = 3_000_000
 """Packed tables are part of the page up to this total size in bytes; the other tables, and all curves, are files."""
 
-INTERNAL = ("origins", "turns")
-"""Keys of the manifest that only workers need: paths on a machine, and whose turn it is."""
+INTERNAL = ("origins", "turns", "identity")
+"""Keys of the manifest that only workers need: paths on a machine, whose turn it is, a person's files."""
 
 
 def write_report(findings: Findings, directory: Path | str, theory: Mapping[str, Theorem] | None = None) -> Path:

@@ -255,7 +255,7 @@ def test_study_that_stored_nothing_of_itself(tmp_path: Path) -> None:
 
 def test_the_page_says_nothing_of_places_and_turns(digits: StudyFrames, digits_page: Path) -> None:
     """The manifest is printed, but for what is meant for workers: paths on somebody's machine are nobody's business."""
-    assert {"origins", "turns"} <= digits.manifest.keys()
+    assert {"origins", "turns", "identity"} <= digits.manifest.keys()
     text = digits_page.read_text()
     assert "git_commit" in text and "somebody" not in text and "somewhere" not in text
 

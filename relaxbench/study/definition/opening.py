@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
-import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy import Engine as Database
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem
-from relaxbench.store.facts import Circumstances, MachineFacts, Manifest, SpecFacts, method_facts, protocol
+from relaxbench.store.facts import (
+    IdentityFacts,
+    Manifest,
+    SpecFacts,
+    method_facts,
+    protocol,
+)
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import read, write
 from relaxbench.study.coordination.plan import Plan, plans
+from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.changes import FREE, STATED, merge
 from relaxbench.study.definition.facts import describe_method, describe_problem
 from relaxbench.study.definition.identity import identify, keep_identity, refuse_edits
@@ -27,7 +33,7 @@ from relaxbench.study.definition.ladder import rung_sources
 from relaxbench.study.definition.restated import assign_roles, is_read, refuse_restatements, restatements
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
-from relaxbench.training.devices import machine
+from relaxbench.util.text import listed
 from relaxbench.version import __version__
 
 NO_IDENTITY = (
@@ -97,58 +103,91 @@ def open_study(
         UserError: if the stored study, or one of its problems or methods, differs in something that cannot change; it
             is then left as it was.
     """
-    requested = stored_form(spec, problems)
     sources = dict(zip((problem.name for problem in problems), rung_sources(spec), strict=True))
     identity = identify(spec, problems, sources, stored_manifest(database, spec.name))
+    asked = _Request(spec, source, problems, identity, device, restate)
 
     def open_(connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
         query = select(Study.id, Study.spec, Study.manifest).where(Study.name == spec.name).with_for_update()
         row = connection.execute(query).first()
-        manifest: Manifest
-        if row is None:
-            # The key keeps files of this study apart from those of any other, in whatever database it lies.
-            manifest = {"key": uuid.uuid4().hex[:12], "version": __version__}
-            _describe(manifest, spec, problems)
-            keep_identity(manifest, identity)
-            created = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-            values = {
-                "name": spec.name,
-                "spec": requested,
-                "source": source,
-                "manifest": manifest,
-                "created_at": created,
-            }
-            row_id = insert(Study).values(**values).returning(Study.id)
-            return connection.execute(row_id).scalar_one(), spec, True, []
+        return asked.create(connection) if row is None else asked.continue_(connection, row)
+
+    id_, stored, new, notes = write(database, open_)
+    opened = OpenStudy.begin(database, id_, new, stored, problems, notes)
+    left = [] if new else _left_out(database, opened)
+    return replace(opened, notes=(*opened.notes, *left))
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked of the database, in one transaction."""
+
+    spec: StudySpec
+    source: str
+    problems: list[Problem]
+    identity: IdentityFacts
+    device: torch.device | None
+    restate: bool
+
+    def create(self, connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
+        """Add the row of a new study."""
+        # The key keeps files of this study apart from those of any other, in whatever database it lies.
+        manifest: Manifest = {"key": uuid.uuid4().hex[:12], "version": __version__}
+        _describe(manifest, self.spec, self.problems)
+        keep_identity(manifest, self.identity)
+        values = {
+            "name": self.spec.name,
+            "spec": stored_form(self.spec, self.problems),
+            "source": self.source,
+            "manifest": manifest,
+            "created_at": dt.datetime.now(dt.UTC).replace(tzinfo=None),
+        }
+        row_id = insert(Study).values(**values).returning(Study.id)
+        return connection.execute(row_id).scalar_one(), self.spec, True, []
+
+    def continue_(self, connection: Connection, row: Row[Any]) -> tuple[int, StudySpec, bool, list[str]]:
+        """Check that the stored study may go on, and change its row."""
+        spec, problems = self.spec, self.problems
         refuse_protocol(row.spec, spec.name)
-        refused, merged = merge(row.spec, requested)
+        refused, merged = merge(row.spec, stored_form(spec, problems))
         if refused:
             raise UserError(
                 f"study {spec.name!r} is already in this storage and differs ({'; '.join(refused)}): "
                 "change `name` in the study file, or use another storage",
                 "storage",
             )
-        refuse_changes(row.manifest, spec.name, problems, device)
-        refuse_edits(row.manifest, spec.name, identity, spec, problems)
+        refuse_changes(row.manifest, spec.name, problems, self.device)
+        refuse_edits(row.manifest, spec.name, self.identity, spec, problems)
         restated = restatements(row.manifest, row.spec, merged, problems) if is_read(connection, row.id) else []
-        if not restate:
+        if not self.restate:
             refuse_restatements(restated, spec.name)
         if any(merged[key] != row.spec.get(key) for key in merged if key not in (*FREE, *STATED)):
             refuse_version(row.manifest, spec.name)
         manifest = row.manifest.copy()
-        notes = [NO_IDENTITY] if keep_identity(manifest, identity) else []
+        notes = [NO_IDENTITY] if keep_identity(manifest, self.identity) else []
         _describe(manifest, spec, problems)
         _keep_extra_look(manifest, row.spec, merged)
         assign_roles(manifest, merged)
         if restated:
             manifest["restated"] = [*manifest.get("restated", []), *restated]
-        values = {"spec": merged, "source": source, "manifest": manifest}
+        values = {"spec": merged, "source": self.source, "manifest": manifest}
         connection.execute(update(Study).where(Study.id == row.id).values(**values))
         extended = restore({**merged, "problems": spec.problems, "methods": spec.methods}, spec.name)
         return row.id, extended, False, notes
 
-    id_, stored, new, notes = write(database, open_)
-    return OpenStudy.begin(database, id_, new, stored, problems, notes)
+
+def _left_out(database: Database, opened: OpenStudy) -> list[str]:
+    """Say which comparisons of a stored study are neither finished nor requested now: they are not dropped."""
+    here = {(plan.problem, plan.method) for plan in opened.plans}
+    left = [plan for plan in plans(database, opened.id) if (plan.problem, plan.method) not in here]
+    states = tally(left) if left else []
+    unfinished = [f"{p.method} on {p.problem}" for p, s in zip(left, states, strict=True) if s.done < s.total]
+    if not unfinished:
+        return []
+    return [
+        f"Not finished and not requested now: {listed(unfinished)}. The page keeps them, and their comparisons still "
+        "share the level with the others; name them again to finish them."
+    ]
 
 
 def stored_manifest(database: Database, name: str) -> Manifest | None:
@@ -211,12 +250,6 @@ def stored_form(spec: StudySpec, problems: list[Problem]) -> dict[str, Any]:
     return {**spec.model_dump(), "problems": [problem.name for problem in problems]}
 
 
-def circumstances() -> Circumstances:
-    """Describe the machine and the programs on which a study begins, for its manifest."""
-    facts = cast(MachineFacts, machine())
-    return {**facts, "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": "float32"}
-
-
 def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> None:
     """Add the facts about problems and methods to a manifest; calibrations stay."""
     manifest["problems"] = {**manifest.get("problems", {}), **{p.name: describe_problem(p, spec) for p in problems}}
@@ -243,21 +276,3 @@ def _keep_extra_look(manifest: Manifest, before: SpecFacts, after: Mapping[str, 
 
 def _origin(name: str) -> str:
     return str(Path(name).absolute()) if name.endswith(".py") else name
-
-
-def _optuna_version() -> str:
-    import optuna
-
-    return optuna.__version__
-
-
-def _git_commit() -> str | None:
-    """Return the commit of relaxbench's checkout; None if it does not run from one."""
-    root = Path(__file__).parents[3]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None

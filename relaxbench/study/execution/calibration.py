@@ -18,7 +18,8 @@ from relaxbench.store.facts import CostFacts, EngineFacts, Manifest
 from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
 from relaxbench.study.coordination.plan import Plan
-from relaxbench.study.definition.opening import OpenStudy, circumstances
+from relaxbench.study.definition.circumstances import circumstances
+from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.training import costs
 from relaxbench.training import engine as engines
 from relaxbench.util.pause import pause as sleep

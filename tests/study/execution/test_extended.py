@@ -114,3 +114,20 @@ def test_running_a_part_of_a_study_keeps_what_is_known_of_the_rest(tmp_path: Pat
     assert row.spec["problems"] == ["rosenbrock", "rugged-1d"]
     assert set(row.manifest["problems"]) == set(row.manifest["engines"]) == {"rosenbrock", "rugged-1d"}
     assert set(row.manifest["methods"]["sgd"]["spaces"]) == {"rosenbrock", "rugged-1d"}
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_method_that_is_left_out_unfinished_is_named_and_kept(tmp_path: Path) -> None:
+    """A person who drops what looks bad sees that it still counts; what is finished needs no word."""
+    values: dict[str, Any] = {"looks": [1], "trials": 1, "exploit": 0, "recommend": 0, "flatness": False}
+    both, one = tiny.spec(**values), tiny.spec(**{**values, "methods": ["sgd"]})
+    said: list[str] = []
+    tiny.run(tmp_path, both, tiny.After(0))
+    tiny.run(tmp_path, one, announce=said.append)
+    (line,) = [line for line in said if "not requested" in line]
+    assert line.startswith("Not finished and not requested now: heat on rosenbrock. ") and "\n" not in line
+    assert study_row(tmp_path).spec["methods"] == ["sgd", "heat"]
+    said.clear()
+    tiny.run(tmp_path, both, announce=said.append)
+    tiny.run(tmp_path, one, announce=said.append)
+    assert not [line for line in said if "not requested" in line]

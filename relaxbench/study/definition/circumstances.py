@@ -1,0 +1,34 @@
+"""The machine and the programs on which a study begins."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import cast
+
+from relaxbench.store.facts import Circumstances, MachineFacts
+from relaxbench.training.devices import machine
+
+
+def circumstances() -> Circumstances:
+    """Describe the machine and the programs on which a study begins, for its manifest."""
+    facts = cast(MachineFacts, machine())
+    return {**facts, "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": "float32"}
+
+
+def _optuna_version() -> str:
+    import optuna
+
+    return optuna.__version__
+
+
+def _git_commit() -> str | None:
+    """Return the commit of relaxbench's checkout; None if it does not run from one."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
