@@ -116,9 +116,10 @@ class ProblemConformance:
             )
 
     def test_nan_stays_with_its_member(self) -> None:
-        """Require that NaN in one member does not change the gradients of the others."""
+        """Require that NaN in one member does not change the gradients of the others. Skip gradients that vary."""
         p = self._make()
         points, batch = torch.stack([p.init(seed) for seed in SEEDS]), self._batch(p, 0)
+        self._skip_varying(p, points, batch)
         spoilt = points.clone()
         spoilt[1] = float("nan")
         for path in self._paths(p):
@@ -206,6 +207,12 @@ class ProblemConformance:
 
     def _paths(self, p: Problem) -> list[Path]:
         return ["direct"] if why_not_vectorized(p) else ["direct", "vectorized"]
+
+    def _skip_varying(self, p: Problem, points: Tensor, batch: Batch) -> None:
+        """Skip a check that a model fails whose gradients vary for a reason that another check names."""
+        first, second = (Oracle(p, "direct").gradient_on(points, batch)[0] for _ in range(2))
+        if not torch.equal(first, second):
+            skip("gradients change from one call to the next: see 'it can be trained and measured'")
 
     def _batch(self, p: Problem, number: int) -> Batch:
         """Return the mini-batches with this number of three members."""

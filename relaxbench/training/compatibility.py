@@ -9,6 +9,7 @@ from torch import Tensor, nn, vmap
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
@@ -20,7 +21,8 @@ def try_out(problem: Problem) -> None:
 
     Raises:
         UserError: if the model, data or loss raise an error, which the message quotes; if a gradient draws from torch's
-            generator, whose numbers are not a function of a trial's seed; if the initial loss is not finite.
+            generator, whose numbers are not a function of a trial's seed; if the initial loss is not finite; and for
+            whatever `refuse_hidden_state` finds.
     """
     generator = torch.get_rng_state()
     try:
@@ -42,6 +44,7 @@ def try_out(problem: Problem) -> None:
                     f"problem {problem.name!r} has a {split} loss of {value.item():g} at its initial weights: look for "
                     "NaN or infinity in its data, and for a model that divides by zero"
                 )
+        refuse_hidden_state(problem, points, batch)
     except UserError:
         raise
     except Exception as error:
