@@ -19,6 +19,7 @@ from relaxbench.problems import Batch, Problem, SupervisedProblem
 from relaxbench.problems import problem as problem_of
 from relaxbench.testing.runner import require, skip
 from relaxbench.training.compatibility import try_out, why_not_vectorized
+from relaxbench.training.method_fit import why_unfit
 from relaxbench.training.oracle import OnBatch, Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Checkpoint, Job, Outcome
@@ -171,6 +172,16 @@ class ProblemConformance:
         for name, value, exact in zip(("gradient", "curvature"), own, (slope, bend), strict=True):
             good = torch.allclose(value, exact, rtol=1e-3, atol=1e-5 * float(exact.abs().max()))
             require(good, f"the loss's {name} is not its derivative")
+
+    def test_every_method_takes_a_step_on_it(self) -> None:
+        """Require a step of every built-in rule. Skip, with the reason, where curvature alone is not available."""
+        p = self._make()
+        rules = [cls() for cls in RULES.values() if p.loss.convex or not cls.curvature]
+        unfit = {rule: reason for rule in rules if (reason := why_unfit(p, rule))}
+        for rule, reason in unfit.items():
+            require(rule.curvature, f"{rule.name} cannot take a step: {reason}")
+        for rule, reason in unfit.items():
+            skip(f"{rule.name} cannot train it: {reason}; study --skip-unfit leaves it out")
 
     def test_an_interrupted_trial_continues_with_the_same_bits(self) -> None:
         """Require the same bits from a trial that is checkpointed after a round and resumed in another population."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -49,9 +50,11 @@ def try_out(problem: Problem) -> None:
         raise
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "")
+        remedy = "make its model, data and loss fit together"
+        if "does not require grad" in reason or "requires_grad_" in reason:  # measurements take no gradients
+            remedy = "for derivatives within the model use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
         raise UserError(
-            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): "
-            "make its model, data and loss fit together"
+            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): {remedy}"
         ) from error
 
 
@@ -71,7 +74,9 @@ def why_not_vectorized(problem: Problem) -> str | None:
     except RuntimeError:
         grads, _ = direct.gradient_on(points, batch)
     try:
-        together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
+        with warnings.catch_warnings():  # PyTorch warns once of an operation that it loops over, as attention
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
     except VMAP_ERRORS as error:
         layer = _failing_layer(problem) or "the model"
         return f"{layer} does not vectorize ({str(error).splitlines()[0][:120]})"
@@ -103,7 +108,7 @@ def _failing_layer(problem: Problem) -> str | None:
     if not isinstance(problem, SupervisedProblem):
         return None
     names = {module: name for name, module in problem.model.named_modules()}
-    for module, inputs in _inputs_of_layers(problem).items():
+    for module, inputs in inputs_of_layers(problem).items():
         if not all(isinstance(value, Tensor) for value in inputs):
             continue
         params = {n: torch.stack([p.detach(), p.detach()]) for n, p in module.named_parameters()}
@@ -116,7 +121,7 @@ def _failing_layer(problem: Problem) -> str | None:
     return None
 
 
-def _inputs_of_layers(problem: SupervisedProblem) -> dict[nn.Module, tuple[Any, ...]]:
+def inputs_of_layers(problem: SupervisedProblem) -> dict[nn.Module, tuple[Any, ...]]:
     """Run the model on a mini-batch; return the arguments of every layer that was called, children before parents."""
     inputs: dict[nn.Module, tuple[Any, ...]] = {}
 
