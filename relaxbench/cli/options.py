@@ -89,6 +89,9 @@ CHECKPOINTS = Path("checkpoints")
 MOST_RETRIES = 1000
 Retries = Annotated[int, typer.Option(help=f"Retries of a trial whose worker fails or dies (0 to {MOST_RETRIES}).")]
 RETRIES = 3
+SkipUnfit = Annotated[
+    bool, typer.Option("--skip-unfit", help="Leave methods out that cannot train a problem, with a line for each.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(

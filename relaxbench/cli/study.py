@@ -58,6 +58,7 @@ def study(
     cpus_per_worker: options.CpusPerWorker = None,
     optuna: options.Optuna = None,
     retries: options.Retries = options.RETRIES,
+    skip_unfit: options.SkipUnfit = False,
     report: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
     checkpoints: options.Checkpoints = options.CHECKPOINTS,
@@ -68,6 +69,7 @@ def study(
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
     from relaxbench.study.definition.opening import open_study
+    from relaxbench.study.definition.prepare import without_unfit
     from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
 
@@ -97,6 +99,9 @@ def study(
         from relaxbench.study.coordination.optuna_proxy import reach
 
         reach(optuna)  # before a database is created
+    unfit: dict[str, str] = {}
+    if skip_unfit:
+        spec, unfit = without_unfit(spec)
     problems = prepare_spec(spec, file, given, download)
     session = RunOptions(place, population, checkpoints, retries, optuna)
     with connected_cluster(cluster, storage) as notes:
@@ -104,7 +109,7 @@ def study(
         with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
             reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
             run = StudyRun(database, reporting)
-            for note in notes:
+            for note in (*unfit.values(), *notes):
                 display.say(note)
             opened = open_study(database, spec, source, problems, place, restate)
             if cluster is not None:

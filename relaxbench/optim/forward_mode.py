@@ -33,14 +33,14 @@ def forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[T
         not depend on the points.
     """
     _load()
-    with uncompiled():
+    with uncompiled(), plain_attention():
         return _sparing(outputs, points, direction)
 
 
 def batched_forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
     """Do the same as `forward_mode` for outputs that use `torch.vmap`, which hides which tensor is a tangent."""
     _load()
-    with uncompiled():
+    with uncompiled(), plain_attention():
         return _both(outputs, points, direction)
 
 
@@ -49,6 +49,13 @@ def uncompiled() -> contextlib.AbstractContextManager[object]:
     if "torch._dynamo" in sys.modules:  # importing it takes a second, and nothing is compiled without it
         return cast(contextlib.AbstractContextManager[object], torch.compiler.set_stance("force_eager"))
     return contextlib.nullcontext()
+
+
+def plain_attention() -> contextlib.AbstractContextManager[object]:
+    """Compute attention by plain operations: PyTorch's fused kernels have no forward mode."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return cast(contextlib.AbstractContextManager[object], sdpa_kernel(SDPBackend.MATH))
 
 
 def compiled_forward_mode() -> ForwardMode:

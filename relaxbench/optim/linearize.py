@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from relaxbench.optim.forward_mode import ForwardMode, Outputs, forward_mode
+from relaxbench.optim.forward_mode import ForwardMode, Outputs, forward_mode, plain_attention
 
 
 class ConvexLoss(Protocol):
@@ -78,7 +78,8 @@ class Linearized:
     @torch.no_grad()
     def loss_at(self, points: Tensor) -> Tensor:
         """Compute losses on the same mini-batch at other points."""
-        return self._convex.value(self._outputs(points))
+        with plain_attention():  # the same operations as at the other points
+            return self._convex.value(self._outputs(points))
 
     def _graph_reaches_points(self) -> bool:
         if not self._graph.requires_grad:

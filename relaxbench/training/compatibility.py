@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn, vmap
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
@@ -20,7 +22,8 @@ def try_out(problem: Problem) -> None:
 
     Raises:
         UserError: if the model, data or loss raise an error, which the message quotes; if a gradient draws from torch's
-            generator, whose numbers are not a function of a trial's seed; if the initial loss is not finite.
+            generator, whose numbers are not a function of a trial's seed; if the initial loss is not finite; and for
+            whatever `refuse_hidden_state` finds.
     """
     generator = torch.get_rng_state()
     try:
@@ -42,13 +45,16 @@ def try_out(problem: Problem) -> None:
                     f"problem {problem.name!r} has a {split} loss of {value.item():g} at its initial weights: look for "
                     "NaN or infinity in its data, and for a model that divides by zero"
                 )
+        refuse_hidden_state(problem, points, batch)
     except UserError:
         raise
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "")
+        remedy = "make its model, data and loss fit together"
+        if "does not require grad" in reason or "requires_grad_" in reason:  # measurements take no gradients
+            remedy = "for derivatives within the model use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
         raise UserError(
-            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): "
-            "make its model, data and loss fit together"
+            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): {remedy}"
         ) from error
 
 
@@ -68,7 +74,9 @@ def why_not_vectorized(problem: Problem) -> str | None:
     except RuntimeError:
         grads, _ = direct.gradient_on(points, batch)
     try:
-        together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
+        with warnings.catch_warnings():  # PyTorch warns once of an operation that it loops over, as attention
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            together, _ = Oracle(problem, "vectorized").gradient_on(points, batch)
     except VMAP_ERRORS as error:
         layer = _failing_layer(problem) or "the model"
         return f"{layer} does not vectorize ({str(error).splitlines()[0][:120]})"
@@ -100,7 +108,7 @@ def _failing_layer(problem: Problem) -> str | None:
     if not isinstance(problem, SupervisedProblem):
         return None
     names = {module: name for name, module in problem.model.named_modules()}
-    for module, inputs in _inputs_of_layers(problem).items():
+    for module, inputs in inputs_of_layers(problem).items():
         if not all(isinstance(value, Tensor) for value in inputs):
             continue
         params = {n: torch.stack([p.detach(), p.detach()]) for n, p in module.named_parameters()}
@@ -113,7 +121,7 @@ def _failing_layer(problem: Problem) -> str | None:
     return None
 
 
-def _inputs_of_layers(problem: SupervisedProblem) -> dict[nn.Module, tuple[Any, ...]]:
+def inputs_of_layers(problem: SupervisedProblem) -> dict[nn.Module, tuple[Any, ...]]:
     """Run the model on a mini-batch; return the arguments of every layer that was called, children before parents."""
     inputs: dict[nn.Module, tuple[Any, ...]] = {}
 

@@ -202,6 +202,17 @@ class Forgetful(Good):
         return super().outputs(params, batch, training) * (1 + 1e-3 * self.calls * training)
 
 
+class OnlyFirst(Good):
+    """Its second mini-batch is lost, which a rule with replicas asks for at once."""
+
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> Any:
+        class Lost(Draws):
+            def batch(self, number: Tensor) -> Batch:
+                return Batch() if bool((number == 1).any()) else Batch(super().batch(number))
+
+        return Lost(seeds, first)
+
+
 BROKEN: list[tuple[type[Problem], str, str]] = [
     (Untitled, "it declares itself", "title is missing"),
     (Free, "it declares itself", "budget = 0"),
@@ -222,6 +233,7 @@ BROKEN: list[tuple[type[Problem], str, str]] = [
     (Noisy, "measurements are repeatable", "changes from one"),
     (TwoFaced, "both paths give the same gradients", "differ by"),
     (Bent, "the loss has its declared derivatives", "curvature is not"),
+    (OnlyFirst, "every method takes a step on it", "elastic-sgd cannot take a step"),
     (Forgetful, "an interrupted trial continues with the same bits", "after an interruption"),
 ]
 
@@ -278,3 +290,35 @@ def test_derivatives_of_a_loss_that_declares_none_are_skipped_not_passed() -> No
     }
     check = checks["the loss has its declared derivatives"]
     assert check.outcome == "skipped" and check.reason.startswith("the loss 'none' declares no derivatives")
+
+
+class Tangentless(torch.autograd.Function):
+    """A function without a derivative in forward mode."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return 2 * grads[0]
+
+
+class Twice(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(Tangentless.apply(x))
+
+
+def test_check_says_that_curveball_needs_forward_mode_and_names_the_layer() -> None:
+    def data() -> dict[str, tuple[Tensor, Tensor]]:
+        x = torch.arange(60.0).view(20, 3).sin()
+        return dict.fromkeys(("train", "validation", "test"), (x, (x.sum(1) > 0).long()))
+
+    def made() -> Problem:
+        model = lambda: nn.Sequential(nn.Linear(3, 2), Twice())  # noqa: E731
+        return SupervisedProblem("tangentless", model, data, batch_size=5, budget=40)
+
+    checks = {c.name: c for c in run_checks(type("Suite", (ProblemConformance,), {"problem": staticmethod(made)})())}
+    check = checks["every method takes a step on it"]
+    assert check.skipped and "layer '1' (Twice) has no derivative in forward mode" in check.reason
+    assert not any(c.failed for c in checks.values())

@@ -8,6 +8,7 @@ from relaxbench.study.definition.ladder import rungs
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import check_on
 from relaxbench.training.compatibility import try_out
+from relaxbench.training.method_fit import why_unfit
 
 
 def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
@@ -21,7 +22,8 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
         the problems in the order of the study file, each at every budget of its ladder.
 
     Raises:
-        UserError: if a problem cannot be trained, its data are missing, or the budget is too small.
+        UserError: if a problem cannot be trained, its data are missing, the budget is too small, or a method cannot
+            take a step on a problem.
     """
     problems = [problem(name) for name in spec.problems]
     check_on(spec, [rung for task in problems for rung in rungs(task, spec)])
@@ -33,4 +35,33 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
             task.download()
         task.fingerprint()
         try_out(task)
+        for label in spec.methods:
+            reason = why_unfit(task, spec.make_rule(label, task))
+            if reason:
+                raise UserError(
+                    f"method {label!r} cannot train problem {task.name!r}: {reason}; or leave {label} out of the "
+                    "study, as --skip-unfit does"
+                )
     return [rung for task in problems for rung in rungs(task, spec)]
+
+
+def without_unfit(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
+    """Leave methods out that cannot train a problem of the study.
+
+    Returns:
+        the study with the other methods, and why each method was left out.
+
+    Raises:
+        UserError: if that is the baseline, or if a problem cannot be trained at all.
+    """
+    unfit: dict[str, str] = {}
+    for task in map(problem, spec.problems):
+        try_out(task)
+        for label in spec.methods:
+            rule = spec.make_rule(label, task)
+            flat = f"its loss {task.loss.name!r} has no curvature" if rule.curvature and not task.loss.convex else ""
+            if label not in unfit and (reason := flat or why_unfit(task, rule)):
+                unfit[label] = f"{label} is left out, because it cannot train {task.name}: {reason}"
+    if spec.baseline in unfit:
+        raise UserError(f"the baseline cannot be left out: {unfit[spec.baseline]}")
+    return spec.model_copy(update={"methods": [label for label in spec.methods if label not in unfit]}), unfit

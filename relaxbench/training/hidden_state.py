@@ -1,0 +1,163 @@
+"""Find what makes a model something other than a function of parameters, inputs and a trial's seed."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from relaxbench.errors import UserError
+from relaxbench.problems import Batch, Problem, SupervisedProblem
+from relaxbench.training.oracle import Oracle
+
+EXAMPLES = 32
+"""Held-out examples on which the model is called twice."""
+CLOSE = 1e-5
+"""Largest relative difference of two equal computations: libraries may sum in another order."""
+
+
+def refuse_hidden_state(problem: Problem, points: Tensor, batch: Batch) -> None:
+    """Compute a gradient and held-out outputs twice, and compare all that a model could change on the way.
+
+    Raises:
+        UserError: if the model keeps a state of its own, draws random numbers that a trial's seed does not fix, or
+            writes into its input. Trials would depend on the trials before and beside them.
+    """
+    _refuse_unseeded_start(problem)
+    oracle, held_out = Oracle(problem, "direct"), problem.split("validation", points.device)
+    part = {name: value[:EXAMPLES].clone() for name, value in held_out.items()}
+
+    def twice() -> list[tuple[list[Tensor], dict[str, object]]]:
+        results = []
+        for _ in range(2):
+            gradient, _ = oracle.gradient_on(points, {name: value.clone() for name, value in batch.items()})
+            with torch.no_grad():
+                outputs = problem.outputs({n: p[0] for n, p in problem.trainable(points).items()}, part, False)
+            results.append(([gradient, outputs.clone()], _numbers(problem)))
+        return results
+
+    with _foreign_draws(problem), _watched(problem):
+        (first, before), (second, after) = twice()
+    changed = [name for name, value in after.items() if before.get(name, value) != value]
+    if changed:
+        raise UserError(_own_state(problem, f"attribute {changed[0]!r}"))
+    for what, one, other in zip(("gradient", "outputs"), first, second, strict=True):
+        if not torch.allclose(one, other, rtol=CLOSE, atol=CLOSE * float(one.abs().max()), equal_nan=True):
+            raise UserError(
+                f"problem {problem.name!r}: two calls of the model on the same examples give other {what}: it keeps a "
+                "state of its own, or draws random numbers that a trial's seed does not fix; make it a function of "
+                "parameters and inputs"
+            )
+
+
+def _refuse_unseeded_start(problem: Problem) -> None:
+    """Build the start of one seed twice: frozen parameters and buffers, too."""
+    if isinstance(problem, SupervisedProblem):
+        one, other = (problem.adapted.original(0).state_dict() for _ in range(2))
+    else:
+        one, other = ({"init": problem.init(0)} for _ in range(2))
+    for name, value in one.items():
+        if not torch.equal(torch.nan_to_num(value), torch.nan_to_num(other[name])):
+            raise UserError(
+                f"problem {problem.name!r}: {name!r} starts with other values each time that the model is built: draw "
+                "them with torch in the model function, which seeds torch's generator, and with nothing else"
+            )
+
+
+@contextlib.contextmanager
+def _foreign_draws(problem: Problem) -> Iterator[None]:
+    """Refuse draws from Python's and numpy's generators, and from generators of the model's own, in this block."""
+    before, mode = _states(), _Generators()
+    with mode:
+        yield
+    drawn = [name for name, state in _states().items() if state != before[name]]
+    if mode.used:
+        drawn = ["a torch.Generator of its own"]
+    if drawn:
+        raise UserError(
+            f"problem {problem.name!r} draws random numbers from {drawn[0]} when the model is called, which a trial's "
+            "seed does not fix: use relaxbench.problems.Dropout, or draw in the model function"
+        )
+
+
+def _states() -> dict[str, object]:
+    kind, keys, place, *rest = np.random.get_state()
+    return {
+        "Python's random": random.getstate(),
+        "numpy.random": (kind, np.asarray(keys).tobytes(), place, *rest),
+    }
+
+
+class _Generators(TorchFunctionMode):
+    """Notices a function of torch that is given a generator.
+
+    Attributes:
+        used: whether one was.
+    """
+
+    used = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.used = self.used or (kwargs or {}).get("generator") is not None
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def _watched(problem: Problem) -> Iterator[None]:
+    """Refuse a model that changes its buffers or its inputs when it is called in this block."""
+    if not isinstance(problem, SupervisedProblem):
+        yield
+        return
+    kept: list[tuple[dict[str, Tensor], list[Tensor]]] = []
+
+    def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+        buffers = {name: value.detach().clone() for name, value in module.named_buffers()}
+        kept.append((buffers, [value.detach().clone() for value in args if isinstance(value, Tensor)]))
+
+    def after(module: nn.Module, args: tuple[Any, ...], result: object) -> None:
+        buffers, inputs = kept.pop()
+        for name, value in module.named_buffers():
+            if name not in buffers or not _same(value.detach(), buffers[name]):
+                raise UserError(_own_state(problem, f"buffer {name!r}"))
+        for value, known in zip((value for value in args if isinstance(value, Tensor)), inputs, strict=True):
+            if not _same(value.detach(), known):
+                raise UserError(
+                    f"problem {problem.name!r}: the model writes into its input, which would change the data for every "
+                    "later measurement: compute a new tensor, as x = (x - a) / b instead of x.sub_(a).div_(b)"
+                )
+
+    hooks = [problem.model.register_forward_pre_hook(before), problem.model.register_forward_hook(after)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
+
+
+def _numbers(problem: Problem) -> dict[str, object]:
+    """Return the numbers among the attributes of all layers: counters of calls or steps are among them."""
+    if not isinstance(problem, SupervisedProblem):
+        return {}
+    return {
+        f"{name}.{key}".lstrip("."): value
+        for name, module in problem.model.named_modules()
+        for key, value in vars(module).items()
+        if isinstance(value, (int, float)) and key != "training"
+    }
+
+
+def _own_state(problem: Problem, what: str) -> str:
+    return (
+        f"problem {problem.name!r}: the model keeps a state of its own, {what}, which changes when it is called, so "
+        "that trials would depend on each other: make it a parameter or a constant, or leave that layer out"
+    )

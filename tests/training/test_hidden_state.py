@@ -1,0 +1,170 @@
+"""A model that is more than a function of parameters, inputs and seed is refused before it is trained."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from relaxbench.errors import UserError
+from relaxbench.problems import SupervisedProblem
+from relaxbench.testing.problems import ProblemConformance
+from relaxbench.testing.runner import run_checks
+from relaxbench.training.compatibility import try_out
+
+GENERATOR = torch.Generator().manual_seed(3)
+
+
+class Net(nn.Module):
+    """A small classifier around one more layer."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.register_buffer("scale", torch.ones(6))
+        self.steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.b(self.middle(torch.relu(self.a(x)), x)))
+
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        return h
+
+
+class Updated(Net):
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:  # read in evaluation only: no gradient shows it
+            self.scale.mul_(0.9).add_(0.1 * h.detach().std(0))
+            return h
+        return h / self.scale
+
+
+class Assigned(Net):
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            self.scale = 0.9 * self.scale + 0.1 * h.detach().mean(0)
+        return h - self.scale
+
+
+class Counting(Net):
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        self.steps += self.training
+        return h if self.steps < 3000 else 2 * h
+
+
+class Growing(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = [1.0]
+
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        self.seen.append(1.0)
+        return h * len(self.seen)
+
+
+class Python(Net):
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        return h if random.random() < 0.999 else -h
+
+
+class Numpy(Net):
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        return h if np.random.rand() < 0.999 else -h
+
+
+class OwnGenerator(Net):
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        return h if self.training else h + 1e-9 * torch.randn(6, generator=GENERATOR)
+
+
+class Writing(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.sub_(0.1).div_(1.2))
+
+
+class WritingInEvaluation(Net):
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        if not self.training:
+            x.data.sub_(0.1)  # which leaves no trace in the tensor's version
+        return h
+
+
+def from_numpy() -> nn.Module:
+    net = Net()
+    net.scale.copy_(torch.tensor(np.random.rand(6)))  # a constant, which is no parameter
+    return net
+
+
+def spectral() -> nn.Module:
+    return nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 6)), nn.Linear(6, 3))
+
+
+class RememberingShapes(Net):
+    """Keeps numbers of its input, as many models do; they are the same for the same input."""
+
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        self.count = len(x)
+        return torch.relu_(h + 0.0)
+
+
+def of(model: Callable[[], nn.Module]) -> SupervisedProblem:
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    splits = {s: (x.clone(), x[:, :3].argmax(1)) for s in ("train", "validation", "test")}
+    return SupervisedProblem("own", model, lambda: splits, batch_size=8, budget=20, rounds=2)
+
+
+REFUSED = [
+    (Updated, "a state of its own, buffer 'scale'"),
+    (Assigned, "a state of its own, buffer 'scale'"),
+    (spectral, "a state of its own, buffer '0.parametrizations.weight.0._u'"),
+    (Counting, "a state of its own, attribute 'steps'"),
+    (Growing, "two calls of the model on the same examples give other gradient"),
+    (Python, "draws random numbers from Python's random"),
+    (Numpy, "draws random numbers from numpy.random"),
+    (OwnGenerator, "draws random numbers from a torch.Generator of its own"),
+    (from_numpy, "'scale' starts with other values each time"),
+    (Writing, "the model writes into its input"),
+    (WritingInEvaluation, "the model writes into its input"),
+]
+
+
+@pytest.mark.parametrize(("model", "message"), REFUSED)
+def test_a_model_with_a_hidden_state_is_refused(model: Callable[[], nn.Module], message: str) -> None:
+    with pytest.raises(UserError, match=message.replace(".", r"\.")) as caught:
+        try_out(of(model))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [Net, RememberingShapes, lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))])
+def test_a_model_without_one_is_accepted_and_keeps_no_hook(model: Callable[[], nn.Module]) -> None:
+    task = of(model)
+    try_out(task)
+    hooks: Any = (task.model._forward_hooks, task.model._forward_pre_hooks)
+    assert not any(hooks)
+
+
+class Recurrent(nn.Module):
+    """Dropout inside an LSTM draws from torch's generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(4, 5, num_layers=2, dropout=0.5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.head(self.lstm(x[:, None])[0][:, -1]))
+
+
+def test_check_names_dropout_inside_a_layer_without_a_false_lead() -> None:
+    class Suite(ProblemConformance):
+        problem = staticmethod(lambda: of(Recurrent))
+
+    failed = {check.name: check.reason for check in run_checks(Suite()) if check.failed}
+    assert "torch's generator" in failed.pop("it can be trained and measured")
+    assert [*failed] == ["an interrupted trial continues with the same bits"]  # which is true, too
