@@ -19,6 +19,7 @@ from torch import Tensor
 from relaxbench.optim.drop_in import groups
 from relaxbench.optim.drop_in.arguments import check_integer, make_rule
 from relaxbench.optim.drop_in.closures import closures
+from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.docstring import compose
 from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
@@ -112,6 +113,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None: ...
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
+    @runs_uncompiled
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Give the rule one gradient; the parameters then hold the point of its next query.
@@ -309,7 +311,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._warned = True
             warnings.warn(
                 f"step() is called more often than total_steps = {self.total_steps}: schedules stay at their end",
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _adopt(self) -> None:
