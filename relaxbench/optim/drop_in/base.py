@@ -19,10 +19,11 @@ from torch import Tensor
 from relaxbench.optim.drop_in import groups
 from relaxbench.optim.drop_in.arguments import check_integer, make_rule
 from relaxbench.optim.drop_in.closures import closures
+from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.docstring import compose
 from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
-from relaxbench.optim.drop_in.saved import SavedState
+from relaxbench.optim.drop_in.saved import ABOUT, Layout, check, numbered, without_about
 from relaxbench.optim.drop_in.signature import named_init
 from relaxbench.optim.drop_in.thaw import insert, merge, positions
 from relaxbench.optim.drop_in.writes import agree, move, positions_of
@@ -112,6 +113,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None: ...
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
+    @runs_uncompiled
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Give the rule one gradient; the parameters then hold the point of its next query.
@@ -200,36 +202,38 @@ class RuleOptimizer(torch.optim.Optimizer):
         super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the optimizer's state: groups as in PyTorch, and the rule's tensors under ``"rule"``."""
+        """Return the optimizer's state: groups as in PyTorch, and the rule's tensors by parameter."""
         with contextlib.suppress(RuntimeError):  # what is refused is refused by the next step
             self._adopt()
-        return self._state(super().state_dict()).as_dict()
+        groups = without_about(super().state_dict()["param_groups"])
+        about = {"method": self.rule.name, "options": dict(self._options), "total_steps": self.total_steps}
+        groups[0] = {**groups[0], ABOUT: about}
+        return {"state": self._layout().split(self._rule_state, self._pending), "param_groups": groups}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the result of `state_dict`, on any device, and put the next query into the parameters.
 
-        Hyperparameters and `total_steps` are then the saved values, as in PyTorch.
+        Hyperparameters are then the saved values, as in PyTorch. So is `total_steps`, unless this optimizer was made
+        for more; a warning tells which of two is used.
 
         Raises:
             ValueError: if it is the state of another method, of other options or of other parameters. Nothing is
                 changed then.
             TypeError: if it is not a dict.
         """
-        saved = SavedState.parse(state_dict)
-        saved.check(self._state({}), type(self).__name__, self.rule.replicas)
-        groups.check(self.rule, saved.groups["param_groups"])
-        super().load_state_dict(saved.groups)
-        self.total_steps = saved.total_steps
-        like = self._rule_state["x"]
-        self._rule_state = {
-            name: saved.rule[name].to(device=value.device, dtype=value.dtype, copy=True)
-            for name, value in self._rule_state.items()
-        }
+        self._thaw()
+        state_dict = numbered(state_dict)
+        check(state_dict, self.state_dict(), type(self).__name__, self.rule.replicas)
+        saved = without_about(state_dict["param_groups"])
+        groups.check(self.rule, saved)
+        super().load_state_dict({"state": {}, "param_groups": saved})
+        self._use_longer(state_dict["param_groups"][0][ABOUT]["total_steps"])
+        self._rule_state, self._pending = self._layout().join(state_dict["state"], self._rule_state)
         self._queries = int(self._rule_state["t"])
-        self._pending = [grad.to(device=like.device, dtype=like.dtype, copy=True) for grad in saved.pending]
         self._hyper.groups = self.param_groups
         self._evaluating = False
+        self._note_states()
         self._write_query()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -242,11 +246,25 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Queries in `total_steps` steps."""
         return self.total_steps * max(1, self.closures) // self.rule.replicas
 
-    def _state(self, groups: dict[str, Any]) -> SavedState:
-        """The present state, with PyTorch's own part of the `state_dict`."""
-        shapes = [list(shape) for shape in self._flat.shapes]
-        identity = {"method": self.rule.name, "options": self._options, "shapes": shapes}
-        return SavedState(groups, self._rule_state, self._pending, identity, self.total_steps)
+    def _layout(self) -> Layout:
+        """Where each trained parameter lies in the vector."""
+        places = {id(p): i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
+        return Layout(self.rule, [places[id(p)] for p in self._flat.params], self._flat.shapes)
+
+    def _note_states(self) -> None:
+        """Let PyTorch's tools see that there is a state: torch.distributed.checkpoint takes a step otherwise."""
+        for p in self._flat.params:
+            self.state[p] = {}
+
+    def _use_longer(self, saved: int) -> None:
+        """Go on over the larger of the present and a saved `total_steps`."""
+        if saved != self.total_steps:
+            warnings.warn(
+                f"total_steps = {self.total_steps} differs from the saved {saved}: schedules run over "
+                f"{max(saved, self.total_steps)}, from where the saved training has come",
+                stacklevel=3,
+            )
+        self.total_steps = max(saved, self.total_steps)
 
     def _start(self) -> None:
         """Begin at the parameters as they are."""
@@ -264,6 +282,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._flat = Flat([p for group in trained for p in group])
         self._frozen = [p for group in self.param_groups for p in group["params"] if not p.requires_grad]
         self.rule.bind(self._flat.shapes)
+        self._note_states()
         return [sum(p.numel() for p in group) for group in trained]
 
     def _thaw(self) -> None:
@@ -292,7 +311,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._warned = True
             warnings.warn(
                 f"step() is called more often than total_steps = {self.total_steps}: schedules stay at their end",
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _adopt(self) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from relaxbench.optim.drop_in.base import RuleOptimizer
+from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.one_batch import OneBatch
 from relaxbench.optim.forward_mode import compiled_forward_mode, forward_mode
 from relaxbench.optim.rule import Oracle
@@ -70,6 +71,7 @@ class CurvatureOptimizer(RuleOptimizer):
         self._model, self._checked = model, False
         self._forward = compiled_forward_mode() if compile else forward_mode
 
+    @runs_uncompiled
     @torch.no_grad()
     def step(  # type: ignore[override]
         self, model_fn: Callable[[], Tensor] | None = None, loss_fn: Callable[[Tensor], Tensor] | None = None

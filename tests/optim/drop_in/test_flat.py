@@ -24,7 +24,8 @@ def test_models_in_half_precision_are_trained_with_full_precision_weights(name: 
     found, expected = vector(half).float(), vector(model)
     assert bool(torch.isfinite(found).all())
     assert float((found - expected).abs().max()) < 0.03
-    assert all(value.dtype != dtype for value in rounded.state_dict()["rule"].values())
+    parts = rounded.state_dict()["state"].values()
+    assert len(parts) == 4 and all(value.dtype != dtype for part in parts for value in part.values())
 
 
 def test_types_may_be_mixed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from relaxbench.optim import SGD, EntropySGD
+from relaxbench.optim import SGD, EntropySGD, Parle
 from relaxbench.optim.drop_in.classes import DROP_INS
 from tests.optim.drop_in.models import fresh, loop, new, plain_loop, settings, vector
 
@@ -53,11 +54,15 @@ def test_states_of_other_shapes_and_with_impossible_values_are_refused() -> None
     del missing["param_groups"][0]["momentum"]
     with pytest.raises(ValueError, match="has no momentum"):
         optimizer.load_state_dict(missing)
-    crowded = copy.deepcopy(states[1])
-    crowded["pending"] = [torch.zeros(1, 18)] * 5
-    with pytest.raises(ValueError, match="5 gradients"):
-        optimizer.load_state_dict(crowded)
     optimizer.load_state_dict(states[1])
+    parle = Parle(tall.parameters(), total_steps=100)
+    crowded = parle.state_dict()
+    crowded["state"][0]["served"] = torch.tensor([5])
+    with pytest.raises(ValueError, match="5 gradients, expected less than 3"):
+        parle.load_state_dict(crowded)
+    older = {"state": {}, "param_groups": states[1]["param_groups"], "rule": {}, "pending": [], "about": {}}
+    with pytest.raises(ValueError, match="an older relaxbench wrote it in another layout"):
+        optimizer.load_state_dict(older)
 
 
 def test_what_was_saved_says_how_long_training_takes() -> None:
@@ -67,8 +72,21 @@ def test_what_was_saved_says_how_long_training_takes() -> None:
     torch.save(optimizer.state_dict(), file)
     file.seek(0)
     again = EntropySGD(model.parameters(), total_steps=50, inner_steps=6)
-    again.load_state_dict(torch.load(file, weights_only=True))
+    saved = torch.load(file, weights_only=True)
+    with pytest.warns(UserWarning, match="total_steps = 50 differs from the saved 200: schedules run over 200"):
+        again.load_state_dict(saved)
     assert again.total_steps == 200 and again.param_groups[0]["inner_steps"] == 5
+
+
+def test_a_resume_with_more_steps_uses_them() -> None:
+    model, optimizer = new("sgd")
+    loop(model, optimizer, 100)
+    state = optimizer.state_dict()
+    longer = SGD(model.parameters(), total_steps=400)
+    with pytest.warns(UserWarning, match="total_steps = 400 differs from the saved 200: schedules run over 400"):
+        longer.load_state_dict(state)
+    assert longer.total_steps == 400
+    assert float(longer._scheduled()["lr"]) == pytest.approx(0.05 * (1 + math.cos(math.pi / 4)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", DROP_INS)
