@@ -33,6 +33,26 @@ def check_address(option: str, address: str, expected: str = "HOST:PORT") -> Non
         raise UserError(f"{option} {address!r}: expected {expected}")
 
 
+def check_port(port: int) -> None:
+    """Refuse a number that is no port; 0 means a free one.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if not 0 <= port < 65536:
+        raise UserError(f"port {port}: expected 1 to 65535, or 0 for a free one", "port")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed out of range.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--seed {seed}: expected 0 or more, and less than 2⁶³")
+
+
 def check_optuna(address: str | None) -> None:
     """Refuse a value that cannot be the address of Optuna's proxy.
 

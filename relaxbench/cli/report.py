@@ -46,6 +46,7 @@ def report(
     given = {"--port": port != 0, "--every": every != EVERY, "--no-browser": no_browser}
     if not watch and any(given.values()):
         raise UserError(f"{next(key for key, on in given.items() if on)} goes with --watch: add it, or leave this out")
+    checks.check_port(port)
     checks.check_folder("--report", report)
     if compare is not None:
         _compare(*compare, storage, report)
@@ -69,6 +70,7 @@ def dashboard(
     from relaxbench.server.dashboard import dashboard_app
     from relaxbench.server.wsgi import serving
 
+    checks.check_port(port)
     with dashboard_app(storage) as app, serving(app, host, port) as address, interruptible() as stopping:
         say(f"optuna-dashboard, read-only: {address} (Ctrl-C ends it)")
         while not stopping():

@@ -33,9 +33,10 @@ def copy(
 ) -> None:
     """Copy a study into another database, or under another name. The original stays, and may be running."""
     from relaxbench.store.database import open_database
-    from relaxbench.store.transfer import copy_study, study_to_copy
+    from relaxbench.store.transfer import check_name, copy_study, study_to_copy
     from relaxbench.store.urls import show_url
 
+    check_name(name)  # before a database is created
     with _closing(open_database(storage, create=False, read_only=True)) as source:
         study_to_copy(source, study)  # before a database is created
         with _closing(_receiver(to), source) as target:
@@ -74,8 +75,9 @@ def import_(
     """Copy a study from a file into the database."""
     from relaxbench.store.database import open_database
     from relaxbench.store.export import open_export
-    from relaxbench.store.transfer import copy_study, study_to_copy
+    from relaxbench.store.transfer import check_name, copy_study, study_to_copy
 
+    check_name(name)
     with _closing(open_export(file)) as source:
         study = study_to_copy(source, study)  # before a database is created
         with _closing(open_database(storage), source) as target:

@@ -101,6 +101,12 @@ def check(
         raise typer.Exit(1)
 
 
+MOST_PARTICLES = 10_000_000
+"""They are held in memory; four times as many halve the error bars."""
+MOST_RUNS = 10_000
+"""Of a cell of a published table."""
+
+
 def theory(
     landscape: Annotated[
         list[str] | None,
@@ -115,8 +121,11 @@ def theory(
     from relaxbench.theory.page import sentence, write_page
     from relaxbench.theory.scenes import SCENES, scene
 
-    if particles < 2:
-        raise UserError(f"--particles {particles}: expected at least 2, and 100,000 for four digits")
+    if not 2 <= particles <= MOST_PARTICLES:
+        raise UserError(
+            f"--particles {particles}: expected at least 2, 100,000 for four digits, and at most {MOST_PARTICLES:,}"
+        )
+    checks.check_seed(seed)
     scenes = [scene(name) for name in dict.fromkeys(landscape or SCENES)]
     checks.check_folder("--report", report)
     from relaxbench.theory.expectation import expect
@@ -145,8 +154,8 @@ def reproduce(
     """Measure a published table again; print the paper's numbers next to ours, with the settings of every cell."""
     if table != "curveball-toys":
         raise unknown("table", table, ["curveball-toys"])
-    if runs < 2:
-        raise UserError(f"--runs {runs}: expected at least 2, and 100 as in the paper")
+    if not 2 <= runs <= MOST_RUNS:
+        raise UserError(f"--runs {runs}: expected at least 2, 100 as in the paper, and at most {MOST_RUNS:,}")
     from relaxbench.reproduce.curveball_toys import ROWS, curveball_toys
     from relaxbench.reproduce.table import tables
 

@@ -57,6 +57,18 @@ def study_to_copy(source: Engine, name: str | None = None) -> str:
         return _choose(connection, name)
 
 
+def check_name(new_name: str | None) -> None:
+    """Check the name that a copy gets; None is the study's own.
+
+    Raises:
+        UserError: if it is empty, too long, or cannot be printed.
+    """
+    if new_name is not None and not 0 < len(new_name) <= LONGEST_NAME:
+        raise UserError(f"name {new_name!r}: expected 1 to {LONGEST_NAME} letters, not {len(new_name)}", "name")
+    if new_name is not None and not new_name.isprintable():
+        raise UserError(f"name {new_name!r}: expected printable characters, without line breaks", "name")
+
+
 def copy_study(source: Engine, target: Engine, name: str, new_name: str | None = None) -> Copied:
     """Copy a study as it is at one moment, whole or not at all; workers may go on with it meanwhile.
 
@@ -73,8 +85,7 @@ def copy_study(source: Engine, target: Engine, name: str, new_name: str | None =
         UserError: if there is no such study, the name is taken, or a database fails; then nothing was written.
     """
     copy_name = name if new_name is None else new_name
-    if new_name is not None and not 0 < len(new_name) <= LONGEST_NAME:
-        raise UserError(f"name {new_name!r}: expected 1 to {LONGEST_NAME} letters, not {len(new_name)}", "name")
+    check_name(new_name)
     failed = f"study {name!r} could not be copied, and nothing was written"
     with one_line(failed, source, target), snapshot(source) as reading:
         _choose(reading, name)

@@ -124,7 +124,7 @@ def _restrict(
 
 def _rungs_of(name: str, stored: SpecFacts) -> list[str]:
     """Return the problems that a name stands for: itself, or all rungs of a ladder."""
-    rungs = [rung for rung in rung_names(name, stored["budgets"]) if rung in stored["problems"]]
+    rungs = [rung for rung in rung_names(name, stored.get("budgets", [])) if rung in stored["problems"]]
     return rungs if name not in stored["problems"] and rungs else [name]
 
 
