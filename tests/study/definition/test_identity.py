@@ -14,13 +14,14 @@ from torch import Tensor
 from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Hyper, Query, Rule, State, counters
+from relaxbench.problems import problem
 from relaxbench.space import Float
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest
 from relaxbench.study.definition.opening import NO_IDENTITY, OpenStudy, open_study
 from relaxbench.study.definition.prepare import prepare
-from relaxbench.study.definition.probes import differs
+from relaxbench.study.definition.probes import differs, probe_problem
 from relaxbench.study.execution.join import join
 from tests.study import tiny
 
@@ -198,13 +199,12 @@ def test_a_study_that_began_without_identity_opens_says_so_and_has_one_then(data
     assert "batch size 10, was 8" in refusal(database, text(batch=10))
 
 
-def test_a_model_whose_numbers_cannot_be_repeated_has_no_probe(database: Engine) -> None:
-    """It would be refused each time otherwise; its layers and settings are compared all the same."""
-    drawn = text(activation="(lambda z: z * __import__('random').random())")
-    begin(database, drawn)
-    assert read_manifest(database, 1)["identity"]["problems"]["mine"]["probe"] == {}
-    assert not begin(database, drawn).new
-    assert "batch size 10" in refusal(database, drawn.replace("batch_size=8", "batch_size=10"))
+def test_a_model_whose_numbers_cannot_be_repeated_has_no_probe() -> None:
+    """It would be refused each time otherwise, by a worker that knows it; a study refuses it before it begins."""
+    Path("mine.py").write_text(text(activation="(lambda z: z * __import__('random').random())"))
+    assert probe_problem(problem("mine.py"), twice=True)[1] == {}
+    Path("mine.py").write_text(text())
+    assert probe_problem(problem("mine.py"), twice=True)[1]
 
 
 def rule(factor: float = 1.0, high: float = 1.0, default: float = 0.1, kept: float = 0.5) -> type[Rule]:
