@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
+from relaxbench.optim.registry import RULES
 from relaxbench.problems import Problem
 from relaxbench.store.facts import IdentityFacts, Manifest, MethodIdentity, ProblemIdentity, TensorFacts
 from relaxbench.study.definition.differences import method_differences, problem_differences, space_differences
@@ -80,10 +81,11 @@ def identify_method(
     rule = spec.rule_of(label)
     params = defaults(rule.wide) if known is None else known["params"]
     same = params.keys() == rule.wide.keys()
+    twice = known is None and rule not in RULES.values()  # those that are built in repeat their steps
     return {
         "options": {problem.name: spec.options_of(label, problem) for problem in problems},
         "params": params,
-        "probe": probe_rule(rule, spec.variant(label).options, params, twice=known is None) if same else {},
+        "probe": probe_rule(rule, spec.variant(label).options, params, twice) if same else {},
     }
 
 

@@ -7,6 +7,7 @@ machine or number of threads adds in another order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -52,9 +53,16 @@ def probe_problem(task: Problem, twice: bool) -> tuple[str, Numbers]:
     return "float32", {}
 
 
-def probe_rule(rule: type[Rule], options: Mapping[str, Any], params: dict[str, Value], twice: bool) -> Numbers:
+def probe_rule(rule: type[Rule], options: Mapping[str, Any], params: Mapping[str, Value], twice: bool) -> Numbers:
     """Take a few outer steps of a rule on a quadratic in float64, and return where they lead; empty if it cannot."""
-    return _repeatable(lambda: _steps_of(rule(**options), params), "float64", twice) or {}
+    kind: Any = rule
+    return _probed(kind, tuple(sorted(options.items())), tuple(params.items()), twice)
+
+
+@lru_cache(maxsize=256)
+def _probed(rule: Any, options: tuple[Any, ...], params: tuple[Any, ...], twice: bool) -> Numbers:
+    """Probe a rule once per process: several methods may be one rule."""
+    return _repeatable(lambda: _steps_of(rule(**dict(options)), dict(params)), "float64", twice) or {}
 
 
 def differs(was: list[float | None], now: list[float | None], precision: str) -> bool:

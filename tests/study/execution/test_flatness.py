@@ -195,3 +195,19 @@ def test_a_landscape_s_flatness_is_stored_too(whole: dict[Any, Any]) -> None:
         low, high = measures["hessian_top"][1], measures["hessian_top"][0]
         assert measures["hessian_trace"] == pytest.approx(low + high) and measures["hessian_trace_error"] == 0
         assert all(value is None or math.isfinite(value) for value in measures["local_entropy"].values())
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_network_s_flatness_has_the_same_bits_after_interruptions(tmp_path: Path) -> None:
+    """Other sizes of the population, other claims: the runs and what is measured of them are the same."""
+    values: dict[str, Any] = {"problems": ["digits-mlp"], "methods": ["sgd"], "looks": [1], "trials": 1, "exploit": 0}
+    s = tiny.spec(**values, recommend=1, budget=40)
+    for folder, stops in ((tmp_path / "calm", ()), (tmp_path / "stopped", ((3, 1), (20, 2)))):
+        folder.mkdir()
+        for questions, size in stops:
+            assert tiny.run(folder, s, tiny.After(questions), population=size).missing > 0
+        tiny.run(folder, s, population=4)
+    calm = tiny.results(tmp_path / "calm")
+    assert sum("hessian_top" in dict(row[5]) for row in calm.values()) == 2
+    assert tiny.results(tmp_path / "stopped") == calm
+    assert max(row.token for row in tiny.rows(tmp_path / "stopped")) > 1
