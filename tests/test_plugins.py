@@ -254,3 +254,20 @@ def test_a_check_that_does_not_apply_is_counted_as_skipped(capsys: pytest.Captur
     out = " ".join(capsys.readouterr().out.split())
     assert "✓ problem rugged-1d: 9 of 10 checks passed, 1 skipped" in out
     assert "– the loss has its declared derivatives skipped: the loss 'none' declares no derivatives" in out
+
+
+def test_a_file_imports_the_module_beside_it_and_another_file_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "helper_beside.py").write_text(f"value = {folder!r}")
+        (tmp_path / folder / "mine.py").write_text(
+            "from helper_beside import value\ndef late():\n    import helper_beside\n    return helper_beside.value"
+        )
+    for folder in ("one", "two", "one"):
+        module = plugins.run_file(tmp_path / folder / "mine.py", "problem", "`problem`")
+        assert module.value == module.late() == folder
+    monkeypatch.setattr(plugins, "_folders", [])
+    sys.modules.pop("helper_beside")
