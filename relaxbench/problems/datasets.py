@@ -96,7 +96,7 @@ def _is_dataset(data: Any) -> bool:
 def _tensor(value: Any) -> Tensor:
     """Convert arrays, numbers and tensors; numpy's default types become torch's."""
     if isinstance(value, Tensor):
-        return value.detach()
+        return value.detach() if value.requires_grad else value
     array = np.asarray(value)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
