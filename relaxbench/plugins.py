@@ -8,6 +8,7 @@ A package adds rules and problems by entry points in its pyproject.toml:
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from importlib.machinery import SourceFileLoader
@@ -85,6 +86,7 @@ def run_file(path: Path, kind: str, defines: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path, loader=_FromText(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    _find_helpers_in(path.parent.resolve())
     sys.modules[module.__name__] = module  # dataclasses and pickle look modules up there
     try:
         spec.loader.exec_module(module)
@@ -96,3 +98,23 @@ def run_file(path: Path, kind: str, defines: str) -> ModuleType:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"{kind} file {str(path)!r} fails when run: {reason}") from error
     return module
+
+
+_folders: list[str] = []
+"""Folders of the files that have been run, the last one first."""
+
+
+def _find_helpers_in(folder: Path) -> None:
+    """Let a file import the modules beside it, wherever the program runs; installed packages come first.
+
+    A module of the same name beside another file is forgotten, so that each file imports its own.
+    """
+    others = [place for place in _folders if place != str(folder)]
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and str(Path(file).parent) in others and (folder / Path(file).name).is_file():
+            del sys.modules[name]
+    sys.path[:] = [place for place in sys.path if place not in _folders]
+    _folders[:] = [str(folder), *others]
+    sys.path.extend(place for place in _folders if place not in sys.path)
+    importlib.invalidate_caches()

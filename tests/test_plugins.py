@@ -102,7 +102,7 @@ def test_plugins_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> N
     lines = ("list", "check qhm wine", "study wine.toml --population 8", "best wine qhm")
     listed, checked, studied, best = commands(site, tmp_path, *lines)
     assert re.search(r"qhm +QHM", listed) and re.search(r"wine +", listed)
-    assert "✓ method qhm: 14 of 14" in checked and "✓ problem wine: 10 of 10" in checked
+    assert "✓ method qhm: 14 of 14" in checked and "✓ problem wine: 11 of 11" in checked
     assert "QHM" in studied and (tmp_path / "reports" / "wine.html").is_file()
     before, after = (
         "import torch\nmodel = torch.nn.Linear(2, 2)",
@@ -122,7 +122,7 @@ def test_a_file_is_checked_as_it_is(site: Path, file: str, capsys: pytest.Captur
 
 def test_the_test_files_of_the_documentation_pass_in_pytest(site: Path) -> None:
     done = run(site, site, "pytest", "-q", "-p", "no:cacheprovider", "tests")
-    assert done.returncode == 0 and "24 passed" in done.stdout, done.stdout
+    assert done.returncode == 0 and "25 passed" in done.stdout, done.stdout
 
 
 def test_the_drop_in_of_the_documentation_runs(site: Path, tmp_path: Path) -> None:
@@ -252,5 +252,22 @@ def test_a_failed_check_is_shown_with_its_reason(
 def test_a_check_that_does_not_apply_is_counted_as_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "rugged-1d"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "✓ problem rugged-1d: 9 of 10 checks passed, 1 skipped" in out
+    assert "✓ problem rugged-1d: 10 of 11 checks passed, 1 skipped" in out
     assert "– the loss has its declared derivatives skipped: the loss 'none' declares no derivatives" in out
+
+
+def test_a_file_imports_the_module_beside_it_and_another_file_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "helper_beside.py").write_text(f"value = {folder!r}")
+        (tmp_path / folder / "mine.py").write_text(
+            "from helper_beside import value\ndef late():\n    import helper_beside\n    return helper_beside.value"
+        )
+    for folder in ("one", "two", "one"):
+        module = plugins.run_file(tmp_path / folder / "mine.py", "problem", "`problem`")
+        assert module.value == module.late() == folder
+    monkeypatch.setattr(plugins, "_folders", [])
+    sys.modules.pop("helper_beside")

@@ -83,6 +83,7 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
         warnings.append(f"{share} diverged, so its search was in effect a smaller one.")
     if result.confirm_diverged:
         warnings.append(f"{result.confirm_diverged} confirming runs diverged and count as the worst result.")
+    warnings += _undefined(frames, result)
     if 0 < result.blocks < MIN_BLOCKS:
         warnings.append(f"{result.blocks} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
     if result.disasters and result.disasters.count:
@@ -91,6 +92,20 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
             f"{result.disasters.limit:.3g} or more; up to {percent(result.disasters.bound)} of runs may be."
         )
     return warnings + _edges(frames, result.problem, result.method)
+
+
+def _undefined(frames: StudyFrames, result: MethodResult) -> list[str]:
+    """Confirming runs whose validation loss is finite, but not their test loss."""
+    trials = frames.trials
+    mine = trials[(trials["problem"] == result.problem) & (trials["method"] == result.method)]
+    tested = mine[(mine["phase"] == "confirm") & (mine["status"] == "done") & mine["validation_loss"].notna()]
+    count = int((tested["test_loss"].isna() & ~tested["diverged"].astype(bool)).sum())
+    if not count:
+        return []
+    return [
+        f"{count:,} of {len(tested):,} confirming runs have no finite test loss: look for NaN or infinity among the "
+        "test examples."
+    ]
 
 
 def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:

@@ -57,7 +57,11 @@ class EpochSampler:
 
     def batch(self, number: Tensor) -> Batch:
         """Return the mini-batches with these numbers, int64 ``[K, 1]``: x, y, seed and step of every member."""
-        epoch, place = number // self.per_epoch - self.base, number % self.per_epoch
-        index = self.order.gather(1, epoch * self.count + place * self.size + self.offsets)
+        index = self.rows(number)
         x, y = self.train["x"][index], self.train["y"][index]
         return {"x": x, "y": y, "seed": self.seeds[:, 0], "step": number[:, 0]}
+
+    def rows(self, number: Tensor) -> Tensor:
+        """Return which training examples are in the mini-batches with these numbers, int64 ``[K, B]``."""
+        epoch, place = number // self.per_epoch - self.base, number % self.per_epoch
+        return self.order.gather(1, epoch * self.count + place * self.size + self.offsets)

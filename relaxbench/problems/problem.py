@@ -117,7 +117,18 @@ class Problem:
         return {}
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
-        """Return which examples of a split are classified correctly, bool ``[N]``; None without classes."""
+        """Return which examples of a split are classified correctly; None without classes.
+
+        It is bool ``[N]``, or ``[N, …]`` with several labels per example; then single answers are not stored.
+        """
+        return None
+
+    def share_correct(self, correct: Tensor, batch: Batch) -> Tensor:
+        """Return the share of right answers of every member, from those of `correct` ``[K, N, …]``."""
+        return correct.float().flatten(1).mean(dim=1)
+
+    def score(self, outputs: Tensor, batch: Batch) -> float | None:
+        """Return the metric of one member's outputs on a split; None if it is the error or the loss."""
         return None
 
     def check(self) -> None:

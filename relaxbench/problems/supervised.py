@@ -6,18 +6,19 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from relaxbench import random
 from relaxbench.errors import UserError
-from relaxbench.problems import layers, losses
+from relaxbench.problems import datasets, labels, layers
 from relaxbench.problems.adapted import AdaptedModel, Pretrained
+from relaxbench.problems.custom_losses import OwnLoss, loss_of
 from relaxbench.problems.data.cache import fingerprint
 from relaxbench.problems.epochs import EpochSampler
-from relaxbench.problems.losses import Batch
+from relaxbench.problems.losses import Batch, Loss
 from relaxbench.problems.problem import Params, Problem
 
 SPLITS = ("train", "validation", "test")
@@ -48,8 +49,11 @@ class SupervisedProblem(Problem):
     Args:
         name: as in study files.
         model: a function without arguments that builds the model; its outputs are logits (or predictions).
-        data: a function without arguments that returns ``{"train": (x, y), "validation": (x, y), "test": (x, y)}``.
-        loss: ``"cross-entropy"`` (the metric is the error) or ``"least-squares"`` (the metric is the mean square).
+        data: a function without arguments that returns ``{"train": (x, y), "validation": (x, y), "test": (x, y)}``,
+            with tensors or arrays, or a `torch.utils.data.Dataset` in place of a pair.
+        loss: ``"cross-entropy"`` (the metric is the error), ``"least-squares"`` (the mean square), ``"none"`` (the
+            outputs are the loss), or a function of (outputs, labels), such as ``nn.BCEWithLogitsLoss(...)``. With
+            ``nn.CrossEntropyLoss(...)`` the metric is the error on labels that are not ignored, else the loss.
         batch_size: examples per gradient.
         budget: default budget, in gradient equivalents per trial.
         worst: the loss of a diverged trial; larger than that of an untrained model.
@@ -62,6 +66,9 @@ class SupervisedProblem(Problem):
         statistics_limit: maximum number of training examples on which batch normalization is measured.
         space: ranges for all methods on this problem, name → (low, high).
         kind: the kind of problem whose published settings are nearest, e.g. ``"cifar-10"``; see `Problem`.
+        metric: name and function of (outputs, labels) of another metric, smaller is better, computed on whole splits:
+            ``("1 - AUROC", function)``.
+        worst_metric: the metric of a diverged trial, for `metric`.
         pretrained: weights that replace those of the model function, by name: a state dict, or a function without
             arguments that returns one. Parameters with ``requires_grad=False`` are not trained; see `AdaptedModel`.
 
@@ -74,9 +81,11 @@ class SupervisedProblem(Problem):
         self,
         name: str,
         model: Callable[[], nn.Module],
-        data: Callable[[], Data],
+        data: Callable[[], Mapping[str, Any]],
         *,
-        loss: str = "cross-entropy",
+        loss: str | Loss | Callable[..., Tensor] = "cross-entropy",
+        metric: tuple[str, Callable[[Tensor, Tensor], object]] | None = None,
+        worst_metric: float = 1.0,
         batch_size: int = 64,
         budget: int = 1000,
         worst: float = 10.0,
@@ -103,14 +112,17 @@ class SupervisedProblem(Problem):
                 raise UserError(f"problem {name!r}: {key} = {value!r}: expected a positive number")
         self.name, self.title, self.caution, self.published = name, title or name, caution, published
         self.statistics_limit = statistics_limit
-        self.loss = losses.loss(loss)
+        self.loss, self._score = loss_of(loss), metric
         self.batch_size, self.budget, self.rounds = batch_size, budget, rounds
         self.worst, self.margin, self.space, self.kind = worst, margin, dict(space or {}), kind
         self._build, self._pretrained, self._load, self._source = model, pretrained, data, source
         self._device_splits: dict[tuple[str, str], Batch] = {}
         self._orders: dict[str, dict[tuple[int, int], Tensor]] = {}
-        if loss != "cross-entropy":
-            self.metric, self.unit, self.metric_scale, self.worst_metric = "test mean square", "", 1.0, worst
+        if metric is not None:
+            self.metric, self.unit, self.metric_scale, self.worst_metric = metric[0], "", 1.0, worst_metric
+        elif not self._classifies:
+            name_of_loss = "test mean square" if loss == "least-squares" else "test loss"
+            self.metric, self.unit, self.metric_scale, self.worst_metric = name_of_loss, "", 1.0, worst
 
     @cached_property
     def adapted(self) -> AdaptedModel:
@@ -129,11 +141,11 @@ class SupervisedProblem(Problem):
         Raises:
             UserError: for a missing or empty split, or one with fewer training examples than a mini-batch.
         """
-        data = self._load()
+        given, data = self._load(), dict[str, tuple[Tensor, Tensor]]()
         for split in SPLITS:
-            if split not in data:
+            if split not in given:
                 raise UserError(f"problem {self.name!r}: data() gives no {split!r} split; expected {', '.join(SPLITS)}")
-            x, y = data[split]
+            x, y = data[split] = datasets.tensors_of(self.name, split, given[split])
             if len(x) != len(y) or not len(x):
                 raise UserError(f"problem {self.name!r}: {split} has {len(x)} inputs and {len(y)} labels")
         if len(data["train"][0]) < self.batch_size:
@@ -141,7 +153,17 @@ class SupervisedProblem(Problem):
                 f"problem {self.name!r}: batch_size {self.batch_size} is larger than the training split "
                 f"({len(data['train'][0])} examples): take more data, or a problem with smaller batches"
             )
+        self._random_examples = given["train"] if datasets.draws(self.name, given["train"]) else None
         return data
+
+    @property
+    def _ignored(self) -> int | None:
+        """The label of examples without a label, or None."""
+        return self.loss.ignored if isinstance(self.loss, OwnLoss) else None
+
+    @property
+    def _classifies(self) -> bool:
+        return self.loss.name == "cross-entropy" or (isinstance(self.loss, OwnLoss) and self.loss.classifies)
 
     @property
     def data(self) -> str:  # type: ignore[override]
@@ -160,9 +182,11 @@ class SupervisedProblem(Problem):
         return len(self.tensors["train"][0])
 
     @property
-    def test_examples(self) -> int:  # type: ignore[override]
-        """Size of the test split."""
-        return len(self.tensors["test"][0])
+    def test_examples(self) -> int | None:  # type: ignore[override]
+        """Size of the test split; None if its examples do not have one known label each."""
+        x, y = self.tensors["test"]
+        unknown = self._ignored is not None and self._ignored in y
+        return None if self._classifies and (y.dim() > 1 or unknown) else len(x)
 
     def layout(self) -> list[tuple[str, torch.Size]]:
         return [*self.adapted.trainable.items()]
@@ -179,7 +203,12 @@ class SupervisedProblem(Problem):
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> EpochSampler:
         train = self.split("train", device)
-        return EpochSampler(train, self.batch_size, seeds, first, steps, self._orders.setdefault(str(device), {}))
+        orders = self._orders.setdefault(str(device), {})
+        if self._random_examples is None:
+            return EpochSampler(train, self.batch_size, seeds, first, steps, orders)
+        sampler = datasets.DatasetSampler(train, self.batch_size, seeds, first, steps, orders)
+        sampler.source = (self.name, self._random_examples)
+        return sampler
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         self.adapted.train(training)
@@ -187,28 +216,22 @@ class SupervisedProblem(Problem):
             result = self._call(params, batch["x"])
         if not isinstance(result, Tensor):
             raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
-        if result.dim() < 2:  # a loss would take the axis of examples for that of outputs
+        if result.dim() < 2 and not isinstance(
+            self.loss, OwnLoss
+        ):  # a loss would take the axis of examples for that of outputs
             shape = tuple(result.shape)
             raise UserError(f"problem {self.name!r}: the model returned shape {shape}; expected (examples, outputs)")
-        return result
+        return labels.classes_last(result, batch.get("y")) if self._classifies else result
 
     def check(self) -> None:
-        if self.loss.name != "cross-entropy":
+        if not self._classifies:
             return
-        x, _ = self.tensors["train"]
+        x, y = self.tensors["train"]
         with torch.no_grad():
-            params = self.unflatten(self.init(0))
-            classes = self.outputs(params, {"x": x[:1]}, False).shape[-1]
+            shape = self.outputs(self.unflatten(self.init(0)), {"x": x[:1], "y": y[:1]}, False).shape
+        labels.check_shape(self.name, shape, y[:1].shape)
         for split in SPLITS:
-            y = self.tensors[split][1]
-            if y.dtype != torch.int64:
-                kind = str(y.dtype).removeprefix("torch.")
-                raise UserError(f"problem {self.name!r}: {split} labels are {kind}; cross-entropy expects int64")
-            if not 0 <= int(y.min()) <= int(y.max()) < classes:
-                raise UserError(
-                    f"problem {self.name!r}: {split} labels go from {int(y.min())} to {int(y.max())}, and the model "
-                    f"has {classes} outputs: expected 0 to {classes - 1}"
-                )
+            labels.check_values(self.name, split, self.tensors[split][1], shape[-1], self._ignored)
 
     def statistics(self, params: Params, batch: Batch) -> Params:
         self.adapted.train(False)
@@ -241,7 +264,14 @@ class SupervisedProblem(Problem):
         return self._device_splits[place]
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
-        return outputs.argmax(-1) == batch["y"] if self.loss.name == "cross-entropy" else None
+        return outputs.argmax(-1) == batch["y"] if self._classifies and self._score is None else None
+
+    def share_correct(self, correct: Tensor, batch: Batch) -> Tensor:
+        known = batch["y"] != self._ignored if self._ignored is not None else torch.ones_like(batch["y"]).bool()
+        return correct[:, known].float().mean(dim=1)
+
+    def score(self, outputs: Tensor, batch: Batch) -> float | None:
+        return labels.number(self._score[0], self._score[1](outputs, batch["y"])) if self._score else None
 
     def fingerprint(self) -> str:
         return fingerprint((split, tensor) for split in SPLITS for tensor in self.tensors[split])[:16]

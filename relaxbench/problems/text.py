@@ -105,7 +105,7 @@ class TextProblem(StoredProblem):
         """The text and the sizes of its splits, or that the text is missing."""
         return f"{self.file}, not here" if self.missing() else f"{super().data} (windows of {LENGTH})"
 
-    test_examples = None  # type: ignore[assignment]  # the windows of a text are not independent draws
+    test_examples = None  # the windows of a text are not independent draws
 
     @cached_property
     def text(self) -> Text:

@@ -151,7 +151,11 @@ class Oracle:
         if self.problem.correct(outputs[0], batch) is not None:
             rows = [self.problem.correct(out, batch) for out in outputs]
             correct = torch.stack([row for row in rows if row is not None])
-            metric = 1.0 - correct.float().mean(dim=1)
+            metric = 1.0 - self.problem.share_correct(correct, batch)
+            correct = correct if correct.dim() == 2 else None
+        scores = [self.problem.score(out, batch) for out in outputs]
+        if scores[0] is not None:
+            metric = loss.new_tensor([float("nan") if score is None else score for score in scores])
         return Measurement(loss, metric, correct)
 
     @torch.no_grad()

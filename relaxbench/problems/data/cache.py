@@ -55,7 +55,10 @@ def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, tensor in tensors:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        plain = tensor.detach().contiguous().cpu()
+        if plain.dtype == torch.bfloat16:  # which numpy does not have
+            plain = plain.view(torch.int16)
+        digest.update(plain.numpy().tobytes())
     return digest.hexdigest()
 
 

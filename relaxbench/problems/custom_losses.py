@@ -1,0 +1,63 @@
+"""Losses of a user's own: a function of outputs and labels, or a loss module of PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from relaxbench.errors import UserError
+from relaxbench.problems import losses
+from relaxbench.problems.losses import Batch, Loss
+
+
+class OwnLoss(Loss):
+    """The mean over examples that a function of (outputs, labels) returns. No curvature: CurveBall does not use it.
+
+    `nn.CrossEntropyLoss`, with class weights, label smoothing or `ignore_index`, is a loss of logits ``[B, …, C]``.
+
+    Args:
+        function: a module or a function that returns a scalar tensor.
+    """
+
+    convex = False
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+        self.name = type(function).__name__ if isinstance(function, nn.Module) else _name(function)
+        self.classifies = isinstance(function, nn.CrossEntropyLoss)
+        self.ignored = function.ignore_index if isinstance(function, nn.CrossEntropyLoss) else None
+
+    def value(self, outputs: Tensor, batch: Batch) -> Tensor:
+        labels = batch["y"]
+        if isinstance(self.function, nn.Module):
+            self.function.to(outputs.device)
+        if self.classifies:
+            outputs, labels = outputs.flatten(0, -2), labels.flatten()
+        elif labels.is_floating_point():
+            labels = labels.to(outputs.dtype)
+        value: Any = self.function(outputs, labels)
+        if not isinstance(value, Tensor) or value.dim():
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise UserError(f"loss {self.name!r} gives {shape}: expected a scalar tensor, the mean over the examples")
+        return value
+
+
+def loss_of(loss: str | Loss | Callable[..., Tensor]) -> Loss:
+    """Return a loss by its name, or of the user's own.
+
+    Raises:
+        UserError: for an unknown name, and for something that cannot be called.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, str):
+        return losses.loss(loss)
+    if not callable(loss):
+        raise UserError(f"loss = {loss!r}: expected {', '.join(losses.LOSSES)}, or a function of (outputs, labels)")
+    return OwnLoss(loss)
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
