@@ -23,6 +23,7 @@ from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.docstring import compose
 from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
+from relaxbench.optim.drop_in.ranks import refuse_shards, several, share
 from relaxbench.optim.drop_in.saved import ABOUT, Layout, check, numbered, without_about
 from relaxbench.optim.drop_in.signature import named_init
 from relaxbench.optim.drop_in.thaw import insert, merge, positions
@@ -89,7 +90,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.rule, self._options, hyper = make_rule(self.rule_class, hyper)
         self.closures = closures(self.rule)
         self.total_steps, self.seed = total_steps, seed
-        self._evaluating = self._complete = self._warned = False
+        self._evaluating = self._complete = self._warned = self._ranks_agree = False
         super().__init__(params, {"lr": 1.0, **defaults(self.rule.wide), **hyper})
         groups.check_names(self.rule, self.param_groups)
         groups.check(self.rule, self.param_groups)
@@ -232,7 +233,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._rule_state, self._pending = self._layout().join(state_dict["state"], self._rule_state)
         self._queries = int(self._rule_state["t"])
         self._hyper.groups = self.param_groups
-        self._evaluating = False
+        self._evaluating = self._ranks_agree = False
         self._note_states()
         self._write_query()
 
@@ -281,6 +282,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         trained = [[p for p in group["params"] if p.requires_grad or id(p) in kept] for group in self.param_groups]
         self._flat = Flat([p for group in trained for p in group])
         self._frozen = [p for group in self.param_groups for p in group["params"] if not p.requires_grad]
+        if several():
+            refuse_shards(self.rule, self._flat.params)
         self.rule.bind(self._flat.shapes)
         self._note_states()
         return [sum(p.numel() for p in group) for group in trained]
@@ -306,6 +309,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._evaluating:
             raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
         self._thaw()
+        if not self._ranks_agree:
+            if several():
+                self._adopt()
+                share(self.rule, self._rule_state, self._flat.params)
+                self.seed = int(self._rule_state["seed"])
+                self._write_query()
+            self._ranks_agree = True
         steps = (self._queries * self.rule.replicas + len(self._pending)) // max(1, self.closures)
         if steps >= self.total_steps and not self._warned:
             self._warned = True
