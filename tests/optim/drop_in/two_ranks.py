@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import warnings
@@ -89,6 +90,7 @@ def sharded(name: str, kind: str) -> Any:
 def main(rank: int, folder: Path) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    gc.freeze()  # the search for wrappers then skips all that was imported
     found: dict[str, Any] = {name: {} for name in DROP_INS}
     for name in DROP_INS:  # before the group exists: one process
         model = net(seed=0)
