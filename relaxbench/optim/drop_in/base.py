@@ -25,6 +25,7 @@ from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
 from relaxbench.optim.drop_in.ranks import refuse_shards, several, share
 from relaxbench.optim.drop_in.saved import ABOUT, Layout, check, numbered, without_about
+from relaxbench.optim.drop_in.scaled import GradientOverflowError, scale_of, unscale
 from relaxbench.optim.drop_in.signature import named_init
 from relaxbench.optim.drop_in.thaw import insert, merge, positions
 from relaxbench.optim.drop_in.writes import agree, move, positions_of
@@ -150,15 +151,17 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._take()
             return loss
         before = {name: value.clone() for name, value in self._rule_state.items()}
-        losses = []
+        losses, begun = list[float](), self._queries
+        scale = scale_of(self)
         try:
             for _ in range(self.closures):
                 losses.append(self._call(closure))
+                unscale(self._flat.params, scale)
                 self._take()
+        except GradientOverflowError:  # the scaler skips such a step
+            self._undo(before, self._queries - begun)
         except BaseException:  # half a step would pair gradients of different mini-batches from then on
-            self._queries -= len(losses)
-            self._rule_state = before
-            self._write_query()
+            self._undo(before, self._queries - begun)
             raise
         return losses[0]
 
@@ -347,6 +350,17 @@ class RuleOptimizer(torch.optim.Optimizer):
                     "after the model's; or make a new optimizer"
                 )
         move(self._rule_state, names, changed, here, there)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Let GradScaler leave the gradients of several closures to `step`."""
+        return self.closures > 0
+
+    def _undo(self, before: State, taken: int) -> None:
+        """Go back to the state before some queries."""
+        self._queries -= taken
+        self._rule_state = before
+        self._write_query()
 
     @staticmethod
     def _call(closure: Callable[[], float]) -> float:
