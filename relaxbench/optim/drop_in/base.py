@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.drop_in import groups
-from relaxbench.optim.drop_in.arguments import check_integer, make_rule
+from relaxbench.optim.drop_in.arguments import check_integer, familiar, make_rule
 from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.docstring import compose
@@ -48,7 +48,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             not used) counts as zero.
         total_steps: Calls of `step()` that training makes. The schedules of step sizes and scopes run over these.
         seed: Seed of the rule's noise, from 0 to 2⁶³ − 1.
-        hyper: Hyperparameters and options of the rule by name; the rest have their defaults.
+        hyper: Hyperparameters and options of the rule by name; the rest have their defaults. PyTorch's `lr`,
+            `betas` and `weight_decay` are understood where they can mean one thing only, as in AdamW.
 
     Raises:
         TypeError: For a missing `total_steps`, a name that the rule does not have, or a complex parameter.
@@ -88,7 +89,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
         check_integer("total_steps", total_steps, 1, "calls of step() that training will make")
         check_integer("seed", seed, 0, "a seed below 2⁶³", below=2**63)
-        self.rule, self._options, hyper = make_rule(self.rule_class, hyper)
+        self.rule, self._options, hyper = make_rule(self.rule_class, familiar(self.rule_class, hyper))
         self.closures = closures(self.rule)
         self.total_steps, self.seed = total_steps, seed
         self._evaluating = self._complete = self._warned = self._ranks_agree = False
@@ -203,6 +204,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         if getattr(self, "_complete", False):
             raise ValueError("a parameter group cannot be added later: make a new optimizer with all of the groups")
+        if isinstance(param_group, dict):
+            param_group = familiar(self.rule_class, param_group)
+            if not isinstance(param_group.get("params"), (Tensor, set)):
+                param_group["params"] = list({_identity(p): p for p in param_group["params"]}.values())
         super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
@@ -390,3 +395,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _write_query(self) -> None:
         self._flat.write(self._point())
+
+
+def _identity(param: Any) -> int:
+    """Tell parameters apart: a shared one that is listed twice counts once. Tools give pairs of name and parameter."""
+    return id(param[1]) if isinstance(param, tuple) else id(param)
