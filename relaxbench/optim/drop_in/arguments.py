@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from relaxbench.optim.drop_in.groups import unknown_hyperparameter
@@ -62,6 +63,11 @@ def familiar(rule_class: type[Rule], values: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"{name} = {given!r}: expected {len(own)} numbers, {' and '.join(own)}")
         values |= dict(zip(own, pair, strict=True))
     return values
+
+
+def once(params: Iterable[Any]) -> list[Any]:
+    """Return parameters, or pairs of a name and a parameter, each once: one that is shared may be listed twice."""
+    return list({id(p[1]) if isinstance(p, tuple) else id(p): p for p in params}.values())
 
 
 def check_integer(name: str, value: Any, low: int, meaning: str, below: float = float("inf")) -> None:

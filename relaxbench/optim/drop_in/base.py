@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.drop_in import groups
-from relaxbench.optim.drop_in.arguments import check_integer, familiar, make_rule
+from relaxbench.optim.drop_in.arguments import check_integer, familiar, make_rule, once
 from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.docstring import compose
@@ -207,7 +207,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if isinstance(param_group, dict):
             param_group = familiar(self.rule_class, param_group)
             if not isinstance(param_group.get("params"), (Tensor, set)):
-                param_group["params"] = list({_identity(p): p for p in param_group["params"]}.values())
+                param_group["params"] = once(param_group["params"])
         super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
@@ -395,8 +395,3 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _write_query(self) -> None:
         self._flat.write(self._point())
-
-
-def _identity(param: Any) -> int:
-    """Tell parameters apart: a shared one that is listed twice counts once. Tools give pairs of name and parameter."""
-    return id(param[1]) if isinstance(param, tuple) else id(param)
