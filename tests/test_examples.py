@@ -32,7 +32,7 @@ def run(script: str, folder: Path) -> str:
 
 def test_the_table_names_every_script() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^\| \[(\S+)\]\(\S+\)", text, re.MULTILINE)) == SCRIPTS and len(SCRIPTS) == 3
+    assert sorted(re.findall(r"^\| \[(\S+)\]\(\S+\)", text, re.MULTILINE)) == SCRIPTS and len(SCRIPTS) == 4
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -47,6 +47,14 @@ def test_a_drop_in_optimizer_takes_as_many_gradients_as_sgd(tmp_path: Path) -> N
     assert [name for name, _, _ in results] == ["SGD", "Entropy-SGD"]
     assert results[0][1] == results[1][1]
     assert all(float(error) < 20 for _, _, error in results)  # guessing is wrong in 90 %
+
+
+def test_in_lightning_the_checkpoint_is_what_was_validated_and_tested(tmp_path: Path) -> None:
+    out = run("lightning_module.py", tmp_path)
+    results = re.findall(r"^(\w+): (\d+) steps, ([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)$", out, re.MULTILINE)
+    assert [(name, steps) for name, steps, *_ in results] == [("EntropySGD", "64"), ("SAM", "64"), ("CurveBall", "64")]
+    for name, _, validated, tested, monitored, again in results:
+        assert validated == tested and monitored == again and float(monitored) <= float(validated) < 0.65, name
 
 
 def test_a_study_of_your_own_problem_ends_with_a_verdict_and_is_read_again(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class Rule:
         scope: ``"gamma"`` or ``"sigma"`` if the rule smooths the loss over a scheduled scope.
         ages: entries of the state, ``[K, 1]``, that count the past; ``[K, P]`` after parameters were added later.
         averages: entries of the state that average past points; writing into the parameters does not move them.
+        elementwise: whether an element of the state depends on the same element of gradients and parameters alone.
         meanings: of the hyperparameters that only this rule has, or uses in another sense than `optim.meanings`.
         replicas: n, points of a query; fixed for the whole population.
         price: cost of the answer to a query, in gradients per replica.
@@ -126,6 +127,7 @@ class Rule:
     copies: int
     rate: ClassVar[str] = "lr"
     scope: ClassVar[str | None] = None
+    elementwise: ClassVar[bool] = False
     ages: ClassVar[frozenset[str]] = frozenset()
     averages: ClassVar[frozenset[str]] = frozenset()
     meanings: ClassVar[Mapping[str, Meaning]] = {}

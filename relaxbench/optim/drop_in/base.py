@@ -17,13 +17,15 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.drop_in import groups
-from relaxbench.optim.drop_in.arguments import check_integer, make_rule
+from relaxbench.optim.drop_in.arguments import check_integer, familiar, make_rule, once
 from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.docstring import compose
 from relaxbench.optim.drop_in.flat import Flat
 from relaxbench.optim.drop_in.groups import Hyperparameters
+from relaxbench.optim.drop_in.ranks import refuse_shards, several, share
 from relaxbench.optim.drop_in.saved import ABOUT, Layout, check, numbered, without_about
+from relaxbench.optim.drop_in.scaled import GradientOverflowError, scale_of, unscale
 from relaxbench.optim.drop_in.signature import named_init
 from relaxbench.optim.drop_in.thaw import insert, merge, positions
 from relaxbench.optim.drop_in.writes import agree, move, positions_of
@@ -46,7 +48,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             not used) counts as zero.
         total_steps: Calls of `step()` that training makes. The schedules of step sizes and scopes run over these.
         seed: Seed of the rule's noise, from 0 to 2⁶³ − 1.
-        hyper: Hyperparameters and options of the rule by name; the rest have their defaults.
+        hyper: Hyperparameters and options of the rule by name; the rest have their defaults. PyTorch's `lr`,
+            `betas` and `weight_decay` are understood where they can mean one thing only, as in AdamW.
 
     Raises:
         TypeError: For a missing `total_steps`, a name that the rule does not have, or a complex parameter.
@@ -86,10 +89,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
         check_integer("total_steps", total_steps, 1, "calls of step() that training will make")
         check_integer("seed", seed, 0, "a seed below 2⁶³", below=2**63)
-        self.rule, self._options, hyper = make_rule(self.rule_class, hyper)
+        self.rule, self._options, hyper = make_rule(self.rule_class, familiar(self.rule_class, hyper))
         self.closures = closures(self.rule)
         self.total_steps, self.seed = total_steps, seed
-        self._evaluating = self._complete = self._warned = False
+        self._evaluating = self._complete = self._warned = self._ranks_agree = False
         super().__init__(params, {"lr": 1.0, **defaults(self.rule.wide), **hyper})
         groups.check_names(self.rule, self.param_groups)
         groups.check(self.rule, self.param_groups)
@@ -149,15 +152,17 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._take()
             return loss
         before = {name: value.clone() for name, value in self._rule_state.items()}
-        losses = []
+        losses, begun = list[float](), self._queries
+        scale = scale_of(self)
         try:
             for _ in range(self.closures):
                 losses.append(self._call(closure))
+                unscale(self._flat.params, scale)
                 self._take()
+        except GradientOverflowError:  # the scaler skips such a step
+            self._undo(before, self._queries - begun)
         except BaseException:  # half a step would pair gradients of different mini-batches from then on
-            self._queries -= len(losses)
-            self._rule_state = before
-            self._write_query()
+            self._undo(before, self._queries - begun)
             raise
         return losses[0]
 
@@ -199,6 +204,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         if getattr(self, "_complete", False):
             raise ValueError("a parameter group cannot be added later: make a new optimizer with all of the groups")
+        if isinstance(param_group, dict):
+            param_group = familiar(self.rule_class, param_group)
+            if not isinstance(param_group.get("params"), (Tensor, set)):
+                param_group["params"] = once(param_group["params"])
         super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
@@ -232,7 +241,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._rule_state, self._pending = self._layout().join(state_dict["state"], self._rule_state)
         self._queries = int(self._rule_state["t"])
         self._hyper.groups = self.param_groups
-        self._evaluating = False
+        self._evaluating = self._ranks_agree = False
         self._note_states()
         self._write_query()
 
@@ -281,6 +290,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         trained = [[p for p in group["params"] if p.requires_grad or id(p) in kept] for group in self.param_groups]
         self._flat = Flat([p for group in trained for p in group])
         self._frozen = [p for group in self.param_groups for p in group["params"] if not p.requires_grad]
+        if several():
+            refuse_shards(self.rule, self._flat.params)
         self.rule.bind(self._flat.shapes)
         self._note_states()
         return [sum(p.numel() for p in group) for group in trained]
@@ -306,6 +317,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._evaluating:
             raise RuntimeError("the optimizer is in evaluation mode: call optimizer.train() before step()")
         self._thaw()
+        if not self._ranks_agree:
+            if several():
+                self._adopt()
+                share(self.rule, self._rule_state, self._flat.params)
+                self.seed = int(self._rule_state["seed"])
+                self._write_query()
+            self._ranks_agree = True
         steps = (self._queries * self.rule.replicas + len(self._pending)) // max(1, self.closures)
         if steps >= self.total_steps and not self._warned:
             self._warned = True
@@ -337,6 +355,17 @@ class RuleOptimizer(torch.optim.Optimizer):
                     "after the model's; or make a new optimizer"
                 )
         move(self._rule_state, names, changed, here, there)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Let GradScaler leave the gradients of several closures to `step`."""
+        return self.closures > 0
+
+    def _undo(self, before: State, taken: int) -> None:
+        """Go back to the state before some queries."""
+        self._queries -= taken
+        self._rule_state = before
+        self._write_query()
 
     @staticmethod
     def _call(closure: Callable[[], float]) -> float:

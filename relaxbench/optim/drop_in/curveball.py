@@ -74,7 +74,11 @@ class CurvatureOptimizer(RuleOptimizer):
     @runs_uncompiled
     @torch.no_grad()
     def step(  # type: ignore[override]
-        self, model_fn: Callable[[], Tensor] | None = None, loss_fn: Callable[[Tensor], Tensor] | None = None
+        self,
+        model_fn: Callable[[], Tensor] | None = None,
+        loss_fn: Callable[[Tensor], Tensor] | None = None,
+        *,
+        closure: Callable[[], Tensor] | None = None,
     ) -> float:
         """Take one step on one mini-batch. It neither reads nor writes the gradients of the parameters.
 
@@ -84,6 +88,7 @@ class CurvatureOptimizer(RuleOptimizer):
         Args:
             model_fn: returns the outputs ``[B, C]`` of the model on the mini-batch: logits, or predictions.
             loss_fn: maps outputs to their mean loss; twice differentiable and convex.
+            closure: another name of `model_fn`, under which PyTorch Lightning passes it on.
 
         Returns:
             the loss before the step.
@@ -93,6 +98,7 @@ class CurvatureOptimizer(RuleOptimizer):
             ValueError: for a loss without curvature in the outputs, or for compile=True with a compiled model.
             TypeError: for a layer without a forward-mode derivative (the message names it), or without the functions.
         """
+        model_fn = closure if model_fn is None else model_fn
         if not callable(model_fn) or not callable(loss_fn):
             raise TypeError(
                 f"{type(self).__name__} takes step(model_fn, loss_fn): step(lambda: model(x), lambda outputs: "

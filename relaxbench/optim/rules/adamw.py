@@ -75,6 +75,7 @@ class AdamW(Rule):
         "beta2": Meaning("Weight β₂ of the past in the mean of the squared gradients"),
         "decoupled_decay": Meaning("Weight decay wd: the share of x that a step of size 1 takes away", "1/parameter"),
     }
+    elementwise = True
     copies = 4
     rate = "adam_lr"
     ages = frozenset({"forgotten1", "forgotten2"})

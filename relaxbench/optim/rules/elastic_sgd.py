@@ -85,6 +85,7 @@ class ElasticSGD(Rule):
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "moving_rate": Meaning("Part c of the way to the mean of the replicas that x moves"),
     }
+    elementwise = True
     copies = 10  # for three replicas
     scope = "gamma"
 

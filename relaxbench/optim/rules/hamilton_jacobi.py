@@ -84,6 +84,7 @@ class HJ(EntropySGD):
         ),
     )
     reasons: ClassVar[Mapping[str, str]] = RELAXED_REASONS
+    elementwise = True
     copies = 6
 
     def _average(self, state: State, hyper: Hyper) -> None:
@@ -162,6 +163,7 @@ class HJImplicit(Rule):
         "averaging": Meaning("Weight b of the past in the average p"),
         "gamma_start": Meaning("Scope γ at the start of training, the length of the implicit step", "parameter²/loss"),
     }
+    elementwise = True
     copies = 4
     scope = "gamma"
 

@@ -66,6 +66,7 @@ class Lookahead(Rule):
         "inner_steps": "the two published values of k, 5 and 10",
         "anneal": "the paper lowers the step size of the optimizer inside, not α",
     }
+    elementwise = True
     copies = 4
 
     def init(self, x: Tensor, seed: Tensor) -> State:

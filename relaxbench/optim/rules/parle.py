@@ -104,6 +104,7 @@ class Parle(Rule):
         "rho_start": Meaning("Attraction ρ of the replicas at the start of training"),
         "rho_end": Meaning("Attraction ρ at the end of training"),
     }
+    elementwise = True
     copies = 18  # for three replicas
     scope = "gamma"
 

@@ -63,6 +63,7 @@ class SGD(Rule):
         "weight_decay": "four decades around the published 1e-3 and 5e-4; the low end has no effect",
         "schedule": "constant, the published steps, and the two curves in common use since",
     }
+    elementwise = True
     copies = 3
 
     def __init__(self, nesterov: bool = True) -> None:

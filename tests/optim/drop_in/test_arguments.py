@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from relaxbench.optim import LPFSGD, SGD, CurveBall, EntropySGD, Parle, drop_in, reestimate_batch_norm
+from relaxbench.optim import LPFSGD, SGD, AdamW, CurveBall, EntropySGD, Parle, drop_in, reestimate_batch_norm
+from relaxbench.optim.drop_in.classes import DROP_INS
 from relaxbench.space import Value
+from tests.optim.drop_in.models import loop, new, vector
 
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"total_steps": "a"}, TypeError, "total_steps = 'a': expected an integer"),
@@ -101,3 +103,39 @@ def test_the_first_thing_that_is_forgotten_is_told(cls: Any) -> None:
 def test_mistakes_are_named(arguments: dict[str, Value], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         EntropySGD(nn.Linear(2, 2).parameters(), total_steps=10, **arguments)
+
+
+def test_adamw_understands_the_names_of_pytorch() -> None:
+    """In groups too: there the `lr` of PyTorch is a step size, not a factor."""
+    found = []
+    for ours in (True, False):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+        groups = [{"params": model[0].parameters(), "lr": 3e-3}, {"params": model[2].parameters()}]
+        values: dict[str, Any] = {"lr": 1e-2, "betas": (0.8, 0.95), "weight_decay": 0.1}
+        optimizer: Any = (
+            AdamW(groups, total_steps=20, schedule="constant", **values)
+            if ours
+            else torch.optim.AdamW(groups, **values)
+        )
+        loop(model, optimizer, 10)
+        found.append(vector(model))
+    assert torch.allclose(*found, rtol=1e-4, atol=1e-6)
+    params = list(nn.Linear(2, 2).parameters())
+    with pytest.raises(TypeError, match="lr stands for adam_lr, and adam_lr is given too"):
+        AdamW(params, total_steps=5, lr=0.1, adam_lr=0.1)
+    with pytest.raises(TypeError, match=r"betas = 0.9: expected 2 numbers, beta1 and beta2"):
+        AdamW(params, total_steps=5, betas=0.9)
+
+
+@pytest.mark.parametrize("name", DROP_INS)
+def test_a_parameter_listed_twice_counts_once(name: str) -> None:
+    found = []
+    for twice in (False, True):
+        model, _ = new(name)
+        params = [*model.parameters(), *(list(model.parameters())[:1] if twice else [])]
+        given: dict[str, Any] = {"model": model} if name == "curveball" else {}
+        optimizer = DROP_INS[name](params=params, total_steps=200, **given)
+        loop(model, optimizer, 25)
+        found.append(vector(model))
+    assert torch.equal(*found)

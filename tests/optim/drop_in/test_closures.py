@@ -69,3 +69,39 @@ def test_sam_without_a_closure_is_told_what_to_do() -> None:
     model(torch.ones(1, 2)).sum().backward()
     with pytest.raises(TypeError, match=r"2 gradients of one mini-batch per step: call step\(closure\)"):
         optimizer.step()
+
+
+def test_sam_takes_the_same_step_with_a_gradient_scaler_and_skips_an_overflow() -> None:
+    found = []
+    for scaled in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = SAM(model.parameters(), total_steps=20)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=scaled)
+        for step in range(8):
+            factor = torch.tensor(float("inf") if scaled and step == 3 else 1.0)
+
+            def closure(factor: torch.Tensor = factor, optimizer: SAM = optimizer, model: nn.Module = model) -> float:
+                optimizer.zero_grad()
+                loss = factor * (model(torch.ones(4, 3)) - 2).square().mean()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # noqa: B023
+                return loss.item()
+
+            if scaled:
+                closure()
+                scaler.step(optimizer, closure)
+                scaler.update()
+            elif step != 3:
+                optimizer.step(closure)
+        found.append(nn.utils.parameters_to_vector(model.parameters()).detach())
+    assert scaler.get_scale() == 512.0
+    assert torch.allclose(*found, rtol=1e-5)
+
+
+def test_sam_says_what_to_do_with_unscaled_gradients() -> None:
+    model, scaler = nn.Linear(3, 2), torch.amp.GradScaler("cpu")
+    optimizer = SAM(model.parameters(), total_steps=20)
+    scaler.scale(model(torch.ones(1, 3)).square().sum()).backward()
+    scaler.unscale_(optimizer)
+    with pytest.raises(RuntimeError, match=r"without scaler.unscale_\(optimizer\)"):
+        scaler.step(optimizer, lambda: 0.0)

@@ -18,6 +18,7 @@ from relaxbench.optim.drop_in.classes import DROP_INS
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import pytorch_lightning as lightning
+    from pytorch_lightning.callbacks import ModelCheckpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:pytorch_lightning", "ignore:.*deprecated", "ignore:.*workers")
 
@@ -96,6 +97,30 @@ def test_it_takes_the_steps_of_a_plain_loop(method: str, tmp_path: Path) -> None
     with torch.no_grad():  # validated at the deployed weights
         losses = [nn.functional.cross_entropy(module.model(x), y) for x, y in LOADER]
     assert runner.callback_metrics["loss"].item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+
+
+def test_every_checkpoint_holds_the_deployed_weights(tmp_path: Path) -> None:
+    """Within an epoch (and within an inner loop), and the best one by its validated loss."""
+    best = ModelCheckpoint(dirpath=tmp_path, filename="best", monitor="loss")
+    often = ModelCheckpoint(dirpath=tmp_path, filename="{step}", every_n_train_steps=7, save_top_k=-1)
+    trainer(tmp_path, callbacks=[best, often], enable_checkpointing=True).fit(Classifier("entropy-sgd"), LOADER, LOADER)
+    torch.manual_seed(1)
+    model = nn.Linear(10, 2)
+    optimizer = made("entropy-sgd", model)
+    for step, (x, y) in enumerate([*LOADER, *LOADER][:7]):
+        assert step < 7
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    optimizer.eval()
+    saved = torch.load(tmp_path / "step=7.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(saved["model.weight"], model.weight)
+    saved = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
+    model.load_state_dict({"weight": saved["model.weight"], "bias": saved["model.bias"]})
+    with torch.no_grad():
+        losses = [nn.functional.cross_entropy(model(x), y) for x, y in LOADER]
+    assert best.best_model_score is not None
+    assert torch.stack(losses).mean().item() == pytest.approx(best.best_model_score.item(), rel=1e-5)
 
 
 def test_gradients_are_clipped(tmp_path: Path) -> None:
