@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 FEW = 12
 """So many names are listed in an error; of more, the nearest three."""
+SHORT = 5
+"""Letters of a name of which half need to be those of a known one."""
 LONGEST = 200
 """Characters of an unknown name that are compared and shown."""
 
@@ -35,7 +37,8 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Us
         hint: how to list all names, e.g. ``"python -m relaxbench list"``.
     """
     names, given = sorted(known), str(name)[:LONGEST]
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
+    alike = 0.5 if len(given) <= SHORT else 0.6  # two letters that changed places are half of a short name
+    near = difflib.get_close_matches(given, names, n=1, cutoff=alike)
     if near:
         guess = f"did you mean {near[0]!r}?"
     elif len(names) <= FEW:

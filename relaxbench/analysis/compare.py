@@ -97,14 +97,16 @@ def compare(one: Side, other: Side) -> list[Contrast]:
 
 def obstacle(one: StudyFrames, other: StudyFrames, problem: str, method: str) -> str:
     """Return why a method's results in two studies cannot be compared, in a few words; empty where they can."""
-    first: Mapping[str, object] = one.problem(problem)
-    second: Mapping[str, object] = other.problem(problem)
+    first: Mapping[str, Any] = one.problem(problem)
+    second: Mapping[str, Any] = other.problem(problem)
     kinds = {
         "data": ("fingerprint",),
         "budgets": ("budget",),
         "metrics": ("metric", "unit", "metric_scale", "censored"),
     }
     differing = [kind for kind, keys in kinds.items() if any(first[key] != second[key] for key in keys)]
+    budgets = [f"{about['budget']:,}" if about["budget"] else "unknown" for about in (first, second)]
+    differing = [f"budgets ({' and '.join(budgets)} gradients)" if kind == "budgets" else kind for kind in differing]
     if one.method(method)["rule"] != other.method(method)["rule"]:
         differing.append("rules of this name")
     if one.baseline != other.baseline or _rule(one, one.baseline) != _rule(other, other.baseline):

@@ -264,10 +264,13 @@ def _alone(result: MethodResult) -> str:
         none = f"Its {result.metric} has no geometric mean, which needs values above 0."
         return none if result.blocks else "It has no complete look yet."
     unit = f" {result.unit}" if result.unit and not result.censored else ""
-    repeated = " in the first repetition" if result.repetitions > 1 else ""
     per = f" of {counted(result.trials, 'trial')}" if result.trials else ""
+    blocks = f"{counted(result.blocks // result.repetitions, 'block')}{per}"
     words = f"{capital(result.metric)} {number(result.level, result.decimals)}{unit}, the geometric mean"
-    words += f" of {counted(result.blocks // result.repetitions, 'block')}{per}{repeated}."
+    if result.repetitions > 1:
+        words += f" of the first of {result.repetitions:,} repetitions, which have {blocks} on average."
+    else:
+        words += f" of {blocks}."
     if result.missed:
         words += f" {result.missed} of {counted(result.confirmed, 'run')} missed the tolerance."
     return words

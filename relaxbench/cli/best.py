@@ -11,6 +11,7 @@ import typer
 from relaxbench.cli import options
 from relaxbench.cli.options import STORAGE, Storage, reader
 from relaxbench.errors import UserError, unknown
+from relaxbench.util.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from relaxbench.analysis.frames import StudyFrames
     from relaxbench.problems import Problem
+    from relaxbench.store.facts import ProblemFacts
 
 
 def best(
@@ -86,8 +88,7 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     origin = f"validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
     lines = [f"# {rule.title} on {name}: {'as published, not tuned' if published else origin}"]
     if len(runs):
-        found_on = f"{runs['test_metric'].mean():.2f} ± {runs['test_metric'].std(ddof=1):.2f} {about['unit']}"
-        lines.append(f"# on {len(runs)} fresh seeds: {about['metric']} {found_on}".rstrip())
+        lines.append(f"# on {counted(len(runs), 'fresh seed')}: {about['metric']} {_level(runs['test_metric'], about)}")
     lines += [
         f"from relaxbench.optim import {cls if built_in else 'drop_in'}",
         "",
@@ -104,6 +105,21 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     if weights is not None:
         lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
     return "\n".join(lines)
+
+
+def _level(metrics: pd.Series[float], about: ProblemFacts) -> str:
+    """Return the mean of a metric with its standard deviation; of a number of gradients, also how many runs missed."""
+    decimals, known = 0 if about["censored"] else 2, metrics.dropna()
+    if not len(known):
+        return "not known"
+    words = f"{known.mean():,.{decimals}f}"
+    words += f" ± {known.std(ddof=1):,.{decimals}f}" if len(known) > 1 else ""
+    words = words if about["censored"] else f"{words} {about['unit']}".rstrip()
+    worst = about["worst_metric"]
+    missed = int((known >= worst).sum()) if about["censored"] and worst is not None else 0
+    if missed:
+        words += f" ({missed} of {counted(len(known), 'run')} missed the tolerance and count as {worst:,.0f})"
+    return words
 
 
 def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, name: str, file: Path) -> str:

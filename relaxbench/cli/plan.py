@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import RenderableType
@@ -85,8 +85,6 @@ def plan_tables(
     spec: StudySpec, problems: list[Problem], storage: str, place: Any, population: int | None, spread: float | None
 ) -> list[RenderableType]:
     """Return the tables of `plan`: gradients and time on this machine, and what to expect until all is decided."""
-    from typing import cast
-
     from relaxbench.analysis.publications import origins
     from relaxbench.store.facts import SpecFacts, planned_looks
     from relaxbench.study.definition.facts import describe_method
@@ -190,15 +188,17 @@ def _spreads(
     """Return the spreads on every problem, and where they come from: ``--spread``, or a study of the database."""
     from relaxbench.analysis.planning import Spreads
     from relaxbench.store.database import open_database
+    from relaxbench.store.soundness import check_stored
 
     others = [method for method in spec.methods if method != spec.baseline]
     if spread is not None:
-        origin = f"for the stated spread of {spread:g} between blocks"
-        return {p.name: (Spreads(spread, (spread,) * len(others)), origin) for p in problems}
+        stated = Spreads(spread, (spread,) * len(others)), f"for the stated spread of {spread:g} between blocks"
+        return {p.name: stated for p in problems}
     try:
         database = open_database(storage, create=False, read_only=True)
     except UserError:
         return {}
+    check_stored(database)
     found = {p.name: _earlier(database, spec, p.name, others) for p in problems}
     database.dispose()
     return {name: known for name, known in found.items() if known is not None}

@@ -31,12 +31,14 @@ def status_tables(database: Database, name: str | None) -> list[RenderableType]:
 
     from relaxbench.cli.progress import workers_table
     from relaxbench.store.schema import Trial
+    from relaxbench.store.soundness import check_stored, sound
     from relaxbench.store.studies import find_study
     from relaxbench.store.transactions import read
     from relaxbench.store.workers import at_work, workers
     from relaxbench.study.coordination.progress import look_words, read_progress
 
     study, name = find_study(database, name)
+    check_stored(database, name)
     place = (Trial.problem, Trial.method, Trial.status)
     counts = select(*place, func.count()).where(Trial.study_id == study).group_by(*place).order_by(*place)
     failures = select(Trial).where(Trial.study_id == study, Trial.failures > 0, Trial.status != "done")
@@ -48,7 +50,8 @@ def status_tables(database: Database, name: str | None) -> list[RenderableType]:
     gone = [row for row in known if row.ended_at is None and row.running and not at_work(row)]
     ended = len(known) - len(working) - len(gone)
     parts: list[RenderableType] = [Text(f"Study {name}", style="italic")]
-    words = look_words(read_progress(database, study))
+    with sound(name):
+        words = look_words(read_progress(database, study))
     if words:
         parts.append(Text(f"{words[0].upper()}{words[1:]}."))
     if not working:

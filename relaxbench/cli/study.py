@@ -68,6 +68,7 @@ def study(
     """Tune, compare with SGD and write the report. Run the same command again to continue or extend the study."""
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
+    from relaxbench.store.soundness import check_stored
     from relaxbench.study.definition.opening import open_study
     from relaxbench.study.definition.prepare import without_unfit
     from relaxbench.study.execution.options import RunOptions, parse_device
@@ -106,6 +107,7 @@ def study(
     session = RunOptions(place, population, checkpoints, retries, optuna)
     with connected_cluster(cluster, storage) as notes:
         database = open_database(storage)
+        check_stored(database, spec.name)
         with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
             reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
             run = StudyRun(database, reporting)

@@ -35,6 +35,7 @@ def worker(
     """Join a running study from any machine that reaches its database, and work until no trial is left."""
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
+    from relaxbench.store.soundness import check_stored
     from relaxbench.study.coordination.supervisor import orphaned, supervised
     from relaxbench.study.execution import join
     from relaxbench.study.execution.options import RunOptions, parse_device
@@ -45,6 +46,7 @@ def worker(
     checks.check_optuna(optuna)
     checks.use_data(data_dir)
     database, place = open_database(storage, create=False), parse_device(device)
+    check_stored(database, None if study.endswith(".toml") else study)
     opened = join.join(database, study, place, join.Part(problem or (), method or ()))
     with interruptible() as stopping, Display(console, opened.spec, quiet=quiet) as display:
         session = RunOptions(

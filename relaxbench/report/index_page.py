@@ -117,4 +117,5 @@ def _entry(engine: Engine, name: str, created: dt.datetime | None, directory: Pa
         )
     except Exception as error:  # a damaged row can raise anything
         message = next(iter(str(error).strip().splitlines()), "")
-        return Entry(name, created, failure=f"{message} ({type(error).__name__})" if message else type(error).__name__)
+        kind = "" if isinstance(error, UserError) and message else type(error).__name__  # our own words need no type
+        return Entry(name, created, failure=f"{message} ({kind})" if message and kind else message or kind)

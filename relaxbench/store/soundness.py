@@ -13,10 +13,14 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from sqlalchemy import Engine as Database
+from sqlalchemy import select
+
 from relaxbench.errors import UserError
 from relaxbench.space import from_stored
 from relaxbench.store.facts import Manifest, SpecFacts
-from relaxbench.store.schema import CURVE_COLUMNS, PHASES
+from relaxbench.store.schema import CURVE_COLUMNS, PHASES, Study
+from relaxbench.store.transactions import read
 
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 """What reading damaged values raises: JSON and dates that are none, and what the checks here refuse."""
@@ -49,6 +53,20 @@ def damage(error: Exception) -> str:
     """Say in one line what is damaged."""
     words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     return " ".join(words.split())
+
+
+def check_stored(database: Database, name: str | None = None) -> None:
+    """Check the specification and the manifest of a stored study; None means all studies.
+
+    Raises:
+        UserError: naming the study and what is wrong.
+    """
+    names = read(database, lambda connection: connection.scalars(select(Study.name)).all())
+    for known in names if name is None else [known for known in names if known == name]:
+        query = select(Study.spec, Study.manifest).where(Study.name == known)
+        with sound(known):
+            row = read(database, lambda connection, query=query: connection.execute(query).one())  # type: ignore[misc]
+            check_facts(row.spec, row.manifest)
 
 
 def check_facts(spec: Any, manifest: Any) -> None:

@@ -128,9 +128,9 @@ def problem(**changes: Any) -> Callable[[Manifest], None]:
 
 OBSTACLES: list[tuple[Callable[[Manifest], None] | None, dict[str, Any], str]] = [
     (problem(fingerprint="sha256:ffff"), {}, "the studies have different data"),
-    (problem(budget=700), {}, "the studies have different budgets"),
+    (problem(budget=700), {}, "the studies have different budgets (600 and 700 gradients)"),
     (problem(metric="test loss", unit=""), {}, "the studies have different metrics"),
-    (problem(budget=700, fingerprint=""), {}, "the studies have different data and budgets"),
+    (problem(budget=700, fingerprint=""), {}, "the studies have different data and budgets (600 and 700 gradients)"),
     (None, {"baseline": "lookahead", "controls": []}, "the studies have different baselines"),
     (None, {"looks": [2], "repetitions": 4}, "a repeated study gives rates, and no single verdict"),
     (lambda about: about["methods"]["hj"].update(rule="hot"), {}, "the studies have different rules of this name"),

@@ -152,3 +152,33 @@ def test_the_weights_of_a_problem_file_are_its_model_s_own_state_dict(
     assert "'own' has 40 trainable parameters here" in line and not Path("other.pt").exists()
     file.unlink()
     assert "is not here" in refused(capsys, "best", "tiny", "sgd", "--storage", "study.db", "--weights", "other.pt")
+
+
+@pytest.mark.parametrize(
+    ("problem", "metrics", "told"),
+    [
+        (
+            "rosenbrock",
+            (2000.0, 40.0),
+            "gradients to tolerance 1,020 ± 1,386 (1 of 2 runs missed the tolerance and count as 2,000)",
+        ),
+        ("rosenbrock", (40.0,), "# on 1 fresh seed: gradients to tolerance 40\n"),
+        ("digits-mlp", (0.02, 0.04), "# on 2 fresh seeds: test error 3.00 ± 1.41 %\n"),
+        ("digits-mlp", (None,), "# on 1 fresh seed: test error not known\n"),
+    ],
+)
+def test_best_says_which_fresh_runs_missed_the_tolerance(
+    problem: str, metrics: tuple[float | None, ...], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = str(tmp_path / "study.db")
+    asked = spec(problems=[problem], methods=["sgd"], controls=[], looks=[6], trials=1, recommend=2)
+    about = manifest(asked)
+    about["methods"]["sgd"]["options"] = {}
+    writer = Writer(open_database(storage), asked, about)
+    best = writer.trial(problem, "sgd", "explore", 0, 0, 0.2, params={"lr": 0.5})
+    for number, metric in enumerate(metrics):
+        measures = {"test_metric": metric}
+        writer.trial(problem, "sgd", "recommend", 0, number, 0.2, parent=best, params={"lr": 0.5}, measures=measures)
+    writer.close().dispose()
+    assert main(["best", "digits", "sgd", "--storage", storage]) == 0
+    assert told in capsys.readouterr().out

@@ -14,8 +14,10 @@ from relaxbench.analysis.frames import load_study
 from relaxbench.errors import UserError
 from relaxbench.store.database import open_database
 from relaxbench.store.export import open_export
+from relaxbench.store.soundness import check_stored
 from relaxbench.store.transfer import copy_study
 from tests import synthetic
+from tests.cli.commands import refused
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +122,34 @@ def test_a_sound_study_is_copied_and_shown(whole: Path, tmp_path: Path) -> None:
     assert copy_study(source, target, "digits").trials == len(load_study(target).trials) > 0
     source.dispose()
     target.dispose()
+
+
+@pytest.mark.parametrize("command", [["status"], ["worker", "digits"], ["best", "digits", "sgd"], ["show"], ["report"]])
+@pytest.mark.parametrize("value", ["'[1]'", NESTED, "'{'"], ids=["list", "nested", "no JSON"])
+def test_every_command_that_reads_a_damaged_study_refuses_it(
+    whole: Path,
+    tmp_path: Path,
+    command: list[str],
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(whole, "relaxbench.db")
+    with sqlite3.connect("relaxbench.db") as connection:
+        connection.execute(column("studies", "spec", value))
+    connection.close()
+    assert "study 'digits' is damaged (" in refused(capsys, *command)
+
+
+def test_a_damaged_study_is_not_continued(whole: Path, tmp_path: Path) -> None:
+    file = tmp_path / "damaged.db"
+    shutil.copy(whole, file)
+    engine = open_database(str(file))
+    check_stored(engine)
+    with engine.begin() as connection:
+        connection.execute(text(column("studies", "manifest", "'7'")))
+    check_stored(engine, "another")
+    with pytest.raises(UserError, match=r"study 'digits' is damaged \(manifest = 7: expected a table\)"):
+        check_stored(engine, "digits")
+    engine.dispose()

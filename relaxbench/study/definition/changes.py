@@ -35,8 +35,17 @@ def _changed_methods(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
         for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key):
                 declared = " (declared before the study began)" if key in DECLARED_OF_METHODS else ""
-                lines.append(f"method.{name}.{key}: {before.get(key) or 'none'} → {after.get(key) or 'none'}{declared}")
+                lines.append(f"method.{name}.{key}: {_shown(before.get(key))} → {_shown(after.get(key))}{declared}")
     return lines
+
+
+def _shown(value: object) -> str:
+    """Return a value as a study file has it; "none" for one that says nothing."""
+    if value in (None, "", [], {}):
+        return "none"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{name} = {_shown(inner)}' for name, inner in value.items())} }}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -66,5 +75,5 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], di
             merged[key] = after
         elif before != after:
             declared = " (declared before the study began)" if key in DECLARED else ""
-            refused.append(f"{key}: {before} → {after}{declared}")
+            refused.append(f"{key}: {_shown(before)} → {_shown(after)}{declared}")
     return refused, merged

@@ -123,6 +123,7 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
             curvature meets a loss without it, or if the margin is no smaller than the largest metric.
     """
     for problem in problems:
+        _check_worst(problem)
         _check_margin_on(spec, problem)
         for label in spec.methods:
             params = spaces.typical(spec.search_of(label), problem)
@@ -225,6 +226,14 @@ def _check_margin(margin: float | str | None) -> None:
         raise UserError(
             f'margin = {margin!r}: expected a positive number, or a ratio above 0 and below 100 %, such as "10 %"'
         )
+
+
+def _check_worst(problem: Problem) -> None:
+    """Check that a diverged trial has a loss and a metric that can be stored and compared."""
+    for key in ("worst", "worst_metric"):
+        value = getattr(problem, key)
+        if not math.isfinite(value):
+            raise UserError(f"problem {problem.name!r}: {key} = {value!r}: expected a finite number, such as 10.0")
 
 
 def _check_margin_on(spec: StudySpec, problem: Problem) -> None:

@@ -39,9 +39,9 @@ def test_numbers_may_grow_and_not_shrink(key: str) -> None:
     [
         ({"seed": 3}, "seed: 0 → 3"),
         ({"precision": "bf16"}, "precision: float32 → bf16"),
-        ({"budget": 50}, "budget: None → 50 (declared before the study began)"),
-        ({"budgets": [50, 60]}, "budgets: [] → [50, 60] (declared before the study began)"),
-        ({"space": {"lr": [0.1, 1]}}, "space: {} → {'lr': [0.1, 1.0]} (declared before the study began)"),
+        ({"budget": 50}, "budget: none → 50 (declared before the study began)"),
+        ({"budgets": [50, 60]}, "budgets: none → [50, 60] (declared before the study began)"),
+        ({"space": {"lr": [0.1, 1]}}, "space: none → { lr = [0.1, 1.0] } (declared before the study began)"),
         ({"looks": [10, 20, 41]}, "looks: [10, 20, 40] → [10, 20, 41] (declared before the study began)"),
         ({"looks": [10, 20, 40, 80]}, "looks: [10, 20, 40] → [10, 20, 40, 80] (declared before the study began)"),
         ({"trials": 13}, "trials: 12 → 13 (declared before the study began)"),

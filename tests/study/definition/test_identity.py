@@ -199,6 +199,7 @@ def test_a_study_that_began_without_identity_opens_says_so_and_has_one_then(data
     assert "batch size 10, was 8" in refusal(database, text(batch=10))
 
 
+@pytest.mark.usefixtures("database")
 def test_a_model_whose_numbers_cannot_be_repeated_has_no_probe() -> None:
     """It would be refused each time otherwise, by a worker that knows it; a study refuses it before it begins."""
     Path("mine.py").write_text(text(activation="(lambda z: z * __import__('random').random())"))

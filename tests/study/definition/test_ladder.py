@@ -9,11 +9,13 @@ import pytest
 from sqlalchemy import select
 
 from relaxbench.errors import UserError
+from relaxbench.problems import problem
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial
 from relaxbench.study.definition.facts import describe_problem
 from relaxbench.study.definition.files import load
 from relaxbench.study.definition.prepare import prepare
+from relaxbench.study.definition.validation import check_on
 from relaxbench.study.execution.join import Part, join
 from tests.study import tiny
 from tests.study.results import DATA, study_row
@@ -93,3 +95,11 @@ def test_what_does_not_fit_a_problem_is_refused_in_one_line(changes: dict[str, A
     assert "\n" not in line
     for part in parts:
         assert part in line
+
+
+@pytest.mark.parametrize("key", ["worst", "worst_metric"])
+def test_a_diverged_trial_must_have_a_finite_value(key: str) -> None:
+    rosenbrock = problem("rosenbrock")
+    setattr(rosenbrock, key, float("inf"))
+    with pytest.raises(UserError, match=rf"problem 'rosenbrock': {key} = inf: expected a finite number"):
+        check_on(tiny.spec(), [rosenbrock])
