@@ -93,6 +93,12 @@ def test_contributing_names_what_the_files_define() -> None:
         assert not files or all(re.search(rf"^{table}\b", text, re.MULTILINE) for table in tables), step
 
 
+def test_every_promise_names_a_test_that_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)`", (ROOT / "docs" / "integrity.md").read_text(encoding="utf-8"))
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
 def test_every_decision_has_three_parts_and_is_in_the_index_and_in_the_navigation() -> None:
     folder = ROOT / "docs" / "decisions"
     index = re.findall(r"\]\((.+?\.md)\)", (folder / "README.md").read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, Recur
 """What reading damaged values raises: JSON and dates that are none, and what the checks here refuse."""
 REPAIR = "restore the database from a backup, or export the study again"
 
-STATUSES = ("waiting", "running", "done", "failed")
+STATUSES = ("waiting", "running", "done", "failed", "pruned")
 LARGEST = {
     **dict.fromkeys(("looks", "blocks", "more_blocks", "trials", "exploit", "recommend", "repetitions"), 10_000_000),
     **dict.fromkeys(("budget", "budgets", "rung", "train_examples", "test_examples", "parameters"), 10**12),
@@ -75,10 +75,12 @@ def check_facts(spec: Any, manifest: Any) -> None:
     Raises:
         ValueError: naming the first value that is wrong.
     """
+    if isinstance(spec, dict) and spec.get("baseline") is None:
+        spec = {key: value for key, value in spec.items() if key != "baseline"}  # a study may have none
     for where, value, hint in (("specification", spec, SpecFacts), ("manifest", manifest, Manifest)):
         _check(value, hint, where)
-    looks = spec.get("looks", [1])
-    if not looks or any(after <= before for before, after in itertools.pairwise(looks)):
+    looks = spec.get("looks", [])
+    if any(after <= before for before, after in itertools.pairwise(looks)):
         raise ValueError(f"specification.looks = {looks!r}: expected numbers that rise")
     _check(spec.get("blocks"), int | None, "specification.blocks")
     for name, method in (manifest.get("methods") or {}).items():

@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine, inspect, select, text, update
@@ -268,6 +269,8 @@ def test_a_password_is_never_shown(storage: str) -> None:
 
 def test_a_password_in_the_driver_s_own_words_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     class Server:
+        dialect = SimpleNamespace(name="postgresql")
+
         def connect(self) -> None:
             raise OperationalError("SELECT 1", {}, Exception('bad login "user:hunter2"\nsecond line'))
 

@@ -63,5 +63,5 @@ def test_a_study_file_names_a_known_precision() -> None:
     values = {"name": "s", "problems": ["digits-mlp"], "methods": ["sgd"]}
     assert parse(values, "s.toml").precision == "float32"
     assert parse({**values, "precision": "bf16"}, "s.toml").precision == "bf16"
-    with pytest.raises(UserError, match=r"precision = 'fp8': input should be 'float32', 'tf32' or 'bf16'"):
+    with pytest.raises(UserError, match=r"precision = 'fp8': expected 'float32', 'tf32' or 'bf16'"):
         parse({**values, "precision": "fp8"}, "s.toml")

@@ -139,7 +139,7 @@ def test_another_file_is_refused_with_the_differences(written: Engine, folder: P
 def test_a_study_that_is_not_there_is_refused(database: Engine, folder: Path) -> None:
     assert refused(database, "tiny") == "unknown study 'tiny': there is none yet"
     tiny.settle(database, tiny.spec())
-    assert "unknown study 'tyni': known: tiny" in refused(database, "tyni")
+    assert "unknown study 'tyni': did you mean 'tiny'?" in refused(database, "tyni")
     (folder / "other.toml").write_text(tiny.file(file_spec(name="other")))
     assert "unknown study 'other'" in refused(database, "other.toml")
 
