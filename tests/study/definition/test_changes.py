@@ -77,6 +77,22 @@ def test_variants_may_be_added_and_not_changed() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("key", "now", "told"),
+    [
+        ("rule", "heat", "sgd → heat"),
+        ("arm", "published", "tuned → published"),
+        ("space", "wide", "default → wide"),
+        ("fixed", {"lr": 0.2}, "none → { lr = 0.2 }"),
+        ("options", {"nesterov": True}, "none → { nesterov = true }"),
+    ],
+)
+def test_what_a_table_declares_may_not_change(key: str, now: object, told: str) -> None:
+    one = {"rule": "sgd", "arm": "tuned", "space": "default"}
+    (line,) = merge(stored(method={"a": one}), stored(method={"a": {**one, key: now}}))[0]
+    assert line == f"method.a.{key}: {told} (declared before the study began)"
+
+
 @pytest.mark.parametrize(("before", "after"), [({}, {"space": "wide"}), ({"space": "wide"}, {}), ({}, {"title": "H"})])
 def test_a_table_may_not_appear_or_vanish_with_another_meaning(before: dict[str, Any], after: dict[str, Any]) -> None:
     """A method without a table is one in its default space: an added table is as much a change as another one."""
