@@ -54,11 +54,16 @@ def disjoint_blocks(logs: ArrayLike, *, in_full: bool = True) -> Arm:
     if values.ndim < 1 or values.shape[-1] < 1:
         raise ValueError("an estimate needs at least one block")
     blocks = values.shape[-1]
-    estimate = _mean(values if in_full else winsorized(values))
-    parts = values
-    if not in_full:
-        without = [_mean(winsorized(np.delete(values, block, axis=-1))) for block in range(blocks if blocks > 1 else 0)]
-        parts = np.stack([blocks * estimate - (blocks - 1) * mean for mean in without] or [estimate], axis=-1)
+    if in_full or blocks == 1:
+        return arm_of_parts(_mean(values), values)
+    estimate = _mean(winsorized(values))
+    without = [_mean(winsorized(np.delete(values, block, axis=-1))) for block in range(blocks)]
+    return arm_of_parts(estimate, np.stack([blocks * estimate - (blocks - 1) * mean for mean in without], axis=-1))
+
+
+def arm_of_parts(estimate: Array, parts: Array) -> Arm:
+    """An arm whose variance is that of the mean of R independent parts, ``[..., R]``: blocks or pseudo-values."""
+    blocks = parts.shape[-1]
     spread = parts - parts[..., :1]  # exactly 0 where all are equal
     variance = spread.var(axis=-1, ddof=1) / blocks if blocks > 1 else np.full_like(estimate, np.nan)
     return Arm(estimate, np.asarray(variance), blocks)

@@ -33,8 +33,8 @@ class Limits:
     Attributes:
         smallest: the smallest value that counts.
         largest: the largest one; a run that reaches it has missed the tolerance of a censored metric.
-        in_full: no disaster is limited, see `winsorized`. So it is where a miss counts as the whole budget, however
-            large that is.
+        in_full: no disaster is limited, see `winsorized`: where gradients are counted, a miss counts as the whole
+            budget, however large that is.
     """
 
     smallest: float = 0.0

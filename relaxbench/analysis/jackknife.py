@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from relaxbench.analysis.all_subsets import checked, rank_weights, ranking, weighted_mean
-from relaxbench.analysis.arm import Arm
+from relaxbench.analysis.arm import Arm, arm_of_parts
 from relaxbench.analysis.log_scale import Array
 from relaxbench.analysis.winsorized import winsorized
 
@@ -31,10 +31,7 @@ def best_of_random(values: ArrayLike, logs: ArrayLike, confirmed: int | None = N
         ValueError: different shapes, or K is not within 1 … N.
     """
     pseudo, estimate = pseudo_values(values, logs, confirmed, in_full=in_full)
-    blocks = pseudo.shape[-1]
-    spread = pseudo - pseudo[..., :1]  # exactly 0 where all are equal
-    variance = spread.var(axis=-1, ddof=1) / blocks if blocks > 1 else np.full_like(estimate, np.nan)
-    return Arm(estimate, np.asarray(variance), blocks)
+    return arm_of_parts(estimate, pseudo)
 
 
 def pseudo_values(

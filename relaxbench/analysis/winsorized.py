@@ -14,6 +14,7 @@ medians alone jumps where nearly half of the runs fail, and calls a method diffe
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,16 +36,8 @@ def winsorized(logs: ArrayLike) -> Array:
         logs: ℓ of the runs on fresh seeds of a method, ``[..., runs]``; NaN where there is no run stays NaN.
     """
     values = np.asarray(logs, dtype=float)
-    middle = _median(values)
-    known = ~np.isnan(values)
-    away = np.where(known, np.abs(values - middle), 0.0).sum(axis=-1, keepdims=True)
-    deviation = away / np.maximum(known.sum(axis=-1, keepdims=True), 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a method without any run, which has NaN alone
+        middle = np.nanmedian(values, axis=-1, keepdims=True)
+        deviation = np.nanmean(np.abs(values - middle), axis=-1, keepdims=True)
     return np.asarray(np.minimum(values, middle + np.maximum(math.log(FACTOR), DEVIATIONS * deviation)))
-
-
-def _median(values: Array) -> Array:
-    """The median over the last axis, kept as an axis, of the values that are not NaN; NaN without any."""
-    ordered = np.sort(values, axis=-1)  # NaN last
-    count = np.maximum((~np.isnan(values)).sum(axis=-1, keepdims=True), 1)
-    low, high = (np.take_along_axis(ordered, place, axis=-1) for place in ((count - 1) // 2, count // 2))
-    return np.asarray((low + high) / 2)

@@ -102,7 +102,7 @@ def study(
         reach(optuna)  # before a database is created
     unfit: dict[str, str] = {}
     if skip_unfit:
-        spec, unfit = without_unfit(spec)
+        spec, unfit = without_unfit(spec, download)
     problems = prepare_spec(spec, file, given, download)
     session = RunOptions(place, population, checkpoints, retries, optuna)
     with connected_cluster(cluster, storage) as notes:

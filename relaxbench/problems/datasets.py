@@ -14,6 +14,7 @@ from torch import Tensor
 from relaxbench.errors import UserError
 from relaxbench.problems.epochs import EpochSampler
 from relaxbench.problems.losses import Batch
+from relaxbench.util.seeds import derive
 
 TRIED = 8
 """Examples that are read with two seeds, to see whether reading them is random."""
@@ -82,7 +83,7 @@ class DatasetSampler(EpochSampler):
         batch, (name, data) = super().batch(number), self.source
         xs, ys = [], []
         for rows, seed, step in zip(self.rows(number), self.seeds[:, 0].tolist(), number[:, 0].tolist(), strict=True):
-            x, y = read(name, data, rows.tolist(), hash((seed, step, 1)))
+            x, y = read(name, data, rows.tolist(), derive(seed, "augment", step))
             xs.append(x)
             ys.append(y)
         device = number.device

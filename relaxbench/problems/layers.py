@@ -171,9 +171,7 @@ class BatchNorm(nn.Module):
         else:
             centred, variance = x - self.running_mean.view(shape), self.running_var.view(shape)
         result = centred * torch.rsqrt(variance + self.eps)
-        if self.weight is None or self.bias is None:
-            return result
-        return result * self.weight.view(shape) + self.bias.view(shape)
+        return _scaled(result, self.weight, self.bias)
 
 
 class FrozenBatchNorm(nn.Module):
@@ -199,9 +197,13 @@ class FrozenBatchNorm(nn.Module):
         shape = (1, -1, *(1 for _ in x.shape[2:]))
         x = x.float() if x.dtype == torch.bfloat16 else x
         result = (x - self.running_mean.view(shape)) * torch.rsqrt(self.running_var + self.eps).view(shape)
-        if self.weight is None or self.bias is None:
-            return result
-        return result * self.weight.view(shape) + self.bias.view(shape)
+        return _scaled(result, self.weight, self.bias)
+
+
+def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Scale and shift the channels of `x` ``[B, C, …]``, where the layer does."""
+    shape = (1, -1, *(1 for _ in x.shape[2:]))
+    return x if weight is None or bias is None else x * weight.view(shape) + bias.view(shape)
 
 
 def _frozen(norm: nn.modules.batchnorm._BatchNorm) -> bool:

@@ -216,9 +216,8 @@ class SupervisedProblem(Problem):
             result = self._call(params, batch["x"])
         if not isinstance(result, Tensor):
             raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
-        if result.dim() < 2 and not isinstance(
-            self.loss, OwnLoss
-        ):  # a loss would take the axis of examples for that of outputs
+        # A loss of ours would take the axis of examples for that of outputs.
+        if result.dim() < 2 and not isinstance(self.loss, OwnLoss):
             shape = tuple(result.shape)
             raise UserError(f"problem {self.name!r}: the model returned shape {shape}; expected (examples, outputs)")
         return labels.classes_last(result, batch.get("y")) if self._classifies else result

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from relaxbench.errors import UserError
 from relaxbench.store.urls import reason
-from relaxbench.util.pause import pause as sleep
+from relaxbench.util.pause import sleep
 from relaxbench.util.text import duration
 
 T = TypeVar("T")

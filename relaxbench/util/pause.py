@@ -6,7 +6,7 @@ import threading
 import time
 
 
-def pause(seconds: float) -> None:
+def sleep(seconds: float) -> None:
     """Sleep; if the system refuses because its clock has just been set, wait in another way."""
     try:
         time.sleep(seconds)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from relaxbench.util.pause import pause
+from relaxbench.util.pause import sleep
 
 
 def test_a_sleep_that_the_system_refuses_is_waited_for_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,5 +15,5 @@ def test_a_sleep_that_the_system_refuses_is_waited_for_all_the_same(monkeypatch:
 
     monkeypatch.setattr(time, "sleep", refuse)
     began = time.monotonic()
-    pause(0.05)
+    sleep(0.05)
     assert 0.04 < time.monotonic() - began < 5

@@ -24,7 +24,7 @@ from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import turn
 from relaxbench.study.coordination.optuna_mirror import behind, mirror
 from relaxbench.study.coordination.plan import Plan
-from relaxbench.util.pause import pause as sleep
+from relaxbench.util.pause import sleep
 
 RENEW_SECONDS = 20.0
 """Time between two signs of life."""

@@ -31,10 +31,7 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
     for task in problems:
         if names.count(task.name) > 1:
             raise UserError(f"two problems are called {task.name!r}: give each its own name")
-        if download and task.missing():
-            task.download()
-        task.fingerprint()
-        try_out(task)
+        _fetch(task, download)
         for label in spec.methods:
             reason = why_unfit(task, spec.make_rule(label, task))
             if reason:
@@ -45,8 +42,20 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
     return [rung for task in problems for rung in rungs(task, spec)]
 
 
-def without_unfit(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
+def _fetch(task: Problem, download: bool) -> None:
+    """Load a problem's data, and check that it can be trained."""
+    if download and task.missing():
+        task.download()
+    task.fingerprint()
+    try_out(task)
+
+
+def without_unfit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, dict[str, str]]:
     """Leave methods out that cannot train a problem of the study.
+
+    Args:
+        spec: the study.
+        download: whether missing data are downloaded.
 
     Returns:
         the study with the other methods, and why each method was left out.
@@ -56,7 +65,7 @@ def without_unfit(spec: StudySpec) -> tuple[StudySpec, dict[str, str]]:
     """
     unfit: dict[str, str] = {}
     for task in map(problem, spec.problems):
-        try_out(task)
+        _fetch(task, download)
         for label in spec.methods:
             rule = spec.make_rule(label, task)
             flat = f"its loss {task.loss.name!r} has no curvature" if rule.curvature and not task.loss.convex else ""

@@ -22,7 +22,7 @@ from relaxbench.study.definition.circumstances import circumstances
 from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.training import costs
 from relaxbench.training import engine as engines
-from relaxbench.util.pause import pause as sleep
+from relaxbench.util.pause import sleep
 
 REPORT_SECONDS = 1.0
 """Time between two reports of what is measured."""

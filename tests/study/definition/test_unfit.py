@@ -109,3 +109,30 @@ def test_derivatives_within_a_model_work_with_torch_func_which_the_message_names
     assert why_unfit(task, RULES["curveball"]()) is None
     with pytest.raises(UserError, match=r"use torch\.func\.grad or torch\.func\.vjp"):
         try_out(of(Derivative(False), x, torch.zeros(20, 1), "least-squares"))
+
+
+ABSENT = """
+from relaxbench.problems import SupervisedProblem
+import torch
+from torch import nn
+class Absent(SupervisedProblem):
+    here = False
+    def missing(self):
+        return [] if self.here else ["absent"]
+    def download(self):
+        self.here = True
+    def fingerprint(self):
+        assert self.here, "read before it was downloaded"
+        return super().fingerprint()
+x = torch.arange(40.0).view(20, 2).sin()
+def data():
+    return dict.fromkeys(("train", "validation", "test"), (x, (x[:, 0] > 0).long()))
+problem = Absent("mine", lambda: nn.Linear(2, 2), data, batch_size=5)
+"""
+
+
+def test_missing_data_are_downloaded_before_a_method_is_tried(tmp_path: Path) -> None:
+    file = tmp_path / "absent.py"
+    file.write_text(ABSENT)
+    spec, unfit = without_unfit(tiny.spec(problems=[str(file)], methods=["sgd", "curveball"]), download=True)
+    assert (spec.methods, unfit) == (["sgd", "curveball"], {})
