@@ -36,6 +36,7 @@ def worker(
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
     from relaxbench.store.soundness import check_stored
+    from relaxbench.store.transactions import OUTAGE_SECONDS
     from relaxbench.study.coordination.supervisor import orphaned, supervised
     from relaxbench.study.execution import join
     from relaxbench.study.execution.options import RunOptions, parse_device
@@ -45,7 +46,9 @@ def worker(
     checks.check_folder("--checkpoints", checkpoints)
     checks.check_optuna(optuna)
     checks.use_data(data_dir)
-    database, place = open_database(storage, create=False), parse_device(device)
+    # A worker that a running study starts again may start in the middle of an outage.
+    database = open_database(storage, create=False, patience=OUTAGE_SECONDS if supervised() else None)
+    place = parse_device(device)
     check_stored(database, None if study.endswith(".toml") else study)
     opened = join.join(database, study, place, join.Part(problem or (), method or ()))
     with interruptible() as stopping, Display(console, opened.spec, quiet=quiet) as display:

@@ -36,7 +36,9 @@ OPTUNA_TABLE = "version_info"
 log = logging.getLogger("relaxbench")
 
 
-def open_database(storage: str, *, create: bool = True, read_only: bool = False) -> Engine:
+def open_database(
+    storage: str, *, create: bool = True, read_only: bool = False, patience: float | None = None
+) -> Engine:
     """Open a storage that has, or gets, our tables.
 
     Tables of an older version are upgraded after a backup, and a line in the log says so.
@@ -45,11 +47,13 @@ def open_database(storage: str, *, create: bool = True, read_only: bool = False)
         storage: URL or path of a SQLite file.
         create: make the file and the tables when they are missing.
         read_only: never write (a SQLite file is opened read-only).
+        patience: seconds to wait for the end of an outage, as running workers do; None to wait only for a server that
+            has no free connection, because a storage that does not answer a person's command may be the wrong one.
 
     Raises:
         UserError: if it cannot be opened, written or understood; one line without any password.
     """
-    engine, upgraded = _open(storage, create=create, read_only=read_only)
+    engine, upgraded = _open(storage, create=create, read_only=read_only, patience=patience)
     if upgraded:
         log.warning("%s", upgraded)
     return engine
@@ -77,7 +81,9 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgraded | None]:
+def _open(
+    storage: str, *, create: bool, read_only: bool, patience: float | None = None
+) -> tuple[Engine, Upgraded | None]:
     url = parse_url(storage)
     label = show_url(url)
     if url.get_backend_name() == "sqlite":
@@ -92,6 +98,8 @@ def _open(storage: str, *, create: bool, read_only: bool) -> tuple[Engine, Upgra
         return prepare_tables(engine, label, create=create and not read_only, write=not read_only)
 
     try:
+        if patience is not None:
+            return engine, patiently(engine, prepared, patience)
         return engine, patiently(engine, prepared, CROWDED_SECONDS, crowded)
     except (DBAPIError, UnicodeDecodeError) as error:  # UnicodeDecodeError: names of tables in a damaged file
         engine.dispose()

@@ -12,6 +12,7 @@ from types import FrameType
 
 from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
+from relaxbench.store.transactions import OUTAGE_SECONDS
 from relaxbench.store.workers import arrive
 from relaxbench.stress.simulated import Load, Simulation
 from relaxbench.study.coordination.checkpoints import Checkpoints
@@ -46,7 +47,7 @@ def main(study: int) -> int:
         time.time = lambda: true() + SKEW
     if fault == "disk":
         os.fsync = _full  # type: ignore[assignment]
-    database = open_database(os.environ["RELAXBENCH_STORAGE"], create=False)
+    database = open_database(os.environ["RELAXBENCH_STORAGE"], create=False, patience=OUTAGE_SECONDS)
     manifest = read_manifest(database, study)
     claims = Claims(database, study)
     presence = arrive(database, study, claims.worker, "cpu", {})

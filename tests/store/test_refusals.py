@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
+import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -33,7 +38,7 @@ def guarded() -> Iterator[postgres.Server]:
         server.remove()
 
 
-def refusal(url: str, **options: bool) -> str:
+def refusal(url: str, **options: Any) -> str:
     """The one line with which a storage is refused; nothing that is printed of the error shows a password."""
     with pytest.raises(UserError) as error:
         open_database(url, **options)
@@ -122,6 +127,36 @@ def test_a_server_that_is_stopped(guarded: postgres.Server) -> None:
         guarded.start()
     assert "Connection refused" in said
     assert said.endswith("check the host and the port, and that the server runs")
+
+
+def test_a_worker_that_starts_during_an_outage_waits_for_its_end(guarded: postgres.Server) -> None:
+    url = guarded.new_url()
+    open_database(url).dispose()
+    guarded.stop()
+    back = threading.Timer(0.3, guarded.start)
+    back.start()
+    try:
+        open_database(url, create=False, patience=60).dispose()
+    finally:
+        back.join()
+
+
+def test_a_worker_that_starts_while_a_file_is_locked_waits_for_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "study.db"
+    open_database(str(file)).dispose()
+    monkeypatch.setattr(module, "BUSY_SECONDS", 0.05)
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as holder:
+        holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        assert "another process is using it" in refusal(str(file), create=False)
+        with pytest.raises(UserError, match="has not answered"):
+            open_database(str(file), create=False, patience=0.2)
+        end = threading.Timer(0.3, holder.close)
+        end.start()
+        open_database(str(file), create=False, patience=60).dispose()
+        end.join()
 
 
 def test_a_socket_that_is_not_there() -> None:

@@ -74,6 +74,7 @@ def work(order: Order) -> str:
     from pathlib import Path
 
     from relaxbench.store.database import open_database
+    from relaxbench.store.transactions import OUTAGE_SECONDS
     from relaxbench.study.execution.join import Part, join
     from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
@@ -81,7 +82,7 @@ def work(order: Order) -> str:
 
     keep_freed_memory()
     try:
-        database = open_database(order.storage, create=False)
+        database = open_database(order.storage, create=False, patience=OUTAGE_SECONDS)
         options = RunOptions(
             device=parse_device(order.device),
             population=order.population,
