@@ -63,16 +63,16 @@ def same(a: Outcome, b: Outcome) -> bool:
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_trial_is_the_same_bit_for_bit_whatever_its_slot_and_neighbours(name: str) -> None:
-    """With dropout and noise on: alone, among 32, and every second one refilled into slots of 5 in another order."""
+    """With dropout and noise on: alone, among 32, and every fourth one refilled into slots of 5 in another order."""
     rule, task = RULES[name], digits_mlp(dropout=0.2)
     jobs = [Job(i, 7_000_000_000_000 + i, settings(rule, i), test=True) for i in range(32)]
     budget = BUDGET * rule().replicas
     together = train(jobs, rule(), 32, task, budget)
-    refilled = train(jobs[::-2], rule(), 5, task, budget)
-    for i in (0, 17, 31):
+    refilled = train(jobs[::-4], rule(), 5, task, budget)
+    for i in (0, 31):
         alone = train([jobs[i]], rule(), 1, task, budget)
         assert same(alone[i], together[i])
-    assert len(refilled) == 16 and all(same(outcome, together[i]) for i, outcome in refilled.items())
+    assert len(refilled) == 8 and all(same(outcome, together[i]) for i, outcome in refilled.items())
 
 
 def test_neighbours_that_diverge_are_contained_and_complete_with_the_worst_value() -> None:
