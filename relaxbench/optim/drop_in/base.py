@@ -221,7 +221,7 @@ class RuleOptimizer(Saving):
     def _check_length(self) -> None:
         """Raise if `total_steps` is missing although something is scheduled, or too short."""
         if self.total_steps is None:
-            if self._hyper.is_constant():
+            if self._hyper.constant:
                 return
             first = self.param_groups[0]
             curves = [

@@ -96,6 +96,7 @@ class Hyperparameters:
         self._key: tuple[Any, ...] = ()
         self._shape: tuple[Any, ...] = ()
         self.before: dict[str, Tensor] | None = None  # the values before the last change, until the rule knows of it
+        self.constant = False  # whether no schedule changes a value
         self.reshaped = False  # whether the last change may have changed what is scheduled
         self._progress = -1.0
         self._fixed: dict[str, Tensor] = {}
@@ -112,7 +113,8 @@ class Hyperparameters:
         check(self.rule, self.groups)
         self._key, self._progress = key, -1.0
         shape = tuple(self.groups[0][name] for name in self._names if name not in (*PER_GROUP, "betas"))
-        self.reshaped, self._shape = shape != self._shape, shape
+        if shape != self._shape:
+            self.reshaped, self._shape, self.constant = True, shape, self._is_constant()
         owned, self.before = self._owned(), self._fixed or None
         names = (*self.rule.wide, *(("lr",) if self._has_factor else ()))
         self._fixed = {name: self._tensor(name, [group[name] for group in owned]) for name in names}
@@ -124,7 +126,9 @@ class Hyperparameters:
         Without a total they are those of the start.
         """
         self.refresh()
-        progress = 0.0 if total is None else min(1.0, queries // self.period / max(1, total // self.period))
+        progress = (
+            0.0 if total is None or self.constant else min(1.0, queries // self.period / max(1, total // self.period))
+        )
         if progress != self._progress:
             self._progress = progress
             where = torch.full((1, 1), progress, dtype=self.like.dtype, device=self.like.device)
@@ -143,17 +147,18 @@ class Hyperparameters:
 
     def probed(self) -> list[dict[str, Tensor]]:
         """Return the scheduled values at `PROBES`, one column per group, float64 ``[1, groups]``."""
-        owned = self._owned()
-        rows = {
-            name: torch.tensor([[encode(name, group[name]) for group in owned]], dtype=torch.float64)
-            for name in self.rule.wide
-        }
+        return self._probe({name: [encode(name, group[name]) for group in self._owned()] for name in self.rule.wide})
+
+    def _probe(self, values: Mapping[str, Sequence[float]]) -> list[dict[str, Tensor]]:
+        rows = {name: torch.tensor([row], dtype=torch.float64) for name, row in values.items()}
         return [self.rule.at(rows, torch.full((1, 1), at, dtype=torch.float64)) for at in PROBES]
 
-    def is_constant(self) -> bool:
-        """Return whether no schedule changes a value."""
-        first, *later = self.probed()
-        return all(torch.allclose(now[name], first[name], rtol=1e-9, atol=0.0) for now in later for name in first)
+    def _is_constant(self) -> bool:
+        """Return whether no schedule changes a value; a step size of 0 may be another one later."""
+        group = self._owned()[0]
+        values = {name: encode(name, group[name]) for name in self.rule.wide}
+        first, *later = self._probe({name: [value or float(name.endswith("lr"))] for name, value in values.items()})
+        return all(torch.equal(now[name], first[name]) for now in later for name in first)
 
     def _owned(self) -> list[dict[str, Any]]:
         return [own(self.rule, group) for group in self.groups]

@@ -128,3 +128,16 @@ def test_a_schedule_that_begins_later_needs_total_steps() -> None:
     optimizer.param_groups[0]["schedule"] = "cosine"
     with pytest.raises(TypeError, match="needs total_steps"):
         loop(model, optimizer, 1)
+
+
+def test_a_step_size_that_was_zero_at_first_is_scheduled_later() -> None:
+    found = []
+    for first in (0.0, 0.1):
+        model, optimizer = new("sgd", schedule="cosine", lr=first)
+        optimizer.param_groups[0].update(lr=0.1, initial_lr=0.1)
+        loop(model, optimizer, 199)
+        found.append(vector(model))
+    assert torch.equal(*found)
+    model, optimizer = new("sgd", schedule="constant", lr=0.1)
+    loop(model, optimizer, 199)
+    assert not torch.equal(vector(model), found[0])
