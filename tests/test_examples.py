@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -16,7 +17,8 @@ SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 def run(script: str, folder: Path) -> str:
     """The output of an example that is run in a folder."""
-    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "COLUMNS": "200", "NO_COLOR": "1"}
+    path = os.pathsep.join([str(EXAMPLES.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "NO_COLOR": "1"}
     done = subprocess.run(
         [sys.executable, EXAMPLES / script],
         cwd=folder,
@@ -32,7 +34,7 @@ def run(script: str, folder: Path) -> str:
 
 def test_the_table_names_every_script() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^\| \[(\S+)\]\(\S+\)", text, re.MULTILINE)) == SCRIPTS and len(SCRIPTS) == 4
+    assert sorted(re.findall(r"^\| \[(\S+)\]\(\S+\)", text, re.MULTILINE)) == SCRIPTS and len(SCRIPTS) == 6
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -55,6 +57,26 @@ def test_in_lightning_the_checkpoint_is_what_was_validated_and_tested(tmp_path: 
     assert [(name, steps) for name, steps, *_ in results] == [("EntropySGD", "64"), ("SAM", "64"), ("CurveBall", "64")]
     for name, _, validated, tested, monitored, again in results:
         assert validated == tested and monitored == again and float(monitored) <= float(validated) < 0.65, name
+
+
+@pytest.mark.parametrize(
+    ("package", "script", "steps", "methods"),
+    [
+        ("accelerate", "accelerate_loop.py", 64, ["EntropySGD", "SAM", "CurveBall"]),
+        ("transformers", "transformers_trainer.py", 32, ["EntropySGD"]),
+    ],
+)
+def test_with_hugging_face_what_is_saved_is_what_was_validated(
+    package: str, script: str, steps: int, methods: list[str], tmp_path: Path
+) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed: pip install 'relaxbench[examples]'")
+    found = re.findall(r"^(\w+): (\d+) steps,((?: [\d.]+)+)$", run(script, tmp_path), re.MULTILINE)
+    assert [(name, int(counted)) for name, counted, _ in found] == [(method, steps) for method in methods]
+    for name, _, losses in found:
+        values = [float(value) for value in losses.split()]
+        assert len(values) > 1 and values == pytest.approx([values[0]] * len(values), abs=2e-6), name
+        assert 0.0 < values[0] < 0.69, name  # that of a coin
 
 
 def test_a_study_of_your_own_problem_ends_with_a_verdict_and_is_read_again(tmp_path: Path) -> None:

@@ -203,6 +203,9 @@ class Rule:
         """Return the number of the (first) mini-batch of a query: the query's own number, times n for n replicas."""
         return query * self.replicas
 
+    def retune(self, state: State, before: Hyper, after: Hyper) -> None:
+        """Adapt the state, in place, when other code has changed hyperparameters in mid-training; studies never do."""
+
     def at(self, hyper: Hyper, progress: Tensor) -> dict[str, Tensor]:
         """Return the hyperparameters at a progress ``[..., K, 1]``: the step size annealed, γ (or σ²) scoped."""
         now = dict(hyper)

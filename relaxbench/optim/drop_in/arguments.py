@@ -37,34 +37,6 @@ def make_rule(rule_class: type[Rule], arguments: dict[str, Value]) -> tuple[Rule
     return rule, {name: options.get(name, option.default) for name, option in parameters.items()}, hyper
 
 
-def familiar(rule_class: type[Rule], values: dict[str, Any]) -> dict[str, Any]:
-    """Replace PyTorch's names of hyperparameters by a rule's own where they can mean one thing only.
-
-    `lr` is the step size of a rule that has one under another name, `betas` are `beta1` and `beta2`, and the
-    `weight_decay` of a rule that only decays decoupled from the gradient is its `decoupled_decay`.
-
-    Raises:
-        TypeError: if a value is given under both names, or `betas` is not a pair.
-    """
-    wide, values = rule_class.wide, dict(values)
-    stands_for = {"betas": ("beta1", "beta2"), "weight_decay": ("decoupled_decay",)}
-    rates = [name for name in wide if name.endswith("_lr")]
-    if len(rates) == 1:
-        stands_for["lr"] = (rates[0],)
-    for name, own in stands_for.items():
-        if name not in values or name in wide or any(each not in wide for each in own):
-            continue
-        twice = [each for each in own if each in values]
-        if twice:
-            raise TypeError(f"{name} stands for {' and '.join(own)}, and {twice[0]} is given too: give one of them")
-        given = values.pop(name)
-        pair = given if len(own) > 1 else (given,)
-        if not isinstance(pair, (tuple, list)) or len(pair) != len(own):
-            raise TypeError(f"{name} = {given!r}: expected {len(own)} numbers, {' and '.join(own)}")
-        values |= dict(zip(own, pair, strict=True))
-    return values
-
-
 def once(params: Iterable[Any]) -> list[Any]:
     """Return parameters, or pairs of a name and a parameter, each once: one that is shared may be listed twice."""
     return list({id(p[1]) if isinstance(p, tuple) else id(p): p for p in params}.values())

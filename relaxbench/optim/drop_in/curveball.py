@@ -27,15 +27,16 @@ class CurvatureOptimizer(RuleOptimizer):
     Args:
         model: Model whose parameters are optimized, those that need a gradient.
         params: Some of its parameters, or groups of them with their own weight decays. Default: all parameters.
-        total_steps: Calls of `step()` that training makes. The schedule of the step size runs over these.
+        total_steps: Calls of `step()` that training makes. The schedule of the step size runs over these; it is not
+            needed if that is "constant".
         seed: Seed of the rule's noise, from 0 to 2⁶³ − 1.
         compile: Compile the model together with its tangents, with `torch.compile`. If False, a model that is
             already compiled runs uncompiled.
         hyper: Hyperparameters and options of the rule by name; the rest have their defaults.
 
     Raises:
-        TypeError: For a missing `total_steps`, a name that the rule does not have, a model that is not a module, a
-            complex parameter, or a layer with sparse gradients.
+        TypeError: For a missing `total_steps` if something is scheduled over it, a name that the rule does not have, a
+            model that is not a module, a complex parameter, or a layer with sparse gradients.
         ValueError: For a value that is not allowed, a value that differs between groups and may not, or parameters
             that are not those of the model.
     """

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from relaxbench.optim.drop_in.closures import closures
+from relaxbench.optim.drop_in.names import stands_for
 from relaxbench.optim.hyper import OPTIONS, defaults, expected, stack
 from relaxbench.optim.rule import Rule
 from relaxbench.space import Choice, Float, Hyperparameter, Int
@@ -102,7 +103,11 @@ def _schedulers(rule_class: type[Rule]) -> list[str]:
     """How PyTorch's schedulers are used, if the rule has a schedule."""
     if "schedule" not in rule_class.wide:
         return []
-    factor = "" if "lr" in rule_class.wide else ", which is 1 at first and a factor on the annealed step size"
+    factor = (
+        ""
+        if {"lr"} & {*rule_class.wide, *stands_for(rule_class)}
+        else ", which is 1 at first and a factor on the annealed step size"
+    )
     return [_fill(SCHEDULERS.format(factor=factor))]
 
 

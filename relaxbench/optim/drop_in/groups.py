@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from relaxbench.optim.drop_in.names import in_groups, own, stands_for
 from relaxbench.optim.hyper import encode, expected
-from relaxbench.optim.rule import Rule
+from relaxbench.optim.rule import Rule, State
 
 PER_GROUP = ("lr", "inner_lr", "outer_lr", "adam_lr", "momentum", "outer_momentum", "weight_decay", "decoupled_decay")
 """Hyperparameters that may differ between parameter groups; the others set when the rule takes its steps."""
 FREE = ("params", "lr", "name", "param_names")
 """Keys of a group that are PyTorch's own."""
+PROBES = (0.0, 0.04, 0.25, 0.5, 0.75, 1.0)
+"""Progress at which schedules are compared: between any two of them, one that is not constant has changed."""
 
 
 def check_names(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
@@ -26,7 +29,7 @@ def check_names(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
     """
     for group in groups:
         for name in group:
-            if name not in rule.wide and name not in FREE:
+            if name not in in_groups(rule) and name not in FREE:
                 raise unknown_hyperparameter(rule, name)
 
 
@@ -36,14 +39,24 @@ def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         ValueError: for a missing hyperparameter, a value that is not allowed, or values that differ and may not.
     """
+    known = stands_for(rule)
     for group in groups:
         lr = group.get("lr", 1.0)
         if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not 0 <= lr < float("inf"):
             raise ValueError(f"lr = {lr!r}: expected a number that is not negative, and finite")
+        for name, owned in known.items():
+            foreign = [each for each in owned if each in group]
+            if foreign:
+                raise ValueError(
+                    f"a parameter group holds {foreign[0]}, which is part of its {name}: set {name}; if a state of an "
+                    "older relaxbench is loaded, finish that training with it"
+                )
+        for name in in_groups(rule):
+            if name not in group:
+                raise ValueError(f"a parameter group has no {name}: expected a value for every hyperparameter")
+    owners = [own(rule, group) for group in groups]
     for name, declared in rule.wide.items():
-        if any(name not in group for group in groups):
-            raise ValueError(f"a parameter group has no {name}: expected a value for every hyperparameter")
-        values = [group[name] for group in groups]
+        values = [group[name] for group in owners]
         for value in values:
             allowed = expected(name, declared, value)
             if allowed:
@@ -78,8 +91,13 @@ class Hyperparameters:
 
     def __init__(self, rule: Rule, groups: list[dict[str, Any]], sizes: list[int], like: Tensor) -> None:
         self.rule, self.groups, self.sizes, self.like = rule, groups, sizes, like
-        self._names = (*rule.wide, *(() if "lr" in rule.wide else ("lr",)))
+        self._names = in_groups(rule)
+        self._has_factor = "lr" not in rule.wide and "lr" not in stands_for(rule)
         self._key: tuple[Any, ...] = ()
+        self._shape: tuple[Any, ...] = ()
+        self.before: dict[str, Tensor] | None = None  # the values before the last change, until the rule knows of it
+        self.constant = False  # whether no schedule changes a value
+        self.reshaped = False  # whether the last change may have changed what is scheduled
         self._progress = -1.0
         self._fixed: dict[str, Tensor] = {}
         self._now: dict[str, Tensor] = {}
@@ -88,32 +106,70 @@ class Hyperparameters:
 
     def refresh(self) -> None:
         """Rebuild the tensors if a value in the groups has changed."""
-        key = tuple(group[name] for group in self.groups for name in self._names)
+        key = tuple(group.get(name) for group in self.groups for name in self._names)
+        key += tuple(map(len, self.groups))  # a key that does not belong there is refused
         if key == self._key:
             return
         check(self.rule, self.groups)
         self._key, self._progress = key, -1.0
-        self._fixed = {name: self._tensor(name) for name in self._names}
+        shape = tuple(self.groups[0][name] for name in self._names if name not in (*PER_GROUP, "betas"))
+        if shape != self._shape:
+            self.reshaped, self._shape, self.constant = True, shape, self._is_constant()
+        owned, self.before = self._owned(), self._fixed or None
+        names = (*self.rule.wide, *(("lr",) if self._has_factor else ()))
+        self._fixed = {name: self._tensor(name, [group[name] for group in owned]) for name in names}
         self.period = int(self.rule.period({name: self._fixed[name][:, :1] for name in self.rule.wide}))
 
-    def at(self, queries: int, total: int) -> dict[str, Tensor]:
-        """Return the scheduled values after `queries` of `total` queries; they are constant within an outer step."""
+    def at(self, queries: int, total: int | None) -> dict[str, Tensor]:
+        """Return the scheduled values after `queries` of `total` queries; they are constant within an outer step.
+
+        Without a total they are those of the start.
+        """
         self.refresh()
-        progress = min(1.0, queries // self.period / max(1, total // self.period))
+        progress = (
+            0.0 if total is None or self.constant else min(1.0, queries // self.period / max(1, total // self.period))
+        )
         if progress != self._progress:
             self._progress = progress
             where = torch.full((1, 1), progress, dtype=self.like.dtype, device=self.like.device)
             now = self.rule.at({name: self._fixed[name] for name in self.rule.wide}, where)
-            if "lr" not in self.rule.wide:  # PyTorch's schedulers change `lr`, a factor on the annealed step size
-                inner = "anneal" in self.rule.wide and self.groups[0]["anneal"] == "inner"
-                annealed = "inner_lr" if inner else "outer_lr" if "outer_lr" in now else "inner_lr"
-                annealed = annealed if annealed in now else self.rule.rate
+            if self._has_factor:  # PyTorch's schedulers change `lr`, a factor on the annealed step size
+                annealed = self._annealed(now)
                 now[annealed] = now[annealed] * self._fixed["lr"]
             self._now = now
         return self._now
 
-    def _tensor(self, name: str) -> Tensor:
-        values = [encode(name, group[name]) for group in self.groups]
+    def tell(self, state: State) -> None:
+        """Let the rule adapt its state to values that other code has changed."""
+        if self.before is not None:
+            self.rule.retune(state, self.before, self._fixed)
+            self.before = None
+
+    def probed(self) -> list[dict[str, Tensor]]:
+        """Return the scheduled values at `PROBES`, one column per group, float64 ``[1, groups]``."""
+        return self._probe({name: [encode(name, group[name]) for group in self._owned()] for name in self.rule.wide})
+
+    def _probe(self, values: Mapping[str, Sequence[float]]) -> list[dict[str, Tensor]]:
+        rows = {name: torch.tensor([row], dtype=torch.float64) for name, row in values.items()}
+        return [self.rule.at(rows, torch.full((1, 1), at, dtype=torch.float64)) for at in PROBES]
+
+    def _is_constant(self) -> bool:
+        """Return whether no schedule changes a value; a step size of 0 may be another one later."""
+        group = self._owned()[0]
+        values = {name: encode(name, group[name]) for name in self.rule.wide}
+        first, *later = self._probe({name: [value or float(name.endswith("lr"))] for name, value in values.items()})
+        return all(torch.equal(now[name], first[name]) for now in later for name in first)
+
+    def _owned(self) -> list[dict[str, Any]]:
+        return [own(self.rule, group) for group in self.groups]
+
+    def _annealed(self, now: Mapping[str, Tensor]) -> str:
+        inner = "anneal" in self.rule.wide and self.groups[0]["anneal"] == "inner"
+        annealed = "inner_lr" if inner else "outer_lr" if "outer_lr" in now else "inner_lr"
+        return annealed if annealed in now else self.rule.rate
+
+    def _tensor(self, name: str, given: Sequence[Any]) -> Tensor:
+        values = [encode(name, value) for value in given]
         row = torch.tensor(values, dtype=self.like.dtype, device=self.like.device)
         if all(value == values[0] for value in values):
             return row[:1, None]

@@ -23,8 +23,7 @@ def named_init(init: Init, rule_class: type[Rule]) -> Init:
         rule_class: the rule.
 
     Returns:
-        a function that calls `init`, in whose signature `total_steps` is required and each hyperparameter has its
-        name, type and default, keyword-only.
+        a function that calls `init`; in its signature each hyperparameter has its name, type and default, keyword-only.
     """
 
     @functools.wraps(init)
@@ -40,7 +39,6 @@ def named_init(init: Init, rule_class: type[Rule]) -> Init:
 def _signature(init: Init, rule_class: type[Rule]) -> inspect.Signature:
     declared = inspect.signature(init, eval_str=True)
     parameters = {name: p for name, p in declared.parameters.items() if p.kind is not Parameter.VAR_KEYWORD}
-    parameters["total_steps"] = parameters["total_steps"].replace(default=Parameter.empty, annotation=int)
     for name, value in rule_class.wide.items():
         parameter = Parameter(name, Parameter.KEYWORD_ONLY, default=value.default, annotation=_annotation(name, value))
         parameters.setdefault(name, parameter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, Hyper
@@ -84,6 +85,14 @@ class AdamW(Rule):
         zero, one = x.new_zeros(x.shape), x.new_ones(x.shape[0], 1)
         moments = {"m": zero, "v": zero.clone(), "forgotten1": one, "forgotten2": one.clone()}
         return {"x": x.clone(), **moments, **counters(x, seed)}
+
+    def retune(self, state: State, before: Hyper, after: Hyper) -> None:
+        """Let βᵗ be that of the present β, as in PyTorch: it corrects m and v as if β had always been so."""
+        for number in "12":
+            old, new = (hyper[f"beta{number}"].clamp(min=1e-30) for hyper in (before, after))
+            if not torch.equal(old, new):
+                forgotten = state[f"forgotten{number}"]
+                forgotten.copy_(torch.exp(forgotten.log() * new.log() / old.log()))
 
     def query(self, state: State, hyper: Hyper) -> Query:
         return Query(state["x"], state["t"])

@@ -54,7 +54,9 @@ def test_batches_may_be_pairs_or_whatever_the_model_is_called_with() -> None:
 def test_after_training_the_deployed_weights_get_their_own_statistics() -> None:
     """At the deployed weights the model in evaluation mode gives what it gives in training mode on one batch."""
     model, x, y = net(), torch.randn(200, 3), torch.arange(200) % 2
-    optimizer = EntropySGD(model.parameters(), total_steps=40, inner_steps=8, inner_lr=0.5, outer_lr=1.0)
+    optimizer = EntropySGD(
+        model.parameters(), total_steps=40, inner_steps=8, inner_lr=0.5, outer_lr=1.0, gamma_end=10.0
+    )
 
     def loss() -> Tensor:
         return nn.functional.cross_entropy(model(x), y)

@@ -32,10 +32,10 @@ def test_every_hyperparameter_has_its_name_type_and_default(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DROP_INS)
-def test_total_steps_has_no_default_because_every_rule_is_scheduled_over_it(name: str) -> None:
+def test_total_steps_is_asked_for_because_every_rule_is_scheduled_by_default(name: str) -> None:
     cls = DROP_INS[name]
     parameter = inspect.signature(cls).parameters["total_steps"]
-    assert parameter.default is inspect.Parameter.empty and parameter.annotation is int
+    assert parameter.default is None and parameter.annotation == int | None
     model = nn.Linear(2, 2)
     first: Any = model if cls.rule_class.curvature else model.parameters()
     with pytest.raises(TypeError, match=rf"^{cls.__name__} needs total_steps, the calls of step\(\) [^\n]+$"):
