@@ -11,9 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from relaxbench.optim.registry import RULES
 from relaxbench.problems import problem
 from relaxbench.problems.registry import PROBLEMS
-from relaxbench.study.execution.processes import gradient_seconds
+from relaxbench.training.engine import throughput
+from relaxbench.training.oracle import Oracle
 
 WITHIN = 1.5
 """Target: neither time is more than this many times the other."""
@@ -47,7 +51,8 @@ def measure(quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
         task = problem(name)
         if task.missing():
             continue
-        budget = min(task.budget, int(LONGEST / RUNS / gradient_seconds(task)))
+        rate = throughput(Oracle(task, "direct"), RULES["sgd"](), 1, torch.device("cpu"), seconds=0.0)
+        budget = min(task.budget, int(LONGEST / RUNS * rate))
         if budget < min(LEAST, task.budget):
             tell(f"{name} is left out: its gradients take too long here")
             continue

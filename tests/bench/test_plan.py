@@ -36,7 +36,7 @@ def test_the_study_that_runs_is_the_one_that_was_planned(monkeypatch: pytest.Mon
         return "total     126  30 s  75,600"
 
     monkeypatch.setattr(plan, "_command", command)
-    monkeypatch.setattr(plan, "gradient_seconds", lambda task: 0.01)
+    monkeypatch.setattr(plan, "throughput", lambda *_, seconds: 100.0)
     (row,) = plan.measure(True, lambda text: None)["problems"].values()
     assert row["planned"] == 30 and row["budget"] == 434  # 138 runs of 434 gradients of 10 ms: just below 600 s
     assert [name for name, _ in seen] == ["plan", "study"] and seen[0][1] == seen[1][1]
