@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from rich.console import RenderableType
 
-from relaxbench.bench import allcnn, alone, ledger, memory, population, steps, trials
+from relaxbench.bench import allcnn, alone, ledger, memory, plan, population, steps, trials
 from relaxbench.bench.tables import TABLES
 from relaxbench.errors import UserError, unknown
 from relaxbench.training.devices import machine, torch_device
@@ -131,6 +131,8 @@ def _measure(part: str, device: torch.device, options: BenchOptions, tell: Tell)
             return allcnn.measure(device, quick, tell)
         case "memory":
             return memory.measure(device, quick, tell)
+        case "plan":
+            return plan.measure(quick, tell)
         case _:
             return ledger.measure(tell)
 

@@ -241,7 +241,7 @@ def image_problem(name: str) -> ImageProblem:
         whiten=recipe.whiten,
         batch_size=recipe.small.batch_size if small else recipe.batch_size,
         budget=budget,
-        rounds=5 if small else 50,
+        most_rounds=5 if small else 50,
         worst=10.0,
         margin=0.1,
         kind=recipe.kind,

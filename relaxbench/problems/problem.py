@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relaxbench.errors import UserError
 from relaxbench.problems.losses import Batch, Loss
+from relaxbench.problems.measurements import Measurements, Sizes, affordable, unadapted
 
 Params = dict[str, Tensor]
 """Parameters by name, of one member or with a first axis K."""
@@ -34,7 +35,9 @@ class Problem:
         unit: unit of the metric in reports, for example ``"%"``.
         metric_scale: factor from stored metrics to `unit`.
         budget: default budget, in gradient equivalents per trial.
-        rounds: measurements per trial.
+        rounds: measurements per trial. Unless it is stated, as many as a quarter of the budget pays for, see
+            `measurements`.
+        most_rounds: those at most, where `rounds` is not stated.
         batch_size: examples per gradient.
         worst: the loss of a diverged trial, and the upper bound of all others.
         worst_metric: the metric of a diverged trial.
@@ -42,8 +45,9 @@ class Problem:
         tolerance: if not None, the metric is the number of gradients until the validation loss is at most this.
         train_examples: size of the training split, which converts gradients to epochs; None without epochs.
         test_examples: size of the test split if its examples are independent draws, else None.
-        statistics_examples: size of the split ``"statistics"``, training examples on which evaluation collects what
-            batch normalization needs; 0 without such layers.
+        statistics_limit: largest size of the split ``"statistics"``, training examples on which evaluation collects
+            what batch normalization needs; 0 without such layers.
+        statistics_examples: its size, adapted to the budget as `rounds` is.
         data: one line about the data.
         published: a published result of SGD on this problem with its source, or "".
         caution: a limitation that a reader of results must know, or "".
@@ -60,7 +64,7 @@ class Problem:
     unit: str = "%"
     metric_scale: float = 100.0
     budget: int
-    rounds: int = 20
+    most_rounds: int = 20
     batch_size: int = 1
     worst: float
     worst_metric: float = 1.0
@@ -68,13 +72,50 @@ class Problem:
     tolerance: float | None = None
     train_examples: int | None = None
     test_examples: int | None = None
-    statistics_examples: int = 0
+    statistics_limit: int = 0
     data: str = "none"
     published: str = ""
     caution: str = ""
     fixed: Mapping[str, float] = {}
     space: dict[str, tuple[float, float]]
     kind: str = ""
+    _stated_rounds: int | None = None
+    _adapts: bool = True
+
+    @property
+    def rounds(self) -> int:
+        return self.measurements.rounds if self._stated_rounds is None else self._stated_rounds
+
+    @rounds.setter
+    def rounds(self, rounds: int) -> None:
+        self._stated_rounds = rounds
+
+    @property
+    def statistics_examples(self) -> int:
+        return self.measurements.statistics if self.statistics_limit else 0
+
+    @property
+    def measurements(self) -> Measurements:
+        """What a run of the budget is measured on, and how often."""
+        sizes = Sizes(self.examples("validation"), self.examples("test"), self.statistics_limit, self.batch_size)
+        if not self._adapts:
+            return unadapted(self.budget, sizes, self._stated_rounds or self.most_rounds)
+        return affordable(self.budget, sizes, self.most_rounds, self._stated_rounds)
+
+    def go_on_as_begun(self, rounds: object, statistics: object) -> None:
+        """Keep the measurements with which a study began, if that was before they adapted to the budget.
+
+        Args:
+            rounds: stored with the study.
+            statistics: stored number of examples for batch normalization.
+        """
+        if (rounds, statistics) == (self._stated_rounds or self.most_rounds, self.statistics_limit):
+            self._adapts = False
+            self.rounds = self._stated_rounds or self.most_rounds
+
+    def examples(self, split: str) -> int:
+        """Return the size of a split."""
+        return len(next(iter(self.split(split, torch.device("cpu")).values())))
 
     def layout(self) -> list[tuple[str, torch.Size]]:
         """Return names and shapes of the parameters, in their order in a vector of P numbers."""

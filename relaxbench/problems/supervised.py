@@ -34,7 +34,8 @@ class ProblemOptions(TypedDict, total=False):
     budget: int
     worst: float
     margin: float
-    rounds: int
+    rounds: int | None
+    most_rounds: int
     title: str
     caution: str
     published: str
@@ -58,12 +59,14 @@ class SupervisedProblem(Problem):
         budget: default budget, in gradient equivalents per trial.
         worst: the loss of a diverged trial; larger than that of an untrained model.
         margin: the smallest difference of the metric that matters, in its unit (points of error).
-        rounds: measurements per trial.
+        rounds: measurements per trial; None for as many as a quarter of the budget pays for, see `measurements`.
+        most_rounds: those at most, where `rounds` is None.
         title: a name for pages, one line; by default `name`.
         source: where the data come from, one line.
         caution: what a reader of results must know, one line; see `Problem`.
         published: results of papers, one line; see `Problem`.
-        statistics_limit: maximum number of training examples on which batch normalization is measured.
+        statistics_limit: maximum number of training examples on which batch normalization is measured; fewer where the
+            budget is short, see `measurements`.
         space: ranges for all methods on this problem, name → (low, high).
         kind: the kind of problem whose published settings are nearest, e.g. ``"cifar-10"``; see `Problem`.
         metric: name and function of (outputs, labels) of another metric, smaller is better, computed on whole splits:
@@ -90,7 +93,8 @@ class SupervisedProblem(Problem):
         budget: int = 1000,
         worst: float = 10.0,
         margin: float = 0.5,
-        rounds: int = 20,
+        rounds: int | None = None,
+        most_rounds: int = 20,
         title: str = "",
         source: str = "data of its own",
         caution: str = "",
@@ -105,18 +109,19 @@ class SupervisedProblem(Problem):
             "budget": budget,
             "worst": worst,
             "margin": margin,
-            "rounds": rounds,
+            "rounds": 1 if rounds is None else rounds,
+            "most_rounds": most_rounds,
         }
         for key, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise UserError(f"problem {name!r}: {key} = {value!r}: expected a positive number")
         self.name, self.title, self.caution, self.published = name, title or name, caution, published
-        self.statistics_limit = statistics_limit
+        self._statistics_limit = statistics_limit
         self.loss, self._score = loss_of(loss), metric
-        self.batch_size, self.budget, self.rounds = batch_size, budget, rounds
+        self.batch_size, self.budget, self._stated_rounds, self.most_rounds = batch_size, budget, rounds, most_rounds
         self.worst, self.margin, self.space, self.kind = worst, margin, dict(space or {}), kind
         self._build, self._pretrained, self._load, self._source = model, pretrained, data, source
-        self._device_splits: dict[tuple[str, str], Batch] = {}
+        self._device_splits: dict[tuple[str, str, int], Batch] = {}
         self._orders: dict[str, dict[tuple[int, int], Tensor]] = {}
         if metric is not None:
             self.metric, self.unit, self.metric_scale, self.worst_metric = metric[0], "", 1.0, worst_metric
@@ -172,9 +177,9 @@ class SupervisedProblem(Problem):
         return f"{self._source}, {sizes} for training/validation/test"
 
     @property
-    def statistics_examples(self) -> int:  # type: ignore[override]
-        """Number of training examples on which batch normalization is measured; 0 without such layers."""
-        return min(self.statistics_limit, len(self.tensors["train"][0])) if self._norms else 0
+    def statistics_limit(self) -> int:  # type: ignore[override]
+        """Largest number of training examples on which batch normalization is measured; 0 without such layers."""
+        return min(self._statistics_limit, len(self.tensors["train"][0])) if self._norms else 0
 
     @property
     def train_examples(self) -> int:  # type: ignore[override]
@@ -187,6 +192,9 @@ class SupervisedProblem(Problem):
         x, y = self.tensors["test"]
         unknown = self._ignored is not None and self._ignored in y
         return None if self._classifies and (y.dim() > 1 or unknown) else len(x)
+
+    def examples(self, split: str) -> int:
+        return len(self.tensors[split][0])
 
     def layout(self) -> list[tuple[str, torch.Size]]:
         return [*self.adapted.trainable.items()]
@@ -251,11 +259,13 @@ class SupervisedProblem(Problem):
         return self.adapted(params, x)
 
     def split(self, name: str, device: torch.device) -> Batch:
-        place = (name, str(device))
+        # A problem at another budget, which shares the splits, may have other examples for batch normalization.
+        size = self.statistics_examples if name == "statistics" else 0
+        place = (name, str(device), size)
         if place not in self._device_splits:
             if name == "statistics":
                 words = random.key(torch.tensor([0]), random.DATA, torch.tensor([0]))
-                rows = random.permutation(words, len(self.tensors["train"][0]))[: self.statistics_examples]
+                rows = random.permutation(words, len(self.tensors["train"][0]))[:size]
                 x, y = (part[rows] for part in self.tensors["train"])
             else:
                 x, y = self.tensors[name]

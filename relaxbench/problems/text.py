@@ -143,7 +143,7 @@ def text_problem(name: str) -> TextProblem:
         limit=500 if small else None,
         batch_size=64,
         budget=600 if small else 50 * 636,
-        rounds=5 if small else 50,
+        most_rounds=5 if small else 50,
         worst=20.0,
         margin=0.01,
         kind="char-lstm",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-FORWARD = 1 / 3
-"""Cost of a forward pass in gradients: a backward pass costs as many matrix products as two forward passes."""
+from relaxbench.problems.measurements import FORWARD as FORWARD
 
 
 @dataclass

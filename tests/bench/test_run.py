@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from relaxbench.bench import allcnn, alone, ledger, memory, population, process_pool, run, steps, trials
+from relaxbench.bench import allcnn, alone, ledger, memory, plan, population, process_pool, run, steps, trials
 from relaxbench.bench.page import render
 from relaxbench.bench.tables import TABLES, met, step_tables
 from relaxbench.cli.console import console
@@ -34,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every measurement fails the test."""
-    for module in (population, alone, trials, steps, allcnn, memory, ledger):
+    for module in (population, alone, trials, steps, allcnn, memory, ledger, plan):
         monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("it was measured first"))
 
 
@@ -77,13 +77,20 @@ def figures() -> dict[str, Any]:
             "within": 0.05, "flops_of_a_gradient": {"profiler": 1.0, "flop_counter": 1.0},
             "rules": {"sgd": {"billed": 1.0, "profiler": 1.0, "flop_counter": 1.06}},
         },
+        "plan": {
+            "within": 1.5,
+            "problems": {
+                "digits-mlp": {"planned": 20.0, "taken": 29.0, "budget": 600},
+                "rugged-1d": {"planned": 20.0, "taken": 13.0, "budget": 400},
+            },
+        },
     }  # fmt: skip
 
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found = figures()
-    for module in (population, alone, trials, steps, allcnn, memory, ledger):
+    for module in (population, alone, trials, steps, allcnn, memory, ledger, plan):
         part = module.__name__.rsplit(".", 1)[-1]
         monkeypatch.setattr(module, "measure", lambda *_, part=part: found[part])
     return found
@@ -242,7 +249,7 @@ def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         (trials, "QUICK", (2, 0.01)), (steps, "QUICK_PAIRS", 1), (steps, "QUICK_LEAST", 1), (steps, "BATCH", 4),
         (allcnn, "QUICK_BATCH", 1), (allcnn, "SIDE", {"cpu": 64}), (allcnn, "SECONDS", 0.0),
         (memory, "QUICK", {"lenet": ("sgd",)}), (process_pool, "cores", lambda: 1),
-        (ledger, "DEPTH", 2), (ledger, "RULES", {"sgd": RULES["sgd"]}),
+        (plan, "QUICK", ()), (ledger, "DEPTH", 2), (ledger, "RULES", {"sgd": RULES["sgd"]}),
         (engine, "CANDIDATES", (8, 16)), (engine, "throughput", partial(engine.throughput, seconds=0.0)),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from relaxbench.cli.pace import Pace
+from relaxbench.problems.landscapes.landscape import Landscape
 from relaxbench.study.coordination.size import Size
 from relaxbench.study.execution import processes
 from tests.cli.commands import STUDY, nothing_written, printed
@@ -67,6 +68,8 @@ def test_plan_says_how_many_workers_share_the_runs(
     monkeypatch.setattr(processes, "cores", lambda: 6)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     threads = torch.get_num_threads()
+    assert "K = 8 on cpu, by 1 worker of 2 threads" in " ".join(printed(capsys, *PLAN).split())  # soon done
+    monkeypatch.setattr(processes, "gradient_seconds", lambda problem: 10.0)
     assert "K = 8 on cpu, by 3 workers of 2 threads" in " ".join(printed(capsys, *PLAN).split())
     assert torch.get_num_threads() == threads
 
@@ -89,15 +92,35 @@ def test_plan_names_the_publication_of_published_settings(capsys: pytest.Capture
 
 
 def test_a_pace_counts_what_a_study_runs() -> None:
-    pace = Pace("p", "m", Size(0, (10,), trials=12, exploit=4, recommend=3, repetitions=2), budget=100, fast=50, slow=5)
+    size = Size(0, (10,), trials=12, exploit=4, recommend=3, repetitions=2)
+    pace = Pace("p", "m", size, budget=100, slots=64, wave=0, run=2)
     assert pace.runs(10) == 2 * (120 + 40) + 4 + 3
-    assert pace.seconds(10) == pytest.approx(100 * ((2 * 160 + 3) / 50 + 4 / 5))
+    assert pace.seconds(10) == pytest.approx(2 * pace.runs(10))
     assert replace(pace, workers=4).seconds(10) == pytest.approx(pace.seconds(10) / 4)
-    measured = replace(pace, measuring=0.1, rounds=7, testing=10, flatness=1000)
+    measured = replace(pace, testing=10, flatness=1000)
     flat = 2 * 10 + 3  # the winner of each block, and the recommended runs
-    held_out = 0.1 * 7 * pace.runs(10) + 10 * (2 * 40 + 3)
-    assert measured.seconds(10) == pytest.approx(pace.seconds(10) + held_out + 1000 * flat)
+    assert measured.seconds(10) == pytest.approx(pace.seconds(10) + 10 * (2 * 40 + 3) + 1000 * flat)
     later = replace(measured, size=replace(pace.size, looks=(10, 20)))
     assert later.seconds(20) - replace(later, flatness=0).seconds(20) == pytest.approx(1000 * flat)
-    published = Pace("p", "m", Size(0, (10,), trials=0, exploit=0, recommend=0), budget=100, fast=50, slow=50)
-    assert published.runs(10) == 10
+    published = Pace("p", "m", Size(0, (10,), trials=0, exploit=0, recommend=0), budget=100, slots=8, wave=5, run=2)
+    assert published.runs(10) == 10 and published.seconds(10) == 2 * 5 + 10 * 2
+
+
+def test_a_pace_counts_waves_of_runs_that_wait_for_each_other() -> None:
+    size = Size(0, (10, 20), trials=12, exploit=4, recommend=3)
+    pace = Pace("p", "m", size, budget=100, slots=64, wave=1, run=0)
+    # 120 random trials fill 64 slots twice, 40 confirmations once, 3 runs of the best settings once.
+    assert pace.seconds(10) == pace.waves(10) == 2 + 1 + 1
+    assert pace.waves(20) == 2 * (2 + 1) + 1
+    assert replace(pace, slots=200).waves(10) == 3
+    # TPE's generations of 4 train next to the others, one after another.
+    assert replace(pace, size=replace(size, exploit=40)).waves(10) == 10 + 1
+
+
+def test_plan_says_that_measurements_are_dear(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.toml").write_text(STUDY)
+    monkeypatch.setattr(Landscape, "_stated_rounds", 100)
+    out = " ".join(printed(capsys, *PLAN).split())
+    assert "rosenbrock: measurements in 100 rounds cost 84% of a tested run's training, more than 25%" in out

@@ -31,7 +31,7 @@ problem = SupervisedProblem("mine", lambda: torch.nn.Linear(Shape().inputs, Shap
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_every_problem_can_be_made_and_knows_its_name(name: str) -> None:
     made = problem(name)
-    assert made.name == name and made.title and made.size > 0 and made.budget > 0 and made.rounds > 0
+    assert made.name == name and made.title and made.size > 0 and made.budget > 0 and made.most_rounds > 0
     assert problem(name) is not made
 
 

@@ -44,7 +44,7 @@ class Landscape(Problem):
     """
 
     metric, unit, metric_scale = "gradients to tolerance", "gradients", 1.0
-    rounds = 100
+    most_rounds = 100
     kind = "landscape"
     fixed: Mapping[str, float] = {"weight_decay": 0.0, "decoupled_decay": 0.0}  # a decay would only move the minimum
 

@@ -36,6 +36,7 @@ class LinearNet(Landscape):
     name, title = "linear-net", "a linear network with a degenerate target"
     data = f"{SAMPLES:,} drawn samples, all in every gradient"
     budget = 400
+    batch_size = SAMPLES
     worst = 1e3
     margin = 20.0
     tolerance = 1e-4

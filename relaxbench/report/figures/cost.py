@@ -16,13 +16,16 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
     """Return the average cost of a confirm run: one row per method with one.
 
     Columns: method; gradients (equivalents, of which jvps are Jacobian-vector products), examples, measurement (passes
-    that evaluate a run without training it, in gradient equivalents); seconds_per_gradient, seconds and peak_bytes,
-    calibrated one run at a time; ``seconds_ratio`` and ``peak_bytes_ratio`` to the baseline; trials and total_gradients
-    of all finished trials of the method.
+    that evaluate a run without training it, in gradient equivalents); measurement_share, measurement relative to
+    gradients, of random trials, which are measured while they train and no more; seconds_per_gradient, seconds and
+    peak_bytes, calibrated one run at a time; ``seconds_ratio`` and ``peak_bytes_ratio`` to the baseline; trials and
+    total_gradients of all finished trials of the method.
     """
     done = frames.trials[(frames.trials["problem"] == problem) & (frames.trials["status"] == "done")]
     runs = frames.confirmations[frames.confirmations["problem"] == problem]
     table = runs.groupby("method")[[*LEDGER, "seconds"]].mean().reindex(frames.methods).dropna(how="all")
+    searched = done[done["phase"] == "explore"].groupby("method")[["measurement", "gradients"]].sum()
+    table["measurement_share"] = (searched["measurement"] / searched["gradients"]).reindex(table.index)
     for key in ("seconds_per_gradient", "peak_bytes"):
         table[key] = [frames.cost(method, problem, key) for method in table.index]
     for key in ("seconds", "peak_bytes"):

@@ -118,6 +118,15 @@ def refuse_edits(
         )
 
 
+def keep_measurements(manifest: Manifest, problems: Sequence[Problem]) -> None:
+    """Let problems go on with the rounds of a study that began before these adapted to the budget."""
+    known = _stored(manifest)["problems"]
+    for problem in problems:
+        if problem.name in known:
+            settings = known[problem.name]["settings"]
+            problem.go_on_as_begun(settings["rounds"], settings["examples for batch normalization"])
+
+
 def keep_identity(manifest: Manifest, identity: IdentityFacts) -> bool:
     """Add the identities that a manifest lacks; returns whether it had begun without some of them."""
     stored = _stored(manifest)

@@ -12,11 +12,17 @@ SEPARATOR = "@"
 
 
 def rungs(problem: Problem, spec: StudySpec) -> list[Problem]:
-    """Return the problem at every budget of the study's ladder; the problem alone without a ladder.
+    """Return the problem at every budget of the study's ladder; at the study's budget without a ladder.
 
     The rungs share the problem's data, as far as it has loaded them.
     """
-    return [_at(problem, budget) for budget in spec.budgets] or [problem]
+    if spec.budgets:
+        return [_at(problem, budget) for budget in spec.budgets]
+    alone = problem
+    if spec.budget_of(problem) != problem.budget:  # measurements adapt to the budget
+        alone = copy.copy(problem)
+        alone.budget = spec.budget_of(problem)
+    return [alone]
 
 
 def rung_sources(spec: StudySpec) -> list[str]:

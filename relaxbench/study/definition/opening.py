@@ -28,7 +28,7 @@ from relaxbench.study.coordination.plan import Plan, plans
 from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.changes import FREE, STATED, merge
 from relaxbench.study.definition.facts import describe_method, describe_problem
-from relaxbench.study.definition.identity import identify, keep_identity, refuse_edits
+from relaxbench.study.definition.identity import identify, keep_identity, keep_measurements, refuse_edits
 from relaxbench.study.definition.ladder import rung_sources
 from relaxbench.study.definition.restated import assign_roles, is_read, refuse_restatements, restatements
 from relaxbench.study.definition.spec import StudySpec
@@ -104,7 +104,9 @@ def open_study(
             is then left as it was.
     """
     sources = dict(zip((problem.name for problem in problems), rung_sources(spec), strict=True))
-    identity = identify(spec, problems, sources, stored_manifest(database, spec.name))
+    stored = stored_manifest(database, spec.name)
+    keep_measurements(stored or Manifest(), problems)
+    identity = identify(spec, problems, sources, stored)
     asked = _Request(spec, source, problems, identity, device, restate)
 
     def open_(connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
@@ -112,8 +114,8 @@ def open_study(
         row = connection.execute(query).first()
         return asked.create(connection) if row is None else asked.continue_(connection, row)
 
-    id_, stored, new, notes = write(database, open_)
-    opened = OpenStudy.begin(database, id_, new, stored, problems, notes)
+    id_, merged, new, notes = write(database, open_)
+    opened = OpenStudy.begin(database, id_, new, merged, problems, notes)
     left = [] if new else _left_out(database, opened)
     return replace(opened, notes=(*opened.notes, *left))
 

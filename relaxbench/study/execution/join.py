@@ -20,7 +20,7 @@ from relaxbench.store.transactions import read
 from relaxbench.study.coordination.manifest import edit_manifest
 from relaxbench.study.definition.changes import FREE
 from relaxbench.study.definition.files import load
-from relaxbench.study.definition.identity import identify, keep_identity, refuse_edits
+from relaxbench.study.definition.identity import identify, keep_identity, keep_measurements, refuse_edits
 from relaxbench.study.definition.ladder import rung_names, rung_sources, rungs
 from relaxbench.study.definition.opening import (
     NO_IDENTITY,
@@ -77,6 +77,7 @@ def join(database: Database, study: str, device: torch.device | None = None, par
         own = [rung for source in file.problems for rung in rungs(problem(source), file)]
         _refuse_differences(row.spec, stored_form(file, own), study)
     refuse_changes(row.manifest, name, problems, device)
+    keep_measurements(row.manifest, problems)
     identity = identify(spec, problems, sources, row.manifest)
     refuse_edits(row.manifest, name, identity, spec, problems)
     late = False

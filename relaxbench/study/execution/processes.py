@@ -7,9 +7,11 @@ seconds to start.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
+from collections.abc import Sequence
 
 import psutil
 import torch
@@ -49,8 +51,6 @@ def most_workers(threads: int) -> int:
 def cpu_workers(opened: OpenStudy, threads: int) -> int:
     """Return the number of worker processes for the trials that a study lacks: 1 if this process will soon be done.
 
-    The time that one process would need is estimated from a gradient of every problem, which is timed here.
-
     Args:
         opened: the study.
         threads: of each process.
@@ -58,13 +58,24 @@ def cpu_workers(opened: OpenStudy, threads: int) -> int:
     missing = {problem.name: 0 for problem in opened.problems}
     for progress in tally(opened.plans):
         missing[progress.problem] += progress.total - progress.done
-    most = min(most_workers(threads), sum(missing.values()))
+    return workers_for([(p, missing[p.name], opened.spec.budget_of(p)) for p in opened.problems], threads)
+
+
+def workers_for(missing: Sequence[tuple[Problem, float, int]], threads: int) -> int:
+    """Return the number of worker processes for some trials: 1 if one will soon be done.
+
+    The time that one process would need is estimated from a gradient of every problem, which is timed here.
+
+    Args:
+        missing: each problem with the number of its trials and the budget of one.
+        threads: of each process.
+    """
+    most = min(most_workers(threads), math.ceil(sum(trials for _, trials, _ in missing)))
     if most <= 1:
         return 1
-    seconds = 0.0
-    for problem in opened.problems:
-        gradients = missing[problem.name] * opened.spec.budget_of(problem)
-        seconds += gradients * gradient_seconds(problem) / TOGETHER if gradients else 0.0
+    seconds = sum(
+        trials * budget * gradient_seconds(problem) / TOGETHER for problem, trials, budget in missing if trials
+    )
     return most if seconds >= WORTH_SECONDS else 1
 
 

@@ -14,6 +14,7 @@ import torch
 from sqlalchemy import Engine as Database
 from sqlalchemy import delete
 
+from relaxbench.problems.measurements import say_expensive
 from relaxbench.store.claims import Claims
 from relaxbench.store.facts import MachineFacts, Manifest
 from relaxbench.store.schema import Weights
@@ -96,6 +97,9 @@ class StudyRun:
         self.options.announce(f"Study {spec.name}: {methods}; {looks}{again}.")
         for note in opened.notes:
             self.options.announce(note)
+        for problem in opened.problems:
+            if expensive := say_expensive(problem.name, problem.measurements):
+                self.options.announce(expensive)
         claims = Claims(self.database, opened.id, retries=self.options.retries)
         claims.reap()
         missing, ran = any(p.done < p.total for p in tally(opened.plans)), 0

@@ -19,6 +19,7 @@ def test_costs_by_hand(digits: StudyFrames) -> None:
     for method, row in table.iterrows():
         dearer = 1.5 if method in ("entropy-sgd", "hj", "heat") else 1.0
         assert [row["gradients"], row["examples"], row["jvps"], row["measurement"]] == [600, 38_400, 0, 90]
+        assert row["measurement_share"] == 90 / 600
         assert [row["seconds"], row["seconds_ratio"]] == pytest.approx([0.12 * dearer, dearer])
         assert [row["peak_bytes"], row["peak_bytes_ratio"]] == [4_000_000, 1]
         count = (digits.trials["method"] == method).sum()

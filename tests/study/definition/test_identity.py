@@ -125,6 +125,28 @@ def test_an_edited_problem_is_refused_in_words(change: dict[str, Any], told: str
     assert not begin(database, text()).new  # changed back, it goes on
 
 
+def test_a_study_from_before_rounds_adapted_to_the_budget_goes_on_with_its_own(database: Engine) -> None:
+    """40 gradients of 8 examples, and splits of 40: five rounds and a test are a quarter of it."""
+    adaptive = text(rounds=None)
+    study = begin(database, adaptive)
+    assert study.problems[0].rounds == 5
+    for rounds in (20, 7):
+
+        def edit(manifest: Any, rounds: int = rounds) -> None:
+            manifest["identity"]["problems"]["mine"]["settings"]["rounds"] = rounds
+
+        edit_manifest(database, study.id, edit)
+        if rounds == 20:
+            assert begin(database).problems[0].rounds == join(database, "tiny").problems[0].rounds == 20
+        else:
+            assert "`mine.py`: rounds 5, was 7" in refusal(database, adaptive)
+
+
+def test_rounds_adapt_to_the_budget_of_the_study(database: Engine) -> None:
+    begin(database, text(rounds=None), budget=120)
+    assert join(database, "tiny").problems[0].rounds == 17  # (120 × 8 × 3 / 4 - 40) / 40
+
+
 def test_another_loss_is_refused(database: Engine) -> None:
     labels = "torch.stack([x.sum(1), x[:, 0]], dim=1)"
     begin(database, text(labels=labels, loss="least-squares").replace("self.last(", "2 * self.last("))
