@@ -96,6 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code. Print a user's mistake as one line on the error stream: code 2."""
     # MKL reads this at its first call; with it, results do not depend on the alignment of a member's rows.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    # OpenMP reads this when torch is loaded. Threads that spin at a barrier take the cores from those they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     log_to_console()
     replace_unprintable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     import relaxbench
 
     assert printed(capsys, "--version") == f"relaxbench {relaxbench.__version__}\n"
+
+
+@pytest.mark.parametrize("wish", [None, "ACTIVE"])
+def test_threads_do_not_spin_at_barriers_unless_a_person_wants_it(
+    wish: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", wish or "")  # so that monkeypatch restores it
+    if wish is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert main(["--help"]) == 0 and capsys.readouterr().out
+    assert os.environ["OMP_WAIT_POLICY"] == (wish or "PASSIVE")
