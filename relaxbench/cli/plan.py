@@ -62,6 +62,7 @@ def plan(
     seed: Seed = None,
     data_dir: DataDir = None,
     download: Download = False,
+    skip_unfit: options.SkipUnfit = False,
     spread: Annotated[
         float | None,
         typer.Option(help="Standard deviation of the log metric between blocks.  \\[default: an earlier study's]"),
@@ -76,7 +77,10 @@ def plan(
     checks.use_data(data_dir, download)
     from relaxbench.training.devices import torch_device
 
-    place, problems = torch_device(device), prepare_spec(spec, file, given, download)
+    place = torch_device(device)
+    spec, problems, unfit = prepare_spec(spec, file, given, download, skip_unfit)
+    for line in unfit:
+        console.print(line, markup=False, highlight=False)
     for part in plan_tables(spec, problems, storage, place, population, spread):
         console.print(part)
 

@@ -75,18 +75,26 @@ def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
     return load(find(file), changes, {key: FLAGS.get(key, f"--{key}") for key in changes})
 
 
-def prepare_spec(spec: StudySpec, file: str | None, overrides: Overrides, download: bool = False) -> list[Problem]:
+def prepare_spec(
+    spec: StudySpec, file: str | None, overrides: Overrides, download: bool = False, skip_unfit: bool = False
+) -> tuple[StudySpec, list[Problem], list[str]]:
     """Load the problems of a study; errors about a value of its file name the file and the key.
+
+    Returns:
+        The study, without unfit methods if those are skipped; its problems; a line for each method that is left out.
 
     Raises:
         UserError: as `study.definition.prepare.prepare`.
     """
     from relaxbench.study.definition.files import find
-    from relaxbench.study.definition.prepare import prepare
+    from relaxbench.study.definition.prepare import prepare, prepare_fit
     from relaxbench.study.definition.validation import placed
 
     try:
-        return prepare(spec, download)
+        if not skip_unfit:
+            return spec, prepare(spec, download), []
+        fit, problems, unfit = prepare_fit(spec, download)
+        return fit, problems, list(unfit.values())
     except UserError as error:
         if not str(error).startswith(("budget = ", "budgets = ", "margin = ")):
             raise

@@ -70,7 +70,6 @@ def study(
     from relaxbench.store.database import open_database
     from relaxbench.store.soundness import check_stored
     from relaxbench.study.definition.opening import open_study
-    from relaxbench.study.definition.prepare import without_unfit
     from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
 
@@ -100,10 +99,7 @@ def study(
         from relaxbench.study.coordination.optuna_proxy import reach
 
         reach(optuna)  # before a database is created
-    unfit: dict[str, str] = {}
-    if skip_unfit:
-        spec, unfit = without_unfit(spec, download)
-    problems = prepare_spec(spec, file, given, download)
+    spec, problems, unfit = prepare_spec(spec, file, given, download, skip_unfit)
     session = RunOptions(place, population, checkpoints, retries, optuna)
     with connected_cluster(cluster, storage) as notes:
         database = open_database(storage)
@@ -111,7 +107,7 @@ def study(
         with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
             reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
             run = StudyRun(database, reporting)
-            for note in (*unfit.values(), *notes):
+            for note in (*unfit, *notes):
                 display.say(note)
             opened = open_study(database, spec, source, problems, place, restate)
             if cluster is not None:

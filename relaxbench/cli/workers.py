@@ -29,6 +29,7 @@ def worker(
     data_dir: DataDir = None,
     problem: Part = None,
     method: Only = None,
+    skip_unfit: options.SkipUnfit = False,
     optuna: options.Optuna = None,
     quiet: options.QuietWorker = False,
 ) -> None:
@@ -50,7 +51,7 @@ def worker(
     database = open_database(storage, create=False, patience=OUTAGE_SECONDS if supervised() else None)
     place = parse_device(device)
     check_stored(database, None if study.endswith(".toml") else study)
-    opened = join.join(database, study, place, join.Part(problem or (), method or ()))
+    opened = join.join(database, study, place, join.Part(problem or (), method or (), skip_unfit))
     with interruptible() as stopping, Display(console, opened.spec, quiet=quiet) as display:
         session = RunOptions(
             device=place,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from relaxbench.errors import UserError
@@ -30,18 +33,27 @@ class OwnLoss(Loss):
         self.ignored = function.ignore_index if isinstance(function, nn.CrossEntropyLoss) else None
 
     def value(self, outputs: Tensor, batch: Batch) -> Tensor:
-        labels = batch["y"]
-        if isinstance(self.function, nn.Module):
-            self.function.to(outputs.device)
+        labels, function = batch["y"], self.function
+        if isinstance(function, nn.Module):
+            function = self._double if outputs.dtype == torch.float64 else function.to(outputs.device)
         if self.classifies:
             outputs, labels = outputs.flatten(0, -2), labels.flatten()
         elif labels.is_floating_point():
             labels = labels.to(outputs.dtype)
-        value: Any = self.function(outputs, labels)
+        value: Any = function(outputs, labels)
         if not isinstance(value, Tensor) or value.dim():
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UserError(f"loss {self.name!r} gives {shape}: expected a scalar tensor, the mean over the examples")
         return value
+
+    @cached_property
+    def _double(self) -> Callable[..., Tensor]:
+        """The module with weights in float64, in which problems are compared (on the CPU)."""
+        return (
+            copy.deepcopy(self.function).to("cpu", torch.float64)
+            if isinstance(self.function, nn.Module)
+            else self.function
+        )
 
 
 def loss_of(loss: str | Loss | Callable[..., Tensor]) -> Loss:

@@ -8,7 +8,7 @@ share these types, so that a misspelled key is a type error. A study that an old
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from relaxbench.space import Space, StoredSpace, Value, from_stored
 
@@ -108,6 +108,8 @@ class ProblemIdentity(TypedDict):
     precision: str  # of the probe: float64, float32
     file: str  # name of its file; empty without one
     text: str  # of its file, for messages; empty without one
+    failure: NotRequired[str]  # why the probe has no numbers
+    splits: NotRequired[dict[str, dict[str, str | int | float]]]  # what is told of changed data
 
 
 class MethodIdentity(TypedDict):
@@ -116,6 +118,7 @@ class MethodIdentity(TypedDict):
     options: dict[str, dict[str, bool | int]]  # of the rule's constructor, by problem
     params: dict[str, Value]  # of the probe
     probe: dict[str, list[float | None]]  # where its steps lead on a quadratic; empty if they cannot be repeated
+    failure: NotRequired[str]  # why the probe has no numbers
 
 
 class IdentityFacts(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,16 @@ from relaxbench.study.definition.probes import differs
 
 SHORT = 60
 """Longest quotation of a line of code."""
+WORDS = {
+    "start": "the initial weights of the same seed are others",
+    "evaluation": "the same parameters give another loss (activation, loss or forward pass changed)",
+    "training": "the same parameters give another loss in training (dropout or noise changed)",
+    "gradient": "the same parameters give another gradient, at the same loss",
+    "outside": "the same outputs give another loss (the loss changed)",
+    "metric": "the same outputs give another metric (the function of the metric changed)",
+    "far": "large parameters give another loss (a limit or threshold in the forward pass changed)",
+}
+"""What a difference of the probe's numbers means, the first one that holds."""
 
 
 def problem_differences(was: ProblemIdentity, now: ProblemIdentity) -> list[str]:
@@ -34,8 +45,8 @@ def method_differences(was: MethodIdentity, now: MethodIdentity) -> list[str]:
     ]
     if not was["probe"]:
         return lines  # its steps could not be repeated
-    if not now["probe"]:
-        return [*lines, f"its hyperparameters are no longer {', '.join(was['params'])}"]
+    if now.get("failure"):
+        return [*lines, f"its rule no longer takes the steps that it took when the study began ({now.get('failure')})"]
     if any(differs(numbers, now["probe"].get(name, []), "float64") for name, numbers in was["probe"].items()):
         lines.append("its rule takes other steps with the same hyperparameters (the code of the rule changed)")
     return lines
@@ -92,39 +103,69 @@ def _probe(was: ProblemIdentity, now: ProblemIdentity) -> list[str]:
     """Return how the numbers of the probe differ, with the first line of the file that changed."""
     if not was["probe"]:
         return []  # its numbers could not be repeated when the study began
+    where = _first_change(was, now)
+    if now.get("failure"):
+        precision = was["precision"].replace("mixed", "float64")
+        return [
+            f"the model no longer works in {precision}, as it did when the study began ({now.get('failure')}){where}"
+        ]
     changed = [
         name
         for name, numbers in was["probe"].items()
-        if was["precision"] != now["precision"] or differs(numbers, now["probe"].get(name, []), was["precision"])
+        if differs(numbers, now["probe"].get(name, []), "float32" if name == "metric" else was["precision"])
     ]
-    if not changed:
-        return []
-    if "start" in changed:
-        what = "the initial weights of the same seed are others"
-    elif "evaluation" in changed:
-        what = "the same parameters give another loss (activation, loss or forward pass changed)"
-    elif "training" in changed:
-        what = "the same parameters give another loss in training (dropout or noise changed)"
-    else:
-        what = "the same parameters give another gradient, at the same loss"
-    return [what + _first_change(was["text"], now["text"])]
+    return [next(words for name, words in WORDS.items() if name in changed) + where] if changed else []
 
 
-def _first_change(was: str, now: str) -> str:
-    """Quote the first line of a file that differs; "" where none does."""
-    old, new = was.splitlines(), now.splitlines()
-    if not was or not now:
+def _first_change(was: ProblemIdentity, now: ProblemIdentity) -> str:
+    """Quote the first line of a file that differs, or say that none does."""
+    if not was["text"] or not now["text"]:
         return ""
+    if _code(was["text"]) == _code(now["text"]):
+        return f"; `{now['file']}` itself has the same code: look at the modules and files that it reads"
+    return _changed_line(was["text"], now["text"])
+
+
+def code_change(was: str, now: str) -> str:
+    """Quote the first line of a file whose code changed; "" if only comments, docstrings or spaces did."""
+    return _changed_line(was, now) if was and now and _code(was) != _code(now) else ""
+
+
+def _changed_line(was: str, now: str) -> str:
+    old, new = was.splitlines(), now.splitlines()
     for kind, begin, end, first, last in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind != "equal":
-            before = f", was {_quote(old[begin])}" if end > begin else ""
-            return f", line {first + 1}: {_quote(new[first]) if last > first else 'gone'}{before}"
+        if kind == "equal" or all(not line.split("#")[0].strip() for line in (*old[begin:end], *new[first:last])):
+            continue  # comments and empty lines
+        before, after = old[begin] if end > begin else "", new[first] if last > first else ""
+        pairs = zip(" ".join(before.split()), " ".join(after.split()), strict=False)
+        at = next((place for place, (one, other) in enumerate(pairs) if one != other), 0)
+        was_line = f", was {_quote(before, at)}" if end > begin else ""
+        return f", line {first + 1}: {_quote(after, at) if last > first else 'gone'}{was_line}"
     return ""
 
 
-def _quote(line: str) -> str:
+def _code(text: str) -> str:
+    """Return the code of a file without comments, docstrings and form; the text itself where it is no code."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):  # a long file is stored in part
+        return text
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [each for each in body if not _is_text(each)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _quote(line: str, at: int) -> str:
+    """Quote the part of a line that shows what is at a place."""
     text = " ".join(line.split())
-    return f"`{text[:SHORT]}…`" if len(text) > SHORT else f"`{text}`"
+    begin = max(0, min(at - SHORT // 3, len(text) - SHORT))
+    return f"`{'…' if begin else ''}{text[begin : begin + SHORT]}{'…' if len(text) > begin + SHORT else ''}`"
 
 
 def _shape(facts: TensorFacts) -> str:

@@ -16,10 +16,16 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Problem
 from relaxbench.store.facts import IdentityFacts, Manifest, MethodIdentity, ProblemIdentity, TensorFacts
-from relaxbench.study.definition.differences import method_differences, problem_differences, space_differences
+from relaxbench.study.definition.differences import (
+    code_change,
+    method_differences,
+    problem_differences,
+    space_differences,
+)
 from relaxbench.study.definition.facts import describe_method
-from relaxbench.study.definition.probes import probe_problem, probe_rule
+from relaxbench.study.definition.probes import Probe, probe_problem, probe_rule
 from relaxbench.study.definition.spec import StudySpec
+from relaxbench.study.definition.splits import describe_splits, split_differences
 
 MOST = 4
 """Number of differences that a message names."""
@@ -51,7 +57,7 @@ def identify(
 
 def identify_problem(problem: Problem, spec: StudySpec, source: str, known: ProblemIdentity | None) -> ProblemIdentity:
     """Describe a problem: its parameters, its settings, and numbers that its code gives at a seeded point."""
-    precision, numbers = probe_problem(problem, twice=known is None)
+    probe = probe_problem(problem, known["precision"] if known else None)
     return {
         "tensors": _tensors(problem),
         "settings": {
@@ -67,8 +73,10 @@ def identify_problem(problem: Problem, spec: StudySpec, source: str, known: Prob
             "tolerance": problem.tolerance,
             "examples for batch normalization": problem.statistics_examples,
         },
-        "probe": numbers,
-        "precision": precision,
+        "probe": probe.numbers,
+        "precision": probe.precision,
+        "failure": probe.failure,
+        "splits": describe_splits(problem),
         "file": Path(source).name if source.endswith(".py") else "",
         "text": _text(source),
     }
@@ -82,10 +90,13 @@ def identify_method(
     params = defaults(rule.wide) if known is None else known["params"]
     same = params.keys() == rule.wide.keys()
     twice = known is None and rule not in RULES.values()  # those that are built in repeat their steps
+    gone = f"its hyperparameters are {', '.join(rule.wide)}"
+    probe = probe_rule(rule, spec.variant(label).options, params, twice) if same else Probe("float64", {}, gone)
     return {
         "options": {problem.name: spec.options_of(label, problem) for problem in problems},
         "params": params,
-        "probe": probe_rule(rule, spec.variant(label).options, params, twice) if same else {},
+        "probe": probe.numbers,
+        "failure": probe.failure,
     }
 
 
@@ -125,6 +136,28 @@ def keep_measurements(manifest: Manifest, problems: Sequence[Problem]) -> None:
         if problem.name in known:
             settings = known[problem.name]["settings"]
             problem.go_on_as_begun(settings["rounds"], settings["examples for batch normalization"])
+
+
+def changed_splits(manifest: Manifest, problem: Problem) -> list[str]:
+    """Say which splits of a problem are not those with which a study began; empty if that is not known."""
+    known = _stored(manifest)["problems"].get(problem.name)
+    return split_differences(known.get("splits", {}), describe_splits(problem)) if known else []
+
+
+def edited_notes(manifest: Manifest, identity: IdentityFacts) -> list[str]:
+    """Say which files of problems have other code than when the study began, although they give the same numbers."""
+    stored = _stored(manifest)["problems"]
+    found = {
+        now["file"]: code_change(stored[p]["text"], now["text"])
+        for p, now in identity["problems"].items()
+        if p in stored
+    }
+    return [
+        f"`{file}` is not as it was when the study began{change}. It gives the same numbers wherever both were "
+        "tried, so the study goes on; if it is another model, use another study name."
+        for file, change in found.items()
+        if change
+    ]
 
 
 def keep_identity(manifest: Manifest, identity: IdentityFacts) -> bool:

@@ -28,7 +28,14 @@ from relaxbench.study.coordination.plan import Plan, plans
 from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.changes import FREE, STATED, merge
 from relaxbench.study.definition.facts import describe_method, describe_problem
-from relaxbench.study.definition.identity import identify, keep_identity, keep_measurements, refuse_edits
+from relaxbench.study.definition.identity import (
+    changed_splits,
+    edited_notes,
+    identify,
+    keep_identity,
+    keep_measurements,
+    refuse_edits,
+)
 from relaxbench.study.definition.ladder import rung_sources
 from relaxbench.study.definition.restated import assign_roles, is_read, refuse_restatements, restatements
 from relaxbench.study.definition.spec import StudySpec
@@ -166,7 +173,8 @@ class _Request:
         if any(merged[key] != row.spec.get(key) for key in merged if key not in (*FREE, *STATED)):
             refuse_version(row.manifest, spec.name)
         manifest = row.manifest.copy()
-        notes = [NO_IDENTITY] if keep_identity(manifest, self.identity) else []
+        notes = edited_notes(manifest, self.identity)
+        notes += [NO_IDENTITY] if keep_identity(manifest, self.identity) else []
         _describe(manifest, spec, problems)
         _keep_extra_look(manifest, row.spec, merged)
         assign_roles(manifest, merged)
@@ -214,9 +222,10 @@ def refuse_changes(manifest: Manifest, name: str, problems: list[Problem], devic
     for problem in problems:
         known = manifest.get("problems", {}).get(problem.name)
         if known and known["fingerprint"] != problem.fingerprint():
+            told = changed_splits(manifest, problem) or ["other values, or another order"]
             raise UserError(
-                f"the data of problem {problem.name!r} have changed since the study began (fingerprint "
-                f"{known['fingerprint']} → {problem.fingerprint()}): use another study name"
+                f"the data of problem {problem.name!r} have changed since the study began ({'; '.join(told)}; "
+                f"fingerprint {known['fingerprint']} → {problem.fingerprint()}): use another study name"
             )
 
 

@@ -27,10 +27,8 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
     """
     problems = [problem(name) for name in spec.problems]
     check_on(spec, [rung for task in problems for rung in rungs(task, spec)])
-    names = [task.name for task in problems]
+    _refuse_one_name(problems)
     for task in problems:
-        if names.count(task.name) > 1:
-            raise UserError(f"two problems are called {task.name!r}: give each its own name")
         _fetch(task, download)
         for label in spec.methods:
             reason = why_unfit(task, spec.make_rule(label, task))
@@ -42,35 +40,45 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
     return [rung for task in problems for rung in rungs(task, spec)]
 
 
+def prepare_fit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, list[Problem], dict[str, str]]:
+    """Do what `prepare` does, but leave out the methods that cannot train a problem of the study.
+
+    Returns:
+        the study with the other methods, its problems, and why each method was left out.
+
+    Raises:
+        UserError: if that is the baseline, or if a problem cannot be trained at all.
+    """
+    problems = [problem(name) for name in spec.problems]
+    _refuse_one_name(problems)
+    unfit: dict[str, str] = {}
+    for task in problems:
+        _fetch(task, download)
+        for label in spec.methods:
+            if label in unfit:
+                continue
+            rule = spec.make_rule(label, task)
+            flat = f"its loss {task.loss.name!r} has no curvature" if rule.curvature and not task.loss.convex else ""
+            if reason := flat or why_unfit(task, rule):
+                unfit[label] = f"{label} is left out, because it cannot train {task.name}: {reason}"
+    if spec.baseline in unfit:
+        raise UserError(f"the baseline cannot be left out: {unfit[spec.baseline]}")
+    fit = spec.model_copy(update={"methods": [label for label in spec.methods if label not in unfit]})
+    ladder = [rung for task in problems for rung in rungs(task, fit)]
+    check_on(fit, ladder)
+    return fit, ladder, unfit
+
+
+def _refuse_one_name(problems: list[Problem]) -> None:
+    names = [task.name for task in problems]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two problems are called {name!r}: give each its own name")
+
+
 def _fetch(task: Problem, download: bool) -> None:
     """Load a problem's data, and check that it can be trained."""
     if download and task.missing():
         task.download()
     task.fingerprint()
     try_out(task)
-
-
-def without_unfit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, dict[str, str]]:
-    """Leave methods out that cannot train a problem of the study.
-
-    Args:
-        spec: the study.
-        download: whether missing data are downloaded.
-
-    Returns:
-        the study with the other methods, and why each method was left out.
-
-    Raises:
-        UserError: if that is the baseline, or if a problem cannot be trained at all.
-    """
-    unfit: dict[str, str] = {}
-    for task in map(problem, spec.problems):
-        _fetch(task, download)
-        for label in spec.methods:
-            rule = spec.make_rule(label, task)
-            flat = f"its loss {task.loss.name!r} has no curvature" if rule.curvature and not task.loss.convex else ""
-            if label not in unfit and (reason := flat or why_unfit(task, rule)):
-                unfit[label] = f"{label} is left out, because it cannot train {task.name}: {reason}"
-    if spec.baseline in unfit:
-        raise UserError(f"the baseline cannot be left out: {unfit[spec.baseline]}")
-    return spec.model_copy(update={"methods": [label for label in spec.methods if label not in unfit]}), unfit

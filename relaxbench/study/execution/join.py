@@ -20,7 +20,13 @@ from relaxbench.store.transactions import read
 from relaxbench.study.coordination.manifest import edit_manifest
 from relaxbench.study.definition.changes import FREE
 from relaxbench.study.definition.files import load
-from relaxbench.study.definition.identity import identify, keep_identity, keep_measurements, refuse_edits
+from relaxbench.study.definition.identity import (
+    edited_notes,
+    identify,
+    keep_identity,
+    keep_measurements,
+    refuse_edits,
+)
 from relaxbench.study.definition.ladder import rung_names, rung_sources, rungs
 from relaxbench.study.definition.opening import (
     NO_IDENTITY,
@@ -30,7 +36,7 @@ from relaxbench.study.definition.opening import (
     refuse_version,
     stored_form,
 )
-from relaxbench.study.definition.prepare import prepare
+from relaxbench.study.definition.prepare import prepare, prepare_fit
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
 
@@ -43,10 +49,12 @@ class Part:
         problems: names of its problems, or none for all; also Python files of problems whose files are not where they
             were when the study began.
         methods: its methods, or none for all.
+        skip_unfit: whether methods that cannot train a problem here are left to other workers.
     """
 
     problems: Sequence[str] = ()
     methods: Sequence[str] = ()
+    skip_unfit: bool = False
 
 
 def join(database: Database, study: str, device: torch.device | None = None, part: Part = Part()) -> OpenStudy:
@@ -70,7 +78,11 @@ def join(database: Database, study: str, device: torch.device | None = None, par
     refuse_protocol(row.spec, name)
     refuse_version(row.manifest, name)
     spec, names = _restrict(row.spec, name, row.manifest.get("origins", {}), part)
-    prepared = prepare(spec)
+    unfit: dict[str, str] = {}
+    if part.skip_unfit:
+        spec, prepared, unfit = prepare_fit(spec)
+    else:
+        prepared = prepare(spec)
     sources = dict(zip((rung.name for rung in prepared), rung_sources(spec), strict=True))
     problems = [rung for rung in prepared if rung.name in names]
     if file:
@@ -87,7 +99,8 @@ def join(database: Database, study: str, device: torch.device | None = None, par
         late = keep_identity(manifest, identity)
 
     edit_manifest(database, row.id, keep)
-    return OpenStudy.begin(database, row.id, False, spec, problems, [NO_IDENTITY] if late else [])
+    notes = [*unfit.values(), *edited_notes(row.manifest, identity), *([NO_IDENTITY] if late else [])]
+    return OpenStudy.begin(database, row.id, False, spec, problems, notes)
 
 
 def _restrict(

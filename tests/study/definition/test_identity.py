@@ -225,9 +225,9 @@ def test_a_study_that_began_without_identity_opens_says_so_and_has_one_then(data
 def test_a_model_whose_numbers_cannot_be_repeated_has_no_probe() -> None:
     """It would be refused each time otherwise, by a worker that knows it; a study refuses it before it begins."""
     Path("mine.py").write_text(text(activation="(lambda z: z * __import__('random').random())"))
-    assert probe_problem(problem("mine.py"), twice=True)[1] == {}
+    assert probe_problem(problem("mine.py")).numbers == {}
     Path("mine.py").write_text(text())
-    assert probe_problem(problem("mine.py"), twice=True)[1]
+    assert probe_problem(problem("mine.py")).numbers
 
 
 def rule(factor: float = 1.0, high: float = 1.0, default: float = 0.1, kept: float = 0.5) -> type[Rule]:

@@ -11,7 +11,11 @@ from torch import Tensor, nn
 from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
-from relaxbench.study.definition.prepare import prepare, without_unfit
+from relaxbench.store.database import open_database
+from relaxbench.study.definition import prepare as module
+from relaxbench.study.definition.opening import open_study
+from relaxbench.study.definition.prepare import prepare, prepare_fit
+from relaxbench.study.execution.join import Part, join
 from relaxbench.training.compatibility import try_out
 from relaxbench.training.method_fit import why_unfit
 from tests.cli.commands import refused
@@ -55,17 +59,22 @@ def test_no_database_is_created_for_it(
     assert not Path("s.db").exists()
 
 
-def test_skip_unfit_leaves_that_method_out_with_a_line(file: str) -> None:
-    spec, unfit = without_unfit(tiny.spec(problems=[file], methods=["sgd", "curveball", "heat"]))
+def test_skip_unfit_tries_every_method_once_and_leaves_that_one_out_with_a_line(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    try_it = why_unfit
+    monkeypatch.setattr(module, "why_unfit", lambda task, rule: tried.append(rule.name) or try_it(task, rule))
+    spec, problems, unfit = prepare_fit(tiny.spec(problems=[file], methods=["sgd", "curveball", "heat"]))
+    assert tried == ["sgd", "curveball", "heat"] and [task.name for task in problems] == ["own"]
     assert spec.methods == ["sgd", "heat"] and [*unfit] == ["curveball"]
     assert unfit["curveball"].startswith("curveball is left out, because it cannot train own: layer 'lstm'")
-    assert prepare(spec)
     with pytest.raises(UserError, match="the baseline cannot be left out"):
-        without_unfit(tiny.spec(problems=[file], methods=["curveball", "sgd"], baseline="curveball"))
+        prepare_fit(tiny.spec(problems=[file], methods=["curveball", "sgd"], baseline="curveball"))
 
 
 def test_a_loss_without_curvature_counts_as_unfit() -> None:
-    spec, unfit = without_unfit(tiny.spec(problems=["rugged-1d"], methods=["sgd", "curveball"]))
+    spec, _, unfit = prepare_fit(tiny.spec(problems=["rugged-1d"], methods=["sgd", "curveball"]))
     assert spec.methods == ["sgd"] and "no curvature" in unfit["curveball"]
 
 
@@ -134,5 +143,18 @@ problem = Absent("mine", lambda: nn.Linear(2, 2), data, batch_size=5)
 def test_missing_data_are_downloaded_before_a_method_is_tried(tmp_path: Path) -> None:
     file = tmp_path / "absent.py"
     file.write_text(ABSENT)
-    spec, unfit = without_unfit(tiny.spec(problems=[str(file)], methods=["sgd", "curveball"]), download=True)
+    spec, _, unfit = prepare_fit(tiny.spec(problems=[str(file)], methods=["sgd", "curveball"]), download=True)
     assert (spec.methods, unfit) == (["sgd", "curveball"], {})
+
+
+def test_a_worker_leaves_such_a_method_to_others_with_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = open_database(str(tmp_path / "s.db"))
+    begun = tiny.spec(methods=["sgd", "heat"])
+    open_study(database, begun, "", prepare(begun))
+    monkeypatch.setattr(module, "why_unfit", lambda task, rule: "no memory" if rule.name == "heat" else None)
+    with pytest.raises(UserError, match="'heat' cannot train problem 'rosenbrock': no memory"):
+        join(database, "tiny")
+    opened = join(database, "tiny", part=Part(skip_unfit=True))
+    database.dispose()
+    assert opened.spec.methods == ["sgd"] and {plan.method for plan in opened.plans} == {"sgd"}
+    assert opened.notes == ("heat is left out, because it cannot train rosenbrock: no memory",)

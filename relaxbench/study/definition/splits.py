@@ -1,0 +1,52 @@
+"""Describe the splits of a problem, and say what differs: a digest of data says only that they changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from relaxbench.problems import Problem, SupervisedProblem
+
+Splits = dict[str, dict[str, str | int | float]]
+"""Split → what it is → value."""
+
+
+def describe_splits(problem: Problem) -> Splits:
+    """Describe the number of examples, and the form and the mean of inputs and labels, of every split."""
+    if not isinstance(problem, SupervisedProblem):
+        return {}
+    return {
+        split: {"examples": len(x), **_described("input", x), **_described("label", y)}
+        for split, (x, y) in problem.tensors.items()
+    }
+
+
+def split_differences(was: Mapping[str, Mapping[str, object]], now: Splits) -> list[str]:
+    """Return what differs between two descriptions, one line per split; empty if that is not known."""
+    lines = []
+    for split, facts in now.items():
+        told = [
+            f"{name} {_plain(value)}, was {_plain(was[split][name])}"
+            for name, value in facts.items()
+            if split in was and name in was[split] and was[split][name] != value
+        ]
+        if told:
+            lines.append(f"{split} has {'; '.join(told)}")
+    return lines
+
+
+def _described(name: str, values: Tensor) -> dict[str, str | int | float]:
+    shape = " × ".join(map(str, values.shape[1:])) or "one number"
+    numbers = values.abs() if values.is_complex() else values
+    mean = float(numbers.mean(dtype=torch.float64))
+    return {
+        f"type of {name}s": str(values.dtype).removeprefix("torch."),
+        f"shape of {name}s": shape,
+        f"mean of {name}s": f"{mean:.6g}",
+    }
+
+
+def _plain(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
