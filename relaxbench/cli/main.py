@@ -109,6 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         return _mistake(described(error))
     except typer.TyperException as error:
+        if getattr(error, "option_name", "") == "--blocks":  # the option before studies had looks
+            return _mistake("--blocks is no option: say --looks 6, or --more-blocks 6 for blocks beyond the last look")
         return _mistake(f"{error.format_message().rstrip('.')}{_given(error)} (see python -m relaxbench --help)")
     except (KeyboardInterrupt, typer.Abort):
         print("relaxbench: interrupted; finished trials are kept", file=sys.stderr)

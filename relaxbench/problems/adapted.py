@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -72,6 +73,15 @@ class AdaptedModel:
         return model, [part for part in model.modules() if not part.training]
 
     @cached_property
+    def _shared(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """The parameters and buffers of layers that the model has under several names, and what they are now."""
+        names = Counter(part for _, part in self.module.named_modules(remove_duplicate=False))
+        shared: list[dict[str, Any]] = []
+        for part in (part for part, count in names.items() if count > 1):
+            shared += [part._parameters, part._buffers]
+        return [(tensors, {**tensors}) for tensors in shared]
+
+    @cached_property
     def trainable(self) -> dict[str, torch.Size]:
         """Names and shapes of the parameters that are trained; tied weights once.
 
@@ -118,7 +128,12 @@ class AdaptedModel:
         """Call the model with these parameters (and statistics of batch normalization)."""
         first = next(iter(params.values()))
         x = x.to(first.dtype) if x.is_floating_point() else x
-        return functional_call(self.module, {**self.constants(first.device, first.dtype), **params}, (x,))
+        shared = self._shared  # before the first call
+        try:
+            return functional_call(self.module, {**self.constants(first.device, first.dtype), **params}, (x,))
+        finally:  # functional_call leaves its arguments in a layer that has two names; they would look frozen
+            for tensors, own in shared:
+                tensors.update(own)
 
     def state_dict(self, params: Params) -> Params:
         """Return the state dict of the user's own model with these parameters and statistics.

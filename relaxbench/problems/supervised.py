@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from relaxbench import random
 from relaxbench.errors import UserError
-from relaxbench.problems import datasets, labels, layers
+from relaxbench.problems import arguments, datasets, labels, layers
 from relaxbench.problems.adapted import AdaptedModel, Pretrained
 from relaxbench.problems.custom_losses import OwnLoss, loss_of
 from relaxbench.problems.data.cache import fingerprint
@@ -115,6 +115,7 @@ class SupervisedProblem(Problem):
         for key, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise UserError(f"problem {name!r}: {key} = {value!r}: expected a positive number")
+        arguments.check(name, title, data, space, {key: numbers[key] for key in ("batch_size", "budget", "rounds")})
         self.name, self.title, self.caution, self.published = name, title or name, caution, published
         self._statistics_limit = statistics_limit
         self.loss, self._score = loss_of(loss), metric
@@ -146,7 +147,7 @@ class SupervisedProblem(Problem):
         Raises:
             UserError: for a missing or empty split, or one with fewer training examples than a mini-batch.
         """
-        given, data = self._load(), dict[str, tuple[Tensor, Tensor]]()
+        given, data = arguments.splits(self.name, self._load()), dict[str, tuple[Tensor, Tensor]]()
         for split in SPLITS:
             if split not in given:
                 raise UserError(f"problem {self.name!r}: data() gives no {split!r} split; expected {', '.join(SPLITS)}")

@@ -75,6 +75,7 @@ COMMANDS = [
     ("study notes.txt", "cannot be read"),
     ("study mine.py", "it is a Python file; give a problem as --problem"),
     (f"study {LONG}.toml", "name too long"),
+    ("study --blocks 6", "--blocks is no option: say --looks 6, or --more-blocks 6"),
     ("study --colour red", "--colour"),
     ("study --report notes.txt", "is not a folder"),
     ("study --checkpoints notes.txt/x", "is not a folder"),
@@ -195,6 +196,9 @@ KEYS = [
     (HEAD + "name = 't'\n", "\"name = 't'\" (at line 4) gives a key or table that the file has given before"),
     (HEAD + "[space]\n[space]\n", "'[space]' (at line 5) gives a key or table"),
     (HEAD + "qqq = 1\n", "unknown key in bad.toml: 'qqq'"),
+    (HEAD + "blocks = 2\n", "bad.toml: `blocks` is not a key of a study: say `looks = [6]`"),
+    (HEAD + "blocks = 12\n", "say `looks = [12]`"),
+    (HEAD + "blocks = 'x'\n", "say `looks = [6]`"),
     (HEAD + "trails = 1\n", "did you mean 'trials'?"),
     (HEAD + "looks = " + "[" * 3000 + "\n", "nested too deeply"),
 ]

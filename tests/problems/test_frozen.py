@@ -187,3 +187,27 @@ def test_the_state_dict_loads_into_the_user_s_own_model_and_repeats_the_validati
     x, y = data()["validation"]
     loss = nn.functional.cross_entropy(model.eval()(x), y).item()
     assert loss == pytest.approx(outcome.measures["validation_loss"], rel=1e-4)
+
+
+class Shared(nn.Module):
+    """A layer under two names, as in models that use one block several times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.again = self.first
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.last(self.again(self.first(x).relu()).relu()))
+
+
+def test_a_layer_with_two_names_is_trained_in_every_precision() -> None:
+    """PyTorch's functional_call leaves its arguments in such a layer: after one call it looked frozen elsewhere."""
+    task = of(Shared)
+    start = task.init(0)
+    task.outputs(task.unflatten(start), task.split("validation", CPU), False)
+    assert all(p.requires_grad for p in task.model.parameters())
+    point = start.double() + 1
+    params = task.unflatten(point)
+    assert torch.equal(torch.cat([params[name].flatten() for name, _ in task.layout()]), point)

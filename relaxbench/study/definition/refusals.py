@@ -10,6 +10,8 @@ from pydantic_core import ErrorDetails
 
 from relaxbench.errors import UserError, unknown
 
+FEWEST, MOST = 6, 10_000_000
+"""Blocks of a look that are proposed."""
 TABLE_OF_RANGES = 'expected "default", "wide" or a table of ranges'
 OF_UNIONS = {
     "margin": 'expected a positive number, or a ratio above 0 and below 100 %, such as "10 %"',
@@ -67,6 +69,9 @@ def refusal(
     path, value = _place(error["loc"], values)
     key = ".".join(str(part) for part in path if isinstance(part, str))
     if error["type"] == "extra_forbidden":
+        if path == ["blocks"]:  # the key before studies had looks
+            looks = max(FEWEST, value) if isinstance(value, int) and value < MOST else FEWEST
+            return UserError(f"{where}: `blocks` is not a key of a study: say `looks = [{looks}]`")
         table = f", table [method.{path[1]}]" if path[0] == "method" else ""
         return unknown(f"key in {where}{table}:", path[-1], models[bool(table)].model_fields)
     if error["type"] == "too_short":
