@@ -27,7 +27,7 @@ from relaxbench.problems import SupervisedProblem
         ({"space": 3}, "space = 3: expected names with (low, high)"),
         ({"space": {"lr": 3}}, "space of lr = 3: expected (low, high)"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_a_wrong_argument_is_named(wrong: dict[str, Any], told: str) -> None:
     x = torch.ones(20, 3)
