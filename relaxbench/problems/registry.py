@@ -39,6 +39,10 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 }
 """The built-in problems."""
 
+ATTRIBUTES = ("name", "title", "loss", "budget", "worst", "margin", "space")
+METHODS = ("layout", "init", "sampler", "outputs", "split")
+"""What a subclass of `Problem` must have."""
+
 
 def problem_names() -> list[str]:
     """Return the names of all problems: built in, then those of other packages."""
@@ -77,10 +81,23 @@ def problem(name: str) -> Problem:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"problem {name!r} of another package fails when it is made: {reason}") from error
+    if isinstance(other, Problem):
+        _refuse_unfinished(other, f"problem {name!r} of another package")
     if not isinstance(other, Problem) or other.name != name:
         what = f"a problem named {other.name!r}" if isinstance(other, Problem) else f"a {type(other).__name__}"
         raise UserError(f"problem {name!r} of another package is {what}: expected a relaxbench Problem of that name")
     return other
+
+
+def _refuse_unfinished(own: Problem, what: str) -> None:
+    """Refuse a subclass that lacks attributes or methods, before one of them is missed in the midst of work."""
+    values = [key for key in ATTRIBUTES if not hasattr(own, key)]
+    methods = [f"{key}()" for key in METHODS if getattr(type(own), key) is getattr(Problem, key)]
+    if values or methods:
+        raise UserError(
+            f"{what} defines a {type(own).__name__} without {', '.join([*values, *methods])}: every Problem needs "
+            "these; see docs/add-a-problem.md, or use relaxbench.problems.SupervisedProblem(...)"
+        )
 
 
 def from_file(path: Path) -> Problem:
@@ -95,6 +112,7 @@ def from_file(path: Path) -> Problem:
             f"problem file {str(path)!r} defines `problem` as {type(own).__name__}; expected a relaxbench Problem, "
             "for instance relaxbench.problems.SupervisedProblem(...)"
         )
+    _refuse_unfinished(own, f"problem file {str(path)!r}")
     if own.name in PROBLEMS:
         raise UserError(f"problem file {str(path)!r} calls its problem {own.name!r}, which is built in: rename it")
     return own

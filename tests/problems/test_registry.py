@@ -55,6 +55,15 @@ def test_two_files_of_one_name_are_two_problems(tmp_path: Path) -> None:
     assert problem(str(tmp_path / "b/p.py")).size == 28
 
 
+UNFINISHED = """
+from relaxbench.problems import Problem
+class Mine(Problem):
+    name, title, budget, worst, margin = "mine", "mine", 9, 1.0, 0.1
+    def layout(self): return []
+problem = Mine()
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -67,6 +76,7 @@ def test_two_files_of_one_name_are_two_problems(tmp_path: Path) -> None:
         ("problem = 'digits'", "defines `problem` as str"),
         ("def problem(): ...", "defines `problem` as function"),
         ("from relaxbench.problems import Problem as problem", "defines `problem` as type"),
+        (UNFINISHED, r"defines a Mine without loss, space, init\(\), sampler\(\), outputs\(\), split\(\): every"),
     ],
 )
 def test_a_file_without_a_problem_is_refused_in_one_line(tmp_path: Path, text: str | None, message: str) -> None:
