@@ -34,7 +34,7 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"looks": [10, 20, 20]}, ("looks = [10, 20, 20]: 20 blocks come after 20", "that rise")),
     ({"looks": [5, 20]}, ("looks = [5, 20]: a look at 5 blocks comes too early", "begin with 6 or more")),
     ({"looks": 10}, ("looks = 10", "list")),
-    ({"blocks": 10}, ("unknown key", "'blocks'")),
+    ({"blocks": 10}, ("`blocks` is not a key of a study", "say `looks = [10]`")),
     ({"more_blocks": -1}, ("more_blocks = -1", "expected at least 0")),
     ({"more_blocks": 5, "repetitions": 2}, ("more_blocks = 5", "repetitions", "leave it out")),
     ({"margin": -1.0}, ("margin = -1.0", "a positive number", '"10 %"')),

@@ -202,7 +202,7 @@ def test_a_network_s_flatness_has_the_same_bits_after_interruptions(tmp_path: Pa
     """Other sizes of the population, other claims: the runs and what is measured of them are the same."""
     values: dict[str, Any] = {"problems": ["digits-mlp"], "methods": ["sgd"], "looks": [1], "trials": 1, "exploit": 0}
     s = tiny.spec(**values, recommend=1, budget=40)
-    for folder, stops in ((tmp_path / "calm", ()), (tmp_path / "stopped", ((3, 1), (20, 2)))):
+    for folder, stops in ((tmp_path / "calm", ()), (tmp_path / "stopped", ((3, 1), (5, 2)))):
         folder.mkdir()
         for questions, size in stops:
             assert tiny.run(folder, s, tiny.After(questions), population=size).missing > 0
