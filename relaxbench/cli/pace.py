@@ -117,7 +117,8 @@ def paces_of(
         start += time.perf_counter() - begin + CALIBRATION_SECONDS * len(spec.methods)
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{how}{why}")
-        notes += [note for note in [say_expensive(p.name, p.measurements)] if note]
+        if expensive := say_expensive(p.name, p.measurements):
+            notes.append(expensive)
         oracle = Oracle(p, engine.path, spec.precision)
         flatness = duration(p, place) if spec.flatness else 0.0
         testing = durations.measuring(oracle, engine.population, place, "test") / engine.population

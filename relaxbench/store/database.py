@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from relaxbench.errors import UserError
 from relaxbench.store.connections import HELD_SECONDS, close_idle
 from relaxbench.store.migrations.upgrade import Upgraded, no_study, prepare_tables
-from relaxbench.store.transactions import BEGIN, READS, crowded, patiently
+from relaxbench.store.transactions import BEGIN, READS, crowded, passing, patiently
 from relaxbench.store.urls import ENCODING, advice, parse_url, reason, show_url
 
 __all__ = ["BUSY_SECONDS", "open_database", "parse_url", "snapshot", "upgrade_database"]
@@ -98,9 +98,8 @@ def _open(
         return prepare_tables(engine, label, create=create and not read_only, write=not read_only)
 
     try:
-        if patience is not None:
-            return engine, patiently(engine, prepared, patience)
-        return engine, patiently(engine, prepared, CROWDED_SECONDS, crowded)
+        seconds, worth = (CROWDED_SECONDS, crowded) if patience is None else (patience, passing)
+        return engine, patiently(engine, prepared, seconds, worth)
     except (DBAPIError, UnicodeDecodeError) as error:  # UnicodeDecodeError: names of tables in a damaged file
         engine.dispose()
         message = reason(error, url)

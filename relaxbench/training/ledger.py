@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from relaxbench.problems.measurements import FORWARD as FORWARD
+from relaxbench.problems.measurements import FORWARD
 
 
 @dataclass

@@ -10,10 +10,10 @@ from relaxbench.optim import reestimate_batch_norm
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
+from relaxbench.problems.measurements import FORWARD
 from relaxbench.training import oracle as oracles
 from relaxbench.training.compatibility import invariance_of, why_not_vectorized
 from relaxbench.training.engine import choose_engine
-from relaxbench.training.ledger import FORWARD
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome

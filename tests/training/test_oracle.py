@@ -14,7 +14,8 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Query
 from relaxbench.problems import Problem, SupervisedProblem, problem
 from relaxbench.problems.digits import digits, digits_mlp, mlp
-from relaxbench.training.ledger import FORWARD, Ledger
+from relaxbench.problems.measurements import FORWARD
+from relaxbench.training.ledger import Ledger
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome
