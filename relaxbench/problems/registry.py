@@ -16,6 +16,8 @@ from relaxbench.problems.landscapes.linear_net import LinearNet
 from relaxbench.problems.landscapes.quadratic import Quadratic
 from relaxbench.problems.landscapes.wells import DoubleWell, GaussianWells
 from relaxbench.problems.problem import Problem
+from relaxbench.problems.tabular import NAME as TABULAR
+from relaxbench.problems.tabular import TabularProblem
 
 SPECTRUM = [10 ** (-3 * i / 19) for i in range(20)]
 """Spectrum of the quadratics: 20 eigenvalues from 1 down to 1/1000, evenly spaced in their logarithms."""
@@ -34,6 +36,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "quadratic-noisy": lambda: Quadratic(SPECTRUM, 0.03, "quadratic-noisy", tolerance=1e-3),
     "linear-net": LinearNet,
     **{name: partial(image_problem, name) for recipe in RECIPES for name in (recipe, f"{recipe}-small")},
+    TABULAR: TabularProblem,
     **{name: partial(text.text_problem, name) for recipe in text.RECIPES for name in (recipe, f"{recipe}-small")},
 }
 """The built-in problems."""
@@ -51,7 +54,7 @@ def problem_names() -> list[str]:
 def takes_data(name: str) -> bool:
     """Return whether a name is that of a network with other data after a colon, as ``lenet:fashion-mnist``."""
     network, colon, _ = name.partition(":")
-    return bool(colon) and network.removesuffix("-small") in (*RECIPES, *text.RECIPES)
+    return bool(colon) and network.removesuffix("-small") in (*RECIPES, *text.RECIPES, TABULAR)
 
 
 def problem(name: str) -> Problem:
@@ -67,6 +70,8 @@ def problem(name: str) -> Problem:
         return from_file(Path(name))
     if name in PROBLEMS:
         return PROBLEMS[name]()
+    if name.startswith(f"{TABULAR}:"):
+        return TabularProblem(name.partition(":")[2])
     if takes_data(name):
         return text.text_problem(name) if name.startswith((*text.RECIPES,)) else image_problem(name)
     if name not in plugins.points_of(plugins.PROBLEMS):
