@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from relaxbench.errors import UserError
 
+WHOLE = ("batch_size", "budget", "rounds")
+"""Arguments that must be whole numbers."""
 
-def check(name: object, title: object, data: object, space: object, whole: Mapping[str, object]) -> None:
-    """Check names, the data function, ranges, and what must be whole numbers.
+
+def check(name: object, title: object, data: object, space: object, numbers: Mapping[str, object]) -> None:
+    """Check names, the data function, ranges, and numbers, which must be positive.
 
     Raises:
         UserError: for the first one that is wrong.
     """
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise UserError(f"problem {name!r}: {key} = {value!r}: expected a positive number")
     for key, text in (("name", name), ("title", title)):
         if not isinstance(text, str) or not text.isprintable() or (key == "name" and not text):
             raise UserError(f"problem {name!r}: {key} = {text!r}: expected a text of printable characters")
-    for key, value in whole.items():
-        if not isinstance(value, int):
-            raise UserError(f"problem {name!r}: {key} = {value!r}: expected a whole number")
+    for key in WHOLE:
+        if not isinstance(numbers[key], int):
+            raise UserError(f"problem {name!r}: {key} = {numbers[key]!r}: expected a whole number")
     if not callable(data):
         raise UserError(f"problem {name!r}: data is {type(data).__name__}: expected a function that returns the splits")
     if space is not None and not isinstance(space, Mapping):

@@ -153,8 +153,8 @@ class TextProblem(StoredProblem):
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
         return None
 
-    def _call(self, params: Params, x: Tensor) -> object:
-        return super()._call(params, x.long())
+    def _call(self, params: Params, x: Tensor, y: Tensor | None) -> object:
+        return super()._call(params, x.long(), y)
 
     def _windows(self) -> dict[str, tuple[Tensor, Tensor]]:
         codes, splits, start = self.text.codes, {}, 0

@@ -15,6 +15,7 @@ from relaxbench.training.oracle import Oracle
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
 """The errors that `vmap` raises for a model that it cannot vectorize."""
+CONSTANT = "make the loss depend on the parameters of the model"
 
 
 def try_out(problem: Problem) -> None:
@@ -22,8 +23,8 @@ def try_out(problem: Problem) -> None:
 
     Raises:
         UserError: if the model, data or loss raise an error, which the message quotes; if a gradient draws from torch's
-            generator, whose numbers are not a function of a trial's seed; if the initial loss is not finite; and for
-            whatever `refuse_hidden_state` finds.
+            generator, whose numbers are not a function of a trial's seed; if the initial loss or metric is not finite,
+            or the gradient zero; and for whatever `refuse_hidden_state` finds.
     """
     generator = torch.get_rng_state()
     try:
@@ -31,20 +32,30 @@ def try_out(problem: Problem) -> None:
         points = problem.init(0)[None]
         batch = problem.sampler([0], [0], 1, torch.device("cpu")).batch(torch.zeros(1, 1, dtype=torch.int64))
         oracle = Oracle(problem, "direct")
-        _, loss = oracle.gradient_on(points, batch)
+        grad, loss = oracle.gradient_on(points, batch)
         if not torch.equal(generator, torch.get_rng_state()):
             raise UserError(
                 f"problem {problem.name!r} draws random numbers from torch's generator when it is trained, which "
                 "cannot be replayed: use relaxbench.problems.Dropout as a layer instead (and dropout arguments of 0 in "
                 "other layers)"
             )
-        held_out = oracle.measure(points, "validation").loss
-        for split, value in (("training", loss), ("validation", held_out)):
+        held_out = oracle.measure(points, "validation")
+        for split, value in (("training", loss), ("validation", held_out.loss)):
             if not bool(torch.isfinite(value).all()):
                 raise UserError(
                     f"problem {problem.name!r} has a {split} loss of {value.item():g} at its initial weights: look for "
                     "NaN or infinity in its data, and for a model that divides by zero"
                 )
+        if not bool(torch.isfinite(held_out.metric).all()):
+            metric, number = problem.metric.removeprefix("test "), held_out.metric.item()
+            raise UserError(
+                f"problem {problem.name!r}: {metric!r} is {number:g} on the validation data at the initial weights: "
+                "expected a finite number; the labels may be all of one class"
+            )
+        if not grad.any():
+            raise UserError(
+                f"problem {problem.name!r}: the gradient of the loss is exactly zero at the initial weights: {CONSTANT}"
+            )
         refuse_hidden_state(problem, points, batch)
     except UserError:
         raise
@@ -52,7 +63,9 @@ def try_out(problem: Problem) -> None:
         reason = next(iter(str(error).splitlines()), "")
         remedy = "make its model, data and loss fit together"
         if "does not require grad" in reason or "requires_grad_" in reason:  # measurements take no gradients
-            remedy = "for derivatives within the model use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
+            remedy = (
+                f"{CONSTANT}; for derivatives within it use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
+            )
         raise UserError(
             f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): {remedy}"
         ) from error
