@@ -120,7 +120,7 @@ METRICS: Mapping[str, NamedMetric] = {
 """Metrics that have a name. Areas and means over classes are those of scikit-learn."""
 
 
-def metric_of(problem: str, metric: object, worst: float | None) -> tuple[tuple[str, Metric], float] | None:
+def metric_of(problem: str, metric: object, worst: object) -> tuple[tuple[str, Metric], float] | None:
     """Return title, function and worst value of a metric.
 
     Args:
@@ -133,21 +133,26 @@ def metric_of(problem: str, metric: object, worst: float | None) -> tuple[tuple[
     """
     if metric is None:
         return None
-    if worst is not None and (isinstance(worst, bool) or not isinstance(worst, int | float) or not isfinite(worst)):
-        raise UserError(f"problem {problem!r}: worst_metric = {worst!r}: expected a finite number")
+    stated = None if worst is None else _number(problem, worst)
     if isinstance(metric, str):
         if metric not in METRICS:
             raise unknown("metric", metric, METRICS, "or a title and a function of (outputs, labels)")
         named = METRICS[metric]
         function = _finite(named.function)
-        bound = named.worst if worst is None else worst
+        bound = named.worst if stated is None else stated
         if bound is None:
             raise UserError(
                 f"problem {problem!r}: metric {metric!r} has no bound: state worst_metric, that of a diverged trial"
             )
-        return (named.title, function), float(bound)
+        return (named.title, function), bound
     if not isinstance(metric, tuple | list) or len(metric) != 2 or not isinstance(metric[0], str):
         raise UserError(f"problem {problem!r}: metric = {metric!r}: expected a name, or (title, function)")
     if not callable(metric[1]):
         raise UserError(f"problem {problem!r}: metric {metric[0]!r} is {type(metric[1]).__name__}: expected a function")
-    return (metric[0], metric[1]), 1.0 if worst is None else float(worst)
+    return (metric[0], metric[1]), 1.0 if stated is None else stated
+
+
+def _number(problem: str, worst: object) -> float:
+    if isinstance(worst, bool) or not isinstance(worst, int | float) or not isfinite(worst):
+        raise UserError(f"problem {problem!r}: worst_metric = {worst!r}: expected a finite number")
+    return float(worst)
