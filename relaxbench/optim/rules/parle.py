@@ -65,7 +65,7 @@ class Parle(Rule):
         replicas: Number n of replicas, at least 1.
         restart_average: Set z to x at the end of every outer step.
         mpi_code: Take the steps of the released parle_mpi.py: both loops move along d + v in place of d + m v, and the
-            outer step begins at y_i in place of x_i. Stable for η_x ρ < 1.310 at outer momentum 0.9.
+            outer step begins at y_i in place of x_i.
     """
 
     name, title = "parle", "Parle"
