@@ -84,7 +84,7 @@ class EngineFacts(TypedDict):
     population: int
     device: str
     dtype: str
-    precision: Literal["float32", "tf32", "bf16"]
+    precision: Literal["float32", "float64", "tf32", "bf16"]
     threads: int
     invariance: str
     note: str

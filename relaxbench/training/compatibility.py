@@ -12,13 +12,14 @@ from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
+from relaxbench.training.precision import Precision, dtype_of
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
 """The errors that `vmap` raises for a model that it cannot vectorize."""
 CONSTANT = "make the loss depend on the parameters of the model"
 
 
-def try_out(problem: Problem) -> None:
+def try_out(problem: Problem, precision: Precision = "float32") -> None:
     """Compute one gradient and measure the initial weights: an error here would occur in every trial.
 
     Raises:
@@ -29,9 +30,9 @@ def try_out(problem: Problem) -> None:
     generator = torch.get_rng_state()
     try:
         problem.check()
-        points = problem.init(0)[None]
+        points = problem.init(0)[None].to(dtype_of(precision))
         batch = problem.sampler([0], [0], 1, torch.device("cpu")).batch(torch.zeros(1, 1, dtype=torch.int64))
-        oracle = Oracle(problem, "direct")
+        oracle = Oracle(problem, "direct", precision)
         grad, loss = oracle.gradient_on(points, batch)
         if not torch.equal(generator, torch.get_rng_state()):
             raise UserError(
@@ -98,14 +99,14 @@ def why_not_vectorized(problem: Problem) -> str | None:
     return None
 
 
-def invariance_of(problem: Problem, size: int, device: torch.device) -> str:
+def invariance_of(problem: Problem, size: int, device: torch.device, precision: Precision = "float32") -> str:
     """Compare the gradients of K = `size` random members in several slots and population sizes.
 
     Returns:
         ``"bit for bit"``, or the largest relative difference, in words.
     """
-    oracle = Oracle(problem, "vectorized")
-    points = torch.stack([problem.init(seed) for seed in range(size)]).to(device)
+    oracle = Oracle(problem, "vectorized", precision)
+    points = torch.stack([problem.init(seed) for seed in range(size)]).to(device, dtype_of(precision))
     sampler = problem.sampler(range(size), [0] * size, 1, device)
     batch = sampler.batch(torch.zeros(size, 1, dtype=torch.int64, device=device))
     reference, _ = oracle.gradient_on(points, batch)

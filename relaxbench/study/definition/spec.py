@@ -68,7 +68,7 @@ class StudySpec(BaseModel):
         budgets: a ladder: every method at each of these budgets, each a problem of its own; excludes `budget`.
         margin: the largest difference that does not matter, in the metric's unit, or a ratio such as ``"10 %"``; None
             for the problem's own.
-        precision: ``"float32"``, ``"tf32"`` or ``"bf16"``, see `training.precision`.
+        precision: ``"float32"``, ``"float64"``, ``"tf32"`` or ``"bf16"``, see `training.precision`.
         flatness: measure the Hessian's spectrum and the local entropy of winners and recommended runs from now on.
         space: ranges for all methods: by name, [low, high] or a list of options.
         method: variants, by label.
