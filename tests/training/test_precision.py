@@ -92,7 +92,7 @@ def test_a_study_in_float64_stores_its_weights_and_says_so(tmp_path: Path_) -> N
         (weights,) = connection.scalars(select(Weights.data)).all()
         manifest = connection.scalar(select(Study.manifest))
     assert np.isfinite(np.frombuffer(weights, dtype=np.float64)).all() and len(weights) == 2 * 8
-    assert manifest is not None and manifest["engines"]["rosenbrock"]["dtype"] == "float64"
+    assert manifest is not None and manifest["dtype"] == manifest["engines"]["rosenbrock"]["dtype"] == "float64"
 
 
 def test_memory_of_float64_is_twice_that_of_float32() -> None:
