@@ -15,6 +15,7 @@ FEWEST, MOST = 6, 10_000_000
 TABLE_OF_RANGES = 'expected "default", "wide" or a table of ranges'
 OF_UNIONS = {
     "margin": 'expected a positive number, or a ratio above 0 and below 100 %, such as "10 %"',
+    "flatness": 'expected true, false or "full"',
     "space": "expected a table of ranges, such as { lr = [1e-3, 0.5] }",
     "space.*": "expected [low, high], or a list of choices",
     "method.*.space": TABLE_OF_RANGES,
