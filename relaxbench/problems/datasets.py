@@ -14,6 +14,7 @@ from torch import Tensor
 from relaxbench.errors import UserError
 from relaxbench.problems.epochs import EpochSampler
 from relaxbench.problems.losses import Batch
+from relaxbench.problems.seeding import torch_seeded
 from relaxbench.util.seeds import derive
 
 TRIED = 8
@@ -110,8 +111,7 @@ def _tensor(value: Any) -> Tensor:
 def _seeded(seed: int) -> Iterator[None]:
     """Seed all generators in this block, and put them back afterwards."""
     numpy_state, python_state = np.random.get_state(), python.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed & 0xFFFFFFFF)
+    with torch_seeded(seed & 0xFFFFFFFF):
         python.seed(seed & 0xFFFFFFFF)
         np.random.seed(seed & 0xFFFFFFFF)
         try:
