@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypedDict
@@ -111,11 +110,11 @@ class SupervisedProblem(Problem):
             "margin": margin,
             "rounds": 1 if rounds is None else rounds,
             "most_rounds": most_rounds,
+            "statistics_limit": statistics_limit,
         }
-        for key, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise UserError(f"problem {name!r}: {key} = {value!r}: expected a positive number")
-        arguments.check(name, title, data, space, {key: numbers[key] for key in ("batch_size", "budget", "rounds")})
+        texts = {"source": source, "caution": caution, "published": published, "kind": kind}
+        arguments.check(name, title, data, space, numbers)
+        arguments.check_texts(name, texts if metric is None else {**texts, "metric": metric[0] or "\n"})
         self.name, self.title, self.caution, self.published = name, title or name, caution, published
         self._statistics_limit = statistics_limit
         self.loss, self._score = loss_of(loss), metric
@@ -147,7 +146,7 @@ class SupervisedProblem(Problem):
         Raises:
             UserError: for a missing or empty split, or one with fewer training examples than a mini-batch.
         """
-        given, data = arguments.splits(self.name, self._load()), dict[str, tuple[Tensor, Tensor]]()
+        given, data = arguments.splits(self.name, self._load), dict[str, tuple[Tensor, Tensor]]()
         for split in SPLITS:
             if split not in given:
                 raise UserError(f"problem {self.name!r}: data() gives no {split!r} split; expected {', '.join(SPLITS)}")
