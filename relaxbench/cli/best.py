@@ -58,7 +58,7 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         raise unknown(f"method in study {study!r}:", method, frames.methods)
     if problem is None and len(frames.problems) > 1:
         raise UserError(f"study {study!r} has several problems: give one of {', '.join(frames.problems)} as --problem")
-    name = problem or frames.problems[0]
+    name = frames.problems[0] if problem is None else problem
     if name not in frames.problems:
         raise unknown(f"problem in study {study!r}:", name, frames.problems)
     trials = frames.trials

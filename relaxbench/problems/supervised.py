@@ -112,12 +112,15 @@ class SupervisedProblem(Problem):
             "margin": margin,
             "rounds": 1 if rounds is None else rounds,
             "most_rounds": most_rounds,
+            "statistics_limit": statistics_limit,
         }
+        texts = {"source": source, "caution": caution, "published": published, "kind": kind}
         arguments.check(name, title, data, space, numbers)
+        scored = metrics.metric_of(name, metric, worst_metric)
+        arguments.check_texts(name, {**texts, "metric": scored[0][0] or "\n"} if scored else texts)
         self.name, self.title, self.caution, self.published = name, title or name, caution, published
         self._statistics_limit = statistics_limit
-        self.loss, scored = loss_of(loss), metrics.metric_of(name, metric, worst_metric)
-        self._score = scored[0] if scored else None
+        self.loss, self._score = loss_of(loss), scored[0] if scored else None
         self.batch_size, self.budget, self._stated_rounds, self.most_rounds = batch_size, budget, rounds, most_rounds
         self.worst, self.margin, self.space, self.kind = worst, margin, dict(space or {}), kind
         self._build, self._pretrained, self._load, self._source = model, pretrained, data, source
@@ -146,7 +149,7 @@ class SupervisedProblem(Problem):
         Raises:
             UserError: for a missing or empty split, or one with fewer training examples than a mini-batch.
         """
-        given, data = arguments.splits(self.name, self._load()), dict[str, tuple[Tensor, Tensor]]()
+        given, data = arguments.splits(self.name, self._load), dict[str, tuple[Tensor, Tensor]]()
         for split in SPLITS:
             if split not in given:
                 raise UserError(f"problem {self.name!r}: data() gives no {split!r} split; expected {', '.join(SPLITS)}")

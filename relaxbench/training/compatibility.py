@@ -58,6 +58,8 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
                 f"problem {problem.name!r}: the gradient of the loss is exactly zero at the initial weights: {CONSTANT}"
             )
         refuse_hidden_state(problem, points, batch)
+        if isinstance(problem, SupervisedProblem):
+            _try_test_inputs(problem)
     except UserError:
         raise
     except Exception as error:
@@ -69,6 +71,20 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
             )
         raise UserError(
             f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): {remedy}"
+        ) from error
+
+
+def _try_test_inputs(problem: SupervisedProblem) -> None:
+    """Run the model on a few test inputs: a wrong shape there would end the study when all trials are done."""
+    x, y = (part[: min(problem.batch_size, len(part))].clone() for part in problem.tensors["test"])
+    try:
+        with torch.no_grad():
+            problem.outputs(problem.unflatten(problem.init(0)), {"x": x, "y": y}, False)
+    except RuntimeError as error:
+        shapes = {split: tuple(problem.tensors[split][0].shape[1:]) for split in ("train", "test")}
+        raise UserError(
+            f"problem {problem.name!r}: the model fails on inputs of test ({next(iter(str(error).splitlines()), '')}): "
+            f"they have the shape {shapes['test']}, those of train {shapes['train']}"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,7 +82,8 @@ def refusal(
         return UserError(f"{where}: the key {key!r} is missing")
     entry = next((f"entry {part + 1} of " for part in path if isinstance(part, int)), "")
     option = names.get(str(path[0]))
-    origin = f"{option} {value!r}" if option else f"{where}: {entry}{key} = {value!r}"
+    shown = value.isoformat() if isinstance(value, dt.date | dt.time) else repr(value)  # as TOML writes dates
+    origin = f"{option} {shown}" if option else f"{where}: {entry}{key} = {shown}"
     return UserError(f"{origin}: {_expected(error, key)}")
 
 
