@@ -99,7 +99,7 @@ class WrappedRule(Rule):
                 self._parts.append(Part(recipe, [shapes[i] for i in mine], [columns[i] for i in mine], prefix))
         self._shapes, self._found = tuple(shapes), None
         self._find(torch.device("cpu"), torch.float32)
-        self.copies = math.ceil(2 + self._bytes() / max(1, 4 * ends[-1]))  # x and the gradient
+        self.copies = 2 + self._bytes() // max(1, 4 * ends[-1])  # x, the gradient, and the state
 
     def init(self, x: Tensor, seed: Tensor) -> State:
         if not self._shapes:
