@@ -124,6 +124,7 @@ ALLOWED: dict[str, set[str]] = {
         "problems.data",
         "optim",
         "optim.drop_in",
+        "optim.wrapped",
         "plugins",
         "version",
         "errors",

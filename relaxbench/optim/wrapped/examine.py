@@ -53,8 +53,17 @@ def require_that_it_can_be_stored(rule: type[WrappedRule]) -> None:
     Raises:
         UserError: naming what does not hold.
     """
+    try:
+        _require(rule, [_others(rule), defaults(rule.wide)])
+    except UserError:
+        raise
+    except Exception as error:  # an optimizer may raise any kind
+        raise UserError(f"optimizer {rule.recipe.path!r} cannot take a few steps: {quoted(error)}") from error
+
+
+def _require(rule: type[WrappedRule], settings: Sequence[Mapping[str, Any]]) -> None:
+    """Compare plain loops with members side by side that have these settings."""
     path = rule.recipe.path
-    settings = [_others(rule), defaults(rule.wide)]  # members side by side
     with torch.random.fork_rng(devices=[]):
         before = _generators()
         plain = [_plain(rule, values, k) for k, values in enumerate(settings)]

@@ -83,8 +83,9 @@ def package_of(path: str) -> str:
 
 
 def quoted(error: BaseException) -> str:
-    """Return the kind and the first line of an error."""
-    line = next(iter(str(error).splitlines()), "")
+    """Return the kind and the first line of an error, or two lines where the first one only announces the second."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
     return f"{type(error).__name__}: {line[:LONGEST]}" if line else type(error).__name__
 
 

@@ -53,6 +53,7 @@ class Part:
         self._params: list[nn.Parameter] = []
         self._optimizer: Any = None
         self._host: dict[str, Any] = {}
+        self._attributes: set[str] = set()
 
     def find_state(self, device: torch.device, dtype: torch.dtype) -> None:
         """Find the state by dry steps on parameters of the same shapes, and keep an optimizer to step members with."""
@@ -77,6 +78,10 @@ class Part:
             [name for name, value in group.items() if name not in taken and _is_state(name, value, old, self.recipe)]
             for group, old in zip(self._optimizer.param_groups, before, strict=True)
         ]
+        given = self.recipe.arguments(values)
+        self._attributes = {
+            name for name, value in vars(self._optimizer).items() if name in given and _same(value, given[name])
+        }
         return trees_of(self._optimizer, self._params, self._own)
 
     def open(self, state: State) -> None:
@@ -153,6 +158,8 @@ class Part:
             if tree:
                 self._optimizer.state[p] = tree
         arguments = self.recipe.arguments(values)
+        self._optimizer.defaults.update(arguments)  # some optimizers read them there, or in attributes
+        vars(self._optimizer).update({name: value for name, value in arguments.items() if name in self._attributes})
         for group, tree in zip(self._optimizer.param_groups, trees[count:], strict=True):
             group.update(tree)
             group.update({name: value for name, value in arguments.items() if name in group})
