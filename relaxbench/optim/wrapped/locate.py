@@ -19,6 +19,8 @@ from relaxbench.errors import UserError, unknown
 PREFIX = "torch:"
 """A rule of a study file that begins so is an optimizer of PyTorch or of another package."""
 EXPECTED = f'expected "{PREFIX}MODULE.CLASS", such as "{PREFIX}torch.optim.Adam", or "{PREFIX}FILE.py:CLASS"'
+EXTRA = ("schedulefree", "pytorch_optimizer")
+"""Packages of the extra `optimizers`."""
 LONGEST = 200
 """Longest quotation of an error, in characters."""
 
@@ -100,7 +102,8 @@ def _module(name: str, path: str) -> ModuleType:
             reason = f"does not exist: there is no module {missing!r}"
         else:
             reason = f"cannot be imported: the package {missing!r} is not installed"
-        raise UserError(f"optimizer {path!r} {reason}; install it, or name another one") from None
+        known = "pip install 'relaxbench[optimizers]'" if missing in EXTRA else "install it"
+        raise UserError(f"optimizer {path!r} {reason}; {known}, or name another one") from None
     except (Exception, SystemExit) as error:
         raise UserError(f"optimizer {path!r} cannot be imported: {quoted(error)}; mend its package") from error
 
