@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
-from relaxbench.analysis.findings import Findings
-from relaxbench.report import load_study, write_report
 from tests.study import tiny
 
 METHOD = {
@@ -31,14 +28,9 @@ def test_an_interrupted_study_has_the_same_bits(tmp_path: Path, monkeypatch: pyt
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     tiny.run(tmp_path / "whole", study)
-    for _ in range(20):
-        if not tiny.run(tmp_path / "parts", study, tiny.After(25)).stopped:
-            break
+    sessions = 1
+    while tiny.run(tmp_path / "parts", study, tiny.After(9)).stopped:
+        sessions += 1
+    assert 3 <= sessions <= 20
     assert tiny.results(tmp_path / "parts") == tiny.results(tmp_path / "whole")
     assert len(tiny.rows(tmp_path / "whole")) == tiny.expected(study)
-    database = tiny.opened(tmp_path / "whole")
-    page = write_report(Findings.of(load_study(database, "tiny")), tmp_path / "reports").read_text(encoding="utf-8")
-    database.dispose()
-    shown = re.findall(r'<span class="range">([^<]*)</span>', page)
-    named = "torch.optim.Muon, wrapped; it takes matrices, torch.optim.AdamW the other parameters"
-    assert f"{named}; nesterov = False" in shown
