@@ -47,6 +47,8 @@ class Leaf:
     def view(self, rows: Tensor, k: int) -> Tensor:
         """Return the tensor of a member, a view of its row."""
         assert self.shape is not None
+        if rows.stride(1) == 1:  # as populations keep it; one operation instead of two
+            return rows.as_strided(self.shape, self.stride, rows.storage_offset() + k * rows.stride(0) + self.begin)
         row = rows[k, self.begin : self.end]
         return row.as_strided(self.shape, self.stride, row.storage_offset())
 
@@ -177,7 +179,7 @@ def _union(one: Any, other: Any) -> Any:
 
 def leaves_of(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """Yield everything in nested dicts, lists and tuples, with its keys."""
-    if isinstance(tree, Mapping):
+    if isinstance(tree, dict):
         for key, value in tree.items():
             yield from leaves_of(value, (*keys, key))
     elif isinstance(tree, (list, tuple)):
@@ -189,7 +191,7 @@ def leaves_of(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
 
 def rebuild(tree: Any, take: Callable[[Keys, Any], Any], keys: Keys = ()) -> Any:
     """Return a copy of nested dicts, lists and tuples, with other leaves."""
-    if isinstance(tree, Mapping):
+    if isinstance(tree, dict):
         made = {key: rebuild(value, take, (*keys, key)) for key, value in tree.items()}
         return {key: value for key, value in made.items() if value is not DROPPED}
     if isinstance(tree, (list, tuple)):
