@@ -33,9 +33,23 @@ def test_the_problem_file_makes_a_study(
 def test_the_study_file_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my_problem.py").write_text(blocks("python")[0])
-    Path("mine.toml").write_text(blocks("toml")[0])
+    Path("mine.toml").write_text(blocks("toml")[1])
     spec, _ = load(Path("mine.toml"))
     assert spec.rule_of("hot").name == "entropy-sgd"
+
+
+def test_the_study_file_of_optimizers_is_valid(tmp_path: Path) -> None:
+    pytest.importorskip("schedulefree", reason="needs pip install 'relaxbench[optimizers]'")
+    (tmp_path / "optimizers.toml").write_text(blocks("toml")[0])
+    spec, _ = load(tmp_path / "optimizers.toml")
+    assert [spec.rule_of(label).title for label in spec.methods] == [
+        "SGD",
+        "Adam",
+        "AdamWScheduleFree",
+        "Muon",
+        "Entropy-SGD",
+    ]
+    assert spec.rule_of("muon").source.startswith("torch.optim.Muon, wrapped; it takes matrices, torch.optim.AdamW the")
 
 
 def test_the_training_loop_runs() -> None:

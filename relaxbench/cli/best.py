@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine as Database
 
     from relaxbench.analysis.frames import StudyFrames
+    from relaxbench.optim.rule import Rule
     from relaxbench.problems import Problem
     from relaxbench.store.facts import ProblemFacts
 
@@ -47,9 +49,9 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         UserError: if the study, method or problem does not exist, or the method has no finished trial.
     """
     from relaxbench.analysis.frames import load_study
-    from relaxbench.optim.drop_in.classes import DROP_INS
-    from relaxbench.optim.drop_in.closures import closures
     from relaxbench.optim.registry import rule_class
+    from relaxbench.optim.wrapped.constructor import code
+    from relaxbench.optim.wrapped.rule import WrappedRule
     from relaxbench.store.schema import SEARCHED
     from relaxbench.store.winners import best_rows_so_far
 
@@ -76,35 +78,44 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     winner = best_rows_so_far(tried).iloc[0]
     runs = tried if published else mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
     about, facts = frames.problem(name), frames.method(method)
-    name_of_rule = facts["rule"]
-    rule = rule_class(name_of_rule)
-    built_in = name_of_rule in DROP_INS
-    cls = DROP_INS[name_of_rule].__name__ if built_in else f'drop_in("{name_of_rule}")'
-    newton = rule.curvature
-    held = "model" if newton else "model.parameters()"
-    options = facts["options"]
-    calls = closures(rule(**options))
-    steps = int((about["budget"] or 0) / rule(**options).price / max(1, calls))
+    options, budget = facts["options"], about["budget"] or 0
+    rule = rule_class(facts["rule"], options)
     origin = f"validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
     lines = [f"# {rule.title} on {name}: {'as published, not tuned' if published else origin}"]
     if len(runs):
         lines.append(f"# on {counted(len(runs), 'fresh seed')}: {about['metric']} {_level(runs['test_metric'], about)}")
-    lines += [
-        f"from relaxbench.optim import {cls if built_in else 'drop_in'}",
-        "",
-        f"optimizer = {cls}(",
-        f"    {held},",
-    ]
-    lines.append(f"    total_steps={steps},  # calls of step(); the schedules run over these")
-    lines += [f"    {key}={_literal(value)}," for key, value in {**options, **winner["params"]}.items()]
-    lines.append(")")
-    if newton:
-        lines.append("# in the loop: loss = optimizer.step(lambda: model(x), lambda outputs: criterion(outputs, y))")
-    elif calls:
-        lines.append("# in the loop: optimizer.step(closure), see help(optimizer.step)")
+    if issubclass(rule, WrappedRule):
+        lines += code(rule, winner["params"], budget)
+    else:
+        lines += _drop_in(rule, options, winner["params"], budget)
     if weights is not None:
         lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
     return "\n".join(lines)
+
+
+def _drop_in(rule: type[Rule], options: Mapping[str, Any], params: Mapping[str, Any], budget: int) -> list[str]:
+    """Return the lines that make a drop-in optimizer, and how to call its step."""
+    from relaxbench.optim.drop_in.classes import DROP_INS
+    from relaxbench.optim.drop_in.closures import closures
+
+    built_in = rule.name in DROP_INS
+    cls = DROP_INS[rule.name].__name__ if built_in else f'drop_in("{rule.name}")'
+    calls = closures(rule(**options))
+    steps = int(budget / rule(**options).price / max(1, calls))
+    lines = [
+        f"from relaxbench.optim import {cls if built_in else 'drop_in'}",
+        "",
+        f"optimizer = {cls}(",
+        f"    {'model' if rule.curvature else 'model.parameters()'},",
+        f"    total_steps={steps},  # calls of step(); the schedules run over these",
+        *(f"    {key}={_literal(value)}," for key, value in {**options, **params}.items()),
+        ")",
+    ]
+    if rule.curvature:
+        lines.append("# in the loop: loss = optimizer.step(lambda: model(x), lambda outputs: criterion(outputs, y))")
+    elif calls:
+        lines.append("# in the loop: optimizer.step(closure), see help(optimizer.step)")
+    return lines
 
 
 def _level(metrics: pd.Series[float], about: ProblemFacts) -> str:

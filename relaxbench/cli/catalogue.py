@@ -70,6 +70,14 @@ def list_tables() -> list[RenderableType]:
         memory = f"memory: {rule.copies} copies of the parameters"
         lines.append(_entry(name, rule.title, *_spaces(rule), memory, rule.source))
     lines.append(
+        _entry(
+            "torch:MODULE.CLASS",
+            "Any torch.optim.Optimizer, wrapped",
+            'such as rule = "torch:torch.optim.Adam" or "torch:schedulefree.AdamWScheduleFree" in a study file, or '
+            '"torch:my_file.py:MyOptimizer"; check torch:torch.optim.Adam shows whether one can be a method',
+        )
+    )
+    lines.append(
         Text(
             'A study searches the default space. In the table [method.NAME] of a study file, space = "wide" searches '
             'the wide one, and arm = "published" runs the published settings without any search.',

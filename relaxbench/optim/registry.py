@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.rule import Rule
@@ -16,6 +18,9 @@ from relaxbench.optim.rules.lpf_sgd import LPFSGD
 from relaxbench.optim.rules.parle import Parle
 from relaxbench.optim.rules.sam import SAM
 from relaxbench.optim.rules.sgd import SGD, SGDEMA
+from relaxbench.optim.wrapped import locate
+from relaxbench.optim.wrapped.arguments import Option
+from relaxbench.optim.wrapped.make import wrapped_class
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
@@ -43,12 +48,23 @@ def rule_names() -> list[str]:
     return [*RULES, *(name for name in plugins.points_of(plugins.RULES) if name not in RULES)]
 
 
-def rule_class(name: str) -> type[Rule]:
+def is_rule(name: str) -> bool:
+    """Return whether a name is that of a rule, or the path of an optimizer, which may not exist."""
+    return locate.is_path(name) or name in rule_names()
+
+
+def rule_class(name: str, options: Mapping[str, Option] | None = None) -> type[Rule]:
     """Return the rule of a name.
+
+    Args:
+        name: of a rule, or ``torch:`` and the path of an optimizer.
+        options: of a wrapped optimizer; they decide which hyperparameters there are.
 
     Raises:
         UserError: if there is no such rule, with the nearest name; if another package offers something else under it.
     """
+    if locate.is_path(name):
+        return wrapped_class(name, options)
     if name in RULES:
         return RULES[name]
     if name not in plugins.points_of(plugins.RULES):

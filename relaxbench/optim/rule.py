@@ -8,6 +8,7 @@ spread to others.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -106,6 +107,8 @@ class Rule:
         scope: ``"gamma"`` or ``"sigma"`` if the rule smooths the loss over a scheduled scope.
         ages: entries of the state, ``[K, 1]``, that count the past; ``[K, P]`` after parameters were added later.
         averages: entries of the state that average past points; writing into the parameters does not move them.
+        hyper_dtype: type of the hyperparameters; None for that of the parameters.
+        capturable: whether a step can be recorded and replayed on a device: it reads no number on the host.
         elementwise: whether an element of the state depends on the same element of gradients and parameters alone.
         meanings: of the hyperparameters that only this rule has, or uses in another sense than `optim.meanings`.
         replicas: n, points of a query; fixed for the whole population.
@@ -125,6 +128,8 @@ class Rule:
     published: ClassVar[Mapping[str, Value]] = {}
     reasons: ClassVar[Mapping[str, str]] = {}
     copies: int
+    hyper_dtype: ClassVar[torch.dtype | None] = None
+    capturable: ClassVar[bool] = True
     rate: ClassVar[str] = "lr"
     scope: ClassVar[str | None] = None
     elementwise: ClassVar[bool] = False
@@ -165,6 +170,30 @@ class Rule:
         """Return the published values for a kind of problem, see `publication`; empty if there are none."""
         publication = cls.publication(kind)
         return publication.values if publication else {}
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Return the names of the constructor's arguments, which a study file states as options."""
+        return [*inspect.signature(cls).parameters]
+
+    @classmethod
+    def refusal(cls, values: Mapping[str, Value]) -> str | None:
+        """Return why values within the declared limits are impossible; None if they are not."""
+        return None
+
+    @classmethod
+    def origin(cls) -> str:
+        """Return the code of another package that takes the steps, with the package's version; "" if none does."""
+        return ""
+
+    def fingerprint(self, params: Mapping[str, Value]) -> list[Tensor]:
+        """Return further numbers that tell this rule from others with other code, computed in float64."""
+        return []
+
+    @classmethod
+    def unfit(cls, shapes: Sequence[torch.Size]) -> str | None:
+        """Return why the rule cannot train parameters of these shapes; None if it can."""
+        return None
 
     def bind(self, shapes: Sequence[torch.Size]) -> None:
         """Receive, before `init`, the shapes of the tensors that lie one after another in the P parameters."""

@@ -12,6 +12,9 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from relaxbench.space import Space, StoredSpace, Value, from_stored
 
+Option = bool | int | float | str
+"""The value of an option of a method."""
+
 
 class ProblemFacts(TypedDict):
     """What the report needs of a problem without importing it. None: unknown, or not applicable."""
@@ -70,7 +73,7 @@ class MethodFacts(TypedDict):
     spaces: dict[str, StoredSpace]
     fixed: dict[str, Value]
     fixes: dict[str, dict[str, Value]]
-    options: dict[str, bool | int]
+    options: dict[str, Option]
     publications: dict[str, PublicationFacts]  # by problem; empty for a method that is tuned
     copies: float | None  # of the parameters, held by the rule
     scope: str | None  # gamma, sigma
@@ -115,10 +118,11 @@ class ProblemIdentity(TypedDict):
 class MethodIdentity(TypedDict):
     """What makes a method this one and no other."""
 
-    options: dict[str, dict[str, bool | int]]  # of the rule's constructor, by problem
+    options: dict[str, dict[str, Option]]  # of the rule's constructor, by problem
     params: dict[str, Value]  # of the probe
     probe: dict[str, list[float | None]]  # where its steps lead on a quadratic; empty if they cannot be repeated
     failure: NotRequired[str]  # why the probe has no numbers
+    origin: NotRequired[str]  # the optimizer that a rule wraps, with the version of its package
 
 
 class IdentityFacts(TypedDict):

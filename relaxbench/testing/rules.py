@@ -17,9 +17,12 @@ from relaxbench.optim.hyper import expected
 from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
+from relaxbench.optim.wrapped.locate import is_path
+from relaxbench.optim.wrapped.rule import WrappedRule
 from relaxbench.space import Choice, Int, Value
 from relaxbench.testing.probe import CPU, MEMBERS, TASK, Probe, identical, meter
 from relaxbench.testing.runner import require, skip
+from relaxbench.testing.wrapped import require_the_steps_of_a_plain_loop
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome
@@ -71,9 +74,8 @@ class RuleConformance:
     def test_it_declares_itself(self) -> None:
         """Require a name, a title, a source, hyperparameters with valid defaults, replicas and a price."""
         rule = self._probe.make()
-        require(
-            bool(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.name)), f"name {rule.name!r}: expected words-with-dashes"
-        )
+        good = is_path(rule.name) or bool(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.name))
+        require(good, f"name {rule.name!r}: expected words-with-dashes")
         for attribute in ("title", "source"):
             require(bool(getattr(rule, attribute, "")), f"{attribute} is missing: expected a line of text")
         require(bool(rule.wide), "space is empty: expected the declared hyperparameters")
@@ -281,9 +283,15 @@ class RuleConformance:
         require(bool((end < start).all()), f"the loss goes from {start.mean().item():.3g} to {end.mean().item():.3g}")
 
     def test_the_drop_in_class_takes_the_same_steps(self) -> None:
-        """Require equal iterates in a custom training loop: loss.backward(); optimizer.step()."""
+        """Require equal iterates in a custom training loop: loss.backward(); optimizer.step().
+
+        Of a wrapped optimizer it is the optimizer itself.
+        """
         if self.rule.curvature:
             skip("the drop-in class of a curvature method takes functions, not gradients: this check does not cover it")
+        if issubclass(self.rule, WrappedRule):
+            require_the_steps_of_a_plain_loop(self.rule, self._probe)
+            return
         rule, period = self._probe.make(), self._probe.period()
         steps = 2 * period
         ensemble = self._probe.ensemble(members=1)

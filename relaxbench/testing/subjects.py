@@ -9,7 +9,7 @@ from typing import Any
 
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
-from relaxbench.optim.registry import rule_class, rule_names
+from relaxbench.optim.registry import is_rule, rule_class, rule_names
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem, problem, problem_names
 from relaxbench.problems.registry import takes_data
@@ -53,7 +53,7 @@ def subjects(name: str) -> list[Subject]:
     """
     if name.endswith(".py"):
         return list(_in_file(Path(name)))
-    named = [_rule(name)] if name in rule_names() else []
+    named = [_rule(name)] if is_rule(name) else []
     named += [_problem(name, name)] if name in problem_names() or takes_data(name) else []
     if not named:
         hint = "python -m relaxbench list shows all; a file's path ends in .py"

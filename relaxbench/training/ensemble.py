@@ -38,7 +38,7 @@ class Ensemble:
         last = rule.first_batch(steps) + rule.replicas
         self.oracle.sampler = oracle.problem.sampler(seeds, [0] * len(start), last, start.device)
         rule.bind([shape for _, shape in oracle.problem.layout()])
-        values = declared.stack([dict(hyper)], start.device, start.dtype)
+        values = declared.stack([dict(hyper)], start.device, rule.hyper_dtype or start.dtype)
         # [K, 1] each: a rule may take the rows of some members.
         fixed = {name: value.expand(len(start), 1) for name, value in values.items()}
         self.hyper = rule.at(fixed, torch.zeros(len(start), 1, dtype=start.dtype, device=start.device))

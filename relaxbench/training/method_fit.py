@@ -24,6 +24,9 @@ def why_unfit(problem: Problem, rule: Rule) -> str | None:
     Returns:
         None if that works, else the reason in one line, with the layer that fails and the remedy.
     """
+    unfit = rule.unfit([shape for _, shape in problem.layout()])
+    if unfit:
+        return unfit
     paths: list[Path] = ["direct"]
     if rule.curvature and why_not_vectorized(problem) is None:
         paths.append("vectorized")

@@ -48,7 +48,8 @@ class Population:
     ) -> None:
         self.oracle, self.problem, self.rule, self.budget = oracle, oracle.problem, rule, budget
         self.device, self.dtype = torch.device(device), dtype or dtype_of(oracle.precision)
-        self.capture: Capture | None = CudaGraph(self.device) if self.device.type == "cuda" else None
+        graphs = rule.capturable and self.device.type == "cuda"
+        self.capture: Capture | None = CudaGraph(self.device) if graphs else None
         self.price = rule.price * rule.replicas
         self.round_length = max(1, math.ceil(budget / self.problem.rounds / self.price))
         rule.bind([shape for _, shape in self.problem.layout()])
@@ -92,7 +93,7 @@ class Population:
         """
         if not jobs:
             return
-        new = declared.stack([job.params for job in jobs], self.device, self.dtype)
+        new = declared.stack([job.params for job in jobs], self.device, self.rule.hyper_dtype or self.dtype)
         seeds = torch.tensor([[job.seed] for job in jobs]).to(self.device)
         drawn = {seed: self.problem.init(seed) for seed in {job.seed for job in jobs}}
         start = torch.stack([drawn[job.seed] for job in jobs]).to(self.device, self.dtype)

@@ -21,6 +21,7 @@ from relaxbench.optim.rules import (
     sam,
     sgd,
 )
+from relaxbench.optim.wrapped.rule import WrappedRule
 
 
 class SGD(RuleOptimizer):
@@ -129,6 +130,8 @@ def drop_in(rule: str | type[Rule]) -> type[RuleOptimizer]:
     cls: Any = rule_class(rule) if isinstance(rule, str) else rule
     if not (isinstance(cls, type) and issubclass(cls, Rule)):
         raise TypeError(f"rule = {rule!r}: expected the name of a rule, or a subclass of relaxbench's Rule")
+    if issubclass(cls, WrappedRule):
+        raise TypeError(f"rule = {rule!r}: {cls.recipe.path} is an optimizer of PyTorch already: use it itself")
     ready = DROP_INS.get(cls.name)
     if ready is not None and ready.rule_class is cls:
         return ready

@@ -48,7 +48,9 @@ def method_differences(was: MethodIdentity, now: MethodIdentity) -> list[str]:
     if now.get("failure"):
         return [*lines, f"its rule no longer takes the steps that it took when the study began ({now.get('failure')})"]
     if any(differs(numbers, now["probe"].get(name, []), "float64") for name, numbers in was["probe"].items()):
-        lines.append("its rule takes other steps with the same hyperparameters (the code of the rule changed)")
+        origins = was.get("origin", ""), now.get("origin", "")
+        why = "the code of the rule changed" if origins[0] == origins[1] else f"it is {origins[1]}, was {origins[0]}"
+        lines.append(f"its rule takes other steps with the same hyperparameters ({why})")
     return lines
 
 

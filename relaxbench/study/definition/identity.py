@@ -5,7 +5,7 @@ A person edits the file of a model and runs the study again. Without this, trial
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -92,12 +92,13 @@ def identify_method(
     twice = known is None and rule not in RULES.values()  # those that are built in repeat their steps
     gone = f"its hyperparameters are {', '.join(rule.wide)}"
     probe = probe_rule(rule, spec.variant(label).options, params, twice) if same else Probe("float64", {}, gone)
-    return {
+    identity: MethodIdentity = {
         "options": {problem.name: spec.options_of(label, problem) for problem in problems},
         "params": params,
         "probe": probe.numbers,
         "failure": probe.failure,
     }
+    return {**identity, "origin": origin} if (origin := rule.origin()) else identity
 
 
 def refuse_edits(
@@ -152,12 +153,24 @@ def edited_notes(manifest: Manifest, identity: IdentityFacts) -> list[str]:
         for p, now in identity["problems"].items()
         if p in stored
     }
-    return [
+    return [*_origin_notes(manifest, identity)] + [
         f"`{file}` is not as it was when the study began{change}. It gives the same numbers wherever both were "
         "tried, so the study goes on; if it is another model, use another study name."
         for file, change in found.items()
         if change
     ]
+
+
+def _origin_notes(manifest: Manifest, identity: IdentityFacts) -> Iterator[str]:
+    """Say which methods take the steps of another version of a package, although it gives the same numbers."""
+    stored = _stored(manifest)["methods"]
+    for label, now in identity["methods"].items():
+        was, here = stored[label].get("origin", "") if label in stored else "", now.get("origin", "")
+        if was and was != here:
+            yield (
+                f"method {label!r} is {here}, was {was} when the study began. It takes the same steps wherever both "
+                "were tried, so the study goes on."
+            )
 
 
 def keep_identity(manifest: Manifest, identity: IdentityFacts) -> bool:

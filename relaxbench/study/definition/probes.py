@@ -208,7 +208,9 @@ def _steps_of(rule: Rule, params: dict[str, Value]) -> Numbers:
     population = Population(Oracle(problem("quadratic-noisy"), "direct"), rule, budget, dtype=torch.float64)
     population.admit([Job(0, SEED, params)])
     _, losses, _ = population.advance(steps)
-    return {"losses": _finite([losses[0, 0]]), "point": _finite(list(rule.iterate(population.state)[0]))}
+    numbers = {"losses": _finite([losses[0, 0]]), "point": _finite(list(rule.iterate(population.state)[0]))}
+    further = rule.fingerprint(params)
+    return {**numbers, "further": _finite(further)} if further else numbers
 
 
 def _finite(values: list[Tensor]) -> list[float | None]:

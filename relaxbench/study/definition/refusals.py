@@ -22,7 +22,7 @@ OF_UNIONS = {
     "method.*.space": TABLE_OF_RANGES,
     "method.*.space.*": "expected [low, high], or a list of choices",
     "method.*.fixed.*": "expected a number, or a choice in quotes",
-    "method.*.options.*": "expected true, false or a whole number",
+    "method.*.options.*": "expected true, false, a number or a text",
 }
 """Expected values of keys that take several types, where pydantic's errors speak of one type only."""
 KINDS = {

@@ -13,6 +13,7 @@ from typing import Literal
 from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.rule import Rule
+from relaxbench.optim.wrapped.arguments import Option
 from relaxbench.problems import Problem
 from relaxbench.space import Choice, Space, Value
 from relaxbench.study.definition.ranges import Bounds, narrow
@@ -80,7 +81,7 @@ def fixed_of(search: Search, problem: Problem) -> dict[str, Value]:
     return {**kept, **shared, **search.fixed}
 
 
-def options_of(search: Search, problem: Problem) -> dict[str, bool | int]:
+def options_of(search: Search, problem: Problem) -> dict[str, Option]:
     """Return the options of the rule's constructor that belong to the published settings; empty for a tuned arm."""
     publication = search.rule.publication(problem.kind)
     return dict(publication.options) if publication and search.arm == "published" else {}

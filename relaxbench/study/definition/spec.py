@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from relaxbench.optim.registry import rule_class
 from relaxbench.optim.rule import Rule
+from relaxbench.optim.wrapped.arguments import Option
 from relaxbench.problems import Problem
 from relaxbench.space import Space, Value
 from relaxbench.study.definition import spaces
@@ -18,6 +19,9 @@ Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
 Natural = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
 
 Gradients = Annotated[int, Field(ge=1, le=10**12, strict=True)]
+
+
+OptionValue = Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | Number | str
 
 
 class Variant(BaseModel):
@@ -38,7 +42,7 @@ class Variant(BaseModel):
     arm: Literal["tuned", "published"] = "tuned"
     fixed: dict[str, Number | str] = {}
     space: spaces.SpaceName | dict[str, Bounds] = "default"
-    options: dict[str, Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)]] = {}
+    options: dict[str, OptionValue] = {}
 
     @property
     def ranges(self) -> dict[str, Bounds]:
@@ -99,13 +103,16 @@ class StudySpec(BaseModel):
 
     def rule_of(self, label: str) -> type[Rule]:
         """Return the rule class of a method."""
-        return rule_class(self.variant(label).rule or label)
+        variant = self.variant(label)
+        return rule_class(variant.rule or label, variant.options)
 
     def make_rule(self, label: str, problem: Problem) -> Rule:
         """Construct the rule of a method for a problem, with its options."""
-        return self.rule_of(label)(**self.options_of(label, problem))
+        rule = self.rule_of(label)(**self.options_of(label, problem))
+        rule.bind([shape for _, shape in problem.layout()])
+        return rule
 
-    def options_of(self, label: str, problem: Problem) -> dict[str, bool | int]:
+    def options_of(self, label: str, problem: Problem) -> dict[str, Option]:
         """Return the arguments of a rule's constructor: those of its published program, and the method's own."""
         return {**spaces.options_of(self.search_of(label), problem), **self.variant(label).options}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 
@@ -12,10 +11,12 @@ from pydantic import ValidationError
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.hyper import expected, stack
 from relaxbench.optim.published import KINDS
-from relaxbench.optim.registry import RULES, rule_names
+from relaxbench.optim.registry import RULES, is_rule, rule_names
+from relaxbench.optim.wrapped.locate import is_path
 from relaxbench.problems import Problem
 from relaxbench.space import Int
 from relaxbench.study.definition import spaces
+from relaxbench.study.definition.optimizers import check_optimizers, check_refusals
 from relaxbench.study.definition.ranges import narrow
 from relaxbench.study.definition.refusals import refusal
 from relaxbench.study.definition.spec import StudySpec, Variant
@@ -60,7 +61,7 @@ def check(spec: StudySpec) -> StudySpec:
     """
     known = {*rule_names(), *spec.method}
     for label in [*spec.methods, *spec.controls, spec.baseline]:
-        if label not in known:
+        if label not in known and not is_rule(label):
             raise unknown("method", label, known, "python -m relaxbench list shows all")
     for kind, values in (("method", spec.methods), ("problem", spec.problems)):
         twice = [value for value in values if values.count(value) > 1]
@@ -76,6 +77,7 @@ def check(spec: StudySpec) -> StudySpec:
     _check_ladder(spec)
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
     _check_rules(spec)
+    check_optimizers(spec, labels)
     searched = {name for label in labels for name in spec.hyperparameters(label)}
     for name in spec.space:
         if name not in searched:
@@ -87,6 +89,7 @@ def check(spec: StudySpec) -> StudySpec:
         for bounds in (spec.space, variant.ranges):
             for name in bounds.keys() & space.keys():
                 narrow(space[name], name, bounds[name])
+        check_refusals(spec, label)
         if label in spec.method:
             _check_options(spec, label, variant)
             _check_published(spec, label, variant)
@@ -128,6 +131,10 @@ def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check the names of a variant's hyperparameters and its fixed values."""
     space = spec.hyperparameters(label)
     for name in [*variant.ranges, *variant.fixed]:
+        if name not in space and name in spec.rule_of(label).option_names():
+            raise UserError(
+                f"method.{label}: {name} is an option, equal in all trials: state it in method.{label}.options"
+            )
         if name not in space:
             raise unknown(f"hyperparameter of [method.{label}]", name, space)
     for name in variant.ranges.keys() & variant.fixed.keys():
@@ -143,10 +150,13 @@ def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
 
 def _check_options(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check that the rule takes a variant's options."""
+    for name, value in variant.options.items():
+        if not isinstance(value, (bool, int)) and not is_path(variant.rule or label):
+            raise UserError(f"method.{label}.options.{name} = {value!r}: expected true, false or a whole number")
     try:
         spec.rule_of(label)(**variant.options)
     except TypeError:
-        rule, known = variant.rule or label, [*inspect.signature(spec.rule_of(label)).parameters]
+        rule, known = variant.rule or label, spec.rule_of(label).option_names()
         options = f"its options are {', '.join(known)}" if known else "it has no options"
         raise UserError(f"method.{label}.options = {variant.options}: {rule} has no such option; {options}") from None
     except ValueError as error:
@@ -156,7 +166,7 @@ def _check_options(spec: StudySpec, label: str, variant: Variant) -> None:
 def _check_rules(spec: StudySpec) -> None:
     """Check that every table of a method names its rule, or is called like one."""
     for label, variant in spec.method.items():
-        if not variant.rule and label not in rule_names():
+        if not variant.rule and not is_rule(label):
             raise UserError(f"the key 'method.{label}.rule' is missing: {label!r} is no rule, so name its rule")
 
 

@@ -1,0 +1,42 @@
+"""Compare a wrapped optimizer with a plain training loop, for the conformance suite."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from relaxbench.optim.wrapped.arguments import has_iterate
+from relaxbench.optim.wrapped.examine import plain_optimizers
+from relaxbench.optim.wrapped.rule import WrappedRule
+from relaxbench.testing.probe import CPU, TASK, Probe
+from relaxbench.testing.runner import require
+
+STEPS = 12
+
+
+def require_the_steps_of_a_plain_loop(rule: type[WrappedRule], probe: Probe) -> None:
+    """Require that a member goes where the optimizer itself leads: zero_grad(), backward(), step().
+
+    Raises:
+        AssertionError: with the distance, if it goes elsewhere.
+    """
+    ensemble = probe.ensemble(members=1)
+    sampler = TASK.sampler([0], [0], STEPS, CPU)
+    params = [nn.Parameter(part) for part in TASK.unflatten(TASK.init(0)).values()]
+    names = [name for name, _ in TASK.layout()]
+    optimizers = plain_optimizers(rule, params, probe.values())
+    for step in range(STEPS):
+        ensemble.step()
+        batch = {name: value[0] for name, value in sampler.batch(torch.tensor([[step]])).items()}
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss = TASK.loss.value(TASK.outputs(dict(zip(names, params, strict=True)), batch, True), batch)
+        torch.autograd.backward(loss)
+        for optimizer in optimizers:
+            optimizer.step()
+    for optimizer in optimizers:
+        if has_iterate(type(optimizer)):
+            optimizer.eval()  # type: ignore[attr-defined]
+    flat = torch.cat([p.detach().flatten() for p in params])
+    away = float((flat - ensemble.rule.iterate(ensemble.state)[0]).abs().max())
+    require(away <= 1e-5, f"after {STEPS} steps a plain loop is {away:.1g} away from the population")

@@ -1,0 +1,124 @@
+"""Optimizers of every kind: for matrices alone, with an iterate of their own, with nested state; of other packages."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from relaxbench.optim.hyper import defaults
+from relaxbench.optim.wrapped import wrap
+from relaxbench.problems.digits import digits_mlp
+from relaxbench.training.ensemble import Ensemble
+from relaxbench.training.oracle import Oracle
+from tests.optim.wrapped.test_exact import BUDGET, TASK, job, trained
+
+STEPS = 12
+
+
+def loop(make: Any, seed: int, steps: int = BUDGET) -> tuple[Tensor, Tensor]:
+    """The parameters of a plain loop in training, and where they are evaluated."""
+    sampler = TASK.sampler([seed], [0], steps, torch.device("cpu"))
+    params = {name: nn.Parameter(part) for name, part in TASK.unflatten(TASK.init(seed)).items()}
+    optimizers = make(list(params.values()))
+    for optimizer in optimizers:
+        getattr(optimizer, "train", lambda: None)()
+    for step in range(steps):
+        batch = {name: value[0] for name, value in sampler.batch(torch.tensor([[step]])).items()}
+        loss = TASK.loss.value(TASK.outputs(params, batch, True), batch)
+        for p, grad in zip(params.values(), torch.autograd.grad(loss, [*params.values()]), strict=True):
+            p.grad = grad
+        for optimizer in optimizers:
+            optimizer.step()
+    ended = torch.cat([p.detach().flatten() for p in params.values()])
+    for optimizer in optimizers:
+        getattr(optimizer, "eval", lambda: None)()
+    return ended, torch.cat([p.detach().flatten() for p in params.values()])
+
+
+def test_muon_takes_the_matrices_and_its_companion_the_rest() -> None:
+    rule = wrap("torch.optim.Muon", companion="torch:torch.optim.SGD", companion_nesterov=True)
+    values = {"lr": 0.02, "companion_lr": 0.05, "companion_momentum": 0.5, "companion_weight_decay": 0.0}
+    found = trained(rule, [job(rule, seed, values) for seed in (5, 3, 4)], 2)
+
+    def make(params: list[nn.Parameter]) -> list[torch.optim.Optimizer]:
+        matrices, others = [p for p in params if p.dim() == 2], [p for p in params if p.dim() != 2]
+        return [
+            torch.optim.Muon(matrices, lr=0.02),
+            torch.optim.SGD(others, lr=0.05, momentum=0.5, nesterov=True),
+        ]
+
+    assert torch.equal(found[3], loop(make, 3)[0])
+    assert rule.source == "torch.optim.Muon, wrapped; it takes matrices, torch.optim.SGD the other parameters"
+    assert rule.dimensions == {2} and "companion_lr" in rule.space and "companion_momentum" in rule.default_fixed
+
+
+def test_both_step_sizes_are_annealed() -> None:
+    rule = wrap("torch.optim.Muon")
+    hyper = {name: torch.full((1, 1), 2.0) for name in ("lr", "companion_lr", "momentum")}
+    now = rule().at({**hyper, "schedule": torch.full((1, 1), 1.0)}, torch.tensor([[0.4]]))  # "step", after its first
+    assert {name: float(value) for name, value in now.items()} == pytest.approx(
+        {"lr": 0.4, "companion_lr": 0.4, "momentum": 2.0, "schedule": 1.0}
+    )
+
+
+@pytest.mark.parametrize("name", ["schedulefree.AdamWScheduleFree", "schedulefree.SGDScheduleFree"])
+def test_a_schedule_free_optimizer_is_evaluated_where_its_eval_leads(name: str) -> None:
+    package = pytest.importorskip("schedulefree", reason="needs pip install 'relaxbench[optimizers]'")
+    rule = wrap(name, warmup_steps=5)
+    assert rule.default_fixed["schedule"] == "constant"
+    found = trained(rule, [job(rule, seed, {"lr": 0.02}) for seed in (5, 3, 4)], 2)
+    made = getattr(package, name.split(".")[1])
+    ended, evaluated = loop(lambda params: [made(params, lr=0.02, warmup_steps=5)], 3)
+    assert torch.equal(found[3], evaluated) and not torch.equal(ended, evaluated)
+
+
+def test_looking_at_the_iterate_changes_nothing() -> None:
+    pytest.importorskip("schedulefree", reason="needs pip install 'relaxbench[optimizers]'")
+    rule = wrap("schedulefree.AdamWScheduleFree")
+    start = torch.stack([TASK.init(seed) for seed in (0, 1)])
+    looked, other = (
+        Ensemble(Oracle(TASK, "direct"), rule(), start, [0, 1], STEPS, defaults(rule.wide)) for _ in range(2)
+    )
+    assert torch.equal(looked.rule.iterate(looked.state), start)
+    for _ in range(STEPS):
+        looked.step()
+        other.step()
+        before = {name: value.clone() for name, value in looked.state.items()}
+        looked.rule.iterate(looked.state)
+        assert all(torch.equal(value, before[name]) for name, value in looked.state.items())
+    assert all(torch.equal(value, other.state[name]) for name, value in looked.state.items())
+
+
+@pytest.mark.parametrize("name", ["SOAP", "Adan", "Lion"])
+def test_nested_and_factored_states_are_kept(name: str) -> None:
+    package: Any = pytest.importorskip("pytorch_optimizer", reason="needs pip install 'relaxbench[optimizers]'")
+    rule = wrap(f"pytorch_optimizer.{name}")
+    found = trained(rule, [job(rule, seed, {"lr": 0.003}) for seed in (5, 3)], 1)
+    expected = loop(lambda params: [getattr(package, name)(params, lr=0.003)], 3)[0]
+    assert float((found[3] - expected).abs().max()) <= 1e-6  # products of matrices may round otherwise
+
+
+def test_memory_is_that_of_the_state_which_is_found() -> None:
+    """Parameters, gradient, and: nothing; a momentum; two moments; two and their maximum; row and column sums."""
+    shapes = [shape for _, shape in digits_mlp().layout()]
+    found = {}
+    for name, options in (("Adagrad", {}), ("Adam", {}), ("Adam", {"amsgrad": True}), ("Adafactor", {})):
+        rule = wrap(f"torch.optim.{name}", **options)()
+        rule.bind(shapes)
+        found[name + "".join(options)] = rule.copies
+    assert found == {"Adagrad": 3, "Adam": 4, "Adamamsgrad": 5, "Adafactor": 2}
+
+
+def test_the_class_itself_is_its_path() -> None:
+    """In Python, three lines make a rule of another name."""
+
+    class MyAdam(wrap(torch.optim.Adam, amsgrad=True)):  # type: ignore[misc]
+        name, title = "my-adam", "My Adam"
+
+    assert wrap(torch.optim.Adam) is wrap("torch.optim.Adam") is wrap("torch:torch.optim.Adam")
+    assert wrap(torch.optim.Adam).name == "torch:torch.optim.Adam" and MyAdam().name == "my-adam"
+    assert importlib.import_module("relaxbench.optim.wrapped").wrap is wrap

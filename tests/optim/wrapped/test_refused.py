@@ -1,0 +1,202 @@
+"""Optimizers, options and ranges that cannot be: each is one line of a study file, refused before the study begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relaxbench.cli.main import main
+from relaxbench.errors import UserError
+from relaxbench.study.definition.prepare import prepare
+from tests.study.tiny import spec
+
+BAD = """
+import abc, random
+import torch
+from torch.optim import Optimizer
+
+
+class Plain(Optimizer):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, {"lr": lr})
+
+    def rate(self, group):
+        return group["lr"]
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.move(p, self.rate(group))
+
+    def move(self, p, lr):
+        p.data.add_(p.grad, alpha=-lr)
+
+
+class Abstract(Plain, abc.ABC):
+    @abc.abstractmethod
+    def move(self, p, lr): ...
+
+
+class Stepless(Optimizer):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, {"lr": lr})
+
+
+class Wants(Plain):
+    def __init__(self, params, radius, lr=0.1):
+        super().__init__(params, lr)
+
+
+class Hides(Plain):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        self.count = 0
+
+    def rate(self, group):
+        self.count += 1
+        return group["lr"] / self.count
+
+
+class Reads(Plain):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        self.secret = lr
+
+    def rate(self, group):
+        return self.secret
+
+
+class Draws(Plain):
+    def move(self, p, lr):
+        p.data.add_(torch.randn_like(p), alpha=-lr)
+
+
+class DrawsInPython(Plain):
+    def move(self, p, lr):
+        p.data.mul_(random.random())
+
+
+CALLS = [0]
+
+
+class Differs(Plain):
+    def move(self, p, lr):
+        CALLS[0] += 1
+        p.data.add_(p.grad, alpha=-lr * CALLS[0])
+
+
+class Reshapes(Plain):
+    def move(self, p, lr):
+        p.data = p.data.flatten()
+
+
+class Grows(Plain):
+    def move(self, p, lr):
+        past = self.state[p].setdefault("past", [])
+        past.append(p.grad.clone())
+        p.data.add_(sum(past), alpha=-lr)
+
+
+class KeepsObjects(Plain):
+    def move(self, p, lr):
+        self.state[p]["set"] = {1, 2}
+
+
+class Raises(Plain):
+    def move(self, p, lr):
+        raise NotImplementedError("not yet")
+
+
+class Nothing(Optimizer):
+    def __init__(self, params, sign: bool = True):
+        super().__init__(params, {})
+
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]:
+            p.data.sub_(p.grad.sign())
+"""
+
+FILE = "bad_optimizers.py"
+CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("torch.optim.Adm", {}, "unknown optimizer of torch.optim: 'Adm': did you mean 'Adam'?"),
+    ("torch.optm.Adam", {}, "there is no module 'torch.optm'"),
+    ("no_such_package.Adam", {}, "the package 'no_such_package' is not installed"),
+    ("Adam", {}, 'expected "torch:MODULE.CLASS"'),
+    ("torch.optim.lr_scheduler.StepLR", {}, "no subclass of torch.optim.Optimizer"),
+    ("torch.nn.functional.relu", {}, "expected a subclass of torch.optim.Optimizer"),
+    ("torch.optim.Optimizer", {}, "is abstract, it lacks step"),
+    ("torch.optim.LBFGS", {}, "needs a closure"),
+    ("torch.optim.SparseAdam", {}, "SparseAdam does not support dense gradients"),
+    ("nowhere.py:Adam", {}, "optimizer file 'nowhere.py' does not exist"),
+    (f"{FILE}:Hide", {}, f"unknown optimizer of {FILE}: 'Hide': did you mean 'Hides'?"),
+    (f"{FILE}:Abstract", {}, "is abstract, it lacks move"),
+    (f"{FILE}:Stepless", {}, "is abstract, it lacks step"),
+    (f"{FILE}:Wants", {}, "has arguments without a default, radius: give each a value in `options`"),
+    (f"{FILE}:Hides", {}, "keeps state outside `state`"),
+    (f"{FILE}:Reads", {}, "reads hyperparameters elsewhere"),
+    (f"{FILE}:Draws", {}, "draws from a global generator"),
+    (f"{FILE}:DrawsInPython", {}, "draws from a global generator"),
+    (f"{FILE}:Differs", {}, "is not deterministic"),
+    (f"{FILE}:Reshapes", {}, "changes the shapes of parameters"),
+    (f"{FILE}:Grows", {}, "changes the form of its state from step to step (past."),
+    (f"{FILE}:KeepsObjects", {}, "keeps set = set in its state"),
+    (f"{FILE}:Raises", {}, "cannot take a step: NotImplementedError: not yet"),
+    (f"{FILE}:Nothing", {}, "has no real number that could be tuned"),
+    ("torch.optim.Adam", {"options": {"amsgrd": True}}, "unknown option of torch.optim.Adam: 'amsgrd'"),
+    ("torch.optim.Adam", {"options": {"amsgrad": 3}}, "option amsgrad of torch.optim.Adam = 3: expected true or false"),
+    ("torch.optim.Adam", {"options": {"lr": 0.1}}, "option lr of torch.optim.Adam may differ between trials"),
+    ("torch.optim.Adam", {"options": {"companion": "torch:torch.optim.SGD"}}, "it takes all parameters itself"),
+    ("torch.optim.Muon", {"options": {"companion": "torch:torch.optim.Muon"}}, "it takes matrices alone"),
+    ("torch.optim.Muon", {"options": {"companion": "torch:torch.optim.Adm"}}, "did you mean 'Adam'?"),
+    ("torch.optim.Muon", {"options": {"companion_amsgrd": True}}, "unknown option of torch.optim.AdamW: 'amsgrd'"),
+    ("torch.optim.Muon", {"space": {"ns_steps": [3, 5]}}, "ns_steps is an option, equal in all trials"),
+    ("torch.optim.Adam", {"space": {"learning_rate": [0.1, 1.0]}}, "unknown hyperparameter of [method.mine]"),
+    ("torch.optim.Adam", {"fixed": {"beta2": 1.0}}, "method.mine.fixed.beta2 = 1.0: expected"),
+    ("torch.optim.Adadelta", {"fixed": {"rho": 0.5, "eps": -1.0}}, "fixed.eps = -1.0: expected a number"),
+    (
+        "torch.optim.SGD",
+        {"options": {"nesterov": True}, "space": {"momentum": [0.0, 0.9]}},
+        "method.mine.space.momentum = 0.0: torch:torch.optim.SGD refuses it "
+        "(ValueError: Nesterov momentum requires a momentum and zero dampening)",
+    ),
+    ("torch.optim.ASGD", {"arm": "published"}, "has no such settings"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / FILE).write_text(BAD)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("path", "method", "words"), CASES)
+def test_a_wrong_optimizer_is_one_line(folder: Path, path: str, method: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        spec(methods=["sgd", "mine"], method={"mine": {"rule": f"torch:{path}", **method}})
+    line = str(error.value)
+    assert words in line and "\n" not in line and "mine" in line
+
+
+def test_a_good_optimizer_of_a_file_is_taken(folder: Path) -> None:
+    """The one that all the bad ones are made of."""
+    rule = spec(methods=["sgd", "mine"], method={"mine": {"rule": f"torch:{FILE}:Plain"}}).rule_of("mine")
+    assert (rule.title, rule.source, set(rule.wide)) == ("Plain", f"{FILE}:Plain, wrapped", {"lr", "schedule"})
+
+
+def test_a_model_without_matrices_is_no_problem_for_muon() -> None:
+    study = spec(methods=["sgd", "muon"], method={"muon": {"rule": "torch:torch.optim.Muon"}})
+    with pytest.raises(UserError, match=r"torch\.optim\.Muon takes matrices alone, of which the model has none"):
+        prepare(study)
+
+
+def test_the_command_exits_with_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = 'name = "a"\nproblems = ["rosenbrock"]\nmethods = ["sgd", "mine"]\n'
+    lines += '[method.mine]\nrule = "torch:torch.optim.Adm"'
+    (folder / "a.toml").write_text(lines)
+    assert main(["study", "a.toml"]) == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed == ("relaxbench: a.toml: method.mine: unknown optimizer of torch.optim: 'Adm': did you mean 'Adam'?")
+    assert not [*folder.glob("*.db")]
