@@ -145,7 +145,7 @@ KEYS = [
     ('description = "a\\u0000b"\n', "description holds the character '\\x00'"),
     ("seed = 12:00:00\n", "seed = 12:00:00: expected a whole number"),
     ("seed = 9223372036854775808\n", "expected less than"),
-    ("flatness = 2024-01-01T00:00:00Z\n", "flatness = 2024-01-01T00:00:00+00:00: expected true or false"),
+    ("flatness = 2024-01-01T00:00:00Z\n", 'flatness = 2024-01-01T00:00:00+00:00: expected true, false or "full"'),
     ("looks = [1]\n", "a look at 1 block comes too early"),
     ("looks = [10, true]\n", "entry 2 of looks = True"),
     ("looks = [20, 10]\n", "10 blocks come after 20"),
