@@ -6,6 +6,7 @@ one paper per file, `drop_in` the optimizers, and `registry` the rules by name.
 
 from relaxbench.optim.drop_in.batch_norm import reestimate_batch_norm
 from relaxbench.optim.drop_in.classes import (
+    ASAM,
     LPFSGD,
     SAM,
     SGD,
@@ -23,6 +24,7 @@ from relaxbench.optim.drop_in.classes import (
 from relaxbench.optim.drop_in.curveball import CurveBall
 
 __all__ = [
+    "ASAM",
     "LPFSGD",
     "SAM",
     "SGD",

@@ -8,6 +8,7 @@ from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules.adamw import AdamW
+from relaxbench.optim.rules.asam import ASAM
 from relaxbench.optim.rules.curveball import CurveBall
 from relaxbench.optim.rules.elastic_sgd import ElasticSGD
 from relaxbench.optim.rules.entropy_sgd import EntropySGD
@@ -30,6 +31,7 @@ RULES: dict[str, type[Rule]] = {
         Lookahead,
         AdamW,
         SAM,
+        ASAM,
         LPFSGD,
         EntropySGD,
         HJ,

@@ -146,6 +146,19 @@ def sam(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         x = x - h["lr"] * (d + h["momentum"] * v)
 
 
+def asam(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    v = 0 * x
+    for k in itertools.count():
+        h = at(k)
+        g = yield x, x
+        T = np.diag(np.abs(x) + h["offset"])
+        up = x + h["relative_radius"] * (T @ T @ g) / (np.linalg.norm(T @ g) + 1e-12)
+        g = yield up, x
+        d = g + h["weight_decay"] * x
+        v = h["momentum"] * v + d
+        x = x - h["lr"] * (d + h["momentum"] * v)
+
+
 def lpf_sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
     v, t = 0 * x, 0
     for k in itertools.count():
@@ -229,6 +242,7 @@ LOOPS = {
     "lookahead": lookahead,
     "adamw": adamw,
     "sam": sam,
+    "asam": asam,
     "lpf-sgd": lpf_sgd,
     "elastic-sgd": elastic_sgd,
     "parle": parle,
@@ -241,15 +255,19 @@ LOOPS = {
 
 def queries_of(name: str, L: int, samples: int) -> int:
     """Queries an outer step."""
-    others = {"sgd": 1, "sgd-ema": 1, "adamw": 1, "elastic-sgd": 1, "sam": 2, "lpf-sgd": samples, "hj-implicit": L + 1}
+    one = dict.fromkeys(("sgd", "sgd-ema", "adamw", "elastic-sgd"), 1)
+    others = {**one, "sam": 2, "asam": 2, "lpf-sgd": samples, "hj-implicit": L + 1}
     return others.get(name, L)
 
 
 def batches_of(name: str, t: int) -> list[int]:
     """Numbers of the mini-batches of query t."""
-    return {"sam": [t // 2], "elastic-sgd": [3 * t, 3 * t + 1, 3 * t + 2], "parle": [3 * t, 3 * t + 1, 3 * t + 2]}.get(
-        name, [t]
-    )
+    return {
+        "sam": [t // 2],
+        "asam": [t // 2],
+        "elastic-sgd": [3 * t, 3 * t + 1, 3 * t + 2],
+        "parle": [3 * t, 3 * t + 1, 3 * t + 2],
+    }.get(name, [t])
 
 
 def shapes(P: int) -> list[torch.Size]:

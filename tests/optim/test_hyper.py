@@ -148,6 +148,6 @@ def test_stack_holds_every_members_values(data: st.DataObject, rule: str, dtype:
 def test_period_is_the_number_of_queries_in_an_outer_step(data: st.DataObject, rule: str) -> None:
     members = data.draw(st.lists(settings(rule), min_size=1, max_size=4))
     period = RULES[rule]().period(stack(members, torch.device("cpu"), torch.float32))
-    more, fixed = {"hj-implicit": 1}.get(rule, 0), {"sam": 2}.get(rule, 1)
+    more, fixed = {"hj-implicit": 1}.get(rule, 0), {"sam": 2, "asam": 2}.get(rule, 1)
     expected = [int(m.get("inner_steps", m.get("samples", fixed))) + more for m in members]
     assert period.dtype == torch.int64 and period.tolist() == [[n] for n in expected]

@@ -11,6 +11,7 @@ from relaxbench.optim.registry import rule_class
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules import (
     adamw,
+    asam,
     elastic_sgd,
     entropy_sgd,
     hamilton_jacobi,
@@ -52,6 +53,12 @@ class SAM(RuleOptimizer):
     """Descent with the gradient at a nearby point where the loss is higher (sharpness-aware minimization)."""
 
     rule_class = sam.SAM
+
+
+class ASAM(RuleOptimizer):
+    """SAM with a neighbourhood that scales with the parameters."""
+
+    rule_class = asam.ASAM
 
 
 class LPFSGD(RuleOptimizer):
@@ -104,6 +111,7 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
         Lookahead,
         AdamW,
         SAM,
+        ASAM,
         LPFSGD,
         EntropySGD,
         HamiltonJacobi,

@@ -64,8 +64,7 @@ class SAM(Rule):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         x = state["x"]
         away = state["t"] % 2 == 0
-        norm = row_sums(grad * grad).sqrt()
-        ascent = torch.where(away, hyper["radius"] * grad / (norm + TINY), torch.zeros_like(x))
+        ascent = torch.where(away, self._ascent(x, grad, hyper), torch.zeros_like(x))
         state["t"] += 1
         state["e"].copy_(ascent)
         outer_step(~away, {**state, "grad": grad}, hyper, "x v grad lr momentum weight_decay", self._outer)
@@ -76,6 +75,10 @@ class SAM(Rule):
 
     def first_batch(self, query: int) -> int:
         return query // 2
+
+    def _ascent(self, x: Tensor, grad: Tensor, hyper: Hyper) -> Tensor:
+        """Return the way to the nearby point."""
+        return hyper["radius"] * grad / (row_sums(grad * grad).sqrt() + TINY)
 
     @staticmethod
     def _outer(state: State, hyper: Hyper) -> State:

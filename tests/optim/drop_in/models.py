@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relaxbench.optim import SAM, CurveBall
+from relaxbench.optim import ASAM, SAM, CurveBall
 from relaxbench.optim.drop_in.base import RuleOptimizer
 from relaxbench.optim.drop_in.classes import DROP_INS
 from relaxbench.optim.hyper import defaults
@@ -57,7 +57,7 @@ def plain_loop(model: nn.Module, optimizer: torch.optim.Optimizer, first: int, l
             loss.backward()
             return loss.item()
 
-        if isinstance(optimizer, SAM):
+        if isinstance(optimizer, SAM | ASAM):
             optimizer.step(closure)
         else:
             closure()
@@ -67,7 +67,7 @@ def plain_loop(model: nn.Module, optimizer: torch.optim.Optimizer, first: int, l
 def fresh(name: str, **changes: Value) -> tuple[nn.Module, RuleOptimizer]:
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     nn.utils.vector_to_parameters(TASK.init(3), model.parameters())
-    steps = STEPS // 2 if name == "sam" else STEPS  # calls of step(), two gradients each
+    steps = STEPS // 2 if name in ("sam", "asam") else STEPS  # calls of step(), two gradients each
     return model, DROP_INS[name](model.parameters(), total_steps=steps, seed=3, **changes)
 
 

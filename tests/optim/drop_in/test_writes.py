@@ -14,7 +14,7 @@ from relaxbench.optim import SGD, AdamW
 from relaxbench.optim.drop_in.classes import DROP_INS
 from tests.optim.drop_in.models import X, loop, new, vector
 
-KEEP_WHAT_THE_MODEL_HOLDS = ("sgd", "sgd-ema", "adamw", "sam", "curveball")
+KEEP_WHAT_THE_MODEL_HOLDS = ("sgd", "sgd-ema", "adamw", "sam", "asam", "curveball")
 
 
 def clamp_data(model: nn.Module) -> None:
