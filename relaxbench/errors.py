@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 FEW = 12
 """So many names are listed in an error; of more, the nearest three."""
@@ -38,11 +38,17 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Us
     """
     names, given = sorted(known), str(name)[:LONGEST]
     alike = 0.5 if len(given) <= SHORT else 0.6  # two letters that changed places are half of a short name
-    near = difflib.get_close_matches(given, names, n=1, cutoff=alike)
+    folded = {each.casefold(): each for each in reversed(names)}  # the first of those that differ by case only
+    near = _nearest(given, folded, 1, alike)
     if near:
         guess = f"did you mean {near[0]!r}?"
     elif len(names) <= FEW:
         guess = f"known: {', '.join(names) or 'none'}"
     else:
-        guess = f"the nearest are {', '.join(difflib.get_close_matches(given, names, n=3, cutoff=0.0))}"
+        guess = f"the nearest are {', '.join(_nearest(given, folded, 3, 0.0))}"
     return UserError(f"unknown {kind} {given!r}: {guess}" + (f" ({hint})" if hint else ""))
+
+
+def _nearest(given: str, folded: Mapping[str, str], count: int, cutoff: float) -> list[str]:
+    """Return the names that are most like the given one, whatever is written in capitals."""
+    return [folded[key] for key in difflib.get_close_matches(given.casefold(), folded, n=count, cutoff=cutoff)]

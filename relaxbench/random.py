@@ -35,9 +35,9 @@ INIT, ORDER, NOISE, DROPOUT, DATA, AUGMENT, PROBES = 1, 2, 3, 4, 5, 6, 7
 
 def mix(word: Tensor) -> Tensor:
     """A bijection of 32-bit words (int64 in, int64 out) in which every input bit moves every output bit."""
-    word = (word ^ (word >> 16)) * 0x7FEB352D & MASK
-    word = (word ^ (word >> 15)) * 0x846CA68B & MASK
-    return word ^ (word >> 16)
+    word = (word ^ (word >> 16)).mul_(0x7FEB352D).bitwise_and_(MASK)
+    word = word.bitwise_xor_(word >> 15).mul_(0x846CA68B).bitwise_and_(MASK)
+    return word.bitwise_xor_(word >> 16)
 
 
 def key(seed: Tensor, stream: int, step: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,9 +48,11 @@ def key(seed: Tensor, stream: int, step: Tensor) -> tuple[Tensor, Tensor]:
         stream: the purpose of the draw, one of the constants above (plus an offset for sub-streams).
         step: int64 that broadcasts with `seed`, usually the number of gradients seen.
     """
-    low, high = seed & MASK, seed >> 32 & MASK
-    first = mix(mix(mix(low + 0x9E3779B9 * stream & MASK) ^ high) ^ (step & MASK))
-    second = mix(mix(mix(high + 0x85EBCA6B * stream & MASK) ^ low) + (step & MASK) & MASK)
+    # Both words are mixed at once: they are few, so that the number of calls is what takes the time.
+    low, high, step = seed & MASK, seed >> 32 & MASK, step & MASK
+    starts = torch.stack([low + 0x9E3779B9 * stream, high + 0x85EBCA6B * stream]) & MASK
+    first, second = mix(mix(starts) ^ torch.stack([high, low])).unbind()
+    first, second = mix(torch.stack([first ^ step, second + step & MASK])).unbind()
     return first, second
 
 

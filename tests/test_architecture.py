@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"report.figures", "analysis", "pages", "store", "version", "errors", "util"},
     "study.coordination": {"analysis", "store", "version", "errors", "space", "util"},
     "study.definition": {
+        "training.flatness",
         "study.coordination",
         "analysis",
         "training",

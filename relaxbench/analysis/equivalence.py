@@ -65,7 +65,7 @@ def parse_margin(value: float | str | None) -> Margin | None:
         return None
     if not isinstance(value, str):
         return Margin(float(value))
-    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*", value)
+    matched = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*%\s*", value)
     if matched is None:
         raise ValueError(f'a margin of {value!r} is not one: write a number, or a ratio such as "10 %"')
     return Margin(float(matched[1]) / 100, "ratio")

@@ -60,7 +60,7 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         raise unknown(f"method in study {study!r}:", method, frames.methods)
     if problem is None and len(frames.problems) > 1:
         raise UserError(f"study {study!r} has several problems: give one of {', '.join(frames.problems)} as --problem")
-    name = problem or frames.problems[0]
+    name = frames.problems[0] if problem is None else problem
     if name not in frames.problems:
         raise unknown(f"problem in study {study!r}:", name, frames.problems)
     trials = frames.trials
@@ -149,7 +149,8 @@ def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, n
         data = connection.scalar(select(Weights.data).where(Weights.trial_id.in_([int(i) for i in runs["id"]])))
     if data is None:
         raise UserError(f"study {frames.name!r} keeps no weights for this method yet: finish it first")
-    flat = torch.from_numpy(np.frombuffer(data, dtype=np.float32).copy())
+    double = frames.spec["precision"] == "float64"
+    flat = torch.from_numpy(np.frombuffer(data, dtype=np.float64 if double else np.float32).copy())
     own = _problem(frames, name)
     if own.size != len(flat):
         raise UserError(

@@ -55,7 +55,8 @@ def list_tables() -> list[RenderableType]:
     lines.append(
         Text(
             f"Data lie in {data_dir()} (--data-dir, RELAXBENCH_DATA); study --download fetches those of torchvision. "
-            "Add a colon to train a network on other data: lenet:fashion-mnist, allcnn-bn:FOLDER, char-lstm:FILE.txt.",
+            "Add a colon to train a network on other data: lenet:fashion-mnist, allcnn-bn:FOLDER, char-lstm:FILE.txt, "
+            "tabular-mlp:FILE.csv.",
             style="dim",
         )
     )

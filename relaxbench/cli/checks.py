@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from relaxbench.cli.options import MOST_RETRIES
 from relaxbench.errors import UserError
+
+MOST_TRIALS = 100_000
+"""That train in parallel; so many runs of two parameters fit into memory."""
 
 
 def check_counts(population: int | None, retries: int) -> None:
@@ -16,8 +20,8 @@ def check_counts(population: int | None, retries: int) -> None:
     Raises:
         UserError: naming the option.
     """
-    if population is not None and population < 1:
-        raise UserError(f"--population {population}: expected at least 1")
+    if population is not None and not 1 <= population <= MOST_TRIALS:
+        raise UserError(f"--population {population}: expected 1 to {MOST_TRIALS:,} trials at a time")
     if not 0 <= retries <= MOST_RETRIES:
         raise UserError(f"--retries {retries}: expected 0 to {MOST_RETRIES}")
 
@@ -28,8 +32,8 @@ def check_address(option: str, address: str, expected: str = "HOST:PORT") -> Non
     Raises:
         UserError: naming the option.
     """
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not (port.isdecimal() and 0 < int(port) < 65536):
+    found = re.fullmatch(r"[^\s/]+:([0-9]{1,5})", address)
+    if not found or not 0 < int(found[1]) < 65536:
         raise UserError(f"{option} {address!r}: expected {expected}")
 
 
@@ -82,19 +86,41 @@ def use_data(folder: Path | None, download: bool = False) -> None:
     os.environ["RELAXBENCH_DATA"] = str(folder.absolute())
 
 
+def check_storage(storage: str) -> None:
+    """Refuse a storage that is no database; one that does not exist yet is fine.
+
+    Raises:
+        UserError: naming what is wrong.
+    """
+    from relaxbench.store.database import open_database, parse_url
+
+    url = parse_url(storage)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        return
+    open_database(storage, create=False, read_only=True).dispose()
+
+
 def check_folder(option: str, folder: Path) -> None:
     """Refuse, before anything runs, a folder that cannot be created or written at the end."""
     _check_place(f"{option} {str(folder)!r}", folder)
 
 
 def check_file(option: str, file: Path) -> None:
-    """Refuse, before anything runs, a file that cannot be written at the end; its folder may be missing."""
+    """Refuse, before anything runs, a file that cannot be written at the end."""
     if file.is_dir():
         raise UserError(f"{option} {str(file)!r} is a folder: name a file in it")
+    if file.is_symlink() and not file.exists():
+        raise UserError(f"{option} {str(file)!r} is a link that leads to no file: name another file")
+    if file.exists() and not file.is_file():
+        raise UserError(f"{option} {str(file)!r} is not a regular file: name another one")
+    if not file.parent.is_dir():
+        raise UserError(f"{option} {str(file)!r}: the folder {str(file.parent)!r} does not exist: create it first")
     _check_place(f"{option} {str(file)!r}", file.parent)
 
 
 def _check_place(given: str, folder: Path) -> None:
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"{given} is a link that leads to no folder: name another one")
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise UserError(f"{given}: {str(nearest)!r} is not a folder: name another one")

@@ -24,7 +24,7 @@ from relaxbench.cli.study import study
 from relaxbench.cli.tools import bench, check, reproduce, theory
 from relaxbench.cli.workers import reap, stress, worker
 from relaxbench.errors import UserError
-from relaxbench.util.malloc import keep_freed_memory
+from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom
 from relaxbench.util.text import one_line
 from relaxbench.version import __version__
 
@@ -99,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     # OpenMP reads this when torch is loaded. Threads that spin at a barrier take the cores from those they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
+    look_for_garbage_seldom()
     log_to_console()
     replace_unprintable()
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -69,8 +69,9 @@ def plan(
     ] = None,
 ) -> None:
     """Estimate a study before it runs: gradients, time on this machine, and what to expect until it is decided."""
-    if spread is not None and not (0 < spread < math.inf):
-        raise UserError(f"--spread {spread:g}: expected a positive number, such as 0.3")
+    if spread is not None and not 1e-6 <= spread <= 100:
+        raise UserError(f"--spread {spread:g}: expected a positive number, such as 0.3, at least 1e-06 and at most 100")
+    checks.check_storage(storage)
     given = Overrides(name, looks, more_blocks, trials, budget, method, problem, seed)
     spec, _ = read_spec(file, given)
     checks.check_counts(population, options.RETRIES)

@@ -18,6 +18,9 @@ from relaxbench.util.text import counted
 EVERY = 15.0
 """Least number of seconds between two reports of a running study."""
 
+DAY = 86_400.0
+"""Seconds; a longer wait would look like a page that stands still."""
+
 Port = Annotated[int, typer.Option(help=r"Port of the local page.  \[default: a free one]", show_default=False)]
 
 
@@ -126,8 +129,8 @@ def _watch(study: str | None, storage: str, directory: Path, port: int, every: f
     from relaxbench.server.live import Live
     from relaxbench.server.wsgi import serving
 
-    if not every > 0:
-        raise UserError(f"--every {every:g}: expected a positive number of seconds")
+    if not 0 < every <= DAY:
+        raise UserError(f"--every {every:g}: expected a positive number of seconds, at most {DAY:,.0f} (a day)")
     live, announced = Live(reader(storage), study, directory, every), False
     with serving(live, port=port) as address, interruptible() as stopping:
         say(f"Study {live.name}: {address} (Ctrl-C ends it)")

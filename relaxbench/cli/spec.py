@@ -66,6 +66,8 @@ def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
     """
     from relaxbench.study.definition.files import find, load
 
+    if file == "":
+        raise UserError("study file '' names no file: give a TOML file, or leave it out for the default study")
     overrides.check()
     changes = {key: value for key, value in asdict(overrides).items() if value not in (None, [])}
     if overrides.looks is not None:

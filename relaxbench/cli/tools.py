@@ -39,6 +39,8 @@ def bench(
     """Measure speed, memory and counted cost on this machine, as ratios; print them and write a page (minutes)."""
     if not no_report:
         checks.check_folder("--report", report)
+    if json is not None:
+        checks.check_file("--json", json)
     from relaxbench.bench.run import BenchOptions, run
 
     page = None if no_report else report / "bench.html"

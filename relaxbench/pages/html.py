@@ -6,14 +6,35 @@ import base64
 import functools
 import gzip
 import json
+from types import CodeType
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import BytecodeCache, ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from relaxbench.pages.figure import Figure
 from relaxbench.util.files import csv
+
+
+class _CompiledOnce(BytecodeCache):
+    """Templates that this process has compiled: a live page is written again and again."""
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give a template its code, if its text has been compiled before."""
+        bucket.code = self._code.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        assert bucket.code is not None
+        self._code[bucket.key, bucket.checksum] = bucket.code
+
+
+_compiled = _CompiledOnce()
 
 
 def environment(*packages: str) -> Environment:
@@ -22,6 +43,7 @@ def environment(*packages: str) -> Environment:
         loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "relaxbench.pages")]),
         autoescape=True,
         undefined=StrictUndefined,
+        bytecode_cache=_compiled,
         trim_blocks=True,
         lstrip_blocks=True,
     )

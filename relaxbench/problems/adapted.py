@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -124,13 +125,20 @@ class AdaptedModel:
         for part in self._parts[1]:
             part.training = False
 
-    def __call__(self, params: Params, x: Tensor) -> object:
-        """Call the model with these parameters (and statistics of batch normalization)."""
+    @cached_property
+    def takes_labels(self) -> bool:
+        """Whether the model's ``forward`` needs two arguments: inputs and labels, as models that compute their loss."""
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(self.module.forward).parameters.values()
+        return sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters) == 2
+
+    def __call__(self, params: Params, *inputs: Tensor) -> object:
+        """Call the model with these parameters (and statistics of batch normalization), on inputs (and labels)."""
         first = next(iter(params.values()))
-        x = x.to(first.dtype) if x.is_floating_point() else x
+        inputs = tuple(value.to(first.dtype) if value.is_floating_point() else value for value in inputs)
         shared = self._shared  # before the first call
         try:
-            return functional_call(self.module, {**self.constants(first.device, first.dtype), **params}, (x,))
+            return functional_call(self.module, {**self.constants(first.device, first.dtype), **params}, inputs)
         finally:  # functional_call leaves its arguments in a layer that has two names; they would look frozen
             for tensors, own in shared:
                 tensors.update(own)

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import traceback
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from relaxbench.errors import UserError
 
+WHOLE = ("batch_size", "budget", "rounds", "most_rounds", "statistics_limit")
+"""Arguments that count something."""
+LONGEST_NAME = 200
+"""Characters of a problem's name, as in study files."""
+LARGEST = 10**12
+"""Of a number of gradients, examples or measurements, as in study files."""
 
-def check(name: object, title: object, data: object, space: object, whole: Mapping[str, object]) -> None:
-    """Check names, the data function, ranges, and what must be whole numbers.
+
+def check(name: object, title: object, data: object, space: object, numbers: Mapping[str, object]) -> None:
+    """Check names, the data function, ranges, positive numbers, and those that must be whole.
 
     Raises:
         UserError: for the first one that is wrong.
     """
     for key, text in (("name", name), ("title", title)):
-        if not isinstance(text, str) or not text.isprintable() or (key == "name" and not text):
+        if not isinstance(text, str) or not text.isprintable() or (key == "name" and text.strip() != (text or None)):
             raise UserError(f"problem {name!r}: {key} = {text!r}: expected a text of printable characters")
-    for key, value in whole.items():
+    if len(str(name)) > LONGEST_NAME or str(name).endswith(".py"):
+        raise UserError(
+            f"problem {name!r}: expected a name of at most {LONGEST_NAME} characters that does not end in .py, "
+            "which stands for a file"
+        )
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise UserError(f"problem {name!r}: {key} = {value!r}: expected a positive number")
+        if key not in WHOLE:
+            continue
         if not isinstance(value, int):
             raise UserError(f"problem {name!r}: {key} = {value!r}: expected a whole number")
+        if value > LARGEST:
+            raise UserError(f"problem {name!r}: {key} = {value}: expected at most {LARGEST:,}")
     if not callable(data):
         raise UserError(f"problem {name!r}: data is {type(data).__name__}: expected a function that returns the splits")
     if space is not None and not isinstance(space, Mapping):
@@ -29,12 +49,34 @@ def check(name: object, title: object, data: object, space: object, whole: Mappi
             raise UserError(f"problem {name!r}: space of {key} = {bounds!r}: expected (low, high)")
 
 
-def splits(name: str, given: Any) -> Mapping[str, Any]:
-    """Return what the data function gave.
+def check_texts(name: str, texts: Mapping[str, object]) -> None:
+    """Check what pages show in one line.
 
     Raises:
-        UserError: if it is not a mapping.
+        UserError: for the first one that is wrong.
     """
+    for key, text in texts.items():
+        if not isinstance(text, str) or not text.isprintable():
+            raise UserError(f"problem {name!r}: {key} = {text!r}: expected a text of printable characters")
+
+
+def splits(name: str, load: Callable[[], Any]) -> Mapping[str, Any]:
+    """Return what the data function gives.
+
+    Raises:
+        UserError: if it fails, with the line that failed, or gives no mapping.
+    """
+    try:
+        given = load()
+    except (UserError, OSError, MemoryError):  # these say what is wrong themselves
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"problem {name!r}: data() fails ({type(error).__name__}: {reason}, in {last.filename}, line "
+            f"{last.lineno}): mend it"
+        ) from error
     if not isinstance(given, Mapping):
         raise UserError(
             f"problem {name!r}: data() gives {type(given).__name__}: expected "

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from relaxbench.errors import UserError
 from relaxbench.problems import losses
 from relaxbench.problems.losses import Batch, Loss
+from relaxbench.problems.structure import Structure
 
 
 class OwnLoss(Loss):
@@ -22,12 +23,15 @@ class OwnLoss(Loss):
 
     Args:
         function: a module or a function that returns a scalar tensor.
+
+    Attributes:
+        structure: the form of the model's outputs, if they are not one tensor.
     """
 
     convex = False
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
-        self.function = function
+        self.function, self.structure = function, Structure()
         self.name = type(function).__name__ if isinstance(function, nn.Module) else _name(function)
         self.classifies = isinstance(function, nn.CrossEntropyLoss)
         self.ignored = function.ignore_index if isinstance(function, nn.CrossEntropyLoss) else None
@@ -40,11 +44,17 @@ class OwnLoss(Loss):
             outputs, labels = outputs.flatten(0, -2), labels.flatten()
         elif labels.is_floating_point():
             labels = labels.to(outputs.dtype)
-        value: Any = function(outputs, labels)
+        value: Any = function(self.structure.unpack(outputs), labels)
         if not isinstance(value, Tensor) or value.dim():
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise UserError(f"loss {self.name!r} gives {shape}: expected a scalar tensor, the mean over the examples")
         return value
+
+    def packed(self, outputs: object, examples: int) -> Tensor:
+        """Return outputs of any form as one tensor with the examples as first axis."""
+        if isinstance(outputs, Tensor) and outputs.dim():
+            return outputs
+        return self.structure.pack(outputs, examples)
 
     @cached_property
     def _double(self) -> Callable[..., Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from relaxbench.errors import UserError
 from relaxbench.problems.epochs import EpochSampler
 from relaxbench.problems.losses import Batch
+from relaxbench.problems.seeding import torch_seeded
 from relaxbench.util.seeds import derive
 
 TRIED = 8
@@ -37,7 +38,29 @@ def tensors_of(problem: str, split: str, data: Any) -> tuple[Tensor, Tensor]:
             f"problem {problem!r}: {split} is {type(data).__name__}: expected (inputs, labels) as tensors or arrays, "
             "or a torch.utils.data.Dataset with a length"
         ) from None
+    for part in (x, y):
+        if not part.dim():
+            raise UserError(f"problem {problem!r}: {split} holds one number: expected one row per example")
+        if not ordinary(part):
+            kinds = {"complex": part.is_complex(), "quantized": part.is_quantized, "nested": part.is_nested}
+            kinds["meta"] = part.is_meta
+            kind = next((name for name, given in kinds.items() if given), str(part.layout).removeprefix("torch."))
+            raise UserError(
+                f"problem {problem!r}: {split} holds a tensor of another kind ({kind}): expected dense tensors of real "
+                "numbers, such as tensor.to_dense()"
+            )
     return x, y
+
+
+def ordinary(tensor: Tensor) -> bool:
+    """Return whether a tensor is dense, holds real numbers, and has values at all."""
+    return not (
+        tensor.layout != torch.strided
+        or tensor.is_nested
+        or tensor.is_complex()
+        or tensor.is_quantized
+        or tensor.is_meta
+    )
 
 
 def draws(problem: str, data: Any) -> bool:
@@ -110,8 +133,7 @@ def _tensor(value: Any) -> Tensor:
 def _seeded(seed: int) -> Iterator[None]:
     """Seed all generators in this block, and put them back afterwards."""
     numpy_state, python_state = np.random.get_state(), python.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed & 0xFFFFFFFF)
+    with torch_seeded(seed & 0xFFFFFFFF):
         python.seed(seed & 0xFFFFFFFF)
         np.random.seed(seed & 0xFFFFFFFF)
         try:

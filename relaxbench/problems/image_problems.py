@@ -179,12 +179,12 @@ class ImageProblem(StoredProblem):
             batch = {**batch, "x": crop_and_flip(batch["x"], batch["seed"], batch["step"])}
         return super().outputs(params, batch, training)
 
-    def _call(self, params: Params, x: Tensor) -> object:
+    def _call(self, params: Params, x: Tensor, y: Tensor | None) -> object:
         dtype = next(iter(params.values())).dtype
         if x.dtype == torch.uint8:
             scale, shift = (values.to(x.device, dtype) for values in self._moments)
             x = x.to(dtype).mul_(scale).sub_(shift)
-        return super()._call(params, x)
+        return super()._call(params, x, y)
 
     @cached_property
     def _splits(self) -> dict[str, Images]:

@@ -1,4 +1,4 @@
-"""Labels of classifiers: their axes, their values, and numbers that a metric of the user's own gives."""
+"""Outputs and labels of named losses: their axes, their values, and numbers that a metric of the user's own gives."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from typing import Any
 from torch import Tensor
 
 from relaxbench.errors import UserError
+
+
+def outputs(problem: str, loss: str, result: object, examples: int) -> Tensor:
+    """Return what a model gave, for a named loss: a tensor with the examples as first axis.
+
+    Raises:
+        UserError: for anything else.
+    """
+    if not isinstance(result, Tensor):
+        raise UserError(
+            f"problem {problem!r}: the model returned {type(result).__name__}; expected a tensor, or loss = a function "
+            "of (outputs, labels)"
+        )
+    if loss == "none":
+        return result if result.dim() else result.expand(examples)
+    # A loss of ours would take the axis of examples for that of outputs.
+    if result.dim() < 2:
+        raise UserError(
+            f"problem {problem!r}: the model returned shape {tuple(result.shape)}; expected (examples, outputs)"
+        )
+    return result
 
 
 def classes_last(outputs: Tensor, labels: Tensor | None) -> Tensor:

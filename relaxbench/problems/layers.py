@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from relaxbench import random
 from relaxbench.errors import UserError
+from relaxbench.problems.seeding import torch_seeded
 
 _draw: contextvars.ContextVar[_Draw | None] = contextvars.ContextVar("draw", default=None)
 _together: contextvars.ContextVar[bool] = contextvars.ContextVar("together", default=False)
@@ -256,8 +257,7 @@ def initial(build: Callable[[], object], seed: int) -> nn.Module:
     Raises:
         UserError: if the function returns something other than a module.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed((seed ^ seed >> 32) & 0xFFFFFFFF)  # torch's CPU generator uses 32 bits of a seed
+    with torch_seeded((seed ^ seed >> 32) & 0xFFFFFFFF):  # torch's CPU generator uses 32 bits of a seed
         model = build()
     if not isinstance(model, nn.Module):
         raise UserError(f"the model function returned {type(model).__name__}; expected a torch.nn.Module")

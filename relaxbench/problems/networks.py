@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 
@@ -122,6 +123,69 @@ class CharLSTM(nn.Module):
         hidden: Tensor = self.lstm(self.embedding(x))[0]
         logits: Tensor = self.output(hidden)
         return logits
+
+
+class CharTransformer(nn.Module):
+    """A small causal transformer (pre-norm, GELU, learned positions) that predicts the next character of a text.
+
+    Source: Radford et al. 2019 (GPT-2) for the order of layers, here without dropout.
+
+    Args:
+        characters: size of the alphabet.
+        length: maximum number of characters of a window.
+        width: dimensions of a character's representation.
+        blocks: number of pairs of attention and network.
+        heads: number of attention heads; a divisor of `width`.
+    """
+
+    def __init__(self, characters: int, length: int, width: int = 64, blocks: int = 2, heads: int = 4) -> None:
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(characters, width), nn.Embedding(length, width)
+        self.blocks = nn.Sequential(*(TransformerBlock(width, heads) for _ in range(blocks)))
+        self.output = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, characters, bias=False))
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map characters ``[B, T]`` to logits ``[B, T, C]`` of the next characters."""
+        positions = torch.arange(x.shape[-1], device=x.device)
+        logits: Tensor = self.output(self.blocks(self.embedding(x) + self.positions(positions)))
+        return logits
+
+
+class TransformerBlock(nn.Module):
+    """Causal attention, then a network of one hidden layer, each added to its input.
+
+    Attention is written out, because PyTorch's fused one has no forward mode of differentiation, which CurveBall needs.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.queries, self.keys, self.values, self.mix = (nn.Linear(width, width) for _ in range(4))
+        self.network = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, T, width]`` to the same shape; a place sees itself and those before it."""
+        x = x + self._attention(self.before(x))
+        result: Tensor = x + self.network(self.between(x))
+        return result
+
+    def _attention(self, x: Tensor) -> Tensor:
+        length = x.shape[-2]
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+            for layer in (self.queries, self.keys, self.values)
+        )
+        later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+        weights = scores.masked_fill(later, -torch.inf).softmax(-1)
+        mixed: Tensor = self.mix((weights @ v).transpose(-3, -2).flatten(-2))
+        return mixed
 
 
 def parameters(model: nn.Module) -> int:

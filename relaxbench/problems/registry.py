@@ -8,6 +8,7 @@ from pathlib import Path
 
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
+from relaxbench.problems import text
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.problems.image_problems import RECIPES, image_problem
 from relaxbench.problems.landscapes.landscape import ChainedRosenbrock, Rosenbrock, Rugged1D
@@ -15,7 +16,8 @@ from relaxbench.problems.landscapes.linear_net import LinearNet
 from relaxbench.problems.landscapes.quadratic import Quadratic
 from relaxbench.problems.landscapes.wells import DoubleWell, GaussianWells
 from relaxbench.problems.problem import Problem
-from relaxbench.problems.text import text_problem
+from relaxbench.problems.tabular import NAME as TABULAR
+from relaxbench.problems.tabular import TabularProblem
 
 SPECTRUM = [10 ** (-3 * i / 19) for i in range(20)]
 """Spectrum of the quadratics: 20 eigenvalues from 1 down to 1/1000, evenly spaced in their logarithms."""
@@ -34,8 +36,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "quadratic-noisy": lambda: Quadratic(SPECTRUM, 0.03, "quadratic-noisy", tolerance=1e-3),
     "linear-net": LinearNet,
     **{name: partial(image_problem, name) for recipe in RECIPES for name in (recipe, f"{recipe}-small")},
-    "char-lstm": partial(text_problem, "char-lstm"),
-    "char-lstm-small": partial(text_problem, "char-lstm-small"),
+    TABULAR: TabularProblem,
+    **{name: partial(text.text_problem, name) for recipe in text.RECIPES for name in (recipe, f"{recipe}-small")},
 }
 """The built-in problems."""
 
@@ -52,7 +54,7 @@ def problem_names() -> list[str]:
 def takes_data(name: str) -> bool:
     """Return whether a name is that of a network with other data after a colon, as ``lenet:fashion-mnist``."""
     network, colon, _ = name.partition(":")
-    return bool(colon) and network.removesuffix("-small") in (*RECIPES, "char-lstm")
+    return bool(colon) and network.removesuffix("-small") in (*RECIPES, *text.RECIPES, TABULAR)
 
 
 def problem(name: str) -> Problem:
@@ -68,8 +70,10 @@ def problem(name: str) -> Problem:
         return from_file(Path(name))
     if name in PROBLEMS:
         return PROBLEMS[name]()
+    if name.startswith(f"{TABULAR}:"):
+        return TabularProblem(name.partition(":")[2])
     if takes_data(name):
-        return text_problem(name) if name.startswith("char-lstm") else image_problem(name)
+        return text.text_problem(name) if name.startswith((*text.RECIPES,)) else image_problem(name)
     if name not in plugins.points_of(plugins.PROBLEMS):
         names = problem_names()
         raise unknown("problem", name, names, "python -m relaxbench list shows all; a file's path ends in .py")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypedDict
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from relaxbench import random
 from relaxbench.errors import UserError
-from relaxbench.problems import arguments, datasets, labels, layers
+from relaxbench.problems import arguments, datasets, labels, layers, metrics
 from relaxbench.problems.adapted import AdaptedModel, Pretrained
 from relaxbench.problems.custom_losses import OwnLoss, loss_of
 from relaxbench.problems.data.cache import fingerprint
@@ -49,7 +48,9 @@ class SupervisedProblem(Problem):
 
     Args:
         name: as in study files.
-        model: a function without arguments that builds the model; its outputs are logits (or predictions).
+        model: a function without arguments that builds the model; its outputs are logits (or predictions). With a loss
+            of your own they may be a dict, a tuple, a dataclass or a scalar, see `Structure`. A model whose ``forward``
+            needs two arguments gets inputs and labels.
         data: a function without arguments that returns ``{"train": (x, y), "validation": (x, y), "test": (x, y)}``,
             with tensors or arrays, or a `torch.utils.data.Dataset` in place of a pair.
         loss: ``"cross-entropy"`` (the metric is the error), ``"least-squares"`` (the mean square), ``"none"`` (the
@@ -69,9 +70,9 @@ class SupervisedProblem(Problem):
             budget is short, see `measurements`.
         space: ranges for all methods on this problem, name → (low, high).
         kind: the kind of problem whose published settings are nearest, e.g. ``"cifar-10"``; see `Problem`.
-        metric: name and function of (outputs, labels) of another metric, smaller is better, computed on whole splits:
-            ``("1 - AUROC", function)``.
-        worst_metric: the metric of a diverged trial, for `metric`.
+        metric: another metric, smaller is better, computed on whole splits: a name of `metrics.METRICS`, such as
+            ``"auroc"`` or ``"f1"``, or title and function of (outputs, labels).
+        worst_metric: the metric of a diverged trial, for `metric`; None for 1.
         pretrained: weights that replace those of the model function, by name: a state dict, or a function without
             arguments that returns one. Parameters with ``requires_grad=False`` are not trained; see `AdaptedModel`.
 
@@ -87,8 +88,8 @@ class SupervisedProblem(Problem):
         data: Callable[[], Mapping[str, Any]],
         *,
         loss: str | Loss | Callable[..., Tensor] = "cross-entropy",
-        metric: tuple[str, Callable[[Tensor, Tensor], object]] | None = None,
-        worst_metric: float = 1.0,
+        metric: str | tuple[str, metrics.Metric] | None = None,
+        worst_metric: float | None = None,
         batch_size: int = 64,
         budget: int = 1000,
         worst: float = 10.0,
@@ -111,21 +112,22 @@ class SupervisedProblem(Problem):
             "margin": margin,
             "rounds": 1 if rounds is None else rounds,
             "most_rounds": most_rounds,
+            "statistics_limit": statistics_limit,
         }
-        for key, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise UserError(f"problem {name!r}: {key} = {value!r}: expected a positive number")
-        arguments.check(name, title, data, space, {key: numbers[key] for key in ("batch_size", "budget", "rounds")})
+        texts = {"source": source, "caution": caution, "published": published, "kind": kind}
+        arguments.check(name, title, data, space, numbers)
+        scored = metrics.metric_of(name, metric, worst_metric)
+        arguments.check_texts(name, {**texts, "metric": scored[0][0] or "\n"} if scored else texts)
         self.name, self.title, self.caution, self.published = name, title or name, caution, published
         self._statistics_limit = statistics_limit
-        self.loss, self._score = loss_of(loss), metric
+        self.loss, self._score = loss_of(loss), scored[0] if scored else None
         self.batch_size, self.budget, self._stated_rounds, self.most_rounds = batch_size, budget, rounds, most_rounds
         self.worst, self.margin, self.space, self.kind = worst, margin, dict(space or {}), kind
         self._build, self._pretrained, self._load, self._source = model, pretrained, data, source
         self._device_splits: dict[tuple[str, str, int], Batch] = {}
         self._orders: dict[str, dict[tuple[int, int], Tensor]] = {}
-        if metric is not None:
-            self.metric, self.unit, self.metric_scale, self.worst_metric = metric[0], "", 1.0, worst_metric
+        if scored is not None:
+            self.metric, self.unit, self.metric_scale, self.worst_metric = scored[0][0], "", 1.0, scored[1]
         elif not self._classifies:
             name_of_loss = "test mean square" if loss == "least-squares" else "test loss"
             self.metric, self.unit, self.metric_scale, self.worst_metric = name_of_loss, "", 1.0, worst
@@ -147,7 +149,7 @@ class SupervisedProblem(Problem):
         Raises:
             UserError: for a missing or empty split, or one with fewer training examples than a mini-batch.
         """
-        given, data = arguments.splits(self.name, self._load()), dict[str, tuple[Tensor, Tensor]]()
+        given, data = arguments.splits(self.name, self._load), dict[str, tuple[Tensor, Tensor]]()
         for split in SPLITS:
             if split not in given:
                 raise UserError(f"problem {self.name!r}: data() gives no {split!r} split; expected {', '.join(SPLITS)}")
@@ -222,13 +224,10 @@ class SupervisedProblem(Problem):
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         self.adapted.train(training)
         with layers.drawing(batch["seed"], batch["step"]) if training else contextlib.nullcontext():
-            result = self._call(params, batch["x"])
-        if not isinstance(result, Tensor):
-            raise UserError(f"problem {self.name!r}: the model returned {type(result).__name__}; expected a tensor")
-        # A loss of ours would take the axis of examples for that of outputs.
-        if result.dim() < 2 and not isinstance(self.loss, OwnLoss):
-            shape = tuple(result.shape)
-            raise UserError(f"problem {self.name!r}: the model returned shape {shape}; expected (examples, outputs)")
+            result = self._call(params, batch["x"], batch.get("y"))
+        if isinstance(self.loss, OwnLoss) and not self.loss.classifies:
+            return self.loss.packed(result, len(batch["x"]))
+        result = labels.outputs(self.name, self.loss.name, result, len(batch["x"]))
         return labels.classes_last(result, batch.get("y")) if self._classifies else result
 
     def check(self) -> None:
@@ -244,7 +243,7 @@ class SupervisedProblem(Problem):
     def statistics(self, params: Params, batch: Batch) -> Params:
         self.adapted.train(False)
         with layers.collecting() as collected:
-            self._call(params, batch["x"])
+            self._call(params, batch["x"], batch.get("y"))
         return {
             f"{self._norms[layer]}.{name}": torch.stack(values).mean(dim=0)
             for layer, pairs in collected.items()
@@ -256,8 +255,8 @@ class SupervisedProblem(Problem):
         """Layers of batch normalization with their names."""
         return {layer: name for name, layer in self.model.named_modules() if isinstance(layer, layers.BatchNorm)}
 
-    def _call(self, params: Params, x: Tensor) -> object:
-        return self.adapted(params, x)
+    def _call(self, params: Params, x: Tensor, y: Tensor | None) -> object:
+        return self.adapted(params, x, y) if self.adapted.takes_labels and y is not None else self.adapted(params, x)
 
     def split(self, name: str, device: torch.device) -> Batch:
         # A problem at another budget, which shares the splits, may have other examples for batch normalization.
@@ -281,7 +280,11 @@ class SupervisedProblem(Problem):
         return correct[:, known].float().mean(dim=1)
 
     def score(self, outputs: Tensor, batch: Batch) -> float | None:
-        return labels.number(self._score[0], self._score[1](outputs, batch["y"])) if self._score else None
+        if self._score is None:
+            return None
+        name, function = self._score
+        own = self.loss.structure.unpack(outputs) if isinstance(self.loss, OwnLoss) else outputs
+        return labels.number(name, function(own, batch["y"]))
 
     def fingerprint(self) -> str:
         return fingerprint((split, tensor) for split in SPLITS for tensor in self.tensors[split])[:16]

@@ -1,4 +1,4 @@
-"""A recurrent network that predicts the next character of a text."""
+"""Networks that predict the next character of a text: a recurrent one and a transformer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from relaxbench import random
 from relaxbench.errors import UserError
@@ -26,9 +26,38 @@ from relaxbench.problems.supervised import SPLITS, ProblemOptions, StoredProblem
 WAR_AND_PEACE = "war-and-peace.txt"
 OPEN: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 LENGTH = 64
-"""Characters per window. The state of the network is zero at the start of each window."""
+"""Characters per window. A network knows nothing of those before its window."""
 SHARES = (0.8, 0.1, 0.1)
 """Shares of the text for training, validation and test, in this order."""
+
+
+class Recipe(NamedTuple):
+    """A network on characters, and how long it is trained.
+
+    Attributes:
+        network: a function of the size of the alphabet.
+        title: as in a report.
+        batch_size: windows per gradient.
+        budget: gradients per trial, 50 epochs of War and Peace; that of the small variant is `SMALL`.
+    """
+
+    network: Callable[[int], nn.Module]
+    title: str
+    batch_size: int
+    budget: int
+
+
+RECIPES = {
+    "char-lstm": Recipe(networks.CharLSTM, "two layers of LSTM that predict the next character", 64, 50 * 636),
+    "tiny-transformer": Recipe(
+        lambda characters: networks.CharTransformer(characters, LENGTH),
+        "a transformer of two blocks that predicts the next character",
+        16,
+        50 * 4 * 636,
+    ),
+}
+SMALL = 600
+"""Budget of the small variants, in gradients."""
 
 
 class Text(NamedTuple):
@@ -84,15 +113,24 @@ class TextProblem(StoredProblem):
     Args:
         name: as in study files.
         file: path of the text, absolute or below the data folder.
+        network: a function of the size of the alphabet that builds the model.
         limit: maximum number of windows for validation and for test each; None for all.
         options: keyword arguments of `SupervisedProblem`.
     """
 
-    def __init__(self, name: str, file: str, *, limit: int | None = None, **options: Unpack[ProblemOptions]) -> None:
+    def __init__(
+        self,
+        name: str,
+        file: str,
+        *,
+        network: Callable[[int], nn.Module] = networks.CharLSTM,
+        limit: int | None = None,
+        **options: Unpack[ProblemOptions],
+    ) -> None:
         self.file, self.limit = file, limit
         super().__init__(
             name,
-            lambda: networks.CharLSTM(len(self.text.alphabet)),
+            lambda: network(len(self.text.alphabet)),
             self._windows,
             source=Path(file).name,
             **options,
@@ -115,8 +153,8 @@ class TextProblem(StoredProblem):
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
         return None
 
-    def _call(self, params: Params, x: Tensor) -> object:
-        return super()._call(params, x.long())
+    def _call(self, params: Params, x: Tensor, y: Tensor | None) -> object:
+        return super()._call(params, x.long(), y)
 
     def _windows(self) -> dict[str, tuple[Tensor, Tensor]]:
         codes, splits, start = self.text.codes, {}, 0
@@ -134,20 +172,21 @@ class TextProblem(StoredProblem):
 
 
 def text_problem(name: str) -> TextProblem:
-    """Make the problem of a name such as ``char-lstm``, ``char-lstm-small`` or ``char-lstm:shakespeare.txt``."""
+    """Make the problem of a name such as ``char-lstm``, ``tiny-transformer-small`` or ``char-lstm:shakespeare.txt``."""
     network, _, file = name.partition(":")
-    small = network.endswith("-small")
+    small, recipe = network.endswith("-small"), RECIPES[network.removesuffix("-small")]
     return TextProblem(
         f"{network}:{Path(file).name.split('.')[0]}" if file else network,
         file or WAR_AND_PEACE,
+        network=recipe.network,
         limit=500 if small else None,
-        batch_size=64,
-        budget=600 if small else 50 * 636,
+        batch_size=recipe.batch_size,
+        budget=SMALL if small else recipe.budget,
         most_rounds=5 if small else 50,
         worst=20.0,
         margin=0.01,
         kind="char-lstm",
-        title="two layers of LSTM that predict the next character",
+        title=recipe.title,
         caution="A small budget is a demonstration: training is far from its end." if small else "",
     )
 

@@ -22,7 +22,7 @@ from relaxbench.report.figures import (
     scope_schedules,
     tuning_budget,
 )
-from relaxbench.report.figures.cost import costs, relative
+from relaxbench.report.figures.cost import costs, measurement_share, relative
 from relaxbench.report.figures.importance import importance, importances
 from relaxbench.report.figures.incumbents import history, incumbents
 from relaxbench.report.figures.interaction import interaction
@@ -77,6 +77,7 @@ class ProblemSections:
         budget: panels over the tuning budget, by kind.
         why: figures of hyperparameters, by kind.
         costs: rows of the table of costs.
+        measured: the cost of all measurements relative to that of training.
         cost, theory, flatness, search: figures of the sections of these names.
         recommended: one entry per method with finished runs.
     """
@@ -92,6 +93,7 @@ class ProblemSections:
     budget: dict[str, list[Figure]]
     why: dict[str, list[Figure]]
     costs: list[dict[str, Any]]
+    measured: float
     cost: list[Figure]
     theory: list[Figure]
     flatness: list[Figure]
@@ -137,6 +139,7 @@ def _problem(
         budget=_budget(frames, look, name),
         why=_why(frames, look, name, shares),
         costs=[{str(key): value for key, value in row.items()} for row in cost.to_dict("records")],
+        measured=measurement_share(frames, name),
         cost=_some(relative(cost, look, name)),
         theory=[expectation(theorem, measured(frames, name), look, name)] if theorem else [],
         flatness=_some(_flatness(frames, look, name)),
@@ -211,7 +214,8 @@ def _flatness(frames: StudyFrames, look: Look, name: str) -> Figure | None:
     about = frames.problem(name)
     if about["censored"]:  # gradients to a tolerance are no measure of generalization
         return None
-    return sharpness(confirmed_flatness(frames, name), look, name, about)
+    facts = frames.manifest.get("flatness", {}).get(name)
+    return sharpness(confirmed_flatness(frames, name), look, name, about, facts["examples"] if facts else None)
 
 
 def _recommended(frames: StudyFrames, results: Sequence[MethodResult], name: str) -> list[Recommended]:

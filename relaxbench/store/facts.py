@@ -87,7 +87,7 @@ class EngineFacts(TypedDict):
     population: int
     device: str
     dtype: str
-    precision: Literal["float32", "tf32", "bf16"]
+    precision: Literal["float32", "float64", "tf32", "bf16"]
     threads: int
     invariance: str
     note: str
@@ -130,6 +130,13 @@ class IdentityFacts(TypedDict):
 
     problems: dict[str, ProblemIdentity]
     methods: dict[str, MethodIdentity]
+
+
+class FlatnessFacts(TypedDict):
+    """The measurements of flatness on a problem; see `study.definition.flatness_share`."""
+
+    examples: int  # in the loss
+    runs: int  # of each method that are measured: so many winners of the first blocks, and recommended runs
 
 
 class TurnFacts(TypedDict):
@@ -186,6 +193,7 @@ class Manifest(Circumstances, total=False):
     origins: dict[str, str]  # by problem: the path of its file, or its name
     methods: dict[str, MethodFacts]
     engines: dict[str, EngineFacts]  # by problem
+    flatness: dict[str, FlatnessFacts]  # by problem; one that is not in it is measured in full
     turns: dict[str, TurnFacts]  # by task
     extra_looks: list[int]  # blocks of the looks beyond the declared ones that a later extension has followed
     copied_from: OriginFacts
@@ -213,7 +221,7 @@ class SpecFacts(TypedDict, total=False):
     budgets: list[int]  # a ladder; empty without one
     margin: float | str | None
     precision: str
-    flatness: bool
+    flatness: bool | Literal["full"]
     space: dict[str, object]  # ranges as in the study file
     method: dict[str, dict[str, object]]  # variants as in the study file
 

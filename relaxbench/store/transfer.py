@@ -61,10 +61,12 @@ def check_name(new_name: str | None) -> None:
     """Check the name that a copy gets; None is the study's own.
 
     Raises:
-        UserError: if it is empty, too long, or cannot be printed.
+        UserError: if it is empty or blank, too long, or cannot be printed.
     """
     if new_name is not None and not 0 < len(new_name) <= LONGEST_NAME:
         raise UserError(f"name {new_name!r}: expected 1 to {LONGEST_NAME} letters, not {len(new_name)}", "name")
+    if new_name is not None and new_name != new_name.strip():
+        raise UserError(f"name {new_name!r}: expected a name without blanks at its ends", "name")
     if new_name is not None and not new_name.isprintable():
         raise UserError(f"name {new_name!r}: expected printable characters, without line breaks", "name")
 

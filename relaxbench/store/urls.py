@@ -25,7 +25,7 @@ ENCODING = "client_encoding"
 """A parameter of PostgreSQL's URLs that is added to every URL without it, and not shown."""
 
 EXPECTED = "expected sqlite:///file.db or postgresql+psycopg://user@host/name"
-URL_LIKE = re.compile(rf"({'|'.join(map(re.escape, DRIVERS))}):|.*:.*@|.*\b({'|'.join(SECRETS)})=")
+URL_LIKE = re.compile(rf"(file|{'|'.join(map(re.escape, DRIVERS))}):|.*:.*@|.*\b({'|'.join(SECRETS)})=")
 """Matches a text without ``://`` that looks like a URL rather than a path."""
 
 ADVICE = (
@@ -67,6 +67,8 @@ def parse_url(text: str) -> URL:
         UserError: if it is not a URL, or names an unsupported database.
     """
     label = _hidden(text)
+    if not text.strip():
+        raise UserError(f"storage {text!r} names no file: {EXPECTED}")
     if "\0" in text:
         raise UserError(f"storage {label!r} contains a NUL character: {EXPECTED}")
     if "://" not in text:
@@ -86,6 +88,8 @@ def parse_url(text: str) -> URL:
         raise UserError(
             f"storage {label!r} must be a file, because a study outlives its process: use sqlite:///file.db"
         )
+    if url.get_backend_name() == "sqlite" and url.query:
+        raise UserError(f"storage {label!r} has options after the ?, which a SQLite file does not take: leave them out")
     return url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 from relaxbench.analysis.theory_numbers import Theorem
@@ -19,23 +20,26 @@ def theorems(problems: Iterable[str], particles: int = PARTICLES) -> dict[str, T
         problems: names; those without a scene are left out.
         particles: with control, and as many without.
     """
-    scenes = {scene.make().name: scene for scene in SCENES.values()}
-    results = {}
-    for name in problems:
-        if name in scenes:
-            scene, result = scenes[name], expect(scenes[name], particles)
-            results[name] = Theorem(
-                scene.make().title,
-                scene.terminal_title,
-                scene.terminal is None,
-                _pair(result.plain),
-                _pair(result.controlled),
-                _pair(result.bound),
-                scene.beta,
-                scene.seconds,
-                particles,
-            )
-    return results
+    scenes = {scene.make().name: key for key, scene in SCENES.items()}
+    return {name: _theorem(scenes[name], particles) for name in problems if name in scenes}
+
+
+@functools.cache
+def _theorem(key: str, particles: int) -> Theorem:
+    """Evaluate the theorem once in a process: a study's report may be written many times."""
+    scene = SCENES[key]
+    result = expect(scene, particles)
+    return Theorem(
+        scene.make().title,
+        scene.terminal_title,
+        scene.terminal is None,
+        _pair(result.plain),
+        _pair(result.controlled),
+        _pair(result.bound),
+        scene.beta,
+        scene.seconds,
+        particles,
+    )
 
 
 def _pair(estimate: Estimate) -> tuple[float, float]:

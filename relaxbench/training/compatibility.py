@@ -12,49 +12,79 @@ from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
+from relaxbench.training.precision import Precision, dtype_of
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
 """The errors that `vmap` raises for a model that it cannot vectorize."""
+CONSTANT = "make the loss depend on the parameters of the model"
 
 
-def try_out(problem: Problem) -> None:
+def try_out(problem: Problem, precision: Precision = "float32") -> None:
     """Compute one gradient and measure the initial weights: an error here would occur in every trial.
 
     Raises:
         UserError: if the model, data or loss raise an error, which the message quotes; if a gradient draws from torch's
-            generator, whose numbers are not a function of a trial's seed; if the initial loss is not finite; and for
-            whatever `refuse_hidden_state` finds.
+            generator, whose numbers are not a function of a trial's seed; if the initial loss or metric is not finite,
+            or the gradient zero; and for whatever `refuse_hidden_state` finds.
     """
     generator = torch.get_rng_state()
     try:
         problem.check()
-        points = problem.init(0)[None]
+        points = problem.init(0)[None].to(dtype_of(precision))
         batch = problem.sampler([0], [0], 1, torch.device("cpu")).batch(torch.zeros(1, 1, dtype=torch.int64))
-        oracle = Oracle(problem, "direct")
-        _, loss = oracle.gradient_on(points, batch)
+        oracle = Oracle(problem, "direct", precision)
+        grad, loss = oracle.gradient_on(points, batch)
         if not torch.equal(generator, torch.get_rng_state()):
             raise UserError(
                 f"problem {problem.name!r} draws random numbers from torch's generator when it is trained, which "
                 "cannot be replayed: use relaxbench.problems.Dropout as a layer instead (and dropout arguments of 0 in "
                 "other layers)"
             )
-        held_out = oracle.measure(points, "validation").loss
-        for split, value in (("training", loss), ("validation", held_out)):
+        held_out = oracle.measure(points, "validation")
+        for split, value in (("training", loss), ("validation", held_out.loss)):
             if not bool(torch.isfinite(value).all()):
                 raise UserError(
                     f"problem {problem.name!r} has a {split} loss of {value.item():g} at its initial weights: look for "
                     "NaN or infinity in its data, and for a model that divides by zero"
                 )
+        if not bool(torch.isfinite(held_out.metric).all()):
+            metric, number = problem.metric.removeprefix("test "), held_out.metric.item()
+            raise UserError(
+                f"problem {problem.name!r}: {metric!r} is {number:g} on the validation data at the initial weights: "
+                "expected a finite number; the labels may be all of one class"
+            )
+        if not grad.any():
+            raise UserError(
+                f"problem {problem.name!r}: the gradient of the loss is exactly zero at the initial weights: {CONSTANT}"
+            )
         refuse_hidden_state(problem, points, batch)
+        if isinstance(problem, SupervisedProblem):
+            _try_test_inputs(problem)
     except UserError:
         raise
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "")
         remedy = "make its model, data and loss fit together"
         if "does not require grad" in reason or "requires_grad_" in reason:  # measurements take no gradients
-            remedy = "for derivatives within the model use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
+            remedy = (
+                f"{CONSTANT}; for derivatives within it use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
+            )
         raise UserError(
             f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): {remedy}"
+        ) from error
+
+
+def _try_test_inputs(problem: SupervisedProblem) -> None:
+    """Run the model on a few test inputs: a wrong shape there would end the study when all trials are done."""
+    x, y = (part[: min(problem.batch_size, len(part))].clone() for part in problem.tensors["test"])
+    try:
+        with torch.no_grad():
+            problem.outputs(problem.unflatten(problem.init(0)), {"x": x, "y": y}, False)
+    except RuntimeError as error:
+        shapes = {split: tuple(problem.tensors[split][0].shape[1:]) for split in ("train", "test")}
+        raise UserError(
+            f"problem {problem.name!r}: the model fails on inputs of test ({next(iter(str(error).splitlines()), '')}): "
+            f"they have the shape {shapes['test']}, those of train {shapes['train']}"
         ) from error
 
 
@@ -85,14 +115,14 @@ def why_not_vectorized(problem: Problem) -> str | None:
     return None
 
 
-def invariance_of(problem: Problem, size: int, device: torch.device) -> str:
+def invariance_of(problem: Problem, size: int, device: torch.device, precision: Precision = "float32") -> str:
     """Compare the gradients of K = `size` random members in several slots and population sizes.
 
     Returns:
         ``"bit for bit"``, or the largest relative difference, in words.
     """
-    oracle = Oracle(problem, "vectorized")
-    points = torch.stack([problem.init(seed) for seed in range(size)]).to(device)
+    oracle = Oracle(problem, "vectorized", precision)
+    points = torch.stack([problem.init(seed) for seed in range(size)]).to(device, dtype_of(precision))
     sampler = problem.sampler(range(size), [0] * size, 1, device)
     batch = sampler.batch(torch.zeros(size, 1, dtype=torch.int64, device=device))
     reference, _ = oracle.gradient_on(points, batch)

@@ -16,6 +16,7 @@ from relaxbench.problems import Problem
 from relaxbench.space import Value
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
+from relaxbench.training.precision import dtype_of
 from relaxbench.training.trial import Job
 
 ENOUGH, LONG = 0.3, 10.0
@@ -54,7 +55,7 @@ def running(
 
 def measuring(oracle: Oracle, size: int, device: torch.device, split: str) -> float:
     """Seconds to measure runs in `size` slots on a split once, batch-normalization statistics included."""
-    points = start(oracle.problem, device, size)
+    points = start(oracle.problem, device, size).to(dtype_of(oracle.precision))
     return seconds(lambda: oracle.measure(points, split), device)
 
 

@@ -21,7 +21,7 @@ from relaxbench.training.compatibility import invariance_of, why_not_vectorized
 from relaxbench.training.memory import out_of_memory, sizes_that_fit
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
-from relaxbench.training.precision import Precision
+from relaxbench.training.precision import Precision, dtype_of
 from relaxbench.training.trial import Job
 
 CANDIDATES = (8, 16, 32, 64, 128, 256)
@@ -72,13 +72,13 @@ def choose_engine(
         problem: the problem that will be trained.
         device: where it will be trained.
         population: K, or None to choose it as well.
-        precision: of the model's matrix products.
+        precision: see `precision.PRECISIONS`.
     """
     obstacle = why_not_vectorized(problem)
     path: Path = "direct"
     size = population or 1
     if obstacle is None:
-        sizes = (population,) if population else sizes_that_fit(problem, _candidates(device), device)
+        sizes = (population,) if population else sizes_that_fit(problem, _candidates(device), device, precision)
         rates = _rates(problem, sizes, device, precision)
         if not rates:
             obstacle = "a population would not fit into memory"
@@ -89,8 +89,9 @@ def choose_engine(
                 path, size = "vectorized", best
             else:
                 obstacle = "the direct path is faster"
-    invariance = "bit for bit" if path == "direct" else invariance_of(problem, size, device)
-    return Engine(path, size, str(device), "float32", precision, torch.get_num_threads(), invariance, obstacle or "")
+    invariance = "bit for bit" if path == "direct" else invariance_of(problem, size, device, precision)
+    dtype = str(dtype_of(precision)).removeprefix("torch.")
+    return Engine(path, size, str(device), dtype, precision, torch.get_num_threads(), invariance, obstacle or "")
 
 
 def _candidates(device: torch.device) -> tuple[int, ...]:

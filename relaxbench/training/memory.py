@@ -16,7 +16,7 @@ from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Problem
 from relaxbench.training.oracle import Oracle
-from relaxbench.training.precision import Precision
+from relaxbench.training.precision import Precision, dtype_of
 from relaxbench.util.cores import cores
 
 PHRASES = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "cannot allocate memory")
@@ -29,7 +29,7 @@ def gradient_bytes(problem: Problem, device: torch.device, precision: Precision 
     The parameters are not included. On CUDA the allocator is asked, so that the workspaces of libraries count. On the
     CPU the results of PyTorch's operations count, but not the temporaries within an operation.
     """
-    points = problem.init(0)[None].to(device)
+    points = problem.init(0)[None].to(device, dtype_of(precision))
     first = torch.zeros(1, 1, dtype=torch.int64, device=device)
     batch = problem.sampler([0], [0], 1, device).batch(first)
     oracle = Oracle(problem, "direct", precision)
@@ -44,7 +44,9 @@ def gradient_bytes(problem: Problem, device: torch.device, precision: Precision 
     return live.peak
 
 
-def sizes_that_fit(problem: Problem, sizes: Iterable[int], device: torch.device) -> list[int]:
+def sizes_that_fit(
+    problem: Problem, sizes: Iterable[int], device: torch.device, precision: Precision = "float32"
+) -> list[int]:
     """Return the population sizes whose states and activations take at most half of the free memory.
 
     On the CPU the memory is shared by as many processes of this one's threads as have room on its cores.
@@ -54,7 +56,7 @@ def sizes_that_fit(problem: Problem, sizes: Iterable[int], device: torch.device)
     else:
         free = psutil.virtual_memory().available // max(1, cores() // torch.get_num_threads())
     copies = max(rule.copies for rule in RULES.values()) + 2  # temporaries of a rule
-    member = copies * problem.size * 4 + gradient_bytes(problem, device)
+    member = copies * problem.size * dtype_of(precision).itemsize + gradient_bytes(problem, device, precision)
     return [k for k in sizes if k * member <= free / 2]
 
 

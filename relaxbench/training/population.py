@@ -16,6 +16,7 @@ from relaxbench.errors import UserError
 from relaxbench.optim import hyper as declared
 from relaxbench.optim.rule import Rule, State
 from relaxbench.training.oracle import Oracle
+from relaxbench.training.precision import dtype_of
 from relaxbench.training.rounds import Capture, CudaGraph, Round
 from relaxbench.training.trial import Checkpoint, Job, Member, Outcome, TestScore
 
@@ -28,7 +29,7 @@ class Population:
         rule: the mathematics of the method.
         budget: gradient equivalents per trial.
         device: where parameters and state live.
-        dtype: of parameters and state.
+        dtype: of parameters and state; None for that of the oracle's precision.
 
     Attributes:
         price: gradient equivalents per query.
@@ -43,10 +44,10 @@ class Population:
         rule: Rule,
         budget: int,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.oracle, self.problem, self.rule, self.budget = oracle, oracle.problem, rule, budget
-        self.device, self.dtype = torch.device(device), dtype
+        self.device, self.dtype = torch.device(device), dtype or dtype_of(oracle.precision)
         graphs = rule.capturable and self.device.type == "cuda"
         self.capture: Capture | None = CudaGraph(self.device) if graphs else None
         self.price = rule.price * rule.replicas

@@ -1,4 +1,4 @@
-"""Precision of a model's matrix products. Parameters, states, losses and statistics are always float32."""
+"""Precision of training: of parameters, states and losses, which are float32 or float64, and of matrix products."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from typing import Literal, get_args
 
 import torch
 
-Precision = Literal["float32", "tf32", "bf16"]
+Precision = Literal["float32", "float64", "tf32", "bf16"]
+REDUCED = ("tf32", "bf16")
+"""Those with products of fewer bits than the parameters."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-"""``float32``: full precision; ``tf32``: 10 bits of mantissa, on CUDA devices alone; ``bf16``: autocast."""
+"""``float32``: single precision; ``float64``: double, also of parameters, states and losses; ``tf32``: products with 10
+bits of mantissa, on CUDA devices alone; ``bf16``: autocast."""
+
+
+def dtype_of(precision: Precision) -> torch.dtype:
+    """Return the type of parameters, states, losses and statistics."""
+    return torch.float64 if precision == "float64" else torch.float32
 
 
 @contextlib.contextmanager
@@ -20,8 +28,8 @@ def products(precision: Precision, device: torch.device) -> Iterator[None]:
         yield
         return
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
-    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    torch.set_float32_matmul_precision("high" if precision in REDUCED else "highest")
+    torch.backends.cudnn.allow_tf32 = precision in REDUCED
     try:
         yield
     finally:

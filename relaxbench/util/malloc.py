@@ -1,8 +1,9 @@
-"""Keep freed memory for the next training step."""
+"""Memory: keep what is freed for the next training step, and look for garbage seldom."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 
@@ -25,3 +26,12 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1)) and bool(mallopt(M_MMAP_THRESHOLD, 2**30))
+
+
+def look_for_garbage_seldom() -> None:
+    """Let Python look for cycles of garbage after 20,000 new objects, not after 700.
+
+    A tenth of the start of a command is spent on that otherwise: importing PyTorch makes hundreds of thousands of
+    objects, all of which stay.
+    """
+    gc.set_threshold(20_000, 20, 20)

@@ -178,7 +178,7 @@ KEYS = [
     (HEAD + 'margin = "10"\n', "margin = '10'"),
     (HEAD + "margin = 1e9\n", "margin = 1e+09"),
     (HEAD + 'precision = "float16"\n', "precision = 'float16': expected"),
-    (HEAD + "flatness = 1\n", "flatness = 1: expected true or false"),
+    (HEAD + "flatness = 1\n", 'flatness = 1: expected true, false or "full"'),
     (HEAD + "space = 3\n", "space = 3: expected a table"),
     (HEAD + "[space]\nlr = 3\n", "space.lr = 3: expected [low, high], or a list of choices"),
     (HEAD + "[space]\nlr = [1, 2, 3]\n", "lr = [1.0, 2.0, 3.0]: expected [low, high]"),

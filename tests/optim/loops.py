@@ -200,6 +200,29 @@ def parle(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
             xs[i] = xs[i] - h["outer_lr"] * (d + h["outer_momentum"] * v[i])
 
 
+def parle_variant(x: Vector, at: Hypers, L: int, restart: bool, mpi: bool) -> Machine:
+    """Parle with z restarted at every outer step, or with the steps of its MPI code (alone, or together)."""
+    xs, z, u, v = ([start.copy() for _ in range(3)] for start in (x, x, 0 * x, 0 * x))
+    for k in itertools.count():
+        h = at(k)
+        y = [each.copy() for each in xs]
+        for _ in range(L):
+            g = yield np.stack(y), np.mean(xs, axis=0)
+            for i in range(3):
+                d = g[i] + h["weight_decay"] * y[i] + (y[i] - xs[i]) / h["gamma"]
+                u[i] = h["momentum"] * u[i] + d
+                y[i] = y[i] - h["inner_lr"] * (d + (1 if mpi else h["momentum"]) * u[i])
+                z[i] = h["averaging"] * z[i] + (1 - h["averaging"]) * y[i]
+        r = np.mean(z, axis=0)
+        for i in range(3):
+            d = (xs[i] - z[i]) + h["rho"] * (xs[i] - r)
+            v[i] = h["outer_momentum"] * v[i] + d
+            start = y[i] if mpi else xs[i]
+            xs[i] = start - h["outer_lr"] * (d + (1 if mpi else h["outer_momentum"]) * v[i])
+        if restart:
+            z = [each.copy() for each in xs]
+
+
 LOOPS = {
     "sgd": sgd,
     "sgd-ema": sgd_ema,

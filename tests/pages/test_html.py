@@ -6,6 +6,10 @@ import base64
 import gzip
 import json
 
+import pytest
+from jinja2 import Environment
+
+from relaxbench.pages import html
 from relaxbench.pages.html import pack, safe_json, tied
 
 
@@ -21,3 +25,18 @@ def test_packed_text_comes_back_and_is_the_same_every_time() -> None:
 
 def test_signs_are_tied_to_their_numbers() -> None:
     assert tied("95 % of 3 ± 1, p = 0.03") == "95\u00a0% of 3\u00a0±\u00a01, p\u00a0=\u00a00.03"
+
+
+def test_a_template_is_compiled_once_however_often_its_page_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    compile_ = Environment.compile
+
+    def counted(self: Environment, source: str, name: str, *rest: str) -> object:
+        compiled.append(name)
+        return compile_(self, source, name, *rest)
+
+    monkeypatch.setattr(Environment, "compile", counted)
+    monkeypatch.setattr(html, "_compiled", html._CompiledOnce())
+    for _ in range(2):
+        html.environment("relaxbench.report").get_template("index.html")
+    assert compiled.count("index.html") == 1

@@ -70,3 +70,34 @@ def test_the_character_model_sees_earlier_characters_only() -> None:
     first, second = model(text), model(other)
     assert first.shape == (3, 12, 20)
     assert torch.equal(first[:, :7], second[:, :7]) and not torch.equal(first[:, 7:], second[:, 7:])
+
+
+def test_the_transformer_is_that_of_pytorch_with_the_same_weights() -> None:
+    """`nn.TransformerEncoderLayer` in its pre-norm form, under a causal mask, in float64."""
+    own = networks.CharTransformer(11, 9, width=12, blocks=2, heads=3).double()
+    x = torch.randint(0, 11, (4, 9), generator=torch.Generator().manual_seed(0))
+    hidden = own.embedding(x) + own.positions.weight
+    for block in own.blocks:
+        assert isinstance(block, networks.TransformerBlock)
+        layer = nn.TransformerEncoderLayer(12, 3, 48, 0.0, "gelu", batch_first=True, norm_first=True).double()
+        projections = (block.queries, block.keys, block.values)
+        weights = {
+            "self_attn.in_proj_weight": torch.cat([p.weight for p in projections]),
+            "self_attn.in_proj_bias": torch.cat([p.bias for p in projections]),
+        }
+        pairs = {"self_attn.out_proj": block.mix, "norm1": block.before, "norm2": block.between}
+        pairs |= {"linear1": block.network[0], "linear2": block.network[2]}
+        for name, module in pairs.items():
+            weights |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        layer.load_state_dict(weights)
+        hidden = layer(hidden, src_mask=nn.Transformer.generate_square_subsequent_mask(9).double(), is_causal=True)
+    assert torch.allclose(own(x), own.output(hidden), rtol=1e-12, atol=1e-12)
+
+
+def test_the_transformer_sees_only_what_came_before() -> None:
+    model = networks.CharTransformer(11, 9)
+    x = torch.randint(0, 11, (2, 9), generator=torch.Generator().manual_seed(0))
+    other = x.clone()
+    other[:, 5:] = (x[:, 5:] + 1) % 11
+    now, then = model(x), model(other)
+    assert torch.equal(now[:, :5], then[:, :5]) and not torch.isclose(now[:, 5:], then[:, 5:]).all(-1).any()

@@ -208,6 +208,13 @@ def test_class_weights_label_smoothing_and_ignored_labels() -> None:
         ({"loss": 3}, "loss = 3: expected cross-entropy"),
         ({"loss": nn.BCEWithLogitsLoss(reduction="none")}, "expected a scalar tensor, the mean over the examples"),
         ({"loss": brier, "metric": ("m", lambda outputs, labels: "high")}, "metric 'm' gives str: expected a number"),
+        (
+            {"loss": brier, "metric": ("m", lambda outputs, labels: outputs)},
+            "metric 'm' gives Tensor: expected a number",
+        ),
+        ({"loss": brier, "metric": ("m", lambda outputs, labels: float("nan"))}, "'m' is nan on the validation data"),
+        ({"loss": lambda outputs, labels: labels.mean()}, "make the loss depend on the parameters of the model"),
+        ({"loss": lambda outputs, labels: 0 * outputs.mean()}, "is exactly zero at the initial weights: make the loss"),
     ],
 )
 def test_losses_and_metrics_that_cannot_be_used_are_refused(options: dict[str, Any], message: str) -> None:

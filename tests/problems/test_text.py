@@ -99,6 +99,19 @@ def test_unusable_texts_are_refused_in_one_line(tmp_path: Path, text: Path) -> N
     assert task.data == "war-and-peace.txt, not here"
 
 
+def test_the_transformer_is_trained_together_or_alone_with_the_same_bits(text: Path) -> None:
+    task = problem("tiny-transformer-small:hamlet.txt")
+    assert task.name == "tiny-transformer-small:hamlet" and task.batch_size == 16
+    points = torch.stack([task.init(seed) for seed in range(5)])
+    sampler = task.sampler([*range(5)], [0] * 5, 1, CPU)
+    batch = sampler.batch(torch.zeros(5, 1, dtype=torch.int64))
+    together = Oracle(task).gradient_on(points, batch)
+    for i in range(5):
+        own = {name: part[i : i + 1] for name, part in batch.items()}
+        alone = Oracle(task).gradient_on(points[i : i + 1], own)
+        assert torch.equal(alone[0], together[0][i : i + 1]) and torch.equal(alone[1], together[1][i : i + 1])
+
+
 @pytest.mark.skipif(not (REAL / "war-and-peace.txt.xz").is_file(), reason="War and Peace is not at hand")
 def test_real_war_and_peace_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAXBENCH_DATA", str(REAL))

@@ -210,11 +210,13 @@ def check_rest(report: Report, problem: str) -> None:
             done = report.trials[(report.trials["problem"] == problem) & (report.trials["method"] == row.method)]
             done = done[done["status"] == "done"]
             told = [row.gradients, row.examples, row.seconds, row.seconds_ratio, row.trials, row.total_gradients]
+            told.append(row.measurement_share)
             known = [
                 *own[["gradients", "examples", "seconds"]].mean(),
                 own["seconds"].mean() / base["seconds"],
                 len(done),
                 done["gradients"].sum(),
+                done["measurement"].sum() / done["gradients"].sum(),
             ]
             report.check(f"figure cost: {row.method}", told, known)
             report.check(

@@ -30,6 +30,7 @@ trials = 3
 exploit = 2
 recommend = 2
 budget = 150
+flatness = "full"
 
 [method.heat-published]
 rule = "heat"

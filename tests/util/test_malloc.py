@@ -1,7 +1,8 @@
-"""Page faults of a process that allocates and frees the same memory repeatedly."""
+"""Page faults of a process that allocates and frees the same memory repeatedly; collections of garbage."""
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from relaxbench.util.malloc import look_for_garbage_seldom
 
 KEPT = """
 from relaxbench.util.malloc import keep_freed_memory
@@ -48,3 +51,16 @@ def test_freed_memory_is_reused_without_page_faults() -> None:
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
 def test_settings_of_glibc_in_the_environment_are_kept(name: str) -> None:
     assert run(KEPT, **{name: "" if name == "GLIBC_TUNABLES" else "100000"})[0] == "False"
+
+
+def test_many_objects_that_stay_are_looked_through_seldom() -> None:
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 10, 10)
+        look_for_garbage_seldom()
+        gc.collect()
+        runs = sum(generation["collections"] for generation in gc.get_stats())
+        kept = [[number] for number in range(15_000)]
+        assert sum(generation["collections"] for generation in gc.get_stats()) - runs <= 1 < len(kept)
+    finally:
+        gc.set_threshold(*before)

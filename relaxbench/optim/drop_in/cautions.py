@@ -56,7 +56,8 @@ def hot(rule: Rule, probed: Sequence[Mapping[str, Tensor]]) -> str | None:
     momentum = 0.0 if outside else float(now["momentum"][0, group])
     where = f"{rule.title}'s inner loop at gamma = {gamma:g}: inner_lr (1/gamma + weight_decay) = {pull:.3g}"
     change = f"lower inner_lr = {rate:g} or momentum, or raise gamma_end and gamma_start"
-    limit = 2 * (1 + momentum) / (1 + 2 * momentum)
+    released = isinstance(rule, Parle) and rule.mpi_code  # y ← y − (d + v)
+    limit = 2 * (1 + momentum) / (2 + momentum if released else 1 + 2 * momentum)
     if pull >= limit:
         return f"{where}, and from {limit:.3g} on it diverges even where the loss is flat: {change}"
     heat = variance(pull, momentum) * pull

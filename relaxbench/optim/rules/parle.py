@@ -63,6 +63,9 @@ class Parle(Rule):
 
     Args:
         replicas: Number n of replicas, at least 1.
+        restart_average: Set z to x at the end of every outer step.
+        mpi_code: Take the steps of the released parle_mpi.py: both loops move along d + v in place of d + m v, and the
+            outer step begins at y_i in place of x_i.
     """
 
     name, title = "parle", "Parle"
@@ -108,8 +111,8 @@ class Parle(Rule):
     copies = 18  # for three replicas
     scope = "gamma"
 
-    def __init__(self, replicas: int = 3) -> None:
-        self.replicas = check_replicas(replicas)
+    def __init__(self, replicas: int = 3, restart_average: bool = False, mpi_code: bool = False) -> None:
+        self.replicas, self.restart_average, self.mpi_code = check_replicas(replicas), restart_average, mpi_code
         self.copies = 6 * replicas
 
     def init(self, x: Tensor, seed: Tensor) -> State:
@@ -126,7 +129,7 @@ class Parle(Rule):
         now = {name: expand_for_replicas(value, y) for name, value in hyper.items()}
         a = now["averaging"]
         d = (y - state["x"]).div_(now["gamma"]).add_(now["weight_decay"] * y).add_(grad)
-        y.sub_(nesterov(state["u"], now["momentum"], d).mul_(now["inner_lr"]))
+        y.sub_(self._direction(state["u"], now["momentum"], d).mul_(now["inner_lr"]))
         z.mul_(a).add_((1 - a) * y)
         state["t"] += 1
         due = place(state["t"], hyper["inner_steps"]) == 0
@@ -144,10 +147,16 @@ class Parle(Rule):
         rho = schedules.scope(hyper["scoping"], hyper["rho_start"], hyper["rho_end"], progress)
         return {**super().at(hyper, progress), "rho": rho}
 
-    @staticmethod
-    def _outer(state: State, hyper: Hyper) -> State:
+    def _direction(self, velocity: Tensor, momentum: Tensor, d: Tensor) -> Tensor:
+        """Update the velocity in place; return the direction of the step, a new tensor."""
+        if not self.mpi_code:
+            return nesterov(velocity, momentum, d)
+        return velocity.mul_(momentum).add_(d) + d
+
+    def _outer(self, state: State, hyper: Hyper) -> State:
         x, z, v = state["x"], state["z"], state["v"].clone()
         now = {name: expand_for_replicas(value, x) for name, value in hyper.items()}
         d = (x - z) + now["rho"] * (x - z.mean(dim=1, keepdim=True))
-        x = x - now["outer_lr"] * nesterov(v, now["outer_momentum"], d)
-        return {"x": x, "y": x, "v": v}
+        start = state["y"] if self.mpi_code else x
+        x = start - now["outer_lr"] * self._direction(v, now["outer_momentum"], d)
+        return {"x": x, "y": x, "v": v, **({"z": x} if self.restart_average else {})}

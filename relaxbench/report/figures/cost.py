@@ -17,15 +17,15 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
     Columns: method; gradients (equivalents, of which jvps are Jacobian-vector products), examples, measurement (passes
     that evaluate a run without training it, in gradient equivalents); measurement_share, measurement relative to
-    gradients, of random trials, which are measured while they train and no more; seconds_per_gradient, seconds and
-    peak_bytes, calibrated one run at a time; ``seconds_ratio`` and ``peak_bytes_ratio`` to the baseline; trials and
-    total_gradients of all finished trials of the method.
+    gradients, of all finished trials of the method; seconds_per_gradient, seconds and peak_bytes, calibrated one run at
+    a time; ``seconds_ratio`` and ``peak_bytes_ratio`` to the baseline; trials and total_gradients of all its finished
+    trials.
     """
     done = frames.trials[(frames.trials["problem"] == problem) & (frames.trials["status"] == "done")]
     runs = frames.confirmations[frames.confirmations["problem"] == problem]
     table = runs.groupby("method")[[*LEDGER, "seconds"]].mean().reindex(frames.methods).dropna(how="all")
-    searched = done[done["phase"] == "explore"].groupby("method")[["measurement", "gradients"]].sum()
-    table["measurement_share"] = (searched["measurement"] / searched["gradients"]).reindex(table.index)
+    bills = done.groupby("method")[["measurement", "gradients"]].sum()
+    table["measurement_share"] = (bills["measurement"] / bills["gradients"]).reindex(table.index)
     for key in ("seconds_per_gradient", "peak_bytes"):
         table[key] = [frames.cost(method, problem, key) for method in table.index]
     for key in ("seconds", "peak_bytes"):
@@ -33,6 +33,13 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
         table[f"{key}_ratio"] = table[key] / base
     spent = done.groupby("method")["gradients"].agg(["size", "sum"]).reindex(table.index)
     return table.assign(trials=spent["size"], total_gradients=spent["sum"]).rename_axis("method").reset_index()
+
+
+def measurement_share(frames: StudyFrames, problem: str) -> float:
+    """Return the cost of all measurements on a problem relative to that of training, of finished trials."""
+    done = frames.trials[(frames.trials["problem"] == problem) & (frames.trials["status"] == "done")]
+    gradients = float(done["gradients"].sum())
+    return float(done["measurement"].sum()) / gradients if gradients else np.nan
 
 
 def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:

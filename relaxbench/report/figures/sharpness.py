@@ -22,8 +22,18 @@ def confirmed_flatness(frames: StudyFrames, problem: str) -> pd.DataFrame:
     )
 
 
-def sharpness(frame: pd.DataFrame, look: Look, problem: str, about: ProblemFacts) -> Figure | None:
-    """Draw one mark per run (a frame of `confirmed_flatness`); None where nothing can be drawn."""
+def sharpness(
+    frame: pd.DataFrame, look: Look, problem: str, about: ProblemFacts, examples: int | None = None
+) -> Figure | None:
+    """Draw one mark per run; None where nothing can be drawn.
+
+    Args:
+        frame: from `confirmed_flatness`.
+        look: of the page.
+        problem: its name.
+        about: its facts.
+        examples: in the loss, if the study states their number.
+    """
     rows = frame[(frame["top"] > 0) & np.isfinite(frame["value"])]
     if rows.empty:
         return None
@@ -58,11 +68,12 @@ def sharpness(frame: pd.DataFrame, look: Look, problem: str, about: ProblemFacts
             margin={"l": 62, "r": 8, "t": 34, "b": 48},
         )
     )
+    loss = f" Its loss is that of {examples:,} training examples." if examples and examples > 1 else ""
     return Figure(
         f"sharpness-{file_name(problem)}",
         "Flatness and generalization",
         "Each mark runs the best settings of a block on a fresh seed: farther left is flatter, lower generalizes "
-        "better. Diamonds are the baseline's runs.",
+        f"better. Diamonds are the baseline's runs.{loss}",
         figure,
         data=rows,
     )

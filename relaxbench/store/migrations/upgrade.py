@@ -60,8 +60,9 @@ def prepare_tables(engine: Engine, label: str, *, create: bool, write: bool) -> 
     with engine.connect() as connection:
         _lock(connection, func.pg_advisory_xact_lock_shared)  # wait for an upgrade in progress
         current = revision(connection)
-    if current == HEAD:
-        return None
+        if current == HEAD:
+            _check_tables(connection, label)
+            return None
     _check(current, label, create=create, write=write)
     copy: Path | None = None
     try:
@@ -125,6 +126,16 @@ def _check(current: str | None, label: str, *, create: bool, write: bool) -> Non
         raise UserError(
             f"storage {label!r} was made by an older version of relaxbench (tables {current}, this one needs {HEAD}) "
             "and is only read here: upgrade it, with a backup, by python -m relaxbench upgrade",
+            "storage",
+        )
+
+
+def _check_tables(connection: Connection, label: str) -> None:
+    """Raise a UserError if a table is missing: somebody removed it, or a copy is not complete."""
+    missing = sorted(Base.metadata.tables.keys() - set(inspect(connection).get_table_names()))
+    if missing:
+        raise UserError(
+            f"storage {label!r} lacks the table {missing[0]}: restore it from a backup or use another storage",
             "storage",
         )
 

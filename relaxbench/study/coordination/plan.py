@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relaxbench.space import Space, Value
-from relaxbench.store.facts import fixed_on, method_facts, space_on
+from relaxbench.store.facts import FlatnessFacts, fixed_on, method_facts, space_on
 from relaxbench.store.schema import SEARCHED, Study, Trial
 from relaxbench.store.transactions import read, write
 from relaxbench.store.winners import rank, winner_of_complete_search
@@ -40,6 +41,7 @@ class Plan:
         space: the searched hyperparameters.
         fixed: the other hyperparameters, with their values.
         monitor: of the problem's looks; None for a plan that ends with its first look.
+        flat: how flatness is measured; None for all that could be, in full.
     """
 
     database: Database
@@ -51,6 +53,7 @@ class Plan:
     space: Space
     fixed: dict[str, Value]
     monitor: Monitor | None = None
+    flat: FlatnessFacts | None = None
     # What this process knows for certain, by repetition: nothing of it can change.
     _reached: dict[int, int] = field(default_factory=dict)  # index of the look
     _ended: set[int] = field(default_factory=set)  # no further look comes
@@ -196,10 +199,14 @@ class Plan:
         """Whether a trial is one of the runs whose flatness is measured.
 
         These are the recommended runs, and the confirmations of the blocks of the first look: of each block's winner,
-        or the block's only run of a method as published. All trials of the block are done before.
+        or the block's only run of a method as published. All trials of the block are done before. Of both, they are
+        the first ones, if not all are paid for.
         """
-        if trial.phase != "confirm" or trial.block % self.size.looks[-1] >= self.size.looks[0]:
-            return trial.phase == "recommend"
+        limit = math.inf if self.flat is None else self.flat["runs"]
+        if trial.phase != "confirm":
+            return trial.phase == "recommend" and trial.number < limit
+        if trial.block % self.size.looks[-1] >= min(self.size.looks[0], limit):
+            return False
         if not self.size.trials:
             return True
         winner = winner_of_complete_search(
@@ -273,7 +280,8 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
         for method in _part(spec["methods"], methods):
             about = method_facts(manifest, method)
             size, space, fixed = Size.of(spec, about, manifest), space_on(about, problem), fixed_on(about, problem)
-            chosen.append(Plan(database, study, row.name, size, problem, method, space, fixed, monitor))
+            flat = manifest.get("flatness", {}).get(problem)
+            chosen.append(Plan(database, study, row.name, size, problem, method, space, fixed, monitor, flat))
     return chosen
 
 

@@ -8,12 +8,14 @@ from typing import cast
 
 from relaxbench.store.facts import Circumstances, MachineFacts
 from relaxbench.training.devices import machine
+from relaxbench.training.precision import Precision, dtype_of
 
 
-def circumstances() -> Circumstances:
-    """Describe the machine and the programs on which a study begins, for its manifest."""
+def circumstances(precision: Precision) -> Circumstances:
+    """Describe the machine and the programs on which a study of a precision begins, for its manifest."""
     facts = cast(MachineFacts, machine())
-    return {**facts, "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": "float32"}
+    dtype = str(dtype_of(precision)).removeprefix("torch.")
+    return {**facts, "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": dtype}
 
 
 def _optuna_version() -> str:

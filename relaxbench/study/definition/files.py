@@ -32,6 +32,9 @@ def load(
     if "budget" in overrides:
         values.pop("budgets", None)
     if "methods" in overrides:
+        twice = [label for label in overrides["methods"] if overrides["methods"].count(label) > 1]
+        if twice:
+            raise UserError(f"method {twice[0]!r} is named twice: name it once")
         values["methods"] = list(dict.fromkeys([values.get("baseline", "sgd"), *overrides["methods"]]))
         return parse(values, str(file), names), text
     spec = parse(values, str(file), names)
@@ -39,7 +42,16 @@ def load(
         idle = [label for label in labels if label not in spec.methods]
         if idle:
             raise UserError(f"{file}: {key} names {idle[0]!r}, which is not among the methods: add it to `methods`")
+    _check_idle_ranges(spec, file)
     return spec, text
+
+
+def _check_idle_ranges(spec: StudySpec, file: Path) -> None:
+    """Check that every range of [space] is for a hyperparameter of some method: another one would change nothing."""
+    used = {name for label in spec.methods for name in spec.hyperparameters(label)}
+    for name in spec.space:
+        if name not in used:
+            raise UserError(f"{file}: [space] has a range of {name}, which no method of this study has: leave it out")
 
 
 def studies_folder() -> Path:

@@ -28,6 +28,7 @@ from relaxbench.study.coordination.plan import Plan, plans
 from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.changes import FREE, STATED, merge
 from relaxbench.study.definition.facts import describe_method, describe_problem
+from relaxbench.study.definition.flatness_share import keep_flatness, measure_fully
 from relaxbench.study.definition.identity import (
     changed_splits,
     edited_notes,
@@ -175,6 +176,8 @@ class _Request:
         manifest = row.manifest.copy()
         notes = edited_notes(manifest, self.identity)
         notes += [NO_IDENTITY] if keep_identity(manifest, self.identity) else []
+        if spec.flatness == "full":
+            measure_fully(connection, row.id, manifest, spec.name)
         _describe(manifest, spec, problems)
         _keep_extra_look(manifest, row.spec, merged)
         assign_roles(manifest, merged)
@@ -263,7 +266,9 @@ def stored_form(spec: StudySpec, problems: list[Problem]) -> dict[str, Any]:
 
 def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> None:
     """Add the facts about problems and methods to a manifest; calibrations stay."""
-    manifest["problems"] = {**manifest.get("problems", {}), **{p.name: describe_problem(p, spec) for p in problems}}
+    described = manifest.get("problems", {})
+    added = [problem for problem in problems if problem.name not in described]
+    manifest["problems"] = {**described, **{p.name: describe_problem(p, spec) for p in problems}}
     # Where a problem comes from, for workers that join: the path of a file, or a name.
     origins = {p.name: _origin(source) for source, p in zip(rung_sources(spec), problems, strict=True)}
     manifest["origins"] = {**manifest.get("origins", {}), **origins}
@@ -276,6 +281,7 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
         new["calibration"] = known["calibration"]
         methods[label] = new
     manifest["methods"] = methods
+    keep_flatness(manifest, spec, added)
 
 
 def _keep_extra_look(manifest: Manifest, before: SpecFacts, after: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import check_on
 from relaxbench.training.compatibility import try_out
 from relaxbench.training.method_fit import why_unfit
+from relaxbench.training.precision import Precision
 
 
 def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
@@ -29,7 +30,7 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
     check_on(spec, [rung for task in problems for rung in rungs(task, spec)])
     _refuse_one_name(problems)
     for task in problems:
-        _fetch(task, download)
+        _fetch(task, download, spec.precision)
         for label in spec.methods:
             reason = why_unfit(task, spec.make_rule(label, task))
             if reason:
@@ -53,7 +54,7 @@ def prepare_fit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, lis
     _refuse_one_name(problems)
     unfit: dict[str, str] = {}
     for task in problems:
-        _fetch(task, download)
+        _fetch(task, download, spec.precision)
         for label in spec.methods:
             if label in unfit:
                 continue
@@ -76,9 +77,9 @@ def _refuse_one_name(problems: list[Problem]) -> None:
             raise UserError(f"two problems are called {name!r}: give each its own name")
 
 
-def _fetch(task: Problem, download: bool) -> None:
+def _fetch(task: Problem, download: bool, precision: Precision) -> None:
     """Load a problem's data, and check that it can be trained."""
     if download and task.missing():
         task.download()
     task.fingerprint()
-    try_out(task)
+    try_out(task, precision)

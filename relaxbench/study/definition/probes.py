@@ -17,6 +17,7 @@ from torch import Tensor
 from relaxbench.optim.hyper import stack
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Batch, Problem, problem
+from relaxbench.problems.seeding import torch_seeded
 from relaxbench.space import Value
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
@@ -109,8 +110,7 @@ def _repeatable(measure: Callable[[], Numbers], precision: str, twice: bool) -> 
     """Return the numbers of a measurement; none at all if a second one differs, or if it fails."""
     numbers: list[Numbers] = []
     for _ in range(2 if twice else 1):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
+        with torch_seeded(SEED):
             try:
                 numbers.append(measure())
             except Exception as error:  # what a model of a person, or a rule, raises may be of any kind

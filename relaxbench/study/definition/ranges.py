@@ -15,6 +15,9 @@ from relaxbench.space import Choice, Float, Hyperparameter, Int
 
 Number = Annotated[float, Field(strict=True)]
 
+MOST_STEPS = 100_000
+"""Of an integer; a trial of so many gradients per step is longer than any budget here."""
+
 Bounds = list[Number] | list[str]
 """A range in a study file: ``[low, high]``, or the options of a choice."""
 
@@ -38,6 +41,8 @@ def narrow(declared: Hyperparameter, name: str, bounds: Sequence[float | str]) -
     if isinstance(declared, Int):
         if low < 1 or low != int(low) or high != int(high) or (high - low) % declared.step:
             raise UserError(f"range {name} = [{low:g}, {high:g}]: expected integers ≥ 1 in steps of {declared.step}")
+        if high > MOST_STEPS:
+            raise UserError(f"range {name} = [{low:g}, {high:g}]: expected integers of at most {MOST_STEPS:,}")
         nearest = min(range(int(low), int(high) + 1, declared.step), key=lambda value: abs(value - declared.default))
         return Int(int(low), int(high), nearest, declared.step)
     return _numbers(declared, name, low, high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ FEWEST, MOST = 6, 10_000_000
 TABLE_OF_RANGES = 'expected "default", "wide" or a table of ranges'
 OF_UNIONS = {
     "margin": 'expected a positive number, or a ratio above 0 and below 100 %, such as "10 %"',
+    "flatness": 'expected true, false or "full"',
     "space": "expected a table of ranges, such as { lr = [1e-3, 0.5] }",
     "space.*": "expected [low, high], or a list of choices",
     "method.*.space": TABLE_OF_RANGES,
@@ -80,7 +82,8 @@ def refusal(
         return UserError(f"{where}: the key {key!r} is missing")
     entry = next((f"entry {part + 1} of " for part in path if isinstance(part, int)), "")
     option = names.get(str(path[0]))
-    origin = f"{option} {value!r}" if option else f"{where}: {entry}{key} = {value!r}"
+    shown = value.isoformat() if isinstance(value, dt.date | dt.time) else repr(value)  # as TOML writes dates
+    origin = f"{option} {shown}" if option else f"{where}: {entry}{key} = {shown}"
     return UserError(f"{origin}: {_expected(error, key)}")
 
 

@@ -72,8 +72,9 @@ class StudySpec(BaseModel):
         budgets: a ladder: every method at each of these budgets, each a problem of its own; excludes `budget`.
         margin: the largest difference that does not matter, in the metric's unit, or a ratio such as ``"10 %"``; None
             for the problem's own.
-        precision: ``"float32"``, ``"tf32"`` or ``"bf16"``, see `training.precision`.
-        flatness: measure the Hessian's spectrum and the local entropy of winners and recommended runs from now on.
+        precision: ``"float32"``, ``"float64"``, ``"tf32"`` or ``"bf16"``, see `training.precision`.
+        flatness: measure the Hessian's spectrum and the local entropy of winners and recommended runs from now on, as
+            far as a quarter of training pays for it; ``"full"`` for all of them, whatever they cost.
         space: ranges for all methods: by name, [low, high] or a list of options.
         method: variants, by label.
     """
@@ -96,7 +97,7 @@ class StudySpec(BaseModel):
     budgets: list[Gradients] = []
     margin: Number | str | None = None
     precision: Precision = "float32"
-    flatness: Annotated[bool, Field(strict=True)] = True
+    flatness: Annotated[bool, Field(strict=True)] | Literal["full"] = True
     space: dict[str, Bounds] = {}
     method: dict[str, Variant] = {}
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.hyper import expected, stack
+from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES, is_rule, rule_names
 from relaxbench.optim.wrapped.locate import is_path
 from relaxbench.problems import Problem
@@ -19,11 +20,7 @@ from relaxbench.study.definition.optimizers import check_optimizers, check_refus
 from relaxbench.study.definition.ranges import narrow
 from relaxbench.study.definition.refusals import refusal
 from relaxbench.study.definition.spec import StudySpec, Variant
-
-LONGEST_NAME = 200
-"""Characters of the name of a study, problem or method."""
-FEWEST_BLOCKS = 6
-"""Of a look in a study file: fewer blocks make no claim, see `analysis.simultaneous.MIN_BLOCKS`."""
+from relaxbench.study.definition.written import check_written
 
 
 def parse(values: Mapping[str, object], where: str, names: Mapping[str, str] | None = None) -> StudySpec:
@@ -39,29 +36,10 @@ def parse(values: Mapping[str, object], where: str, names: Mapping[str, str] | N
     """
     spec = restore(values, where, names)
     try:
-        _check_written(spec, values)
+        check_written(spec, values)
     except UserError as error:
         raise placed(error, where, names or {}) from None
     return spec
-
-
-def _check_written(spec: StudySpec, values: Mapping[str, object]) -> None:
-    """Check what only a study that a person wrote must obey: early looks and empty lists are stored by other means."""
-    if spec.looks[0] < FEWEST_BLOCKS:
-        raise UserError(
-            f"looks = {spec.looks}: a look at {spec.looks[0]} blocks comes too early, because fewer than "
-            f"{FEWEST_BLOCKS} make no claim: begin with {FEWEST_BLOCKS} or more"
-        )
-    if values.get("budgets") == []:
-        raise UserError("budgets = []: expected at least one budget, such as [600, 2000]; or leave the key out")
-    texts = [("name", spec.name), ("baseline", spec.baseline)]
-    texts += [(key, value) for key in ("problems", "methods", "controls") for value in getattr(spec, key)]
-    texts += [text for label, variant in spec.method.items() for text in (("method", label), ("title", variant.title))]
-    for key, value in texts:
-        if not value.isprintable():
-            raise UserError(f"{key} = {value!r}: expected printable characters, without line breaks")
-        if len(value) > LONGEST_NAME and not value.endswith(".py"):
-            raise UserError(f"{key} = {value!r}: expected at most {LONGEST_NAME} characters, not {len(value):,}")
 
 
 def restore(values: Mapping[str, object], where: str, names: Mapping[str, str] | None = None) -> StudySpec:
@@ -127,6 +105,9 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
     """
     for problem in problems:
         _check_worst(problem)
+        _check_ranges_of(spec, problem)
+        if problem.kind and problem.kind not in KINDS:
+            raise unknown(f"kind of problem {problem.name!r}:", problem.kind, KINDS)
         _check_margin_on(spec, problem)
         for label in spec.methods:
             params = spaces.typical(spec.search_of(label), problem)
@@ -242,21 +223,31 @@ def _check_worst(problem: Problem) -> None:
     """Check that a diverged trial has a loss and a metric that can be stored and compared."""
     for key in ("worst", "worst_metric"):
         value = getattr(problem, key)
-        if not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(f"problem {problem.name!r}: {key} = {value!r}: expected a finite number, such as 10.0")
+
+
+def _check_ranges_of(spec: StudySpec, problem: Problem) -> None:
+    """Check that some rule has the hyperparameters for which a problem gives ranges."""
+    known = {name for label in {*rule_names(), *spec.methods} for name in spec.hyperparameters(label)}
+    for name in problem.space:
+        if name not in known:
+            raise unknown(f"hyperparameter in the space of problem {problem.name!r}:", name, known)
 
 
 def _check_margin_on(spec: StudySpec, problem: Problem) -> None:
     """Check that a margin in the metric's unit is smaller than the largest metric."""
-    if not isinstance(spec.margin, float):
-        return
+    margin = problem.margin if spec.margin is None else spec.margin
+    if not isinstance(margin, int | float) or (spec.margin is None and problem.tolerance is not None):
+        return  # a problem's own margin in gradients may exceed a short budget
     worst = problem.worst_metric if problem.tolerance is None else spec.budget_of(problem)
     largest = worst * problem.metric_scale
-    if spec.margin >= largest:
+    if margin >= largest:
+        where = "" if spec.margin is not None else f"problem {problem.name!r}: "
         unit = f" {problem.unit}" if problem.unit else ""
         raise UserError(
-            f"margin = {spec.margin:g}: the {problem.metric} of {problem.name!r} is at most {largest:g}{unit}, so all "
-            'methods would be equivalent: give a smaller margin, or a ratio such as "10 %"'
+            f"{where}margin = {margin:g}: the {problem.metric} of {problem.name!r} is at most {largest:g}{unit}, so "
+            'all methods would be equivalent: give a smaller margin, or a ratio such as "10 %"'
         )
 
 

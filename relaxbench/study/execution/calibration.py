@@ -95,7 +95,11 @@ class Calibration:
                 chosen[name] = {**chosen[name], "population": population}
 
         def edit(stored: Manifest) -> None:
-            began: dict[str, object] = {**circumstances(), "device": self.place.type, **stored}  # stored facts stay
+            began: dict[str, object] = {
+                **circumstances(self.spec.precision),
+                "device": self.place.type,
+                **stored,
+            }  # stored facts stay
             stored.update(cast(Manifest, began))
             known = stored.get("engines", {})  # another worker's choice, whose turn was thought to be over, stays
             stored["engines"] = {**known, **chosen} if population else {**chosen, **known}

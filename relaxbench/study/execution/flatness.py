@@ -1,7 +1,8 @@
 """Measure the flatness of runs when they end, one at a time.
 
 A measurement costs as much as dozens of gradients of the whole training set, and a study confirms hundreds of trials.
-So it is made where it says something about tuned settings: see `Plan.is_flatness_planned`.
+So it is made where it says something about tuned settings, and as far as a quarter of training pays for it: see
+`Plan.is_flatness_planned` and `study.definition.flatness_share`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class FlatnessMeter:
         if outcome.diverged or not plan.is_flatness_planned(trial):
             return {}
         try:
-            result = flatness(problem, outcome.weights.to(device), outcome.job.seed)
+            examples = plan.flat["examples"] if plan.flat else None
+            result = flatness(problem, outcome.weights.to(device), outcome.job.seed, examples)
         except FlatnessError as error:
             if problem.name not in self.refused:
                 self.refused.add(problem.name)
@@ -55,14 +57,20 @@ QUICK_SECONDS = 2.0
 """A measurement that is expected to take less is made as a whole, to time it."""
 
 
-def duration(problem: Problem, device: torch.device) -> float:
-    """Seconds to measure the flatness of a run, of a long one from a product; 0 where it cannot be measured."""
+def duration(problem: Problem, device: torch.device, examples: int | None = None) -> float:
+    """Seconds to measure the flatness of a run, of a long one from a product; 0 where it cannot be measured.
+
+    Args:
+        problem: the problem.
+        device: where it is measured.
+        examples: in the loss; None for as many as a full measurement has.
+    """
     if problem.size > MOST:
         return 0.0
     x = start(problem, device, 1)[0]
     width, times = amount(problem.size)
     with suppress(Exception):  # the study says why, and its runs count
-        hessian, vectors = Hessian(problem, x), torch.randn(problem.size, width).to(x)
+        hessian, vectors = Hessian(problem, x, examples), torch.randn(problem.size, width).to(x)
         expected = seconds(lambda: hessian @ vectors, device) * times
-        return seconds(lambda: flatness(problem, x, 0), device) if expected < QUICK_SECONDS else expected
+        return seconds(lambda: flatness(problem, x, 0, examples), device) if expected < QUICK_SECONDS else expected
     return 0.0

@@ -29,6 +29,7 @@ from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.progress import Progress, current_look, tally
 from relaxbench.study.coordination.session import Session, heartbeat
 from relaxbench.study.coordination.supervisor import INCOMPLETE, INTERRUPTED
+from relaxbench.study.definition.flatness_share import say_left_out
 from relaxbench.study.definition.opening import OpenStudy, refuse_version
 from relaxbench.study.execution.calibration import Calibration
 from relaxbench.study.execution.flatness import FlatnessMeter
@@ -97,9 +98,11 @@ class StudyRun:
         self.options.announce(f"Study {spec.name}: {methods}; {looks}{again}.")
         for note in opened.notes:
             self.options.announce(note)
+        flat = read_manifest(self.database, opened.id).get("flatness", {}) if spec.flatness else {}
         for problem in opened.problems:
-            if expensive := say_expensive(problem.name, problem.measurements):
-                self.options.announce(expensive)
+            for line in (say_expensive(problem.name, problem.measurements), say_left_out(problem.name, flat)):
+                if line:
+                    self.options.announce(line)
         claims = Claims(self.database, opened.id, retries=self.options.retries)
         claims.reap()
         missing, ran = any(p.done < p.total for p in tally(opened.plans)), 0

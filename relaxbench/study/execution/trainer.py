@@ -143,5 +143,5 @@ def _result(outcome: Outcome, trial: Trial, flatness: dict[str, Any]) -> Result:
         ledger=outcome.ledger.as_dict(),
         curve=outcome.curve.tobytes(),
         correct=None if outcome.correct is None else np.packbits(outcome.correct).tobytes(),
-        weights=outcome.weights.float().numpy().tobytes() if keep else None,
+        weights=outcome.weights.numpy().tobytes() if keep else None,
     )

@@ -15,11 +15,15 @@ from relaxbench.problems import Batch, Params, Problem
 from relaxbench.training.oracle import Oracle
 
 EXAMPLES, FEWER = 1024, 512
-"""Training examples in the loss, of small and of large networks."""
+"""Training examples in the loss at most, of small and of large networks."""
 LARGE = 50_000
 """A network with more parameters is large."""
 PIECE = 64
 """Examples per pass of a large network; a small one takes all in one pass."""
+
+
+GRADIENT, VECTOR = 3, 6
+"""Costs of a gradient and of a vector in a product, in forward passes."""
 
 
 class Hessian:
@@ -27,22 +31,23 @@ class Hessian:
 
     The model is in evaluation mode, without dropout. The statistics of batch normalization are collected at x, as for
     every measurement, and are constants in the derivatives of f. f is the mean over the problem's training examples, or
-    over a random part of them that is the same for all runs (`EXAMPLES`, `FEWER`): more would cost more than the run.
+    over a random part of them that is the same for all runs (`most_examples`): more would cost more than the run.
     f does not contain weight decay. With fewer examples, the largest eigenvalues are larger on average.
 
     Args:
         problem: the problem, with a split ``"train"``.
         x: the point.
+        examples: of f; None for as many as `most_examples` has.
 
     Attributes:
         loss: f(x).
         gradient: ∇f(x), ``[P]``.
-        passes: cost so far, in forward passes of one example. A gradient costs 3. A product with n vectors costs 6 per
-            vector and 3 for their common gradient (the tangent of a product W a has two products).
+        passes: cost so far, in forward passes of one example. A gradient costs `GRADIENT`. A product with n vectors
+            costs `VECTOR` per vector (the tangent of a product W a has two products), and their common gradient.
     """
 
-    def __init__(self, problem: Problem, x: Tensor) -> None:
-        batch = training_part(problem, x.device)
+    def __init__(self, problem: Problem, x: Tensor, examples: int | None = None) -> None:
+        batch = training_part(problem, x.device, examples)
         self._examples = len(next(iter(batch.values())))
         piece = PIECE if problem.size > LARGE else EXAMPLES
         # curvlinops needs pairs of inputs and labels. Here the model computes the loss, and the label is not used.
@@ -65,20 +70,25 @@ class Hessian:
             (gradient,), loss = self._operator.gradient_and_loss()
         self.loss = float(loss)
         self.gradient: Tensor = gradient
-        self.passes = 3 * self._examples + problem.statistics_examples
+        self.passes = GRADIENT * self._examples + problem.statistics_examples
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """Return ∇²f times vectors ``[P, n]``."""
         with _quietly():
             product: Tensor = self._operator @ vectors
-        self.passes += self._examples * (3 + 6 * vectors.shape[1])
+        self.passes += self._examples * (GRADIENT + VECTOR * vectors.shape[1])
         return product
 
 
-def training_part(problem: Problem, device: torch.device) -> Batch:
-    """Return the examples of f: the whole of a small training split, else a part that is the same for every run."""
+def most_examples(problem: Problem) -> int:
+    """Return the number of examples of f at most: those of a small training split, else a part of them."""
+    return min(problem.examples("train"), FEWER if problem.size > LARGE else EXAMPLES)
+
+
+def training_part(problem: Problem, device: torch.device, examples: int | None = None) -> Batch:
+    """Return the examples of f: the whole training split, or a part that is the same for every run."""
     batch = problem.split("train", device)
-    count, limit = len(next(iter(batch.values()))), FEWER if problem.size > LARGE else EXAMPLES
+    count, limit = len(next(iter(batch.values()))), most_examples(problem) if examples is None else examples
     if count <= limit:
         return batch
     words = random.key(torch.tensor([0]), random.DATA, torch.tensor([4]))

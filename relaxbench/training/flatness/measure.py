@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from relaxbench.problems import Problem
-from relaxbench.training.flatness.hessian import Hessian
-from relaxbench.training.flatness.spectrum import Spectrum, spectrum
+from relaxbench.training.flatness.hessian import GRADIENT, VECTOR, Hessian
+from relaxbench.training.flatness.spectrum import Spectrum, products, spectrum
 
 LARGEST = 5
 """Number of largest eigenvalues."""
@@ -52,7 +52,7 @@ class Flatness:
         }
 
 
-def flatness(problem: Problem, x: Tensor, seed: int) -> Flatness:
+def flatness(problem: Problem, x: Tensor, seed: int, examples: int | None = None) -> Flatness:
     """Measure flatness at x ``[P]`` with 58 Hessian products. Other members have no influence.
 
     F_γ(x) = −log ∫ exp(−f(y) − |y − x|²/(2γ)) dy + (P/2) log 2πγ, the local entropy of Entropy-SGD (arXiv 1611.01838)
@@ -68,6 +68,12 @@ def flatness(problem: Problem, x: Tensor, seed: int) -> Flatness:
     ones), and trace and determinant are estimates whose random vectors are a function of the seed. Its passes are not
     gradients of the method: the caller bills them in the ledger's measurement column.
 
+    Args:
+        problem: the problem.
+        x: the point.
+        seed: of the random vectors.
+        examples: of f; None for as many as a full measurement has.
+
     Raises:
         FlatnessError: if the model cannot be differentiated twice, has no training split, is larger than `MOST`, or
             if a value is not finite.
@@ -75,7 +81,7 @@ def flatness(problem: Problem, x: Tensor, seed: int) -> Flatness:
     if problem.size > MOST:
         raise FlatnessError(f"{problem.size:,} parameters: at most {MOST:,} can be measured")
     try:
-        hessian = Hessian(problem, x)
+        hessian = Hessian(problem, x, examples)
         estimate = spectrum(hessian, hessian.gradient, seed)
     except Exception as error:  # a model that cannot be differentiated twice may raise any kind; its run remains valid
         reason = next(iter(str(error).splitlines()), "")[:200]
@@ -87,6 +93,12 @@ def flatness(problem: Problem, x: Tensor, seed: int) -> Flatness:
     if not all(math.isfinite(number) for number in numbers):
         raise FlatnessError("the Hessian is not finite")
     return result
+
+
+def passes(problem: Problem, examples: int) -> int:
+    """Return the cost of a measurement on some examples, in forward passes of one example."""
+    vectors, calls = products(problem.size)
+    return problem.statistics_examples + examples * (GRADIENT * (1 + calls) + VECTOR * vectors)
 
 
 def _local_entropy(loss: float, estimate: Spectrum, gamma: float) -> float | None:

@@ -107,6 +107,11 @@ def amount(size: int) -> tuple[int, float]:
     return (size, 1) if size <= EXACT else (BLOCK, BLOCKS + NODES * PROBES / BLOCK)
 
 
+def products(size: int) -> tuple[int, int]:
+    """How many vectors `spectrum` multiplies a matrix of this size with, and in how many products."""
+    return (size, 1) if size <= EXACT else (BLOCK * BLOCKS + NODES * PROBES, BLOCKS + NODES)
+
+
 def _krylov(matrix: Matrix, start: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Return an orthonormal basis Q ``[P, n]`` of start, A start, A² start, …; and QᵀAQ in float64.
 

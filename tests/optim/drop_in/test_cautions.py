@@ -79,13 +79,20 @@ def test_the_heat_is_that_of_the_rule(pull: float, momentum: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cls", "options"),
-    [(DROP_INS["hj"], {}), (EntropySGD, {}), (Parle, {}), (EntropySGD, {"coupling_outside_momentum": True})],
+    ("cls", "options", "limit"),
+    [
+        (DROP_INS["hj"], {}, 2 * 1.9 / 2.8),
+        (EntropySGD, {}, 2 * 1.9 / 2.8),
+        (Parle, {}, 2 * 1.9 / 2.8),
+        (EntropySGD, {"coupling_outside_momentum": True}, 2.0),
+        (Parle, {"mpi_code": True}, 2 * 1.9 / 2.9),
+    ],
 )
 @pytest.mark.parametrize("side", [0.97, 1.03])
-def test_an_unstable_chain_is_told_where_it_diverges(cls: Any, options: dict[str, bool], side: float) -> None:
+def test_an_unstable_chain_is_told_where_it_diverges(
+    cls: Any, options: dict[str, bool], limit: float, side: float
+) -> None:
     """On a flat loss, pushed once: the distance to x shrinks below the limit and grows above it."""
-    limit = 2.0 if options else 2 * 1.9 / 2.8
     start = nn.Parameter(torch.zeros(1, dtype=torch.float64))
     given: dict[str, Any] = {"momentum": 0.9, "weight_decay": 0.0, "inner_lr": side * limit, **options}
     with warnings.catch_warnings(record=True) as caught:

@@ -15,8 +15,9 @@ from torch import Tensor
 from relaxbench.optim.hyper import defaults, stack
 from relaxbench.optim.rule import State
 from relaxbench.optim.rules.entropy_sgd import EntropySGD
+from relaxbench.optim.rules.parle import Parle
 from tests import splitmix
-from tests.optim.loops import LOOPS, Vector, batches_of, queries_of, released
+from tests.optim.loops import LOOPS, Vector, batches_of, parle_variant, queries_of, released
 from tests.optim.populations import CPU, RULES, made, members, scheduled, schedules, trace
 
 
@@ -100,6 +101,32 @@ def test_the_options_of_entropy_sgd_are_those_of_its_released_code(seed: int, re
             largest = max(largest, np.abs(point).max(), np.abs(deployed).max())
             assert close(queries[t][k], point, largest) and close(iterates[t][k], deployed, largest)
             point, deployed = machine.send(population.A[k].numpy() @ point + population.noise[t, k].numpy())
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6), st.booleans(), st.booleans())
+def test_the_options_of_parle_are_variants_of_its_loop(seed: int, restart: bool, mpi: bool) -> None:
+    population = members("parle", 2, 3, 31, seed)
+    queries, iterates, _ = trace("parle", population, 31, Parle(restart_average=restart, mpi_code=mpi))
+    table = schedules("parle", population, 31)
+    for k in range(2):
+        L = int(population.hyper["inner_steps"][k])
+
+        def at(outer: int, k: int = k, L: int = L) -> dict[str, Vector]:
+            now = scheduled(table, outer * L)
+            return {key: value[k].expand(3).numpy() for key, value in now.items()}
+
+        machine = parle_variant(population.x[k].numpy(), at, L, restart, mpi)
+        point, deployed = next(machine)
+        largest = 1.0
+        for t in range(31):
+            largest = max(largest, np.abs(point).max(), np.abs(deployed).max())
+            assert close(queries[t][k], point, largest) and close(iterates[t][k], deployed, largest)
+            grads = [
+                population.A[k].numpy() @ p + population.noise[b, k].numpy()
+                for p, b in zip(point, batches_of("parle", t), strict=True)
+            ]
+            point, deployed = machine.send(np.stack(grads))
 
 
 # The form of a state, and members that never mix.

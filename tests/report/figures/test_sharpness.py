@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.tidy import FLATNESS
 from relaxbench.report import StudyFrames, load_study, write_report
+from relaxbench.store.facts import Manifest
 from tests.report.test_study_page import Page
 from tests.synthetic import Writer, memory, spec
 
@@ -87,7 +89,8 @@ def test_a_study_without_it_has_an_empty_table_and_no_figure(tmp_path: Path, dig
 
 def test_the_page_shows_it_and_carries_the_table(tmp_path: Path) -> None:
     frames = read(study())
-    page = Page(write_report(Findings.of(frames), tmp_path).read_text())
+    stated: Manifest = {**frames.manifest, "flatness": {"digits-mlp": {"examples": 376, "runs": 7}}}
+    page = Page(write_report(Findings.of(replace(frames, manifest=stated)), tmp_path).read_text())
     table = pd.read_csv(io.StringIO(page.packed["digits-flatness.csv"]))
     assert np.allclose(table["hessian_top_1"], frames.flatness["hessian_top_1"]) and len(table) == 18
     (figure,) = [f["figure"] for f in page.figures if f["key"].startswith("sharpness")]
@@ -101,6 +104,8 @@ def test_the_page_shows_it_and_carries_the_table(tmp_path: Path) -> None:
     assert drawn["Hamilton–Jacobi"][0].tolist() == [20, 22, 24, 26, 28, 30, 32]
     assert drawn["SGD"][1].tolist() == pytest.approx([1, 2, 3, 4, 5, 6, 7])
     assert figure["layout"]["xaxis"]["type"] == "log" and "Flatness and generalization" in page.text
+    assert "Its loss is that of 376 training examples." in page.text
+    assert "All measurements of this problem together cost 15 % of its training." in page.text  # 90 of 600
 
 
 @pytest.mark.parametrize("tops", [[0.0, -1.0], [2.0, -1.0], [2.0, 2.0]])

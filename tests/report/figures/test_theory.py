@@ -23,6 +23,7 @@ KNOWN = Theorem("two wells", "f", True, (0.4, 0.01), (0.2, 0.02), (0.3, 0.03), 1
 
 def test_a_theorem_is_found_for_landscapes_alone() -> None:
     found = theorems(["digits-mlp", "quadratic", "no such"], particles=2000)
+    assert theorems(["quadratic"], 2000)["quadratic"] is found["quadratic"]  # computed once in a process
     assert list(found) == ["quadratic"]
     parabola = found["quadratic"]
     assert (parabola.terminal, parabola.is_loss, parabola.particles) == ("x²", False, 2000)

@@ -114,7 +114,7 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"methods": ["heat"]}, ("baseline 'sgd' is not among the methods", "`methods`")),
     ({"looks": [10**12]}, ("entry 1 of looks = 1000000000000", "at most 10,000,000")),
     ({"margin": float("nan")}, ("margin", "nan")),
-    ({"flatness": "yes"}, ("flatness = 'yes'", "true or false")),
+    ({"flatness": "yes"}, ("flatness = 'yes'", 'true, false or "full"')),
     ({"budgets": []}, ("budgets = []", "at least one budget", "leave the key out")),
     ({"looks": "10,20"}, ("my.toml: looks = '10,20': expected a list, such as [10, 20, 40]",)),
     ({"methods": ["sgd", 3]}, ("entry 2 of methods = 3: expected a text in quotes",)),

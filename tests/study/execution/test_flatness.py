@@ -24,7 +24,9 @@ KEYS = {"hessian_top", "hessian_trace", "hessian_trace_error", "local_entropy"}
 
 
 def small(**changes: Any) -> Any:
+    """A study that measures in full, whatever that costs; its shares are tested next to `flatness_share`."""
     usual = {"problems": ["digits-mlp"], "methods": ["sgd"], "looks": [3], "exploit": 0, "budget": 30}
+    usual["flatness"] = "full"
     return tiny.spec(**{**usual, **changes})
 
 
@@ -83,7 +85,7 @@ def test_flatness_does_not_depend_on_the_population_or_an_interruption(tmp_path:
 @pytest.mark.usefixtures("steady")
 def test_without_flatness_all_other_results_are_the_same(tmp_path: Path) -> None:
     tables = []
-    for flat in (True, False):
+    for flat in ("full", False):
         folder = tmp_path / str(flat)
         folder.mkdir()
         tiny.run(folder, small(flatness=flat, looks=[2], recommend=1))
@@ -101,7 +103,7 @@ def test_without_flatness_all_other_results_are_the_same(tmp_path: Path) -> None
 @pytest.mark.usefixtures("steady")
 def test_flatness_can_be_switched_on_later_for_further_runs(tmp_path: Path) -> None:
     tiny.run(tmp_path, small(flatness=False, looks=[1], recommend=0))
-    tiny.run(tmp_path, small(flatness=True, looks=[1], recommend=2))
+    tiny.run(tmp_path, small(looks=[1], recommend=2))
     tested = [row for row in tiny.rows(tmp_path) if row.phase in ("confirm", "recommend")]
     assert {("hessian_top" in row.measures, row.phase) for row in tested} == {(False, "confirm"), (True, "recommend")}
 
@@ -200,8 +202,7 @@ def test_a_landscape_s_flatness_is_stored_too(whole: dict[Any, Any]) -> None:
 @pytest.mark.usefixtures("steady")
 def test_a_network_s_flatness_has_the_same_bits_after_interruptions(tmp_path: Path) -> None:
     """Other sizes of the population, other claims: the runs and what is measured of them are the same."""
-    values: dict[str, Any] = {"problems": ["digits-mlp"], "methods": ["sgd"], "looks": [1], "trials": 1, "exploit": 0}
-    s = tiny.spec(**values, recommend=1, budget=40)
+    s = small(looks=[1], trials=1, recommend=1, budget=40)
     for folder, stops in ((tmp_path / "calm", ()), (tmp_path / "stopped", ((3, 1), (5, 2)))):
         folder.mkdir()
         for questions, size in stops:
