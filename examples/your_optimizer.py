@@ -13,8 +13,8 @@ import torch
 from relaxbench.cli.main import main
 
 
-class Signum(torch.optim.Optimizer):
-    """Step by the sign of an average of the gradients."""
+class Normalized(torch.optim.Optimizer):
+    """Step along an average of the gradients, by a length that does not depend on their size."""
 
     def __init__(self, params, lr=1e-3, beta=0.9):
         super().__init__(params, {"lr": lr, "beta": beta})
@@ -26,14 +26,14 @@ class Signum(torch.optim.Optimizer):
             for p in group["params"]:
                 average = self.state[p].setdefault("average", torch.zeros_like(p))
                 average.mul_(group["beta"]).add_(p.grad, alpha=1 - group["beta"])
-                p.sub_(average.sign(), alpha=group["lr"])
+                p.sub_(average / (average.norm() + 1e-12), alpha=group["lr"])
 
 
 # A study for work has more: see studies/optimizers.toml. Six blocks are the fewest that allow a verdict.
 STUDY = f"""
-name = "signs"
+name = "lengths"
 problems = ["digits-mlp"]
-methods = ["sgd", "adam", "signum"]
+methods = ["sgd", "adam", "normalized"]
 looks = [6]
 trials = 2
 exploit = 0
@@ -44,11 +44,11 @@ flatness = false
 [method.adam]
 rule = "torch:torch.optim.Adam"
 
-[method.signum]
-rule = "torch:{__file__}:Signum"
-space = {{ lr = [1e-4, 0.1], beta = [0.5, 0.99] }}
+[method.normalized]
+rule = "torch:{__file__}:Normalized"
+space = {{ lr = [1e-3, 1.0], beta = [0.5, 0.99] }}
 """
 
 if __name__ == "__main__":
-    Path("signs.toml").write_text(STUDY)
-    sys.exit(main(["study", "signs.toml", "--population", "16", "--no-report", *sys.argv[1:]]))
+    Path("lengths.toml").write_text(STUDY)
+    sys.exit(main(["study", "lengths.toml", "--population", "16", "--no-report", *sys.argv[1:]]))

@@ -107,4 +107,4 @@ def test_an_optimizer_of_ones_own_gets_a_verdict(
     found = re.findall(
         r"^(\S+) against SGD on digits-mlp: (?:better|worse|equivalent|undecided)", capsys.readouterr().out, re.M
     )
-    assert found == ["adam", "signum"]
+    assert found == ["adam", "normalized"]

@@ -133,6 +133,8 @@ class WrappedRule(Rule):
             for name, column in zip(names, columns, strict=True):
                 if has_iterate(part.recipe.cls):
                     state[_stored(part, name)].copy_(torch.tensor(column, dtype=torch.float64)[:, None])
+        # A run whose gradient is not a number has diverged, also where a sign of it, or a limit, hides that.
+        state["x"].masked_fill_(torch.isnan(grad).any(dim=1, keepdim=True), math.nan)
         state["t"] += 1
         return state
 
