@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.study import tiny
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
@@ -34,7 +37,7 @@ def run(script: str, folder: Path) -> str:
 
 def test_the_table_names_every_script() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^\| \[(\S+)\]\(\S+\)", text, re.MULTILINE)) == SCRIPTS and len(SCRIPTS) == 6
+    assert sorted(re.findall(r"^\| \[(\S+)\]\(\S+\)", text, re.MULTILINE)) == SCRIPTS and len(SCRIPTS) == 7
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -89,3 +92,19 @@ def test_a_study_of_your_own_problem_ends_with_a_verdict_and_is_read_again(tmp_p
         assert re.search(rf"^(moons)? *{method} +[\d.]+ +[\d.]+ +6$", table, re.MULTILINE)
         assert f"moons, best of {method}: {{'" in table
     assert "curves.html: 32 runs" in table and (tmp_path / "curves.html").stat().st_size > 1_000_000
+
+
+def test_an_optimizer_of_ones_own_gets_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here, without the measurements of engine and costs, which take longest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["your_optimizer.py"])
+    tiny.set_engine(monkeypatch)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(EXAMPLES / "your_optimizer.py"), run_name="__main__")
+    assert ended.value.code == 0
+    found = re.findall(
+        r"^(\S+) against SGD on digits-mlp: (?:better|worse|equivalent|undecided)", capsys.readouterr().out, re.M
+    )
+    assert found == ["adam", "normalized"]

@@ -11,6 +11,7 @@ from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.registry import is_rule, rule_class, rule_names
 from relaxbench.optim.rule import Rule
+from relaxbench.optim.wrapped.locate import is_path
 from relaxbench.problems import Problem, problem, problem_names
 from relaxbench.problems.registry import takes_data
 from relaxbench.testing.problems import ProblemConformance
@@ -51,7 +52,7 @@ def subjects(name: str) -> list[Subject]:
     Raises:
         UserError: for an unknown name, and for a file with neither a rule nor a problem.
     """
-    if name.endswith(".py"):
+    if name.endswith(".py") and not is_path(name):
         return list(_in_file(Path(name)))
     named = [_rule(name)] if is_rule(name) else []
     named += [_problem(name, name)] if name in problem_names() or takes_data(name) else []

@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -54,6 +55,12 @@ class Recipe:
     path: str
     options: Mapping[str, Option]
     places: Mapping[str, Place]
+
+    @property
+    def shown(self) -> str:
+        """The path as a page shows it: of a file its name alone."""
+        file, sign, name = self.path.rpartition(":")
+        return f"{PurePath(file).name}:{name}" if sign else self.path
 
     def arguments(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """Return the values of the arguments that hyperparameters are, defaults where they have no value."""

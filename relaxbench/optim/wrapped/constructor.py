@@ -46,8 +46,8 @@ def code(rule: type[WrappedRule], params: Mapping[str, Value], steps: int) -> li
 
 def _import(recipe: Recipe) -> list[str]:
     if ".py:" in recipe.path:
-        file, _, name = recipe.path.rpartition(":")
-        return [f"from {file.rpartition('/')[2].removesuffix('.py')} import {name}"]
+        file, _, name = recipe.shown.rpartition(":")
+        return [f"from {file.removesuffix('.py')} import {name}"]
     module = recipe.path.rpartition(".")[0]
     return [] if module.split(".")[0] == "torch" else [f"import {module}"]
 

@@ -40,7 +40,7 @@ def find(path: str) -> type[Optimizer]:
     if file.endswith(".py"):
         return checked(_attribute(_file(file, _age(file)), name, path), path)
     module, _, name = path.rpartition(".")
-    if not all(part.isidentifier() for part in path.split(".")) or not module:
+    if path.endswith(".py") or not all(part.isidentifier() for part in path.split(".")) or not module:
         raise UserError(f"rule {PREFIX + path!r}: {EXPECTED}")
     return checked(_attribute(_module(module, path), name, path), path)
 

@@ -95,7 +95,7 @@ def _class(
             declared = range_of(each, name)
             wide[prefix + name] = declared
             element = "" if place.index is None else f", element {place.index + 1}"
-            meanings[prefix + name] = Meaning(f"Argument {place.argument} of {each.path}{element}")
+            meanings[prefix + name] = Meaning(f"Argument {place.argument} of {each.shown}{element}")
             if name in searched:
                 space[prefix + name] = declared
     fixed: dict[str, Value] = {name: _default(recipe, companion, name) for name in wide if name not in space}
@@ -107,9 +107,9 @@ def _class(
             space["schedule"] = SCHEDULE
     if not wide:
         raise UserError(f"optimizer {recipe.path!r} has no real number that could be tuned: name another one")
-    words = f"{recipe.path}, wrapped"
+    words = f"{recipe.shown}, wrapped"
     if companion is not None:
-        words += f"; it takes {in_words(dimensions)}, {companion.path} the other parameters"
+        words += f"; it takes {in_words(dimensions)}, {companion.shown} the other parameters"
     body: dict[str, Any] = {
         "__doc__": f"The steps of {words}.",
         "__module__": __name__,

@@ -75,14 +75,16 @@ class WrappedRule(Rule):
     @classmethod
     def origin(cls) -> str:
         packages = {package_of(recipe.path) for recipe, _ in cls.recipes()} - {""}
-        return f"{' and '.join(recipe.path for recipe, _ in cls.recipes())} ({', '.join(sorted(packages)) or 'a file'})"
+        return (
+            f"{' and '.join(recipe.shown for recipe, _ in cls.recipes())} ({', '.join(sorted(packages)) or 'a file'})"
+        )
 
     @classmethod
     def unfit(cls, shapes: Sequence[torch.Size]) -> str | None:
         """Return why the optimizer cannot train parameters of these shapes; None if it can."""
         if any(len(shape) in cls.dimensions for shape in shapes) or not cls.dimensions:
             return None
-        return f"{cls.recipe.path} takes {in_words(cls.dimensions)} alone, of which the model has none"
+        return f"{cls.recipe.shown} takes {in_words(cls.dimensions)} alone, of which the model has none"
 
     def bind(self, shapes: Sequence[torch.Size]) -> None:
         """Share the parameters between the optimizer and its companion, and measure the memory of their states."""
@@ -131,6 +133,8 @@ class WrappedRule(Rule):
             for name, column in zip(names, columns, strict=True):
                 if has_iterate(part.recipe.cls):
                     state[_stored(part, name)].copy_(torch.tensor(column, dtype=torch.float64)[:, None])
+        # A run whose gradient is not a number has diverged, also where a sign of it, or a limit, hides that.
+        state["x"].masked_fill_(torch.isnan(grad).any(dim=1, keepdim=True), math.nan)
         state["t"] += 1
         return state
 

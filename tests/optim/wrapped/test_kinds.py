@@ -122,3 +122,51 @@ def test_the_class_itself_is_its_path() -> None:
     assert wrap(torch.optim.Adam) is wrap("torch.optim.Adam") is wrap("torch:torch.optim.Adam")
     assert wrap(torch.optim.Adam).name == "torch:torch.optim.Adam" and MyAdam().name == "my-adam"
     assert importlib.import_module("relaxbench.optim.wrapped").wrap is wrap
+
+
+class Careful(torch.optim.Optimizer):
+    """Raises where others compute with NaN, or if it is told to."""
+
+    def __init__(self, params: Any, lr: float = 0.1, limit: float = 1e9) -> None:
+        super().__init__(params, {"lr": lr, "limit": limit})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if not bool((p.grad.abs() < group["limit"]).all()):
+                    raise ValueError("a gradient is too large")
+                p.sub_(p.grad, alpha=group["lr"])
+
+
+def test_an_optimizer_that_raises_on_nan_loses_that_member_alone() -> None:
+    rule = wrap(Careful)()
+    x, seeds = torch.ones(3, 4), torch.zeros(3, 1, dtype=torch.int64)
+    hyper = {"lr": torch.full((3, 1), 0.5).double(), "limit": torch.full((3, 1), 10.0).double()}
+    grad = torch.ones(3, 4)
+    grad[1, 2] = torch.nan
+    state = rule.update(rule.init(x, seeds), grad, torch.zeros(3, 1), hyper)
+    assert torch.isnan(state["x"][1]).all() and torch.equal(state["x"][[0, 2]], torch.full((2, 4), 0.5))
+    with pytest.raises(ValueError, match="a gradient is too large"):
+        rule.update(rule.init(x, seeds), torch.full((3, 4), 11.0), torch.zeros(3, 1), hyper)
+
+
+class Signs(torch.optim.Optimizer):
+    """The sign of NaN is 0: such a run would stand still and look finished."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for p in self.param_groups[0]["params"]:
+            p.sub_(p.grad.sign(), alpha=self.param_groups[0]["lr"])
+
+
+def test_a_divergence_that_an_optimizer_hides_is_seen() -> None:
+    rule = wrap(Signs)()
+    grad = torch.ones(2, 4)
+    grad[1, 2] = torch.nan
+    state = rule.init(torch.ones(2, 4), torch.zeros(2, 1, dtype=torch.int64))
+    state = rule.update(state, grad, torch.zeros(2, 1), {"lr": torch.full((2, 1), 0.5).double()})
+    assert torch.equal(state["x"][0], torch.full((4,), 0.5)) and torch.isnan(state["x"][1]).all()

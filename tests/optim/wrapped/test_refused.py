@@ -124,6 +124,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("torch.optm.Adam", {}, "there is no module 'torch.optm'"),
     ("no_such_package.Adam", {}, "the package 'no_such_package' is not installed"),
     ("Adam", {}, 'expected "torch:MODULE.CLASS"'),
+    (FILE, {}, 'expected "torch:MODULE.CLASS"'),
     ("torch.optim.lr_scheduler.StepLR", {}, "no subclass of torch.optim.Optimizer"),
     ("torch.nn.functional.relu", {}, "expected a subclass of torch.optim.Optimizer"),
     ("torch.optim.Optimizer", {}, "is abstract, it lacks step"),
