@@ -100,9 +100,11 @@ def work_on_this_machine(run: StudyRun, opened: OpenStudy, storage: str, display
 
 def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: str, display: Display) -> Summary:
     """Run a session whose work is done by worker processes; this process watches them."""
+    from relaxbench.cli.forked import ForkedWorker, can_fork
     from relaxbench.cli.watch import Watch
     from relaxbench.study.coordination.manifest import read_manifest
     from relaxbench.study.coordination.supervisor import Supervisor, worker_environment
+    from relaxbench.study.coordination.worker_process import start_process
 
     watch, options = Watch(run, opened, display), run.options
     name = opened.spec.name
@@ -123,7 +125,8 @@ def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: st
 
     def work() -> None:
         display.say(f"Study {name}: {counted(len(places), 'worker')} on {_where(places)}.")
-        Supervisor(watch.claims, places, command, options.stopping, watch.tick, display.say).run()
+        start = ForkedWorker if can_fork([place.device for place in places]) else start_process
+        Supervisor(watch.claims, places, command, options.stopping, watch.tick, display.say, start).run()
 
     return watch.over(work)
 

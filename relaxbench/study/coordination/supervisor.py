@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ import psutil
 from relaxbench.errors import UserError
 from relaxbench.store.claims import Claims, worker_name
 from relaxbench.store.schema import Trial
+from relaxbench.study.coordination.worker_process import WorkerProcess, start_process
 from relaxbench.util.cores import cores
 from relaxbench.util.text import counted
 
@@ -55,7 +56,7 @@ class WorkerPlace:
     index: int
     device: str
     log: Path
-    process: subprocess.Popen[bytes] | None = None
+    process: WorkerProcess | None = None
     name: str = ""
     begin: int = 0
     due: float = 0.0
@@ -73,6 +74,7 @@ class Supervisor:
         stopping: True ends all workers at the end of their rounds.
         tick: called several times per second.
         announce: receives lines for people.
+        start: starts a process from a command, its whole environment, and the file for its output.
     """
 
     claims: Claims
@@ -81,6 +83,7 @@ class Supervisor:
     stopping: Callable[[], bool]
     tick: Callable[[], None]
     announce: Callable[[str], None]
+    start: Callable[[list[str], Mapping[str, str], Path], WorkerProcess] = start_process
     restarts: int = 0
     _failures: dict[str, int] = field(default_factory=dict)
     _last: WorkerPlace | None = None
@@ -140,16 +143,11 @@ class Supervisor:
         place.log.parent.mkdir(parents=True, exist_ok=True)
         with place.log.open("ab") as log:
             place.begin = log.tell()
-            # In a new session, so that Ctrl-C reaches the supervisor alone, which then stops the workers.
-            place.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **environment, SUPERVISOR: str(os.getpid())},
-                start_new_session=True,
-            )
-        place.name = worker_name(psutil.Process(place.process.pid))
+        whole = {**os.environ, **environment, SUPERVISOR: str(os.getpid())}
+        place.process = self.start(command, whole, place.log)
+        place.name = ""
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended already
+            place.name = worker_name(psutil.Process(place.process.pid))
 
     def _crashed(self, place: WorkerPlace, code: int) -> None:
         """Free the worker's trials, and decide whether another worker takes its place."""
@@ -267,4 +265,9 @@ def supervised() -> bool:
 
 def orphaned() -> bool:
     """Whether this process is a worker whose supervisor is gone, so that nothing would end it."""
-    return supervised() and os.getppid() != int(os.environ[SUPERVISOR])
+    if not supervised():
+        return False
+    number, parent = int(os.environ[SUPERVISOR]), multiprocessing.parent_process()
+    if parent is not None and parent.pid == number:  # forked for the supervisor, by a process between them
+        return not parent.is_alive()
+    return os.getppid() != number

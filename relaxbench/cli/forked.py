@@ -1,0 +1,91 @@
+"""Start the workers of a machine from one process that has imported what they need.
+
+Importing PyTorch takes a process two seconds of a core. A fork of a process that has it takes milliseconds, and shares
+its memory. Only for workers on the CPU, because CUDA does not survive a fork, and only on Linux, because system
+libraries of others do not either.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+IMPORTED = [
+    "alembic.context",
+    "optuna.storages",
+    "relaxbench.cli.forked",
+    "relaxbench.store.soundness",
+    "relaxbench.study.execution.join",
+    "relaxbench.study.execution.run",
+    "rich.live",
+    "rich.progress_bar",
+    "rich.table",
+    "typer",
+]
+"""What a worker imports. Not the console, which asks at its import what it writes to."""
+
+
+def can_fork(devices: Sequence[str]) -> bool:
+    """Whether the workers of these devices can be forked."""
+    return sys.platform == "linux" and set(devices) == {"cpu"}
+
+
+class ForkedWorker:
+    """A worker process, with the methods of a `subprocess.Popen` that a supervisor calls.
+
+    Args:
+        command: of the worker: an interpreter, ``-m``, ``relaxbench``, then the arguments.
+        environment: all of it.
+        log: file for its output.
+    """
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(IMPORTED)
+        self._process = context.Process(target=_work, args=(command[3:], dict(environment), str(log)))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        """Wait for its end; return the exit code."""
+        self._process.join()
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM, unless it has ended."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _work(arguments: list[str], environment: dict[str, str], log: str) -> None:
+    """Be a worker: in the forked process."""
+    os.setsid()
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(environment)
+
+    import torch
+
+    from relaxbench.cli.main import main
+
+    torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))  # OpenMP has read its variable already
+    sys.exit(main(arguments))
