@@ -61,6 +61,15 @@ def _left(problem: Problem, budget: int, sizes: Iterable[Size]) -> float:
     return left
 
 
+def planned_flatness(problem: Problem, spec: StudySpec, sizes: Sequence[Size]) -> FlatnessFacts | None:
+    """Return what `affordable_flatness` chooses; None for a study that measures in full, or where nothing is known."""
+    if spec.flatness == "full":
+        return None
+    with suppress(Exception):  # without a training split: the study says so when it measures, and its runs count
+        return affordable_flatness(problem, spec.budget_of(problem), sizes)
+    return None
+
+
 def flat_runs(size: Size, blocks: float, runs: int | None) -> float:
     """How many runs of a method have their flatness measured up to this many blocks, as `Plan.is_flatness_planned`.
 
@@ -81,15 +90,14 @@ def keep_flatness(manifest: Manifest, spec: StudySpec, problems: Sequence[Proble
         spec: the study.
         problems: that are new.
     """
-    if spec.flatness == "full" or not problems:
+    if not problems:
         return
     facts = cast(SpecFacts, spec.model_dump())
     sizes = [Size.of(facts, manifest["methods"][label], Manifest()) for label in spec.methods]
-    found: dict[str, FlatnessFacts] = {}
-    for problem in problems:
-        with suppress(Exception):  # without a training split; the study says so when it measures, and its runs count
-            found[problem.name] = affordable_flatness(problem, spec.budget_of(problem), sizes)
-    manifest["flatness"] = {**manifest.get("flatness", {}), **found}
+    found = {problem.name: planned_flatness(problem, spec, sizes) for problem in problems}
+    limited = {name: numbers for name, numbers in found.items() if numbers}
+    if limited:
+        manifest["flatness"] = {**manifest.get("flatness", {}), **limited}
 
 
 def measure_fully(connection: Connection, study: int, manifest: Manifest, name: str) -> None:
