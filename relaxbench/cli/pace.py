@@ -131,15 +131,16 @@ def paces_of(
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{how}{why}")
         if expensive := say_expensive(p.name, p.measurements):
             notes.append(expensive)
-        oracle = Oracle(p, engine.path, spec.precision)
+        oracle, measured = Oracle(p, engine.path, spec.precision), dict[int, float]()
         flat, flatness = planned_flatness(p, spec, list(sizes.values())), 0.0
         if spec.flatness and (flat is None or flat["runs"]):
             start["programs and data"] += _import_seconds()
             flatness = duration(p, place, flat["examples"] if flat else None)
+            if not flatness:
+                notes.append(f"{p.name}: flatness cannot be measured for this model, or not here; its runs count.")
         elif spec.flatness and flat:
             notes.append(say_left_out(p.name, {p.name: flat}))
         testing = durations.measuring(oracle, engine.population, place, "test") / engine.population
-        measured: dict[int, float] = {}
         for label in spec.methods:
             size = sizes[label]
             most = max(size.looks[0] * max(1, size.trials) * size.repetitions, size.recommend)

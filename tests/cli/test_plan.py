@@ -140,10 +140,14 @@ def test_a_pace_counts_waves_of_runs_that_wait_for_each_other() -> None:
     assert replace(pace, size=replace(size, exploit=40)).waves(10) == 10 + 1
 
 
-def test_plan_says_that_measurements_are_dear(
+def test_plan_says_that_measurements_are_dear_and_that_flatness_is_left_out_or_cannot_be_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("mine.toml").write_text(STUDY)
+    Path("mine.toml").write_text(STUDY.replace("flatness = false", 'flatness = "full"'))
+    monkeypatch.setattr("relaxbench.study.execution.flatness.duration", lambda *_: 0.0)
+    assert "rosenbrock: flatness cannot be measured for this model" in " ".join(printed(capsys, *PLAN).split())
+    Path("mine.toml").write_text(STUDY.replace("flatness = false", ""))
     monkeypatch.setattr(Landscape, "_stated_rounds", 100)
     out = " ".join(printed(capsys, *PLAN).split())
+    assert "rosenbrock: flatness is left out, because with it measurements would cost more than 25%" in out
     assert "rosenbrock: measurements in 100 rounds cost 84% of a tested run's training, more than 25%" in out
