@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from relaxbench.training.oracle import Oracle
 
 
-CALIBRATION_SECONDS = 1.5
-"""Per method and problem: about thirty stretches of 0.02 to 0.1 s, see `training.costs.calibrate`."""
+PARTS = ("training", "evaluation", "flatness")
+"""What the runs of a study spend their time on."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,10 @@ class Pace:
         wave: seconds of a wave, beside those of its runs.
         run: seconds that a run adds to its wave, measurements included.
         workers: processes that share the runs.
+        evaluation: seconds of the measurements of a run on validation data, which are contained in `wave` and `run`.
         testing: seconds of the measurement of a run on test data.
         flatness: seconds of the measurement of a run's flatness; 0 where none is planned.
+        flat: runs whose flatness is measured at most, see `flat_runs`; None for no limit.
     """
 
     problem: str
@@ -51,8 +54,10 @@ class Pace:
     wave: float
     run: float
     workers: int = 1
+    evaluation: float = 0.0
     testing: float = 0.0
     flatness: float = 0.0
+    flat: int | None = None
 
     def runs(self, blocks: float) -> float:
         """The runs of all repetitions that go through this many blocks, and those that do not depend on them."""
@@ -74,70 +79,113 @@ class Pace:
 
     def seconds(self, blocks: float) -> float:
         """The time of these runs."""
-        again = self.size.repetitions
-        tested = again * self.size.confirmed(math.ceil(blocks)) + self.size.recommend
-        flat = again * min(blocks, self.size.looks[0]) + self.size.recommend  # as Plan.is_flatness_planned
-        training = self.waves(blocks) * self.wave + self.runs(blocks) * self.run
-        return (training + tested * self.testing + flat * self.flatness) / self.workers
+        return sum(self.parts(blocks).values())
+
+    def parts(self, blocks: float) -> dict[str, float]:
+        """The time of these runs, by `PARTS`."""
+        from relaxbench.study.definition.flatness_share import flat_runs
+
+        tested = self.size.repetitions * self.size.confirmed(math.ceil(blocks)) + self.size.recommend
+        flat = flat_runs(self.size, blocks, self.flat) * self.flatness
+        evaluated = self.runs(blocks) * self.evaluation
+        training = self.waves(blocks) * self.wave + self.runs(blocks) * self.run - evaluated
+        seconds = (training, evaluated + tested * self.testing, flat)
+        return {part: value / self.workers for part, value in zip(PARTS, seconds, strict=True)}
 
 
 def paces_of(
     spec: StudySpec, stored: SpecFacts, problems: Sequence[Problem], place: Any, population: int | None
-) -> tuple[list[Pace], float, list[str]]:
+) -> tuple[list[Pace], dict[str, float], list[str]]:
     """Measure the speed of every method on every problem as `study` runs it.
 
     Returns:
-        one pace per method and problem; the seconds before the first trial, in which every worker starts and one of
-        them chooses the engines and calibrates the methods; how the trials would be run, in words.
+        one pace per method and problem; the seconds before the first trial, by what they are spent on; how the trials
+        would be run, in words.
     """
     import torch
 
     from relaxbench.problems.measurements import say_expensive
     from relaxbench.study.coordination.size import Size
     from relaxbench.study.definition.facts import describe_method
+    from relaxbench.study.definition.flatness_share import planned_flatness, say_left_out
     from relaxbench.study.execution.flatness import duration
-    from relaxbench.study.execution.processes import cpu_threads, workers_for
-    from relaxbench.training import durations
+    from relaxbench.training import costs, durations
     from relaxbench.training import engine as engines
     from relaxbench.training.oracle import Oracle
 
     paces, notes, workers, how = [], [], 1, ""
-    start = time.process_time()  # of this process, which has imported what a worker imports
+    start = {"programs and data": time.process_time(), "choice of engines": 0.0, "calibration": 0.0}
     usual = torch.get_num_threads()
     sizes = {label: Size.of(stored, describe_method(label, spec, problems), {}) for label in spec.methods}
     if place.type == "cpu":
-        threads = cpu_threads()
-        first = sum(sum(size.planned(size.first).values()) for size in sizes.values())
-        workers = workers_for([(p, first, spec.budget_of(p)) for p in problems], threads)
-        how = f", by {counted(workers, 'worker')} of {counted(threads, 'thread')}"
-        torch.set_num_threads(threads)
+        workers, how = _workers(spec, problems, sizes)
+        if workers > 1:  # they are started by a process that has loaded all this itself
+            start["programs and data"] *= 2
     for p in problems:
         begin = time.perf_counter()
         engine = engines.choose_engine(p, place, population, spec.precision)
-        start += time.perf_counter() - begin + CALIBRATION_SECONDS * len(spec.methods)
+        start["choice of engines"] += time.perf_counter() - begin
+        rate = engines.throughput(Oracle(p, "direct", spec.precision), spec.make_rule(spec.baseline, p), 1, place, 0.0)
+        start["calibration"] += costs.expected_seconds(1 / rate) * _kinds(spec, p)
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{how}{why}")
         if expensive := say_expensive(p.name, p.measurements):
             notes.append(expensive)
-        oracle = Oracle(p, engine.path, spec.precision)
-        flatness = duration(p, place) if spec.flatness else 0.0
+        oracle, measured = Oracle(p, engine.path, spec.precision), dict[int, float]()
+        flat, flatness = planned_flatness(p, spec, list(sizes.values())), 0.0
+        if spec.flatness and (flat is None or flat["runs"]):
+            start["programs and data"] += _import_seconds()
+            flatness = duration(p, place, flat["examples"] if flat else None)
+            if not flatness:
+                notes.append(f"{p.name}: flatness cannot be measured for this model, or not here; its runs count.")
+        elif spec.flatness and flat:
+            notes.append(say_left_out(p.name, {p.name: flat}))
         testing = durations.measuring(oracle, engine.population, place, "test") / engine.population
-        measured: dict[int, float] = {}
         for label in spec.methods:
             size = sizes[label]
             most = max(size.looks[0] * max(1, size.trials) * size.repetitions, size.recommend)
             slots = min(engine.population, most)  # no more trials are ready at once
-            wave, run = _wave(spec, label, oracle, slots, place, measured)
-            budget = spec.budget_of(p)
-            paces.append(Pace(p.name, label, size, budget, slots, wave, run, workers, testing, flatness))
+            wave, run, evaluation = _wave(spec, label, oracle, slots, place, measured)
+            known = (spec.budget_of(p), slots, wave, run, workers, evaluation, testing, flatness)
+            paces.append(Pace(p.name, label, size, *known, flat["runs"] if flat else None))
     torch.set_num_threads(usual)
     return paces, start, notes
 
 
+def _workers(spec: StudySpec, problems: Sequence[Problem], sizes: Mapping[str, Size]) -> tuple[int, str]:
+    """Set the threads of a worker on the CPU; return how many workers `study` would start, and the same in words."""
+    import torch
+
+    from relaxbench.study.execution.processes import cpu_threads, workers_for
+
+    threads = cpu_threads()
+    first = sum(sum(size.planned(size.first).values()) for size in sizes.values())
+    workers = workers_for([(p, first, spec.budget_of(p)) for p in problems], threads)
+    torch.set_num_threads(threads)
+    return workers, f", by {counted(workers, 'worker')} of {counted(threads, 'thread')}"
+
+
+def _kinds(spec: StudySpec, problem: Problem) -> int:
+    """How many methods of a study are calibrated: rules that differ."""
+    return len({(spec.rule_of(m), repr(sorted(spec.options_of(m, problem).items()))) for m in spec.methods})
+
+
+def _import_seconds() -> float:
+    """Seconds to load what multiplies by a Hessian, which nothing else needs."""
+    begin = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it imports
+        import curvlinops  # noqa: F401
+    return time.perf_counter() - begin
+
+
 def _wave(
     spec: StudySpec, label: str, oracle: Oracle, slots: int, place: Any, measured: dict[int, float]
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """Measure the time of a wave and of each of its runs, from one of few runs and one that fills the slots.
+
+    Returns:
+        both, and what the evaluation of a run has of them.
 
     Args:
         spec: the study.
@@ -153,17 +201,18 @@ def _wave(
 
     problem, rule = oracle.problem, spec.make_rule(label, oracle.problem)
     params, budget = typical(spec.search_of(label), problem), spec.budget_of(problem)
-    times = {}
+    times, rounds = {}, _rounds(problem, rule, budget)
     for count in {min(GENERATION, slots), slots}:
         if count not in measured:
             measured[count] = durations.measuring(oracle, count, place, "validation")
         training = durations.running(oracle, rule, budget, count, place, params)
-        times[count] = training + _rounds(problem, rule, budget) * measured[count]
+        times[count] = training + rounds * measured[count]
+    evaluation = rounds * measured[slots] / slots
     few, most = min(times), max(times)
     if few == most:
-        return (0.0, times[most] / most) if most == 1 else (times[most], 0.0)
+        return (0.0, times[most] / most, evaluation) if most == 1 else (times[most], 0.0, evaluation)
     run = max(0.0, (times[most] - times[few]) / (most - few))
-    return max(0.0, times[few] - few * run), run
+    return max(0.0, times[few] - few * run), run, evaluation
 
 
 def _rounds(problem: Problem, rule: Rule, budget: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -30,7 +30,7 @@ from relaxbench.cli.options import (
     Storage,
     Trials,
 )
-from relaxbench.cli.pace import Pace, paces_of
+from relaxbench.cli.pace import PARTS, Pace, paces_of
 from relaxbench.cli.spec import Overrides, prepare_spec, read_spec
 from relaxbench.errors import UserError
 from relaxbench.util.text import duration, listed
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from relaxbench.store.facts import SpecFacts
     from relaxbench.study.definition.spec import StudySpec
 
+WITHIN = 1.5
+"""Target: neither the planned nor the taken time is more than this many times the other."""
 RATIOS = (1.0, 1.25)
 """True ratios to the baseline for which blocks to a decision are expected: equivalent, and a quarter worse."""
 
@@ -106,21 +108,41 @@ def plan_tables(
         table.add_column(column, justify="right", no_wrap=True)
     for pace in paces:
         table.add_row(pace.problem, pace.method, *_cost([pace], ends))
-    table.add_row("start", "", *("", duration(start)) * len(ends), style="dim")
+    begin = sum(start.values())
+    table.add_row("start", "", *("", duration(begin)) * len(ends), style="dim")
     table.add_section()
-    table.add_row("total", "", *_cost(paces, ends, start), style="bold")
+    table.add_row("total", "", *_cost(paces, ends, begin), style="bold")
     if len(looks) > 1:
         notes.append(
             f"Numbers of runs at the first look ({looks[0]} blocks), and at worst, if every method is undecided until "
             f"the last one ({looks[-1]} blocks)."
         )
     notes.append(
-        "Times are for training, evaluation and flatness, measured now; the start is that of the workers, with the "
-        "choice of an engine and the calibration of the methods."
+        "Times are measured now, with what else this machine does. Expect "
+        f"{_range(begin + sum(pace.seconds(looks[0]) for pace in paces))} until the first look."
     )
     notes += origins({label: describe_method(label, spec, problems) for label in spec.methods}, stored["problems"])
     known = _spreads(stored, spec, problems, spread, storage)
-    return [table, *(Text(note, style="dim") for note in notes), Text(), *_expected(stored, problems, paces, known)]
+    about = [Text(note, style="dim") for note in notes]
+    return [table, *about, Text(), _parts(paces, ends, start), Text(), *_expected(stored, problems, paces, known)]
+
+
+def _parts(paces: Sequence[Pace], ends: Sequence[int], start: Mapping[str, float]) -> Table:
+    """Return what the time is spent on, at some numbers of blocks."""
+    table = Table(title="What takes the time", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    table.add_column("part")
+    for blocks in ends:
+        table.add_column(f"{blocks} blocks", justify="right", no_wrap=True)
+    for part, seconds in start.items():
+        table.add_row(f"start: {part}", *[duration(seconds)] * len(ends))
+    for part in PARTS:
+        table.add_row(part, *(duration(sum(pace.parts(blocks)[part] for pace in paces)) for blocks in ends))
+    return table
+
+
+def _range(seconds: float) -> str:
+    """Return the shortest and the longest time that a plan stands for."""
+    return f"{duration(seconds / WITHIN)} to {duration(seconds * WITHIN)}"
 
 
 def _cost(paces: Sequence[Pace], ends: Sequence[int], start: float = 0.0) -> list[str]:

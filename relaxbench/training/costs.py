@@ -34,6 +34,12 @@ WIDTH = 2.2 * math.sqrt(math.pi / 2)
 polish leaves residuals that are a little too small. Simulated intervals of ratios then cover 95 %."""
 
 
+def expected_seconds(gradient: float) -> float:
+    """How long `calibrate` takes for each method, about, if a gradient takes so many seconds."""
+    stretch = min(max(STRETCH_STEPS * gradient, STRETCH_SECONDS), max(LONGEST_SECONDS, gradient))
+    return min((LEAST + MOST) / 2 * stretch, max(PATIENCE_SECONDS, SLOW * stretch)) + 2 * gradient
+
+
 class Stopwatch:
     """Times gradients of one member on the direct path, in stretches of equal length.
 

@@ -84,6 +84,22 @@ def test_the_time_of_a_plan_is_the_sum_of_its_rows(capsys: pytest.CaptureFixture
     assert total == pytest.approx(sum(parts), rel=0.05, abs=2)  # shown without decimals
 
 
+def test_the_parts_of_a_plan_add_up_to_its_total_and_lie_in_its_range(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text(STUDY.replace("trials = 1", "trials = 400").replace("flatness = false", ""))
+    out = " ".join(printed(capsys, *PLAN).split())
+    number = r"(\d+(?:\.\d+)?) (s|min)"
+
+    def seconds(pattern: str) -> list[float]:
+        found = re.findall(pattern, out)
+        return [float(value) * (60 if unit == "min" else 1) for value, unit in found]
+
+    (total,) = seconds(rf"total [\d,]+ {number}")
+    parts = seconds(rf"(?:programs and data|choice of engines|calibration|training|evaluation|flatness) {number}")
+    assert len(parts) == 6 and sum(parts) == pytest.approx(total, rel=0.05, abs=4)  # shown without decimals
+    (low,), (high,) = seconds(rf"Expect {number} to"), seconds(rf"to {number} until the first look")
+    assert low < total < high and high / low == pytest.approx(1.5**2, rel=0.2)
+
+
 def test_plan_names_the_publication_of_published_settings(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.toml").write_text(STUDY.replace('"heat"', '"p"') + '[method.p]\nrule = "heat"\narm = "published"\n')
     out = " ".join(printed(capsys, *PLAN).split())
@@ -102,6 +118,13 @@ def test_a_pace_counts_what_a_study_runs() -> None:
     assert measured.seconds(10) == pytest.approx(pace.seconds(10) + 10 * (2 * 40 + 3) + 1000 * flat)
     later = replace(measured, size=replace(pace.size, looks=(10, 20)))
     assert later.seconds(20) - replace(later, flatness=0).seconds(20) == pytest.approx(1000 * flat)
+    some = replace(measured, flat=4)
+    assert measured.seconds(10) - some.seconds(10) == pytest.approx(1000 * (flat - (2 * 4 + 3)))
+    parts = replace(some, evaluation=0.5, workers=2).parts(10)
+    tested, runs = 2 * 40 + 3, pace.runs(10)
+    assert parts == pytest.approx(
+        {"training": 1.5 * runs / 2, "evaluation": (0.5 * runs + 10 * tested) / 2, "flatness": 1000 * (2 * 4 + 3) / 2}
+    )
     published = Pace("p", "m", Size(0, (10,), trials=0, exploit=0, recommend=0), budget=100, slots=8, wave=5, run=2)
     assert published.runs(10) == 10 and published.seconds(10) == 2 * 5 + 10 * 2
 
@@ -117,10 +140,14 @@ def test_a_pace_counts_waves_of_runs_that_wait_for_each_other() -> None:
     assert replace(pace, size=replace(size, exploit=40)).waves(10) == 10 + 1
 
 
-def test_plan_says_that_measurements_are_dear(
+def test_plan_says_that_measurements_are_dear_and_that_flatness_is_left_out_or_cannot_be_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("mine.toml").write_text(STUDY)
+    Path("mine.toml").write_text(STUDY.replace("flatness = false", 'flatness = "full"'))
+    monkeypatch.setattr("relaxbench.study.execution.flatness.duration", lambda *_: 0.0)
+    assert "rosenbrock: flatness cannot be measured for this model" in " ".join(printed(capsys, *PLAN).split())
+    Path("mine.toml").write_text(STUDY.replace("flatness = false", ""))
     monkeypatch.setattr(Landscape, "_stated_rounds", 100)
     out = " ".join(printed(capsys, *PLAN).split())
+    assert "rosenbrock: flatness is left out, because with it measurements would cost more than 25%" in out
     assert "rosenbrock: measurements in 100 rounds cost 84% of a tested run's training, more than 25%" in out

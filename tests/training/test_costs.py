@@ -13,7 +13,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training import costs
-from relaxbench.training.costs import LEAST, MOST, Stopwatch, calibrate, levels, peak_bytes
+from relaxbench.training.costs import LEAST, MOST, Stopwatch, calibrate, expected_seconds, levels, peak_bytes
 
 CPU = torch.device("cpu")
 TRUE = np.array([1.0, 1.2, 0.9, 2.0])
@@ -125,3 +125,17 @@ def test_the_state_takes_no_more_copies_than_are_declared() -> None:
         state = rule().init(task.init(0)[None], torch.tensor([[0]]))
         assert sum(value.numel() == task.size for value in state.values()) + 1 <= rule.copies
         assert defaults(rule.wide)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "seconds"),
+    [
+        (1e-5, 24 * 0.02),  # 24 stretches of 0.02 s, the middle of 8 and 40
+        (1e-3, 24 * 0.06),  # of 60 gradients
+        (0.01, 24 * 0.1),
+        (0.5, 4.0 + 1.0),  # patience ends after 4 s; two gradients come before
+        (3.0, 3 * 3.0 + 6.0),
+    ],
+)
+def test_the_time_of_a_calibration_is_that_of_its_stretches(gradient: float, seconds: float) -> None:
+    assert expected_seconds(gradient) == pytest.approx(seconds, rel=0.01)

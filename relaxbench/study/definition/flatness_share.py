@@ -2,7 +2,8 @@
 
 All measurements of a problem are counted, up to the first look: validation, batch normalization and test of all runs,
 and the flatness of some. What the former leave of the quarter is shared by the latter, the same for all methods. The
-numbers are stored when the study begins, so that they stay when it is extended. A study without them measures in full.
+numbers follow from the declared looks, trials and budget, and from the share of methods that are tuned: TPE's trials,
+recommended runs and repetitions may grow. They are stored when a study begins; one without them measures in full.
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ def affordable_flatness(problem: Problem, budget: int, sizes: Sequence[Size]) ->
         sizes: of the study, one per method.
     """
     most = most_examples(problem)
-    fixed, wanted = passes(problem, 0), max(max(size.looks[0], size.recommend) for size in sizes)
+    fixed, wanted = passes(problem, 0), sizes[0].looks[0]
     room = _left(problem, budget, sizes)
+    kinds = sum(
+        2 if size.trials else 1 for size in sizes
+    )  # winners; recommended runs of tuned methods, at most as many
     for runs in range(wanted, min(FEWEST, wanted) - 1, -1):
-        measured = sum(flat_runs(size, size.looks[0], runs) for size in sizes)
-        examples = min(most, math.floor((room / measured - fixed) / (passes(problem, 1) - fixed)))
+        examples = min(most, math.floor((room / (kinds * runs) - fixed) / (passes(problem, 1) - fixed)))
         if examples >= min(most, LEAST):
             return {"examples": examples, "runs": runs}
     return {"examples": 0, "runs": 0}
@@ -51,14 +54,20 @@ def affordable_flatness(problem: Problem, budget: int, sizes: Sequence[Size]) ->
 
 def _left(problem: Problem, budget: int, sizes: Iterable[Size]) -> float:
     """Return what evaluation leaves of a quarter of training up to the first look, in forward passes of an example."""
-    left = 0.0
-    for size in sizes:
-        runs = size.planned(size.first)
-        tested = runs["confirm"] + runs["recommend"]
-        left += SHARE * budget * sum(runs.values()) * problem.batch_size / FORWARD
-        left -= sum(runs.values()) * problem.rounds * (problem.examples("validation") + problem.statistics_examples)
-        left -= tested * (problem.examples("test") + problem.statistics_examples)
-    return left
+    blocks = [(size.looks[0] * size.trials, size.confirmed(size.looks[0])) for size in sizes]
+    runs, tested = sum(map(sum, blocks)), sum(confirmed for _, confirmed in blocks)
+    left = SHARE * budget * runs * problem.batch_size / FORWARD
+    left -= runs * problem.rounds * (problem.examples("validation") + problem.statistics_examples)
+    return left - tested * (problem.examples("test") + problem.statistics_examples)
+
+
+def planned_flatness(problem: Problem, spec: StudySpec, sizes: Sequence[Size]) -> FlatnessFacts | None:
+    """Return what `affordable_flatness` chooses; None for a study that measures in full, or where nothing is known."""
+    if spec.flatness == "full":
+        return None
+    with suppress(Exception):  # without a training split: the study says so when it measures, and its runs count
+        return affordable_flatness(problem, spec.budget_of(problem), sizes)
+    return None
 
 
 def flat_runs(size: Size, blocks: float, runs: int | None) -> float:
@@ -81,15 +90,14 @@ def keep_flatness(manifest: Manifest, spec: StudySpec, problems: Sequence[Proble
         spec: the study.
         problems: that are new.
     """
-    if spec.flatness == "full" or not problems:
+    if not problems:
         return
     facts = cast(SpecFacts, spec.model_dump())
     sizes = [Size.of(facts, manifest["methods"][label], Manifest()) for label in spec.methods]
-    found: dict[str, FlatnessFacts] = {}
-    for problem in problems:
-        with suppress(Exception):  # without a training split; the study says so when it measures, and its runs count
-            found[problem.name] = affordable_flatness(problem, spec.budget_of(problem), sizes)
-    manifest["flatness"] = {**manifest.get("flatness", {}), **found}
+    found = {problem.name: planned_flatness(problem, spec, sizes) for problem in problems}
+    limited = {name: numbers for name, numbers in found.items() if numbers}
+    if limited:
+        manifest["flatness"] = {**manifest.get("flatness", {}), **limited}
 
 
 def measure_fully(connection: Connection, study: int, manifest: Manifest, name: str) -> None:

@@ -26,15 +26,16 @@ def small(**changes: Any) -> Any:
 def share(sizes: list[tuple[int, int, int, int]], budget: int, rounds: int, examples: int, runs: int) -> float:
     """The share on digits, written out: 360 validation and 359 test examples, 64 per gradient, 390 passes per example.
 
-    Sizes are blocks, trials per block, those of TPE, and recommended runs.
+    Sizes are blocks, trials per block, those of TPE, and recommended runs. All trials of blocks count, and as many
+    recommended runs are measured as winners of blocks, whether they pay for themselves or not.
     """
     training = measurement = 0.0
-    for blocks, trials, exploit, recommend in sizes:
+    for blocks, trials, *_ in sizes:
         confirmed = tiny.best(blocks, trials) if trials else blocks
-        count = blocks * trials + confirmed + exploit + recommend
+        count = blocks * trials + confirmed
         training += count * budget
-        passes = count * rounds * 360 + (confirmed + recommend) * 359
-        passes += (min(blocks, runs) + min(recommend, runs)) * examples * (3 + 13 * 3 + 58 * 6)
+        passes = count * rounds * 360 + confirmed * 359
+        passes += runs * (2 if trials else 1) * examples * (3 + 13 * 3 + 58 * 6)
         measurement += passes / 3 / 64
     return measurement / training
 
@@ -49,12 +50,12 @@ def test_as_many_examples_as_a_quarter_pays_for_then_fewer_runs_then_none() -> N
         found = affordable_flatness(task, budget, [Size(0, (b, 40), t, e, r) for b, t, e, r in sizes])
         examples, runs = found["examples"], found["runs"]
         cost = lambda n, r: share(sizes, budget, task.rounds, n, r)  # noqa: B023, E731
-        wanted = max(blocks, 5)
+        wanted = blocks
         if not runs:
-            assert examples == 0 and cost(256, 3) > 0.25
+            assert examples == 0 and cost(256, min(3, blocks)) > 0.25
             seen.add("none")
             continue
-        assert 256 <= examples <= 1024 and 3 <= runs <= wanted and cost(examples, runs) <= 0.25
+        assert 256 <= examples <= 1024 and min(3, wanted) <= runs <= wanted and cost(examples, runs) <= 0.25
         assert examples == 1024 or cost(examples + 1, runs) > 0.25
         assert runs == wanted or cost(256, runs + 1) > 0.25
         seen.add("all" if (examples, runs) == (1024, wanted) else "fewer examples" if runs == wanted else "fewer runs")
@@ -79,7 +80,7 @@ def test_the_ledgers_of_a_study_add_up_to_a_quarter_and_no_more(tmp_path: Path) 
     tiny.run(tmp_path, s, population=8)
     rows = tiny.rows(tmp_path)
     bills = [sum(row.ledger[key] for row in rows) for key in ("gradients", "measurement")]
-    assert 0.24 < bills[1] / bills[0] <= 0.25
+    assert 0.19 < bills[1] / bills[0] <= 0.25  # the recommended runs train too
     assert sum("hessian_top" in row.measures for row in rows) == 6
     database = tiny.opened(tmp_path)
     stored = read_manifest(database, 1)["flatness"]["few"]
