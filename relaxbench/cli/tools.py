@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -83,7 +84,9 @@ def check(
         if subject.missing:
             console.print(f"– {subject.kind} {subject.name}: not checked, {subject.missing}", style="yellow")
             continue
-        with console.status(f"{subject.kind} {subject.name}"):
+        with console.status(f"{subject.kind} {subject.name}"), warnings.catch_warnings():
+            # PyTorch's hint on speed, for developers, where it loops over an operation such as attention
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
             outcomes = list(run_checks(subject.suite))
         failures = [outcome for outcome in outcomes if outcome.failed]
         skipped = [outcome for outcome in outcomes if outcome.skipped]

@@ -201,7 +201,8 @@ class Problem:
         """
         if not self.loss.convex:
             raise UserError(
-                f"problem {self.name!r} has the loss {self.loss.name!r}, hence no curvature: leave CurveBall out, or "
+                f"problem {self.name!r} has the loss {self.loss.name!r}, hence no curvature: leave CurveBall out, "
+                "as --skip-unfit does, or "
                 "write the problem with outputs and loss 'least-squares' or 'cross-entropy'"
             )
         return self.loss

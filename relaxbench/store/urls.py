@@ -67,7 +67,7 @@ def parse_url(text: str) -> URL:
         UserError: if it is not a URL, or names an unsupported database.
     """
     label = _hidden(text)
-    if not text.strip():
+    if text and not text.strip():
         raise UserError(f"storage {text!r} names no file: {EXPECTED}")
     if "\0" in text:
         raise UserError(f"storage {label!r} contains a NUL character: {EXPECTED}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,14 @@ def test_threads_do_not_spin_at_barriers_unless_a_person_wants_it(
         monkeypatch.delenv("OMP_WAIT_POLICY")
     assert main(["--help"]) == 0 and capsys.readouterr().out
     assert os.environ["OMP_WAIT_POLICY"] == (wish or "PASSIVE")
+
+
+def test_check_keeps_pytorchs_hints_on_speed_to_itself(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looping(suite: object) -> list[object]:
+        warnings.warn("There is a performance drop because of aten::attention", UserWarning, stacklevel=1)
+        return []
+
+    monkeypatch.setattr("relaxbench.testing.runner.run_checks", looping)
+    assert "method sgd: 0 of 0 checks passed" in printed(capsys, "check", "sgd")

@@ -56,7 +56,7 @@ COMMANDS = [
     ("study --engine ray", "needs a number of workers"),
     ("study --engine ray --workers 5000", "expected 1 to 4096"),
     ("study --engine ray --workers 2 --gpus-per-worker nan", "nan GPUs per worker"),
-    ("plan --storage ", "names no file"),
+    ("plan --storage ", "must be a file"),
     ("plan --storage notes.txt", "is not a SQLite database"),
     ("plan --storage folder", "is a folder"),
     ("plan --spread 1e300", "--spread 1e+300"),

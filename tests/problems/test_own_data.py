@@ -172,7 +172,7 @@ def test_a_loss_and_a_metric_of_one_s_own(path: Path) -> None:
     assert outcome.measures["test_loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert outcome.measures["test_metric"] == pytest.approx(brier(x @ w + b, y).item(), rel=1e-5)
     assert (task.loss.name, task.metric, task.unit, task.metric_scale) == ("BCEWithLogitsLoss", "Brier score", "", 1.0)
-    with pytest.raises(UserError, match="no curvature: leave CurveBall out"):
+    with pytest.raises(UserError, match="no curvature: leave CurveBall out, as --skip-unfit does"):
         task.convex_loss()
 
 
