@@ -121,6 +121,7 @@ class Tables(HTMLParser):
 
 
 def test_terminal_page_and_file_say_the_same(known: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
     assert main(["bench", "--json", "out/figures.json", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     written = json.loads(Path("out/figures.json").read_text())

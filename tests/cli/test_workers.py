@@ -42,13 +42,13 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("study", "--retries", "-1"), "--retries -1: expected 0 to 1000"),
     (("study", "--retries", "9" * 20), f"--retries {'9' * 20}: expected 0 to 1000"),
     (("study", "tiny.toml", "--name", "x" * 201), "xxx': expected at most 200 characters"),
-    (("study", "--workers", "2", "--population", "0"), "--population 0: expected at least 1"),
+    (("study", "--workers", "2", "--population", "0"), "--population 0: expected 1 to 100,000 trials"),
     (("worker", "tiny"), "'sqlite:///relaxbench.db' does not exist"),
     (("worker",), "'study'"),
     (("worker", "tiny", "--retries", "-1"), "--retries -1: expected 0 to 1000"),
     (("worker", "tiny", "--retries", "1001"), "--retries 1001: expected 0 to 1000"),
     (("worker", "tiny", "--checkpoints", ""), "'--checkpoints': '' names no file or folder"),
-    (("worker", "tiny", "--population", "0"), "--population 0: expected at least 1"),
+    (("worker", "tiny", "--population", "0"), "--population 0: expected 1 to 100,000 trials"),
     (("worker", "tiny", "--checkpoints", "/dev/null"), "--checkpoints '/dev/null'"),
     (("worker", "tiny", "--data-dir", "no/such"), "--data-dir 'no/such' is not a folder"),
     (("worker", "nobody", "--storage", "study.db"), "unknown study 'nobody': did you mean"),
@@ -62,7 +62,10 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("reap", "--worker", "host:1", "--storage", "study.db"), "'host:1' has none to free (option --worker)"),
     (("stress", "--json", "."), "--json '.' is a folder: name a file in it"),
     (("stress", "--json", "tiny.toml/x.json"), "--json 'tiny.toml/x.json': "),
-    (("stress", "--json", "/proc/nowhere/x.json"), "--json '/proc/nowhere/x.json': '/proc' is not writable"),
+    (
+        ("stress", "--json", "/proc/nowhere/x.json"),
+        "'/proc/nowhere/x.json': the folder '/proc/nowhere' does not exist",
+    ),
 ]
 
 
