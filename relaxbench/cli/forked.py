@@ -1,6 +1,6 @@
 """Start the workers of a machine from one process that has imported what they need.
 
-Importing PyTorch takes a process two seconds of a core. A fork of a process that has it takes milliseconds, and shares
+Importing PyTorch takes a process two seconds of a core. A fork of a process that has it spares that, and shares
 its memory. Only for workers on the CPU, because CUDA does not survive a fork, and only on Linux, because system
 libraries of others do not either.
 """

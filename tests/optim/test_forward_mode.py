@@ -137,12 +137,6 @@ def network() -> nn.Module:
     ).double()
 
 
-def flat_network() -> nn.Module:
-    """The same without the convolution."""
-    torch.manual_seed(3)
-    return nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.ReLU(), nn.BatchNorm1d(5), nn.Dropout(0.3)).double()
-
-
 def run(
     model: Any,
     call: Any = None,
@@ -162,14 +156,11 @@ def run(
 
 
 def test_a_compiled_step_is_the_step_itself_with_its_masks_and_running_statistics() -> None:
-    """In one size, and without a convolution: every kernel takes the C++ compiler a second.
-
-    The next test traces the network with one.
-    """
+    """In one size: every kernel takes the C++ compiler a second."""
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
     torch._dynamo.reset()
-    plain, compiled = flat_network(), flat_network()
+    plain, compiled = network(), network()
     assert run(compiled, compile=True, sizes=(12,) * 4) == pytest.approx(run(plain, sizes=(12,) * 4), rel=1e-10)
     for name, value in plain.state_dict().items():
         assert compiled.state_dict()[name].numpy() == pytest.approx(value.numpy(), rel=1e-9, abs=1e-12), name
