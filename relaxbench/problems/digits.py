@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from relaxbench.problems.supervised import SPLITS, SupervisedProblem
+from relaxbench.problems.data.division import divide
+from relaxbench.problems.supervised import SupervisedProblem
 
 
 @cache
@@ -23,16 +23,7 @@ def digits() -> dict[str, tuple[Tensor, Tensor]]:
         split → (x, y): x float32 ``[N, 64]`` in [0, 1], y int64 ``[N]``.
     """
     pixels, labels = _images()
-    # The order within a class follows a hash of the image's number, the same in all versions of all libraries.
-    ranks = [hashlib.blake2b(f"digits {i}".encode(), digest_size=8).hexdigest() for i in range(len(labels))]
-    rows: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for label in range(10):
-        members = sorted(np.flatnonzero(labels == label).tolist(), key=lambda i: ranks[i])
-        cuts = (round(0.6 * len(members)), round(0.8 * len(members)))
-        for split, part in zip(
-            SPLITS, (members[: cuts[0]], members[cuts[0] : cuts[1]], members[cuts[1] :]), strict=True
-        ):
-            rows[split] += part
+    rows = divide(labels.tolist(), "digits")
     x, y = torch.tensor(pixels / 16.0, dtype=torch.float32), torch.tensor(labels, dtype=torch.int64)
     return {split: (x[index], y[index]) for split, index in rows.items()}
 

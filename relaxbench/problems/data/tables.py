@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.errors import UserError, unknown
+from relaxbench.problems.data.division import divide
 from relaxbench.problems.data.images import first_line
 from relaxbench.problems.data.published import data_dir
 
@@ -28,8 +28,6 @@ NAMES = (*BUNDLED, DIABETES)
 SUFFIXES = (".csv", ".csv.gz", ".csv.xz", ".csv.bz2", ".csv.zip", ".parquet", ".pq", ".arff")
 TARGETS = ("target", "class", "label")
 """Names of the column that is predicted, in any case; without one of them it is the last column."""
-SHARES = (0.6, 0.2, 0.2)
-"""Shares of the rows for training, validation and test."""
 MOST_CLASSES = 50
 """A column of whole numbers with more different values is a quantity, not a class."""
 FEWEST_ROWS = 30
@@ -76,7 +74,8 @@ def _table(name: str) -> Table:
     if len(frame) < FEWEST_ROWS:
         raise UserError(f"table {name!r} has {len(frame)} rows with a {target!r}: expected {FEWEST_ROWS} or more")
     labels, classes = _labels(name, frame[target])
-    rows = _divide(labels if classes else torch.zeros(len(labels), dtype=torch.int64))
+    divided = divide(labels.tolist() if classes else [0] * len(labels), "table")
+    rows = {split: torch.tensor(part, dtype=torch.int64) for split, part in divided.items()}
     if classes and any(len(torch.unique(labels[part])) < classes for part in rows.values()):
         raise UserError(f"table {name!r}: a class of {target!r} has too few rows to be in every split: leave it out")
     inputs = _inputs(name, frame.drop(columns=target), rows["train"].tolist())
@@ -170,18 +169,6 @@ def _labels(name: str, column: pd.Series) -> tuple[Tensor, int]:
             f"classes; name the column that is predicted {TARGETS[0]!r}"
         )
     return torch.tensor(codes, dtype=torch.int64), len(kinds)
-
-
-def _divide(labels: Tensor) -> dict[str, Tensor]:
-    """Divide rows with the same shares of every class, by a hash of their numbers."""
-    ranks = [hashlib.blake2b(f"table {i}".encode(), digest_size=8).hexdigest() for i in range(len(labels))]
-    rows: dict[str, list[int]] = {split: [] for split in ("train", "validation", "test")}
-    for label in torch.unique(labels).tolist():
-        members = sorted((labels == label).nonzero().flatten().tolist(), key=lambda i: ranks[i])
-        first, second = round(SHARES[0] * len(members)), round((SHARES[0] + SHARES[1]) * len(members))
-        for split, part in zip(rows, (members[:first], members[first:second], members[second:]), strict=True):
-            rows[split] += part
-    return {split: torch.tensor(part, dtype=torch.int64) for split, part in rows.items()}
 
 
 def _inputs(table_name: str, frame: pd.DataFrame, train: Sequence[int]) -> Tensor:
