@@ -22,10 +22,11 @@ from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.docstring import compose
 from relaxbench.optim.drop_in.groups import Hyperparameters
+from relaxbench.optim.drop_in.lightning_hooks import refuse_early_swap
 from relaxbench.optim.drop_in.names import own, pytorch
 from relaxbench.optim.drop_in.ranks import several, share
 from relaxbench.optim.drop_in.saving import Saving
-from relaxbench.optim.drop_in.scaled import GradientOverflowError, scale_of, unscale
+from relaxbench.optim.drop_in.scaled import GradientOverflowError, scale_of, unscale, unscaled_once
 from relaxbench.optim.drop_in.signature import named_init
 from relaxbench.optim.drop_in.telling import tell
 from relaxbench.optim.hyper import defaults
@@ -146,7 +147,8 @@ class RuleOptimizer(Saving):
         scale = scale_of(self)
         try:
             for _ in range(self.closures):
-                losses.append(self._call(closure))
+                with unscaled_once(self.rule.title):
+                    losses.append(self._call(closure))
                 unscale(self._flat.params, scale)
                 self._take()
         except GradientOverflowError:  # the scaler skips such a step
@@ -164,13 +166,15 @@ class RuleOptimizer(Saving):
             self._flat.write(self.rule.iterate(self._rule_state))
             self._evaluating = True
 
-    @torch.no_grad()
     def train(self) -> None:
-        """Put the point of the next query back into the parameters."""
+        """Put the point of the next query back into the parameters.
+
+        Raises:
+            RuntimeError: in a hook of PyTorch Lightning that comes before its checkpoint is saved.
+        """
         if self._evaluating:
-            self._adopt()
-            self._write_query()
-            self._evaluating = False
+            refuse_early_swap()
+            self._return()
 
     @contextlib.contextmanager
     def deployed(self) -> Iterator[None]:
@@ -183,8 +187,14 @@ class RuleOptimizer(Saving):
         try:
             yield
         finally:
-            if not nested:
-                self.train()
+            if not nested and self._evaluating:
+                self._return()
+
+    @torch.no_grad()
+    def _return(self) -> None:
+        self._adopt()
+        self._write_query()
+        self._evaluating = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, in the constructor only: afterwards the rule's state has a fixed size.
