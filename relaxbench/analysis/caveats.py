@@ -59,7 +59,7 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
             f"{counted(farthest.looks, 'declared look')}: the chance of any wrong verdict in it is bounded by "
             f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
-    warnings += restated(frames)
+    warnings += restated(frames) + unmeasured(frames)
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
@@ -71,6 +71,14 @@ def restated(frames: StudyFrames) -> list[str]:
         f"Changed after the test data were seen ({each['at'][:10]}): {each['what']}, first {each['was']}, now "
         f"{each['now']}. The guarantee does not cover verdicts that rest on it."
         for each in frames.manifest.get("restated", [])
+    ]
+
+
+def unmeasured(frames: StudyFrames) -> list[str]:
+    """Return the problems whose flatness could not be measured, with the reason, one sentence each."""
+    return [
+        f"{problem}: flatness could not be measured ({reason.rstrip('.')}); the runs count."
+        for problem, reason in frames.unmeasured.items()
     ]
 
 
