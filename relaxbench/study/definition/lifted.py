@@ -1,0 +1,38 @@
+"""Compute in float64 what a model computes in float32 because it says so: ``x.float() / 255`` of images in bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class _Lifted(TorchFunctionMode):
+    """Every conversion to float32 is one to float64."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        called = Tensor.double if func is Tensor.float else func
+        named = {name: _double(value) for name, value in (kwargs or {}).items()}
+        return called(*(_double(value) for value in args), **named)
+
+
+@contextlib.contextmanager
+def lifted() -> Iterator[None]:
+    """Turn conversions to float32 in this block, and new tensors without a stated type, into float64."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with _Lifted():
+            yield
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def _double(value: Any) -> Any:
+    return torch.float64 if value is torch.float32 else value
