@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,16 +21,12 @@ class _Lifted(TorchFunctionMode):
         return called(*(_double(value) for value in args), **named)
 
 
-@contextlib.contextmanager
-def lifted() -> Iterator[None]:
-    """Turn conversions to float32 in this block, and new tensors without a stated type, into float64."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with _Lifted():
-            yield
-    finally:
-        torch.set_default_dtype(usual)
+def lifted() -> TorchFunctionMode:
+    """Return a context in which conversions to float32 are conversions to float64.
+
+    The default type stays: a model that is built, or keeps a new tensor, within it would otherwise be another one.
+    """
+    return _Lifted()
 
 
 def _double(value: Any) -> Any:

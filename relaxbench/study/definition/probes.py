@@ -107,6 +107,7 @@ def _numbers_of(task: Problem, precision: str, first: bool) -> Numbers:
     # Off the start, where whole layers may be zero: then no gradient would reach the others.
     wave = torch.sin(1.7 * torch.arange(len(start), dtype=torch.float64)).to(dtype)
     point = start + 0.05 * (0.1 + start.square().mean().sqrt()) * wave
+    task.layout()  # builds the model, which is to have its own types
     with lifted() if precision == "lifted" else contextlib.nullcontext():
         numbers = {
             "start": finite([value.norm() for value in task.unflatten(start).values()]),
