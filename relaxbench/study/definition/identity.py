@@ -144,6 +144,38 @@ def refuse_edits(
         )
 
 
+def refuse_other_model(manifest: Manifest, study: str, name: str, problem: Problem, source: str) -> None:
+    """Check that a model is the one whose weights a study stored.
+
+    Args:
+        manifest: of the study.
+        study: its name.
+        name: of the problem in it.
+        problem: as it is now.
+        source: where it comes from.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    was = _stored(manifest)["problems"].get(name)
+    if was is None:
+        return
+    probe = probe_problem(problem, was["precision"])
+    numbers: ProblemIdentity = {**was, "probe": probe.numbers, "failure": probe.failure}
+    now: ProblemIdentity = {
+        **numbers,
+        "tensors": _tensors(problem),
+        "text": text_of(Path(source)),
+        "modules": modules_beside(source),
+    }
+    lines = problem_differences(was, now)
+    if lines:
+        raise UserError(
+            f"study {study!r} trained another model: {_label(name, now)}: {'; '.join(lines[:MOST])}. Its weights are "
+            "not those of this one: change it back"
+        )
+
+
 def keep_measurements(manifest: Manifest, problems: Sequence[Problem]) -> None:
     """Let problems go on with the rounds of a study that began before these adapted to the budget."""
     known = _stored(manifest)["problems"]
