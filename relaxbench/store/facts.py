@@ -113,6 +113,7 @@ class ProblemIdentity(TypedDict):
     text: str  # of its file, for messages; empty without one
     failure: NotRequired[str]  # why the probe has no numbers
     splits: NotRequired[dict[str, dict[str, str | int | float]]]  # what is told of changed data
+    modules: NotRequired[dict[str, str]]  # texts of the modules beside its file, for messages
 
 
 class MethodIdentity(TypedDict):
@@ -122,6 +123,11 @@ class MethodIdentity(TypedDict):
     params: dict[str, Value]  # of the probe
     probe: dict[str, list[float | None]]  # where its steps lead on a quadratic; empty if they cannot be repeated
     failure: NotRequired[str]  # why the probe has no numbers
+    others: NotRequired[list[dict[str, Value]]]  # further values of the probe; none for a rule that is built in
+    settings: NotRequired[dict[str, dict[str, float]]]  # price, replicas, copies, by problem
+    steps: NotRequired[dict[str, list[float | None]]]  # where they lead on a problem, by layer
+    file: NotRequired[str]  # name of the rule's file; empty for one that is built in
+    text: NotRequired[str]  # of that file, for messages
     origin: NotRequired[str]  # the optimizer that a rule wraps, with the version of its package
 
 
