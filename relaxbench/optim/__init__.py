@@ -19,6 +19,8 @@ from relaxbench.optim.drop_in.classes import (
     HeatSGD,
     Lookahead,
     Parle,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
     drop_in,
 )
 from relaxbench.optim.drop_in.curveball import CurveBall
@@ -38,6 +40,8 @@ __all__ = [
     "HeatSGD",
     "Lookahead",
     "Parle",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
     "drop_in",
     "reestimate_batch_norm",
 ]

@@ -71,6 +71,7 @@ REASONS: Mapping[str, str] = {
     "momentum": "0.9 in every published run of this method",
     "weight_decay": "SGD's range, because the best decay depends on the data; published are 0 to 1e-3",
     "schedule": "SGD's options, because the best curve depends on the budget",
+    "warmup": "the 5 % of the schedule `warmup`; the authors recommend a warm-up and leave its length open",
     "scoping": "the published curve; the authors report that others behave alike (arXiv 1704.04932)",
     "anneal": "the authors anneal the outer step size and report that annealing the inner one hurts",
     "outer_momentum": "0 in the released code in which the outer step size is 1",

@@ -18,6 +18,7 @@ from relaxbench.optim.rules.lookahead import Lookahead
 from relaxbench.optim.rules.lpf_sgd import LPFSGD
 from relaxbench.optim.rules.parle import Parle
 from relaxbench.optim.rules.sam import SAM
+from relaxbench.optim.rules.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from relaxbench.optim.rules.sgd import SGD, SGDEMA
 from relaxbench.optim.wrapped import locate
 from relaxbench.optim.wrapped.arguments import Option
@@ -30,6 +31,8 @@ RULES: dict[str, type[Rule]] = {
         SGDEMA,
         Lookahead,
         AdamW,
+        ScheduleFreeSGD,
+        ScheduleFreeAdamW,
         SAM,
         ASAM,
         LPFSGD,

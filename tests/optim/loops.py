@@ -134,6 +134,33 @@ def adamw(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         x = x - h["adam_lr"] * step - h["adam_lr"] * h["decoupled_decay"] * x
 
 
+def schedule_free_sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """x as the mean of all z, weighted by the squares of the step sizes, summed anew at every step."""
+    z, past, weights = x.copy(), list[Vector](), list[float]()
+    for k in itertools.count():
+        h = at(k)
+        y = (1 - h["momentum"]) * z + h["momentum"] * x
+        g = yield y, x
+        z = z - h["lr"] * (g + h["weight_decay"] * y)
+        past.append(z)
+        weights.append(max([h["lr"].max() ** 2, *weights]))
+        x = np.average(past, axis=0, weights=weights)
+
+
+def schedule_free_adamw(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    z, v, past, weights = x.copy(), 0 * x, list[Vector](), list[float]()
+    for k in itertools.count():
+        h = at(k)
+        y = (1 - h["beta1"]) * z + h["beta1"] * x
+        g = yield y, x
+        v = h["beta2"] * v + (1 - h["beta2"]) * g**2
+        unbiased = v / (1 - h["beta2"] ** (k + 1))
+        z = z - h["adam_lr"] * (g / (np.sqrt(unbiased) + 1e-8) + h["decoupled_decay"] * y)
+        past.append(z)
+        weights.append(max([h["adam_lr"].max() ** 2, *weights]))
+        x = np.average(past, axis=0, weights=weights)
+
+
 def sam(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
     v = 0 * x
     for k in itertools.count():
@@ -241,6 +268,8 @@ LOOPS = {
     "sgd-ema": sgd_ema,
     "lookahead": lookahead,
     "adamw": adamw,
+    "schedule-free-sgd": schedule_free_sgd,
+    "schedule-free-adamw": schedule_free_adamw,
     "sam": sam,
     "asam": asam,
     "lpf-sgd": lpf_sgd,
@@ -255,9 +284,7 @@ LOOPS = {
 
 def queries_of(name: str, L: int, samples: int) -> int:
     """Queries an outer step."""
-    one = dict.fromkeys(("sgd", "sgd-ema", "adamw", "elastic-sgd"), 1)
-    others = {**one, "sam": 2, "asam": 2, "lpf-sgd": samples, "hj-implicit": L + 1}
-    return others.get(name, L)
+    return {"sam": 2, "asam": 2, "lpf-sgd": samples, "hj-implicit": L + 1}.get(name, L)
 
 
 def batches_of(name: str, t: int) -> list[int]:

@@ -20,6 +20,7 @@ from relaxbench.optim.rules import (
     lpf_sgd,
     parle,
     sam,
+    schedule_free,
     sgd,
 )
 from relaxbench.optim.wrapped.rule import WrappedRule
@@ -47,6 +48,18 @@ class AdamW(RuleOptimizer):
     """Adam with decoupled weight decay."""
 
     rule_class = adamw.AdamW
+
+
+class ScheduleFreeSGD(RuleOptimizer):
+    """SGD with an average of its points in place of a schedule."""
+
+    rule_class = schedule_free.ScheduleFreeSGD
+
+
+class ScheduleFreeAdamW(RuleOptimizer):
+    """AdamW with an average of its points in place of a schedule."""
+
+    rule_class = schedule_free.ScheduleFreeAdamW
 
 
 class SAM(RuleOptimizer):
@@ -110,6 +123,8 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
         SGDEMA,
         Lookahead,
         AdamW,
+        ScheduleFreeSGD,
+        ScheduleFreeAdamW,
         SAM,
         ASAM,
         LPFSGD,

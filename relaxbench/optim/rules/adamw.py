@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, Hyper
-from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters
 from relaxbench.space import Float, Value
@@ -69,12 +68,6 @@ class AdamW(Rule):
         "beta1": "0.9 in every publication named here",
         "beta2": "0.999 in every publication named here",
         "decoupled_decay": "four decades, as for SGD's decay, around the published 0.01 and 0.033",
-    }
-    meanings = {
-        "adam_lr": Meaning("Step size η, about the size of a step of each parameter", "parameter"),
-        "beta1": Meaning("Weight β₁ of the past in the mean of the gradients"),
-        "beta2": Meaning("Weight β₂ of the past in the mean of the squared gradients"),
-        "decoupled_decay": Meaning("Weight decay wd: the share of x that a step of size 1 takes away", "1/parameter"),
     }
     elementwise = True
     copies = 4
