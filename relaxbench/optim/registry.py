@@ -16,6 +16,7 @@ from relaxbench.optim.rules.hamilton_jacobi import HJ, HJImplicit
 from relaxbench.optim.rules.heat import Heat
 from relaxbench.optim.rules.lookahead import Lookahead
 from relaxbench.optim.rules.lpf_sgd import LPFSGD
+from relaxbench.optim.rules.muon import Muon
 from relaxbench.optim.rules.parle import Parle
 from relaxbench.optim.rules.sam import SAM
 from relaxbench.optim.rules.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
@@ -33,6 +34,7 @@ RULES: dict[str, type[Rule]] = {
         AdamW,
         ScheduleFreeSGD,
         ScheduleFreeAdamW,
+        Muon,
         SAM,
         ASAM,
         LPFSGD,

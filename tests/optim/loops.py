@@ -161,6 +161,34 @@ def schedule_free_adamw(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         x = np.average(past, axis=0, weights=weights)
 
 
+def muon(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """Parameter by parameter: the iteration on the singular values of a matrix, AdamW on a vector."""
+    m, v = 0 * x, 0 * x
+    for k in itertools.count():
+        h = at(k)
+        g = yield x, x
+        x, begin = x.copy(), 0
+        for shape in shapes(len(x)):
+            part = slice(begin, begin := begin + shape.numel())
+            p = {name: value[part] for name, value in h.items()}
+            if len(shape) == 2:
+                m[part] = p["momentum"] * m[part] + (1 - p["momentum"]) * g[part]
+                ahead = p["momentum"] * m[part] + (1 - p["momentum"]) * g[part]
+                left, singular, right = np.linalg.svd(ahead.reshape(shape), full_matrices=False)
+                singular = singular / max(np.sqrt((singular**2).sum()), 1e-7)
+                for _ in range(5):
+                    singular = 3.4445 * singular - 4.7750 * singular**3 + 2.0315 * singular**5
+                step = max(1, shape[0] / shape[1]) ** 0.5 * (left * singular @ right).ravel()
+                rate = p["muon_lr"]
+            else:
+                m[part] = p["beta1"] * m[part] + (1 - p["beta1"]) * g[part]
+                v[part] = p["beta2"] * v[part] + (1 - p["beta2"]) * g[part] ** 2
+                unbiased = v[part] / (1 - p["beta2"] ** (k + 1))
+                step = m[part] / (1 - p["beta1"] ** (k + 1)) / (np.sqrt(unbiased) + 1e-8)
+                rate = p["adam_lr"]
+            x[part] = (1 - rate * p["decoupled_decay"]) * x[part] - rate * step
+
+
 def sam(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
     v = 0 * x
     for k in itertools.count():
@@ -270,6 +298,7 @@ LOOPS = {
     "adamw": adamw,
     "schedule-free-sgd": schedule_free_sgd,
     "schedule-free-adamw": schedule_free_adamw,
+    "muon": muon,
     "sam": sam,
     "asam": asam,
     "lpf-sgd": lpf_sgd,

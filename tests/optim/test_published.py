@@ -115,7 +115,7 @@ def test_a_default_range_lies_within_the_wide_one_or_says_why_not(name: str) -> 
 def test_no_method_searches_a_step_size_over_fewer_or_more_decades_than_sgd(name: str) -> None:
     rates = [hyper for hyper in ("lr", "inner_lr", "adam_lr") if hyper in RULES[name].space]
     assert len(rates) == (name != "curveball")  # its step is Newton's, of which 1 is the whole
-    for rate in rates:
+    for rate in (*rates, *({"muon_lr"} & set(RULES[name].space))):
         assert decades(RULES[name].space[rate]) == pytest.approx(decades(SGD.space["lr"]))
 
 

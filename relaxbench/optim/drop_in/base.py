@@ -37,8 +37,7 @@ class RuleOptimizer(Saving):
 
     The rule has its own schedules. To use one of PyTorch's learning rate schedulers instead, pass
     `schedule="constant"`: PyTorch's change the `lr` of the groups, and both would act; a warning says so. The `lr` of
-    a group is the rule's step size. If a rule has two, an inner and an outer one, it is 1, a factor on the one that
-    schedules anneal.
+    a group is the rule's step size. If a rule has several, it is 1, a factor on those that schedules anneal.
 
     Args:
         params: Parameters, or groups of them with their own step sizes, momenta and weight decays. Parameters that

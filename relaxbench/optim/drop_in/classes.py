@@ -18,6 +18,7 @@ from relaxbench.optim.rules import (
     heat,
     lookahead,
     lpf_sgd,
+    muon,
     parle,
     sam,
     schedule_free,
@@ -60,6 +61,12 @@ class ScheduleFreeAdamW(RuleOptimizer):
     """AdamW with an average of its points in place of a schedule."""
 
     rule_class = schedule_free.ScheduleFreeAdamW
+
+
+class Muon(RuleOptimizer):
+    """Momentum whose matrices are made orthogonal; AdamW for the other parameters."""
+
+    rule_class = muon.Muon
 
 
 class SAM(RuleOptimizer):
@@ -125,6 +132,7 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
         AdamW,
         ScheduleFreeSGD,
         ScheduleFreeAdamW,
+        Muon,
         SAM,
         ASAM,
         LPFSGD,
