@@ -134,6 +134,60 @@ def adamw(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         x = x - h["adam_lr"] * step - h["adam_lr"] * h["decoupled_decay"] * x
 
 
+def adamw_ema(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """AdamW's own points, and the weights of the average multiplied out anew at every step."""
+    inner, history, average = adamw(x, at, L, noise), list[Vector](), x
+    point, _ = next(inner)
+    for k in itertools.count():
+        g = yield point, average
+        h = at(k)
+        point, _ = inner.send(g)
+        history.append(point)
+        share = [1 / np.minimum(i, h["ema_steps"]) for i in range(1, len(history) + 1)]
+        average = 0 * x
+        for i, past in enumerate(history):
+            average = average + past * share[i] * np.prod([1 - later for later in share[i + 1 :]], axis=0)
+
+
+def adamw_lawa(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """All points are kept; those at multiples of the interval are checkpoints, of which the last six count."""
+    inner, history = adamw(x, at, L, noise), list[Vector]()
+    point, _ = next(inner)
+    for k in itertools.count():
+        interval = max(1, int(at(k)["window_steps"][0]) // 6)
+        checkpoints = history[interval - 1 :: interval][-6:]
+        g = yield point, np.mean(checkpoints, axis=0) if checkpoints else point
+        point, _ = inner.send(g)
+        history.append(point)
+
+
+def diloco(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """Douillard et al., algorithm 1, with one worker: OuterOpt is Nesterov's, InnerOpt is AdamW."""
+    m, v, u, decayed1, decayed2 = 0 * x, 0 * x, 0 * x, 1.0 + 0 * x, 1.0 + 0 * x
+    for k in itertools.count():
+        h, worker = at(k), x.copy()
+        for _ in range(L):
+            g = yield worker, x
+            m = h["beta1"] * m + (1 - h["beta1"]) * g
+            v = h["beta2"] * v + (1 - h["beta2"]) * g**2
+            decayed1, decayed2 = decayed1 * h["beta1"], decayed2 * h["beta2"]
+            step = (m / (1 - decayed1)) / (np.sqrt(v / (1 - decayed2)) + 1e-8)
+            worker = worker - h["adam_lr"] * (step + h["decoupled_decay"] * worker)
+        delta = x - worker
+        u = h["outer_momentum"] * u + delta
+        x = x - h["outer_lr"] * (delta + h["outer_momentum"] * u)
+
+
+def sgld(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """With the names of the paper: θ ← θ + ε/2 ∇log p + N(0, ε), where log p = −(f + wd |θ|²/2)/T and ε = 2 η T."""
+    for t in itertools.count():
+        h = at(t)
+        g = yield x, x
+        epsilon = 2 * h["lr"] * h["temperature"]
+        slope = -(g + h["weight_decay"] * x) / h["temperature"]
+        x = x + epsilon / 2 * slope + np.sqrt(epsilon) * noise(t)
+
+
 def schedule_free_sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
     """x as the mean of all z, weighted by the squares of the step sizes, summed anew at every step."""
     z, past, weights = x.copy(), list[Vector](), list[float]()
@@ -296,9 +350,13 @@ LOOPS = {
     "sgd-ema": sgd_ema,
     "lookahead": lookahead,
     "adamw": adamw,
+    "adamw-ema": adamw_ema,
+    "adamw-lawa": adamw_lawa,
     "schedule-free-sgd": schedule_free_sgd,
     "schedule-free-adamw": schedule_free_adamw,
     "muon": muon,
+    "diloco": diloco,
+    "sgld": sgld,
     "sam": sam,
     "asam": asam,
     "lpf-sgd": lpf_sgd,

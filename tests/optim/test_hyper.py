@@ -57,7 +57,7 @@ def test_every_method_has_the_things_that_every_method_has(rule: str) -> None:
     if RULES[rule].curvature:  # its momentum is computed, and its step size is one on Newton's
         assert "newton_lr" in space and not {"momentum", "lr", "inner_lr"} & set(space)
         return
-    assert "momentum" in space
+    assert ("momentum" in space) != (rule == "sgld")  # a chain without a velocity
     assert ("lr" in space) != ("inner_lr" in space)
     assert ("inner_lr" in space) == ("outer_lr" in space) == ("anneal" in space)
 

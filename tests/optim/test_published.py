@@ -28,8 +28,10 @@ OUTSIDE_WIDE = {
     "sigma_start": {5.8e-4},
     "temperature": {1e-8},
     "ema_steps": {1e3},
+    "window_steps": {2346.0},
     "inner_steps": {5, 25},  # odd, and the wide range is even, because HEAT draws pairs
     "inner_steps of lookahead": {5},
+    "inner_steps of diloco": {500},
 }
 """Published values that no wide space contains, with the reason."""
 

@@ -12,6 +12,8 @@ from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules import (
     adamw,
     asam,
+    averaged_adamw,
+    diloco,
     elastic_sgd,
     entropy_sgd,
     hamilton_jacobi,
@@ -23,6 +25,7 @@ from relaxbench.optim.rules import (
     sam,
     schedule_free,
     sgd,
+    sgld,
 )
 from relaxbench.optim.wrapped.rule import WrappedRule
 
@@ -51,6 +54,18 @@ class AdamW(RuleOptimizer):
     rule_class = adamw.AdamW
 
 
+class AdamWEMA(RuleOptimizer):
+    """AdamW that deploys an exponential moving average of its weights."""
+
+    rule_class = averaged_adamw.AdamWEMA
+
+
+class AdamWLAWA(RuleOptimizer):
+    """AdamW that deploys the mean of its latest checkpoints."""
+
+    rule_class = averaged_adamw.AdamWLAWA
+
+
 class ScheduleFreeSGD(RuleOptimizer):
     """SGD with an average of its points in place of a schedule."""
 
@@ -67,6 +82,18 @@ class Muon(RuleOptimizer):
     """Momentum whose matrices are made orthogonal; AdamW for the other parameters."""
 
     rule_class = muon.Muon
+
+
+class DiLoCo(RuleOptimizer):
+    """AdamW in an inner loop, and momentum on the way that it goes."""
+
+    rule_class = diloco.DiLoCo
+
+
+class SGLD(RuleOptimizer):
+    """SGD with the noise of Langevin dynamics."""
+
+    rule_class = sgld.SGLD
 
 
 class SAM(RuleOptimizer):
@@ -130,9 +157,13 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
         SGDEMA,
         Lookahead,
         AdamW,
+        AdamWEMA,
+        AdamWLAWA,
         ScheduleFreeSGD,
         ScheduleFreeAdamW,
         Muon,
+        DiLoCo,
+        SGLD,
         SAM,
         ASAM,
         LPFSGD,

@@ -15,7 +15,7 @@ from relaxbench.optim.hyper import MOMENTUM, SCHEDULE, Hyper
 from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters
-from relaxbench.optim.rules.adamw import ADAM_LR, DECAY, EPSILON, AdamW
+from relaxbench.optim.rules.adamw import ADAM_LR, DECAY, AdamW, adam
 from relaxbench.space import Float, Space, Value
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -166,7 +166,8 @@ class Muon(Rule):
             part, now = _columns(state, block.columns), _columns(hyper, block.columns)
             g = grad[:, block.columns]
             if block.shape is None:
-                _adamw(part, g, now)
+                step = adam(part, g, now)
+                part["x"].sub_(now["adam_lr"] * (now["decoupled_decay"] * part["x"] + step))
             else:
                 self._matrix(part, g, now, block.shape, block.scale)
         state["t"] += 1
@@ -192,14 +193,6 @@ class Muon(Rule):
             gram = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
         return (x.mT if tall else x).to(matrices.dtype)
-
-
-def _adamw(part: State, g: Tensor, hyper: Hyper) -> None:
-    m, v, beta1, beta2 = part["m"], part["v"], hyper["beta1"], hyper["beta2"]
-    m.mul_(beta1).add_((1 - beta1) * g)
-    v.mul_(beta2).add_((1 - beta2) * g * g)
-    step = m / (1 - part["forgotten1"]) / ((v / (1 - part["forgotten2"])).sqrt() + EPSILON)
-    part["x"].sub_(hyper["adam_lr"] * (hyper["decoupled_decay"] * part["x"] + step))
 
 
 def _columns(values: Hyper, columns: slice) -> State:
