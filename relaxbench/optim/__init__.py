@@ -7,6 +7,7 @@ one paper per file, `drop_in` the optimizers, and `registry` the rules by name.
 from relaxbench.optim.drop_in.batch_norm import reestimate_batch_norm
 from relaxbench.optim.drop_in.classes import (
     ASAM,
+    GPA,
     LPFSGD,
     SAM,
     SGD,
@@ -32,6 +33,7 @@ from relaxbench.optim.drop_in.curveball import CurveBall
 
 __all__ = [
     "ASAM",
+    "GPA",
     "LPFSGD",
     "SAM",
     "SGD",

@@ -14,6 +14,7 @@ from relaxbench.optim.rules.curveball import CurveBall
 from relaxbench.optim.rules.diloco import DiLoCo
 from relaxbench.optim.rules.elastic_sgd import ElasticSGD
 from relaxbench.optim.rules.entropy_sgd import EntropySGD
+from relaxbench.optim.rules.gpa import GPA
 from relaxbench.optim.rules.hamilton_jacobi import HJ, HJImplicit
 from relaxbench.optim.rules.heat import Heat
 from relaxbench.optim.rules.lookahead import Lookahead
@@ -41,6 +42,7 @@ RULES: dict[str, type[Rule]] = {
         ScheduleFreeAdamW,
         Muon,
         DiLoCo,
+        GPA,
         SGLD,
         SAM,
         ASAM,

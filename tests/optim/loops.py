@@ -178,6 +178,20 @@ def diloco(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         x = x - h["outer_lr"] * (delta + h["outer_momentum"] * u)
 
 
+def gpa(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    z, m, v = x.copy(), 0 * x, 0 * x
+    for k in itertools.count():
+        h = at(k)
+        y = h["interpolation"] * x + (1 - h["interpolation"]) * z
+        g = yield y, x
+        m = h["beta1"] * m + (1 - h["beta1"]) * g
+        v = h["beta2"] * v + (1 - h["beta2"]) * g**2
+        step = m / (1 - h["beta1"] ** (k + 1)) / (np.sqrt(v / (1 - h["beta2"] ** (k + 1))) + 1e-8)
+        z = z - h["adam_lr"] * (step + h["decoupled_decay"] * y)
+        keep = 1 - 1 / h["ema_steps"]
+        x = keep * x + (1 - keep) * z
+
+
 def sgld(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
     """With the names of the paper: θ ← θ + ε/2 ∇log p + N(0, ε), where log p = −(f + wd |θ|²/2)/T and ε = 2 η T."""
     for t in itertools.count():
@@ -356,6 +370,7 @@ LOOPS = {
     "schedule-free-adamw": schedule_free_adamw,
     "muon": muon,
     "diloco": diloco,
+    "gpa": gpa,
     "sgld": sgld,
     "sam": sam,
     "asam": asam,

@@ -16,6 +16,7 @@ from relaxbench.optim.rules import (
     diloco,
     elastic_sgd,
     entropy_sgd,
+    gpa,
     hamilton_jacobi,
     heat,
     lookahead,
@@ -88,6 +89,12 @@ class DiLoCo(RuleOptimizer):
     """AdamW in an inner loop, and momentum on the way that it goes."""
 
     rule_class = diloco.DiLoCo
+
+
+class GPA(RuleOptimizer):
+    """AdamW with gradients between its point and an average of its points (generalized primal averaging)."""
+
+    rule_class = gpa.GPA
 
 
 class SGLD(RuleOptimizer):
@@ -163,6 +170,7 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
         ScheduleFreeAdamW,
         Muon,
         DiLoCo,
+        GPA,
         SGLD,
         SAM,
         ASAM,

@@ -22,6 +22,11 @@ TINY = 1e-30
 NO_LENGTH = "the README of the code recommends a warm-up and leaves its length open: that of our schedule `warmup`"
 
 
+def between(state: State, share: Tensor) -> Tensor:
+    """Return y = (1 − β) z + β x, in a form that is exact where x = z."""
+    return ((state["x"] - state["z"]) * share).add_(state["z"])
+
+
 class ScheduleFree(Rule):
     """The average x of the points z, and the point y between them at which gradients are taken."""
 
@@ -33,11 +38,6 @@ class ScheduleFree(Rule):
         now = super().at(hyper, progress)
         now[self.rate] = hyper[self.rate] * schedules.warm_up(hyper["warmup"], progress)
         return now
-
-    @staticmethod
-    def _between(state: State, share: Tensor) -> Tensor:
-        """Return y = (1 − β) z + β x, in a form that is exact where x = z."""
-        return ((state["x"] - state["z"]) * share).add_(state["z"])
 
     @staticmethod
     def _average(state: State, rate: Tensor) -> None:
@@ -90,10 +90,10 @@ class ScheduleFreeSGD(ScheduleFree):
     ages = frozenset({"fastest", "weights"})
 
     def query(self, state: State, hyper: Hyper) -> Query:
-        return Query(self._between(state, hyper["momentum"]), state["t"])
+        return Query(between(state, hyper["momentum"]), state["t"])
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
-        d = self._between(state, hyper["momentum"]).mul_(hyper["weight_decay"]).add_(grad)
+        d = between(state, hyper["momentum"]).mul_(hyper["weight_decay"]).add_(grad)
         state["z"].sub_(d.mul_(hyper["lr"]))
         self._average(state, hyper["lr"])
         return state
@@ -146,13 +146,13 @@ class ScheduleFreeAdamW(ScheduleFree):
         return {**super().init(x, seed), "v": x.new_zeros(x.shape), "forgotten2": x.new_ones(len(x), 1)}
 
     def query(self, state: State, hyper: Hyper) -> Query:
-        return Query(self._between(state, hyper["beta1"]), state["t"])
+        return Query(between(state, hyper["beta1"]), state["t"])
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         v, beta2 = state["v"], hyper["beta2"]
         state["forgotten2"].mul_(beta2)
         v.mul_(beta2).add_((1 - beta2) * grad * grad)
-        d = self._between(state, hyper["beta1"]).mul_(hyper["decoupled_decay"])
+        d = between(state, hyper["beta1"]).mul_(hyper["decoupled_decay"])
         d.add_(grad / ((v / (1 - state["forgotten2"])).sqrt() + EPSILON))
         state["z"].sub_(d.mul_(hyper["adam_lr"]))
         self._average(state, hyper["adam_lr"])
