@@ -185,7 +185,7 @@ def text_problem(name: str) -> TextProblem:
         most_rounds=5 if small else 50,
         worst=20.0,
         margin=0.01,
-        kind="char-lstm",
+        kind="char-lstm" if network.startswith("char-lstm") else "transformer",
         title=recipe.title,
         caution="A small budget is a demonstration: training is far from its end." if small else "",
     )

@@ -38,8 +38,7 @@ class RuleOptimizer(Saving):
 
     The rule has its own schedules. To use one of PyTorch's learning rate schedulers instead, pass
     `schedule="constant"`: PyTorch's change the `lr` of the groups, and both would act; a warning says so. The `lr` of
-    a group is the rule's step size. If a rule has two, an inner and an outer one, it is 1, a factor on the one that
-    schedules anneal.
+    a group is the rule's step size. If a rule has several, it is 1, a factor on those that schedules anneal.
 
     Args:
         params: Parameters, or groups of them with their own step sizes, momenta and weight decays. Parameters that
@@ -234,14 +233,13 @@ class RuleOptimizer(Saving):
             if self._hyper.constant:
                 return
             first = self.param_groups[0]
-            curves = [
-                f"{name} = {first[name]!r}"
-                for name in ("schedule", "scoping")
-                if first.get(name, "constant") != "constant"
-            ]
+            unscheduled = {"schedule": "constant", "scoping": "constant", "warmup": 0.0}
+            scheduled = {name: none for name, none in unscheduled.items() if first.get(name, none) != none}
+            curves = [f"{name} = {first[name]!r}" for name in scheduled]
+            none = "0" if {*scheduled} == {"warmup"} else '"constant"'
             raise TypeError(
                 f"{type(self).__name__} needs total_steps, the calls of step() that training will make, over which it "
-                f'is scheduled: total_steps=epochs * len(train_loader); "constant" needs none ({", ".join(curves)})'
+                f"is scheduled: total_steps=epochs * len(train_loader); {none} needs none ({', '.join(curves)})"
             )
         queries, total = self._hyper.period, self._all_queries
         if total is not None and total < queries:

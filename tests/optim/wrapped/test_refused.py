@@ -188,7 +188,7 @@ def test_a_good_optimizer_of_a_file_is_taken(folder: Path) -> None:
 
 
 def test_a_model_without_matrices_is_no_problem_for_muon() -> None:
-    study = spec(methods=["sgd", "muon"], method={"muon": {"rule": "torch:torch.optim.Muon"}})
+    study = spec(methods=["sgd", "mine"], method={"mine": {"rule": "torch:torch.optim.Muon"}})
     with pytest.raises(UserError, match=r"torch\.optim\.Muon takes matrices alone, of which the model has none"):
         prepare(study)
 
