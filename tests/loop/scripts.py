@@ -16,7 +16,7 @@ trial = relaxbench.trial(params={"lr": 0.1}, budget=40)
 x = random.gauss(0, 1) + 3
 while trial.left:
     x -= trial.params["lr"] * (x + random.gauss(0, 0.1))
-    if trial.params["lr"] > 1.9:
+    if trial.params["lr"] > 0.6:
         x = float("nan")
     trial.bill(gradients=1)
     if trial.due():
@@ -37,7 +37,7 @@ exploit = 4
 recommend = 2
 
 [script]
-file = "quadratic.py"
+file = "descent.py"
 metric = "square"
 worst = 100.0
 reports = 4
@@ -50,15 +50,15 @@ fixed = { lr = 0.5 }
 """
 
 
-def write(folder: Path, text: str = QUADRATIC, name: str = "quadratic.py") -> str:
+def write(folder: Path, text: str = QUADRATIC, name: str = "descent.py") -> str:
     """Write a script; return its path."""
     (folder / name).write_text(text)
     return str(folder / name)
 
 
-def spec(script: str, **changes: Any) -> StudySpec:
+def spec(path: str, **changes: Any) -> StudySpec:
     """A study of a script: a method that is searched, one that is fixed."""
-    table = {"file": script, "metric": "square", "worst": 100.0, "reports": 4, **changes.pop("script", {})}
+    table = {"file": path, "metric": "square", "worst": 100.0, "reports": 4, **changes.pop("script", {})}
     values: dict[str, Any] = {
         "name": "loop",
         "methods": ["one", "other"],

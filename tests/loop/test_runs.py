@@ -70,7 +70,7 @@ def test_a_run_tells_its_reports_and_is_repeated_by_its_seed(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("method", "error"),
     [
-        ("raises", "ValueError: no such layer (line 6 of quadratic.py)"),
+        ("raises", "ValueError: no such layer (line 6 of descent.py)"),
         ("exits", "SystemExit: 3"),
         ("dies", "it was ended by signal 6: noise dies Segmentation fault"),
     ],

@@ -117,7 +117,7 @@ def test_a_trial_goes_on_from_its_own_state() -> None:
 
 
 def test_alone_a_script_prints_what_it_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(scripts.QUADRATIC, "quadratic.py", "exec"), {})
+    exec(compile(scripts.QUADRATIC, "descent.py", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 22 and lines[-1] == "done"
     assert lines[0].startswith("2 gradients: training ") and lines[-2].startswith("test 0.0")

@@ -53,8 +53,8 @@ def test_a_study_of_a_script_ends_with_verdicts(whole: Path, script: str) -> Non
     (other,) = [result for result in findings.results if result.method == "other"]
     assert other.against("baseline").verdict in ("better", "worse", "equivalent", "undecided")
     manifest = study_row(whole).manifest
-    assert manifest["engines"]["quadratic"]["path"] == "script"
-    assert "What it bills" in manifest["problems"]["quadratic"]["caution"]
+    assert manifest["engines"]["descent"]["path"] == "script"
+    assert "What it bills" in manifest["problems"]["descent"]["caution"]
     assert all(
         cost["seconds_per_gradient"] > 0 for m in manifest["methods"].values() for cost in m["calibration"].values()
     )
@@ -70,7 +70,7 @@ def test_the_numbers_of_a_trial_are_those_of_the_script(whole: Path) -> None:
         x = random.gauss(0, 1) + 3
         for _ in range(40):
             x -= row.params["lr"] * (x + random.gauss(0, 0.1))
-        if row.params["lr"] > 1.9:
+        if row.params["lr"] > 0.6:
             assert row.diverged and row.value == row.measures["validation_metric"] == 100.0
             continue
         assert not row.diverged and row.ledger["gradients"] == 40
@@ -117,7 +117,7 @@ def test_a_trial_that_fails_is_said_and_given_up_and_the_others_go_on(tmp_path: 
     lines: list[str] = []
     summary = tiny.run(tmp_path, scripts.spec(scripts.write(tmp_path, text)), retries=1, announce=lines.append)
     failed = [line for line in lines if " failed: " in line]
-    assert len(failed) == 1 and "of one failed: AssertionError (line 6 of quadratic.py)" in failed[0]
+    assert len(failed) == 1 and "of one failed: AssertionError (line 6 of descent.py)" in failed[0]
     by_method: dict[str, set[str]] = {}
     for row in tiny.rows(tmp_path):
         by_method.setdefault(row.method, set()).add(row.status)
@@ -141,9 +141,7 @@ def test_an_edited_script_is_refused(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("ONE = 1\n")
     tiny.run(tmp_path, study, tiny.After(3))
     (tmp_path / "helper.py").write_text("ONE = 2\n")
-    with pytest.raises(
-        UserError, match=r"`quadratic\.py`: the text of helper\.py \(compared as a whole\) \w+, was \w+"
-    ):
+    with pytest.raises(UserError, match=r"`descent\.py`: the text of helper\.py \(compared as a whole\) \w+, was \w+"):
         tiny.run(tmp_path, study)
 
 
@@ -181,7 +179,7 @@ def test_sgd_as_a_script_is_the_built_in_sgd(tmp_path: Path, monkeypatch: pytest
     told = Told()
     monkeypatch.setattr(current, "_given", Trial(Job("sgd", params, 5, 60, "confirm", reports=4), told.take))
     exec(compile(SGD_ON_RUGGED, "script.py", "exec"), {})
-    described = LoopProblem(scripts.spec(scripts.write(tmp_path)).script, str(tmp_path / "quadratic.py"))
+    described = LoopProblem(scripts.spec(scripts.write(tmp_path)).script, str(tmp_path / "descent.py"))
     row = Row(id=1, token=1, phase="confirm", params=params, seed=5)
     result = result_of(row, told, described)
     assert math.isfinite(outcomes[0].value)
@@ -195,7 +193,7 @@ def test_the_distance_to_the_best_is_compared(tmp_path: Path) -> None:
     """An accuracy of 0.8 is an error of 0.2; one that diverged, of 1."""
     table = {"metric": "accuracy", "direction": "maximize", "best": 1.0, "worst": 0.0, "unit": "%", "scale": 100}
     study: StudySpec = scripts.spec(scripts.write(tmp_path), script=table)
-    own = LoopProblem(study.script, str(tmp_path / "quadratic.py"))
+    own = LoopProblem(study.script, str(tmp_path / "descent.py"))
     assert own.metric == "accuracy below 100 %" and own.worst_metric == own.worst == 1.0
     row = Row(id=1, token=1, phase="confirm", params={}, seed=5)
     told = Told([{"gradients": 40, "validation": 0.8, "training": math.nan}], test=0.7, tested=True, billed=40)
