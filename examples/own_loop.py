@@ -1,7 +1,7 @@
 """A training loop of your own as an arm of a study: two networks, two optimizers, no problem class.
 
-    python own_loop.py                                        # one plain run, with the middle of the ranges
-    python -m relaxbench study ../studies/own-loop.toml       # tuned, confirmed and compared
+python own_loop.py                                 # one plain run, in the middle of the ranges
+python -m relaxbench study studies/own-loop.toml   # from the folder above: tuned, confirmed and compared
 
 A generator learns to draw from a ring of eight points, a discriminator to tell its draws from true ones. The metric is
 the energy distance between both, which is 0 for equal distributions.

@@ -28,11 +28,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from relaxbench.loop.current import give
-from relaxbench.loop.job import Job
+from relaxbench.loop.job import STOP, Job
 from relaxbench.loop.trial import Trial
 
-STOP = "stop"
-"""The line that ends the running trial."""
 THREADED = {"equinox", "flax", "haiku", "jax", "keras", "optax", "tensorflow"}
 """Packages that are not forked once imported: they start threads."""
 AHEAD = {"torch._dynamo": "torch"}

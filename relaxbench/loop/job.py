@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 
 from relaxbench.space import Value
 
+STOP = "stop"
+"""The line that ends a running trial."""
 REPORTS = 20
 """How often a script is asked to report, by default."""
 SEEDS = 2**32

@@ -16,8 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from relaxbench.errors import UserError
-from relaxbench.loop.host import STOP
-from relaxbench.loop.job import Job
+from relaxbench.loop.job import STOP, Job
 
 TICK_SECONDS = 0.2
 """Longest time between two questions whether to go on."""
@@ -159,6 +158,8 @@ class Host:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.close()
+        if not hasattr(os, "fork"):
+            raise UserError(f"script {self.script!r} cannot be run here: studies of scripts need Linux or macOS")
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(self.threads)), "PYTHONHASHSEED": "0"}
         package = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package]))

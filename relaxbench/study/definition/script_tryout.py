@@ -54,7 +54,10 @@ def _tried(own: LoopProblem, spec: StudySpec, label: str, host: Host) -> Told:
     budget = max(1, math.ceil(SHARE * own.budget))
     job = own.job(label, script_middle(spec, label), derive(spec.seed, "try-out"), "try-out", budget)
     told = host.run(job)
-    if reason := why_unfit(told, own.script):
+    reason = why_unfit(told, own.script)
+    if not reason and not told.diverged and told.test is not None and not math.isfinite(told.test):
+        reason = f"trial.test(…) gives {told.test:g}, although what it reports is finite: look at the test data"
+    if reason:
         raise UserError(f"script `{Path(own.path).name}` with method {label!r}: {reason}")
     each = told.seconds / told.gradients if told.gradients else told.wall_seconds / max(1.0, told.billed)
     start = max(0.0, told.wall_seconds - each * told.billed)

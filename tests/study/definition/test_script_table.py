@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("metric", "metrik"), "unknown key in loop.toml, table [script]: 'metrik': did you mean 'metric'?"),
+        (("reports", "report"), "unknown key in loop.toml, table [script]: 'report': did you mean 'reports'?"),
         (("worst = 100.0", ""), "the key 'script.worst' is missing"),
         (("worst = 100.0", "worst = 0.0"), "script.worst = 0: expected a number above the best one, 0"),
         (("worst = 100.0", 'worst = "bad"'), "script.worst = 'bad': expected a number"),
