@@ -92,20 +92,21 @@ def test_an_interrupted_study_has_the_same_bits(whole: Path, script: str, tmp_pa
     assert not list((tmp_path / "checkpoints").glob("*.pt"))
 
 
-def test_two_workers_of_which_one_is_killed_give_the_same_bits(
+def test_two_workers_after_one_that_was_killed_give_the_same_bits(
     whole: Path, script: str, tmp_path: Path, processes: ForkServerContext
 ) -> None:
     study = scripts.spec(script, **SIX)
-    tiny.run(tmp_path, study, tiny.After(3))  # begun
-    workers = [
-        processes.Process(target=tiny.victim, args=(str(tmp_path), study, when, 12)) for when in ("round", "never")
+    killed, *workers = [
+        processes.Process(target=tiny.victim, args=(str(tmp_path), study, when, 12))
+        for when in ("round", "never", "never")
     ]
+    killed.start()
+    killed.join(60)
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
-    assert workers[0].exitcode == -9 and workers[1].exitcode == 0
-    tiny.run(tmp_path, study)
+    assert [killed.exitcode, *(worker.exitcode for worker in workers)] == [-9, 0, 0]
     assert tiny.results(tmp_path) == tiny.results(whole)
     assert len({row.worker for row in tiny.rows(tmp_path)}) >= 2
 
