@@ -203,3 +203,11 @@ def test_the_distance_to_the_best_is_compared(tmp_path: Path) -> None:
     told.diverged = True
     lost = result_of(row, told, own)
     assert lost.value == lost.measures["test_metric"] == 1.0 and lost.diverged
+
+
+def test_the_test_data_are_read_in_no_trial_of_a_search(tmp_path: Path) -> None:
+    allowed = "if trial.purpose in ('try-out', 'confirm', 'recommend') else 1 / 0"
+    text = scripts.QUADRATIC.replace("x * x + 0.02", f"x * x + 0.02 {allowed}")
+    lines: list[str] = []
+    summary = tiny.run(tmp_path, scripts.spec(scripts.write(tmp_path, text)), retries=0, announce=lines.append)
+    assert summary.missing == 0 and not any("failed" in line for line in lines)
