@@ -30,8 +30,8 @@ def refuse_hidden_state(problem: Problem, points: Tensor, batch: Batch) -> None:
             writes into its input. Trials would depend on the trials before and beside them.
     """
     _refuse_unseeded_start(problem)
-    oracle, held_out = Oracle(problem, "direct"), problem.split("validation", points.device)
-    part = {name: value[:EXAMPLES].clone() for name, value in held_out.items()}
+    oracle, held_out = Oracle(problem, "direct"), problem.part("validation", slice(0, EXAMPLES), points.device)
+    part = {name: value.clone() for name, value in held_out.items()}
 
     def twice() -> list[tuple[list[Tensor], dict[str, object]]]:
         results = []

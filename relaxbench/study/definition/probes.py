@@ -178,10 +178,7 @@ def _further(measures: Mapping[str, Measure], again: Mapping[str, Measure], prec
 
 def _scores(task: Problem, outputs_on: Callable[[Batch], Tensor]) -> list[Tensor]:
     """Return what a metric of a user gives for outputs on validation data, and for outputs that are disturbed."""
-    batch = {
-        name: value[:SCORED] if value.dim() else value
-        for name, value in task.split("validation", torch.device("cpu")).items()
-    }
+    batch = task.part("validation", slice(0, SCORED), torch.device("cpu"))
     outputs = outputs_on(batch).float()
     scores = [task.score(each, batch) for each in (outputs, *(_spread(outputs, size) for size in SPREADS))]
     return [torch.tensor(score, dtype=torch.float64) for score in scores if score is not None]

@@ -89,7 +89,8 @@ class Calibration:
         chosen = dict(read_manifest(database, study).get("engines", {}))
         for name, problem in self.problems.items():
             if name not in chosen:
-                engine = engines.choose_engine(problem, self.place, population, self.spec.precision)
+                rules = [self.spec.make_rule(label, problem) for label in self.spec.methods]
+                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules)
                 chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}
