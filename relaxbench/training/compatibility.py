@@ -10,6 +10,7 @@ from torch import Tensor, nn, vmap
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.training.draws import where_drawn
 from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision, dtype_of
@@ -35,10 +36,9 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
         oracle = Oracle(problem, "direct", precision)
         grad, loss = oracle.gradient_on(points, batch)
         if not torch.equal(generator, torch.get_rng_state()):
+            place = where_drawn(problem, lambda: oracle.gradient_on(points, batch))
             raise UserError(
-                f"problem {problem.name!r} draws random numbers from torch's generator when it is trained, which "
-                "cannot be replayed: use relaxbench.problems.Dropout as a layer instead (and dropout arguments of 0 in "
-                "other layers)"
+                f"problem {problem.name!r} draws random numbers from torch's generator when it is trained{place}"
             )
         held_out = oracle.measure(points, "validation")
         for split, value in (("training", loss), ("validation", held_out.loss)):
