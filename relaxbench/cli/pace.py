@@ -130,7 +130,8 @@ def paces_of(
             paces += script_paces(p, sizes, workers)
             continue
         begin = time.perf_counter()
-        engine = engines.choose_engine(p, place, population, spec.precision)
+        rules = [spec.make_rule(label, p) for label in spec.methods]
+        engine = engines.choose_engine(p, place, population, spec.precision, rules)
         start["choice of engines"] += time.perf_counter() - begin
         rate = engines.throughput(Oracle(p, "direct", spec.precision), spec.make_rule(spec.baseline, p), 1, place, 0.0)
         start["calibration"] += costs.expected_seconds(1 / rate) * _kinds(spec, p)

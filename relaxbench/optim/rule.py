@@ -232,6 +232,10 @@ class Rule:
         """Return the number of the (first) mini-batch of a query: the query's own number, times n for n replicas."""
         return query * self.replicas
 
+    def last_batch(self, query: int) -> int:
+        """Return the largest number of the first mini-batch of a query; rules know it, unless they choose it late."""
+        return self.first_batch(query)
+
     def retune(self, state: State, before: Hyper, after: Hyper) -> None:
         """Adapt the state, in place, when other code has changed hyperparameters in mid-training; studies never do."""
 

@@ -21,7 +21,8 @@ from relaxbench.problems.data.images import first_line
 from relaxbench.problems.data.sources import in_data_dir
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SPLITS, ProblemOptions, StoredProblem
+from relaxbench.problems.splits import SPLITS
+from relaxbench.problems.supervised import ProblemOptions, StoredProblem
 
 WAR_AND_PEACE = "war-and-peace.txt"
 OPEN: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}

@@ -95,7 +95,8 @@ class Calibration:
             if isinstance(problem, LoopProblem):
                 chosen.setdefault(name, script_engine(self.place))
             elif name not in chosen:
-                engine = engines.choose_engine(problem, self.place, population, self.spec.precision)
+                rules = [self.spec.make_rule(label, problem) for label in self.spec.methods]
+                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules)
                 chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}
