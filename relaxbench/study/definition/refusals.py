@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from relaxbench.errors import UserError, unknown
+from relaxbench.study.definition.search import Search
 
 FEWEST, MOST = 6, 10_000_000
 """Blocks of a look that are proposed."""
@@ -75,6 +76,9 @@ def refusal(
             looks = max(FEWEST, value) if isinstance(value, int) and value < MOST else FEWEST
             return UserError(f"{where}: `blocks` is not a key of a study: say `looks = [{looks}]`")
         table = f", table [method.{path[1]}]" if path[0] == "method" else ""
+        if "search" in path[:-1]:
+            table = f"{table[:-1]}.search]" if table else ", table [search]"
+            return unknown(f"key in {where}{table}:", path[-1], Search.model_fields)
         return unknown(f"key in {where}{table}:", path[-1], models[bool(table)].model_fields)
     if error["type"] == "too_short":
         return UserError(f"{where}: {key} is empty: name at least one")
