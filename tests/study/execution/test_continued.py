@@ -38,7 +38,7 @@ def test_an_interrupted_study_continues_to_the_same_bits(questions: int, tmp_pat
 def test_an_interrupted_study_of_a_sampler_continues_to_the_same_bits(tmp_path: Path) -> None:
     """Blocks are run side by side, each by a sampler of its own, whatever the slots and the interruptions."""
     search = {"sampler": "tpe", "options": {"n_startup_trials": 1}, "generation": 1}
-    s = tiny.spec(methods=["sgd"], trials=3, exploit=0, recommend=1, search=search)
+    s = tiny.spec(methods=["sgd"], trials=3, exploit=0, recommend=1, flatness=False, search=search)
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     tiny.run(tmp_path / "whole", s, population=8)
