@@ -14,7 +14,10 @@ from sqlalchemy import Engine
 
 from relaxbench.analysis.frames import load_study
 from relaxbench.analysis.study_arms import StudyArms
+from relaxbench.space import Float
 from relaxbench.store.database import open_database
+from relaxbench.store.facts import SearchFacts
+from relaxbench.study.coordination.learned_search import LearnedSearch
 from relaxbench.study.coordination.plan import Plan, plans
 from relaxbench.study.coordination.progress import tally
 from tests.study.coordination import test_plan
@@ -100,3 +103,15 @@ def test_progress_counts_the_blocks_that_have_begun(database: Engine) -> None:
             plan.unlock()
     finish(database, waiting(database), test_plan.equal, 12)
     assert [(p.blocks, p.total) for p in tally(planned)] == [(12, 12 * T + 12 + 1)] * 2
+
+
+def test_a_generation_is_chosen_when_the_one_before_it_is_whole() -> None:
+    """Also by a worker that has just arrived, and knows only what is finished."""
+    facts: SearchFacts = {"sampler": "tpe", "options": {}, "generation": 2}
+    results: list[tuple[dict[str, Any], float]] = [({"x": 0.1 * place}, float(place)) for place in range(5)]
+
+    def numbers(done: int) -> list[int]:
+        search = LearnedSearch(facts, {"x": Float(0.0, 1.0, 0.5)}, (0, "p", "a"), 5)
+        return [number for number, _ in search.following(3, done, lambda: results[:done])]
+
+    assert [numbers(done) for done in range(6)] == [[0, 1], [], [2, 3], [], [4], []]
