@@ -6,11 +6,14 @@ Blocks do not wait for each other, so that their generations keep the slots of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row
 
 from relaxbench.space import Space, Value
-from relaxbench.store.facts import SearchFacts
+from relaxbench.store.facts import MethodFacts, SearchFacts, is_random
 from relaxbench.study.coordination.samplers import make_sampler
 from relaxbench.study.coordination.tuner import Finished, Tuner
 from relaxbench.util.seeds import derive
@@ -34,30 +37,36 @@ class LearnedSearch:
     _tuners: dict[int, Tuner] = field(default_factory=dict)  # by block
     _planned: dict[int, int] = field(default_factory=dict)  # trials of a block that certainly have rows
 
+    @classmethod
+    def of(cls, method: MethodFacts, space: Space, place: tuple[int, str, str], trials: int) -> LearnedSearch | None:
+        """The search of a method; None where it has random trials, or none."""
+        return None if is_random(method) or not trials else cls(method["search"], space, place, trials)
+
     def following(
-        self, block: int, done: int, finished: Callable[[], Sequence[Finished]]
+        self, block: int, done: int, finished: Callable[[], Sequence[Row[Any]]]
     ) -> list[tuple[int, dict[str, Value]]]:
         """The numbers and settings of a block's next generation; none while an earlier one is incomplete.
 
         Args:
             block: its number.
             done: how many of its trials are finished.
-            finished: returns them, in the order of their numbers.
+            finished: returns their rows (params, value), in the order of their numbers.
         """
         size = self.facts["generation"]
         if done % size or done >= self.trials or self._planned.get(block, 0) > done:
             return []
-        results = finished()
+        results: list[Finished] = [(trial.params, trial.value) for trial in finished()]
         generations = [results[first : first + size] for first in range(0, len(results), size)]
         count = min(size, self.trials - done)
         params = self._tuner(block).propose(generations, count)
         return [(done + place, settings) for place, settings in enumerate(params)]
 
-    def planned(self, block: int, count: int) -> None:
-        """Take note of how many trials of a block have rows."""
-        self._planned[block] = count
-        if count >= self.trials:
-            self._tuners.pop(block, None)  # its last generation has been proposed
+    def planned(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take note of trials that have rows now, in the order of their numbers."""
+        for row in rows:
+            self._planned[row["block"]] = row["number"] + 1
+            if row["number"] + 1 >= self.trials:
+                self._tuners.pop(row["block"], None)  # its last generation has been proposed
 
     def _tuner(self, block: int) -> Tuner:
         if block not in self._tuners:

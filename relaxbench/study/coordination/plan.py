@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine as Database
@@ -13,7 +14,7 @@ from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relaxbench.space import Space, Value
-from relaxbench.store.facts import FlatnessFacts, fixed_on, is_random, method_facts, space_on
+from relaxbench.store.facts import FlatnessFacts, fixed_on, method_facts, space_on
 from relaxbench.store.schema import SEARCHED, Study, Trial
 from relaxbench.store.transactions import read, write
 from relaxbench.store.winners import best_so_far, rank, winner_of_complete_search
@@ -92,8 +93,7 @@ class Plan:
                 confirm += self._best(repetition, look)
         added = self._insert(explore) + self._insert(confirm)
         if self.learned is not None:
-            for row in explore:
-                self.learned.planned(row["block"], row["number"] + 1)
+            self.learned.planned(explore)
         self._explored.update(self._reached)
         self._confirmed.update({repetition: self._reached[repetition] for repetition in explored})
         return added
@@ -154,11 +154,8 @@ class Plan:
         """The rows of the next generation of every block up to a look whose earlier ones are complete."""
         rows = []
         for block in self._range(repetition, self.size.looks[look]):
-
-            def finished(block: int = block) -> list[tuple[dict[str, Value], float]]:
-                return [(trial.params, trial.value) for trial in self.finished("explore", range(block, block + 1))]
-
-            for number, params in learned.following(block, done[self.method, "explore", block], finished):
+            read_block = partial(self.finished, "explore", range(block, block + 1))
+            for number, params in learned.following(block, done[self.method, "explore", block], read_block):
                 seed = derive(self.size.seed, "explore", self.problem, self.method, block, number)
                 rows.append(self._row("explore", block, number, seed, {**params, **self.fixed}))
         return rows
@@ -307,9 +304,7 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
             about = method_facts(manifest, method)
             size, space, fixed = Size.of(spec, about, manifest), space_on(about, problem), fixed_on(about, problem)
             flat = manifest.get("flatness", {}).get(problem)
-            searched = bool(size.trials) and not is_random(about)
-            place = (size.seed, problem, method)
-            learned = LearnedSearch(about["search"], space, place, size.trials) if searched else None
+            learned = LearnedSearch.of(about, space, (size.seed, problem, method), size.trials)
             named = (study, row.name, size, problem, method)
             chosen.append(Plan(database, *named, space, fixed, monitor, flat, learned))
     return chosen

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_progress_counts_the_blocks_that_have_begun(database: Engine) -> None:
 def test_a_generation_is_chosen_when_the_one_before_it_is_whole() -> None:
     """Also by a worker that has just arrived, and knows only what is finished."""
     facts: SearchFacts = {"sampler": "tpe", "options": {}, "generation": 2}
-    results: list[tuple[dict[str, Any], float]] = [({"x": 0.1 * place}, float(place)) for place in range(5)]
+    results: list[Any] = [SimpleNamespace(params={"x": 0.1 * place}, value=float(place)) for place in range(5)]
 
     def numbers(done: int) -> list[int]:
         search = LearnedSearch(facts, {"x": Float(0.0, 1.0, 0.5)}, (0, "p", "a"), 5)
