@@ -61,7 +61,7 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
             f"{counted(farthest.looks, 'declared look')}: the chance of any wrong verdict in it is bounded by "
             f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
-    warnings += restated(frames) + unmeasured(frames)
+    warnings += restated(frames) + unmeasured(frames) + samplers(frames)
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
@@ -81,6 +81,19 @@ def unmeasured(frames: StudyFrames) -> list[str]:
     return [
         f"{problem}: flatness could not be measured ({reason.rstrip('.')}); the runs count."
         for problem, reason in frames.unmeasured.items()
+    ]
+
+
+def samplers(frames: StudyFrames) -> list[str]:
+    """Return what a sampler other than random search changes, one sentence per sampler."""
+    groups: dict[str, list[str]] = {}
+    for label, sampler in frames.learned.items():
+        groups.setdefault(sampler, []).append(frames.method(label)["title"])
+    return [
+        f"Sampler {sampler} chose the trials of {listed(titles)}: they depend on each other, so a verdict rests on one "
+        "run of every block's winner, not on all subsets of trials, and figures of random trials leave "
+        f"{'it' if len(titles) == 1 else 'them'} out."
+        for sampler, titles in groups.items()
     ]
 
 

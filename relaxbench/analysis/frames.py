@@ -34,6 +34,7 @@ from relaxbench.store.facts import (
     MethodFacts,
     SpecFacts,
     fixed_on,
+    is_random,
     method_facts,
     planned_looks,
     problem_facts,
@@ -140,8 +141,17 @@ class StudyFrames:
         return planned_looks(self.spec, self.manifest)
 
     def tuning(self, label: str) -> int:
-        """Return T, the random trials per block of a method; 0 for one that is run as published."""
+        """Return T, the trials per block of a method; 0 for one that is run as published."""
         return 0 if self.method(label)["arm"] == "published" else int(self.spec.get("trials") or 1)
+
+    def is_random(self, label: str) -> bool:
+        """Return whether a method's trials are independent random ones; of others a block is used whole."""
+        return is_random(self.method(label))
+
+    @property
+    def learned(self) -> dict[str, str]:
+        """The methods that are tuned by another sampler than random search, with its name."""
+        return {label: self.method(label)["search"]["sampler"] for label in self.methods if not self.is_random(label)}
 
     def cost(
         self, label: str, problem: str, key: Literal["seconds_per_gradient", "seconds_spread", "peak_bytes"]

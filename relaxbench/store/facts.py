@@ -56,6 +56,18 @@ class PublicationFacts(TypedDict):
     fits: bool  # both kinds are the same
 
 
+RANDOM = "random"
+"""The sampler of independent random trials, the only one with an estimate over all subsets of trials."""
+
+
+class SearchFacts(TypedDict):
+    """How the trials of a block are chosen; see `study.definition.search`."""
+
+    sampler: str  # random, a name of `study.coordination.samplers`, or the path of a class
+    options: dict[str, Any]  # of the sampler
+    generation: int  # trials of a block that are chosen together
+
+
 class MethodFacts(TypedDict):
     """What the report and the plan need of a method without importing its rule.
 
@@ -74,6 +86,7 @@ class MethodFacts(TypedDict):
     fixed: dict[str, Value]
     fixes: dict[str, dict[str, Value]]
     options: dict[str, Option]
+    search: SearchFacts
     publications: dict[str, PublicationFacts]  # by problem; empty for a method that is tuned
     copies: float | None  # of the parameters, held by the rule
     scope: str | None  # gamma, sigma
@@ -229,6 +242,7 @@ class SpecFacts(TypedDict, total=False):
     precision: str
     flatness: bool | Literal["full"]
     space: dict[str, object]  # ranges as in the study file
+    search: dict[str, object] | None  # of all methods, as in the study file; None for random trials
     method: dict[str, dict[str, object]]  # variants as in the study file
     script: dict[str, object] | None  # the table of a training script, without its path
 
@@ -298,6 +312,7 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "fixed": {},
         "fixes": {},
         "options": {},
+        "search": {"sampler": RANDOM, "options": {}, "generation": 1},
         "publications": {},
         "copies": None,
         "scope": None,
@@ -305,6 +320,11 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
     }
     known = manifest.get("methods", {}).get(method)
     return {**neutral, **known} if known else neutral
+
+
+def is_random(method: MethodFacts) -> bool:
+    """Whether a method's trials are independent random ones: then all subsets of them estimate the best of T."""
+    return method["search"]["sampler"] == RANDOM
 
 
 def space_on(method: MethodFacts, problem: str) -> Space:

@@ -19,9 +19,9 @@ FREE = ("description", "flatness")
 STATED = ("margin", "baseline", "controls")
 """Keys that no trial depends on, and every verdict does: they may change until test data are read."""
 
-DECLARED = ("looks", "trials", "budget", "budgets", "space")
+DECLARED = ("looks", "trials", "budget", "budgets", "space", "search")
 """Keys on which the guarantee of the verdicts rests."""
-DECLARED_OF_METHODS = ("rule", "arm", "space", "fixed", "options")
+DECLARED_OF_METHODS = ("rule", "arm", "space", "fixed", "options", "search")
 """The same, of a table ``[method.NAME]``."""
 
 

@@ -52,6 +52,7 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "fixed": spec.fixed_of(label, problems[0]),
         "fixes": {problem.name: spec.fixed_of(label, problem) for problem in problems},
         "options": spec.options_of(label, problems[0]),
+        "search": spec.sampling_of(label),
         "publications": {
             problem.name: facts for problem in problems if (facts := describe_publication(label, spec, problem))
         },

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.study.definition.script_table import Script
+from relaxbench.study.definition.search import Search
 
 FEWEST, MOST = 6, 10_000_000
 """Blocks of a look that are proposed."""
@@ -78,6 +79,9 @@ def refusal(
         if path[0] == "script" and len(path) > 1:
             return unknown(f"key in {where}, table [script]:", path[-1], Script.model_fields)
         table = f", table [method.{path[1]}]" if path[0] == "method" else ""
+        if "search" in path[:-1]:
+            table = f"{table[:-1]}.search]" if table else ", table [search]"
+            return unknown(f"key in {where}{table}:", path[-1], Search.model_fields)
         return unknown(f"key in {where}{table}:", path[-1], models[bool(table)].model_fields)
     if error["type"] == "too_short":
         return UserError(f"{where}: {key} is empty: name at least one")

@@ -11,6 +11,7 @@ from relaxbench.optim.rule import Rule
 from relaxbench.optim.wrapped.arguments import Option
 from relaxbench.problems import Problem
 from relaxbench.space import Space, Value
+from relaxbench.store.facts import SearchFacts
 from relaxbench.study.definition import spaces
 from relaxbench.study.definition.ranges import Bounds, Number
 from relaxbench.study.definition.script_problem import rule_of_script
@@ -21,6 +22,7 @@ from relaxbench.study.definition.script_table import (
     script_hyperparameters,
     script_space,
 )
+from relaxbench.study.definition.search import Search
 from relaxbench.training.precision import Precision
 
 Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -42,6 +44,7 @@ class Variant(BaseModel):
         fixed: values of hyperparameters that are not searched.
         space: ``"default"``, ``"wide"`` for everything that the rule has, or ranges that replace those of the study.
         options: arguments of the rule's constructor.
+        search: how its trials are chosen; None for the study's way.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,6 +54,7 @@ class Variant(BaseModel):
     fixed: dict[str, Number | str] = {}
     space: spaces.SpaceName | dict[str, Bounds] = "default"
     options: dict[str, OptionValue] = {}
+    search: Search | None = None
 
     @property
     def ranges(self) -> dict[str, Bounds]:
@@ -84,6 +88,7 @@ class StudySpec(BaseModel):
         flatness: measure the Hessian's spectrum and the local entropy of winners and recommended runs from now on, as
             far as a quarter of training pays for it; ``"full"`` for all of them, whatever they cost.
         space: ranges for all methods: by name, [low, high] or a list of options.
+        search: how the trials of a block are chosen; None for independent random trials.
         method: variants, by label.
         script: a training script of the user's own, in place of a problem; each method then is a label and params.
     """
@@ -108,6 +113,7 @@ class StudySpec(BaseModel):
     precision: Precision = "float32"
     flatness: Annotated[bool, Field(strict=True)] | Literal["full"] = True
     space: dict[str, Bounds] = {}
+    search: Search | None = None
     method: dict[str, Variant] = {}
     script: Script | None = None
 
@@ -171,6 +177,12 @@ class StudySpec(BaseModel):
         """Return how a method is tuned, whatever the problem."""
         variant = self.variant(label)
         return spaces.Search(self.rule_of(label), variant.arm, variant.space, variant.fixed, self.space)
+
+    def sampling_of(self, label: str) -> SearchFacts:
+        """Return how the trials of a method are chosen: its own way, or the study's; none of an arm as published."""
+        variant = self.variant(label)
+        own = Search() if variant.arm == "published" else variant.search or self.search or Search()
+        return own.facts
 
     def space_of(self, label: str, problem: Problem) -> Space:
         """Return what is searched for a method on a problem, see `spaces.space_of`."""
