@@ -31,6 +31,7 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
     from relaxbench.analysis.publications import origins
+    from relaxbench.store.engines import describe_engine
 
     counts, findings = progress(frames), Findings.of(frames)
     looks = {(result.problem, result.method): _look(result) for result in findings.results}
@@ -43,9 +44,9 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
         cells = [done.get(phase, "") for phase in phases]
         table.add_row(str(problem), str(method), *cells, looks.get((str(problem), str(method)), ""))
     engines = [
-        f"{name}: {engine['path']} path, K = {engine['population']}, {engine['precision']} on {engine['device']}; "
-        f"gradients are the same in any slot: {engine['invariance']}"
+        line
         for name, engine in frames.manifest.get("engines", {}).items()
+        for line in describe_engine(name, engine, invariance=True)
     ]
     published = origins({label: frames.method(label) for label in frames.methods}, frames.problems)
     notes = [Text(line, style="dim") for line in (*engines, *published, *restated(frames))]

@@ -7,13 +7,9 @@ another slot: only one that is the same in any slot, bit for bit, is used.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
-import shutil
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +22,7 @@ from relaxbench.problems import Problem
 from relaxbench.recording import recorded as being_recorded
 from relaxbench.space import Choice, Int, Value
 from relaxbench.training.compiled import CompiledStep, Function, Lifted, Recorded, UnfitError
+from relaxbench.training.compilers import NoCompilerError, fresh_cache, quiet, why_not_here
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.precision import REDUCED, Precision
@@ -38,30 +35,9 @@ ALIKE = 1e-2
 ten times as much with products of fewer bits."""
 PLAIN_ERRORS = (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, AssertionError, KeyError)
 """What recording raises for code that reads numbers, or that has no operation of its own."""
-COMPILERS = ("g++", "clang++", "c++")
 
 _made: dict[tuple[Any, ...], tuple[Problem, CompiledStep | UnfitError]] = {}
 """Steps of this process, and why there is none; the problem is kept because its id is in the key."""
-
-
-class NoCompilerError(Exception):
-    """Raised where nothing can be compiled on this machine; the message says why."""
-
-
-def why_not_here(device: torch.device) -> str | None:
-    """Return why no step can be compiled on this machine; None if nothing is known against it."""
-    if device.type != "cpu":
-        return f"the compiled path is for the CPU; on {device.type} a step is captured as a graph"
-    try:
-        with _quiet():
-            from torch._inductor import config, cpp_builder
-
-            compiler = cpp_builder.get_cpp_compiler()
-    except Exception:  # inductor has several errors for a missing compiler
-        return f"no C++ compiler ({', '.join(COMPILERS)}) is found"
-    if shutil.which(compiler) is None:
-        return f"the C++ compiler {compiler!r} is not found"
-    return None if config.cpp.cxx else "this build of PyTorch has no C++ backend"
 
 
 def compiled_step(problem: Problem, rule: Rule, size: int, precision: Precision = "float32") -> CompiledStep:
@@ -106,7 +82,7 @@ def record(
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    with _quiet(), being_recorded():
+    with quiet(), being_recorded():
         try:
             members = _members(problem, rule, size, precision)
             table = members.schedule([0] * size, STEPS)
@@ -133,7 +109,7 @@ def _make(problem: Problem, rule: Rule, size: int, precision: Precision) -> Comp
         step = _checked(CompiledStep(layout, _compile(graph, arguments)), precision)
     except Exception as error:
         # A cache that is half written, or that cannot be read or written, fails in many ways: once more without it.
-        with _fresh_cache() as folder:
+        with fresh_cache() as folder:
             try:
                 step = _checked(CompiledStep(layout, _compile(graph, arguments)), precision)
             except UnfitError:
@@ -149,26 +125,12 @@ def _compile(graph: torch.fx.GraphModule, arguments: Sequence[Tensor]) -> Functi
     from torch._inductor.compile_fx import compile_fx
 
     with (
-        _quiet(),
+        quiet(),
         torch.no_grad(),
         config.patch({"compile_threads": 1, "cpp.threads": torch.get_num_threads()}),
     ):
         compiled: Any = compile_fx(graph, list(arguments))
     return lambda tensors: compiled(*tensors)
-
-
-@contextlib.contextmanager
-def _fresh_cache() -> Iterator[str]:
-    """Compile into a new folder within this block; give the folder of the cache that is not used."""
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
-    from torch._inductor.utils import fresh_cache
-
-    try:
-        folder = str(cache_dir())
-    except OSError as error:
-        folder = str(error.filename)
-    with fresh_cache(delete=False):
-        yield folder
 
 
 def _members(problem: Problem, rule: Rule, size: int, precision: Precision) -> Population:
@@ -283,22 +245,6 @@ def _compare(
             )
         if not alike:
             raise UnfitError(f"its compiled step gives other numbers than the plain one (in {name!r})")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what PyTorch says of its own internals from people."""
-    loggers = [logging.getLogger(name) for name in ("torch.utils.cpp_extension", "torch._inductor", "torch._dynamo")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _first_line(error: BaseException) -> str:

@@ -103,7 +103,7 @@ class Recorded:
             value.copy_(torch.where(expand_for_replicas(alive, value), new[name], value))
 
     def pack(self, table: Mapping[str, Tensor], counts: Tensor, steps: int, rows: Tensor) -> Tensor:
-        """Put the hyperparameters of every step, and whether a member takes it, into one tensor ``[steps, H + 1, K, 1]``.
+        """Put the hyperparameters of every step, and whether a member takes it, in a tensor ``[steps, H + 1, K, 1]``.
 
         Args:
             table: ``[steps, n, 1]`` where scheduled, else ``[n, 1]``.

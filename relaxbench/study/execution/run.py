@@ -16,6 +16,7 @@ from sqlalchemy import delete
 
 from relaxbench.problems.measurements import say_expensive
 from relaxbench.store.claims import Claims
+from relaxbench.store.engines import describe_engine
 from relaxbench.store.facts import MachineFacts, Manifest
 from relaxbench.store.schema import Weights
 from relaxbench.store.transactions import write
@@ -142,7 +143,7 @@ class StudyRun:
         try:
             if missing:
                 calibration = Calibration(
-                    opened, device, claims.worker, presence, options.stopping, observer.calibrating
+                    opened, device, claims.worker, presence, options.stopping, observer.calibrating, options.announce
                 )
                 with heartbeat(claims, presence):
                     manifest = calibration.complete(options.population)
@@ -181,9 +182,8 @@ class _Observer:
 
 def _announce_engines(options: RunOptions, manifest: Manifest) -> None:
     for name, engine in manifest.get("engines", {}).items():
-        why = f" ({engine['note']})" if engine["note"] else ""
-        where = f"{engine['precision']} on {engine['device']}"
-        options.announce(f"{name}: {engine['path']} path, K = {engine['population']}, {where}{why}")
+        for line in describe_engine(name, engine):
+            options.announce(line)
 
 
 def _keep_best_weights(planned: list[Plan], progress: list[Progress]) -> None:
