@@ -8,6 +8,7 @@ another slot: only one that is the same in any slot, bit for bit, is used.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -82,6 +83,8 @@ def record(
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    if not rule.capturable:
+        raise UnfitError("its step cannot be recorded (the rule reads numbers, or is another package's optimizer)")
     with quiet(), being_recorded():
         try:
             members = _members(problem, rule, size, precision)
@@ -109,13 +112,17 @@ def _make(problem: Problem, rule: Rule, size: int, precision: Precision) -> Comp
         step = _checked(CompiledStep(layout, _compile(graph, arguments)), precision)
     except Exception as error:
         # A cache that is half written, or that cannot be read or written, fails in many ways: once more without it.
+        failure: Exception | None = None
         with fresh_cache() as folder:
             try:
                 step = _checked(CompiledStep(layout, _compile(graph, arguments)), precision)
-            except UnfitError:
-                raise
             except Exception as again:
-                raise UnfitError(f"its step cannot be compiled ({_first_line(again)})") from again
+                failure = again
+        if failure is not None:
+            unfit = isinstance(failure, UnfitError)
+            raise UnfitError(
+                str(failure) if unfit else f"its step cannot be compiled ({_first_line(failure)})"
+            ) from failure
         note = f"compiled without the cache in {folder}, which failed ({_first_line(error)}): delete that folder"
     return replace(step, seconds=time.perf_counter() - begin, note=note)
 
@@ -141,8 +148,10 @@ def _members(problem: Problem, rule: Rule, size: int, precision: Precision) -> P
             return spread.options[k % len(spread.options)]
         return 2 + k % 3 if isinstance(spread, Int) else default
 
+    own = {n: math.sqrt(low * high) for n, (low, high) in problem.space.items()} | dict(problem.fixed)
+
     members = Population(Oracle(problem, "vectorized", precision), rule, budget=10**9)
-    defaults = declared.defaults(rule.wide)
+    defaults = {n: own.get(n, default) for n, default in declared.defaults(rule.wide).items()}
     params = [{n: value(rule.wide[n], default, k) for n, default in defaults.items()} for k in range(size)]
     members.admit([Job(k, k, params[k]) for k in range(size)])
     return members
@@ -178,7 +187,7 @@ def _checked(step: CompiledStep, precision: Precision) -> CompiledStep:
     for slots in dict.fromkeys(map(tuple, others)):
         moved = _stretches(step, members, list(slots), None)
         for name, value in found.items():
-            if not torch.equal(value[list(slots)], moved[name]):
+            if not torch.allclose(value[list(slots)], moved[name], rtol=0, atol=0, equal_nan=True):
                 worst = (value[list(slots)].double() - moved[name].double()).abs().max()
                 raise UnfitError(f"its compiled step depends on the slot (by {worst:.0e} in {name})")
     digest = hashlib.sha256()
@@ -238,11 +247,11 @@ def _compare(
         if not value.is_floating_point():
             alike = torch.equal(value, expected[name])
         else:
-            change = (expected[name] - start_of[name]).double().norm()
+            finite = torch.isfinite(expected[name])
+            old, new, own = (torch.where(finite, v, 0).double() for v in (start_of[name], expected[name], value))
             share = ALIKE * (10 if precision in REDUCED else 1)
-            alike = bool(
-                (value - expected[name]).double().norm() <= share * change + 1e-6 * start_of[name].double().norm()
-            )
+            allowed = share * (new - old).norm() + 1e-6 * old.norm()
+            alike = torch.equal(finite, torch.isfinite(value)) and bool((own - new).norm() <= allowed)
         if not alike:
             raise UnfitError(f"its compiled step gives other numbers than the plain one (in {name!r})")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from relaxbench.optim.hyper import Hyper, defaults
 from relaxbench.optim.rule import State
-from relaxbench.optim.rules.entropy_sgd import EntropySGD
+from relaxbench.optim.rules.lookahead import Lookahead
 from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import SupervisedProblem
 from relaxbench.training import compilation
@@ -40,12 +40,12 @@ def small() -> SupervisedProblem:
 
 @pytest.fixture(scope="module")
 def step(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CompiledStep]:
-    """The only step that these tests compile, with dropout, noise and inner loops."""
+    """The only step that these tests compile, with dropout and inner loops."""
     if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
     before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
-    yield compiled_step(small(), EntropySGD(), SIZE)
+    yield compiled_step(small(), Lookahead(), SIZE)
     os.environ.pop("TORCHINDUCTOR_CACHE_DIR")
     if before is not None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
@@ -64,7 +64,7 @@ def interpret(graph: torch.fx.GraphModule, _: Sequence[Tensor]) -> Function:
 
 def jobs(count: int, resume: dict[int, Checkpoint] | None = None) -> list[Job]:
     """Trials with other seeds, step sizes and lengths of the inner loop; one of them diverges."""
-    known = defaults(EntropySGD.wide)
+    known = defaults(Lookahead.wide)
     params = [{**known, "inner_lr": 1e30 if i == 2 else 0.02 * (i + 1), "inner_steps": 4 + i % 3} for i in range(count)]
     return [Job(i, 70_000_000_000 + i, params[i], True, (resume or {}).get(i)) for i in range(count)]
 
@@ -112,13 +112,13 @@ def test_an_interrupted_trial_goes_on_bit_for_bit_beside_others(step: CompiledSt
 
 def test_the_steps_are_those_of_the_vectorized_path(step: CompiledStep) -> None:
     """Over more steps than a stretch has, whose ends leave no trace: weights agree as far as rounding lets them."""
-    task, rule, found = step.recorded.problem, EntropySGD(), list[Tensor]()
+    task, rule, found = step.recorded.problem, Lookahead(), list[Tensor]()
     trials = [Job(i, i, {**defaults(rule.wide), "inner_steps": 4, "inner_lr": 0.02}) for i in range(3)]
     for compiled in (step, None):
         population = Population(Oracle(task), rule, 10**4, compiled=compiled)
         population.admit(trials)
         counts, losses, table = population.advance(LONGEST + 8)
-        assert counts == [LONGEST + 8] * 3 and table["gamma"].shape == (LONGEST + 8, 3, 1)
+        assert counts == [LONGEST + 8] * 3 and table["inner_lr"].shape == (LONGEST + 8, 3, 1)
         found += [rule.iterate(population.state), losses]
     assert torch.allclose(found[0], found[2], rtol=1e-3, atol=1e-5)
     assert torch.allclose(found[1], found[3], rtol=1e-4)
