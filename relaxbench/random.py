@@ -16,6 +16,8 @@ import math
 import torch
 from torch import Tensor
 
+from relaxbench.recording import recording
+
 MASK = 0xFFFFFFFF
 PIECE = 1 << 17
 """Words per piece on the CPU: temporaries of megabytes need fresh memory pages, which cost more than a hash."""
@@ -165,7 +167,7 @@ def noise(
     Returns:
         A new tensor ``[K, P]``.
     """
-    if len(seed) > 1 or size > BLOCK_SIZE or seed.device.type != "cpu" or torch.compiler.is_compiling():
+    if len(seed) > 1 or size > BLOCK_SIZE or seed.device.type != "cpu" or recording():
         drawn = _noise(seed, stream, step, size, dtype)
         return drawn if scale is None else drawn.mul_(scale)
     number, place = divmod(int(step), BLOCK)
@@ -186,9 +188,10 @@ def _noise(seed: Tensor, stream: int, step: Tensor, size: int, dtype: torch.dtyp
     """`noise`, computed anew."""
     key = _mix64(_mix64(seed + _signed(stream * GOLDEN)) + step * GOLDEN)
     values, words = levels(dtype, key.device), (size + 3) // 4
-    if torch.compiler.is_compiling():
+    if recording():
         words = (words + 15) // 16 * 16  # PyTorch 2.15 compiles other lengths into code that overruns its memory
-    length = max(1, PIECE // (2 * max(1, len(key)))) if key.device.type == "cpu" else words
+    piecewise = key.device.type == "cpu" and not recording()
+    length = max(1, PIECE // (2 * max(1, len(key)))) if piecewise else words
     if words <= length:
         return _part(key, values, 0, words, size)
     result = values.new_empty(len(key), size)
@@ -200,7 +203,7 @@ def _noise(seed: Tensor, stream: int, step: Tensor, size: int, dtype: torch.dtyp
 def _part(key: Tensor, values: Tensor, start: int, stop: int, size: int) -> Tensor:
     """The coordinates of the words from `start` up to `stop`, without those beyond `size`."""
     words = _mix64(key + torch.arange(start + 1, stop + 1, device=key.device).mul_(GOLDEN))
-    if torch.compiler.is_compiling():
+    if recording():
         pieces = (words[..., None] >> torch.arange(0, 64, 16, device=key.device)).flatten(1)
     else:
         pieces = words.view(torch.int16)  # on a little-endian machine the same, and faster

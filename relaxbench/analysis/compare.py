@@ -223,7 +223,8 @@ def _facts(frames: StudyFrames, against: StudyFrames) -> dict[tuple[str, str], s
             f"problem {name}",
             {**frames.problem(name), "margin": frames.spec.get("margin") or frames.problem(name)["margin"]},
         )
-        facts |= _flat(f"engine for {name}", about.get("engines", {}).get(name, {}))
+        engine: Mapping[str, Any] = about.get("engines", {}).get(name, {})
+        facts |= _flat(f"engine for {name}", {key: value for key, value in engine.items() if key != "compiled"})
     for label in frames.methods:
         if label in against.methods:
             method = frames.method(label)

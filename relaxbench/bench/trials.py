@@ -17,7 +17,7 @@ from relaxbench.bench.workloads import WORKLOADS, Workload
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
-from relaxbench.training.engine import choose_engine
+from relaxbench.training.engine import choose_engine, oracle_path
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.precision import Precision
@@ -122,7 +122,7 @@ def _contest(
     rounds, seconds = QUICK if quick else (ROUNDS, SECONDS)
     tell("the engine's choice")
     engine = choose_engine(problem, device, size)
-    ours = Flight(problem, engine.path, engine.population, device)
+    ours = Flight(problem, oracle_path(engine.path), engine.population, device)
     contenders: dict[str, Contender] = {"ours": ours, "memory": in_memory(workload, device)}
     settings: dict[str, dict[str, Any]] = {"memory": {}}
     tell("settings of a DataLoader")

@@ -56,6 +56,13 @@ Problems = Annotated[
 Population = Annotated[
     int | None, typer.Option(help=r"Trials trained in parallel (K).  \[default: the fastest, measured]")
 ]
+TrainingPath = Annotated[
+    str,
+    typer.Option(
+        "--path",
+        help="How trials are trained: auto (measured), vectorized, direct or compiled. A study keeps its path.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]
 DataDir = Annotated[
     Path | None,

@@ -7,16 +7,18 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from relaxbench.util.text import counted
 
 if TYPE_CHECKING:
     from relaxbench.optim.rule import Rule
     from relaxbench.problems import Problem
-    from relaxbench.store.facts import SpecFacts
+    from relaxbench.store.facts import EngineFacts, SpecFacts
     from relaxbench.study.coordination.size import Size
     from relaxbench.study.definition.spec import StudySpec
+    from relaxbench.training.compiled import CompiledStep
+    from relaxbench.training.engine import Engine, Wish
     from relaxbench.training.oracle import Oracle
 
 
@@ -94,7 +96,12 @@ class Pace:
 
 
 def paces_of(
-    spec: StudySpec, stored: SpecFacts, problems: Sequence[Problem], place: Any, population: int | None
+    spec: StudySpec,
+    stored: SpecFacts,
+    problems: Sequence[Problem],
+    place: Any,
+    population: int | None,
+    wish: Wish = "auto",
 ) -> tuple[list[Pace], dict[str, float], list[str]]:
     """Measure the speed of every method on every problem as `study` runs it.
 
@@ -131,7 +138,7 @@ def paces_of(
             continue
         begin = time.perf_counter()
         rules = [spec.make_rule(label, p) for label in spec.methods]
-        engine = engines.choose_engine(p, place, population, spec.precision, rules)
+        engine = engines.choose_engine(p, place, population, spec.precision, rules, wish)
         start["choice of engines"] += time.perf_counter() - begin
         rate = engines.throughput(Oracle(p, "direct", spec.precision), spec.make_rule(spec.baseline, p), 1, place, 0.0)
         start["calibration"] += costs.expected_seconds(1 / rate) * _kinds(spec, p)
@@ -139,7 +146,11 @@ def paces_of(
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{how}{why}")
         if expensive := say_expensive(p.name, p.measurements):
             notes.append(expensive)
-        oracle, measured = Oracle(p, engine.path, spec.precision), dict[int, float]()
+        oracle, measured = Oracle(p, engines.oracle_path(engine.path), spec.precision), dict[int, float]()
+        steps, seconds, lines = _compiled(spec, p, engine)
+        if seconds:
+            start["compilation"] = start.get("compilation", 0.0) + seconds
+        notes += lines
         flat, flatness = planned_flatness(p, spec, list(sizes.values())), 0.0
         if spec.flatness and (flat is None or flat["runs"]):
             start["programs and data"] += _import_seconds()
@@ -153,11 +164,28 @@ def paces_of(
             size = sizes[label]
             most = max(size.looks[0] * max(1, size.trials) * size.repetitions, size.recommend)
             slots = min(engine.population, most)  # no more trials are ready at once
-            wave, run, evaluation = _wave(spec, label, oracle, slots, place, measured)
+            wave, run, evaluation = _wave(spec, label, oracle, slots, place, measured, steps.get(label))
             known = (spec.budget_of(p), slots, wave, run, workers, evaluation, testing, flatness)
             paces.append(Pace(p.name, label, size, *known, flat["runs"] if flat else None))
     torch.set_num_threads(usual)
     return paces, start, notes
+
+
+def _compiled(spec: StudySpec, problem: Problem, engine: Engine) -> tuple[dict[str, CompiledStep], float, list[str]]:
+    """Compile the steps of the methods, on the compiled path; return also the seconds, and what to say of it."""
+    from relaxbench.store.engines import describe_steps
+    from relaxbench.study.execution.steps import describe_step, step_of
+
+    if engine.path != "compiled":
+        return {}, 0.0, []
+    facts = cast("EngineFacts", {**engine.as_dict(), "compiled": {}})
+    begin, notes = time.perf_counter(), list[str]()
+    for label in spec.methods:
+        facts["compiled"][label], note = describe_step(spec, problem, label, facts)
+        notes += [f"{problem.name}, {label}: {note}"] if note else []
+    made = {label: step_of(spec, problem, label, facts) for label in spec.methods}
+    steps = {label: step for label, step in made.items() if step is not None}
+    return steps, time.perf_counter() - begin, [*describe_steps(problem.name, facts), *notes]
 
 
 def _workers(spec: StudySpec, problems: Sequence[Problem], sizes: Mapping[str, Size]) -> tuple[int, str]:
@@ -188,7 +216,13 @@ def _import_seconds() -> float:
 
 
 def _wave(
-    spec: StudySpec, label: str, oracle: Oracle, slots: int, place: Any, measured: dict[int, float]
+    spec: StudySpec,
+    label: str,
+    oracle: Oracle,
+    slots: int,
+    place: Any,
+    measured: dict[int, float],
+    step: CompiledStep | None = None,
 ) -> tuple[float, float, float]:
     """Measure the time of a wave and of each of its runs, from one of few runs and one that fills the slots.
 
@@ -202,6 +236,7 @@ def _wave(
         slots: runs that train together.
         place: the device.
         measured: seconds of a measurement by number of runs, which is the same for all methods.
+        step: the compiled step of the method, if it has one.
     """
     from relaxbench.study.coordination.tpe import GENERATION
     from relaxbench.study.definition.spaces import typical
@@ -213,7 +248,7 @@ def _wave(
     for count in {min(GENERATION, slots), slots}:
         if count not in measured:
             measured[count] = durations.measuring(oracle, count, place, "validation")
-        training = durations.running(oracle, rule, budget, count, place, params)
+        training = durations.running(oracle, rule, budget, count, place, params, step)
         times[count] = training + rounds * measured[count]
     evaluation = rounds * measured[slots] / slots
     few, most = min(times), max(times)

@@ -28,6 +28,7 @@ from relaxbench.cli.options import (
     Problems,
     Seed,
     Storage,
+    TrainingPath,
     Trials,
 )
 from relaxbench.cli.pace import PARTS, Pace, paces_of
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from relaxbench.problems import Problem
     from relaxbench.store.facts import SpecFacts
     from relaxbench.study.definition.spec import StudySpec
+    from relaxbench.training.engine import Wish
 
 WITHIN = 1.5
 """Target: neither the planned nor the taken time is more than this many times the other."""
@@ -60,6 +62,7 @@ def plan(
     method: Methods = None,
     problem: Problems = None,
     population: Population = None,
+    path: TrainingPath = "auto",
     device: Device = "auto",
     seed: Seed = None,
     data_dir: DataDir = None,
@@ -78,18 +81,27 @@ def plan(
     spec, _ = read_spec(file, given)
     checks.check_counts(population, options.RETRIES)
     checks.use_data(data_dir, download)
+    from relaxbench.study.definition.paths import parse_path, refuse_problems
     from relaxbench.training.devices import torch_device
 
+    wish = parse_path(path)
     place = torch_device(device)
     spec, problems, unfit = prepare_spec(spec, file, given, download, skip_unfit)
     for line in unfit:
         console.print(line, markup=False, highlight=False)
-    for part in plan_tables(spec, problems, storage, place, population, spread):
+    refuse_problems(spec, problems, place, wish)
+    for part in plan_tables(spec, problems, storage, place, population, spread, wish):
         console.print(part)
 
 
 def plan_tables(
-    spec: StudySpec, problems: list[Problem], storage: str, place: Any, population: int | None, spread: float | None
+    spec: StudySpec,
+    problems: list[Problem],
+    storage: str,
+    place: Any,
+    population: int | None,
+    spread: float | None,
+    wish: Wish = "auto",
 ) -> list[RenderableType]:
     """Return the tables of `plan`: gradients and time on this machine, and what to expect until all is decided."""
     from relaxbench.analysis.publications import origins
@@ -99,7 +111,7 @@ def plan_tables(
 
     stored = cast(SpecFacts, stored_form(spec, problems))
     looks = planned_looks(stored, {})
-    paces, start, notes = paces_of(spec, stored, problems, place, population)
+    paces, start, notes = paces_of(spec, stored, problems, place, population, wish)
     table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     ends = list(dict.fromkeys((looks[0], looks[-1])))
     for column in ("problem", "method"):

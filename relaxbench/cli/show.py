@@ -15,6 +15,7 @@ from relaxbench.cli.outcome import verdict_lines
 if TYPE_CHECKING:
     from relaxbench.analysis.comparison import MethodResult
     from relaxbench.analysis.frames import StudyFrames
+    from relaxbench.store.facts import EngineFacts
 
 
 def show(study: Study = None, storage: Storage = STORAGE) -> None:
@@ -31,6 +32,7 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
     from relaxbench.analysis.publications import origins
+    from relaxbench.store.engines import describe_engine
 
     counts, findings = progress(frames), Findings.of(frames)
     looks = {(result.problem, result.method): _look(result) for result in findings.results}
@@ -43,15 +45,19 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
         cells = [done.get(phase, "") for phase in phases]
         table.add_row(str(problem), str(method), *cells, looks.get((str(problem), str(method)), ""))
     engines = [
-        f"{name}: a script on {engine['device']}. {frames.problem(name)['caution']}"
-        if engine["path"] == "script"
-        else f"{name}: {engine['path']} path, K = {engine['population']}, {engine['precision']} on {engine['device']}; "
-        f"gradients are the same in any slot: {engine['invariance']}"
+        line
         for name, engine in frames.manifest.get("engines", {}).items()
+        for line in (*describe_engine(name, engine, invariance=True), _limits(frames, name, engine))
+        if line
     ]
     published = origins({label: frames.method(label) for label in frames.methods}, frames.problems)
     notes = [Text(line, style="dim") for line in (*engines, *published, *restated(frames))]
     return [table, *notes, Text(), *verdict_lines(findings)]
+
+
+def _limits(frames: StudyFrames, name: str, engine: EngineFacts) -> str:
+    """What relaxbench cannot see of a script, which is not its own."""
+    return frames.problem(name)["caution"] if engine["path"] == "script" else ""
 
 
 def _look(result: MethodResult) -> str:

@@ -26,6 +26,7 @@ from relaxbench.cli.options import (
     ReportDir,
     Seed,
     Storage,
+    TrainingPath,
     Trials,
 )
 from relaxbench.cli.outcome import conclude, finish
@@ -45,6 +46,7 @@ def study(
     method: Methods = None,
     problem: Problems = None,
     population: Population = None,
+    path: TrainingPath = "auto",
     device: Device = "auto",
     seed: Seed = None,
     data_dir: DataDir = None,
@@ -70,12 +72,15 @@ def study(
     from relaxbench.store.database import open_database
     from relaxbench.store.soundness import check_stored
     from relaxbench.study.definition.opening import open_study
+    from relaxbench.study.definition.paths import parse_path, refuse_problems
     from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
+    from relaxbench.training.devices import torch_device
 
     given = Overrides(name, looks, more_blocks, trials, budget, method, problem, seed)
     spec, source = read_spec(file, given)
     checks.check_counts(population, retries)
+    wish = parse_path(path)
     checks.check_folder("--checkpoints", checkpoints)
     if not no_report:
         checks.check_folder("--report", report)
@@ -100,6 +105,7 @@ def study(
 
         reach(optuna)  # before a database is created
     spec, problems, unfit = prepare_spec(spec, file, given, download, skip_unfit)
+    refuse_problems(spec, problems, place or torch_device("auto"), wish)
     session = RunOptions(place, population, checkpoints, retries, optuna)
     with connected_cluster(cluster, storage) as notes:
         database = open_database(storage)
@@ -109,7 +115,7 @@ def study(
             run = StudyRun(database, reporting)
             for note in (*unfit, *notes):
                 display.say(note)
-            opened = open_study(database, spec, source, problems, place, restate)
+            opened = open_study(database, spec, source, problems, place, restate, wish)
             if cluster is not None:
                 summary = distribute(run, opened, cluster, storage, display)
             elif local is not None:

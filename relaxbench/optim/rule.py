@@ -20,6 +20,7 @@ from relaxbench.optim import schedules
 from relaxbench.optim.hyper import ANNEALED, Hyper, declare
 from relaxbench.optim.meanings import MEANINGS, Meaning
 from relaxbench.optim.published import REASONS, Published
+from relaxbench.recording import recording
 from relaxbench.space import Space, Value
 
 State = dict[str, Tensor]
@@ -296,15 +297,15 @@ def standard_normal(state: State, size: int, dtype: torch.dtype, scale: Tensor |
 
 
 def row_sums(values: Tensor) -> Tensor:
-    """Sum over all axes but the first, ``[K, 1]``; on the CPU member by member, in the same order for any K."""
-    if values.device.type == "cpu":
+    """Sum over all axes but the first, ``[K, 1]``; on the CPU in the same order for any K."""
+    if values.device.type == "cpu" and not recording():
         return torch.stack([row.sum() for row in values])[:, None]
     return values.flatten(1).sum(dim=1, keepdim=True)
 
 
 def uniform_value(mask: Tensor) -> bool | None:
-    """Return the common value of a mask ``[K, 1]``; None if members differ or reading it would block on a device."""
-    if mask.device.type != "cpu":
+    """Return the common value of a mask ``[K, 1]``; None if members differ or it cannot be read at no cost."""
+    if mask.device.type != "cpu" or recording():
         return None
     return True if bool(mask.all()) else None if bool(mask.any()) else False
 
@@ -315,7 +316,7 @@ def place(count: Tensor, period: Tensor) -> Tensor | int:
     For a single member on the CPU it is an integer: one step of a tiny network consists of about 80 operations, and a
     rule should not add ten of them to find out whether an outer step ends.
     """
-    if count.numel() == 1 and count.device.type == "cpu" and not torch.compiler.is_compiling():
+    if count.numel() == 1 and count.device.type == "cpu" and not recording():
         return int(count) % int(period)
     return count % period.to(torch.int64)
 
@@ -339,7 +340,7 @@ def outer_step(
     values = {name: hyper[name] for name in reads.split() if name in hyper}
     if due is True:
         _write(state, step(part, values))
-    elif due.device.type == "cpu":
+    elif due.device.type == "cpu" and not recording():
         _by_rows(due, state, part, values, step)
     else:
         _by_mask(due, state, part, values, step)

@@ -93,10 +93,18 @@ class MethodFacts(TypedDict):
     calibration: dict[str, CostFacts]  # by problem
 
 
+class CompiledFacts(TypedDict):
+    """The compiled step of a method; see `training.compiled.CompiledStep`."""
+
+    reason: str  # why there is none, so that its trials are run by plain operations; "" if there is
+    seconds: float  # that recording, compiling and checking took
+    digest: str  # of the numbers that its check has computed: another machine must compute the same
+
+
 class EngineFacts(TypedDict):
     """How a problem's trials are run; see `training.engine.Engine`."""
 
-    path: Literal["vectorized", "direct", "script"]
+    path: Literal["vectorized", "direct", "compiled", "script"]
     population: int
     device: str
     dtype: str
@@ -104,6 +112,7 @@ class EngineFacts(TypedDict):
     threads: int
     invariance: str
     note: str
+    compiled: NotRequired[dict[str, CompiledFacts]]  # by method, on the compiled path
 
 
 class TensorFacts(TypedDict):
@@ -211,6 +220,7 @@ class Manifest(Circumstances, total=False):
     identity: IdentityFacts
     origins: dict[str, str]  # by problem: the path of its file, or its name
     methods: dict[str, MethodFacts]
+    path: Literal["vectorized", "direct", "compiled"]  # asked for, of problems that have no engine yet
     engines: dict[str, EngineFacts]  # by problem
     flatness: dict[str, FlatnessFacts]  # by problem; one that is not in it is measured in full
     turns: dict[str, TurnFacts]  # by task

@@ -14,6 +14,7 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.space import Value
+from relaxbench.training.compiled import CompiledStep
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.precision import dtype_of
@@ -27,7 +28,13 @@ STRETCH_SECONDS = 0.05
 
 
 def running(
-    oracle: Oracle, rule: Rule, budget: int, size: int, device: torch.device, params: Mapping[str, Value]
+    oracle: Oracle,
+    rule: Rule,
+    budget: int,
+    size: int,
+    device: torch.device,
+    params: Mapping[str, Value],
+    compiled: CompiledStep | None = None,
 ) -> float:
     """Seconds of as many runs as there are slots, from the first gradient to the last.
 
@@ -40,9 +47,10 @@ def running(
         size: K, the number of slots.
         device: where they run.
         params: hyperparameters that differ from the defaults.
+        compiled: takes the steps, if it is given.
     """
     length = Population(oracle, rule, budget, device).round_length
-    population = Population(oracle, rule, 10**9, device)
+    population = Population(oracle, rule, 10**9, device, compiled=compiled)
     values = {**defaults(rule.wide), **params}
     population.admit([Job(i, i % 8, values) for i in range(size)])  # eight seeds: drawing weights is not timed
     steps = 1

@@ -9,21 +9,30 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
+from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.training.compatibility import invariance_of, why_not_vectorized
+from relaxbench.training.compilers import why_not_here
 from relaxbench.training.memory import out_of_memory, sizes_that_fit
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.precision import Precision, dtype_of
 from relaxbench.training.trial import Job
 
+EnginePath = Literal["vectorized", "direct", "compiled"]
+"""How the steps of an engine are taken."""
+Wish = Literal["auto", "vectorized", "direct", "compiled"]
+"""A path that a person asks for; ``"auto"``: the faster one of the vectorized and the direct path."""
+WISHES: tuple[Wish, ...] = get_args(Wish)
+COMPILED_SIZE = 32
+"""K of the compiled path, unless a person chooses it: larger ones are not faster on the CPU, and are refilled less."""
 CANDIDATES = (8, 16, 32, 64, 128, 256)
 """Population sizes that are tried for the vectorized path."""
 MORE = (512, 1024, 2048)
@@ -39,17 +48,17 @@ class Engine:
     """The path on which a problem's trials are trained, and its settings.
 
     Attributes:
-        path: ``"vectorized"`` or ``"direct"``.
+        path: ``"vectorized"``, ``"direct"``, or ``"compiled"``, see `compilation`.
         population: K, the number of slots.
         device: ``"cpu"`` or ``"cuda:0"``.
         dtype: type of the parameters.
         precision: of a model's matrix products, see `precision.PRECISIONS`.
         threads: CPU threads of torch.
         invariance: how much a gradient depends on K and the slot: ``"bit for bit"``, or the largest difference.
-        note: why the direct path was chosen, or why K was reduced, or "".
+        note: why the path was chosen, if it is not the vectorized one, or why K was reduced, or "".
     """
 
-    path: Path
+    path: EnginePath
     population: int
     device: str
     dtype: str
@@ -63,14 +72,20 @@ class Engine:
         return asdict(self)
 
 
+def oracle_path(path: EnginePath) -> Path:
+    """Return the path of gradients and measurements: on the compiled path, measurements are vectorized."""
+    return "direct" if path == "direct" else "vectorized"
+
+
 def choose_engine(
     problem: Problem,
     device: torch.device,
     population: int | None = None,
     precision: Precision = "float32",
     rules: Sequence[Rule] = (),
+    wish: Wish = "auto",
 ) -> Engine:
-    """Choose the engine with the most member-steps per second of plain SGD.
+    """Choose the engine with the most member-steps per second of plain SGD, or make the one that a person asks for.
 
     Args:
         problem: the problem that will be trained.
@@ -78,11 +93,20 @@ def choose_engine(
         population: K, or None to choose it as well.
         precision: see `precision.PRECISIONS`.
         rules: of the study's methods, whose states must fit into memory.
+        wish: the path, or ``"auto"``.
+
+    Raises:
+        UserError: if the problem cannot be trained on the path that is asked for.
     """
     obstacle = why_not_vectorized(problem)
-    path: Path = "direct"
+    path: EnginePath = "direct"
     size = population or 1
-    if obstacle is None:
+    if wish != "auto":
+        cannot_be_trained(problem, device, wish)
+        path, obstacle = wish, "as asked for"
+        if path != "direct" and not population:
+            size = _size(problem, device, precision, rules, wish)
+    elif obstacle is None:
         sizes = (population,) if population else sizes_that_fit(problem, _candidates(device), device, precision, rules)
         rates = _rates(problem, sizes, device, precision)
         if not rates:
@@ -97,6 +121,39 @@ def choose_engine(
     invariance = "bit for bit" if path == "direct" else invariance_of(problem, size, device, precision)
     dtype = str(dtype_of(precision)).removeprefix("torch.")
     return Engine(path, size, str(device), dtype, precision, torch.get_num_threads(), invariance, obstacle or "")
+
+
+def cannot_be_trained(problem: Problem, device: torch.device, wish: Wish) -> None:
+    """Raise if a problem cannot be trained on a path that is asked for.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    reason = why_not_vectorized(problem) if wish in ("vectorized", "compiled") else None
+    if reason is None and wish == "compiled":
+        reason = why_not_here(device)
+    if reason:
+        raise UserError(
+            f"problem {problem.name!r} cannot be trained on the {wish} path: {reason}: leave the path out", "path"
+        )
+
+
+def _size(problem: Problem, device: torch.device, precision: Precision, rules: Sequence[Rule], wish: Wish) -> int:
+    """Return K for a path that is asked for.
+
+    Raises:
+        UserError: if no population fits into memory.
+    """
+    if wish == "compiled":
+        fitting = sizes_that_fit(problem, [k for k in CANDIDATES if k <= COMPILED_SIZE], device, precision, rules)
+        best = max(fitting, default=None)
+    else:
+        sizes = sizes_that_fit(problem, _candidates(device), device, precision, rules)
+        rates = _rates(problem, sizes, device, precision)
+        best = min((k for k in rates if rates[k] >= 0.9 * max(rates.values())), default=None)
+    if best is None:
+        raise UserError(f"problem {problem.name!r}: a population would not fit into memory: leave the path out", "path")
+    return best
 
 
 def _candidates(device: torch.device) -> tuple[int, ...]:

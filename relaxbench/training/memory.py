@@ -101,9 +101,15 @@ def half_the_slots(engine: dict[str, Any], problem: str) -> dict[str, Any]:
     """Return an engine, as a manifest stores it, with half the slots and a note that says why.
 
     Raises:
-        UserError: if it has a single slot.
+        UserError: if it has a single slot, or if its steps are compiled for so many.
     """
     size = engine["population"]
+    if engine["path"] == "compiled":
+        raise UserError(
+            f"memory does not suffice for K = {size} on problem {problem!r}, for which its steps are compiled: free "
+            "memory, or begin another study with a smaller population",
+            "population",
+        )
     if size == 1:
         raise does_not_fit(problem, engine["device"])
     return {**engine, "population": size // 2, "note": f"memory did not suffice for K = {size}"}

@@ -6,6 +6,7 @@ leaves, and its slot receives the next trial at once.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Collection, Sequence
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from relaxbench.errors import UserError
 from relaxbench.optim import hyper as declared
 from relaxbench.optim.rule import Rule, State
+from relaxbench.recording import recorded
+from relaxbench.training.compiled import LONGEST, CompiledStep
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import dtype_of
 from relaxbench.training.rounds import Capture, CudaGraph, Round
@@ -30,6 +33,7 @@ class Population:
         budget: gradient equivalents per trial.
         device: where parameters and state live.
         dtype: of parameters and state; None for that of the oracle's precision.
+        compiled: takes the steps, for at most as many members as it was compiled for; None: plain operations do.
 
     Attributes:
         price: gradient equivalents per query.
@@ -45,9 +49,11 @@ class Population:
         budget: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
+        compiled: CompiledStep | None = None,
     ) -> None:
         self.oracle, self.problem, self.rule, self.budget = oracle, oracle.problem, rule, budget
         self.device, self.dtype = torch.device(device), dtype or dtype_of(oracle.precision)
+        self.compiled = compiled
         graphs = rule.capturable and self.device.type == "cuda"
         self.capture: Capture | None = CudaGraph(self.device) if graphs else None
         self.price = rule.price * rule.replicas
@@ -132,33 +138,54 @@ class Population:
         Returns:
             queries of each member; the sums ``[K, 1]`` of their losses; the scheduled hyperparameters.
         """
+        longest = LONGEST if self.compiled else steps
+        parts = [self._stretch(min(longest, steps - begun)) for begun in range(0, steps, longest)]
+        if len(parts) == 1:
+            return parts[0]
+        counts = [sum(several) for several in zip(*(part[0] for part in parts), strict=True)]
+        tables = [part[2] for part in parts]
+        table = {n: torch.cat([t[n] for t in tables]) if v.dim() == 3 else v for n, v in tables[0].items()}
+        return counts, torch.stack([part[1] for part in parts]).sum(dim=0), table
+
+    def _stretch(self, steps: int) -> tuple[list[int], Tensor, dict[str, Tensor]]:
         members = self.slots
         first = [member.done for member in members]
         counts = [min(steps, member.total - member.done) for member in members]
         begin = [self.rule.first_batch(count) for count in first]
-        end = max(self.rule.last_batch(count + steps - 1) - b for count, b in zip(first, begin, strict=True))
         seeds = [member.job.seed for member in members]
-        self.oracle.sampler = self.problem.sampler(seeds, begin, end + self.rule.replicas, self.device)
-        table = self._schedule(first, steps)
         stay = torch.tensor(counts)[:, None].to(self.device)
-        losses = self._steps(table, stay, steps, all_alive=min(counts) == steps)
+        if self.compiled is not None:
+            table = self.schedule(first, steps)
+            sampler = self.compiled.recorded.sampler(seeds, begin, self.device)
+            self.state, losses = self.compiled.run(self.state, table, stay, steps, sampler)
+        else:
+            end = max(self.rule.last_batch(count + steps - 1) - b for count, b in zip(first, begin, strict=True))
+            self.oracle.sampler = self.problem.sampler(seeds, begin, end + self.rule.replicas, self.device)
+            table = self.schedule(first, steps)
+            losses = self._steps(table, stay, steps, all_alive=min(counts) == steps)
         for member, count in zip(members, counts, strict=True):
             member.done += count
             member.ledger.bill_gradient(self.problem.batch_size, count * self.rule.replicas)
             member.ledger.bill_curvature((self.rule.price - 1) * self.rule.replicas, count)
         return counts, losses, table
 
-    def checkpoints(self) -> dict[int, Checkpoint]:
-        """Return a checkpoint of each unfinished trial, by job id."""
-        return {member.job.id: member.checkpoint(self.state, k) for k, member in enumerate(self.slots)}
+    def schedule(self, first: list[int], steps: int) -> dict[str, Tensor]:
+        """Return the hyperparameters of some queries, ``[steps, K, 1]`` where scheduled: constant within an outer step.
 
-    def _schedule(self, first: list[int], steps: int) -> dict[str, Tensor]:
-        """Hyperparameters of a round, ``[steps, K, 1]`` where scheduled: constant within an outer step."""
+        Args:
+            first: number of each member's first query.
+            steps: queries.
+        """
         count = torch.tensor(first)[None, :, None] + torch.arange(steps)[:, None, None]
         period = torch.tensor([member.period for member in self.slots])[None, :, None]
         outer = torch.tensor([member.total // member.period for member in self.slots])[None, :, None]
         progress = (count // period).double() / outer.double()
-        return self.rule.at(self.hyper, progress.to(self.device, self.dtype))
+        with contextlib.nullcontext() if self.compiled is None else recorded():  # a table has the same names always
+            return self.rule.at(self.hyper, progress.to(self.device, self.dtype))
+
+    def checkpoints(self) -> dict[int, Checkpoint]:
+        """Return a checkpoint of each unfinished trial, by job id."""
+        return {member.job.id: member.checkpoint(self.state, k) for k, member in enumerate(self.slots)}
 
     def _steps(self, table: dict[str, Tensor], counts: Tensor, steps: int, all_alive: bool) -> Tensor:
         """Take the queries of a round without host synchronization; return the sums ``[K, 1]`` of their losses.

@@ -168,7 +168,10 @@ def set_engine(patch: pytest.MonkeyPatch) -> None:
     from relaxbench.training import costs
     from relaxbench.training import engine as engines
 
-    patch.setattr(engines, "choose_engine", lambda problem, place, k=None, *others: engine(k or 8))
+    def choose(problem: Any, place: Any, k: int | None = None, *others: Any) -> Any:
+        return engine(k or 8, "compiled" if others[2:] == ("compiled",) else "vectorized")
+
+    patch.setattr(engines, "choose_engine", choose)
     patch.setattr(Landscape, "rounds", 8)
     patch.setattr(costs, "calibrate", lambda problem, rules, *arguments: [dict(COST) for _ in rules])
 
@@ -181,10 +184,10 @@ def steady() -> None:
 COST = {"seconds_per_gradient": 1e-4, "seconds_spread": 0.01, "peak_bytes": 100}
 
 
-def engine(population: int) -> Any:
+def engine(population: int, path: Any = "vectorized") -> Any:
     from relaxbench.training.engine import Engine
 
-    return Engine("vectorized", population, "cpu", "float32", "float32", 1, "bit for bit")
+    return Engine(path, population, "cpu", "float32", "float32", 1, "bit for bit")
 
 
 def die() -> None:

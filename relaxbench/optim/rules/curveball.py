@@ -12,6 +12,7 @@ from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters, row_sums
+from relaxbench.recording import recording
 from relaxbench.space import Float, Space, Value
 
 EVERY = 5
@@ -125,7 +126,7 @@ class CurveBall(Rule):
     def _adapt_damping(self, state: State, hyper: Hyper, here: Linearization, before: Tensor, model: Tensor) -> None:
         """Adapt λ of the members that are at a fifth step."""
         due = state["t"] % EVERY == 0
-        if due.device.type == "cpu" and not bool(due.any()):
+        if due.device.type == "cpu" and not recording() and not bool(due.any()):
             return
         x, alpha = state["x"], hyper["newton_lr"].double()
         after = here.loss_at(x).double() + 0.5 * _dot(hyper["weight_decay"] * x, x)

@@ -28,6 +28,7 @@ from relaxbench.optim.hyper import (
 )
 from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, NEAREST_STEP, Published, scope_ends
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
+from relaxbench.recording import recording
 from relaxbench.space import Space, Value
 
 RELAXED: Space = {
@@ -166,11 +167,11 @@ class EntropySGD(Rule):
 
     @staticmethod
     def _factors(hyper: Hyper) -> dict[str, Tensor]:
-        """Return 1 − a, and √(2 η_y T/(1 − m)) unless all temperatures are 0: then no noise is drawn."""
+        """Return 1 − a, and √(2 η_y T/(1 − m)) unless all temperatures are known to be 0: no noise is drawn."""
         if "temperature" not in hyper:
             return {}
         factors, temperature = {"renewal": 1 - hyper["averaging"]}, hyper["temperature"]
-        if temperature.device.type != "cpu" or bool((temperature > 0).any()):
+        if temperature.device.type != "cpu" or recording() or bool((temperature > 0).any()):
             factors["noise"] = (2 * hyper["inner_lr"] * temperature / (1 - hyper["momentum"])).sqrt()
         return factors
 

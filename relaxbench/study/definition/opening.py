@@ -15,13 +15,7 @@ from sqlalchemy import Engine as Database
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem
-from relaxbench.store.facts import (
-    IdentityFacts,
-    Manifest,
-    SpecFacts,
-    method_facts,
-    protocol,
-)
+from relaxbench.store.facts import IdentityFacts, Manifest, SpecFacts, method_facts, protocol
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import read, write
 from relaxbench.study.coordination.plan import Plan, plans
@@ -38,9 +32,11 @@ from relaxbench.study.definition.identity import (
     refuse_edits,
 )
 from relaxbench.study.definition.ladder import rung_sources
+from relaxbench.study.definition.paths import keep_path, refuse_path
 from relaxbench.study.definition.restated import assign_roles, is_read, refuse_restatements, restatements
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
+from relaxbench.training.engine import Wish
 from relaxbench.util.text import listed
 from relaxbench.version import __version__
 
@@ -94,6 +90,7 @@ def open_study(
     problems: list[Problem],
     device: torch.device | None = None,
     restate: bool = False,
+    path: Wish = "auto",
 ) -> OpenStudy:
     """Create a study, or continue or extend the stored one of that name.
 
@@ -106,6 +103,7 @@ def open_study(
         problems: from `prepare`.
         device: where this session will run; None for the kind of device on which the study began.
         restate: whether margin, baseline and controls may change although test data have been read; see `restated`.
+        path: on which problems are trained that have no engine yet; ``"auto"``: as asked for before, or the fastest.
 
     Raises:
         UserError: if the stored study, or one of its problems or methods, differs in something that cannot change; it
@@ -115,7 +113,7 @@ def open_study(
     stored = stored_manifest(database, spec.name)
     keep_measurements(stored or Manifest(), problems)
     identity = identify(spec, problems, sources, stored)
-    asked = _Request(spec, source, problems, identity, device, restate)
+    asked = _Request(spec, source, problems, identity, device, restate, path)
 
     def open_(connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
         query = select(Study.id, Study.spec, Study.manifest).where(Study.name == spec.name).with_for_update()
@@ -138,12 +136,14 @@ class _Request:
     identity: IdentityFacts
     device: torch.device | None
     restate: bool
+    path: Wish
 
     def create(self, connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
         """Add the row of a new study."""
         # The key keeps files of this study apart from those of any other, in whatever database it lies.
         manifest: Manifest = {"key": uuid.uuid4().hex[:12], "version": __version__}
         _describe(manifest, self.spec, self.problems)
+        keep_path(manifest, self.path)
         keep_identity(manifest, self.identity)
         values = {
             "name": self.spec.name,
@@ -168,6 +168,7 @@ class _Request:
             )
         refuse_changes(row.manifest, spec.name, problems, self.device)
         refuse_edits(row.manifest, spec.name, self.identity, spec, problems)
+        refuse_path(row.manifest, spec.name, problems, self.path)
         restated = restatements(row.manifest, row.spec, merged, problems) if is_read(connection, row.id) else []
         if not self.restate:
             refuse_restatements(restated, spec.name)
@@ -179,6 +180,7 @@ class _Request:
         if spec.flatness == "full":
             measure_fully(connection, row.id, manifest, spec.name)
         _describe(manifest, spec, problems)
+        keep_path(manifest, self.path)
         _keep_extra_look(manifest, row.spec, merged)
         assign_roles(manifest, merged)
         if restated:

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 
 from relaxbench.optim.rule import Rule
-from relaxbench.store.facts import CostFacts, EngineFacts, Manifest
+from relaxbench.store.facts import CompiledFacts, CostFacts, EngineFacts, Manifest
 from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
 from relaxbench.study.coordination.plan import Plan
@@ -22,6 +22,7 @@ from relaxbench.study.definition.circumstances import circumstances
 from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.definition.script_problem import LoopProblem
 from relaxbench.study.execution.script_cost import script_costs, script_engine
+from relaxbench.study.execution.steps import describe_step, lacking, refuse_size
 from relaxbench.training import costs
 from relaxbench.training import engine as engines
 from relaxbench.util.pause import sleep
@@ -41,6 +42,7 @@ class Calibration:
         presence: its row in the database.
         stopping: True ends the wait.
         measuring: receives the plan whose cost is measured next.
+        announce: receives lines for people.
     """
 
     study: OpenStudy
@@ -49,6 +51,7 @@ class Calibration:
     presence: Presence
     stopping: Callable[[], bool]
     measuring: Callable[[Plan], None]
+    announce: Callable[[str], None]
 
     def __post_init__(self) -> None:
         self.spec, self.plans = self.study.spec, self.study.plans
@@ -63,6 +66,8 @@ class Calibration:
         database, study = self.plans[0].database, self.plans[0].study
         while True:
             manifest = read_manifest(database, study)
+            for name, engine in manifest.get("engines", {}).items():
+                refuse_size(engine, name, population)
             if (self._measured(manifest) and not self._other(manifest, population)) or self.stopping():
                 return manifest
             with turn(database, study, "measure", self.worker) as granted:
@@ -70,14 +75,20 @@ class Calibration:
                     self.presence.doing = "measuring the machine"
                     self.presence.seen()
                     self._choose(population)
+                    self._compile()
                     self._calibrate()
             if not granted:
                 sleep(random.uniform(0.2, 0.6))
 
     def _measured(self, manifest: Manifest) -> bool:
-        """Whether every problem has an engine, and every plan a cost."""
+        """Whether every problem has an engine, every plan a cost, and on the compiled path a step or a reason."""
         costs = (plan.problem in manifest["methods"][plan.method]["calibration"] for plan in self.plans)
-        return all(name in manifest.get("engines", {}) for name in self.problems) and all(costs)
+        engines = manifest.get("engines", {})
+        steps = (name in engines and not lacking(engines[name], self._methods(name)) for name in self.problems)
+        return all(steps) and all(costs)
+
+    def _methods(self, problem: str) -> list[str]:
+        return [plan.method for plan in self.plans if plan.problem == problem]
 
     def _other(self, manifest: Manifest, population: int | None) -> bool:
         """Whether the requested population differs from the stored one."""
@@ -90,13 +101,15 @@ class Calibration:
     def _choose(self, population: int | None) -> None:
         """Store an engine for every problem that has none, and the circumstances of the study."""
         database, study = self.plans[0].database, self.plans[0].study
-        chosen = dict(read_manifest(database, study).get("engines", {}))
+        manifest = read_manifest(database, study)
+        chosen = dict(manifest.get("engines", {}))
+        wish: engines.Wish = manifest.get("path", "auto")
         for name, problem in self.problems.items():
             if isinstance(problem, LoopProblem):
                 chosen.setdefault(name, script_engine(self.place))
             elif name not in chosen:
                 rules = [self.spec.make_rule(label, problem) for label in self.spec.methods]
-                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules)
+                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules, wish)
                 chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}
@@ -112,6 +125,33 @@ class Calibration:
             stored["engines"] = {**known, **chosen} if population else {**chosen, **known}
 
         edit_manifest(database, study, edit)
+
+    def _compile(self) -> None:
+        """Compile the steps of the methods of problems on the compiled path."""
+        database, study = self.plans[0].database, self.plans[0].study
+        usual = torch.get_num_threads()
+        for name, problem in self.problems.items():
+            engine = read_manifest(database, study)["engines"][name]
+            for plan in [plan for plan in self.plans if plan.problem == name]:
+                if self.stopping() or not lacking(engine, [plan.method]):
+                    continue
+                self.measuring(plan)
+                torch.set_num_threads(engine["threads"])
+                facts, note = describe_step(self.spec, problem, plan.method, engine)
+                if note:
+                    self.announce(f"{name}, {plan.method}: {note}")
+
+                engine = self._keep_step(name, plan.method, facts)
+        torch.set_num_threads(usual)
+
+    def _keep_step(self, problem: str, method: str, facts: CompiledFacts) -> EngineFacts:
+        """Store what is known of a compiled step, unless another worker has; return the engine."""
+
+        def edit(stored: Manifest) -> None:
+            engine = stored["engines"][problem]
+            engine["compiled"] = {method: facts, **engine.get("compiled", {})}
+
+        return edit_manifest(self.plans[0].database, self.plans[0].study, edit)["engines"][problem]
 
     def _calibrate(self) -> None:
         """Time one gradient of each method alone, once per method and problem, all methods of a problem in turn.

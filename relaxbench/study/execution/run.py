@@ -17,6 +17,7 @@ from sqlalchemy import delete
 
 from relaxbench.problems.measurements import say_expensive
 from relaxbench.store.claims import Claims
+from relaxbench.store.engines import describe_engine
 from relaxbench.store.facts import MachineFacts, Manifest
 from relaxbench.store.schema import Weights
 from relaxbench.store.transactions import write
@@ -144,7 +145,7 @@ class StudyRun:
         try:
             if missing:
                 calibration = Calibration(
-                    opened, device, claims.worker, presence, options.stopping, observer.calibrating
+                    opened, device, claims.worker, presence, options.stopping, observer.calibrating, options.announce
                 )
                 with heartbeat(claims, presence):
                     manifest = calibration.complete(options.population)
@@ -198,12 +199,8 @@ class _Observer:
 
 def _announce_engines(options: RunOptions, manifest: Manifest) -> None:
     for name, engine in manifest.get("engines", {}).items():
-        if engine["path"] == "script":
-            options.announce(f"{name}: a script, one trial at a time in every worker, on {engine['device']}")
-            continue
-        why = f" ({engine['note']})" if engine["note"] else ""
-        where = f"{engine['precision']} on {engine['device']}"
-        options.announce(f"{name}: {engine['path']} path, K = {engine['population']}, {where}{why}")
+        for line in describe_engine(name, engine):
+            options.announce(line)
 
 
 def _keep_best_weights(planned: list[Plan], progress: list[Progress]) -> None:

@@ -21,6 +21,8 @@ from relaxbench.study.coordination.session import Shift
 from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.execution.flatness import FlatnessMeter
 from relaxbench.study.execution.saved import UnusableCheckpointError, pack, stamp_of, unpack
+from relaxbench.study.execution.steps import step_of
+from relaxbench.training.engine import oracle_path
 from relaxbench.training.memory import half_the_slots, out_of_memory
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
@@ -48,6 +50,7 @@ class Trainer:
     meter: FlatnessMeter
     announce: Callable[[str], None]
     _said: bool = field(default=False, repr=False)
+    _notes: set[str] = field(default_factory=set, repr=False)
 
     def train(self, shift: Shift) -> None:
         """Run trials until the shift has no more, is stopped, or memory does not suffice."""
@@ -58,8 +61,12 @@ class Trainer:
         assert engine["path"] != "script"
         rule, budget = spec.make_rule(plan.method, problem), spec.budget_of(problem)
         torch.set_num_threads(engine["threads"])  # as it was measured: sums in another order have other last digits
-        oracle = Oracle(problem, engine["path"], engine["precision"])
-        population = Population(oracle, rule, budget, self.device)
+        oracle = Oracle(problem, oracle_path(engine["path"]), engine["precision"])
+        step = step_of(spec, problem, plan.method, engine)
+        if step is not None and step.note and step.note not in self._notes:
+            self._notes.add(step.note)
+            self.announce(f"{problem.name}, {plan.method}: {step.note}")
+        population = Population(oracle, rule, budget, self.device, compiled=step)
         claimed: dict[int, Trial] = {}
         saved = time.monotonic()
 

@@ -1,0 +1,78 @@
+"""The compiled steps of a study: made once when it begins, and then required of every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from relaxbench.errors import UserError
+from relaxbench.problems import Problem
+from relaxbench.store.facts import CompiledFacts, EngineFacts
+from relaxbench.study.definition.spec import StudySpec
+from relaxbench.training.compilation import compiled_step
+from relaxbench.training.compiled import CompiledStep, UnfitError
+from relaxbench.training.compilers import NoCompilerError
+
+ADVICE = "let other workers train it, or begin another study with --path vectorized"
+
+
+def lacking(engine: EngineFacts, methods: Iterable[str]) -> list[str]:
+    """Return the methods of which an engine does not say yet whether their steps are compiled."""
+    known = engine.get("compiled", {})
+    return [method for method in methods if method not in known] if engine["path"] == "compiled" else []
+
+
+def refuse_size(engine: EngineFacts, problem: str, population: int | None) -> None:
+    """Check that no other K is asked for than the one for which the steps of a problem are compiled.
+
+    Raises:
+        UserError: if one is.
+    """
+    size = engine["population"]
+    if engine["path"] == "compiled" and population not in (None, size):
+        raise UserError(
+            f"the steps of {problem} are compiled for K = {size}, which the study keeps: leave population {population} "
+            "out, or use another storage",
+            "population",
+            "storage",
+        )
+
+
+def describe_step(spec: StudySpec, problem: Problem, method: str, engine: EngineFacts) -> tuple[CompiledFacts, str]:
+    """Compile the step of a method; return what is stored of it, and what a person should know, or "".
+
+    Raises:
+        UserError: if nothing can be compiled here.
+    """
+    try:
+        step = compiled_step(problem, spec.make_rule(method, problem), engine["population"], engine["precision"])
+    except UnfitError as error:
+        return {"reason": str(error), "seconds": 0.0, "digest": ""}, ""
+    except NoCompilerError as error:
+        raise UserError(f"the steps of {problem.name!r} cannot be compiled: {error}: leave the path out") from error
+    return {"reason": "", "seconds": round(step.seconds, 2), "digest": step.digest}, step.note
+
+
+def step_of(spec: StudySpec, problem: Problem, method: str, engine: EngineFacts) -> CompiledStep | None:
+    """Return the compiled step with which a study trains a method; None if it does so by plain operations.
+
+    Raises:
+        UserError: if this worker cannot make that step, or if it computes other numbers than the one that the study
+            began with.
+    """
+    known = engine.get("compiled", {}).get(method)
+    if engine["path"] != "compiled" or known is None or known["reason"]:
+        return None
+    what = f"{method} on {problem.name} has compiled steps in this study"
+    torch.set_num_threads(engine["threads"])  # the code depends on their number
+    try:
+        step = compiled_step(problem, spec.make_rule(method, problem), engine["population"], engine["precision"])
+    except (NoCompilerError, UnfitError) as error:
+        raise UserError(f"{what}, which this worker cannot make: {error}: {ADVICE}") from error
+    if step.digest != known["digest"]:
+        raise UserError(
+            f"{what}, and those of this worker compute other last digits than where it began (another processor, "
+            f"compiler or version of PyTorch): {ADVICE}"
+        )
+    return step
