@@ -107,7 +107,8 @@ class Oracle:
             params = {name: p.detach().requires_grad_() for name, p in self.problem.trainable(points[k]).items()}
             loss = self._loss(params, {name: value[k] for name, value in batch.items()})
             parts = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
-            torch.cat([part.flatten() for part in parts], out=grads[k])
+            # Detached, because older versions of PyTorch give zeros that require a gradient for what has none.
+            torch.cat([part.detach().flatten() for part in parts], out=grads[k])
             losses[k, 0] = loss.detach()
         return grads, losses
 
