@@ -26,6 +26,7 @@ from relaxbench.analysis.tidy import (
     flatness_of,
     recommended_of,
     trials_of,
+    unmeasured_of,
 )
 from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
@@ -69,6 +70,7 @@ class StudyFrames:
             largest eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where there is none.
         correct: id of a confirm run → whether it classified each test example correctly, bool ``[test_examples]``;
             empty for problems without classes.
+        unmeasured: problem → why the flatness of a run could not be measured; empty where it could.
     """
 
     name: str
@@ -82,6 +84,7 @@ class StudyFrames:
     recommended: pd.DataFrame
     flatness: pd.DataFrame
     correct: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
@@ -248,6 +251,7 @@ def _filled(
         recommended=recommended,
         flatness=flatness_of(fresh, raw["measures"]),
         correct=correct,
+        unmeasured=unmeasured_of(fresh, raw["measures"]),
     )
 
 

@@ -43,7 +43,9 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
         cells = [done.get(phase, "") for phase in phases]
         table.add_row(str(problem), str(method), *cells, looks.get((str(problem), str(method)), ""))
     engines = [
-        f"{name}: {engine['path']} path, K = {engine['population']}, {engine['precision']} on {engine['device']}; "
+        f"{name}: a script on {engine['device']}. {frames.problem(name)['caution']}"
+        if engine["path"] == "script"
+        else f"{name}: {engine['path']} path, K = {engine['population']}, {engine['precision']} on {engine['device']}; "
         f"gradients are the same in any slot: {engine['invariance']}"
         for name, engine in frames.manifest.get("engines", {}).items()
     ]

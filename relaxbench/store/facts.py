@@ -83,7 +83,7 @@ class MethodFacts(TypedDict):
 class EngineFacts(TypedDict):
     """How a problem's trials are run; see `training.engine.Engine`."""
 
-    path: Literal["vectorized", "direct"]
+    path: Literal["vectorized", "direct", "script"]
     population: int
     device: str
     dtype: str
@@ -230,6 +230,7 @@ class SpecFacts(TypedDict, total=False):
     flatness: bool | Literal["full"]
     space: dict[str, object]  # ranges as in the study file
     method: dict[str, dict[str, object]]  # variants as in the study file
+    script: dict[str, object] | None  # the table of a training script, without its path
 
 
 def protocol(spec: SpecFacts) -> Literal[1, 2]:

@@ -64,7 +64,11 @@ class Engine:
 
 
 def choose_engine(
-    problem: Problem, device: torch.device, population: int | None = None, precision: Precision = "float32"
+    problem: Problem,
+    device: torch.device,
+    population: int | None = None,
+    precision: Precision = "float32",
+    rules: Sequence[Rule] = (),
 ) -> Engine:
     """Choose the engine with the most member-steps per second of plain SGD.
 
@@ -73,12 +77,13 @@ def choose_engine(
         device: where it will be trained.
         population: K, or None to choose it as well.
         precision: see `precision.PRECISIONS`.
+        rules: of the study's methods, whose states must fit into memory.
     """
     obstacle = why_not_vectorized(problem)
     path: Path = "direct"
     size = population or 1
     if obstacle is None:
-        sizes = (population,) if population else sizes_that_fit(problem, _candidates(device), device, precision)
+        sizes = (population,) if population else sizes_that_fit(problem, _candidates(device), device, precision, rules)
         rates = _rates(problem, sizes, device, precision)
         if not rates:
             obstacle = "a population would not fit into memory"

@@ -136,7 +136,7 @@ class Population:
         first = [member.done for member in members]
         counts = [min(steps, member.total - member.done) for member in members]
         begin = [self.rule.first_batch(count) for count in first]
-        end = max(self.rule.first_batch(count + steps - 1) - b for count, b in zip(first, begin, strict=True))
+        end = max(self.rule.last_batch(count + steps - 1) - b for count, b in zip(first, begin, strict=True))
         seeds = [member.job.seed for member in members]
         self.oracle.sampler = self.problem.sampler(seeds, begin, end + self.rule.replicas, self.device)
         table = self._schedule(first, steps)
@@ -224,5 +224,5 @@ class Population:
 
     def _bill_measurement(self, member: Member, split: str) -> None:
         """Bill a pass over a split, and one over the examples on which batch normalization is measured first."""
-        examples = len(next(iter(self.problem.split(split, self.device).values())))
+        examples = self.problem.examples(split)
         member.ledger.bill_measurement(examples + self.problem.statistics_examples, self.problem.batch_size)

@@ -168,7 +168,7 @@ def set_engine(patch: pytest.MonkeyPatch) -> None:
     from relaxbench.training import costs
     from relaxbench.training import engine as engines
 
-    patch.setattr(engines, "choose_engine", lambda problem, place, k=None, precision="float32": engine(k or 8))
+    patch.setattr(engines, "choose_engine", lambda problem, place, k=None, *others: engine(k or 8))
     patch.setattr(Landscape, "rounds", 8)
     patch.setattr(costs, "calibrate", lambda problem, rules, *arguments: [dict(COST) for _ in rules])
 

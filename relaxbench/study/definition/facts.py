@@ -20,7 +20,7 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
         "unit": problem.unit,
         "metric_scale": problem.metric_scale,
         "loss": problem.loss.name,
-        "parameters": problem.size,
+        "parameters": problem.size or None,  # a script's are not known
         "data": problem.data,
         "fingerprint": problem.fingerprint(),
         "budget": spec.budget_of(problem),

@@ -26,6 +26,7 @@ from relaxbench.study.definition.differences import (
 from relaxbench.study.definition.facts import describe_method
 from relaxbench.study.definition.probes import Probe, probe_problem
 from relaxbench.study.definition.rule_probes import elsewhere, probe_rule, steps_on
+from relaxbench.study.definition.script_problem import LoopProblem, identify_script, identify_script_method
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.splits import describe_splits, split_differences
 
@@ -57,6 +58,8 @@ def identify(
 
 def identify_problem(problem: Problem, spec: StudySpec, source: str, known: ProblemIdentity | None) -> ProblemIdentity:
     """Describe a problem: its parameters, its settings, and numbers that its code gives at a seeded point."""
+    if isinstance(problem, LoopProblem):
+        return identify_script(problem, spec)
     probe = probe_problem(problem, known["precision"] if known else None)
     return {
         "tensors": _tensors(problem),
@@ -87,6 +90,8 @@ def identify_method(
     label: str, spec: StudySpec, problems: Sequence[Problem], known: MethodIdentity | None
 ) -> MethodIdentity:
     """Describe a method: the options of its rule, and where the rule's steps lead on a quadratic."""
+    if spec.script is not None:
+        return identify_script_method()
     rule = spec.rule_of(label)
     params = defaults(rule.wide) if known is None else known["params"]
     same = params.keys() == rule.wide.keys()

@@ -16,6 +16,8 @@ RARE = 128
 """Training examples at most that have a rare label, and as many with a rare input."""
 SEARCHED = 5_000_000
 """Numbers at most among which rare ones are looked for."""
+READ = 1024
+"""Training examples that are looked at where examples are read one by one."""
 NUMBERS = (0, 1, 5)
 """Of mini-batches that are compared."""
 
@@ -30,13 +32,13 @@ def few(task: Problem) -> Batch:
 
 def held_out(task: Problem) -> Batch:
     """Return the first validation examples."""
-    batch = task.split("validation", torch.device("cpu"))
-    return {name: value[:HELD_OUT] if value.dim() else value for name, value in batch.items()}
+    return task.part("validation", slice(0, HELD_OUT), torch.device("cpu"))
 
 
 def rare(task: Problem) -> Batch:
     """Return training examples that together have every label and every input that is a whole number, or extremes."""
-    batch = task.split("train", torch.device("cpu"))
+    cpu = torch.device("cpu")
+    batch = task.split("train", cpu) if task.in_memory else task.part("train", slice(0, READ), cpu)
     count = next(len(value) for value in batch.values() if value.dim())
     rows = torch.cat([_first_of_each(value) for value in batch.values() if value.dim() and len(value) == count])
     return {name: value[rows] if value.dim() and len(value) == count else value for name, value in batch.items()}

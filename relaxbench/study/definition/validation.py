@@ -19,6 +19,7 @@ from relaxbench.study.definition import spaces
 from relaxbench.study.definition.optimizers import check_optimizers, check_refusals
 from relaxbench.study.definition.ranges import narrow
 from relaxbench.study.definition.refusals import refusal
+from relaxbench.study.definition.script_table import check_script
 from relaxbench.study.definition.spec import StudySpec, Variant
 from relaxbench.study.definition.written import check_written
 
@@ -59,8 +60,10 @@ def check(spec: StudySpec) -> StudySpec:
     Raises:
         UserError: naming the first thing that is wrong.
     """
-    known = {*rule_names(), *spec.method}
+    known = {*rule_names(), *spec.method} if spec.script is None else set(spec.method)
     for label in [*spec.methods, *spec.controls, spec.baseline]:
+        if spec.script is not None and label not in known:
+            raise unknown("method of the script", label, known, "state its space in a table [method.NAME]")
         if label not in known and not is_rule(label):
             raise unknown("method", label, known, "python -m relaxbench list shows all")
     for kind, values in (("method", spec.methods), ("problem", spec.problems)):
@@ -75,6 +78,8 @@ def check(spec: StudySpec) -> StudySpec:
     _check_looks(spec)
     _check_margin(spec.margin)
     _check_ladder(spec)
+    if spec.script is not None:
+        return check_script(spec)
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
     _check_rules(spec)
     check_optimizers(spec, labels)
@@ -105,6 +110,9 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
     """
     for problem in problems:
         _check_worst(problem)
+        if spec.script is not None:
+            _check_margin_on(spec, problem)
+            continue
         _check_ranges_of(spec, problem)
         if problem.kind and problem.kind not in KINDS:
             raise unknown(f"kind of problem {problem.name!r}:", problem.kind, KINDS)
