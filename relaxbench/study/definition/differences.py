@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from relaxbench.store.facts import MethodFacts, MethodIdentity, ProblemIdentity, TensorFacts
@@ -44,8 +44,14 @@ def problem_differences(was: ProblemIdentity, now: ProblemIdentity) -> list[str]
     return _probe(was, now) + settings
 
 
-def method_differences(was: MethodIdentity, now: MethodIdentity) -> list[str]:
-    """Return what differs between two identities of a method; empty if they are one method."""
+def method_differences(was: MethodIdentity, now: MethodIdentity, edited: Collection[str] = ()) -> list[str]:
+    """Return what differs between two identities of a method; empty if they are one method.
+
+    Args:
+        was: when the study began.
+        now: what is here.
+        edited: problems that differ themselves, on which any method takes other steps.
+    """
     lines = [
         f"options {_plain(options)} on {name}, were {_plain(was['options'][name])}"
         for name, options in now["options"].items()
@@ -62,7 +68,7 @@ def method_differences(was: MethodIdentity, now: MethodIdentity) -> list[str]:
         return [*lines, f"its rule no longer takes the steps that it took when the study began ({failure}){where}"]
     changed = any(differs(numbers, now["probe"].get(name, []), "float64") for name, numbers in was["probe"].items())
     for problem, steps in was.get("steps", {}).items():
-        changed = changed or differs(steps, now["steps"].get(problem, steps), "float32")
+        changed = changed or (problem not in edited and differs(steps, now["steps"].get(problem, steps), "float32"))
     if changed:
         origins = was.get("origin", ""), now.get("origin", "")
         why = "the code of the rule changed" if origins[0] == origins[1] else f"it is {origins[1]}, was {origins[0]}"

@@ -130,14 +130,16 @@ def refuse_edits(
     """
     stored = _stored(manifest)
     lines: list[str] = []
+    edited: set[str] = set()
     for name, now in identity["problems"].items():
-        if name in stored["problems"]:
-            lines += [f"{_label(name, now)}: {line}" for line in problem_differences(stored["problems"][name], now)]
+        if name in stored["problems"] and (found := problem_differences(stored["problems"][name], now)):
+            lines += [f"{_label(name, now)}: {line}" for line in found]
+            edited.add(name)
     names = [problem.name for problem in problems if problem.name in manifest.get("problems", {})]
     for label in spec.methods:
         facts = manifest.get("methods", {}).get(label)
         known = stored["methods"].get(label)
-        told = method_differences(known, identity["methods"][label]) if known else []
+        told = method_differences(known, identity["methods"][label], edited) if known else []
         if facts:
             told = space_differences(facts, describe_method(label, spec, problems), names) + told
         lines += [f"method {label!r}: {line}" for line in told]

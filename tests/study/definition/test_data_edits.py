@@ -108,3 +108,4 @@ def test_an_edit_that_the_first_examples_do_not_show_is_refused(
     with pytest.raises(UserError) as refused:
         identity(tmp_path, text.replace(old, new), begun)
     assert told in str(refused.value) and "`own.py`" in str(refused.value)
+    assert "method" not in str(refused.value)
