@@ -37,7 +37,7 @@ def run(script: str, folder: Path) -> str:
 
 def test_the_table_names_every_script() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^\| \[(\S+)\]\(\S+\)", text, re.MULTILINE)) == SCRIPTS and len(SCRIPTS) == 7
+    assert sorted(re.findall(r"^\| \[(\S+)\]\(\S+\)", text, re.MULTILINE)) == SCRIPTS and len(SCRIPTS) == 8
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -108,3 +108,11 @@ def test_an_optimizer_of_ones_own_gets_a_verdict(
         r"^(\S+) against SGD on digits-mlp: (?:better|worse|equivalent|undecided)", capsys.readouterr().out, re.M
     )
     assert found == ["adam", "normalized"]
+
+
+def test_a_loop_of_ones_own_runs_alone(tmp_path: Path) -> None:
+    out = run("own_loop.py", tmp_path)
+    found = re.findall(r"^(\d+) gradients: training [\d.]+, validation ([\d.]+)$", out, re.MULTILINE)
+    assert len(found) == 20 and int(found[-1][0]) == 300
+    assert float(found[-1][1]) < float(found[0][1])
+    assert re.search(r"^test [\d.]+$", out, re.MULTILINE)

@@ -11,7 +11,7 @@ import relaxbench
 
 
 def test_public_names_are_listed_and_exist() -> None:
-    assert set(relaxbench.__all__) == {"__version__", "load_study", "optim", "problems"}
+    assert set(relaxbench.__all__) == {"__version__", "load_study", "optim", "problems", "trial"}
     assert set(relaxbench.__all__) <= set(dir(relaxbench))
     assert all(getattr(relaxbench, name) is not None for name in relaxbench.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

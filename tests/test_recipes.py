@@ -34,6 +34,7 @@ def test_the_pages_have_recipes() -> None:
         "tokens",
         "segments",
         "flips",
+        "large",
         "poisson",
         "bandit",
         "wine",

@@ -20,6 +20,8 @@ OLD = (
 )
 """The warning of a study that an older relaxbench began."""
 
+LEAST_BILLED, MOST_BILLED = 0.95, 1.01
+"""Shares of the budget that the runs of a training script bill on average without a warning."""
 DIVERGED = 0.2
 """A larger share of diverged explore trials is worth a warning."""
 
@@ -59,7 +61,7 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
             f"{counted(farthest.looks, 'declared look')}: the chance of any wrong verdict in it is bounded by "
             f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
-    warnings += restated(frames)
+    warnings += restated(frames) + unmeasured(frames) + samplers(frames)
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
@@ -74,6 +76,27 @@ def restated(frames: StudyFrames) -> list[str]:
     ]
 
 
+def unmeasured(frames: StudyFrames) -> list[str]:
+    """Return the problems whose flatness could not be measured, with the reason, one sentence each."""
+    return [
+        f"{problem}: flatness could not be measured ({reason.rstrip('.')}); the runs count."
+        for problem, reason in frames.unmeasured.items()
+    ]
+
+
+def samplers(frames: StudyFrames) -> list[str]:
+    """Return what a sampler other than random search changes, one sentence per sampler."""
+    groups: dict[str, list[str]] = {}
+    for label, sampler in frames.learned.items():
+        groups.setdefault(sampler, []).append(frames.method(label)["title"])
+    return [
+        f"Sampler {sampler} chose the trials of {listed(titles)}: they depend on each other, so a verdict rests on one "
+        "run of every block's winner, not on all subsets of trials, and figures of random trials leave "
+        f"{'it' if len(titles) == 1 else 'them'} out."
+        for sampler, titles in groups.items()
+    ]
+
+
 def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
     """Warnings about one method on one problem, without its name."""
     published = warning(frames.method(result.method)["publications"].get(result.problem))
@@ -83,7 +106,7 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
         warnings.append(f"{share} diverged, so its search was in effect a smaller one.")
     if result.confirm_diverged:
         warnings.append(f"{result.confirm_diverged} confirming runs diverged and count as the worst result.")
-    warnings += _undefined(frames, result)
+    warnings += _undefined(frames, result) + _billed(frames, result)
     if 0 < result.blocks < MIN_BLOCKS:
         warnings.append(f"{result.blocks} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
     if result.disasters and result.disasters.count:
@@ -105,6 +128,22 @@ def _undefined(frames: StudyFrames, result: MethodResult) -> list[str]:
     return [
         f"{count:,} of {len(tested):,} confirming runs have no finite test loss: look for NaN or infinity among the "
         "test examples."
+    ]
+
+
+def _billed(frames: StudyFrames, result: MethodResult) -> list[str]:
+    """Runs of a training script that billed more or less than their budget: the script, not relaxbench, ends them."""
+    budget = frames.problem(result.problem)["budget"]
+    if not frames.spec.get("script") or not budget:
+        return []
+    trials = frames.trials
+    mine = trials[(trials["problem"] == result.problem) & (trials["method"] == result.method)]
+    ended = mine[(mine["status"] == "done") & ~mine["diverged"].astype(bool)]
+    share = float(ended["gradients"].mean()) / budget if len(ended) else 1.0
+    if LEAST_BILLED <= share <= MOST_BILLED:
+        return []
+    return [
+        f"its runs billed {percent(share)} of their budget on average, so the comparison is not at equal gradients."
     ]
 
 

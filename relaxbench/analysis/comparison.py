@@ -170,7 +170,8 @@ class MethodResult:
         margin: the stated margin of equivalence, as text; "" if not stated.
         repetitions: of the whole study.
         looks: the numbers of blocks at which the study is looked at; protocol: 1 or 2.
-        trials: T, random trials per block; 0 for a method as published.
+        trials: T, trials per block; 0 for a method as published.
+        sampler: that chose them: random, or another one, of which a block is used whole.
         blocks: complete blocks at the latest complete look, over all repetitions; planned: blocks to which it goes.
         level: geometric mean of the test metric of the best of T trials; NaN before the first look.
         mean, std: of the test metric over the confirm runs of block winners.
@@ -209,6 +210,7 @@ class MethodResult:
     looks: tuple[int, ...]
     protocol: int
     trials: int
+    sampler: str
     blocks: int
     planned: int
     level: float

@@ -26,6 +26,7 @@ from relaxbench.analysis.tidy import (
     flatness_of,
     recommended_of,
     trials_of,
+    unmeasured_of,
 )
 from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
@@ -33,6 +34,7 @@ from relaxbench.store.facts import (
     MethodFacts,
     SpecFacts,
     fixed_on,
+    is_random,
     method_facts,
     planned_looks,
     problem_facts,
@@ -69,6 +71,7 @@ class StudyFrames:
             largest eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where there is none.
         correct: id of a confirm run → whether it classified each test example correctly, bool ``[test_examples]``;
             empty for problems without classes.
+        unmeasured: problem → why the flatness of a run could not be measured; empty where it could.
     """
 
     name: str
@@ -82,6 +85,7 @@ class StudyFrames:
     recommended: pd.DataFrame
     flatness: pd.DataFrame
     correct: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:
@@ -137,8 +141,17 @@ class StudyFrames:
         return planned_looks(self.spec, self.manifest)
 
     def tuning(self, label: str) -> int:
-        """Return T, the random trials per block of a method; 0 for one that is run as published."""
+        """Return T, the trials per block of a method; 0 for one that is run as published."""
         return 0 if self.method(label)["arm"] == "published" else int(self.spec.get("trials") or 1)
+
+    def is_random(self, label: str) -> bool:
+        """Return whether a method's trials are independent random ones; of others a block is used whole."""
+        return is_random(self.method(label))
+
+    @property
+    def learned(self) -> dict[str, str]:
+        """The methods that are tuned by another sampler than random search, with its name."""
+        return {label: self.method(label)["search"]["sampler"] for label in self.methods if not self.is_random(label)}
 
     def cost(
         self, label: str, problem: str, key: Literal["seconds_per_gradient", "seconds_spread", "peak_bytes"]
@@ -248,6 +261,7 @@ def _filled(
         recommended=recommended,
         flatness=flatness_of(fresh, raw["measures"]),
         correct=correct,
+        unmeasured=unmeasured_of(fresh, raw["measures"]),
     )
 
 

@@ -60,10 +60,10 @@ def blocks_needed(arms: StudyArms, problem: str, repetition: int = 0) -> dict[st
 
 def _begun(frames: StudyFrames, problem: str, method: str) -> dict[int, int]:
     """Repetition → blocks of which trials exist, finished or not."""
-    trials, size = frames.trials, frames.tuning(method)
-    own = trials[(trials["problem"] == problem) & (trials["method"] == method)]
-    counts = own[own["phase"] == ("explore" if size else "confirm")].groupby("repetition").size()
-    return {int(repetition): int(count) // max(size, 1) for repetition, count in counts.items()}
+    trials, phase = frames.trials, "explore" if frames.tuning(method) else "confirm"
+    own = trials[(trials["problem"] == problem) & (trials["method"] == method) & (trials["phase"] == phase)]
+    counts = own.groupby("repetition")["block"].nunique()
+    return {int(repetition): int(count) for repetition, count in counts.items()}
 
 
 def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks: int) -> dict[str, tuple[int, int]]:
@@ -73,7 +73,7 @@ def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks:
         return {}
     within = range(runs.first, runs.first + blocks)
     trials = arms.frames.tuning(method)
-    if protocol(arms.frames.spec) == 1:
+    if trials and (protocol(arms.frames.spec) == 1 or not arms.frames.is_random(method)):
         own = arms.frames.trials
         own = own[(own["problem"] == problem) & (own["method"] == method) & (own["status"] == "done")]
         done = int(((own["phase"] == "explore") & own["block"].isin(within)).sum())

@@ -33,8 +33,8 @@ class Runs:
     """The runs of one method on one problem in one repetition.
 
     Attributes:
-        trials: T; 0 for a method that is run as published, and for all methods of protocol 1, whose unit is the winner
-            of a whole block.
+        trials: T; 0 where a block is used whole: of a method that is run as published, of a sampler that learns, and of
+            all methods of protocol 1, whose unit is the winner of a block.
         first: the first block of the repetition.
         explored: place → validation loss of the finished random trials; empty where T is 0.
         confirmed: place → id of the confirm run; (block, 0) where T is 0.
@@ -154,6 +154,8 @@ class StudyArms:
             blocks = frames.blocks
             current = blocks.loc[(blocks["problem"] == problem) & (blocks["method"] == method), "confirm"].dropna()
             table, trials = table[table["id"].isin(current)], 0
+        if not frames.is_random(method):
+            trials = 0
         worst = worst_metric(frames, problem)  # of a run whose metric was not finite
         if np.isfinite(worst):
             table = table.assign(test_metric=table["test_metric"].fillna(worst))

@@ -153,6 +153,12 @@ def flatness_of(runs: pd.DataFrame, stored: pd.Series) -> pd.DataFrame:
     return pd.concat([table, measured], axis=1).reset_index(drop=True)
 
 
+def unmeasured_of(runs: pd.DataFrame, stored: pd.Series) -> dict[str, str]:
+    """Problem → why the flatness of a run could not be measured, for problems of which some runs say so."""
+    rows = zip(runs["problem"], stored.loc[runs.index], strict=True)
+    return {problem: str(row["flatness_error"])[:250] for problem, row in rows if row and "flatness_error" in row}
+
+
 def answers_of(packed: bytes, examples: int | None) -> NDArray[np.bool_]:
     """Unpack whether a run classified each test example correctly, ``[examples]``."""
     return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=examples).astype(bool)

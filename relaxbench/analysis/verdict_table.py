@@ -13,7 +13,8 @@ from relaxbench.analysis.comparison import KINDS, VERDICTS, Clock, Comparison, M
 _OWN = (
     *("problem", "problem_title", "base", "rung", "method", "title", "role", "arm", "space", "dimensions"),
     *("settings", "borrowed"),
-    *("metric", "unit", "censored", "budget", "margin", "protocol", "repetitions", "trials", "blocks", "planned"),
+    *("metric", "unit", "censored", "budget", "margin", "protocol", "repetitions", "trials", "sampler"),
+    *("blocks", "planned"),
     *("level", "mean", "std", "gradients", "seconds", "cost_spread", "peak_bytes", "outer_steps"),
     *("explored", "diverged", "confirmed", "confirm_diverged", "missed"),
 )
@@ -30,11 +31,12 @@ def verdict_table(results: Sequence[MethodResult]) -> pd.DataFrame:
 
     Columns: problem (with its base and rung on a ladder of budgets), method, titles, role, arm, space, dimensions;
     metric, unit, censored, budget, margin; blocks at the latest complete look of planned; level, the geometric mean of
-    the best of `trials` trials; mean and std over the confirm runs of block winners; reference (the baseline) and
-    control (the best one), with their titles. Against the baseline: verdict, reason of "no claim", ratio with the one
-    interval low … high, error and freedom of its logarithm, the band of equivalence, the level of either side
-    (``compared_level``, ``reference_level``), the ratio in points at the reference's level, the look with its blocks,
-    and family, looks, following, needed, smallest_margin, wrong (see `Comparison`). The same at equal seconds
+    the best of `trials` trials, which `sampler` chose; mean and std over the confirm runs of block winners; reference
+    (the baseline) and control (the best one), with their titles. Against the baseline: verdict, reason of "no
+    claim", ratio with the one interval low … high, error and freedom of its logarithm, the band of equivalence, the
+    level of either side (``compared_level``, ``reference_level``), the ratio in points at the reference's level,
+    the look with its blocks, and family, looks, following, needed, smallest_margin, wrong (see `Comparison`). The
+    same at equal seconds
     (``seconds_…``, with ``seconds_at``), against the best control (``control_…``) and against the baseline at the next
     larger budget (``longer_…``). Disasters; gradients, seconds, cost_spread (of seconds) and peak_bytes of a run;
     diverged trials and runs; decimals of the metric.

@@ -17,7 +17,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules.curveball import EVERY
 from relaxbench.problems import SupervisedProblem, networks
-from relaxbench.problems.supervised import SPLITS
+from relaxbench.problems.splits import SPLITS
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job

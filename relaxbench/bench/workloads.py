@@ -14,7 +14,7 @@ from torchvision import datasets, transforms
 from relaxbench.problems import SupervisedProblem, networks
 from relaxbench.problems.digits import mlp
 from relaxbench.problems.registry import problem
-from relaxbench.problems.supervised import SPLITS
+from relaxbench.problems.splits import SPLITS
 
 MEAN, STD = 0.1307, 0.3081
 """Mean and standard deviation of MNIST's pixels, as in PyTorch's MNIST example."""

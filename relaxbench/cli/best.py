@@ -79,6 +79,8 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     runs = tried if published else mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
     about, facts = frames.problem(name), frames.method(method)
     options, budget = facts["options"], about["budget"] or 0
+    if frames.spec.get("script"):
+        return _of_script(facts["title"], name, winner, runs, about, weights)
     rule = rule_class(facts["rule"], options)
     origin = f"validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
     lines = [f"# {rule.title} on {name}: {'as published, not tuned' if published else origin}"]
@@ -91,6 +93,19 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     if weights is not None:
         lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
     return "\n".join(lines)
+
+
+def _of_script(
+    title: str, name: str, winner: Any, runs: pd.DataFrame, about: ProblemFacts, weights: Path | None
+) -> str:
+    """Return the best params of a method of a training script, as its `Trial.params` has them."""
+    if weights is not None:
+        raise UserError(f"relaxbench keeps no weights of the script {name!r}: leave --weights out, and save them there")
+    lines = [f"# {title} on {name}: best by validation data, {winner['value']:.4g} (trial {winner['id']})"]
+    if len(runs):
+        lines.append(f"# on {counted(len(runs), 'fresh seed')}: {about['metric']} {_level(runs['test_metric'], about)}")
+    values = ", ".join(f'"{key}": {_literal(value)}' for key, value in winner["params"].items())
+    return "\n".join([*lines, f"params = {{{values}}}"])
 
 
 def _drop_in(rule: type[Rule], options: Mapping[str, Any], params: Mapping[str, Any], budget: int) -> list[str]:
@@ -171,6 +186,7 @@ def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, n
 def _problem(frames: StudyFrames, name: str) -> Problem:
     """Make the problem of a study from where the study found it."""
     from relaxbench.problems import problem
+    from relaxbench.study.definition.identity import refuse_other_model
     from relaxbench.study.definition.ladder import SEPARATOR
 
     origin = frames.manifest.get("origins", {}).get(name, name.rpartition(SEPARATOR)[0] or name)
@@ -179,7 +195,9 @@ def _problem(frames: StudyFrames, name: str) -> Problem:
             f"problem {name!r} of study {frames.name!r} is not here at {origin!r}: put its Python file there, because "
             "weights are written as its model's state dict"
         )
-    return problem(origin)
+    own = problem(origin)
+    refuse_other_model(frames.manifest, frames.name, name, own, origin)
+    return own
 
 
 def _literal(value: Any) -> str:

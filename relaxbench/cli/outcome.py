@@ -65,8 +65,8 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> None:
 
 
 def verdict_lines(findings: Findings) -> list[Text]:
-    """Return one sentence per problem and method, the baseline's first, and the protocol if it is the old one."""
-    from relaxbench.analysis.caveats import OLD
+    """Return one sentence per problem and method, the baseline's first, then notes on the protocol and on flatness."""
+    from relaxbench.analysis.caveats import OLD, unmeasured
     from relaxbench.analysis.sentences import sentence
     from relaxbench.store.facts import protocol
 
@@ -75,7 +75,8 @@ def verdict_lines(findings: Findings) -> list[Text]:
     problems = findings.frames.problems
     results = sorted(findings.results, key=lambda result: (problems.index(result.problem), result.role != "baseline"))
     old = [Text(OLD, style="dim")] if protocol(findings.frames.spec) == 1 else []
-    return [*(Text(sentence(result)) for result in results), *old]
+    notes = [*old, *(Text(line, style="dim") for line in unmeasured(findings.frames))]
+    return [*(Text(sentence(result)) for result in results), *notes]
 
 
 def theory(frames: StudyFrames) -> Mapping[str, Theorem]:

@@ -111,10 +111,12 @@ def paces_of(
     """
     import torch
 
+    from relaxbench.cli.script_pace import calibration_seconds, script_paces
     from relaxbench.problems.measurements import say_expensive
     from relaxbench.study.coordination.size import Size
     from relaxbench.study.definition.facts import describe_method
     from relaxbench.study.definition.flatness_share import planned_flatness, say_left_out
+    from relaxbench.study.definition.script_problem import LoopProblem
     from relaxbench.study.execution.flatness import duration
     from relaxbench.training import costs, durations
     from relaxbench.training import engine as engines
@@ -129,8 +131,14 @@ def paces_of(
         if workers > 1:  # they are started by a process that has loaded all this itself
             start["programs and data"] *= 2
     for p in problems:
+        if isinstance(p, LoopProblem):
+            start["calibration"] += calibration_seconds(p)
+            notes.append(f"{p.name}: a script, one trial at a time in every worker{how}")
+            paces += script_paces(p, sizes, workers)
+            continue
         begin = time.perf_counter()
-        engine = engines.choose_engine(p, place, population, spec.precision, wish)
+        rules = [spec.make_rule(label, p) for label in spec.methods]
+        engine = engines.choose_engine(p, place, population, spec.precision, rules, wish)
         start["choice of engines"] += time.perf_counter() - begin
         rate = engines.throughput(Oracle(p, "direct", spec.precision), spec.make_rule(spec.baseline, p), 1, place, 0.0)
         start["calibration"] += costs.expected_seconds(1 / rate) * _kinds(spec, p)

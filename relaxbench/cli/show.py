@@ -46,7 +46,11 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
     engines = [
         line
         for name, engine in frames.manifest.get("engines", {}).items()
-        for line in describe_engine(name, engine, invariance=True)
+        for line in (
+            [f"{name}: a script on {engine['device']}. {frames.problem(name)['caution']}"]
+            if engine["path"] == "script"
+            else describe_engine(name, engine, invariance=True)
+        )
     ]
     published = origins({label: frames.method(label) for label in frames.methods}, frames.problems)
     notes = [Text(line, style="dim") for line in (*engines, *published, *restated(frames))]

@@ -37,6 +37,7 @@ TEMPERATURE = Float(1e-7, 1e-3, 1e-6, log=True)
 SCHEDULE = Choice(SCHEDULES, "cosine")
 SCOPING = Choice(SCOPINGS[:3], "geometric")  # "constant" is gamma_start = gamma_end, which these three contain
 ANNEAL = Choice(ANNEALED, "outer")
+WARMUP = Float(0.0, 0.5, 0.05, below=1.0)
 
 # Ranges of default spaces that two rules share; docs/spaces.md argues all of them.
 MEAN_LR = Float(3e-3, 3.0, 0.1, log=True)  # on a mean of L gradients: as many decades as LR, up to 3 instead of 1

@@ -43,5 +43,11 @@ MEANINGS: Mapping[str, Meaning] = {
         f"Curve of the step size over training: constant; step, times {FACTOR:g} at {_DROPS} and "
         f"{100 * STEPS[-1]:g} %; cosine, to zero; warmup, a linear rise over {100 * WARMUP:g} %, then cosine"
     ),
+    "warmup": Meaning("Share of the budget over which the step size rises linearly to its value"),
+    "ema_steps": Meaning("Length of the average", "steps"),
+    "adam_lr": Meaning("Step size η, about the size of a step of each parameter", "parameter"),
+    "beta1": Meaning("Weight β₁ of the past in the mean of the gradients"),
+    "beta2": Meaning("Weight β₂ of the past in the mean of the squared gradients"),
+    "decoupled_decay": Meaning("Weight decay wd: the share of x that a step of size 1 takes away", "1/parameter"),
     "anneal": Meaning("The step size that the schedule anneals: outer_lr or inner_lr"),
 }

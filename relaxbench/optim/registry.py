@@ -9,16 +9,22 @@ from relaxbench.errors import UserError, unknown
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules.adamw import AdamW
 from relaxbench.optim.rules.asam import ASAM
+from relaxbench.optim.rules.averaged_adamw import AdamWEMA, AdamWLAWA
 from relaxbench.optim.rules.curveball import CurveBall
+from relaxbench.optim.rules.diloco import DiLoCo
 from relaxbench.optim.rules.elastic_sgd import ElasticSGD
 from relaxbench.optim.rules.entropy_sgd import EntropySGD
+from relaxbench.optim.rules.gpa import GPA
 from relaxbench.optim.rules.hamilton_jacobi import HJ, HJImplicit
 from relaxbench.optim.rules.heat import Heat
 from relaxbench.optim.rules.lookahead import Lookahead
 from relaxbench.optim.rules.lpf_sgd import LPFSGD
+from relaxbench.optim.rules.muon import Muon
 from relaxbench.optim.rules.parle import Parle
 from relaxbench.optim.rules.sam import SAM
+from relaxbench.optim.rules.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from relaxbench.optim.rules.sgd import SGD, SGDEMA
+from relaxbench.optim.rules.sgld import SGLD
 from relaxbench.optim.wrapped import locate
 from relaxbench.optim.wrapped.arguments import Option
 from relaxbench.optim.wrapped.make import wrapped_class
@@ -30,6 +36,14 @@ RULES: dict[str, type[Rule]] = {
         SGDEMA,
         Lookahead,
         AdamW,
+        AdamWEMA,
+        AdamWLAWA,
+        ScheduleFreeSGD,
+        ScheduleFreeAdamW,
+        Muon,
+        DiLoCo,
+        GPA,
+        SGLD,
         SAM,
         ASAM,
         LPFSGD,

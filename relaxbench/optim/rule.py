@@ -233,6 +233,10 @@ class Rule:
         """Return the number of the (first) mini-batch of a query: the query's own number, times n for n replicas."""
         return query * self.replicas
 
+    def last_batch(self, query: int) -> int:
+        """Return the largest number of the first mini-batch of a query; rules know it, unless they choose it late."""
+        return self.first_batch(query)
+
     def retune(self, state: State, before: Hyper, after: Hyper) -> None:
         """Adapt the state, in place, when other code has changed hyperparameters in mid-training; studies never do."""
 
@@ -260,14 +264,14 @@ def counters(x: Tensor, seed: Tensor) -> State:
     return {"t": torch.zeros(x.shape[0], 1, dtype=torch.int64, device=x.device), "seed": seed.clone()}
 
 
-def check_replicas(replicas: Any) -> int:
-    """Check a number of replicas and return it.
+def check_replicas(replicas: Any, name: str = "replicas") -> int:
+    """Check a number of replicas, or of other things under another name, and return it.
 
     Raises:
         ValueError: if it is not an integer of at least 1.
     """
     if isinstance(replicas, bool) or not isinstance(replicas, int) or replicas < 1:
-        raise ValueError(f"replicas = {replicas!r}: expected an integer of at least 1")
+        raise ValueError(f"{name} = {replicas!r}: expected an integer of at least 1")
     return replicas
 
 

@@ -33,6 +33,17 @@ def step_size(kind: Tensor, progress: Tensor) -> Tensor:
     return _pick(kind, [one, steps, cosine, warmup])
 
 
+def warm_up(share: Tensor, progress: Tensor) -> Tensor:
+    """Compute the factor on a step size that rises linearly to 1 and stays there; the rise is that of "warmup".
+
+    Args:
+        share: share of the budget over which it rises; 0 for no rise.
+        progress: broadcasts with `share`.
+    """
+    rise = (progress + share / 10) / (share + share / 10)
+    return torch.where(progress < share, rise, torch.ones_like(progress))
+
+
 def scope(kind: Tensor, start: Tensor, end: Tensor, progress: Tensor) -> Tensor:
     """Compute γ (or σ², or ρ) between `start` and `end`.
 

@@ -60,6 +60,17 @@ def check_texts(name: str, texts: Mapping[str, object]) -> None:
             raise UserError(f"problem {name!r}: {key} = {text!r}: expected a text of printable characters")
 
 
+def flag(name: str, key: str, value: object) -> bool:
+    """Return an argument that is true or false.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"problem {name!r}: {key} = {value!r}: expected True or False")
+    return value
+
+
 def splits(name: str, load: Callable[[], Any]) -> Mapping[str, Any]:
     """Return what the data function gives.
 

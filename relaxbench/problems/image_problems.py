@@ -23,7 +23,8 @@ from relaxbench.problems.data.images import Images, held_out, moments, part
 from relaxbench.problems.data.whitening import Whitening
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SPLITS, ProblemOptions, StoredProblem
+from relaxbench.problems.splits import SPLITS
+from relaxbench.problems.supervised import ProblemOptions, StoredProblem
 
 DEEP_RELAXATION, CURVEBALL = "arXiv 1704.04932", "arXiv 1805.08095"
 

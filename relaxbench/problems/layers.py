@@ -239,7 +239,8 @@ def adapt(model: nn.Module) -> nn.Module:
                     f"layer {path!r} ({type(child).__name__}) draws its mask from a generator, which cannot be "
                     "replayed: use relaxbench.problems.Dropout instead"
                 )
-            getattr(parent, child_name).train(child.training)  # a replaced layer takes the mode
+            # A replaced layer takes the mode. `train()` would also set the layers below, some of which may be frozen.
+            getattr(parent, child_name).training = child.training
     for layer, module in enumerate(m for m in model.modules() if isinstance(m, Dropout)):
         module.layer = layer
     for name, module in model.named_modules():

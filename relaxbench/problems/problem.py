@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -53,6 +53,7 @@ class Problem:
         caution: a limitation that a reader of results must know, or "".
         fixed: hyperparameters that are not searched on this problem, with their value for all methods.
         space: ranges of this problem that replace the rules', for all methods: name → (low, high).
+        in_memory: whether `split` is cheap, because all examples are in memory.
         kind: the kind of problem, a key of `optim.published.KINDS`, which picks the published settings of a rule; ""
             if none is near.
     """
@@ -78,6 +79,7 @@ class Problem:
     caution: str = ""
     fixed: Mapping[str, float] = {}
     space: dict[str, tuple[float, float]]
+    in_memory: bool = True
     kind: str = ""
     _stated_rounds: int | None = None
     _adapts: bool = True
@@ -152,6 +154,23 @@ class Problem:
             device: where the split is needed.
         """
         raise NotImplementedError
+
+    def part(self, name: str, rows: slice | Tensor, device: torch.device) -> Batch:
+        """Return some examples of a split; a slice of those in memory is a view.
+
+        Args:
+            name: see `split`.
+            rows: which.
+            device: where they are needed.
+        """
+        where = rows.to(device) if isinstance(rows, Tensor) else rows
+        return {n: value[where] if value.dim() else value for n, value in self.split(name, device).items()}
+
+    def pieces(self, name: str, device: torch.device, size: int) -> Iterator[Batch]:
+        """Yield a split in pieces of at most `size` examples, see `split`."""
+        batch = self.split(name, device)
+        count = len(next(iter(batch.values())))
+        yield from ({n: value[i : i + size] for n, value in batch.items()} for i in range(0, count, size))
 
     def statistics(self, params: Params, batch: Batch) -> Params:
         """Return the means and variances in one member's model on a batch, which `outputs` needs in evaluation."""

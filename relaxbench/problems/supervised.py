@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from relaxbench import random
 from relaxbench.errors import UserError
-from relaxbench.problems import arguments, datasets, labels, layers, metrics
+from relaxbench.problems import arguments, labels, layers, metrics, splits
 from relaxbench.problems.adapted import AdaptedModel, Pretrained
 from relaxbench.problems.custom_losses import OwnLoss, loss_of
-from relaxbench.problems.data.cache import fingerprint
-from relaxbench.problems.epochs import EpochSampler
+from relaxbench.problems.epochs import EpochSampler, Orders
 from relaxbench.problems.losses import Batch, Loss
-from relaxbench.problems.problem import Params, Problem
+from relaxbench.problems.placed import Placed
+from relaxbench.problems.problem import Params, Problem, Sampler
+from relaxbench.problems.splits import SPLITS, Split
+from relaxbench.problems.streaming import DatasetSampler
 
-SPLITS = ("train", "validation", "test")
 Data = Mapping[str, tuple[Tensor, Tensor]]
 """Split → (inputs, labels)."""
 
@@ -44,7 +44,7 @@ class ProblemOptions(TypedDict, total=False):
 
 
 class SupervisedProblem(Problem):
-    """A model with training, validation and test data, which are held in memory.
+    """A model with training, validation and test data.
 
     Args:
         name: as in study files.
@@ -52,7 +52,7 @@ class SupervisedProblem(Problem):
             of your own they may be a dict, a tuple, a dataclass or a scalar, see `Structure`. A model whose ``forward``
             needs two arguments gets inputs and labels.
         data: a function without arguments that returns ``{"train": (x, y), "validation": (x, y), "test": (x, y)}``,
-            with tensors or arrays, or a `torch.utils.data.Dataset` in place of a pair.
+            with tensors or arrays, or a Dataset (or a DataLoader of one) of PyTorch in place of a pair.
         loss: ``"cross-entropy"`` (the metric is the error), ``"least-squares"`` (the mean square), ``"none"`` (the
             outputs are the loss), or a function of (outputs, labels), such as ``nn.BCEWithLogitsLoss(...)``. With
             ``nn.CrossEntropyLoss(...)`` the metric is the error on labels that are not ignored, else the loss.
@@ -75,6 +75,7 @@ class SupervisedProblem(Problem):
         worst_metric: the metric of a diverged trial, for `metric`; None for 1.
         pretrained: weights that replace those of the model function, by name: a state dict, or a function without
             arguments that returns one. Parameters with ``requires_grad=False`` are not trained; see `AdaptedModel`.
+        in_memory: False to read the examples of a Dataset whenever they are needed, see `datasets.Reader`.
 
     Raises:
         UserError: for a number that is not positive, and for an unknown loss. Model and data are checked when they are
@@ -104,6 +105,7 @@ class SupervisedProblem(Problem):
         space: Mapping[str, tuple[float, float]] | None = None,
         kind: str = "",
         pretrained: Pretrained | None = None,
+        in_memory: bool = True,
     ) -> None:
         numbers: dict[str, object] = {
             "batch_size": batch_size,
@@ -123,9 +125,9 @@ class SupervisedProblem(Problem):
         self.loss, self._score = loss_of(loss), scored[0] if scored else None
         self.batch_size, self.budget, self._stated_rounds, self.most_rounds = batch_size, budget, rounds, most_rounds
         self.worst, self.margin, self.space, self.kind = worst, margin, dict(space or {}), kind
+        self.in_memory = arguments.flag(name, "in_memory", in_memory)
         self._build, self._pretrained, self._load, self._source = model, pretrained, data, source
-        self._device_splits: dict[tuple[str, str, int], Batch] = {}
-        self._orders: dict[str, dict[tuple[int, int], Tensor]] = {}
+        self._orders: dict[str, Orders] = {}
         if scored is not None:
             self.metric, self.unit, self.metric_scale, self.worst_metric = scored[0][0], "", 1.0, scored[1]
         elif not self._classifies:
@@ -143,26 +145,18 @@ class SupervisedProblem(Problem):
         return self.adapted.module
 
     @cached_property
-    def tensors(self) -> Data:
+    def splits(self) -> dict[str, Split]:
         """The splits, loaded and checked once.
 
         Raises:
-            UserError: for a missing or empty split, or one with fewer training examples than a mini-batch.
+            UserError: see `splits.load`.
         """
-        given, data = arguments.splits(self.name, self._load), dict[str, tuple[Tensor, Tensor]]()
-        for split in SPLITS:
-            if split not in given:
-                raise UserError(f"problem {self.name!r}: data() gives no {split!r} split; expected {', '.join(SPLITS)}")
-            x, y = data[split] = datasets.tensors_of(self.name, split, given[split])
-            if len(x) != len(y) or not len(x):
-                raise UserError(f"problem {self.name!r}: {split} has {len(x)} inputs and {len(y)} labels")
-        if len(data["train"][0]) < self.batch_size:
-            raise UserError(
-                f"problem {self.name!r}: batch_size {self.batch_size} is larger than the training split "
-                f"({len(data['train'][0])} examples): take more data, or a problem with smaller batches"
-            )
-        self._random_examples = given["train"] if datasets.draws(self.name, given["train"]) else None
-        return data
+        return splits.load(self.name, self._load, self.batch_size, self.in_memory)
+
+    @property
+    def tensors(self) -> Data:
+        """The splits that are in memory."""
+        return {name: split.held for name, split in self.splits.items() if split.held is not None}
 
     @property
     def _ignored(self) -> int | None:
@@ -176,28 +170,29 @@ class SupervisedProblem(Problem):
     @property
     def data(self) -> str:  # type: ignore[override]
         """Source and sizes of the splits."""
-        sizes = "/".join(f"{len(self.tensors[s][0]):,}" for s in SPLITS)
+        sizes = "/".join(f"{self.splits[s].count:,}" for s in SPLITS)
         return f"{self._source}, {sizes} for training/validation/test"
 
     @property
     def statistics_limit(self) -> int:  # type: ignore[override]
         """Largest number of training examples on which batch normalization is measured; 0 without such layers."""
-        return min(self._statistics_limit, len(self.tensors["train"][0])) if self._norms else 0
+        return min(self._statistics_limit, self.splits["train"].count) if self._norms else 0
 
     @property
     def train_examples(self) -> int:  # type: ignore[override]
         """Size of the training split."""
-        return len(self.tensors["train"][0])
+        return self.splits["train"].count
 
     @property
     def test_examples(self) -> int | None:  # type: ignore[override]
         """Size of the test split; None if its examples do not have one known label each."""
-        x, y = self.tensors["test"]
-        unknown = self._ignored is not None and self._ignored in y
-        return None if self._classifies and (y.dim() > 1 or unknown) else len(x)
+        split = self.splits["test"]
+        labels = split.sample[1]
+        unknown = self._ignored is not None and self._ignored in labels
+        return None if self._classifies and (labels.dim() > 1 or unknown) else split.count
 
     def examples(self, split: str) -> int:
-        return len(self.tensors[split][0])
+        return self.statistics_examples if split == "statistics" else self.splits[split].count
 
     def layout(self) -> list[tuple[str, torch.Size]]:
         return [*self.adapted.trainable.items()]
@@ -212,14 +207,11 @@ class SupervisedProblem(Problem):
     def state_dict(self, params: Params) -> Params:
         return self.adapted.state_dict(params)
 
-    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> EpochSampler:
-        train = self.split("train", device)
-        orders = self._orders.setdefault(str(device), {})
-        if self._random_examples is None:
-            return EpochSampler(train, self.batch_size, seeds, first, steps, orders)
-        sampler = datasets.DatasetSampler(train, self.batch_size, seeds, first, steps, orders)
-        sampler.source = (self.name, self._random_examples)
-        return sampler
+    def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> Sampler:
+        orders, reader = self._orders.setdefault(str(device), {}), self.splits["train"].drawn
+        if reader is not None:
+            return DatasetSampler(reader, self.batch_size, seeds, first, steps, orders, device)
+        return EpochSampler(self.split("train", device), self.batch_size, seeds, first, steps, orders)
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         self.adapted.train(training)
@@ -231,14 +223,19 @@ class SupervisedProblem(Problem):
         return labels.classes_last(result, batch.get("y")) if self._classifies else result
 
     def check(self) -> None:
-        if not self._classifies:
-            return
-        x, y = self.tensors["train"]
+        if self._classifies:
+            self._check_labels()
+        self.splits["test"].read_once()
+
+    def _check_labels(self) -> None:
+        one = self.part("train", slice(0, 1), torch.device("cpu"))
         with torch.no_grad():
-            shape = self.outputs(self.unflatten(self.init(0)), {"x": x[:1], "y": y[:1]}, False).shape
-        labels.check_shape(self.name, shape, y[:1].shape)
-        for split in SPLITS:
-            labels.check_values(self.name, split, self.tensors[split][1], shape[-1], self._ignored)
+            shape = self.outputs(self.unflatten(self.init(0)), one, False).shape
+        labels.check_shape(self.name, shape, one["y"].shape)
+        for name, split in self.splits.items():
+            labels.check_values(self.name, name, split.sample[1], shape[-1], self._ignored)
+            if split.reader is not None:
+                split.reader.classes = shape[-1], self._ignored
 
     def statistics(self, params: Params, batch: Batch) -> Params:
         self.adapted.train(False)
@@ -258,19 +255,20 @@ class SupervisedProblem(Problem):
     def _call(self, params: Params, x: Tensor, y: Tensor | None) -> object:
         return self.adapted(params, x, y) if self.adapted.takes_labels and y is not None else self.adapted(params, x)
 
+    @cached_property
+    def _placed(self) -> Placed:
+        return Placed(self.splits)
+
     def split(self, name: str, device: torch.device) -> Batch:
-        # A problem at another budget, which shares the splits, may have other examples for batch normalization.
-        size = self.statistics_examples if name == "statistics" else 0
-        place = (name, str(device), size)
-        if place not in self._device_splits:
-            if name == "statistics":
-                words = random.key(torch.tensor([0]), random.DATA, torch.tensor([0]))
-                rows = random.permutation(words, len(self.tensors["train"][0]))[:size]
-                x, y = (part[rows] for part in self.tensors["train"])
-            else:
-                x, y = self.tensors[name]
-            self._device_splits[place] = {"x": x.to(device), "y": y.to(device)}
-        return self._device_splits[place]
+        return self._placed.whole(name, device, self.statistics_examples)
+
+    def part(self, name: str, rows: slice | Tensor, device: torch.device) -> Batch:
+        return super().part(name, rows, device) if self._placed.held(name) else self._placed.part(name, rows, device)
+
+    def pieces(self, name: str, device: torch.device, size: int) -> Iterator[Batch]:
+        if self._placed.held(name):
+            return super().pieces(name, device, size)
+        return self._placed.pieces(name, device, self.statistics_examples, size)
 
     def correct(self, outputs: Tensor, batch: Batch) -> Tensor | None:
         return outputs.argmax(-1) == batch["y"] if self._classifies and self._score is None else None
@@ -287,7 +285,7 @@ class SupervisedProblem(Problem):
         return labels.number(name, function(own, batch["y"]))
 
     def fingerprint(self) -> str:
-        return fingerprint((split, tensor) for split in SPLITS for tensor in self.tensors[split])[:16]
+        return splits.digest(self.splits)
 
 
 class StoredProblem(SupervisedProblem):
@@ -295,7 +293,7 @@ class StoredProblem(SupervisedProblem):
 
     def missing(self) -> str:
         try:
-            self.tensors  # noqa: B018
+            self.splits  # noqa: B018
         except UserError as error:
             return str(error)
         return ""

@@ -21,7 +21,8 @@ from relaxbench.problems.data.images import first_line
 from relaxbench.problems.data.sources import in_data_dir
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
-from relaxbench.problems.supervised import SPLITS, ProblemOptions, StoredProblem
+from relaxbench.problems.splits import SPLITS
+from relaxbench.problems.supervised import ProblemOptions, StoredProblem
 
 WAR_AND_PEACE = "war-and-peace.txt"
 OPEN: dict[str, Callable[..., IO[Any]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
@@ -185,7 +186,7 @@ def text_problem(name: str) -> TextProblem:
         most_rounds=5 if small else 50,
         worst=20.0,
         margin=0.01,
-        kind="char-lstm",
+        kind="char-lstm" if network.startswith("char-lstm") else "transformer",
         title=recipe.title,
         caution="A small budget is a demonstration: training is far from its end." if small else "",
     )

@@ -56,6 +56,18 @@ class PublicationFacts(TypedDict):
     fits: bool  # both kinds are the same
 
 
+RANDOM = "random"
+"""The sampler of independent random trials, the only one with an estimate over all subsets of trials."""
+
+
+class SearchFacts(TypedDict):
+    """How the trials of a block are chosen; see `study.definition.search`."""
+
+    sampler: str  # random, a name of `study.coordination.samplers`, or the path of a class
+    options: dict[str, Any]  # of the sampler
+    generation: int  # trials of a block that are chosen together
+
+
 class MethodFacts(TypedDict):
     """What the report and the plan need of a method without importing its rule.
 
@@ -74,6 +86,7 @@ class MethodFacts(TypedDict):
     fixed: dict[str, Value]
     fixes: dict[str, dict[str, Value]]
     options: dict[str, Option]
+    search: SearchFacts
     publications: dict[str, PublicationFacts]  # by problem; empty for a method that is tuned
     copies: float | None  # of the parameters, held by the rule
     scope: str | None  # gamma, sigma
@@ -91,7 +104,7 @@ class CompiledFacts(TypedDict):
 class EngineFacts(TypedDict):
     """How a problem's trials are run; see `training.engine.Engine`."""
 
-    path: Literal["vectorized", "direct", "compiled"]
+    path: Literal["vectorized", "direct", "compiled", "script"]
     population: int
     device: str
     dtype: str
@@ -122,6 +135,7 @@ class ProblemIdentity(TypedDict):
     text: str  # of its file, for messages; empty without one
     failure: NotRequired[str]  # why the probe has no numbers
     splits: NotRequired[dict[str, dict[str, str | int | float]]]  # what is told of changed data
+    modules: NotRequired[dict[str, str]]  # texts of the modules beside its file, for messages
 
 
 class MethodIdentity(TypedDict):
@@ -131,6 +145,11 @@ class MethodIdentity(TypedDict):
     params: dict[str, Value]  # of the probe
     probe: dict[str, list[float | None]]  # where its steps lead on a quadratic; empty if they cannot be repeated
     failure: NotRequired[str]  # why the probe has no numbers
+    others: NotRequired[list[dict[str, Value]]]  # further values of the probe; none for a rule that is built in
+    settings: NotRequired[dict[str, dict[str, float]]]  # price, replicas, copies, by problem
+    steps: NotRequired[dict[str, list[float | None]]]  # where they lead on a problem, by layer
+    file: NotRequired[str]  # name of the rule's file; empty for one that is built in
+    text: NotRequired[str]  # of that file, for messages
     origin: NotRequired[str]  # the optimizer that a rule wraps, with the version of its package
 
 
@@ -233,7 +252,9 @@ class SpecFacts(TypedDict, total=False):
     precision: str
     flatness: bool | Literal["full"]
     space: dict[str, object]  # ranges as in the study file
+    search: dict[str, object] | None  # of all methods, as in the study file; None for random trials
     method: dict[str, dict[str, object]]  # variants as in the study file
+    script: dict[str, object] | None  # the table of a training script, without its path
 
 
 def protocol(spec: SpecFacts) -> Literal[1, 2]:
@@ -301,6 +322,7 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "fixed": {},
         "fixes": {},
         "options": {},
+        "search": {"sampler": RANDOM, "options": {}, "generation": 1},
         "publications": {},
         "copies": None,
         "scope": None,
@@ -308,6 +330,11 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
     }
     known = manifest.get("methods", {}).get(method)
     return {**neutral, **known} if known else neutral
+
+
+def is_random(method: MethodFacts) -> bool:
+    """Whether a method's trials are independent random ones: then all subsets of them estimate the best of T."""
+    return method["search"]["sampler"] == RANDOM
 
 
 def space_on(method: MethodFacts, problem: str) -> Space:

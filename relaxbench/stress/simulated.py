@@ -18,7 +18,7 @@ from sqlalchemy import insert, update
 
 from relaxbench.space import Float, to_stored
 from relaxbench.store.claims import Result
-from relaxbench.store.facts import Manifest, MethodFacts, ProblemFacts, SpecFacts
+from relaxbench.store.facts import RANDOM, Manifest, MethodFacts, ProblemFacts, SpecFacts
 from relaxbench.store.schema import Study, Trial
 from relaxbench.store.transactions import write
 from relaxbench.study.coordination.checkpoints import Checkpoints
@@ -73,6 +73,7 @@ def make(database: Database, name: str, load: Load) -> int:
             "fixed": {},
             "fixes": {PROBLEM: {}},
             "options": {},
+            "search": {"sampler": RANDOM, "options": {}, "generation": 1},
             "publications": {},
             "copies": 1,
             "scope": None,

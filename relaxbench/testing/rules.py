@@ -227,7 +227,7 @@ class RuleConformance:
         )
         for query, numbers in enumerate(oracle.meter.batches):
             first = rule.first_batch(query)
-            last = max(first + 1, rule.first_batch(query + 1))
+            last = max(first + 1, rule.first_batch(query + 1), rule.last_batch(query) + 1)
             good = bool(((numbers >= first) & (numbers < last)).all())
             require(good, f"query {query} uses mini-batches {numbers[0].tolist()}, announced are {first} … {last - 1}")
         job = Job(0, 0, self._probe.values())

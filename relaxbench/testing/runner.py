@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
+from relaxbench.errors import UserError
+
 Outcome = Literal["passed", "failed", "skipped"]
 
 
@@ -17,7 +19,8 @@ class Check:
 
     Attributes:
         name: the requirement, in words.
-        outcome: ``"passed"``, ``"failed"``, or ``"skipped"`` where the requirement does not apply.
+        outcome: ``"passed"``, ``"failed"``, or ``"skipped"`` where the requirement does not apply, or cannot be tested
+            because another one is not met.
         reason: why it failed or was skipped; "" if it passed.
         seconds: its duration.
     """
@@ -44,13 +47,21 @@ class Check:
 
 
 def run_checks(suite: object) -> Iterator[Check]:
-    """Run every ``test_…`` method of a suite, in the order of its class; yield each result when it is known."""
+    """Run every ``test_…`` method of a suite, in the order of its class; yield each result when it is known.
+
+    A check that ends as an earlier one failed is skipped, so that a cause is reported once.
+    """
+    failed: dict[str, str] = {}
     for name in dict.fromkeys(name for cls in reversed(type(suite).__mro__) for name in vars(cls)):
         if not name.startswith("test_"):
             continue
         start = time.perf_counter()
         outcome, reason = _run_one(suite, name)
         words = name.removeprefix("test_").replace("_", " ")
+        if outcome == "failed":
+            cause = next((earlier for earlier, known in failed.items() if reason in known), "")
+            failed.setdefault(words, reason)
+            outcome, reason = ("skipped", f"see {cause!r}") if cause else (outcome, reason)
         yield Check(words, outcome, reason, time.perf_counter() - start)
 
 
@@ -63,6 +74,8 @@ def _run_one(suite: object, name: str) -> tuple[Outcome, str]:
         return "failed", str(error) or "the assertion has no message"
     except Exception as error:
         first_line = str(error).splitlines()[0] if str(error) else ""
+        if isinstance(error, UserError):  # it says by itself what is wrong
+            return "failed", first_line
         return "failed", f"{type(error).__name__}: {first_line}".rstrip(": ")
     return "passed", ""
 

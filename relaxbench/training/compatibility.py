@@ -10,6 +10,7 @@ from torch import Tensor, nn, vmap
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.training.draws import where_drawn
 from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision, dtype_of
@@ -35,10 +36,9 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
         oracle = Oracle(problem, "direct", precision)
         grad, loss = oracle.gradient_on(points, batch)
         if not torch.equal(generator, torch.get_rng_state()):
+            place = where_drawn(problem, lambda: oracle.gradient_on(points, batch))
             raise UserError(
-                f"problem {problem.name!r} draws random numbers from torch's generator when it is trained, which "
-                "cannot be replayed: use relaxbench.problems.Dropout as a layer instead (and dropout arguments of 0 in "
-                "other layers)"
+                f"problem {problem.name!r} draws random numbers from torch's generator when it is trained{place}"
             )
         held_out = oracle.measure(points, "validation")
         for split, value in (("training", loss), ("validation", held_out.loss)):
@@ -76,12 +76,13 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
 
 def _try_test_inputs(problem: SupervisedProblem) -> None:
     """Run the model on a few test inputs: a wrong shape there would end the study when all trials are done."""
-    x, y = (part[: min(problem.batch_size, len(part))].clone() for part in problem.tensors["test"])
+    first, device = slice(0, problem.batch_size), torch.device("cpu")
+    batch = {name: value.clone() for name, value in problem.part("test", first, device).items()}
     try:
         with torch.no_grad():
-            problem.outputs(problem.unflatten(problem.init(0)), {"x": x, "y": y}, False)
+            problem.outputs(problem.unflatten(problem.init(0)), batch, False)
     except RuntimeError as error:
-        shapes = {split: tuple(problem.tensors[split][0].shape[1:]) for split in ("train", "test")}
+        shapes = {split: tuple(problem.part(split, slice(0, 1), device)["x"].shape[1:]) for split in ("train", "test")}
         raise UserError(
             f"problem {problem.name!r}: the model fails on inputs of test ({next(iter(str(error).splitlines()), '')}): "
             f"they have the shape {shapes['test']}, those of train {shapes['train']}"
@@ -161,9 +162,9 @@ def inputs_of_layers(problem: SupervisedProblem) -> dict[nn.Module, tuple[Any, .
     modules = list(problem.model.modules())[::-1]
     hooks = [module.register_forward_pre_hook(record) for module in modules]
     try:
-        x, y = (part[: problem.batch_size] for part in problem.tensors["train"])
+        batch = problem.part("train", slice(0, problem.batch_size), torch.device("cpu"))
         with torch.no_grad():
-            problem.outputs(problem.unflatten(problem.init(0)), {"x": x, "y": y}, False)
+            problem.outputs(problem.unflatten(problem.init(0)), batch, False)
     finally:
         for hook in hooks:
             hook.remove()

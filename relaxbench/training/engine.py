@@ -82,6 +82,7 @@ def choose_engine(
     device: torch.device,
     population: int | None = None,
     precision: Precision = "float32",
+    rules: Sequence[Rule] = (),
     wish: Wish = "auto",
 ) -> Engine:
     """Choose the engine with the most member-steps per second of plain SGD, or make the one that a person asks for.
@@ -91,6 +92,7 @@ def choose_engine(
         device: where it will be trained.
         population: K, or None to choose it as well.
         precision: see `precision.PRECISIONS`.
+        rules: of the study's methods, whose states must fit into memory.
         wish: the path, or ``"auto"``.
 
     Raises:
@@ -105,7 +107,7 @@ def choose_engine(
         if path != "direct" and not population:
             size = _size(problem, device, precision, wish)
     elif obstacle is None:
-        sizes = (population,) if population else sizes_that_fit(problem, _candidates(device), device, precision)
+        sizes = (population,) if population else sizes_that_fit(problem, _candidates(device), device, precision, rules)
         rates = _rates(problem, sizes, device, precision)
         if not rates:
             obstacle = "a population would not fit into memory"

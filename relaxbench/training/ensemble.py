@@ -35,7 +35,7 @@ class Ensemble:
         hyper: Mapping[str, Value],
     ) -> None:
         self.rule, self.oracle, self.size = rule, oracle, len(start)
-        last = rule.first_batch(steps) + rule.replicas
+        last = rule.last_batch(steps) + rule.replicas
         self.oracle.sampler = oracle.problem.sampler(seeds, [0] * len(start), last, start.device)
         rule.bind([shape for _, shape in oracle.problem.layout()])
         values = declared.stack([dict(hyper)], start.device, rule.hyper_dtype or start.dtype)

@@ -18,6 +18,8 @@ from relaxbench.training.oracle import Oracle
 
 EXAMPLES = 32
 """Held-out examples on which the model is called twice."""
+FAR = 10.0
+"""Factor of the initial weights at which a model may have a limit for them."""
 CLOSE = 1e-5
 """Largest relative difference of two equal computations: libraries may sum in another order."""
 
@@ -30,8 +32,9 @@ def refuse_hidden_state(problem: Problem, points: Tensor, batch: Batch) -> None:
             writes into its input. Trials would depend on the trials before and beside them.
     """
     _refuse_unseeded_start(problem)
-    oracle, held_out = Oracle(problem, "direct"), problem.split("validation", points.device)
-    part = {name: value[:EXAMPLES].clone() for name, value in held_out.items()}
+    _refuse_own_steps(problem, points, batch)
+    oracle, held_out = Oracle(problem, "direct"), problem.part("validation", slice(0, EXAMPLES), points.device)
+    part = {name: value.clone() for name, value in held_out.items()}
 
     def twice() -> list[tuple[list[Tensor], dict[str, object]]]:
         results = []
@@ -54,6 +57,17 @@ def refuse_hidden_state(problem: Problem, points: Tensor, batch: Batch) -> None:
                 "state of its own, or draws random numbers that a trial's seed does not fix; make it a function of "
                 "parameters and inputs"
             )
+
+
+def _refuse_own_steps(problem: Problem, points: Tensor, batch: Batch) -> None:
+    """Compute a gradient at large parameters, which a model with a limit would change."""
+    large = FAR * points
+    Oracle(problem, "direct").gradient_on(large, {name: value.clone() for name, value in batch.items()})
+    if not _same(large, FAR * points):
+        raise UserError(
+            f"problem {problem.name!r}: the model writes into its parameters, as nn.Embedding does with max_norm, so "
+            "that no method would take its own steps: compute new tensors in forward, and leave max_norm out"
+        )
 
 
 def _refuse_unseeded_start(problem: Problem) -> None:

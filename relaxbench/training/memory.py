@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
+from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision, dtype_of
@@ -44,19 +45,47 @@ def gradient_bytes(problem: Problem, device: torch.device, precision: Precision 
     return live.peak
 
 
+def batch_bytes(problem: Problem, device: torch.device, precision: Precision = "float32") -> int:
+    """Return the memory of the data of one member: its mini-batch, and its outputs on the largest held-out split."""
+    first = torch.zeros(1, 1, dtype=torch.int64, device=device)
+    batch = problem.sampler([0], [0], 1, device).batch(first)
+    one = problem.part("validation", slice(0, 1), device)
+    with torch.no_grad():
+        point = problem.init(0).to(device, dtype_of(precision))
+        outputs = problem.outputs(problem.unflatten(point), one, False)
+    held_out = max(problem.examples("validation"), problem.examples("test"))
+    return sum(value.nbytes for value in batch.values()) + held_out * outputs.nbytes
+
+
 def sizes_that_fit(
-    problem: Problem, sizes: Iterable[int], device: torch.device, precision: Precision = "float32"
+    problem: Problem,
+    sizes: Iterable[int],
+    device: torch.device,
+    precision: Precision = "float32",
+    rules: Iterable[Rule] = (),
 ) -> list[int]:
     """Return the population sizes whose states and activations take at most half of the free memory.
 
     On the CPU the memory is shared by as many processes of this one's threads as have room on its cores.
+
+    Args:
+        problem: what is trained.
+        sizes: that are considered.
+        device: where.
+        precision: of the model's matrix products.
+        rules: that are trained, besides the built-in ones: a wrapped optimizer may keep more than they do.
     """
+    shapes, known = [shape for _, shape in problem.layout()], [rule.copies for rule in RULES.values()]
+    for rule in rules:
+        rule.bind(shapes)
+        known.append(rule.copies)
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
         free = psutil.virtual_memory().available // max(1, cores() // torch.get_num_threads())
-    copies = max(rule.copies for rule in RULES.values()) + 2  # temporaries of a rule
+    copies = max(known) + 2  # temporaries of a rule
     member = copies * problem.size * dtype_of(precision).itemsize + gradient_bytes(problem, device, precision)
+    member += batch_bytes(problem, device, precision)
     return [k for k in sizes if k * member <= free / 2]
 
 

@@ -24,7 +24,7 @@ Path = Literal["vectorized", "direct"]
 """The training path of an engine."""
 Result = TypeVar("Result")
 PIECE = 1024
-"""Held-out examples per forward pass."""
+"""Held-out examples per forward pass. It does not depend on K, so that a member's outputs do not either."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,16 @@ class Oracle:
             return self._measure(points, split)
 
     def _measure(self, points: Tensor, split: str) -> Measurement:
-        batch = self.problem.split(split, points.device)
-        pieces = _pieces(batch)
         params = {**self.problem.trainable(points), **self.statistics(points)}
-        outputs = torch.cat([self._outputs(params, piece) for piece in pieces], dim=1)
+        parts, kept = list[Tensor](), list[Batch]()
+        for piece in self.problem.pieces(split, points.device, PIECE):
+            parts.append(self._outputs(params, piece))
+            kept.append({n: v for n, v in piece.items() if n != "x"})  # inputs may not fit into memory together
+        outputs = torch.cat(parts, dim=1)
+        if self.problem.in_memory:
+            batch = self.problem.split(split, points.device)
+        else:
+            batch = {n: torch.cat([piece[n] for piece in kept]) for n in kept[0]}
         # One member at a time, so that the order of summation is the same for any K.
         loss = torch.stack([self.problem.loss.value(out, batch) for out in outputs])
         correct = None
@@ -166,9 +172,8 @@ class Oracle:
         """
         if not self.problem.statistics_examples:
             return {}
-        params, pieces = self.problem.trainable(points), _pieces(self.problem.split("statistics", points.device))
-        statistics: list[Params] = []
-        for piece in pieces:
+        params, statistics = self.problem.trainable(points), list[Params]()
+        for piece in self.problem.pieces("statistics", points.device, PIECE):
 
             def collect(own: Params, piece: Batch = piece) -> Params:
                 return self.problem.statistics(own, piece)
@@ -210,12 +215,6 @@ def _together(function: Callable[..., Result]) -> Callable[..., Result]:
         return result
 
     return run
-
-
-def _pieces(batch: Batch) -> list[Batch]:
-    """Cut a split into pieces whose size does not depend on K, so that a member's outputs do not either."""
-    count = len(next(iter(batch.values())))
-    return [{n: v[i : i + PIECE] for n, v in batch.items()} for i in range(0, count, PIECE)]
 
 
 def _members(params: Params) -> list[Params]:

@@ -159,7 +159,7 @@ class Population:
             sampler = self.compiled.recorded.sampler(seeds, begin, self.device)
             self.state, losses = self.compiled.run(self.state, table, stay, steps, sampler)
         else:
-            end = max(self.rule.first_batch(count + steps - 1) - b for count, b in zip(first, begin, strict=True))
+            end = max(self.rule.last_batch(count + steps - 1) - b for count, b in zip(first, begin, strict=True))
             self.oracle.sampler = self.problem.sampler(seeds, begin, end + self.rule.replicas, self.device)
             table = self.schedule(first, steps)
             losses = self._steps(table, stay, steps, all_alive=min(counts) == steps)
@@ -251,5 +251,5 @@ class Population:
 
     def _bill_measurement(self, member: Member, split: str) -> None:
         """Bill a pass over a split, and one over the examples on which batch normalization is measured first."""
-        examples = len(next(iter(self.problem.split(split, self.device).values())))
+        examples = self.problem.examples(split)
         member.ledger.bill_measurement(examples + self.problem.statistics_examples, self.problem.batch_size)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from relaxbench.analysis.caveats import cautions, missing
+from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.verdicts import verdicts
+from relaxbench.cli.outcome import verdict_lines
 from relaxbench.report import StudyFrames, load_study
 from tests.synthetic import Writer, memory, spec
 
@@ -77,3 +79,17 @@ def test_only_an_unfinished_study_lacks_something(digits: StudyFrames) -> None:
     assert missing(digits) == []
     assert missing(searched({}, recommend=3)) == ["SGD on digits-mlp: 0 of 3 runs of the recommended settings done."]
     assert missing(searched({}, methods=[])) == ["The study names no problem or no method."]
+
+
+def test_flatness_that_could_not_be_measured_is_said_once_per_problem() -> None:
+    """On the page and in the terminal: workers that a study starts print nothing."""
+    writer = Writer(memory(), spec(methods=["sgd"], controls=[], trials=1, exploit=0, recommend=0, looks=[6]))
+    for block in range(6):
+        parent = writer.trial("digits-mlp", "sgd", "explore", block, 0, 0.4)
+        measures = {"test_metric": 0.04, "flatness_error": "NotImplementedError: no second derivative."}
+        writer.trial("digits-mlp", "sgd", "confirm", block, 0, 0.4, parent=parent, measures=measures)
+    frames = load_study(writer.close())
+    line = "digits-mlp: flatness could not be measured (NotImplementedError: no second derivative); the runs count."
+    assert warnings(frames) == [line]
+    assert [str(text) for text in verdict_lines(Findings.of(frames))][-1] == line
+    assert frames.flatness.empty

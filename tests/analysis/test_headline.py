@@ -75,6 +75,7 @@ def candidate(
         looks=(10,),
         protocol=2,
         trials=12,
+        sampler="random",
         blocks=10,
         planned=10,
         level=4.0,

@@ -149,7 +149,10 @@ def test_the_weights_of_a_problem_file_are_its_model_s_own_state_dict(
     assert loss == pytest.approx(min(found), rel=1e-4)
     file.write_text(FILE.replace("HEAD", "4"))
     line = refused(capsys, "best", "tiny", "sgd", "--storage", "study.db", "--weights", "other.pt")
-    assert "'own' has 40 trainable parameters here" in line and not Path("other.pt").exists()
+    assert "study 'tiny' trained another model: `own.py`: layer 2.weight is 4 × 6, was 3 × 6" in line
+    file.write_text(FILE.replace("HEAD", "3").replace("BatchNorm1d(6)", "BatchNorm1d(6, eps=0.1)"))  # of the same size
+    line = refused(capsys, "best", "tiny", "sgd", "--storage", "study.db", "--weights", "other.pt")
+    assert "the same parameters give another loss" in line and not Path("other.pt").exists()
     file.unlink()
     assert "is not here" in refused(capsys, "best", "tiny", "sgd", "--storage", "study.db", "--weights", "other.pt")
 

@@ -134,6 +134,129 @@ def adamw(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         x = x - h["adam_lr"] * step - h["adam_lr"] * h["decoupled_decay"] * x
 
 
+def adamw_ema(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """AdamW's own points, and the weights of the average multiplied out anew at every step."""
+    inner, history, average = adamw(x, at, L, noise), list[Vector](), x
+    point, _ = next(inner)
+    for k in itertools.count():
+        g = yield point, average
+        h = at(k)
+        point, _ = inner.send(g)
+        history.append(point)
+        share = [1 / np.minimum(i, h["ema_steps"]) for i in range(1, len(history) + 1)]
+        average = 0 * x
+        for i, past in enumerate(history):
+            average = average + past * share[i] * np.prod([1 - later for later in share[i + 1 :]], axis=0)
+
+
+def adamw_lawa(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """All points are kept; those at multiples of the interval are checkpoints, of which the last six count."""
+    inner, history = adamw(x, at, L, noise), list[Vector]()
+    point, _ = next(inner)
+    for k in itertools.count():
+        interval = max(1, int(at(k)["window_steps"][0]) // 6)
+        checkpoints = history[interval - 1 :: interval][-6:]
+        g = yield point, np.mean(checkpoints, axis=0) if checkpoints else point
+        point, _ = inner.send(g)
+        history.append(point)
+
+
+def diloco(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """Douillard et al., algorithm 1, with one worker: OuterOpt is Nesterov's, InnerOpt is AdamW."""
+    m, v, u, decayed1, decayed2 = 0 * x, 0 * x, 0 * x, 1.0 + 0 * x, 1.0 + 0 * x
+    for k in itertools.count():
+        h, worker = at(k), x.copy()
+        for _ in range(L):
+            g = yield worker, x
+            m = h["beta1"] * m + (1 - h["beta1"]) * g
+            v = h["beta2"] * v + (1 - h["beta2"]) * g**2
+            decayed1, decayed2 = decayed1 * h["beta1"], decayed2 * h["beta2"]
+            step = (m / (1 - decayed1)) / (np.sqrt(v / (1 - decayed2)) + 1e-8)
+            worker = worker - h["adam_lr"] * (step + h["decoupled_decay"] * worker)
+        delta = x - worker
+        u = h["outer_momentum"] * u + delta
+        x = x - h["outer_lr"] * (delta + h["outer_momentum"] * u)
+
+
+def gpa(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    z, m, v = x.copy(), 0 * x, 0 * x
+    for k in itertools.count():
+        h = at(k)
+        y = h["interpolation"] * x + (1 - h["interpolation"]) * z
+        g = yield y, x
+        m = h["beta1"] * m + (1 - h["beta1"]) * g
+        v = h["beta2"] * v + (1 - h["beta2"]) * g**2
+        step = m / (1 - h["beta1"] ** (k + 1)) / (np.sqrt(v / (1 - h["beta2"] ** (k + 1))) + 1e-8)
+        z = z - h["adam_lr"] * (step + h["decoupled_decay"] * y)
+        keep = 1 - 1 / h["ema_steps"]
+        x = keep * x + (1 - keep) * z
+
+
+def sgld(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """With the names of the paper: θ ← θ + ε/2 ∇log p + N(0, ε), where log p = −(f + wd |θ|²/2)/T and ε = 2 η T."""
+    for t in itertools.count():
+        h = at(t)
+        g = yield x, x
+        epsilon = 2 * h["lr"] * h["temperature"]
+        slope = -(g + h["weight_decay"] * x) / h["temperature"]
+        x = x + epsilon / 2 * slope + np.sqrt(epsilon) * noise(t)
+
+
+def schedule_free_sgd(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """x as the mean of all z, weighted by the squares of the step sizes, summed anew at every step."""
+    z, past, weights = x.copy(), list[Vector](), list[float]()
+    for k in itertools.count():
+        h = at(k)
+        y = (1 - h["momentum"]) * z + h["momentum"] * x
+        g = yield y, x
+        z = z - h["lr"] * (g + h["weight_decay"] * y)
+        past.append(z)
+        weights.append(max([h["lr"].max() ** 2, *weights]))
+        x = np.average(past, axis=0, weights=weights)
+
+
+def schedule_free_adamw(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    z, v, past, weights = x.copy(), 0 * x, list[Vector](), list[float]()
+    for k in itertools.count():
+        h = at(k)
+        y = (1 - h["beta1"]) * z + h["beta1"] * x
+        g = yield y, x
+        v = h["beta2"] * v + (1 - h["beta2"]) * g**2
+        unbiased = v / (1 - h["beta2"] ** (k + 1))
+        z = z - h["adam_lr"] * (g / (np.sqrt(unbiased) + 1e-8) + h["decoupled_decay"] * y)
+        past.append(z)
+        weights.append(max([h["adam_lr"].max() ** 2, *weights]))
+        x = np.average(past, axis=0, weights=weights)
+
+
+def muon(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
+    """Parameter by parameter: the iteration on the singular values of a matrix, AdamW on a vector."""
+    m, v = 0 * x, 0 * x
+    for k in itertools.count():
+        h = at(k)
+        g = yield x, x
+        x, begin = x.copy(), 0
+        for shape in shapes(len(x)):
+            part = slice(begin, begin := begin + shape.numel())
+            p = {name: value[part] for name, value in h.items()}
+            if len(shape) == 2:
+                m[part] = p["momentum"] * m[part] + (1 - p["momentum"]) * g[part]
+                ahead = p["momentum"] * m[part] + (1 - p["momentum"]) * g[part]
+                left, singular, right = np.linalg.svd(ahead.reshape(shape), full_matrices=False)
+                singular = singular / max(np.sqrt((singular**2).sum()), 1e-7)
+                for _ in range(5):
+                    singular = 3.4445 * singular - 4.7750 * singular**3 + 2.0315 * singular**5
+                step = max(1, shape[0] / shape[1]) ** 0.5 * (left * singular @ right).ravel()
+                rate = p["muon_lr"]
+            else:
+                m[part] = p["beta1"] * m[part] + (1 - p["beta1"]) * g[part]
+                v[part] = p["beta2"] * v[part] + (1 - p["beta2"]) * g[part] ** 2
+                unbiased = v[part] / (1 - p["beta2"] ** (k + 1))
+                step = m[part] / (1 - p["beta1"] ** (k + 1)) / (np.sqrt(unbiased) + 1e-8)
+                rate = p["adam_lr"]
+            x[part] = (1 - rate * p["decoupled_decay"]) * x[part] - rate * step
+
+
 def sam(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
     v = 0 * x
     for k in itertools.count():
@@ -241,6 +364,14 @@ LOOPS = {
     "sgd-ema": sgd_ema,
     "lookahead": lookahead,
     "adamw": adamw,
+    "adamw-ema": adamw_ema,
+    "adamw-lawa": adamw_lawa,
+    "schedule-free-sgd": schedule_free_sgd,
+    "schedule-free-adamw": schedule_free_adamw,
+    "muon": muon,
+    "diloco": diloco,
+    "gpa": gpa,
+    "sgld": sgld,
     "sam": sam,
     "asam": asam,
     "lpf-sgd": lpf_sgd,
@@ -255,9 +386,7 @@ LOOPS = {
 
 def queries_of(name: str, L: int, samples: int) -> int:
     """Queries an outer step."""
-    one = dict.fromkeys(("sgd", "sgd-ema", "adamw", "elastic-sgd"), 1)
-    others = {**one, "sam": 2, "asam": 2, "lpf-sgd": samples, "hj-implicit": L + 1}
-    return others.get(name, L)
+    return {"sam": 2, "asam": 2, "lpf-sgd": samples, "hj-implicit": L + 1}.get(name, L)
 
 
 def batches_of(name: str, t: int) -> list[int]:

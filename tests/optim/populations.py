@@ -54,7 +54,7 @@ def pick(rng: np.random.Generator, name: str, declared: Hyperparameter) -> float
     if not isinstance(declared, Float):
         return float(rng.choice([2, 4, 6]))  # shorter than a study searches, so that a test sees many outer steps
     low, high = max(declared.low, 1e-3 if declared.log else 0.0), declared.high
-    high = {"lr": 0.2, "inner_lr": 0.2, "ema_steps": 12.0, "rho_end": 1.0}.get(name, high)
+    high = {"lr": 0.2, "inner_lr": 0.2, "ema_steps": 12.0, "window_steps": 24.0, "rho_end": 1.0}.get(name, high)
     if name == "temperature":
         low, high = 1e-3, 1.0  # noise of the size of everything else
     return float(low * (high / low) ** rng.random() if declared.log else rng.uniform(low, high))

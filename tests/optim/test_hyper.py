@@ -49,14 +49,15 @@ def test_the_step_size_on_a_gradient_has_one_range_whatever_it_is_called() -> No
 @pytest.mark.parametrize("rule", RULES)
 def test_every_method_has_the_things_that_every_method_has(rule: str) -> None:
     space = RULES[rule].wide
-    if rule == "adamw":  # a momentum, a decay and a step size of other meanings, hence of other names
-        assert {"beta1", "decoupled_decay", "schedule", "adam_lr"} <= set(space)
+    assert ("schedule" in space) != ("warmup" in space)  # a schedule-free method has a warm-up in its place
+    if "adam_lr" in space:  # a momentum, a decay and a step size of other meanings, hence of other names
+        assert {"beta1", "beta2", "decoupled_decay"} <= set(space) and not {"lr", "inner_lr", "anneal"} & set(space)
         return
-    assert {"weight_decay", "schedule"} <= set(space)
+    assert "weight_decay" in space
     if RULES[rule].curvature:  # its momentum is computed, and its step size is one on Newton's
         assert "newton_lr" in space and not {"momentum", "lr", "inner_lr"} & set(space)
         return
-    assert "momentum" in space
+    assert ("momentum" in space) != (rule == "sgld")  # a chain without a velocity
     assert ("lr" in space) != ("inner_lr" in space)
     assert ("inner_lr" in space) == ("outer_lr" in space) == ("anneal" in space)
 

@@ -28,8 +28,10 @@ OUTSIDE_WIDE = {
     "sigma_start": {5.8e-4},
     "temperature": {1e-8},
     "ema_steps": {1e3},
+    "window_steps": {2346.0},
     "inner_steps": {5, 25},  # odd, and the wide range is even, because HEAT draws pairs
     "inner_steps of lookahead": {5},
+    "inner_steps of diloco": {500},
 }
 """Published values that no wide space contains, with the reason."""
 
@@ -40,6 +42,7 @@ BEYOND_WIDE = {
     ("hj-implicit", "lr"): "a step along a mean of gradients",
     ("hj-implicit", "inner_steps"): "the published 5",
     ("hj-implicit", "gamma_start"): "the wide range begins above the value at which the iteration contracts",
+    ("schedule-free-sgd", "lr"): "a step without a velocity, which multiplies SGD's by 1/(1 − 0.9)",
     ("heat", "lr"): "a step along a mean of gradients",
     ("parle", "inner_steps"): "the published 25 is odd",
     ("parle", "gamma_start"): "three decades from the published end",
@@ -114,15 +117,15 @@ def test_a_default_range_lies_within_the_wide_one_or_says_why_not(name: str) -> 
 def test_no_method_searches_a_step_size_over_fewer_or_more_decades_than_sgd(name: str) -> None:
     rates = [hyper for hyper in ("lr", "inner_lr", "adam_lr") if hyper in RULES[name].space]
     assert len(rates) == (name != "curveball")  # its step is Newton's, of which 1 is the whole
-    for rate in rates:
+    for rate in (*rates, *({"muon_lr"} & set(RULES[name].space))):
         assert decades(RULES[name].space[rate]) == pytest.approx(decades(SGD.space["lr"]))
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_every_method_searches_decay_and_schedule_as_sgd_does(name: str) -> None:
     space = RULES[name].space
-    assert space["schedule"] == SGD.space["schedule"]
-    if name == "adamw":
+    assert "warmup" in RULES[name].wide or space["schedule"] == SGD.space["schedule"]
+    if "decoupled_decay" in space:
         assert decades(space["decoupled_decay"]) == pytest.approx(decades(SGD.space["weight_decay"]))
     else:
         assert space["weight_decay"] == SGD.space["weight_decay"]

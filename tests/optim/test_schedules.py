@@ -200,10 +200,11 @@ def test_a_rule_anneals_one_step_size_and_scopes_its_gamma(
     before = {key: value.clone() for key, value in given_hyper.items()}
     now = RULES[name]().at(given_hyper, one(progress))
     expected = {key: float(value) for key, value in before.items()}
-    annealed = (
-        f"{anneal}_lr" if "anneal" in expected else {"adamw": "adam_lr", "curveball": "newton_lr"}.get(name, "lr")
-    )
-    expected[annealed] *= factor(schedule, progress)
+    single = next(rate for rate in ("lr", "adam_lr", "newton_lr") if rate in expected or "anneal" in expected)
+    annealed = f"{anneal}_lr" if "anneal" in expected else single
+    rise = min(1.0, (progress + 0.025) / 0.275)  # of a warm-up over the 0.25 of `fixed`, from an eleventh
+    for each in {annealed, "muon_lr"} & set(expected):
+        expected[each] *= rise if "warmup" in expected else factor(schedule, progress)
     if name == "parle":
         expected["rho"] = width(scoping, 0.2, 3.0, progress)
     if RULES[name].scope == "gamma":

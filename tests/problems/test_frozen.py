@@ -125,6 +125,20 @@ def test_frozen_batch_normalization_keeps_its_running_statistics(build: Callable
     assert task.model.training and keep.training
 
 
+class Block(nn.Sequential):
+    """A layer of a network of blocks."""
+
+
+def test_frozen_batch_normalization_within_a_block_keeps_its_statistics() -> None:
+    def build() -> nn.Module:
+        net = with_statistics(lambda net: net[1].eval())()
+        return nn.Sequential(Block(*net.children()))  # type: ignore[arg-type]
+
+    task = of(build)
+    assert task.statistics_examples == 0
+    assert task.model[0][1].running_mean.tolist() == [pytest.approx(0.7)] * 5  # type: ignore[index]
+
+
 def test_a_part_in_evaluation_mode_draws_no_masks_and_a_whole_model_in_evaluation_mode_is_trained() -> None:
     part, whole = of(with_statistics(lambda net: net[2].eval())), of(with_statistics(lambda net: net.eval()))
     part.adapted.train(True)

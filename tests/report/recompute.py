@@ -114,7 +114,7 @@ def loss_of(report: Report, problem: str, method: str) -> float:
     blocks = int(arm["blocks"])
     runs = report.runs_of(problem, method)
     values = {(run.block, run.number): run.value for run in runs.itertuples() if run.block < blocks}
-    if not trials or report.protocol == 1:
+    if not trials or report.protocol == 1 or report.rows[problem, method]["sampler"] != "random":
         return float(np.mean(list(values.values())))
     tried = report.tried(problem, method)
     tried = tried[tried["block"] < blocks].sort_values(["value", "block", "number"])

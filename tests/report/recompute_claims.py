@@ -83,7 +83,7 @@ def arm(
         for run in runs.itertuples()
         if run.id in results and results[run.id] == results[run.id]
     }
-    if not trials or report.protocol == 1:
+    if not trials or report.protocol == 1 or report.rows[problem, method]["sampler"] != "random":
         by_block = {block: value for (block, _), value in logs.items()}
         if len(by_block) < blocks:
             return None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
 from relaxbench.testing import run_checks
 from relaxbench.testing.runner import require, skip
@@ -28,6 +29,12 @@ class Suite:
     def test_that_does_not_apply(self) -> None:
         skip("no derivatives")
 
+    def test_that_crashes_likewise(self) -> None:
+        raise RuntimeError("no idea")
+
+    def test_that_crashes_otherwise(self) -> None:
+        raise ValueError("no idea")
+
     def test_without_a_message(self) -> None:
         raise AssertionError
 
@@ -42,9 +49,30 @@ def test_every_check_has_one_of_three_outcomes() -> None:
         ("that fails", "failed", "because"),
         ("that crashes", "failed", "RuntimeError: no idea"),
         ("that does not apply", "skipped", "no derivatives"),
+        ("that crashes likewise", "skipped", "see 'that crashes'"),
+        ("that crashes otherwise", "failed", "ValueError: no idea"),
         ("without a message", "failed", "the assertion has no message"),
     ]
     assert all((check.passed + check.failed + check.skipped) == 1 for check in checks)
+
+
+class Refused:
+    """Every check meets the same refusal; the last two also the error that it quotes."""
+
+    def test_it_declares_itself(self) -> None:
+        raise UserError("file 'a.py' fails (RuntimeError: no graph): use torch.func")
+
+    def test_it_has_shapes(self) -> None:
+        raise UserError("file 'a.py' fails (RuntimeError: no graph): use torch.func")
+
+    def test_it_can_be_trained(self) -> None:
+        raise RuntimeError("no graph")
+
+
+def test_a_cause_is_reported_once() -> None:
+    first, *others = run_checks(Refused())
+    assert first.failed and first.reason == "file 'a.py' fails (RuntimeError: no graph): use torch.func"
+    assert [(check.outcome, check.reason) for check in others] == [("skipped", "see 'it declares itself'")] * 2
 
 
 def test_the_drop_in_class_of_a_curvature_method_is_not_counted_as_tested() -> None:

@@ -22,10 +22,11 @@ from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.docstring import compose
 from relaxbench.optim.drop_in.groups import Hyperparameters
+from relaxbench.optim.drop_in.lightning_hooks import refuse_early_swap
 from relaxbench.optim.drop_in.names import own, pytorch
 from relaxbench.optim.drop_in.ranks import several, share
 from relaxbench.optim.drop_in.saving import Saving
-from relaxbench.optim.drop_in.scaled import GradientOverflowError, scale_of, unscale
+from relaxbench.optim.drop_in.scaled import GradientOverflowError, scale_of, unscale, unscaled_once
 from relaxbench.optim.drop_in.signature import named_init
 from relaxbench.optim.drop_in.telling import tell
 from relaxbench.optim.hyper import defaults
@@ -37,8 +38,7 @@ class RuleOptimizer(Saving):
 
     The rule has its own schedules. To use one of PyTorch's learning rate schedulers instead, pass
     `schedule="constant"`: PyTorch's change the `lr` of the groups, and both would act; a warning says so. The `lr` of
-    a group is the rule's step size. If a rule has two, an inner and an outer one, it is 1, a factor on the one that
-    schedules anneal.
+    a group is the rule's step size. If a rule has several, it is 1, a factor on those that schedules anneal.
 
     Args:
         params: Parameters, or groups of them with their own step sizes, momenta and weight decays. Parameters that
@@ -146,7 +146,8 @@ class RuleOptimizer(Saving):
         scale = scale_of(self)
         try:
             for _ in range(self.closures):
-                losses.append(self._call(closure))
+                with unscaled_once(self.rule.title):
+                    losses.append(self._call(closure))
                 unscale(self._flat.params, scale)
                 self._take()
         except GradientOverflowError:  # the scaler skips such a step
@@ -164,13 +165,15 @@ class RuleOptimizer(Saving):
             self._flat.write(self.rule.iterate(self._rule_state))
             self._evaluating = True
 
-    @torch.no_grad()
     def train(self) -> None:
-        """Put the point of the next query back into the parameters."""
+        """Put the point of the next query back into the parameters.
+
+        Raises:
+            RuntimeError: in a hook of PyTorch Lightning that comes before its checkpoint is saved.
+        """
         if self._evaluating:
-            self._adopt()
-            self._write_query()
-            self._evaluating = False
+            refuse_early_swap()
+            self._return()
 
     @contextlib.contextmanager
     def deployed(self) -> Iterator[None]:
@@ -183,8 +186,14 @@ class RuleOptimizer(Saving):
         try:
             yield
         finally:
-            if not nested:
-                self.train()
+            if not nested and self._evaluating:
+                self._return()
+
+    @torch.no_grad()
+    def _return(self) -> None:
+        self._adopt()
+        self._write_query()
+        self._evaluating = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, in the constructor only: afterwards the rule's state has a fixed size.
@@ -224,14 +233,13 @@ class RuleOptimizer(Saving):
             if self._hyper.constant:
                 return
             first = self.param_groups[0]
-            curves = [
-                f"{name} = {first[name]!r}"
-                for name in ("schedule", "scoping")
-                if first.get(name, "constant") != "constant"
-            ]
+            unscheduled = {"schedule": "constant", "scoping": "constant", "warmup": 0.0}
+            scheduled = {name: none for name, none in unscheduled.items() if first.get(name, none) != none}
+            curves = [f"{name} = {first[name]!r}" for name in scheduled]
+            none = "0" if {*scheduled} == {"warmup"} else '"constant"'
             raise TypeError(
                 f"{type(self).__name__} needs total_steps, the calls of step() that training will make, over which it "
-                f'is scheduled: total_steps=epochs * len(train_loader); "constant" needs none ({", ".join(curves)})'
+                f"is scheduled: total_steps=epochs * len(train_loader); {none} needs none ({', '.join(curves)})"
             )
         queries, total = self._hyper.period, self._all_queries
         if total is not None and total < queries:

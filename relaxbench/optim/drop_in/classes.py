@@ -12,15 +12,21 @@ from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules import (
     adamw,
     asam,
+    averaged_adamw,
+    diloco,
     elastic_sgd,
     entropy_sgd,
+    gpa,
     hamilton_jacobi,
     heat,
     lookahead,
     lpf_sgd,
+    muon,
     parle,
     sam,
+    schedule_free,
     sgd,
+    sgld,
 )
 from relaxbench.optim.wrapped.rule import WrappedRule
 
@@ -47,6 +53,54 @@ class AdamW(RuleOptimizer):
     """Adam with decoupled weight decay."""
 
     rule_class = adamw.AdamW
+
+
+class AdamWEMA(RuleOptimizer):
+    """AdamW that deploys an exponential moving average of its weights."""
+
+    rule_class = averaged_adamw.AdamWEMA
+
+
+class AdamWLAWA(RuleOptimizer):
+    """AdamW that deploys the mean of its latest checkpoints."""
+
+    rule_class = averaged_adamw.AdamWLAWA
+
+
+class ScheduleFreeSGD(RuleOptimizer):
+    """SGD with an average of its points in place of a schedule."""
+
+    rule_class = schedule_free.ScheduleFreeSGD
+
+
+class ScheduleFreeAdamW(RuleOptimizer):
+    """AdamW with an average of its points in place of a schedule."""
+
+    rule_class = schedule_free.ScheduleFreeAdamW
+
+
+class Muon(RuleOptimizer):
+    """Momentum whose matrices are made orthogonal; AdamW for the other parameters."""
+
+    rule_class = muon.Muon
+
+
+class DiLoCo(RuleOptimizer):
+    """AdamW in an inner loop, and momentum on the way that it goes."""
+
+    rule_class = diloco.DiLoCo
+
+
+class GPA(RuleOptimizer):
+    """AdamW with gradients between its point and an average of its points (generalized primal averaging)."""
+
+    rule_class = gpa.GPA
+
+
+class SGLD(RuleOptimizer):
+    """SGD with the noise of Langevin dynamics."""
+
+    rule_class = sgld.SGLD
 
 
 class SAM(RuleOptimizer):
@@ -110,6 +164,14 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
         SGDEMA,
         Lookahead,
         AdamW,
+        AdamWEMA,
+        AdamWLAWA,
+        ScheduleFreeSGD,
+        ScheduleFreeAdamW,
+        Muon,
+        DiLoCo,
+        GPA,
+        SGLD,
         SAM,
         ASAM,
         LPFSGD,

@@ -13,7 +13,8 @@ from relaxbench.optim.drop_in.names import in_groups, own, stands_for
 from relaxbench.optim.hyper import encode, expected
 from relaxbench.optim.rule import Rule, State
 
-PER_GROUP = ("lr", "inner_lr", "outer_lr", "adam_lr", "momentum", "outer_momentum", "weight_decay", "decoupled_decay")
+RATES = ("lr", "inner_lr", "outer_lr", "adam_lr", "muon_lr")
+PER_GROUP = (*RATES, "momentum", "outer_momentum", "weight_decay", "decoupled_decay")
 """Hyperparameters that may differ between parameter groups; the others set when the rule takes its steps."""
 FREE = ("params", "lr", "name", "param_names")
 """Keys of a group that are PyTorch's own."""
@@ -134,8 +135,7 @@ class Hyperparameters:
             where = torch.full((1, 1), progress, dtype=self.like.dtype, device=self.like.device)
             now = self.rule.at({name: self._fixed[name] for name in self.rule.wide}, where)
             if self._has_factor:  # PyTorch's schedulers change `lr`, a factor on the annealed step size
-                annealed = self._annealed(now)
-                now[annealed] = now[annealed] * self._fixed["lr"]
+                now |= {name: now[name] * self._fixed["lr"] for name in self._annealed()}
             self._now = now
         return self._now
 
@@ -163,10 +163,11 @@ class Hyperparameters:
     def _owned(self) -> list[dict[str, Any]]:
         return [own(self.rule, group) for group in self.groups]
 
-    def _annealed(self, now: Mapping[str, Tensor]) -> str:
-        inner = "anneal" in self.rule.wide and self.groups[0]["anneal"] == "inner"
-        annealed = "inner_lr" if inner else "outer_lr" if "outer_lr" in now else "inner_lr"
-        return annealed if annealed in now else self.rule.rate
+    def _annealed(self) -> list[str]:
+        """Name the step sizes that schedules anneal: the chosen one of two, or all but that of an outer loop."""
+        if "anneal" in self.rule.wide:
+            return [f"{self.groups[0]['anneal']}_lr"]
+        return [name for name in self.rule.wide if name.endswith("_lr") and name != "outer_lr"]
 
     def _tensor(self, name: str, given: Sequence[Any]) -> Tensor:
         values = [encode(name, value) for value in given]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+REMEDY = (
+    "unscales the gradients of its closure by itself: call closure(), then scaler.step(optimizer, closure) and "
+    "scaler.update(), without scaler.unscale_(optimizer)"
+)
 
 
 class GradientOverflowError(Exception):
@@ -23,11 +29,26 @@ def scale_of(optimizer: Any) -> Tensor | None:
         return None
     scale: Tensor | None = optimizer.grad_scale
     if scale is None:
-        raise RuntimeError(
-            f"{optimizer.rule.title} unscales the gradients of its closure by itself: call closure(), then "
-            "scaler.step(optimizer, closure) and scaler.update(), without scaler.unscale_(optimizer)"
-        )
+        raise RuntimeError(f"{optimizer.rule.title} {REMEDY}")
     return scale
+
+
+@contextlib.contextmanager
+def unscaled_once(title: str) -> Iterator[None]:
+    """Explain the error of a closure that calls `unscale_` itself: GradScaler allows that once per `update`.
+
+    Args:
+        title: of the method.
+
+    Raises:
+        RuntimeError: with the remedy.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error).startswith("unscale_() "):
+            raise RuntimeError(f"{title} {REMEDY}") from error
+        raise
 
 
 def unscale(params: Sequence[Tensor], scale: Tensor | None) -> None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, Hyper
-from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters
-from relaxbench.space import Float, Value
+from relaxbench.space import Float, Space, Value
 
 EPSILON = 1e-8
 ADAM_LR = Float(1e-4, 0.1, 1e-2, log=True)
 DECAY = Float(1e-4, 1.0, 1e-2, log=True)
 BETAS: dict[str, Value] = {"beta1": 0.9, "beta2": 0.999}
 TABLE = "arXiv 1805.08095, table 1"
+
+
+def adam(state: State, grad: Tensor, hyper: Hyper) -> Tensor:
+    """Update m and v; return m̂/(√v̂ + ε)."""
+    m, v, beta1, beta2 = state["m"], state["v"], hyper["beta1"], hyper["beta2"]
+    m.mul_(beta1).add_((1 - beta1) * grad)
+    v.mul_(beta2).add_((1 - beta2) * grad * grad)
+    return m / (1 - state["forgotten1"]) / ((v / (1 - state["forgotten2"])).sqrt() + EPSILON)
 
 
 class AdamW(Rule):
@@ -29,16 +39,16 @@ class AdamW(Rule):
 
     name, title = "adamw", "AdamW"
     source = "Loshchilov & Hutter, arXiv 1711.05101, algorithm 2; torch.optim.AdamW"
-    wide = {
+    wide: ClassVar[Space] = {
         "adam_lr": ADAM_LR,
         "beta1": Float(0.5, 0.99, 0.9, below=1.0),
         "beta2": Float(0.9, 0.9999, 0.999, below=1.0),
         "decoupled_decay": DECAY,
         "schedule": SCHEDULE,
     }
-    space = {"adam_lr": ADAM_LR, "decoupled_decay": DECAY, "schedule": SCHEDULE}
-    default_fixed = BETAS
-    publications = (
+    space: ClassVar[Space] = {"adam_lr": ADAM_LR, "decoupled_decay": DECAY, "schedule": SCHEDULE}
+    default_fixed: ClassVar[Mapping[str, Value]] = BETAS
+    publications: ClassVar[tuple[Published, ...]] = (
         Published(
             "fully-connected",
             {**BETAS, "adam_lr": 1e-3, "decoupled_decay": 1e-2, "schedule": "constant"},
@@ -64,17 +74,11 @@ class AdamW(Rule):
             {"adam_lr": "the paper gives no step size; with this one `reproduce curveball-toys` meets its row"},
         ),
     )
-    reasons = {
+    reasons: ClassVar[Mapping[str, str]] = {
         "adam_lr": "as many decades as SGD's step size: a tenth of the published 1e-3 to the 0.1 of small problems",
         "beta1": "0.9 in every publication named here",
         "beta2": "0.999 in every publication named here",
         "decoupled_decay": "four decades, as for SGD's decay, around the published 0.01 and 0.033",
-    }
-    meanings = {
-        "adam_lr": Meaning("Step size η, about the size of a step of each parameter", "parameter"),
-        "beta1": Meaning("Weight β₁ of the past in the mean of the gradients"),
-        "beta2": Meaning("Weight β₂ of the past in the mean of the squared gradients"),
-        "decoupled_decay": Meaning("Weight decay wd: the share of x that a step of size 1 takes away", "1/parameter"),
     }
     elementwise = True
     copies = 4
@@ -98,14 +102,14 @@ class AdamW(Rule):
         return Query(state["x"], state["t"])
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
-        x, m, v = state["x"], state["m"], state["v"]
-        rate, beta1, beta2 = hyper["adam_lr"], hyper["beta1"], hyper["beta2"]
-        # βᵗ as a product, because `pow` may round the last numbers of a tensor differently from the rest.
-        state["forgotten1"].mul_(beta1)
-        state["forgotten2"].mul_(beta2)
-        m.mul_(beta1).add_((1 - beta1) * grad)
-        v.mul_(beta2).add_((1 - beta2) * grad * grad)
-        step = m / (1 - state["forgotten1"]) / ((v / (1 - state["forgotten2"])).sqrt() + EPSILON)
-        x.sub_(rate * (hyper["decoupled_decay"] * x + step))
+        x = state["x"]
+        self._forget(state, hyper)
+        x.sub_(hyper["adam_lr"] * (hyper["decoupled_decay"] * x + adam(state, grad, hyper)))
         state["t"] += 1
         return state
+
+    @staticmethod
+    def _forget(state: State, hyper: Hyper) -> None:
+        """Update βᵗ, a product, because `pow` may round the last numbers of a tensor differently from the rest."""
+        state["forgotten1"].mul_(hyper["beta1"])
+        state["forgotten2"].mul_(hyper["beta2"])

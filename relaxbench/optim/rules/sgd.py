@@ -8,7 +8,6 @@ from typing import ClassVar
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
-from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov
 from relaxbench.space import Float, Value
@@ -23,6 +22,8 @@ CIFAR_SOURCE = (
 )
 TABLE = "arXiv 1805.08095, table 1 (heavy ball)"
 AVERAGE = "weights 0.999 of arXiv 1703.01780 (1/0.001 steps)"
+EMA_STEPS = Float(5.0, 500.0, 50.0, log=True)
+EMA_REASON = "two decades up to the length of a short run; the published 1000 averages such a run entirely"
 NOT_GIVEN = "the paper gives the result without the setting; with this one `reproduce curveball-toys` meets its row"
 
 
@@ -84,6 +85,12 @@ class SGD(Rule):
         return state
 
 
+def follow(state: State, ema_steps: Tensor) -> None:
+    """Move the average towards x. It is a plain one at first: from the first step an EMA would keep the start."""
+    weight = 1.0 / state["t"].to(ema_steps.dtype).clamp(max=ema_steps)
+    state["average"].add_(weight * (state["x"] - state["average"]))
+
+
 class SGDEMA(SGD):
     """SGD that deploys the exponential moving average of its weights over about `ema_steps` steps.
 
@@ -94,17 +101,13 @@ class SGDEMA(SGD):
 
     name, title = "sgd-ema", "SGD with EMA"
     source = "Polyak & Juditsky, 1992; exponential form as in Tarvainen & Valpola, 2017"
-    space = {**SGD.space, "ema_steps": Float(5.0, 500.0, 50.0, log=True)}
+    space = {**SGD.space, "ema_steps": EMA_STEPS}
     publications = (
         Published("fully-connected", {**MNIST, "ema_steps": 1e3}, f"{MNIST_SOURCE}; {AVERAGE}"),
         Published("mnist-conv", {**MNIST, "ema_steps": 1e3}, f"{MNIST_SOURCE}; {AVERAGE}"),
         Published("cifar-10", {**CIFAR, "ema_steps": 1e3}, f"{CIFAR_SOURCE}; {AVERAGE}"),
     )
-    reasons = {
-        **SGD.reasons,
-        "ema_steps": "two decades up to the length of a short run; the published 1000 averages such a run entirely",
-    }
-    meanings = {"ema_steps": Meaning("Length of the average", "steps")}
+    reasons: ClassVar[Mapping[str, str]] = {**SGD.reasons, "ema_steps": EMA_REASON}
     averages = frozenset({"average"})
     copies = 4
 
@@ -113,9 +116,7 @@ class SGDEMA(SGD):
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         super().update(state, grad, loss, hyper)
-        # A plain average at first: an EMA from the first step would retain the initial weights.
-        weight = 1.0 / state["t"].to(grad.dtype).clamp(max=hyper["ema_steps"])
-        state["average"].add_(weight * (state["x"] - state["average"]))
+        follow(state, hyper["ema_steps"])
         return state
 
     def iterate(self, state: State) -> Tensor:

@@ -40,8 +40,8 @@ def dimensions_of(recipe: Recipe) -> frozenset[int]:
         closure = inspect.signature(recipe.cls.step).parameters.get("closure")
         if closure is not None and closure.default is inspect.Parameter.empty:
             raise UserError(
-                f"optimizer {recipe.path!r} needs a closure, with which a step takes any number of gradients: a study "
-                "bills one gradient per step; name another optimizer"
+                f"optimizer {recipe.path!r} needs a closure, with which a step takes any number of gradients: of such "
+                "optimizers only torch.optim.LBFGS can be a method; name another one"
             )
         raise UserError(f"optimizer {recipe.path!r} cannot take a step: {failures[2]}")
     return frozenset(DIMENSIONS) - failures.keys() if failures else frozenset()
@@ -65,9 +65,9 @@ def _require(rule: type[WrappedRule], settings: Sequence[Mapping[str, Any]]) -> 
     """Compare plain loops with members side by side that have these settings."""
     path = rule.recipe.path
     with torch.random.fork_rng(devices=[]):
-        before = _generators()
+        before = generators()
         plain = [_plain(rule, values, k) for k, values in enumerate(settings)]
-        if not all(torch.equal(a, b) for a, b in zip(before, _generators(), strict=True)):
+        if not all(torch.equal(a, b) for a, b in zip(before, generators(), strict=True)):
             raise UserError(
                 f"optimizer {path!r} draws from a global generator, so that trials would depend on each other: give "
                 "it an option without random numbers, or name another one"
@@ -164,7 +164,7 @@ def _flat(params: Sequence[Tensor]) -> Tensor:
     return torch.cat([p.detach().reshape(-1) for p in params])
 
 
-def _generators() -> list[Tensor]:
+def generators() -> list[Tensor]:
     """Return the states of the generators of PyTorch, Python and numpy."""
     numpy_state = np.random.get_state()
     numbers = [int(n) for n in numpy_state[1]] + [int(numpy_state[2])]  # type: ignore[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from torch.optim import Optimizer
 
@@ -12,12 +12,15 @@ from relaxbench.errors import UserError
 from relaxbench.optim.hyper import SCHEDULE
 from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.wrapped.arguments import Option, Recipe, has_iterate, read
+from relaxbench.optim.wrapped.closures import require_that_steps_can_be_taken_again
 from relaxbench.optim.wrapped.examine import LARGE, dimensions_of, require_that_it_can_be_stored
+from relaxbench.optim.wrapped.lbfgs import LBFGSRule, takes
 from relaxbench.optim.wrapped.locate import PREFIX, checked, find, path_of
 from relaxbench.optim.wrapped.ranges import SEARCHED, range_of, searched_of
 from relaxbench.optim.wrapped.rule import COMPANION, WrappedRule, in_words
 from relaxbench.space import Hyperparameter, Value
 
+Base = TypeVar("Base", bound=WrappedRule)
 DEFAULT_COMPANION = f"{PREFIX}torch.optim.AdamW"
 """What takes the parameters that an optimizer does not take, if nothing else is said."""
 
@@ -54,9 +57,14 @@ def _made(cls: Any, path: str, given: tuple[tuple[str, Option], ...]) -> type[Wr
     theirs = {n.removeprefix(COMPANION): v for n, v in options.items() if n.startswith(COMPANION)}
     name = options.get("companion")
     recipe = read(cls, path, {n: v for n, v in options.items() if n != "companion" and not n.startswith(COMPANION)})
+    if takes(recipe):
+        evaluating = _class(recipe, _companion(recipe, name, theirs, False), frozenset(), options, LBFGSRule)
+        require_that_steps_can_be_taken_again(evaluating)
+        evaluating.copies = _copies(evaluating)
+        return evaluating
     dimensions = dimensions_of(recipe)
     companion = _companion(recipe, name, theirs, bool(dimensions))
-    rule = _class(recipe, companion, dimensions, options)
+    rule = _class(recipe, companion, dimensions, options, WrappedRule)
     require_that_it_can_be_stored(rule)
     rule.copies = _copies(rule)
     return rule
@@ -81,8 +89,12 @@ def _companion(recipe: Recipe, name: Option | None, options: dict[str, Option], 
 
 
 def _class(
-    recipe: Recipe, companion: Recipe | None, dimensions: frozenset[int], options: Mapping[str, Option]
-) -> type[WrappedRule]:
+    recipe: Recipe,
+    companion: Recipe | None,
+    dimensions: frozenset[int],
+    options: Mapping[str, Option],
+    base: type[Base],
+) -> type[Base]:
     """Make the class of the rule, with its spaces and words."""
     wide: dict[str, Hyperparameter] = {}
     space: dict[str, Hyperparameter] = {}
@@ -127,7 +139,7 @@ def _class(
         "dimensions": dimensions,
         "options": dict(options),
     }
-    return type(recipe.cls.__name__, (WrappedRule,), body)
+    return type(recipe.cls.__name__, (base,), body)
 
 
 def _default(recipe: Recipe, companion: Recipe | None, name: str) -> float:

@@ -32,7 +32,8 @@ def importances(frames: StudyFrames) -> pd.DataFrame:
     explore trials are used: they are independent and uniform over the ranges. Diverged trials have the problem's worst
     value, as in the tuning. Fixed seeds make a study's importances reproducible.
     """
-    pairs = [(problem, method) for problem in frames.problems for method in frames.methods]
+    methods = [method for method in frames.methods if frames.is_random(method)]
+    pairs = [(problem, method) for problem in frames.problems for method in methods]
     rows = []
     for problem, method in pairs:
         exploration = explore_trials(frames, problem, method)

@@ -24,7 +24,7 @@ COLUMNS = [
     "pruned",
 ]
 
-VIEWS = {"explore": "random search", "exploit": "TPE"}
+VIEWS = {"explore": "in blocks", "exploit": "TPE"}
 """The searches and their titles; their trials are never mixed."""
 
 FINAL = ("done", "failed", "pruned")
@@ -89,7 +89,7 @@ def _curve(runs: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference | None) -> Figure | None:
-    """Draw the incumbent curves of all methods, with a switch for random search and TPE (a frame of `incumbents`)."""
+    """Draw the incumbent curves of all methods, with a switch for blocks and TPE (a frame of `incumbents`)."""
     known = frame[np.isfinite(frame["mean"].astype(float))]
     if known.empty:
         return None
@@ -134,7 +134,7 @@ def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference |
     return Figure(
         f"history-{file_name(problem)}",
         "Course of the tuning",
-        "Random search: mean over blocks, which are independent tunings, with their middle half. TPE: a single search, "
+        "In blocks: mean over blocks, which are independent tunings, with their middle half. TPE: a single search, "
         f"which does not affect verdicts.{line}",
         figure,
         switch if len(switch) > 1 else {},

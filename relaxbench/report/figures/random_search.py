@@ -11,11 +11,11 @@ from relaxbench.pages.theme import Look, axis, file_name, layout, log_axis, row_
 
 
 def spreads(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """Return the distribution of explore values per method: five quantiles (p5, p25, p50, p75, p95), best, trials."""
+    """Return the distribution of random trials' values per method: quantiles p5, p25, p50, p75, p95, best, trials."""
     trials = frames.trials
     explore = trials[(trials["problem"] == problem) & (trials["phase"] == "explore") & (trials["status"] == "done")]
     rows = []
-    for method in frames.methods:
+    for method in (method for method in frames.methods if frames.is_random(method)):
         values = explore.loc[explore["method"] == method, "value"].dropna()
         if len(values):
             quantiles = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])

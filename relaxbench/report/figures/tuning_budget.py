@@ -23,13 +23,16 @@ NARROW = 5.0
 
 
 def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
-    """Return the values of the explore trials per method: ``[blocks, trials]``, NaN where a trial is not done."""
+    """Return the values of the random trials per method: ``[blocks, trials]``, NaN where a trial is not done.
+
+    Methods that a sampler tunes are left out: their trials depend on each other.
+    """
     size = int(frames.spec.get("trials") or 1)
     trials = frames.trials
     done = trials[(trials["problem"] == problem) & (trials["phase"] == "explore") & (trials["status"] == "done")]
     done = done[done["number"] < size]
     tables = {}
-    for method in frames.methods:
+    for method in (method for method in frames.methods if frames.is_random(method)):
         part = done[done["method"] == method]
         table = np.full((int(part["block"].max()) + 1 if len(part) else 0, size), np.nan)
         table[part["block"].to_numpy(dtype=int), part["number"].to_numpy(dtype=int)] = part["value"].to_numpy()

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine as Database
 from sqlalchemy import select
 
-from relaxbench.store.facts import Manifest, ProblemFacts, SpecFacts, method_facts, planned_looks, problem_facts
+from relaxbench.store.facts import (
+    Manifest,
+    ProblemFacts,
+    SpecFacts,
+    is_random,
+    method_facts,
+    planned_looks,
+    problem_facts,
+)
 from relaxbench.store.schema import Trial
 from relaxbench.store.transactions import read
 
@@ -40,7 +48,8 @@ class Monitor:
         name: of the problem.
         spec: of the study.
         about: facts of the problem.
-        published: the methods that are run as published.
+        whole: the methods of which a block is used whole, as one run: they are run as published, or a sampler that
+            learns has found the block's winner.
         looks: the numbers of blocks of all looks, those beyond the declared ones too.
     """
 
@@ -49,16 +58,18 @@ class Monitor:
     name: str
     spec: SpecFacts
     about: ProblemFacts
-    published: frozenset[str]
+    whole: frozenset[str]
     looks: tuple[int, ...]
 
     @classmethod
     def of(cls, database: Database, study: int, name: str, spec: SpecFacts, manifest: Manifest) -> Monitor:
         """The monitor of a problem, from the study's row."""
-        arms = {method: method_facts(manifest, method)["arm"] for method in spec["methods"]}
-        published = frozenset(method for method, arm in arms.items() if arm == "published")
+        about = {method: method_facts(manifest, method) for method in spec["methods"]}
+        whole = frozenset(
+            label for label, facts in about.items() if facts["arm"] == "published" or not is_random(facts)
+        )
         looks = planned_looks(spec, manifest)
-        return cls(database, study, name, spec, problem_facts(manifest, name), published, looks)
+        return cls(database, study, name, spec, problem_facts(manifest, name), whole, looks)
 
     def goes_on(self, method: str, repetition: int, look: int) -> bool | None:
         """Whether a method goes on after a look; None while runs that decide it are missing.
@@ -98,8 +109,10 @@ class Monitor:
         explored, confirmed, diverged = self._finished(range(first, first + looks[-1]))
 
         def estimates(method: str) -> Iterator[Arm | None]:
-            size = 0 if method in self.published else self.spec["trials"]
+            size = 0 if method in self.whole else self.spec["trials"]
             trials, runs, lost = explored.get(method, {}), confirmed.get(method, {}), diverged.get(method, set())
+            if not size:
+                runs, lost = {(block, 0): run for (block, _), run in runs.items()}, {(block, 0) for block, _ in lost}
             complete = True
             for blocks in looks:  # the looks after an incomplete one are incomplete
                 arm = arm_of(trials, runs, range(first, first + blocks), size, limits, lost) if complete else None

@@ -57,7 +57,8 @@ def add_trials(storage: BaseStorage, study: optuna.Study, trials: Sequence[Froze
         placed = list(zip(ids, trials, strict=True))
         connection.execute(insert(models.TrialValueModel), [_value(id_, trial) for id_, trial in placed])
         params = [row for id_, trial in placed for row in _params(id_, trial)]
-        connection.execute(insert(models.TrialParamModel), params)
+        if params:  # a method may search nothing
+            connection.execute(insert(models.TrialParamModel), params)
         attributes = [row for id_, trial in placed for row in _attributes(id_, trial)]
         connection.execute(insert(models.TrialUserAttributeModel), attributes)
 

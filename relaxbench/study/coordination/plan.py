@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine as Database
@@ -16,7 +17,8 @@ from relaxbench.space import Space, Value
 from relaxbench.store.facts import FlatnessFacts, fixed_on, method_facts, space_on
 from relaxbench.store.schema import SEARCHED, Study, Trial
 from relaxbench.store.transactions import read, write
-from relaxbench.store.winners import rank, winner_of_complete_search
+from relaxbench.store.winners import best_so_far, rank, winner_of_complete_search
+from relaxbench.study.coordination.learned_search import LearnedSearch
 from relaxbench.study.coordination.looks import Monitor
 from relaxbench.study.coordination.random_search import sample
 from relaxbench.study.coordination.size import Size
@@ -42,6 +44,7 @@ class Plan:
         fixed: the other hyperparameters, with their values.
         monitor: of the problem's looks; None for a plan that ends with its first look.
         flat: how flatness is measured; None for all that could be, in full.
+        learned: the search by a sampler that learns; None for random trials.
     """
 
     database: Database
@@ -54,6 +57,7 @@ class Plan:
     fixed: dict[str, Value]
     monitor: Monitor | None = None
     flat: FlatnessFacts | None = None
+    learned: LearnedSearch | None = None
     # What this process knows for certain, by repetition: nothing of it can change.
     _reached: dict[int, int] = field(default_factory=dict)  # index of the look
     _ended: set[int] = field(default_factory=set)  # no further look comes
@@ -81,11 +85,15 @@ class Plan:
         confirm: list[dict[str, Any]] = []
         explored = {repetition for repetition in self._reached if self._is_explored(repetition, done)}
         for repetition, look in self._reached.items():
-            if self._explored.get(repetition, -1) < look:
+            if self.learned is not None:
+                explore += self._generations(self.learned, repetition, look, done)
+            elif self._explored.get(repetition, -1) < look:
                 (explore if self.size.trials else confirm).extend(self._blocks(repetition, look))
             if self.size.trials and repetition in explored and self._confirmed.get(repetition, -1) < look:
                 confirm += self._best(repetition, look)
         added = self._insert(explore) + self._insert(confirm)
+        if self.learned is not None:
+            self.learned.planned(explore)
         self._explored.update(self._reached)
         self._confirmed.update({repetition: self._reached[repetition] for repetition in explored})
         return added
@@ -142,10 +150,25 @@ class Plan:
                 rows.append(self._row("confirm", block, 0, self._fresh(block, 0), dict(self.fixed)))
         return rows
 
+    def _generations(self, learned: LearnedSearch, repetition: int, look: int, done: Done) -> list[dict[str, Any]]:
+        """The rows of the next generation of every block up to a look whose earlier ones are complete."""
+        rows = []
+        for block in self._range(repetition, self.size.looks[look]):
+            read_block = partial(self.finished, "explore", range(block, block + 1))
+            for number, params in learned.following(block, done[self.method, "explore", block], read_block):
+                seed = derive(self.size.seed, "explore", self.problem, self.method, block, number)
+                rows.append(self._row("explore", block, number, seed, {**params, **self.fixed}))
+        return rows
+
     def _best(self, repetition: int, look: int) -> list[dict[str, Any]]:
-        """The rows that run the best of a look's random trials on fresh seeds."""
+        """The rows that run the best of a look's random trials on fresh seeds, or the winner of every block."""
         blocks = self._range(repetition, self.size.looks[look])
-        trials = sorted(self.finished("explore", blocks), key=rank)[: self.size.confirmed(len(blocks))]
+        explored = self.finished("explore", blocks)
+        if self.size.winners_only:
+            winners = (best_so_far(trial for trial in explored if trial.block == block) for block in blocks)
+            trials = [winner for winner in winners if winner is not None]
+        else:
+            trials = sorted(explored, key=rank)[: self.size.confirmed(len(blocks))]
         return [self._row("confirm", t.block, t.number, self._fresh(t.block, t.number), t.params, t.id) for t in trials]
 
     def _fresh(self, block: int, number: int) -> int:
@@ -281,7 +304,9 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
             about = method_facts(manifest, method)
             size, space, fixed = Size.of(spec, about, manifest), space_on(about, problem), fixed_on(about, problem)
             flat = manifest.get("flatness", {}).get(problem)
-            chosen.append(Plan(database, study, row.name, size, problem, method, space, fixed, monitor, flat))
+            learned = LearnedSearch.of(about, space, (size.seed, problem, method), size.trials)
+            named = (study, row.name, size, problem, method)
+            chosen.append(Plan(database, *named, space, fixed, monitor, flat, learned))
     return chosen
 
 

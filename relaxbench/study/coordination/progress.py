@@ -105,25 +105,33 @@ def count(database: Database, study: int, sizes: Mapping[Place, Size]) -> list[P
     Args:
         database: that holds the trials.
         study: id of the study.
-        sizes: planned numbers of trials, by problem and method. Those of one study differ only for methods that are run
-            as published.
+        sizes: planned numbers of trials, by problem and method.
     """
+    # Those of one study differ in two ways: whether a method has trials, and whether only winners are confirmed.
+    kinds = [[place for place, size in sizes.items() if size.winners_only is only] for only in (False, True)]
+    examples = [max((sizes[place] for place in kind), key=lambda size: size.trials) for kind in kinds if kind]
     example = max(sizes.values(), key=lambda size: size.trials)
     key = (Trial.problem, Trial.method, Trial.phase, Trial.status)
     counts = select(*key, func.count(), func.min(Trial.value)).where(Trial.study_id == study).group_by(*key)
-    queries = (counts, _reached(study, example), _confirmed(study, example), _recommended(study, example))
+    confirmations = [_confirmed(study, each) for each in examples]
+    queries = (counts, _reached(study, example), _recommended(study, example), *confirmations)
 
     def query(connection: Connection) -> list[list[Any]]:
         return [list(connection.execute(query)) for query in queries]
 
-    rows, reached, confirmed, recommended = read(database, query)
+    rows, reached, recommended, *confirmed = read(database, query)
     blocks = {place: size.first for place, size in sizes.items()}
-    for problem, method, phase, repetition, number in reached:
+    for problem, method, phase, repetition, begun in reached:
         size = sizes.get((problem, method))
         if size and phase == ("explore" if size.trials else "confirm") and repetition < size.repetitions:
             known = blocks[problem, method]
-            known[repetition] = max(known[repetition], number // max(size.trials, 1))
-    children = {("confirm", *row[:2]): row[2] for row in confirmed}
+            known[repetition] = max(known[repetition], begun)
+    children = {
+        ("confirm", *row[:2]): row[2]
+        for each, found in zip(examples, confirmed, strict=True)
+        for row in found
+        if (size := sizes.get((row[0], row[1]))) and size.winners_only is each.winners_only
+    }
     children |= {("recommend", *row[:2]): row[2] for row in recommended}
     by_place = {place: _start(place, size, blocks[place]) for place, size in sizes.items()}
     for problem, method, phase, status, number, best in rows:
@@ -153,10 +161,10 @@ def _start(place: Place, size: Size, blocks: list[int]) -> Progress:
 
 
 def _reached(study: int, size: Size) -> Select[Any]:
-    """Count the rows of random trials and of confirmations by problem, method, phase and repetition."""
+    """Count the blocks that have trials and confirmations, by problem, method, phase and repetition."""
     key = (Trial.problem, Trial.method, Trial.phase, _repetition(size))
     where = (Trial.study_id == study, Trial.phase.in_(("explore", "confirm")))
-    return select(*key, func.count()).where(*where).group_by(*key)
+    return select(*key, func.count(Trial.block.distinct())).where(*where).group_by(*key)
 
 
 def _confirmed(study: int, size: Size) -> Select[str, str, int]:

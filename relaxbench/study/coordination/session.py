@@ -67,7 +67,8 @@ class Shift:
                 if self.plan.unlock():
                     trials += claims.take(name, method, free - len(trials))
         self._fed = True
-        self._searched |= {trial.id for trial in trials if trial.phase == "exploit"}
+        learned = ("exploit",) if self.plan.learned is None else ("exploit", "explore")
+        self._searched |= {trial.id for trial in trials if trial.phase in learned}
         return trials
 
     def report(self, results: Sequence[Result]) -> None:
@@ -76,7 +77,7 @@ class Shift:
         self.session.presence.finished += stored
         self._news = True
         if any(result.trial in self._searched for result in results):
-            self.plan.unlock()  # TPE's next generation need not also wait for a free slot
+            self.plan.unlock()  # the next generation need not also wait for a free slot
         self.session.mirror_now_and_then()
         self.session.observe()
 

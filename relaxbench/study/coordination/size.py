@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relaxbench.store.facts import Manifest, MethodFacts, SpecFacts, looks_of, planned_looks, protocol
+from relaxbench.store.facts import Manifest, MethodFacts, SpecFacts, is_random, looks_of, planned_looks, protocol
 from relaxbench.store.schema import PHASES
 
 
@@ -15,12 +15,13 @@ class Size:
     Attributes:
         seed: of the study.
         looks: the numbers of blocks at which a repetition is looked at; the last ones may lie beyond those declared.
-        trials: T, random trials per block; 0 for a method that is run as published.
+        trials: T, trials per block; 0 for a method that is run as published.
         exploit: of TPE.
         recommend: of the best settings.
         repetitions: of all looks.
         declared: how many of the looks were declared.
-        winners_only: whether the winner of every block is confirmed, as in studies without looks.
+        winners_only: whether the winner of every block is confirmed, and no other trial: of a sampler that learns, and
+            in studies without looks.
     """
 
     seed: int
@@ -50,7 +51,7 @@ class Size:
             spec["recommend"] if tuned else 0,
             spec["repetitions"],
             len(looks_of(spec)),
-            protocol(spec) == 1,
+            protocol(spec) == 1 or (tuned and not is_random(method)),
         )
 
     def confirmed(self, blocks: int) -> int:

@@ -13,15 +13,23 @@ from relaxbench.study.definition.probes import differs
 SHORT = 60
 """Longest quotation of a line of code."""
 WORDS = {
+    "data": "the data of a split are others",
+    "batches": "the mini-batches of the same seed are others (their order, noise or augmentation changed)",
     "start": "the initial weights of the same seed are others",
     "evaluation": "the same parameters give another loss (activation, loss or forward pass changed)",
     "training": "the same parameters give another loss in training (dropout or noise changed)",
     "gradient": "the same parameters give another gradient, at the same loss",
     "outside": "the same outputs give another loss (the loss changed)",
     "metric": "the same outputs give another metric (the function of the metric changed)",
+    "answers": "other answers count as right",
+    "held out": "the same parameters give another loss on some examples",
+    "rare": "the same parameters give another loss on examples with rare inputs or labels",
+    "inputs": "larger inputs give another loss (a limit or threshold in the forward pass changed)",
     "far": "large parameters give another loss (a limit or threshold in the forward pass changed)",
 }
 """What a difference of the probe's numbers means, the first one that holds."""
+COARSER = {"metric": "float32", "answers": "float32", "batches": "mixed", "data": "mixed"}
+"""Numbers that are computed in a coarser precision than the others."""
 
 
 def problem_differences(was: ProblemIdentity, now: ProblemIdentity) -> list[str]:
@@ -43,15 +51,29 @@ def method_differences(was: MethodIdentity, now: MethodIdentity) -> list[str]:
         for name, options in now["options"].items()
         if name in was["options"] and options != was["options"][name]
     ]
+    for problem, old in was.get("settings", {}).items():
+        new = now["settings"].get(problem, old)
+        lines += [f"{what} {new[what]} on {problem}, were {old[what]}" for what in old if new[what] != old[what]]
     if not was["probe"]:
         return lines  # its steps could not be repeated
+    where = _line_of(now["file"], was.get("text", ""), now["text"])
     if now.get("failure"):
-        return [*lines, f"its rule no longer takes the steps that it took when the study began ({now.get('failure')})"]
-    if any(differs(numbers, now["probe"].get(name, []), "float64") for name, numbers in was["probe"].items()):
+        failure = now.get("failure")
+        return [*lines, f"its rule no longer takes the steps that it took when the study began ({failure}){where}"]
+    changed = any(differs(numbers, now["probe"].get(name, []), "float64") for name, numbers in was["probe"].items())
+    for problem, steps in was.get("steps", {}).items():
+        changed = changed or differs(steps, now["steps"].get(problem, steps), "float32")
+    if changed:
         origins = was.get("origin", ""), now.get("origin", "")
         why = "the code of the rule changed" if origins[0] == origins[1] else f"it is {origins[1]}, was {origins[0]}"
-        lines.append(f"its rule takes other steps with the same hyperparameters ({why})")
+        lines.append(f"its rule takes other steps with the same hyperparameters ({why}){where}")
     return lines
+
+
+def _line_of(file: str, was: str, now: str) -> str:
+    """Quote the first line of the file of a rule that changed; "" if none did."""
+    change = code_change(was, now)
+    return f"; `{file}`{change}" if change else ""
 
 
 def space_differences(was: MethodFacts, now: MethodFacts, problems: Sequence[str]) -> list[str]:
@@ -107,14 +129,14 @@ def _probe(was: ProblemIdentity, now: ProblemIdentity) -> list[str]:
         return []  # its numbers could not be repeated when the study began
     where = _first_change(was, now)
     if now.get("failure"):
-        precision = was["precision"].replace("mixed", "float64")
+        precision = was["precision"].replace("mixed", "float64").replace("lifted", "float64")
         return [
             f"the model no longer works in {precision}, as it did when the study began ({now.get('failure')}){where}"
         ]
     changed = [
         name
         for name, numbers in was["probe"].items()
-        if differs(numbers, now["probe"].get(name, []), "float32" if name == "metric" else was["precision"])
+        if differs(numbers, now["probe"].get(name, []), COARSER.get(name, was["precision"]))
     ]
     return [next(words for name, words in WORDS.items() if name in changed) + where] if changed else []
 
@@ -124,6 +146,9 @@ def _first_change(was: ProblemIdentity, now: ProblemIdentity) -> str:
     if not was["text"] or not now["text"]:
         return ""
     if _code(was["text"]) == _code(now["text"]):
+        for path, text in was.get("modules", {}).items():
+            if change := code_change(text, now["modules"].get(path, "")):
+                return f"; `{path}`{change}"
         return f"; `{now['file']}` itself has the same code: look at the modules and files that it reads"
     return _changed_line(was["text"], now["text"])
 

@@ -20,7 +20,7 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
         "unit": problem.unit,
         "metric_scale": problem.metric_scale,
         "loss": problem.loss.name,
-        "parameters": problem.size,
+        "parameters": problem.size or None,  # a script's are not known
         "data": problem.data,
         "fingerprint": problem.fingerprint(),
         "budget": spec.budget_of(problem),
@@ -52,6 +52,7 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "fixed": spec.fixed_of(label, problems[0]),
         "fixes": {problem.name: spec.fixed_of(label, problem) for problem in problems},
         "options": spec.options_of(label, problems[0]),
+        "search": spec.sampling_of(label),
         "publications": {
             problem.name: facts for problem in problems if (facts := describe_publication(label, spec, problem))
         },

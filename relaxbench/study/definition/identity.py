@@ -16,6 +16,7 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Problem
 from relaxbench.store.facts import IdentityFacts, Manifest, MethodIdentity, ProblemIdentity, TensorFacts
+from relaxbench.study.definition.code_files import modules_beside, rule_file, text_of
 from relaxbench.study.definition.differences import (
     code_change,
     method_differences,
@@ -23,14 +24,14 @@ from relaxbench.study.definition.differences import (
     space_differences,
 )
 from relaxbench.study.definition.facts import describe_method
-from relaxbench.study.definition.probes import Probe, probe_problem, probe_rule
+from relaxbench.study.definition.probes import Probe, probe_problem
+from relaxbench.study.definition.rule_probes import elsewhere, probe_rule, steps_on
+from relaxbench.study.definition.script_problem import LoopProblem, identify_script, identify_script_method
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.splits import describe_splits, split_differences
 
 MOST = 4
 """Number of differences that a message names."""
-LONGEST = 50_000
-"""Longest file, in characters, whose text is stored."""
 
 
 def identify(
@@ -57,6 +58,8 @@ def identify(
 
 def identify_problem(problem: Problem, spec: StudySpec, source: str, known: ProblemIdentity | None) -> ProblemIdentity:
     """Describe a problem: its parameters, its settings, and numbers that its code gives at a seeded point."""
+    if isinstance(problem, LoopProblem):
+        return identify_script(problem, spec)
     probe = probe_problem(problem, known["precision"] if known else None)
     return {
         "tensors": _tensors(problem),
@@ -78,7 +81,8 @@ def identify_problem(problem: Problem, spec: StudySpec, source: str, known: Prob
         "failure": probe.failure,
         "splits": describe_splits(problem),
         "file": Path(source).name if source.endswith(".py") else "",
-        "text": _text(source),
+        "text": text_of(Path(source)),
+        "modules": modules_beside(source),
     }
 
 
@@ -86,17 +90,32 @@ def identify_method(
     label: str, spec: StudySpec, problems: Sequence[Problem], known: MethodIdentity | None
 ) -> MethodIdentity:
     """Describe a method: the options of its rule, and where the rule's steps lead on a quadratic."""
+    if spec.script is not None:
+        return identify_script_method()
     rule = spec.rule_of(label)
     params = defaults(rule.wide) if known is None else known["params"]
     same = params.keys() == rule.wide.keys()
-    twice = known is None and rule not in RULES.values()  # those that are built in repeat their steps
+    built_in = rule in RULES.values()
+    others = known.get("others", []) if known is not None else [] if built_in else elsewhere(rule)
+    twice = known is None and not built_in  # those that are built in repeat their steps
     gone = f"its hyperparameters are {', '.join(rule.wide)}"
-    probe = probe_rule(rule, spec.variant(label).options, params, twice) if same else Probe("float64", {}, gone)
+    options = spec.variant(label).options
+    probe = probe_rule(rule, options, params, twice, others) if same else Probe("float64", {}, gone)
+    made = {problem.name: spec.make_rule(label, problem) for problem in problems}
+    file = rule_file(rule)
     identity: MethodIdentity = {
         "options": {problem.name: spec.options_of(label, problem) for problem in problems},
         "params": params,
         "probe": probe.numbers,
         "failure": probe.failure,
+        "others": others,
+        "settings": {
+            name: {"gradients per query": own.price, "replicas": own.replicas, "copies of the parameters": own.copies}
+            for name, own in made.items()
+        },
+        "steps": {p.name: steps_on(made[p.name], p, params) for p in problems} if others and same else {},
+        "file": file.name if file else "",
+        "text": text_of(file) if file else "",
     }
     return {**identity, "origin": origin} if (origin := rule.origin()) else identity
 
@@ -130,6 +149,38 @@ def refuse_edits(
         )
 
 
+def refuse_other_model(manifest: Manifest, study: str, name: str, problem: Problem, source: str) -> None:
+    """Check that a model is the one whose weights a study stored.
+
+    Args:
+        manifest: of the study.
+        study: its name.
+        name: of the problem in it.
+        problem: as it is now.
+        source: where it comes from.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    was = _stored(manifest)["problems"].get(name)
+    if was is None:
+        return
+    probe = probe_problem(problem, was["precision"])
+    numbers: ProblemIdentity = {**was, "probe": probe.numbers, "failure": probe.failure}
+    now: ProblemIdentity = {
+        **numbers,
+        "tensors": _tensors(problem),
+        "text": text_of(Path(source)),
+        "modules": modules_beside(source),
+    }
+    lines = problem_differences(was, now)
+    if lines:
+        raise UserError(
+            f"study {study!r} trained another model: {_label(name, now)}: {'; '.join(lines[:MOST])}. Its weights are "
+            "not those of this one: change it back"
+        )
+
+
 def keep_measurements(manifest: Manifest, problems: Sequence[Problem]) -> None:
     """Let problems go on with the rounds of a study that began before these adapted to the budget."""
     known = _stored(manifest)["problems"]
@@ -146,16 +197,22 @@ def changed_splits(manifest: Manifest, problem: Problem) -> list[str]:
 
 
 def edited_notes(manifest: Manifest, identity: IdentityFacts) -> list[str]:
-    """Say which files of problems have other code than when the study began, although they give the same numbers."""
-    stored = _stored(manifest)["problems"]
-    found = {
-        now["file"]: code_change(stored[p]["text"], now["text"])
-        for p, now in identity["problems"].items()
-        if p in stored
-    }
+    """Say which files have other code than when the study began, although they give the same numbers."""
+    stored = _stored(manifest)
+    found: dict[str, str] = {}
+    for name, now in identity["problems"].items():
+        if name in stored["problems"]:
+            was = stored["problems"][name]
+            found[now["file"]] = code_change(was["text"], now["text"])
+            for path, text in was.get("modules", {}).items():
+                found[path] = found.get(path) or code_change(text, now["modules"].get(path, ""))
+    for label, own in identity["methods"].items():
+        if label in stored["methods"]:
+            file, text = own["file"], stored["methods"][label].get("text", "")
+            found[file] = found.get(file) or code_change(text, own["text"])
     return [*_origin_notes(manifest, identity)] + [
         f"`{file}` is not as it was when the study began{change}. It gives the same numbers wherever both were "
-        "tried, so the study goes on; if it is another model, use another study name."
+        "tried, so the study goes on; if it is another model or method, use another study name."
         for file, change in found.items()
         if change
     ]
@@ -179,7 +236,13 @@ def keep_identity(manifest: Manifest, identity: IdentityFacts) -> bool:
     late = any(name in manifest.get("problems", {}) for name in identity["problems"].keys() - stored["problems"].keys())
     methods = {**identity["methods"], **stored["methods"]}
     for label, now in identity["methods"].items():  # a problem that was added has options of its own
-        methods[label] = {**methods[label], "options": {**now["options"], **methods[label]["options"]}}
+        was = methods[label]
+        grown: MethodIdentity = {**was, "options": {**now["options"], **was["options"]}}
+        if "settings" in was:
+            grown["settings"] = {**now["settings"], **was["settings"]}
+        if "steps" in was:
+            grown["steps"] = {**now["steps"], **was["steps"]}
+        methods[label] = grown
     manifest["identity"] = {"problems": {**identity["problems"], **stored["problems"]}, "methods": methods}
     return late
 
@@ -209,13 +272,3 @@ def _facts(name: str, value: Tensor, trained: bool | None) -> TensorFacts:
 
 def _label(name: str, identity: ProblemIdentity) -> str:
     return f"`{identity['file']}`" if identity["file"] else f"problem {name!r}"
-
-
-def _text(source: str) -> str:
-    """Read the file of a problem, for messages; "" for a problem without one."""
-    if not source.endswith(".py"):
-        return ""
-    try:
-        return Path(source).read_text(encoding="utf-8")[:LONGEST]
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, problem
 from relaxbench.study.definition.ladder import rungs
+from relaxbench.study.definition.script_tryout import prepare_script
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import check_on
 from relaxbench.training.compatibility import try_out
@@ -12,12 +13,13 @@ from relaxbench.training.method_fit import why_unfit
 from relaxbench.training.precision import Precision
 
 
-def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
+def prepare(spec: StudySpec, download: bool = False, tries: bool = True) -> list[Problem]:
     """Load the problems of a study and their data, and check that they can be trained.
 
     Args:
         spec: the study.
         download: whether missing data are downloaded.
+        tries: whether a training script is tried with every method.
 
     Returns:
         the problems in the order of the study file, each at every budget of its ladder.
@@ -26,6 +28,8 @@ def prepare(spec: StudySpec, download: bool = False) -> list[Problem]:
         UserError: if a problem cannot be trained, its data are missing, the budget is too small, or a method cannot
             take a step on a problem.
     """
+    if spec.script is not None:
+        return _prepared_script(spec, tries)
     problems = [problem(name) for name in spec.problems]
     check_on(spec, [rung for task in problems for rung in rungs(task, spec)])
     _refuse_one_name(problems)
@@ -50,6 +54,8 @@ def prepare_fit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, lis
     Raises:
         UserError: if that is the baseline, or if a problem cannot be trained at all.
     """
+    if spec.script is not None:
+        return spec, _prepared_script(spec), {}
     problems = [problem(name) for name in spec.problems]
     _refuse_one_name(problems)
     unfit: dict[str, str] = {}
@@ -68,6 +74,11 @@ def prepare_fit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, lis
     ladder = [rung for task in problems for rung in rungs(task, fit)]
     check_on(fit, ladder)
     return fit, ladder, unfit
+
+
+def _prepared_script(spec: StudySpec, tries: bool = True) -> list[Problem]:
+    check_on(spec, prepare_script(spec, tries=False))
+    return prepare_script(spec, tries)
 
 
 def _refuse_one_name(problems: list[Problem]) -> None:

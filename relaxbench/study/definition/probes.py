@@ -1,6 +1,6 @@
-"""Probe a problem and a rule: a few numbers that any change of their code changes, and no other machine does.
+"""Probe a problem: a few numbers that any change of its code changes, and no other machine does.
 
-They are computed at seeded points in float64 and compared with a relative tolerance, never by a hash, because another
+They are computed at a seeded point in float64 and compared with a relative tolerance, never by a hash, because another
 machine or number of threads adds in another order.
 """
 
@@ -8,42 +8,34 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from relaxbench.optim.hyper import stack
-from relaxbench.optim.rule import Rule
-from relaxbench.problems import Batch, Problem, problem
+from relaxbench.problems import Batch, Problem, SupervisedProblem
 from relaxbench.problems.seeding import torch_seeded
-from relaxbench.space import Value
-from relaxbench.training.oracle import Oracle
-from relaxbench.training.population import Population
-from relaxbench.training.trial import Job
+from relaxbench.study.definition import telling
+from relaxbench.study.definition.lifted import lifted
+from relaxbench.study.definition.telling import SEED, few
 
 Numbers = dict[str, list[float | None]]
 """Numbers of a probe by what they are; None for one that is not finite."""
 Measure = Callable[[], list[Tensor]]
-SEED = 20_000_003
-EXAMPLES = 8
-"""Examples of the mini-batch: enough for any layer, and few enough for a large network on one core."""
-SCORED = 256
-"""Validation examples on which a metric of the user's own is tried."""
 SPREADS = (0.3, 3.0, 30.0)
 """Sizes by which outputs are disturbed: a loss or a metric may have a threshold anywhere."""
 FACTORS = (3.0, 10.0)
 """Factors of all weights: a model may have a limit that its first weights do not reach."""
 LONGEST = 160
 """Longest quotation of an error, in characters."""
-OUTER_STEPS = 4
-"""Outer steps of a rule: its schedules then run from their beginning to their end."""
-PRECISIONS = ("float64", "mixed", "float32")
-"""Of a probe, the finest first; "mixed" is a model in float64 with a loss that only takes float32."""
-TOLERANCE = {"float64": 1e-6, "mixed": 1e-5, "float32": 1e-3}
+LARGER_INPUTS = 3.0
+"""Factor of inputs: a forward pass may have a limit that these examples do not reach."""
+PRECISIONS = ("float64", "lifted", "mixed", "float32")
+"""Of a probe, the finest first; "lifted" is a model that converts to float32, which is then float64; "mixed" is a model
+in float64 with a loss that only takes float32."""
+TOLERANCE = {"float64": 1e-6, "lifted": 1e-5, "mixed": 1e-5, "float32": 1e-3}
 """Largest difference of equal numbers, relative to the larger one."""
-FLOOR = {"float64": 1e-9, "mixed": 1e-7, "float32": 1e-5}
+FLOOR = {"float64": 1e-9, "lifted": 1e-7, "mixed": 1e-7, "float32": 1e-5}
 """The same, relative to the largest number of its list: a gradient that vanishes is rounding noise."""
 
 
@@ -71,25 +63,13 @@ def probe_problem(task: Problem, known: str | None = None) -> Probe:
 
     Returns:
         of the initial weights and of every gradient the length of each tensor; the loss in training and in evaluation;
-        see also `_further`.
+        see also `_measures`.
     """
     for name in (known,) if known else PRECISIONS:
-        probe = _repeatable(lambda name=name: _numbers_of(task, name, known is None), name, known is None)  # type: ignore[misc]
+        probe = repeatable(lambda name=name: _numbers_of(task, name, known is None), name, known is None)  # type: ignore[misc]
         if not probe.failure:
             break
     return probe
-
-
-def probe_rule(rule: type[Rule], options: Mapping[str, Any], params: Mapping[str, Value], twice: bool) -> Probe:
-    """Take a few outer steps of a rule on a quadratic in float64, and return where they lead."""
-    kind: Any = rule
-    return _probed(kind, tuple(sorted(options.items())), tuple(params.items()), twice)
-
-
-@lru_cache(maxsize=256)
-def _probed(rule: Any, options: tuple[Any, ...], params: tuple[Any, ...], twice: bool) -> Probe:
-    """Probe a rule once per process: several methods may be one rule."""
-    return _repeatable(lambda: _steps_of(rule(**dict(options)), dict(params)), "float64", twice)
 
 
 def differs(was: list[float | None], now: list[float | None], precision: str) -> bool:
@@ -106,7 +86,7 @@ def differs(was: list[float | None], now: list[float | None], precision: str) ->
     return False
 
 
-def _repeatable(measure: Callable[[], Numbers], precision: str, twice: bool) -> Probe:
+def repeatable(measure: Callable[[], Numbers], precision: str, twice: bool) -> Probe:
     """Return the numbers of a measurement; none at all if a second one differs, or if it fails."""
     numbers: list[Numbers] = []
     for _ in range(2 if twice else 1):
@@ -123,68 +103,105 @@ def _repeatable(measure: Callable[[], Numbers], precision: str, twice: bool) -> 
 
 def _numbers_of(task: Problem, precision: str, first: bool) -> Numbers:
     dtype = torch.float32 if precision == "float32" else torch.float64
-
-    def loss_of(outputs: Tensor, batch: Batch) -> Tensor:
-        return task.loss.value(outputs.float() if precision == "mixed" else outputs, batch)
-
     start = task.init(SEED).to(dtype)
     # Off the start, where whole layers may be zero: then no gradient would reach the others.
     wave = torch.sin(1.7 * torch.arange(len(start), dtype=torch.float64)).to(dtype)
     point = start + 0.05 * (0.1 + start.square().mean().sqrt()) * wave
-    batch = _few(task)
-    params = {name: value.detach().clone().requires_grad_() for name, value in task.unflatten(point).items()}
-    loss = loss_of(task.outputs(params, {**batch}, True), batch)
-    gradient = torch.autograd.grad(loss, list(params.values()), allow_unused=True, materialize_grads=True)
-    batch = _few(task)  # anew: a model may write into its input
-
-    def outputs_at(x: Tensor, of: Batch) -> Tensor:
-        own = task.unflatten(x)
-        return task.outputs({**own, **task.statistics(own, _few(task))}, {**of}, False)
-
-    with torch.no_grad():
-        outputs = outputs_at(point, batch)
-        evaluated = loss_of(outputs, batch)
+    task.layout()  # builds the model, which is to have its own types
+    with lifted() if precision == "lifted" else contextlib.nullcontext():
         numbers = {
-            "start": _finite([value.norm() for value in task.unflatten(start).values()]),
-            "training": _finite([loss]),
-            "gradient": _finite([value.norm() for value in gradient]),
-            "evaluation": _finite([evaluated]),
+            "start": finite([value.norm() for value in task.unflatten(start).values()]),
+            **_at(task, precision, point),
         }
-        further = {
-            "outside": lambda: [loss_of(_spread(outputs, size), batch) for size in SPREADS],
-            "metric": lambda: _scores(task, lambda of: outputs_at(point, of)),
-            "far": lambda: [loss_of(outputs_at(factor * point, _few(task)), batch) for factor in FACTORS],
-        }
-        if dtype == torch.float64:
-            nudged = point * (1 + 1e-11 * wave)
-            again = {"far": lambda: [loss_of(outputs_at(factor * nudged, _few(task)), batch) for factor in FACTORS]}
-            numbers |= _further(further, again if first else {}, precision)
+        nudged = point * (1 + (1e-7 if dtype == torch.float32 else 1e-11) * wave)
+        with torch.no_grad():
+            numbers |= _further(_measures(task, precision, point), first, _measures(task, precision, nudged), precision)
     return numbers
 
 
-def _further(measures: Mapping[str, Measure], again: Mapping[str, Measure], precision: str) -> Numbers:
-    """Look where the usual numbers do not: at outputs that are far off, at a metric of a user, at large weights.
+def _loss_of(task: Problem, precision: str, outputs: Tensor, batch: Batch) -> Tensor:
+    return task.loss.value(outputs.float() if precision == "mixed" else outputs, batch)
 
-    There a model may fail, or be so sensitive that another machine would differ: such numbers are left out.
-    """
+
+def _at(task: Problem, precision: str, point: Tensor) -> Numbers:
+    """Return the loss in training and in evaluation, and the length of every gradient."""
+    batch = few(task)
+    params = {name: value.detach().clone().requires_grad_() for name, value in task.unflatten(point).items()}
+    loss = _loss_of(task, precision, task.outputs(params, {**batch}, True), batch)
+    gradient = torch.autograd.grad(loss, list(params.values()), allow_unused=True, materialize_grads=True)
+    batch = few(task)  # anew: a model may write into its input
+    with torch.no_grad():
+        evaluated = _loss_of(task, precision, _outputs(task, point, batch), batch)
+    return {
+        "training": finite([loss]),
+        "gradient": finite([value.norm() for value in gradient]),
+        "evaluation": finite([evaluated]),
+    }
+
+
+def _outputs(task: Problem, point: Tensor, batch: Batch) -> Tensor:
+    """Return the outputs in evaluation, with statistics of the first mini-batch."""
+    own = task.unflatten(point)
+    return task.outputs({**own, **task.statistics(own, few(task))}, {**batch}, False)
+
+
+def _measures(task: Problem, precision: str, point: Tensor) -> dict[str, Measure]:
+    """Return what is measured where the usual numbers do not look, by its name."""
+
+    def loss(batch: Batch, at: Tensor = point) -> Tensor:
+        return _loss_of(task, precision, _outputs(task, at, batch), batch)
+
+    def outside() -> list[Tensor]:
+        batch = few(task)
+        outputs = _outputs(task, point, batch)
+        return [_loss_of(task, precision, _spread(outputs, size), batch) for size in SPREADS]
+
+    def scores() -> list[Tensor]:
+        batch = telling.held_out(task)
+        outputs = _outputs(task, point, batch).float()
+        found = [task.score(each, batch) for each in (outputs, *(_spread(outputs, size) for size in SPREADS))]
+        return [torch.tensor(score, dtype=torch.float64) for score in found if score is not None]
+
+    def answers() -> list[Tensor]:
+        if type(task).correct in (Problem.correct, SupervisedProblem.correct):
+            return []  # right answers are what they are everywhere
+        batch = telling.held_out(task)
+        outputs = _outputs(task, point, batch)
+        found = [task.correct(each, batch) for each in (outputs, _spread(outputs, SPREADS[1]))]
+        return [task.share_correct(each[None], batch)[0] for each in found if each is not None]
+
+    def larger() -> list[Tensor]:
+        batch = few(task)
+        if "x" in batch and batch["x"].is_floating_point():
+            batch["x"] = LARGER_INPUTS * batch["x"]
+        return [loss(batch)]
+
+    return {
+        "outside": outside,
+        "metric": scores,
+        "far": lambda: [loss(few(task), factor * point) for factor in FACTORS],
+        "held out": lambda: [loss(telling.held_out(task))],
+        "rare": lambda: [loss(telling.rare(task))],
+        "inputs": larger,
+        "answers": answers,
+        "batches": lambda: telling.sums_of_batches(task),
+        "data": lambda: telling.sums_of_splits(task),
+    }
+
+
+SENSITIVE = ("far", "held out", "rare", "inputs")
+"""Numbers that are compared only where a nudge does not change them: there another machine would differ as well."""
+
+
+def _further(measures: Mapping[str, Measure], first: bool, nudged: Mapping[str, Measure], precision: str) -> Numbers:
+    """Measure what a problem can; a model may fail there, and then that number is left out."""
     numbers: Numbers = {}
     for name, measure in measures.items():
         with contextlib.suppress(Exception):  # what a model of a person raises may be of any kind
-            found = _finite(measure())
-            if name not in again or not differs(found, _finite(again[name]()), precision):
+            found = finite(measure())
+            if not first or name not in SENSITIVE or not differs(found, finite(nudged[name]()), precision):
                 numbers[name] = found
     return numbers
-
-
-def _scores(task: Problem, outputs_on: Callable[[Batch], Tensor]) -> list[Tensor]:
-    """Return what a metric of a user gives for outputs on validation data, and for outputs that are disturbed."""
-    batch = {
-        name: value[:SCORED] if value.dim() else value
-        for name, value in task.split("validation", torch.device("cpu")).items()
-    }
-    outputs = outputs_on(batch).float()
-    scores = [task.score(each, batch) for each in (outputs, *(_spread(outputs, size) for size in SPREADS))]
-    return [torch.tensor(score, dtype=torch.float64) for score in scores if score is not None]
 
 
 def _spread(outputs: Tensor, size: float) -> Tensor:
@@ -193,25 +210,6 @@ def _spread(outputs: Tensor, size: float) -> Tensor:
     return outputs + size * wave.view_as(outputs)
 
 
-def _few(task: Problem) -> Batch:
-    """Return the first examples of the first mini-batch."""
-    sampler = task.sampler([SEED], [0], 1, torch.device("cpu"))
-    batch = {name: value[0] for name, value in sampler.batch(torch.zeros(1, 1, dtype=torch.int64)).items()}
-    whole = task.batch_size
-    return {name: value[:EXAMPLES] if value.dim() and len(value) == whole else value for name, value in batch.items()}
-
-
-def _steps_of(rule: Rule, params: dict[str, Value]) -> Numbers:
-    period = int(rule.period(stack([params], torch.device("cpu"), torch.float64))[0, 0])
-    steps = OUTER_STEPS * period
-    budget = round(steps * rule.price * rule.replicas + 0.5)
-    population = Population(Oracle(problem("quadratic-noisy"), "direct"), rule, budget, dtype=torch.float64)
-    population.admit([Job(0, SEED, params)])
-    _, losses, _ = population.advance(steps)
-    numbers = {"losses": _finite([losses[0, 0]]), "point": _finite(list(rule.iterate(population.state)[0]))}
-    further = rule.fingerprint(params)
-    return {**numbers, "further": _finite(further)} if further else numbers
-
-
-def _finite(values: list[Tensor]) -> list[float | None]:
+def finite(values: list[Tensor]) -> list[float | None]:
+    """Return tensors as numbers, None for one that is not finite."""
     return [float(value) if bool(torch.isfinite(value)) else None for value in (each.detach() for each in values)]

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from relaxbench.errors import UserError, unknown
+from relaxbench.study.definition.script_table import Script
+from relaxbench.study.definition.search import Search
 
 FEWEST, MOST = 6, 10_000_000
 """Blocks of a look that are proposed."""
@@ -74,7 +76,12 @@ def refusal(
         if path == ["blocks"]:  # the key before studies had looks
             looks = max(FEWEST, value) if isinstance(value, int) and value < MOST else FEWEST
             return UserError(f"{where}: `blocks` is not a key of a study: say `looks = [{looks}]`")
+        if path[0] == "script" and len(path) > 1:
+            return unknown(f"key in {where}, table [script]:", path[-1], Script.model_fields)
         table = f", table [method.{path[1]}]" if path[0] == "method" else ""
+        if "search" in path[:-1]:
+            table = f"{table[:-1]}.search]" if table else ", table [search]"
+            return unknown(f"key in {where}{table}:", path[-1], Search.model_fields)
         return unknown(f"key in {where}{table}:", path[-1], models[bool(table)].model_fields)
     if error["type"] == "too_short":
         return UserError(f"{where}: {key} is empty: name at least one")

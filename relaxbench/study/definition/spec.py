@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from relaxbench.optim.registry import rule_class
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.wrapped.arguments import Option
 from relaxbench.problems import Problem
 from relaxbench.space import Space, Value
+from relaxbench.store.facts import SearchFacts
 from relaxbench.study.definition import spaces
 from relaxbench.study.definition.ranges import Bounds, Number
+from relaxbench.study.definition.script_problem import rule_of_script
+from relaxbench.study.definition.script_table import (
+    Script,
+    completed,
+    script_fixed,
+    script_hyperparameters,
+    script_space,
+)
+from relaxbench.study.definition.search import Search
 from relaxbench.training.precision import Precision
 
 Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -34,6 +44,7 @@ class Variant(BaseModel):
         fixed: values of hyperparameters that are not searched.
         space: ``"default"``, ``"wide"`` for everything that the rule has, or ranges that replace those of the study.
         options: arguments of the rule's constructor.
+        search: how its trials are chosen; None for the study's way.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -43,6 +54,7 @@ class Variant(BaseModel):
     fixed: dict[str, Number | str] = {}
     space: spaces.SpaceName | dict[str, Bounds] = "default"
     options: dict[str, OptionValue] = {}
+    search: Search | None = None
 
     @property
     def ranges(self) -> dict[str, Bounds]:
@@ -76,7 +88,9 @@ class StudySpec(BaseModel):
         flatness: measure the Hessian's spectrum and the local entropy of winners and recommended runs from now on, as
             far as a quarter of training pays for it; ``"full"`` for all of them, whatever they cost.
         space: ranges for all methods: by name, [low, high] or a list of options.
+        search: how the trials of a block are chosen; None for independent random trials.
         method: variants, by label.
+        script: a training script of the user's own, in place of a problem; each method then is a label and params.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -99,10 +113,19 @@ class StudySpec(BaseModel):
     precision: Precision = "float32"
     flatness: Annotated[bool, Field(strict=True)] | Literal["full"] = True
     space: dict[str, Bounds] = {}
+    search: Search | None = None
     method: dict[str, Variant] = {}
+    script: Script | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        return completed(values)
 
     def rule_of(self, label: str) -> type[Rule]:
         """Return the rule class of a method."""
+        if self.script is not None:
+            return rule_of_script(label, self.problems[0])
         variant = self.variant(label)
         return rule_class(variant.rule or label, variant.options)
 
@@ -114,6 +137,8 @@ class StudySpec(BaseModel):
 
     def options_of(self, label: str, problem: Problem) -> dict[str, Option]:
         """Return the arguments of a rule's constructor: those of its published program, and the method's own."""
+        if self.script is not None:
+            return {}
         return {**spaces.options_of(self.search_of(label), problem), **self.variant(label).options}
 
     def variant(self, label: str) -> Variant:
@@ -136,12 +161,16 @@ class StudySpec(BaseModel):
     def space_name_of(self, label: str) -> Literal["default", "wide", "custom"]:
         """Return which space of its rule a method searches; custom if this study states ranges for it."""
         variant = self.variant(label)
+        if self.script is not None:
+            return "default"  # it has no other
         if variant.ranges or self.space.keys() & self.hyperparameters(label).keys():
             return "custom"
         return "wide" if variant.space == "wide" else "default"
 
     def hyperparameters(self, label: str) -> Space:
         """Return every hyperparameter of a method, with the widest range that its rule declares."""
+        if self.script is not None:
+            return script_hyperparameters(self, label)
         return dict(self.rule_of(label).wide)
 
     def search_of(self, label: str) -> spaces.Search:
@@ -149,12 +178,22 @@ class StudySpec(BaseModel):
         variant = self.variant(label)
         return spaces.Search(self.rule_of(label), variant.arm, variant.space, variant.fixed, self.space)
 
+    def sampling_of(self, label: str) -> SearchFacts:
+        """Return how the trials of a method are chosen: its own way, or the study's; none of an arm as published."""
+        variant = self.variant(label)
+        own = Search() if variant.arm == "published" else variant.search or self.search or Search()
+        return own.facts
+
     def space_of(self, label: str, problem: Problem) -> Space:
         """Return what is searched for a method on a problem, see `spaces.space_of`."""
+        if self.script is not None:
+            return script_space(self, label)
         return spaces.space_of(self.search_of(label), problem)
 
     def fixed_of(self, label: str, problem: Problem) -> dict[str, Value]:
         """Return what is not searched for a method on a problem, with its value, see `spaces.fixed_of`."""
+        if self.script is not None:
+            return script_fixed(self, label)
         return spaces.fixed_of(self.search_of(label), problem)
 
     def budget_of(self, problem: Problem) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.problems.splits import Split
 
 Splits = dict[str, dict[str, str | int | float]]
 """Split → what it is → value."""
@@ -17,10 +18,13 @@ def describe_splits(problem: Problem) -> Splits:
     """Describe the number of examples, and the form and the mean of inputs and labels, of every split."""
     if not isinstance(problem, SupervisedProblem):
         return {}
-    return {
-        split: {"examples": len(x), **_described("input", x), **_described("label", y)}
-        for split, (x, y) in problem.tensors.items()
-    }
+    return {name: _facts(split) for name, split in problem.splits.items()}
+
+
+def _facts(split: Split) -> dict[str, str | int | float]:
+    x, y = split.sample
+    code = {"code of the Dataset": split.code} if split.code else {}
+    return {"examples": split.count, **code, **_described("input", x), **_described("label", y)}
 
 
 def split_differences(was: Mapping[str, Mapping[str, object]], now: Splits) -> list[str]:

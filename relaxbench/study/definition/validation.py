@@ -19,6 +19,8 @@ from relaxbench.study.definition import spaces
 from relaxbench.study.definition.optimizers import check_optimizers, check_refusals
 from relaxbench.study.definition.ranges import narrow
 from relaxbench.study.definition.refusals import refusal
+from relaxbench.study.definition.script_table import check_script
+from relaxbench.study.definition.search import check_search, check_search_of
 from relaxbench.study.definition.spec import StudySpec, Variant
 from relaxbench.study.definition.written import check_written
 
@@ -59,8 +61,10 @@ def check(spec: StudySpec) -> StudySpec:
     Raises:
         UserError: naming the first thing that is wrong.
     """
-    known = {*rule_names(), *spec.method}
+    known = {*rule_names(), *spec.method} if spec.script is None else set(spec.method)
     for label in [*spec.methods, *spec.controls, spec.baseline]:
+        if spec.script is not None and label not in known:
+            raise unknown("method of the script", label, known, "state its space in a table [method.NAME]")
         if label not in known and not is_rule(label):
             raise unknown("method", label, known, "python -m relaxbench list shows all")
     for kind, values in (("method", spec.methods), ("problem", spec.problems)):
@@ -75,7 +79,10 @@ def check(spec: StudySpec) -> StudySpec:
     _check_looks(spec)
     _check_margin(spec.margin)
     _check_ladder(spec)
+    if spec.script is not None:
+        return check_script(spec)
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
+    _check_searches(spec)
     _check_rules(spec)
     check_optimizers(spec, labels)
     searched = {name for label in labels for name in spec.hyperparameters(label)}
@@ -105,11 +112,15 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
     """
     for problem in problems:
         _check_worst(problem)
+        if spec.script is not None:
+            _check_margin_on(spec, problem)
+            continue
         _check_ranges_of(spec, problem)
         if problem.kind and problem.kind not in KINDS:
             raise unknown(f"kind of problem {problem.name!r}:", problem.kind, KINDS)
         _check_margin_on(spec, problem)
         for label in spec.methods:
+            check_search_of(spec.sampling_of(label), label, spec.space_of(label, problem), problem, spec.trials)
             params = spaces.typical(spec.search_of(label), problem)
             steps = spec.space_of(label, problem).get("inner_steps")
             if isinstance(steps, Int):
@@ -170,11 +181,21 @@ def _check_rules(spec: StudySpec) -> None:
             raise UserError(f"the key 'method.{label}.rule' is missing: {label!r} is no rule, so name its rule")
 
 
+def _check_searches(spec: StudySpec) -> None:
+    """Check the samplers of the study and of its methods."""
+    own = {f"method.{label}.search": variant.search for label, variant in spec.method.items()}
+    for key, search in {"search": spec.search, **own}.items():
+        if search is not None:
+            check_search(search, key, spec.trials)
+
+
 def _check_published(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check that a method that is run as published has published settings, and no others."""
     if variant.arm != "published":
         return
-    for key, value in (("fixed", variant.fixed), ("space", {} if variant.space == "default" else variant.space)):
+    sampler = variant.search.sampler if variant.search else ""
+    stated = {"fixed": variant.fixed, "space": {} if variant.space == "default" else variant.space, "search": sampler}
+    for key, value in stated.items():
         if value:
             raise UserError(
                 f'method.{label}: arm = "published" runs its authors\' settings, and {key} = {value!r} states others: '

@@ -20,6 +20,8 @@ from relaxbench.study.coordination.manifest import edit_manifest, read_manifest,
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.definition.circumstances import circumstances
 from relaxbench.study.definition.opening import OpenStudy
+from relaxbench.study.definition.script_problem import LoopProblem
+from relaxbench.study.execution.script_cost import script_costs, script_engine
 from relaxbench.study.execution.steps import describe_step, lacking, refuse_size
 from relaxbench.training import costs
 from relaxbench.training import engine as engines
@@ -91,7 +93,9 @@ class Calibration:
     def _other(self, manifest: Manifest, population: int | None) -> bool:
         """Whether the requested population differs from the stored one."""
         return population is not None and any(
-            manifest["engines"][name]["population"] != population for name in self.problems
+            manifest["engines"][name]["population"] != population
+            for name, problem in self.problems.items()
+            if not isinstance(problem, LoopProblem)
         )
 
     def _choose(self, population: int | None) -> None:
@@ -101,8 +105,11 @@ class Calibration:
         chosen = dict(manifest.get("engines", {}))
         wish: engines.Wish = manifest.get("path", "auto")
         for name, problem in self.problems.items():
-            if name not in chosen:
-                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, wish)
+            if isinstance(problem, LoopProblem):
+                chosen.setdefault(name, script_engine(self.place))
+            elif name not in chosen:
+                rules = [self.spec.make_rule(label, problem) for label in self.spec.methods]
+                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules, wish)
                 chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}
@@ -192,6 +199,9 @@ class Calibration:
                 due = time.monotonic() + REPORT_SECONDS
             return not self.stopping()
 
+        if isinstance(problem, LoopProblem):
+            chosen = read_manifest(plans[0].database, plans[0].study)["engines"][problem.name]
+            return script_costs(problem, self.spec, [plan.method for plan in first], chosen, begin)
         rules = [self.spec.make_rule(plan.method, problem) for plan in first]
         measured = cast(list[CostFacts], costs.calibrate(problem, rules, self.place, self.spec.precision, begin))
         if not measured:

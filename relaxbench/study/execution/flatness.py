@@ -38,7 +38,10 @@ class FlatnessMeter:
     def measure(
         self, plan: Plan, trial: Trial, problem: Problem, outcome: Outcome, device: torch.device
     ) -> dict[str, Any]:
-        """Return the measures of flatness to store with an outcome; empty where none is planned, or it diverged."""
+        """Return the measures of flatness to store with an outcome; empty where none is planned, or it diverged.
+
+        Where it cannot be measured, ``flatness_error`` says why.
+        """
         if outcome.diverged or not plan.is_flatness_planned(trial):
             return {}
         try:
@@ -48,7 +51,7 @@ class FlatnessMeter:
             if problem.name not in self.refused:
                 self.refused.add(problem.name)
                 self.announce(f"{problem.name}: flatness of a run could not be measured ({error}); the run counts")
-            return {}
+            return {"flatness_error": str(error)}
         outcome.ledger.bill_measurement(result.passes, problem.batch_size)
         return result.measures()
 

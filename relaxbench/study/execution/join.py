@@ -37,6 +37,7 @@ from relaxbench.study.definition.opening import (
     stored_form,
 )
 from relaxbench.study.definition.prepare import prepare, prepare_fit
+from relaxbench.study.definition.script_problem import problem_of
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
 
@@ -82,11 +83,11 @@ def join(database: Database, study: str, device: torch.device | None = None, par
     if part.skip_unfit:
         spec, prepared, unfit = prepare_fit(spec)
     else:
-        prepared = prepare(spec)
+        prepared = prepare(spec, tries=False)
     sources = dict(zip((rung.name for rung in prepared), rung_sources(spec), strict=True))
     problems = [rung for rung in prepared if rung.name in names]
     if file:
-        own = [rung for source in file.problems for rung in rungs(problem(source), file)]
+        own = [rung for source in file.problems for rung in rungs(problem_of(file, source), file)]
         _refuse_differences(row.spec, stored_form(file, own), study)
     refuse_changes(row.manifest, name, problems, device)
     keep_measurements(row.manifest, problems)
@@ -114,7 +115,7 @@ def _restrict(
         rung: path
         for path in part.problems
         if path.endswith(".py")
-        for rung in rung_names(problem(path).name, stored["budgets"])
+        for rung in rung_names(_name_in(path, stored), stored["budgets"])
     }
     chosen = [rung for name in part.problems if not name.endswith(".py") for rung in _rungs_of(name, stored)]
     kinds = (("problem", [*files, *chosen], stored["problems"]), ("method", part.methods, stored["methods"]))
@@ -134,6 +135,12 @@ def _restrict(
     methods = [label for label in stored["methods"] if label in part.methods] or stored["methods"]
     whole = restore({**stored, "problems": list(sources)}, f"study {study!r}")
     return whole.model_copy(update={"methods": methods}), names
+
+
+def _name_in(path: str, stored: SpecFacts) -> str:
+    """Return the name of the problem in a file: what the file calls it, or the study, if it is a training script."""
+    script = stored.get("script")
+    return str(script["name"]) if script else problem(path).name
 
 
 def _rungs_of(name: str, stored: SpecFacts) -> list[str]:

@@ -20,6 +20,7 @@ from relaxbench.problems import Problem
 from relaxbench.store.facts import Manifest
 from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.opening import OpenStudy
+from relaxbench.study.definition.script_problem import LoopProblem
 from relaxbench.training.oracle import Oracle
 from relaxbench.util.cores import cores
 
@@ -81,6 +82,9 @@ def workers_for(missing: Sequence[tuple[Problem, float, int]], threads: int) -> 
 
 def gradient_seconds(problem: Problem) -> float:
     """Time one gradient of one member on the CPU: the shorter of two, because the first one allocates."""
+    if isinstance(problem, LoopProblem):
+        known = [cost.seconds_per_gradient + cost.start_seconds / problem.budget for cost in problem.measured.values()]
+        return TOGETHER * max(known, default=WORTH_SECONDS)  # its trials do not train together
     batch = problem.sampler([0], [0], 1, torch.device("cpu")).batch(torch.zeros(1, 1, dtype=torch.int64))
     points, oracle, times = problem.init(0)[None], Oracle(problem, "direct"), []
     for _ in range(2):

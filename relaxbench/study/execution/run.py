@@ -6,7 +6,8 @@ A session can be stopped anywhere and continued from there. Other processes may 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -28,13 +29,14 @@ from relaxbench.study.coordination.manifest import read_manifest
 from relaxbench.study.coordination.optuna_mirror import behind
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.progress import Progress, current_look, tally
-from relaxbench.study.coordination.session import Session, heartbeat
+from relaxbench.study.coordination.session import Session, Shift, heartbeat
 from relaxbench.study.coordination.supervisor import INCOMPLETE, INTERRUPTED
 from relaxbench.study.definition.flatness_share import say_left_out
 from relaxbench.study.definition.opening import OpenStudy, refuse_version
 from relaxbench.study.execution.calibration import Calibration
 from relaxbench.study.execution.flatness import FlatnessMeter
 from relaxbench.study.execution.options import RunOptions
+from relaxbench.study.execution.script_trainer import ScriptTrainer
 from relaxbench.study.execution.trainer import Trainer
 from relaxbench.training.devices import machine, torch_device
 from relaxbench.util.text import counted, listed
@@ -148,14 +150,29 @@ class StudyRun:
                 with heartbeat(claims, presence):
                     manifest = calibration.complete(options.population)
                 _announce_engines(options, manifest)
-            checkpoints, meter = Checkpoints(options.checkpoints, manifest["key"]), FlatnessMeter(options.announce)
-            trainer = Trainer(opened, device, checkpoints, meter, options.announce)
-            hooks = (trainer.train, options.stopping, observer.look)
-            Session(claims, opened.plans, presence, *hooks, options.optuna).work()
+            checkpoints = Checkpoints(options.checkpoints, manifest["key"])
+            with _trainer(opened, device, checkpoints, options.announce) as train:
+                hooks = (train, options.stopping, observer.look)
+                Session(claims, opened.plans, presence, *hooks, options.optuna).work()
         finally:
             torch.set_num_threads(threads)
             presence.leave()
         return presence.finished
+
+
+@contextmanager
+def _trainer(
+    opened: OpenStudy, device: torch.device, checkpoints: Checkpoints, announce: Callable[[str], None]
+) -> Iterator[Callable[[Shift], None]]:
+    """Make what runs the trials of a shift: a population, or the user's own script."""
+    if opened.spec.script is None:
+        yield Trainer(opened, device, checkpoints, FlatnessMeter(announce), announce).train
+        return
+    scripts = ScriptTrainer(opened, str(device), checkpoints, announce)
+    try:
+        yield scripts.train
+    finally:
+        scripts.close()
 
 
 @dataclass
@@ -182,6 +199,9 @@ class _Observer:
 
 def _announce_engines(options: RunOptions, manifest: Manifest) -> None:
     for name, engine in manifest.get("engines", {}).items():
+        if engine["path"] == "script":
+            options.announce(f"{name}: a script, one trial at a time in every worker, on {engine['device']}")
+            continue
         for line in describe_engine(name, engine):
             options.announce(line)
 

@@ -58,6 +58,7 @@ class Trainer:
         (problem,) = (problem for problem in self.study.problems if problem.name == plan.problem)
         manifest = read_manifest(plan.database, plan.study)
         engine = manifest["engines"][problem.name]
+        assert engine["path"] != "script"
         rule, budget = spec.make_rule(plan.method, problem), spec.budget_of(problem)
         torch.set_num_threads(engine["threads"])  # as it was measured: sums in another order have other last digits
         oracle = Oracle(problem, oracle_path(engine["path"]), engine["precision"])

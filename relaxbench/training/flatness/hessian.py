@@ -87,13 +87,11 @@ def most_examples(problem: Problem) -> int:
 
 def training_part(problem: Problem, device: torch.device, examples: int | None = None) -> Batch:
     """Return the examples of f: the whole training split, or a part that is the same for every run."""
-    batch = problem.split("train", device)
-    count, limit = len(next(iter(batch.values()))), most_examples(problem) if examples is None else examples
+    count, limit = problem.examples("train"), most_examples(problem) if examples is None else examples
     if count <= limit:
-        return batch
+        return problem.split("train", device)
     words = random.key(torch.tensor([0]), random.DATA, torch.tensor([4]))
-    rows = random.permutation(words, count)[:limit].to(device)
-    return {name: value[rows] for name, value in batch.items()}
+    return problem.part("train", random.permutation(words, count)[:limit], device)
 
 
 class _LossAt(nn.Module):

@@ -105,3 +105,17 @@ def test_sam_says_what_to_do_with_unscaled_gradients() -> None:
     scaler.unscale_(optimizer)
     with pytest.raises(RuntimeError, match=r"without scaler.unscale_\(optimizer\)"):
         scaler.step(optimizer, lambda: 0.0)
+
+    scaler.update()
+
+    def unscaling() -> float:
+        optimizer.zero_grad()
+        loss = model(torch.ones(1, 3)).square().sum()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        scaler.unscale_(optimizer)
+        return loss.item()
+
+    before = vector(model)
+    with pytest.raises(RuntimeError, match=r"call closure\(\), then scaler.step\(optimizer, closure\)"):
+        optimizer.step(unscaling)
+    assert torch.equal(vector(model), before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,11 @@ from tests.optim.drop_in.models import GRADIENT, loop, new, vector
 @pytest.mark.parametrize("name", GRADIENT)
 def test_models_in_half_precision_are_trained_with_full_precision_weights(name: str, dtype: torch.dtype) -> None:
     """They follow a float32 model up to the rounding of its parameters; L and the schedules stay exact."""
-    model, optimizer = new(name)
+    slow: dict[str, Any] = {"muon_lr": 1e-3} if name == "muon" else {}  # its steps are as long where gradients vanish
+    model, optimizer = new(name, **slow)
     torch.manual_seed(0)
     half = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).to(dtype)
-    rounded = type(optimizer)(half.parameters(), total_steps=200)
+    rounded = type(optimizer)(half.parameters(), total_steps=200, **slow)
     loop(model, optimizer, 60)
     loop(half, rounded, 60)
     found, expected = vector(half).float(), vector(model)

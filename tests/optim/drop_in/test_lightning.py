@@ -148,3 +148,19 @@ def test_the_module_of_the_documentation_trains(tmp_path: Path) -> None:
     runner.fit(module, LOADER, LOADER)
     assert runner.callback_metrics["loss"].item() < 0.6
     assert runner.optimizers[0].total_steps == STEPS
+
+
+def test_a_swap_before_the_checkpoint_is_refused_and_names_the_hook(tmp_path: Path) -> None:
+    """Lightning saves after on_validation_end: what it saved then was the point of the next gradient."""
+
+    class Early(Classifier):
+        def on_validation_epoch_end(self) -> None:
+            with self.trainer.optimizers[0].deployed():  # allowed: it ends as it began
+                pass
+
+        def on_validation_end(self) -> None:
+            for optimizer in self.trainer.optimizers:
+                optimizer.train()
+
+    with pytest.raises(RuntimeError, match=r"after on_validation_end, .* in on_train_batch_start"):
+        trainer(tmp_path).fit(Early("entropy-sgd"), LOADER, LOADER)

@@ -35,7 +35,7 @@ def test_two_processes_stay_equal_or_are_refused(tmp_path: Path) -> None:
     for name in set(DROP_INS) - {"curveball"}:
         assert "DTensor" in first[name].pop("fully_shard", "DTensor")
         for kind in {"original", "flat"} & set(first[name]):
-            if name in ("sam", "asam", "lpf-sgd", "entropy-sgd", "heat"):
+            if name in ("muon", "sgld", "sam", "asam", "lpf-sgd", "entropy-sgd", "heat"):
                 assert "the model is sharded (FullyShardedDataParallel)" in first[name][kind], name
             else:
                 assert first[name][kind] == pytest.approx(first[name]["alone"], abs=1e-4), name

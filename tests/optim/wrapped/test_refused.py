@@ -109,6 +109,12 @@ class Raises(Plain):
         raise NotImplementedError("not yet")
 
 
+class Closes(Plain):
+    def step(self, closure):
+        closure()
+        super().step()
+
+
 class Nothing(Optimizer):
     def __init__(self, params, sign: bool = True):
         super().__init__(params, {})
@@ -128,7 +134,13 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("torch.optim.lr_scheduler.StepLR", {}, "no subclass of torch.optim.Optimizer"),
     ("torch.nn.functional.relu", {}, "expected a subclass of torch.optim.Optimizer"),
     ("torch.optim.Optimizer", {}, "is abstract, it lacks step"),
-    ("torch.optim.LBFGS", {}, "needs a closure"),
+    (f"{FILE}:Closes", {}, "needs a closure, with which a step takes any number of gradients: of such optimizers only"),
+    ("torch.optim.LBFGS", {"options": {"line_search_fn": "wolfe"}}, "only 'strong_wolfe' is supported"),
+    (
+        "torch.optim.LBFGS",
+        {"options": {"max_iter": 0.5}},
+        "option max_iter of torch.optim.LBFGS = 0.5: expected",
+    ),
     ("torch.optim.SparseAdam", {}, "SparseAdam does not support dense gradients"),
     ("nowhere.py:Adam", {}, "optimizer file 'nowhere.py' does not exist"),
     (f"{FILE}:Hide", {}, f"unknown optimizer of {FILE}: 'Hide': did you mean 'Hides'?"),
@@ -188,7 +200,7 @@ def test_a_good_optimizer_of_a_file_is_taken(folder: Path) -> None:
 
 
 def test_a_model_without_matrices_is_no_problem_for_muon() -> None:
-    study = spec(methods=["sgd", "muon"], method={"muon": {"rule": "torch:torch.optim.Muon"}})
+    study = spec(methods=["sgd", "mine"], method={"mine": {"rule": "torch:torch.optim.Muon"}})
     with pytest.raises(UserError, match=r"torch\.optim\.Muon takes matrices alone, of which the model has none"):
         prepare(study)
 

@@ -68,7 +68,7 @@ def test_the_figure_shows_the_frame_with_random_search_and_tpe_apart(digits: Stu
     look = Look.of({label: digits.method(label) for label in digits.methods}, digits.baseline)
     frame = incumbents(digits, "digits-mlp")
     figure = history(frame, look, "digits-mlp", reference(digits, "digits-mlp"))
-    assert figure is not None and list(figure.views) == ["random search", "TPE"]
+    assert figure is not None and list(figure.views) == ["in blocks", "TPE"]
     for label, phase in zip(figure.views, ("explore", "exploit"), strict=True):
         shown = [
             trace

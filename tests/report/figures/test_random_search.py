@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from relaxbench.analysis.caveats import samplers
 from relaxbench.report import StudyFrames
 from relaxbench.report.figures.random_search import search, spreads
+from relaxbench.report.figures.tuning_budget import by_budget, medians
+from relaxbench.store.facts import SearchFacts
 from tests.report.figures.looks import DIGITS, look_of
 
 
@@ -21,6 +26,20 @@ def test_boxes_have_the_quantiles_of_the_explore_trials(digits: StudyFrames) -> 
     assert figure is not None
     boxes = [trace for trace in figure.figure.data if trace["type"] == "box"]
     assert [box["median"][0] for box in boxes] == table["p50"].tolist()[::-1]
+
+
+def test_methods_that_a_sampler_tunes_are_in_no_figure_of_random_trials(digits: StudyFrames) -> None:
+    label = digits.methods[1]
+    search: SearchFacts = {"sampler": "tpe", "options": {}, "generation": 4}
+    methods = {**digits.manifest["methods"], label: {**digits.method(label), "search": search}}
+    tuned = replace(digits, manifest={**digits.manifest, "methods": methods})
+    others = {method for method in digits.methods if method != label and digits.tuning(method)}
+    assert set(spreads(tuned, DIGITS)["method"]) == others
+    assert set(by_budget(tuned, DIGITS)["method"]) == others and set(medians(tuned, DIGITS)["method"]) == others
+    (sentence,) = samplers(tuned)
+    title = digits.method(label)["title"]
+    assert sentence.startswith(f"Sampler tpe chose the trials of {title}: they depend on each other")
+    assert samplers(digits) == []
 
 
 def test_nothing_is_drawn_without_trials(digits: StudyFrames) -> None:

@@ -93,16 +93,20 @@ def test_what_a_table_declares_may_not_change(key: str, now: object, told: str) 
     assert line == f"method.a.{key}: {told} (declared before the study began)"
 
 
-@pytest.mark.parametrize(("before", "after"), [({}, {"space": "wide"}), ({"space": "wide"}, {}), ({}, {"title": "H"})])
+@pytest.mark.parametrize(("before", "after"), [({}, {"space": "wide"}), ({"space": "wide"}, {})])
 def test_a_table_may_not_appear_or_vanish_with_another_meaning(before: dict[str, Any], after: dict[str, Any]) -> None:
     """A method without a table is one in its default space: an added table is as much a change as another one."""
     tables = [stored(method={"heat": table} if table else {}) for table in (before, after)]
-    ((key, value),) = (before or after).items()
-    neutral = {"space": "default", "title": "none"}[key]
-    told = f"{neutral} → {value}" if after else f"{value} → {neutral}"
+    told = "default → wide" if after else "wide → default"
     (line,) = merge(*tables)[0]
-    assert line.startswith(f"method.heat.{key}: {told}")
+    assert line.startswith(f"method.heat.space: {told}")
     assert merge(stored(), stored(method={"heat": {}}))[0] == []
+
+
+def test_a_title_of_a_method_may_be_edited() -> None:
+    new = stored(method={"heat": {"title": "Smoothed"}})
+    assert merge(stored(), new) == ([], new)
+    assert merge(new, stored(method={"heat": {"title": "Blurred"}}))[1]["method"]["heat"]["title"] == "Blurred"
 
 
 def test_several_differences_are_all_told() -> None:

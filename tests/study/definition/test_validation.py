@@ -127,7 +127,10 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"method": {"heat": {"fixed": {"lr": True}}}}, ("method.heat.fixed.lr = True: expected a number, or a choice",)),
     ({"method": {"heat": {"fixed": {"lr": [1]}}}}, ("method.heat.fixed.lr = [1]: expected a number, or a choice",)),
     ({"method": {"heat": {"space": 7}}}, ('method.heat.space = 7: expected "default", "wide" or a table of ranges',)),
-    ({"method": {"heat": {"colour": 1}}}, ("table [method.heat]: 'colour'", "arm, fixed, options, rule, space, title")),
+    (
+        {"method": {"heat": {"colour": 1}}},
+        ("table [method.heat]: 'colour'", "arm, fixed, options, rule, search, space, title"),
+    ),
     ({"method": {"heat": {"options": {"n": 1}}}}, ("method.heat.options = {'n': 1}: heat has no such", "no options")),
     (
         {"method": {"m": {"rule": "parle", "options": {"n": 1}}}},

@@ -35,6 +35,24 @@ def test_an_interrupted_study_continues_to_the_same_bits(questions: int, tmp_pat
 
 
 @pytest.mark.usefixtures("steady")
+def test_an_interrupted_study_of_a_sampler_continues_to_the_same_bits(tmp_path: Path) -> None:
+    """Blocks are run side by side, each by a sampler of its own, whatever the slots and the interruptions."""
+    search = {"sampler": "tpe", "options": {"n_startup_trials": 1}, "generation": 1}
+    s = tiny.spec(methods=["sgd"], trials=3, exploit=0, recommend=1, flatness=False, search=search)
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    tiny.run(tmp_path / "whole", s, population=8)
+    for size, questions in ((2, 5), (5, 20)):
+        assert tiny.run(tmp_path / "parts", s, tiny.After(questions), population=size).missing > 0
+    assert tiny.run(tmp_path / "parts", s).missing == 0
+    assert tiny.results(tmp_path / "parts") == tiny.results(tmp_path / "whole")
+    assert sorted(key[2] for key in tiny.results(tmp_path / "parts")) == ["confirm"] * 2 + ["explore"] * 6 + [
+        "recommend"
+    ]
+    assert_mirrored(tmp_path / "parts", s)
+
+
+@pytest.mark.usefixtures("steady")
 def test_a_stop_keeps_the_rounds_that_were_done(tmp_path: Path) -> None:
     """A stopped trial goes on from its checkpoint: fewer rounds are left, and the curve is whole."""
     s = tiny.spec(methods=["sgd"], exploit=0, recommend=0, looks=[1])

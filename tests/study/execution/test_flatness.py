@@ -149,6 +149,8 @@ def test_a_failure_is_told_once_a_problem_and_the_study_goes_on(
     assert all("no second derivative" in line and "\n" not in line for line in told)
     rows = tiny.rows(tmp_path)
     assert not any(KEYS & row.measures.keys() for row in rows) and {row.status for row in rows} == {"done"}
+    reasons = [row.measures["flatness_error"] for row in rows if "flatness_error" in row.measures]
+    assert reasons and set(reasons) == {"RuntimeError: no second derivative"}
 
 
 @pytest.mark.usefixtures("steady")

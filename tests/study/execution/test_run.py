@@ -203,7 +203,7 @@ def test_the_mirror_is_open_to_optuna_and_its_own_storage(tmp_path: Path) -> Non
 def test_the_engine_is_chosen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int | None] = []
 
-    def choose(task: Any, place: torch.device, population: int | None, precision: str, wish: str) -> Any:
+    def choose(task: Any, place: torch.device, population: int | None, *others: Any) -> Any:
         calls.append(population)
         return tiny.engine(population or 8)
 

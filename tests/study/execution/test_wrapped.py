@@ -9,7 +9,7 @@ import pytest
 from tests.study import tiny
 
 METHOD = {
-    "muon": {"rule": "torch:torch.optim.Muon", "fixed": {"companion_lr": 0.01}, "options": {"nesterov": False}},
+    "torch-muon": {"rule": "torch:torch.optim.Muon", "fixed": {"companion_lr": 0.01}, "options": {"nesterov": False}},
 }
 
 

@@ -1,0 +1,170 @@
+"""Mini-batches and pieces of a Dataset, read when they are needed, by this process or ahead of it by others."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from relaxbench.errors import UserError
+from relaxbench.problems.datasets import Pair, Reader
+from relaxbench.problems.epochs import EpochOrder, Orders
+from relaxbench.problems.losses import Batch
+from relaxbench.util.seeds import derive
+
+Request = tuple[Sequence[int], int | None]
+"""Numbers of examples, and the seed of their random numbers; None for examples that are always the same."""
+FEWEST = 4
+"""Requests that are worth processes of their own."""
+
+
+class DatasetSampler(EpochOrder):
+    """Mini-batches of a Dataset, which are read anew for every gradient.
+
+    The random numbers of a mini-batch are a function of the member's seed and its number, whoever reads it.
+
+    Args:
+        reader: of the training split.
+        batch_size: examples per mini-batch.
+        seeds: K seeds, one per member.
+        first: number of each member's first mini-batch in this round.
+        steps: mini-batches of the round.
+        orders: see `EpochOrder`; they are on the CPU.
+        device: where the mini-batches are needed.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        batch_size: int,
+        seeds: Sequence[int],
+        first: Sequence[int],
+        steps: int,
+        orders: Orders,
+        device: torch.device,
+    ) -> None:
+        super().__init__(reader.count, batch_size, seeds, first, steps, orders, torch.device("cpu"))
+        self._reader, self._device, self._own = reader, device, list(seeds)
+        self._seeds_there = self.seeds[:, 0].to(device)
+        self._begin, self._steps = list(first), steps
+        self._waiting: dict[tuple[int, int], Pair] = {}
+        ahead = reader.workers and steps * len(self._own) >= FEWEST
+        self._ahead = read_ahead(reader, self._requests()) if ahead else None
+        self._expected = self._places()
+
+    def batch(self, number: Tensor) -> Batch:
+        """Return the mini-batches with these numbers, int64 ``[K, 1]``: x, y, seed and step of every member."""
+        numbers = number[:, 0].tolist()
+        pairs = [self._pair(k, step) for k, step in enumerate(numbers)]
+        x, y = (torch.stack(parts).to(self._device) for parts in zip(*pairs, strict=True))
+        return {"x": x, "y": y, "seed": self._seeds_there, "step": number[:, 0]}
+
+    def _pair(self, k: int, number: int) -> Pair:
+        """Return the mini-batch of a member: one that was read ahead, while members ask in order, or else anew."""
+        if self._ahead is None:
+            return answer(self._reader, self._request(k, number))
+        for place in [place for place in self._waiting if place[0] == k and place[1] < number]:
+            del self._waiting[place]
+        while (k, number) not in self._waiting:
+            following = next(self._expected, None)
+            if following is None:  # asked for once more
+                return answer(self._reader, self._request(k, number))
+            pair = next(self._ahead)
+            if following[0] != k or following[1] >= number:
+                self._waiting[following] = pair
+        return self._waiting[k, number]
+
+    def _places(self) -> Iterator[tuple[int, int]]:
+        """Yield members and numbers of mini-batches in the order in which a round needs them."""
+        for step in range(self._steps):
+            yield from ((k, first + step) for k, first in enumerate(self._begin))
+
+    def _requests(self) -> Iterator[Request]:
+        return (self._request(k, number) for k, number in self._places())
+
+    def _request(self, k: int, number: int) -> Request:
+        epoch, place = divmod(number, self.per_epoch)
+        begin = (epoch - int(self.base[k, 0])) * self.count + place * self.size
+        return self.order[k, begin : begin + self.size].tolist(), derive(self._own[k], "augment", number)
+
+
+def read_pieces(reader: Reader, rows: Sequence[int], size: int) -> Iterator[Pair]:
+    """Yield held-out examples in pieces of at most `size`."""
+    requests = ((rows[i : i + size], None) for i in range(0, len(rows), size))
+    if reader.workers and len(rows) > size:
+        yield from read_ahead(reader, requests)
+    else:
+        yield from (answer(reader, request) for request in requests)
+
+
+def answer(reader: Reader, request: Request) -> Pair:
+    """Read what is requested."""
+    rows, seed = request
+    return reader.fixed(rows) if seed is None else reader.batch(rows, seed)
+
+
+def read_ahead(reader: Reader, requests: Iterator[Request]) -> Iterator[Pair]:
+    """Yield the answers to requests in their order, read by as many processes as the reader has.
+
+    Raises:
+        UserError: if the Dataset cannot be sent to a process, if reading fails there, or if a process ends.
+    """
+    if mp.get_start_method() != "fork":
+        _require_that_it_can_be_sent(reader)
+    # A generator of its own: the loader draws a seed that nothing here uses.
+    loader: DataLoader[Any] = DataLoader(
+        _Answers(reader),
+        batch_size=None,
+        sampler=requests,
+        num_workers=reader.workers,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),
+    )
+    try:
+        for pair, draws in loader:
+            if isinstance(pair, UserError):
+                raise pair
+            reader.draws = reader.draws or draws
+            yield pair
+    except RuntimeError as error:
+        if "worker" not in str(error):
+            raise
+        raise UserError(
+            f"{reader.what}: a process that reads it has ended ({next(iter(str(error).splitlines()), '')}): lower "
+            "num_workers of its DataLoader, which may lack memory"
+        ) from error
+
+
+class _Answers(Dataset[Any]):
+    """Maps a request to its answer, or to the error that reading it raises: a loader would add its own traceback.
+
+    With each comes whether an example drew random numbers, which a reader in another process does not notice.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __getitem__(self, request: Any) -> Any:
+        try:
+            return answer(self._reader, request), self._reader.draws
+        except UserError as error:
+            return error, False
+
+
+def _require_that_it_can_be_sent(reader: Reader) -> None:
+    try:
+        pickle.dumps(reader)
+    except Exception as error:  # pickle raises many kinds
+        raise UserError(
+            f"{reader.what} cannot be sent to the processes of num_workers ({type(error).__name__}: "
+            f"{next(iter(str(error).splitlines()), '')}): define its class in a module, or set num_workers=0"
+        ) from error
+
+
+_as_it_is: Callable[[Any], Any] = torch.nn.Identity()
+"""A collate function that can be sent to a process."""

@@ -1,0 +1,102 @@
+"""Optuna's samplers by name, and those of other packages by the path of their class."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from relaxbench.errors import UserError, unknown
+from relaxbench.store.facts import RANDOM, SearchFacts
+
+CLASSES = {"tpe": "TPESampler", "gp": "GPSampler", "cmaes": "CmaEsSampler", "qmc": "QMCSampler"}
+"""Optuna's classes, by the name in a study file."""
+SETTINGS: Mapping[str, Mapping[str, Any]] = {"tpe": {"multivariate": True}, "qmc": {"scramble": True}}
+"""Options that differ from Optuna's defaults: TPE models hyperparameters together, and blocks of QMC differ by seed."""
+LEARNING = ("tpe", "gp")
+"""Samplers whose first trials are random; by default a third of a block, at most Optuna's ten."""
+FEWEST_RANDOM, MOST_RANDOM = 2, 10
+PACKAGES = {"cmaes": "cmaes"}
+"""Packages that a sampler needs and relaxbench does not."""
+WITHOUT_CHOICES = ("cmaes",)
+"""Samplers that cannot search a choice: they would draw it at random."""
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is the path of a class: ``package.module:Class``."""
+    module, colon, attribute = name.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
+
+
+def sampler_class(name: str) -> type[BaseSampler]:
+    """The class of a sampler.
+
+    Args:
+        name: a key of `CLASSES`, or the path of a class.
+
+    Raises:
+        UserError: for an unknown name, a class that cannot be imported, or a package that is not installed.
+    """
+    if name in CLASSES:
+        package = PACKAGES.get(name)
+        if package and importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"sampler {name!r} needs the package {package}, which is not installed: "
+                "pip install 'relaxbench[samplers]'"
+            )
+        found: Any = getattr(optuna.samplers, CLASSES[name])
+        return found  # type: ignore[no-any-return]
+    if not is_path(name):
+        raise unknown("sampler", name, (RANDOM, *CLASSES), 'or the path of a class, "package.module:Class"')
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"sampler {name!r} cannot be imported ({error}): install its package, or correct the path"
+        ) from None
+    if not (inspect.isclass(found) and issubclass(found, BaseSampler)):
+        raise UserError(f"sampler {name!r} is not a class of samplers: expected a subclass of optuna's BaseSampler")
+    return found
+
+
+def make_sampler(search: SearchFacts, seed: int, trials: int) -> BaseSampler:
+    """Make the sampler of a block.
+
+    Args:
+        search: its name and options.
+        seed: any whole number.
+        trials: of a block.
+
+    Raises:
+        UserError: for an unknown sampler, options that it does not take or refuses, or one that takes no seed.
+    """
+    name, given = search["sampler"], search["options"]
+    kind = sampler_class(name)
+    known = inspect.signature(kind).parameters
+    if not any(known_one.kind is inspect.Parameter.VAR_KEYWORD for known_one in known.values()):
+        for option in given:
+            if option not in known or option == "seed":
+                raise unknown(f"option of sampler {name!r}:", option, set(known) - {"seed"})
+    if "seed" not in known:
+        raise UserError(f"sampler {name!r} takes no seed, so its trials could not be repeated: choose another one")
+    usual: dict[str, Any] = {"warn_independent_sampling": False} if "warn_independent_sampling" in known else {}
+    usual |= SETTINGS.get(name, {})
+    if name in LEARNING:
+        usual["n_startup_trials"] = min(MOST_RANDOM, max(FEWEST_RANDOM, trials // 3))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna's notes on experimental and deprecated arguments
+            return kind(**{**usual, **given, "seed": seed % 2**32})
+    except UserError:
+        raise
+    except ImportError as error:
+        raise UserError(f"sampler {name!r} needs a package that is not installed ({error}): install it") from None
+    except Exception as error:
+        raise UserError(f"options of sampler {name!r} = {dict(given)!r}: {' '.join(str(error).split())}") from None

@@ -1,0 +1,66 @@
+"""One run of one of Optuna's samplers, in generations: the same settings whoever asks, and however often.
+
+A sampler keeps its state in itself and in Optuna's study: the covariance of CMA-ES, the kernel of a Gaussian process,
+the index of a quasi-random sequence. So a run is never rebuilt from its results. It is repeated from its seed: ask a
+generation, tell its results in the order of their numbers, ask the next. Whoever repeats it gets the same settings, and
+the worker that goes on need not repeat anything.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from relaxbench.space import Space, Value
+from relaxbench.study.coordination.distributions import distributions
+
+Finished = tuple[dict[str, Value], float]
+"""Settings and validation loss of a finished trial."""
+
+
+class Tuner:
+    """A run of a sampler.
+
+    Args:
+        space: that it searches.
+        sampler: a fresh one, with its seed.
+    """
+
+    def __init__(self, space: Space, sampler: BaseSampler) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._space = distributions(space)
+        self._study = optuna.create_study(direction="minimize", sampler=sampler)
+        self._asked: list[optuna.Trial] = []  # the generation that is not told yet
+        self._told = 0  # generations
+
+    def propose(self, earlier: Sequence[Sequence[Finished]], size: int) -> list[dict[str, Value]]:
+        """Propose the settings of the next generation.
+
+        Args:
+            earlier: the results of all earlier generations, each in the order of its trials' numbers.
+            size: of the next one.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna's notes on experimental features
+            for generation in earlier[self._told :]:
+                self._ask(len(generation))
+                for trial, finished in zip(self._asked, generation, strict=True):
+                    self._tell(trial, *finished)
+                self._asked = []
+                self._told += 1
+            self._ask(size)
+        return [dict(trial.params) for trial in self._asked]
+
+    def _ask(self, size: int) -> None:
+        self._asked += [self._study.ask(self._space) for _ in range(size - len(self._asked))]
+
+    def _tell(self, trial: optuna.Trial, params: dict[str, Value], value: float) -> None:
+        """Tell a result, and the settings that were run: another machine may have rounded the last digit otherwise."""
+        for name, distribution in self._space.items():
+            if trial.params[name] != params[name]:
+                internal = distribution.to_internal_repr(params[name])
+                self._study._storage.set_trial_param(trial._trial_id, name, internal, distribution)
+        self._study.tell(trial, value)

@@ -1,0 +1,144 @@
+"""What a training script sees of its trial."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import relaxbench
+from relaxbench.errors import UserError
+from relaxbench.loop.job import Job
+from relaxbench.loop.trial import Trial, TrialOver
+from tests.loop import scripts
+
+
+def make(budget: float = 10, **about: Any) -> tuple[Trial, list[dict[str, Any]]]:
+    told: list[dict[str, Any]] = []
+    return Trial(
+        Job("sgd", {"lr": 0.1}, budget=budget, **{"reports": 4, "limit": 2 * budget, **about}), told.append
+    ), told
+
+
+def test_a_budget_is_spent_by_bills_and_says_when_to_report() -> None:
+    trial, told = make(budget=10)
+    asked = []
+    while trial.left:
+        more = trial.bill(gradients=1)
+        assert more == (trial.left > 0)
+        if trial.due():
+            asked.append(trial.billed)
+            trial.report(validation=trial.billed)
+    assert asked == [3, 5, 8, 10]  # after a quarter, a half, three quarters (2.5, 5, 7.5), and at the end
+    assert [message["gradients"] for message in told if message["kind"] == "report"] == asked
+
+
+def test_steps_that_do_not_fit_the_budget_end_with_a_report_too() -> None:
+    trial, _ = make(budget=10)
+    while trial.left:
+        trial.bill(gradients=4)
+        if trial.due():
+            trial.report(validation=1.0)
+    assert trial.billed == 12 and not trial.due()
+
+
+def test_fractions_of_gradients_add_up() -> None:
+    trial, _ = make(budget=2)
+    assert [trial.bill(gradients=0.5) for _ in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("gradients", [0, -1, math.nan, math.inf])
+def test_a_bill_is_a_positive_number(gradients: float) -> None:
+    with pytest.raises(ValueError, match=r"trial\.bill\(gradients=\S+\): expected a positive number"):
+        make()[0].bill(gradients=gradients)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [([1.0], "list"), ("0.1", "str"), (True, "bool"), (torch.zeros(2), r"Tensor of shape \(2,\)")]
+)
+def test_a_report_is_a_number(value: Any, shown: str) -> None:
+    with pytest.raises(TypeError, match=rf"trial\.report\(validation=…\): expected a number, got {shown}"):
+        make()[0].report(validation=value)
+
+
+@pytest.mark.parametrize("value", [torch.tensor(0.5), np.float32(0.5), np.array(0.5), 0.5])
+def test_numbers_of_all_frameworks_are_taken(value: Any) -> None:
+    trial, told = make()
+    trial.report(validation=value)
+    assert told[0]["validation"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "report", [{"validation": math.nan}, {"validation": math.inf}, {"validation": 1, "loss": math.nan}]
+)
+def test_a_report_that_is_not_finite_ends_the_script(report: dict[str, float]) -> None:
+    trial, told = make()
+    trial.bill()
+    with pytest.raises(TrialOver):
+        trial.report(**report)
+    assert not issubclass(TrialOver, Exception)  # a careful script does not catch it
+    assert told[-1] == {"kind": "diverged", "gradients": 1.0}
+
+
+def test_the_test_split_is_read_only_where_the_study_does_and_ends_the_run() -> None:
+    trial, told = make(tested=False)
+    assert trial.test(lambda: pytest.fail("not to be read")) is None
+    assert told == [{"kind": "test"}]
+    for late in (trial.bill, lambda: trial.report(validation=1.0), lambda: trial.test(lambda: 1.0)):
+        with pytest.raises(RuntimeError, match=r"after trial\.test"):
+            late()
+    trial, told = make(tested=True)
+    assert trial.test(lambda: torch.tensor(0.25)) == 0.25 == told[0]["value"]
+
+
+def test_a_loop_without_an_end_is_ended_after_two_budgets() -> None:
+    trial, _ = make(budget=10)
+    for _ in range(21):
+        trial.bill()
+    with pytest.raises(RuntimeError, match="budget of 10 gradients was spent long ago"):
+        trial.bill()
+
+
+def test_a_trial_goes_on_from_its_own_state() -> None:
+    trial, _ = make(budget=8)
+    for _ in range(5):
+        trial.bill()
+        if trial.due():
+            trial.report(validation=trial.billed)
+    again, told = make(budget=8)
+    again.load_state_dict(trial.state_dict())
+    assert again.billed == 5 and [p["gradients"] for p in told[0]["curve"]] == [2, 4]
+    again.bill()
+    assert again.due()
+
+
+def test_alone_a_script_prints_what_it_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(scripts.QUADRATIC, "descent.py", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 22 and lines[-1] == "done"
+    assert lines[0].startswith("2 gradients: training ") and lines[-2].startswith("test 0.0")
+
+
+def test_alone_a_script_takes_the_middle_of_a_study_files_ranges(tmp_path: Path) -> None:
+    file = tmp_path / "loop.toml"
+    file.write_text(scripts.TOML)
+    trial = relaxbench.trial(study=file)
+    assert (trial.method, trial.budget) == ("one", 40)
+    assert trial.params == {"lr": pytest.approx(math.sqrt(1e-3 * 2.0))}
+    assert relaxbench.trial(method="other", study=file).params == {"lr": 0.5}
+    with pytest.raises(UserError, match=r"unknown method in .*did you mean 'other'"):
+        relaxbench.trial(method="othr", study=file)
+
+
+def test_the_global_generators_are_seeded() -> None:
+    def draws(seed: int) -> tuple[float, ...]:
+        import random
+
+        relaxbench.trial(seed=seed)
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    assert draws(3) == draws(3) != draws(4)

@@ -1,0 +1,116 @@
+"""The table [search]: samplers that exist and take their options, in one line where they do not."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+from optuna.samplers import RandomSampler, TPESampler
+
+from relaxbench.errors import UserError
+from relaxbench.problems import problem
+from relaxbench.study.definition.changes import merge
+from relaxbench.study.definition.validation import check_on, parse
+from tests.study.definition.test_validation import GOOD, refusal
+
+HERE = "tests.study.definition.test_search"
+
+
+class Seedless(RandomSampler):
+    """A sampler that cannot be repeated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Unrepeatable(TPESampler):
+    """A sampler that takes a seed and does not use it."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(n_startup_trials=1)
+
+
+class Numeric(RandomSampler):
+    """A sampler that fails on choices."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+
+    def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+        return super().sample_independent(study, trial, name, distribution) + 0.0
+
+
+MISTAKES: list[tuple[Any, tuple[str, ...]]] = [
+    ({"sampler": "tpee"}, ("search: unknown sampler 'tpee'", "did you mean 'tpe'?", "package.module:Class")),
+    ({"sampler": "tpe", "options": {"n_startup_trial": 3}}, ("'n_startup_trial'", "did you mean 'n_startup_trials'?")),
+    ({"sampler": "tpe", "options": {"seed": 3}}, ("option of sampler 'tpe'", "'seed'")),
+    ({"sampler": "qmc", "options": {"qmc_type": "sobel"}}, ("sampler 'qmc'", "sobel")),
+    ({"sampler": "random", "options": {"x": 1}}, ("search.options", "no options: leave them out")),
+    ({"sampler": "tpe", "option": {}}, ("table [search]", "'option'", "did you mean 'options'?")),
+    ({"sampler": "tpe", "generation": 0}, ("search.generation = 0", "at least 1")),
+    ({"sampler": 3}, ("search.sampler = 3", "text")),
+    ("tpe", ("search = 'tpe'", "a table")),
+    ({"sampler": "no.such:Sampler"}, ("'no.such:Sampler' cannot be imported", "install its package")),
+    ({"sampler": "json:JSONDecoder"}, ("is not a class of samplers", "BaseSampler")),
+    ({"sampler": f"{HERE}:Seedless"}, ("takes no seed",)),
+]
+
+
+@pytest.mark.parametrize(("search", "parts"), MISTAKES)
+def test_a_wrong_search_is_refused_in_one_line(search: Any, parts: tuple[str, ...]) -> None:
+    line = refusal(search=search)
+    assert all(part in line for part in parts), line
+
+
+def test_a_wrong_search_of_a_method_is_named_with_its_place() -> None:
+    assert "method.heat.search: unknown sampler 'gpp'" in refusal(method={"heat": {"search": {"sampler": "gpp"}}})
+    line = refusal(method={"heat": {"search": {"sampler": "gp", "size": 1}}})
+    assert "table [method.heat.search]" in line and "known: generation, options, sampler" in line
+    line = refusal(method={"heat": {"arm": "published", "search": {"sampler": "tpe"}}})
+    assert "leave search out" in line
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "cmaes" else find(name, *rest))
+    line = refusal(search={"sampler": "cmaes"})
+    assert "the package cmaes, which is not installed: pip install 'relaxbench[samplers]'" in line
+
+
+@pytest.mark.parametrize(
+    ("sampler", "parts"),
+    [
+        ("cmaes", ("cannot search schedule of sgd on rosenbrock", 'fixed = { schedule = "constant" }')),
+        (f"{HERE}:Numeric", ("cannot search the space of sgd on rosenbrock",)),
+        (f"{HERE}:Unrepeatable", ("proposes other settings when it is asked again",)),
+    ],
+)
+def test_a_sampler_that_cannot_search_a_space_is_refused(sampler: str, parts: tuple[str, ...]) -> None:
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes", reason="CMA-ES needs the package cmaes (relaxbench[samplers])")
+    spec = parse({**GOOD, "methods": ["sgd"], "search": {"sampler": sampler}}, "my.toml")
+    with pytest.raises(UserError) as refused:
+        check_on(spec, [problem("rosenbrock")])
+    line = str(refused.value)
+    assert "\n" not in line and all(part in line for part in parts), line
+
+
+def test_a_class_of_another_package_can_be_the_sampler() -> None:
+    spec = parse({**GOOD, "search": {"sampler": "optuna.samplers:RandomSampler"}}, "my.toml")
+    check_on(spec, [problem("rosenbrock")])
+
+
+def test_a_method_has_its_own_sampler_or_the_studys() -> None:
+    own = {"heat": {"search": {"sampler": "qmc"}}, "mine": {"rule": "heat", "arm": "published"}}
+    values = {**GOOD, "methods": ["sgd", "heat", "mine"], "method": own, "search": {"sampler": "tpe"}}
+    spec = parse(values, "my.toml")
+    assert [spec.sampling_of(label)["sampler"] for label in spec.methods] == ["tpe", "qmc", "random"]
+
+
+def test_a_sampler_cannot_change_in_a_study_that_has_begun() -> None:
+    before = parse(GOOD, "my.toml").model_dump()
+    refused, _ = merge(before, parse({**GOOD, "search": {"sampler": "tpe"}}, "my.toml").model_dump())
+    assert len(refused) == 1 and refused[0].startswith("search: none → ") and "declared" in refused[0]
+    older = {key: value for key, value in before.items() if key != "search"}  # of a study before there was the table
+    assert merge(older, before)[0] == []
