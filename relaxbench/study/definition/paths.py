@@ -9,6 +9,7 @@ import torch
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import Problem
 from relaxbench.store.facts import Manifest
+from relaxbench.study.definition.script_problem import LoopProblem
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.training.compilation import record
 from relaxbench.training.compiled import UnfitError
@@ -23,7 +24,7 @@ def refuse_path(manifest: Manifest, name: str, problems: Sequence[Problem], path
     """
     for problem in problems:
         engine = manifest.get("engines", {}).get(problem.name)
-        if engine and path not in ("auto", engine["path"]):
+        if engine and engine["path"] != "script" and path not in ("auto", engine["path"]):
             raise UserError(
                 f"study {name!r} trains {problem.name} on the {engine['path']} path since it began, not on the {path} "
                 "one: leave the path out, or use another storage",
@@ -57,6 +58,8 @@ def refuse_problems(spec: StudySpec, problems: Sequence[Problem], device: torch.
         UserError: for the first problem that cannot.
     """
     for problem in problems if path != "auto" else ():
+        if isinstance(problem, LoopProblem):
+            raise UserError(f"problem {problem.name!r} is a script, which has no path: leave the path out", "path")
         cannot_be_trained(problem, device, path)
         if path == "compiled":
             rule = spec.make_rule(spec.baseline, problem)
