@@ -133,7 +133,7 @@ class Calibration:
         for name, problem in self.problems.items():
             engine = read_manifest(database, study)["engines"][name]
             for plan in [plan for plan in self.plans if plan.problem == name]:
-                if self.stopping() or not lacking(engine, [plan.method]):
+                if not lacking(engine, [plan.method]) or self.stopping():
                     continue
                 self.measuring(plan)
                 torch.set_num_threads(engine["threads"])
