@@ -61,7 +61,7 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
             f"{counted(farthest.looks, 'declared look')}: the chance of any wrong verdict in it is bounded by "
             f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
-    warnings += restated(frames) + unmeasured(frames) + samplers(frames)
+    warnings += restated(frames) + unmeasured(frames) + samplers(frames) + known_settings(frames)
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
@@ -95,6 +95,39 @@ def samplers(frames: StudyFrames) -> list[str]:
         f"{'it' if len(titles) == 1 else 'them'} out."
         for sampler, titles in groups.items()
     ]
+
+
+def known_settings(frames: StudyFrames) -> list[str]:
+    """Return which methods begin every block with known settings, and whether these come from the same problems."""
+    told = []
+    for label, settings in frames.known.items():
+        title = frames.method(label)["title"]
+        origins = list(dict.fromkeys(each["origin"] for each in settings if each["origin"]))
+        source = f" (from {listed(origins)})" if origins else ""
+        told.append(
+            f"Every block of {title} begins with {counted(len(settings), 'known setting')}{source}: its trials are not "
+            "all drawn alike, so a verdict rests on one run of every block's winner, and holds for a tuning that "
+            "begins with them. Figures of random trials leave it out."
+        )
+        told += [_origin(frames, title, origin) for origin in origins or [""]]
+    return [line for line in told if line]
+
+
+def _origin(frames: StudyFrames, title: str, origin: str) -> str:
+    """What the origin of known settings means for a verdict; empty for a study on other problems."""
+    shared = frames.manifest.get("known_from", {}).get(origin)
+    if shared:
+        return (
+            f"Known settings of {title} come from {origin}, a study on {listed(shared)} too, with the same test set: "
+            f"on {'it' if len(shared) == 1 else 'them'} the comparison favours {title}, because its search has begun "
+            "before this study, outside its budget."
+        )
+    if shared is None:
+        return (
+            f"Known settings of {title} do not come from a study of this database, so nobody can tell here whether "
+            "the same test set was used to find them."
+        )
+    return ""
 
 
 def _about(frames: StudyFrames, result: MethodResult) -> list[str]:

@@ -171,7 +171,8 @@ class MethodResult:
         repetitions: of the whole study.
         looks: the numbers of blocks at which the study is looked at; protocol: 1 or 2.
         trials: T, trials per block; 0 for a method as published.
-        sampler: that chose them: random, or another one, of which a block is used whole.
+        sampler: that chose them: random, or another one, of which a block is used whole; "known, random" where known
+            settings come first, and a block is used whole too.
         blocks: complete blocks at the latest complete look, over all repetitions; planned: blocks to which it goes.
         level: geometric mean of the test metric of the best of T trials; NaN before the first look.
         mean, std: of the test metric over the confirm runs of block winners.

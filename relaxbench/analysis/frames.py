@@ -30,6 +30,8 @@ from relaxbench.analysis.tidy import (
 )
 from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
+    RANDOM,
+    KnownFacts,
     Manifest,
     MethodFacts,
     SpecFacts,
@@ -151,7 +153,13 @@ class StudyFrames:
     @property
     def learned(self) -> dict[str, str]:
         """The methods that are tuned by another sampler than random search, with its name."""
-        return {label: self.method(label)["search"]["sampler"] for label in self.methods if not self.is_random(label)}
+        samplers = {label: self.method(label)["search"]["sampler"] for label in self.methods}
+        return {label: sampler for label, sampler in samplers.items() if sampler != RANDOM}
+
+    @property
+    def known(self) -> dict[str, list[KnownFacts]]:
+        """The methods every block of which begins with known settings, with these."""
+        return {label: known for label in self.methods if (known := self.method(label)["known"])}
 
     def cost(
         self, label: str, problem: str, key: Literal["seconds_per_gradient", "seconds_spread", "peak_bytes"]

@@ -97,7 +97,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         looks=frames.looks,
         protocol=protocol(frames.spec),
         trials=frames.tuning(method),
-        sampler=how["search"]["sampler"],
+        sampler=f"known, {how['search']['sampler']}" if how["known"] else how["search"]["sampler"],
         blocks=sum(arm.blocks for arm in latest if arm),
         planned=planned,
         level=float(np.exp(latest[0].estimate)) if latest[0] is not None else math.nan,

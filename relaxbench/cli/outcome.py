@@ -65,8 +65,8 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> None:
 
 
 def verdict_lines(findings: Findings) -> list[Text]:
-    """Return one sentence per problem and method, the baseline's first, then notes on the protocol and on flatness."""
-    from relaxbench.analysis.caveats import OLD, unmeasured
+    """Return one sentence per problem and method, the baseline's first; then what was special of the study."""
+    from relaxbench.analysis.caveats import OLD, known_settings, unmeasured
     from relaxbench.analysis.sentences import sentence
     from relaxbench.store.facts import protocol
 
@@ -75,7 +75,8 @@ def verdict_lines(findings: Findings) -> list[Text]:
     problems = findings.frames.problems
     results = sorted(findings.results, key=lambda result: (problems.index(result.problem), result.role != "baseline"))
     old = [Text(OLD, style="dim")] if protocol(findings.frames.spec) == 1 else []
-    notes = [*old, *(Text(line, style="dim") for line in unmeasured(findings.frames))]
+    told = [*unmeasured(findings.frames), *known_settings(findings.frames)]
+    notes = [*old, *(Text(line, style="dim") for line in told)]
     return [*(Text(sentence(result)) for result in results), *notes]
 
 

@@ -68,6 +68,13 @@ class SearchFacts(TypedDict):
     generation: int  # trials of a block that are chosen together
 
 
+class KnownFacts(TypedDict):
+    """Settings that every block of a method tries first; see `study.definition.known`."""
+
+    params: dict[str, Value]
+    origin: str  # a study of the same database, free text, or empty
+
+
 class MethodFacts(TypedDict):
     """What the report and the plan need of a method without importing its rule.
 
@@ -87,6 +94,7 @@ class MethodFacts(TypedDict):
     fixes: dict[str, dict[str, Value]]
     options: dict[str, Option]
     search: SearchFacts
+    known: list[KnownFacts]
     publications: dict[str, PublicationFacts]  # by problem; empty for a method that is tuned
     copies: float | None  # of the parameters, held by the rule
     scope: str | None  # gamma, sigma
@@ -226,6 +234,7 @@ class Manifest(Circumstances, total=False):
     turns: dict[str, TurnFacts]  # by task
     extra_looks: list[int]  # blocks of the looks beyond the declared ones that a later extension has followed
     copied_from: OriginFacts
+    known_from: dict[str, list[str]]  # by study that known settings come from: the problems here that it had too
     restated: list[RestatedFacts]  # in the order of time; the first one of a statement has its first value
     load: dict[str, Any]  # of a simulated study, see `stress.simulated.Load`
 
@@ -253,6 +262,7 @@ class SpecFacts(TypedDict, total=False):
     flatness: bool | Literal["full"]
     space: dict[str, object]  # ranges as in the study file
     search: dict[str, object] | None  # of all methods, as in the study file; None for random trials
+    known: list[dict[str, object]] | None  # tables as in the study file; None without any
     method: dict[str, dict[str, object]]  # variants as in the study file
     script: dict[str, object] | None  # the table of a training script, without its path
 
@@ -323,6 +333,7 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "fixes": {},
         "options": {},
         "search": {"sampler": RANDOM, "options": {}, "generation": 1},
+        "known": [],
         "publications": {},
         "copies": None,
         "scope": None,
@@ -333,13 +344,21 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
 
 
 def is_random(method: MethodFacts) -> bool:
-    """Whether a method's trials are independent random ones: then all subsets of them estimate the best of T."""
-    return method["search"]["sampler"] == RANDOM
+    """Whether a method's trials are independent random ones: then all subsets of them estimate the best of T.
+
+    They are not all drawn alike if a block begins with known settings.
+    """
+    return method["search"]["sampler"] == RANDOM and not method["known"]
 
 
 def space_on(method: MethodFacts, problem: str) -> Space:
     """Return the space of a method on a problem."""
     return from_stored(method["spaces"].get(problem, method["space"]))
+
+
+def known_on(method: MethodFacts, space: Space) -> list[dict[str, Value]]:
+    """Return the known settings of a method, without hyperparameters that are not searched in this space."""
+    return [{name: each["params"][name] for name in space} for each in method["known"]]
 
 
 def fixed_on(method: MethodFacts, problem: str) -> dict[str, Value]:

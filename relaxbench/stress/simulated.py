@@ -74,6 +74,7 @@ def make(database: Database, name: str, load: Load) -> int:
             "fixes": {PROBLEM: {}},
             "options": {},
             "search": {"sampler": RANDOM, "options": {}, "generation": 1},
+            "known": [],
             "publications": {},
             "copies": 1,
             "scope": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.cli.outcome import verdict_lines
 from relaxbench.report import StudyFrames, load_study
+from relaxbench.store.facts import KnownFacts
 from tests.synthetic import Writer, memory, spec
 
 
@@ -93,3 +95,23 @@ def test_flatness_that_could_not_be_measured_is_said_once_per_problem() -> None:
     assert warnings(frames) == [line]
     assert [str(text) for text in verdict_lines(Findings.of(frames))][-1] == line
     assert frames.flatness.empty
+
+
+def test_known_settings_are_told_with_what_their_origin_means() -> None:
+    frames = searched({})
+    assert not any("nown setting" in line for line in warnings(frames))
+    params = {"lr": 0.03, "momentum": 0.5, "schedule": "cosine"}
+    known: list[KnownFacts] = [
+        {"params": params, "origin": origin} for origin in ("before", "elsewhere", "a paper", "")
+    ]
+    about = {**frames.method("sgd"), "known": known}
+    methods = {**frames.manifest.get("methods", {}), "sgd": about}
+    shared: dict[str, list[str]] = {"before": ["digits-mlp"], "elsewhere": []}
+    told = replace(frames, manifest={**frames.manifest, "methods": methods, "known_from": shared})  # type: ignore[typeddict-item]
+    lines = [line for line in warnings(told) if "nown setting" in line]
+    assert "begins with 4 known settings (from before, elsewhere and a paper)" in lines[0] and len(lines) == 3
+    assert "come from before, a study on digits-mlp too, with the same test set" in lines[1]
+    assert "do not come from a study of this database" in lines[2]
+    printed = "\n".join(map(str, verdict_lines(Findings.of(told))))
+    assert all(line in printed for line in lines)
+    assert {row.sampler for row in verdicts(told)} == {"known, random"}

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from relaxbench.space import Space, Value
-from relaxbench.store.facts import MethodFacts, SearchFacts, is_random
+from relaxbench.store.facts import RANDOM, MethodFacts, SearchFacts, known_on
 from relaxbench.study.coordination.samplers import make_sampler
 from relaxbench.study.coordination.tuner import Finished, Tuner
 from relaxbench.util.seeds import derive
@@ -28,19 +28,23 @@ class LearnedSearch:
         space: that is searched.
         place: what the seeds of the blocks derive from: the study's seed, the problem and the method.
         trials: T, trials per block.
+        known: settings that every block tries first.
     """
 
     facts: SearchFacts
     space: Space
     place: tuple[int, str, str]
     trials: int
+    known: Sequence[Mapping[str, Value]] = ()
     _tuners: dict[int, Tuner] = field(default_factory=dict)  # by block
     _planned: dict[int, int] = field(default_factory=dict)  # trials of a block that certainly have rows
 
     @classmethod
     def of(cls, method: MethodFacts, space: Space, place: tuple[int, str, str], trials: int) -> LearnedSearch | None:
         """The search of a method; None where it has random trials, or none."""
-        return None if is_random(method) or not trials else cls(method["search"], space, place, trials)
+        if method["search"]["sampler"] == RANDOM or not trials:
+            return None
+        return cls(method["search"], space, place, trials, known_on(method, space))
 
     def following(
         self, block: int, done: int, finished: Callable[[], Sequence[Row[Any]]]
@@ -71,5 +75,5 @@ class LearnedSearch:
     def _tuner(self, block: int) -> Tuner:
         if block not in self._tuners:
             seed = derive(self.place[0], "sampler", *self.place[1:], block)
-            self._tuners[block] = Tuner(self.space, make_sampler(self.facts, seed, self.trials))
+            self._tuners[block] = Tuner(self.space, make_sampler(self.facts, seed, self.trials), self.known)
         return self._tuners[block]

@@ -14,7 +14,7 @@ from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relaxbench.space import Space, Value
-from relaxbench.store.facts import FlatnessFacts, fixed_on, method_facts, space_on
+from relaxbench.store.facts import FlatnessFacts, fixed_on, known_on, method_facts, space_on
 from relaxbench.store.schema import SEARCHED, Study, Trial
 from relaxbench.store.transactions import read, write
 from relaxbench.store.winners import best_so_far, rank, winner_of_complete_search
@@ -45,6 +45,7 @@ class Plan:
         monitor: of the problem's looks; None for a plan that ends with its first look.
         flat: how flatness is measured; None for all that could be, in full.
         learned: the search by a sampler that learns; None for random trials.
+        known: settings that replace the first random trials of every block.
     """
 
     database: Database
@@ -58,6 +59,7 @@ class Plan:
     monitor: Monitor | None = None
     flat: FlatnessFacts | None = None
     learned: LearnedSearch | None = None
+    known: Sequence[dict[str, Value]] = ()
     # What this process knows for certain, by repetition: nothing of it can change.
     _reached: dict[int, int] = field(default_factory=dict)  # index of the look
     _ended: set[int] = field(default_factory=set)  # no further look comes
@@ -145,7 +147,8 @@ class Plan:
         for block in blocks:
             for number in range(self.size.trials):
                 seed = derive(self.size.seed, "explore", self.problem, self.method, block, number)
-                rows.append(self._row("explore", block, number, seed, {**sample(self.space, seed), **self.fixed}))
+                first = self.known[number] if number < len(self.known) else sample(self.space, seed)
+                rows.append(self._row("explore", block, number, seed, {**first, **self.fixed}))
             if not self.size.trials:
                 rows.append(self._row("confirm", block, 0, self._fresh(block, 0), dict(self.fixed)))
         return rows
@@ -306,7 +309,7 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
             flat = manifest.get("flatness", {}).get(problem)
             learned = LearnedSearch.of(about, space, (size.seed, problem, method), size.trials)
             named = (study, row.name, size, problem, method)
-            chosen.append(Plan(database, *named, space, fixed, monitor, flat, learned))
+            chosen.append(Plan(database, *named, space, fixed, monitor, flat, learned, known_on(about, space)))
     return chosen
 
 

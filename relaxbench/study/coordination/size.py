@@ -20,8 +20,8 @@ class Size:
         recommend: of the best settings.
         repetitions: of all looks.
         declared: how many of the looks were declared.
-        winners_only: whether the winner of every block is confirmed, and no other trial: of a sampler that learns, and
-            in studies without looks.
+        winners_only: whether the winner of every block is confirmed, and no other trial: of a sampler that learns, of a
+            method with known settings, and in studies without looks.
     """
 
     seed: int

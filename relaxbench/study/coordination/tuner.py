@@ -9,7 +9,7 @@ the worker that goes on need not repeat anything.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -27,12 +27,15 @@ class Tuner:
     Args:
         space: that it searches.
         sampler: a fresh one, with its seed.
+        known: settings of the first trials; the sampler learns from them as from its own.
     """
 
-    def __init__(self, space: Space, sampler: BaseSampler) -> None:
+    def __init__(self, space: Space, sampler: BaseSampler, known: Sequence[Mapping[str, Value]] = ()) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = distributions(space)
         self._study = optuna.create_study(direction="minimize", sampler=sampler)
+        for params in known:
+            self._study.enqueue_trial(dict(params))
         self._asked: list[optuna.Trial] = []  # the generation that is not told yet
         self._told = 0  # generations
 

@@ -19,7 +19,7 @@ FREE = ("description", "flatness")
 STATED = ("margin", "baseline", "controls")
 """Keys that no trial depends on, and every verdict does: they may change until test data are read."""
 
-DECLARED = ("looks", "trials", "budget", "budgets", "space", "search")
+DECLARED = ("looks", "trials", "budget", "budgets", "space", "search", "known")
 """Keys on which the guarantee of the verdicts rests."""
 DECLARED_OF_METHODS = ("rule", "arm", "space", "fixed", "options", "search")
 """The same, of a table ``[method.NAME]``."""
@@ -43,6 +43,8 @@ def _shown(value: object) -> str:
     """Return a value as a study file has it; "none" for one that says nothing."""
     if value in (None, "", [], {}):
         return "none"
+    if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+        return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{name} = {_shown(inner)}' for name, inner in value.items())} }}"
     return str(value).lower() if isinstance(value, bool) else str(value)

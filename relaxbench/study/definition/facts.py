@@ -8,6 +8,7 @@ from relaxbench.optim.published import KINDS
 from relaxbench.problems import Problem
 from relaxbench.space import to_stored
 from relaxbench.store.facts import MethodFacts, ProblemFacts, PublicationFacts
+from relaxbench.study.definition.known import known_of
 from relaxbench.study.definition.ladder import base_name
 from relaxbench.study.definition.spec import StudySpec
 
@@ -53,6 +54,7 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "fixes": {problem.name: spec.fixed_of(label, problem) for problem in problems},
         "options": spec.options_of(label, problems[0]),
         "search": spec.sampling_of(label),
+        "known": known_of(spec, label),
         "publications": {
             problem.name: facts for problem in problems if (facts := describe_publication(label, spec, problem))
         },

@@ -38,12 +38,16 @@ def load(
         values["methods"] = list(dict.fromkeys([values.get("baseline", "sgd"), *overrides["methods"]]))
         return parse(values, str(file), names), text
     spec = parse(values, str(file), names)
-    for key, labels in (("controls", spec.controls), ("[method.…]", spec.method)):
+    for key, labels in (("controls", spec.controls), ("[method.…]", spec.method), ("known", _known(spec))):
         idle = [label for label in labels if label not in spec.methods]
         if idle:
             raise UserError(f"{file}: {key} names {idle[0]!r}, which is not among the methods: add it to `methods`")
     _check_idle_ranges(spec, file)
     return spec, text
+
+
+def _known(spec: StudySpec) -> list[str]:
+    return [known.method for known in spec.known or []]
 
 
 def _check_idle_ranges(spec: StudySpec, file: Path) -> None:

@@ -31,6 +31,7 @@ from relaxbench.study.definition.identity import (
     keep_measurements,
     refuse_edits,
 )
+from relaxbench.study.definition.known import keep_origins
 from relaxbench.study.definition.ladder import rung_sources
 from relaxbench.study.definition.paths import keep_path, refuse_path
 from relaxbench.study.definition.restated import assign_roles, is_read, refuse_restatements, restatements
@@ -143,6 +144,7 @@ class _Request:
         # The key keeps files of this study apart from those of any other, in whatever database it lies.
         manifest: Manifest = {"key": uuid.uuid4().hex[:12], "version": __version__}
         _describe(manifest, self.spec, self.problems)
+        keep_origins(connection, manifest, self.spec)
         keep_path(manifest, self.path)
         keep_identity(manifest, self.identity)
         values = {
@@ -180,6 +182,7 @@ class _Request:
         if spec.flatness == "full":
             measure_fully(connection, row.id, manifest, spec.name)
         _describe(manifest, spec, problems)
+        keep_origins(connection, manifest, spec)
         keep_path(manifest, self.path)
         _keep_extra_look(manifest, row.spec, merged)
         assign_roles(manifest, merged)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from relaxbench.errors import UserError, unknown
+from relaxbench.study.definition.known import KEYS
 from relaxbench.study.definition.script_table import Script
 from relaxbench.study.definition.search import Search
 
@@ -24,6 +25,7 @@ OF_UNIONS = {
     "method.*.space": TABLE_OF_RANGES,
     "method.*.space.*": "expected [low, high], or a list of choices",
     "method.*.fixed.*": "expected a number, or a choice in quotes",
+    "known.params.*": "expected a number, or a choice in quotes",
     "method.*.options.*": "expected true, false, a number or a text",
 }
 """Expected values of keys that take several types, where pydantic's errors speak of one type only."""
@@ -51,6 +53,7 @@ EXAMPLES = {
     "problems": '["digits-mlp"]',
     "methods": '["sgd", "heat"]',
     "controls": '["lookahead"]',
+    "known": "tables [[known]]",
 }
 
 
@@ -78,6 +81,8 @@ def refusal(
             return UserError(f"{where}: `blocks` is not a key of a study: say `looks = [{looks}]`")
         if path[0] == "script" and len(path) > 1:
             return unknown(f"key in {where}, table [script]:", path[-1], Script.model_fields)
+        if path[0] == "known":
+            return unknown(f"key in {where}, table [[known]]:", path[-1], KEYS)
         table = f", table [method.{path[1]}]" if path[0] == "method" else ""
         if "search" in path[:-1]:
             table = f"{table[:-1]}.search]" if table else ", table [search]"
@@ -116,7 +121,7 @@ def _place(location: Sequence[int | str], values: Mapping[str, object]) -> tuple
 def _pattern(path: Sequence[int | str]) -> str:
     """Return a path with stars for the names that a person chooses: ``method.*.fixed.*``."""
     parts = [str(part) for part in path if isinstance(part, str)]
-    chosen = (1, 3) if parts and parts[0] == "method" else (1,)
+    chosen = {"method": (1, 3), "known": (2,)}.get(parts[0], (1,)) if parts else ()
     return ".".join("*" if place in chosen else part for place, part in enumerate(parts))
 
 

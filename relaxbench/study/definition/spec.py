@@ -13,6 +13,7 @@ from relaxbench.problems import Problem
 from relaxbench.space import Space, Value
 from relaxbench.store.facts import SearchFacts
 from relaxbench.study.definition import spaces
+from relaxbench.study.definition.known import Known
 from relaxbench.study.definition.ranges import Bounds, Number
 from relaxbench.study.definition.script_problem import rule_of_script
 from relaxbench.study.definition.script_table import (
@@ -89,6 +90,7 @@ class StudySpec(BaseModel):
             far as a quarter of training pays for it; ``"full"`` for all of them, whatever they cost.
         space: ranges for all methods: by name, [low, high] or a list of options.
         search: how the trials of a block are chosen; None for independent random trials.
+        known: settings that every block of a method tries first; None without any.
         method: variants, by label.
         script: a training script of the user's own, in place of a problem; each method then is a label and params.
     """
@@ -114,6 +116,7 @@ class StudySpec(BaseModel):
     flatness: Annotated[bool, Field(strict=True)] | Literal["full"] = True
     space: dict[str, Bounds] = {}
     search: Search | None = None
+    known: Annotated[list[Known], Field(min_length=1)] | None = None
     method: dict[str, Variant] = {}
     script: Script | None = None
 

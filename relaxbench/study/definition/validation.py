@@ -16,6 +16,7 @@ from relaxbench.optim.wrapped.locate import is_path
 from relaxbench.problems import Problem
 from relaxbench.space import Int
 from relaxbench.study.definition import spaces
+from relaxbench.study.definition.known import check_known, check_known_on
 from relaxbench.study.definition.optimizers import check_optimizers, check_refusals
 from relaxbench.study.definition.ranges import narrow
 from relaxbench.study.definition.refusals import refusal
@@ -79,6 +80,7 @@ def check(spec: StudySpec) -> StudySpec:
     _check_looks(spec)
     _check_margin(spec.margin)
     _check_ladder(spec)
+    check_known(spec, {*known, *spec.methods})
     if spec.script is not None:
         return check_script(spec)
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
@@ -112,6 +114,7 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
     """
     for problem in problems:
         _check_worst(problem)
+        check_known_on(spec, problem)
         if spec.script is not None:
             _check_margin_on(spec, problem)
             continue
