@@ -90,7 +90,7 @@ def test_an_integer_must_be_one_that_is_searched() -> None:
 
     assert "inner_steps = 4.0: expected a whole number from 6 to 20 in steps of 2" in refused(4)
     assert "inner_steps = 7.5: expected a whole number" in refused(7.5)
-    assert "inner_steps = 7: expected" in refused(7)
+    assert "inner_steps = 7.0: expected" in refused(7)
     assert refused(6) == refused(20.0) == ""
 
 
