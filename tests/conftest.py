@@ -36,8 +36,9 @@ os.environ.update(RELAXBENCH_DATA=str(SMALL.folder / "data"), RELAXBENCH_CACHE=s
 
 
 LONGEST = (
-    "cli/test_supervise.py", "study/execution/test_ray_worker.py", "report/test_browser.py", "optim/test_forward_mode.py",
-    "training/test_population.py", "reproduce/test_curveball_toys.py", "testing/test_rules.py",
+    "cli/test_supervise.py", "study/execution/test_ray_worker.py", "report/test_browser.py",
+    "optim/test_forward_mode.py", "training/test_population.py", "reproduce/test_curveball_toys.py",
+    "testing/test_rules.py",
     "study/execution/test_extended.py", "study/execution/test_continued.py", "stress/test_faults.py",
     "cli/test_study.py", "bench/test_run.py", "testing/test_problems.py", "test_plugins.py",
     "problems/test_image_problems.py", "theory/test_expectation.py", "theory/test_page.py",
