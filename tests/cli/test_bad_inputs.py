@@ -184,7 +184,10 @@ KEYS = [
     (HEAD + "[space]\nlr = [1, 2, 3]\n", "lr = [1.0, 2.0, 3.0]: expected [low, high]"),
     (HEAD + "[space]\nqqq = [1, 2]\n", "unknown hyperparameter in [space] 'qqq'"),
     (HEAD + "method = 3\n", "method = 3: expected a table"),
-    (HEAD + "[method.sgd]\nqqq = 3\n", "table [method.sgd]: 'qqq': known: arm, fixed, options, rule, space, title"),
+    (
+        HEAD + "[method.sgd]\nqqq = 3\n",
+        "table [method.sgd]: 'qqq': known: arm, fixed, options, rule, search, space, title",
+    ),
     (HEAD + "[method.heat]\nrule = 3\n", "method.heat.rule = 3: expected a text"),
     (HEAD + "[method.heat]\ntitle = []\n", "method.heat.title = []: expected a text"),
     (HEAD + "[method.heat]\narm = 1\n", "method.heat.arm = 1: expected 'tuned' or 'published'"),
