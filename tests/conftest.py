@@ -37,11 +37,12 @@ os.environ.update(RELAXBENCH_DATA=str(SMALL.folder / "data"), RELAXBENCH_CACHE=s
 
 LONGEST = (
     "cli/test_supervise.py", "study/execution/test_ray_worker.py", "report/test_browser.py",
-    "training/test_population.py", "reproduce/test_curveball_toys.py", "testing/test_rules.py",
+    "optim/test_forward_mode.py", "training/test_population.py", "reproduce/test_curveball_toys.py",
+    "testing/test_rules.py",
     "study/execution/test_extended.py", "study/execution/test_continued.py", "stress/test_faults.py",
     "cli/test_study.py", "bench/test_run.py", "testing/test_problems.py", "test_plugins.py",
     "problems/test_image_problems.py", "theory/test_expectation.py", "theory/test_page.py",
-    "study/execution/test_flatness.py", "report/test_hostile.py", "optim/test_forward_mode.py", "test_examples.py",
+    "study/execution/test_flatness.py", "report/test_hostile.py", "training/test_compiled.py", "test_examples.py",
     "report/test_recompute.py", "report/test_states.py", "report/test_keyboard.py", "optim/rules/test_rules.py",
     "training/flatness/test_measure.py", "test_package.py", "study/execution/test_run.py", "report/test_study_page.py",
     "optim/rules/test_identities.py", "theory/test_two_scale.py", "testing/test_runner.py",

@@ -16,7 +16,7 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules.curveball import EVERY
-from relaxbench.problems import SupervisedProblem, networks
+from relaxbench.problems import Batch, SupervisedProblem, networks
 from relaxbench.problems.splits import SPLITS
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
@@ -25,7 +25,7 @@ from relaxbench.training.trial import Job
 WITHIN = 0.05
 """Target: the count differs from the ledger by at most this share."""
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
-"""Operations of fully connected layers that the profiler counts; a rule's own arithmetic and noise are left out."""
+"""Operations of fully connected layers that the profiler counts; elementwise arithmetic and noise are left out."""
 INNER_STEPS = 2
 """L, the smallest value that every rule accepts; the cost per gradient does not depend on it."""
 WIDTH, DEPTH = 64, 20
@@ -51,7 +51,8 @@ def deep() -> SupervisedProblem:
 def measure(tell: Callable[[str], object]) -> dict[str, Any]:
     """Measure, for every rule, the ledger's cost of one outer step, and its cost by two counts of FLOPs, in gradients.
 
-    For CurveBall this is the mean of five steps, one of which evaluates the loss.
+    For CurveBall this is the mean of five steps, one of which evaluates the loss. Matrix products of a rule's own, as
+    Muon has, are no gradients and not billed: ``"own"`` is their share, which both counts leave out.
     It runs on the CPU, as the products are the same on any device. ``"profiler"`` is `torch.profiler` on a deep network
     of full layers (it does not count the backward pass of convolutions); ``"flop_counter"`` is
     `torch.utils.flop_counter` on LeNet.
@@ -67,25 +68,54 @@ def measure(tell: Callable[[str], object]) -> dict[str, Any]:
         tell(f"the ledger against FLOPs: {name}")
         times = EVERY if rule.curvature else 1
         step, bill = outer_steps(network, rule(), times)
-        by_profiler = profiled(step) / one["profiler"]
+        by_profiler = profiled(step) / one["profiler"] / times
+        billed = bill() / times
         step, _ = outer_steps(lenet, rule(), times)
-        by_counter = counted(step) / one["flop_counter"]
-        costs[name] = {"billed": bill() / times, "profiler": by_profiler / times, "flop_counter": by_counter / times}
+        by_counter = counted(step) / one["flop_counter"] / times
+        own = dict.fromkeys(one, 0.0)
+        if not rule.curvature:
+            own["profiler"] = profiled(outer_steps(network, rule(), times, given=True)[0]) / one["profiler"] / times
+            own["flop_counter"] = (
+                counted(outer_steps(lenet, rule(), times, given=True)[0]) / one["flop_counter"] / times
+            )
+        costs[name] = {
+            "billed": billed,
+            "profiler": by_profiler - own["profiler"],
+            "flop_counter": by_counter - own["flop_counter"],
+            "own": own,
+        }
     torch.set_num_threads(threads)
     return {"within": WITHIN, "flops_of_a_gradient": one, "rules": costs}
 
 
 def outer_steps(
-    problem: SupervisedProblem, rule: Rule, times: int = 1
+    problem: SupervisedProblem, rule: Rule, times: int = 1, given: bool = False
 ) -> tuple[Callable[[], object], Callable[[], float]]:
-    """Return a function that makes outer steps of one member on the direct path, and one that reads their cost."""
+    """Return a function that makes outer steps of one member on the direct path, and one that reads their cost.
+
+    Args:
+        problem: what is trained.
+        rule: the mathematics of the method.
+        times: the number of outer steps.
+        given: take gradients of one instead of computing them, so that what is left is the rule's own arithmetic.
+    """
     population = Population(Oracle(problem, "direct"), rule, budget=10**6)
     small = {"inner_steps": INNER_STEPS} if "inner_steps" in rule.wide else {}
     population.admit([Job(0, 0, defaults(rule.wide) | small)])
     (slot,) = population.slots
     population.advance(times * slot.period)  # warm up PyTorch and the sampler
+    if given:
+        population.oracle = _Given(problem, "direct")
     before = slot.ledger.total
     return lambda: population.advance(times * slot.period), lambda: slot.ledger.total - before
+
+
+class _Given(Oracle):
+    """An oracle whose gradients cost nothing."""
+
+    def gradient_on(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return gradients and losses of one."""
+        return torch.ones_like(points), points.new_ones(len(points), 1)
 
 
 def counted(work: Callable[[], object]) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing as mp
 import pickle
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -49,13 +52,14 @@ class DatasetSampler(EpochOrder):
         device: torch.device,
     ) -> None:
         super().__init__(reader.count, batch_size, seeds, first, steps, orders, torch.device("cpu"))
-        self._reader, self._device, self._own = reader, device, list(seeds)
+        self._reader, self._device = reader, device
         self._seeds_there = self.seeds[:, 0].to(device)
-        self._begin, self._steps = list(first), steps
         self._waiting: dict[tuple[int, int], Pair] = {}
-        ahead = reader.workers and steps * len(self._own) >= FEWEST
-        self._ahead = read_ahead(reader, self._requests()) if ahead else None
-        self._expected = self._places()
+        self._requests = Requests(self.order, self.base[:, 0].tolist(), list(seeds), reader.count, batch_size)
+        # Neither generator refers to this object: a cycle would be freed late, and its processes end after seconds.
+        requests = itertools.starmap(self._requests.of, _places(first, steps))
+        self._ahead = Ahead(reader, requests) if reader.workers and steps * len(seeds) >= FEWEST else None
+        self._expected = _places(first, steps)
 
     def batch(self, number: Tensor) -> Batch:
         """Return the mini-batches with these numbers, int64 ``[K, 1]``: x, y, seed and step of every member."""
@@ -67,37 +71,63 @@ class DatasetSampler(EpochOrder):
     def _pair(self, k: int, number: int) -> Pair:
         """Return the mini-batch of a member: one that was read ahead, while members ask in order, or else anew."""
         if self._ahead is None:
-            return answer(self._reader, self._request(k, number))
+            return answer(self._reader, self._requests.of(k, number))
         for place in [place for place in self._waiting if place[0] == k and place[1] < number]:
             del self._waiting[place]
         while (k, number) not in self._waiting:
             following = next(self._expected, None)
             if following is None:  # asked for once more
-                return answer(self._reader, self._request(k, number))
-            pair = next(self._ahead)
+                return answer(self._reader, self._requests.of(k, number))
+            pair = next(self._ahead, None)
+            if pair is None:  # closed, because another one began
+                self._ahead = None
+                return answer(self._reader, self._requests.of(k, number))
             if following[0] != k or following[1] >= number:
                 self._waiting[following] = pair
         return self._waiting[k, number]
 
-    def _places(self) -> Iterator[tuple[int, int]]:
-        """Yield members and numbers of mini-batches in the order in which a round needs them."""
-        for step in range(self._steps):
-            yield from ((k, first + step) for k, first in enumerate(self._begin))
 
-    def _requests(self) -> Iterator[Request]:
-        return (self._request(k, number) for k, number in self._places())
+@dataclass(frozen=True)
+class Requests:
+    """The examples and seeds of mini-batches.
 
-    def _request(self, k: int, number: int) -> Request:
-        epoch, place = divmod(number, self.per_epoch)
-        begin = (epoch - int(self.base[k, 0])) * self.count + place * self.size
-        return self.order[k, begin : begin + self.size].tolist(), derive(self._own[k], "augment", number)
+    Attributes:
+        order: of each member, its epochs one after another.
+        base: the first of these epochs.
+        seeds: of the members.
+        count: training examples.
+        size: examples per mini-batch.
+    """
+
+    order: Tensor
+    base: Sequence[int]
+    seeds: Sequence[int]
+    count: int
+    size: int
+
+    def of(self, k: int, number: int) -> Request:
+        """Return the request of a member's mini-batch with a number."""
+        epoch, place = divmod(number, self.count // self.size)
+        begin = (epoch - self.base[k]) * self.count + place * self.size
+        return self.order[k, begin : begin + self.size].tolist(), derive(self.seeds[k], "augment", number)
+
+
+def _places(first: Sequence[int], steps: int) -> Iterator[tuple[int, int]]:
+    """Yield members and numbers of mini-batches in the order in which a round needs them."""
+    for step in range(steps):
+        yield from ((k, begin + step) for k, begin in enumerate(first))
 
 
 def read_pieces(reader: Reader, rows: Sequence[int], size: int) -> Iterator[Pair]:
     """Yield held-out examples in pieces of at most `size`."""
     requests = ((rows[i : i + size], None) for i in range(0, len(rows), size))
     if reader.workers and len(rows) > size:
-        yield from read_ahead(reader, requests)
+        done = 0
+        for pair in Ahead(reader, requests):
+            done += size
+            yield pair
+        if done < len(rows):  # closed, because another one began
+            yield from (answer(reader, (rows[i : i + size], None)) for i in range(done, len(rows), size))
     else:
         yield from (answer(reader, request) for request in requests)
 
@@ -108,36 +138,68 @@ def answer(reader: Reader, request: Request) -> Pair:
     return reader.fixed(rows) if seed is None else reader.batch(rows, seed)
 
 
-def read_ahead(reader: Reader, requests: Iterator[Request]) -> Iterator[Pair]:
-    """Yield the answers to requests in their order, read by as many processes as the reader has.
+class Ahead:
+    """Yields the answers to requests in their order, read by as many processes as the reader has.
+
+    A process has one of these at a time: those that it forks for another would hold, and end, the queues of the first.
+
+    Args:
+        reader: what reads.
+        requests: what is read.
 
     Raises:
         UserError: if the Dataset cannot be sent to a process, if reading fails there, or if a process ends.
     """
-    if mp.get_start_method() != "fork":
-        _require_that_it_can_be_sent(reader)
-    # A generator of its own: the loader draws a seed that nothing here uses.
-    loader: DataLoader[Any] = DataLoader(
-        _Answers(reader),
-        batch_size=None,
-        sampler=requests,
-        num_workers=reader.workers,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),
-    )
-    try:
-        for pair, draws in loader:
-            if isinstance(pair, UserError):
-                raise pair
-            reader.draws = reader.draws or draws
-            yield pair
-    except RuntimeError as error:
-        if "worker" not in str(error):
+
+    _running: ClassVar[weakref.ref[Ahead] | None] = None
+
+    def __init__(self, reader: Reader, requests: Iterator[Request]) -> None:
+        before = Ahead._running and Ahead._running()
+        if before:
+            before.close()
+        if mp.get_start_method() != "fork":
+            _require_that_it_can_be_sent(reader)
+        self._reader = reader
+        # A generator of its own: the loader draws a seed that nothing here uses.
+        loader: DataLoader[Any] = DataLoader(
+            _Answers(reader),
+            batch_size=None,
+            sampler=requests,
+            num_workers=reader.workers,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),
+        )
+        self._answers: Iterator[Any] | None = iter(loader)
+        Ahead._running = weakref.ref(self)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return self
+
+    def __next__(self) -> Pair:
+        if self._answers is None:
+            raise StopIteration
+        try:
+            pair, draws = next(self._answers)
+        except StopIteration:
+            self.close()
             raise
-        raise UserError(
-            f"{reader.what}: a process that reads it has ended ({next(iter(str(error).splitlines()), '')}): lower "
-            "num_workers of its DataLoader, which may lack memory"
-        ) from error
+        except RuntimeError as error:
+            self.close()
+            if "worker" not in str(error):
+                raise
+            raise UserError(
+                f"{self._reader.what}: a process that reads it has ended ({next(iter(str(error).splitlines()), '')}): "
+                "lower num_workers of its DataLoader, which may lack memory"
+            ) from error
+        if isinstance(pair, UserError):
+            self.close()
+            raise pair
+        self._reader.draws = self._reader.draws or draws
+        return pair  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End the processes; nothing more is yielded."""
+        self._answers = None
 
 
 class _Answers(Dataset[Any]):

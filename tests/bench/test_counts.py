@@ -48,6 +48,12 @@ def curveball(layers: list[tuple[int, int, int, int]]) -> float:
     return 2 * (once + 2 * once - first) + 2 * once - first + once / 5
 
 
+def orthogonalization(layers: list[tuple[int, int, int, int]]) -> int:
+    """FLOPs of Muon's five iterations for matrices of m rows and n columns, m ≤ n: X Xᵀ, the square of it, and B X."""
+    shapes = [sorted((outputs, inputs * size)) for inputs, outputs, size, _ in layers]
+    return sum(5 * 2 * (2 * m * m * n + m**3) for m, n in shapes)
+
+
 @pytest.mark.parametrize(("network", "layers"), [("allcnn", ALLCNN), ("lenet", LENET)])
 def test_flops_of_a_gradient_are_those_of_its_layers(network: str, layers: list[tuple[int, int, int, int]]) -> None:
     assert gradient_flops(network, 128) == 128 * gradient(layers)
@@ -96,9 +102,15 @@ def bills() -> dict[str, Any]:
 def test_bills_equal_the_products_that_are_computed(bills: dict[str, Any]) -> None:
     assert bills["flops_of_a_gradient"] == {"profiler": 64 * gradient(DEEP), "flop_counter": 16 * gradient(LENET)}
     assert list(bills["rules"]) == list(RULES)
+    muon = {
+        "profiler": orthogonalization(DEEP) / (64 * gradient(DEEP)),
+        "flop_counter": orthogonalization(LENET) / (16 * gradient(LENET)),
+    }
     for name, row in bills["rules"].items():
         if name != "curveball":
             assert row["billed"] == pytest.approx(row["profiler"]) == pytest.approx(row["flop_counter"]), name
+        own = muon if name == "muon" else dict.fromkeys(muon, 0.0)
+        assert row["own"] == pytest.approx(own), name
     row = bills["rules"]["curveball"]
     assert row["billed"] == pytest.approx(41 / 15)
     assert row["profiler"] == pytest.approx(curveball(DEEP) / gradient(DEEP))
@@ -109,7 +121,7 @@ def test_bills_equal_the_products_that_are_computed(bills: dict[str, Any]) -> No
 
 def test_a_bill_that_is_too_low_fails(bills: dict[str, Any]) -> None:
     bills = {**bills, "rules": {"sgd": {**bills["rules"]["sgd"], "billed": 0.9}}}
-    assert ledger_tables(bills)[0].rows == (("sgd", "0.9", "1", "1.111", "1", "1.111", "✗"),)
+    assert ledger_tables(bills)[0].rows == (("sgd", "0.9", "1", "1.111", "1", "1.111", "0", "✗"),)
 
 
 def _allocated(size: int) -> int:

@@ -62,4 +62,5 @@ def test_data_come_from_where_they_are_said_to_be(
         offline.setattr(published, "_torchvision", torchvision)
         assert "mnist-mlp-tanh-small" in printed(capsys, *line, "--download")
     assert fetched == [f"mnist {new} True"]
-    assert "mnist-mlp-tanh-small" in printed(capsys, *line)  # it is there now
+    out = printed(capsys, "list", "--data-dir", "new")  # it is there now
+    assert re.search(r"data: MNIST, [\d,/]+ for training", out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import random as python
 import sys
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +131,36 @@ def test_a_round_may_begin_anywhere_and_generators_are_left_alone() -> None:
     )
     whole = of(Rows(), in_memory=True).sampler([4], [9], 2, CPU).batch(numbers[:1])
     assert torch.equal(alone["y"], whole["y"])
+
+
+def test_a_sampler_that_is_left_early_ends_its_processes_at_once() -> None:
+    """Not when the garbage is collected, which PyTorch's loader takes seconds to survive."""
+    sampler: Any = of(DataLoader(Rows(), BATCH, num_workers=1), Rows()).sampler([1], [0], 6, CPU)
+    sampler.batch(torch.tensor([[0]]))
+    (process,) = sampler._ahead._answers._workers
+    assert process.is_alive()
+    del sampler
+    assert not process.is_alive() and process.exitcode == 0
+
+
+def test_one_reading_ahead_ends_where_another_begins() -> None:
+    """Processes that are forked beside those of another loader would take five seconds each to end."""
+    began = time.monotonic()
+    loader = DataLoader(Rows(), BATCH, num_workers=1)
+    task, plain = of(loader, loader), of(Rows())
+    first = task.sampler([1], [0], 6, CPU)
+    first.batch(torch.tensor([[0]]))
+    pieces = task.pieces("test", CPU, 20)
+    read = [next(pieces)]
+    second = task.sampler([2], [0], 6, CPU)
+    second.batch(torch.tensor([[0]]))
+    read += pieces
+    assert torch.equal(torch.cat([piece["x"] for piece in read]), X)
+    for number in range(1, 6):
+        for sampler, seed in ((first, 1), (second, 2)):
+            expected = plain.sampler([seed], [0], 6, CPU).batch(torch.tensor([[number]]))
+            assert torch.equal(sampler.batch(torch.tensor([[number]]))["x"], expected["x"])
+    assert time.monotonic() - began < 5
 
 
 def test_examples_are_read_when_they_are_needed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -39,16 +39,11 @@ def small() -> SupervisedProblem:
 
 
 @pytest.fixture(scope="module")
-def step(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CompiledStep]:
+def step() -> CompiledStep:
     """The only step that these tests compile, with dropout and inner loops."""
     if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
-    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
-    yield compiled_step(small(), Lookahead(), SIZE)
-    os.environ.pop("TORCHINDUCTOR_CACHE_DIR")
-    if before is not None:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+    return compiled_step(small(), Lookahead(), SIZE)
 
 
 @pytest.fixture

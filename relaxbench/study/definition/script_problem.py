@@ -183,7 +183,7 @@ def identify_script(own: LoopProblem, spec: StudySpec) -> ProblemIdentity:
 
 def identify_script_method() -> MethodIdentity:
     """Describe a method of a script: its ranges are stored elsewhere, its code is the script's."""
-    return {"options": {}, "params": {}, "probe": {}, "failure": "it is made by the script"}
+    return {"options": {}, "params": {}, "probe": {}, "failure": "it is made by the script", "file": "", "text": ""}
 
 
 def _with_helpers(script: Path) -> Iterator[Path]:
