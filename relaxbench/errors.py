@@ -54,4 +54,4 @@ def _alike(given: str) -> float:
     A slip of the finger is one letter too many, too few or wrong, or two that changed places: in a short name that is
     much of it. Longer names that share half of their letters are other words, such as "sampler" and "name".
     """
-    return 0.5 if len(given) <= 2 else 0.6 if len(given) <= 5 else 0.7
+    return 0.5 if len(given) <= 4 else 0.7

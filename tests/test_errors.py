@@ -34,7 +34,7 @@ OTHERS = [
         ("momentum", "comment"),
         ("gradients", "trials"),
         ("dropout", "budgets"),
-        ("adam", "sam"),
+        ("gradient", "name"),
     ),
     *(("device", "seed"), ("workers", "looks"), ("momentum", "gamma"), ("qqq", "sgd"), ("", "sgd"), ("lr", "gp")),
 ]
