@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-FEW = 12
-"""So many names are listed in an error; of more, the nearest three."""
-SHORT = 5
-"""Letters of a name of which half need to be those of a known one."""
+FEW = 24
+"""So many names are listed in an error."""
+SOME = 12
+"""Of more, this many."""
 LONGEST = 200
 """Characters of an unknown name that are compared and shown."""
 
@@ -28,7 +28,7 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:
-    """An error for a name that does not exist, with the nearest names that do.
+    """An error for a name that does not exist, with the one that was meant, or those that exist.
 
     Args:
         kind: the kind of thing that the name denotes, e.g. ``"method"``.
@@ -37,18 +37,21 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Us
         hint: how to list all names, e.g. ``"python -m relaxbench list"``.
     """
     names, given = sorted(known), str(name)[:LONGEST]
-    alike = 0.5 if len(given) <= SHORT else 0.6  # two letters that changed places are half of a short name
     folded = {each.casefold(): each for each in reversed(names)}  # the first of those that differ by case only
-    near = _nearest(given, folded, 1, alike)
-    if near:
-        guess = f"did you mean {near[0]!r}?"
+    meant = difflib.get_close_matches(given.casefold(), folded, n=1, cutoff=_alike(given))
+    if meant:
+        guess = f"did you mean {folded[meant[0]]!r}?"
     elif len(names) <= FEW:
         guess = f"known: {', '.join(names) or 'none'}"
     else:
-        guess = f"the nearest are {', '.join(_nearest(given, folded, 3, 0.0))}"
+        guess = f"known: {', '.join(names[:SOME])} and {len(names) - SOME:,} more"
     return UserError(f"unknown {kind} {given!r}: {guess}" + (f" ({hint})" if hint else ""))
 
 
-def _nearest(given: str, folded: Mapping[str, str], count: int, cutoff: float) -> list[str]:
-    """Return the names that are most like the given one, whatever is written in capitals."""
-    return [folded[key] for key in difflib.get_close_matches(given.casefold(), folded, n=count, cutoff=cutoff)]
+def _alike(given: str) -> float:
+    """Return the likeness (of difflib, 0 to 1) from which a name is what was meant.
+
+    A slip of the finger is one letter too many, too few or wrong, or two that changed places: in a short name that is
+    much of it. Longer names that share half of their letters are other words, such as "sampler" and "name".
+    """
+    return 0.5 if len(given) <= 4 else 0.7

@@ -133,6 +133,7 @@ ALLOWED: dict[str, set[str]] = {
         "plugins",
         "version",
         "errors",
+        "space",
         "util",
     },
     "__init__": {"analysis", "loop", "optim", "problems", "version"},  # each is imported at its first use

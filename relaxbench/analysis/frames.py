@@ -49,9 +49,10 @@ from relaxbench.store.schema import Curve, Study, Trial
 from relaxbench.store.soundness import check_answers, check_curve, check_facts, check_trials, sound
 from relaxbench.store.studies import choose_study
 from relaxbench.util import files
+from relaxbench.util.text import counted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyFrames:
     """A study as read from the database.
 
@@ -88,6 +89,12 @@ class StudyFrames:
     flatness: pd.DataFrame
     correct: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return its size in one line: the tables would fill screens."""
+        done = int((self.trials["status"] == "done").sum())
+        parts = (counted(len(self.problems), "problem"), counted(len(self.methods), "method"))
+        return f"<study {self.name!r}: {', '.join(parts)}, {done:,} of {counted(len(self.trials), 'trial')} done>"
 
     @property
     def problems(self) -> list[str]:

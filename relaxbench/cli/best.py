@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relaxbench.cli import options
+from relaxbench.cli.as_json import AsJson, print_json
 from relaxbench.cli.options import STORAGE, Storage, reader
 from relaxbench.errors import UserError, unknown
 from relaxbench.util.text import counted
@@ -37,13 +38,20 @@ def best(
             help="Also write the best run's weights to this file (.pt).",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print a method's best settings as a constructor to paste into a training loop."""
-    print(best_constructor(reader(storage), study, method, problem, weights))
+    answer = best_answer(reader(storage), study, method, problem, weights)
+    if as_json:
+        print_json(answer)
+    else:
+        print(answer["code"])
 
 
-def best_constructor(database: Database, study: str, method: str, problem: str | None, weights: Path | None) -> str:
-    """Return the best settings of a method as code, and write its best run's weights to a file if one is given.
+def best_answer(
+    database: Database, study: str, method: str, problem: str | None, weights: Path | None
+) -> dict[str, Any]:
+    """Return what `best --json` prints, and write the best run's weights to a file if one is given.
 
     Raises:
         UserError: if the study, method or problem does not exist, or the method has no finished trial.
@@ -79,8 +87,25 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
     runs = tried if published else mine[(mine["phase"] == "recommend") & (mine["parent"] == winner["id"])]
     about, facts = frames.problem(name), frames.method(method)
     options, budget = facts["options"], about["budget"] or 0
+    tested = runs["test_metric"].dropna()
+    answer = {
+        "study": study,
+        "problem": name,
+        "method": method,
+        "title": facts["title"],
+        "options": dict(options),
+        "params": dict(winner["params"]),
+        "trial": winner["id"],
+        "validation_loss": None if published else winner["value"],
+        "metric": about["metric"],
+        "unit": about["unit"],
+        "runs": len(runs),
+        "test_metric": tested.mean() if len(tested) else None,
+        "test_metric_std": tested.std(ddof=1) if len(tested) > 1 else None,
+        "weights": None if weights is None else str(weights),
+    }
     if frames.spec.get("script"):
-        return _of_script(facts["title"], name, winner, runs, about, weights)
+        return {**answer, "code": _of_script(facts["title"], name, winner, runs, about, weights)}
     rule = rule_class(facts["rule"], options)
     origin = f"validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
     lines = [f"# {rule.title} on {name}: {'as published, not tuned' if published else origin}"]
@@ -92,7 +117,7 @@ def best_constructor(database: Database, study: str, method: str, problem: str |
         lines += _drop_in(rule, options, winner["params"], budget)
     if weights is not None:
         lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
-    return "\n".join(lines)
+    return {**answer, "code": "\n".join(lines)}
 
 
 def _of_script(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
 from relaxbench.cli import checks
+from relaxbench.cli.as_json import AsJson, print_json
 from relaxbench.cli.console import console
 from relaxbench.cli.options import DataDir
 from relaxbench.errors import UserError
@@ -19,11 +20,64 @@ if TYPE_CHECKING:
     from relaxbench.problems.problem import Problem
 
 
-def list_(data_dir: DataDir = None) -> None:
+def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all problems with their parameters, data, budgets and targets, and all methods."""
     checks.use_data(data_dir)
+    if as_json:
+        print_json(list_answer())
+        return
     for part in list_tables():
         console.print(part)
+
+
+def list_answer() -> dict[str, Any]:
+    """Return what `list --json` prints."""
+    from relaxbench.optim.registry import rule_names
+    from relaxbench.problems import problem_names
+    from relaxbench.problems.data.published import data_dir
+
+    return {
+        "data_dir": str(data_dir()),
+        "problems": [_problem_answer(name) for name in problem_names()],
+        "methods": [_method_answer(name) for name in rule_names()],
+    }
+
+
+def _problem_answer(name: str) -> dict[str, Any]:
+    """Return the facts of a problem; of one in a plug-in that does not work, the error."""
+    from relaxbench.problems import problem
+
+    try:
+        p = problem(name)
+    except UserError as error:
+        return {"name": name, "error": str(error)}
+    try:
+        size = p.size
+    except UserError:  # depends on the number of classes or characters
+        size = None
+    own = ("name", "title", "budget", "batch_size", "metric", "unit", "tolerance", "data", "published")
+    return {**{key: getattr(p, key) for key in own}, "parameters": size, "error": None}
+
+
+def _method_answer(name: str) -> dict[str, Any]:
+    """Return the facts of a method; of one in a plug-in that does not work, the error."""
+    from relaxbench.optim.registry import rule_class
+    from relaxbench.space import to_stored
+
+    try:
+        rule = rule_class(name)
+    except UserError as error:
+        return {"name": name, "error": str(error)}
+    return {
+        "name": name,
+        "title": rule.title,
+        "source": rule.source,
+        "copies": rule.copies,
+        "space": to_stored(rule.space),
+        "fixed": dict(rule.default_fixed),
+        "wide": to_stored(rule.wide),
+        "error": None,
+    }
 
 
 def list_tables() -> list[RenderableType]:

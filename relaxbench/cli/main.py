@@ -29,7 +29,7 @@ from relaxbench.util.text import one_line
 from relaxbench.version import __version__
 
 app = typer.Typer(
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Does a relaxation optimizer beat a well-tuned SGD on this model, by how much, and how sure is that?",
     epilog="Start with: python -m relaxbench study",

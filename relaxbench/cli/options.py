@@ -99,6 +99,12 @@ RETRIES = 3
 SkipUnfit = Annotated[
     bool, typer.Option("--skip-unfit", help="Leave methods out that cannot train a problem, with a line for each.")
 ]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick", help="Try in seconds whether all works: few trials, no verdicts, under the name NAME-quick."
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relaxbench.cli import checks, options
+from relaxbench.cli.as_json import AsJson, print_json
 from relaxbench.cli.console import console
 from relaxbench.cli.options import (
     STORAGE,
@@ -72,6 +73,7 @@ def plan(
         float | None,
         typer.Option(help="Standard deviation of the log metric between blocks.  \\[default: an earlier study's]"),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Estimate a study before it runs: gradients, time on this machine, and what to expect until it is decided."""
     if spread is not None and not 1e-6 <= spread <= 100:
@@ -87,9 +89,14 @@ def plan(
     wish = parse_path(path)
     place = torch_device(device)
     spec, problems, unfit = prepare_spec(spec, file, given, download, skip_unfit)
+    refuse_problems(spec, problems, place, wish)
+    if as_json:
+        from relaxbench.cli.plan_answer import plan_answer
+
+        print_json(plan_answer(spec, problems, place, population, wish, unfit))
+        return
     for line in unfit:
         console.print(line, markup=False, highlight=False)
-    refuse_problems(spec, problems, place, wish)
     for part in plan_tables(spec, problems, storage, place, population, spread, wish):
         console.print(part)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from relaxbench.cli.as_json import AsJson, print_json
 from relaxbench.cli.console import console
 from relaxbench.cli.options import STORAGE, Storage, Study, reader
 from relaxbench.cli.outcome import verdict_lines
@@ -18,12 +19,39 @@ if TYPE_CHECKING:
     from relaxbench.store.facts import EngineFacts
 
 
-def show(study: Study = None, storage: Storage = STORAGE) -> None:
+def show(study: Study = None, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Show the progress of a study, and its verdicts so far."""
     from relaxbench.analysis.frames import load_study
 
-    for part in show_tables(load_study(reader(storage), study)):
+    frames = load_study(reader(storage), study)
+    if as_json:
+        print_json(show_answer(frames))
+        return
+    for part in show_tables(frames):
         console.print(part)
+
+
+def show_answer(frames: StudyFrames) -> dict[str, Any]:
+    """Return what `show --json` prints."""
+    from relaxbench.analysis.caveats import restated
+    from relaxbench.analysis.findings import Findings
+    from relaxbench.analysis.progress import progress
+    from relaxbench.analysis.sentences import sentence
+    from relaxbench.analysis.verdict_table import verdict_table
+
+    results = Findings.of(frames).results
+    rows = verdict_table(results).to_dict("records")
+    sentences = [{"sentence": sentence(result)} for result in results]
+    return {
+        "study": frames.name,
+        "problems": frames.problems,
+        "methods": frames.methods,
+        "baseline": frames.baseline,
+        "looks": frames.looks,
+        "progress": progress(frames).to_dict("records"),
+        "verdicts": [row | said for row, said in zip(rows, sentences, strict=True)],
+        "notes": restated(frames),
+    }
 
 
 def show_tables(frames: StudyFrames) -> list[RenderableType]:

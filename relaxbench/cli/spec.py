@@ -55,6 +55,43 @@ def parse_looks(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
+QUICK = "-quick"
+"""End of the name of a quick study, which keeps it apart from the study itself."""
+QUICK_BLOCKS, QUICK_TRIALS = 2, 2
+"""Of a quick study. So few blocks make no claim, whatever their results."""
+QUICK_LABEL = f"A quick try: {QUICK_BLOCKS} blocks of {QUICK_TRIALS} trials show that all works, and decide nothing."
+"""Said in the terminal and at the top of the page."""
+
+
+def quicken(spec: StudySpec, overrides: Overrides) -> StudySpec:
+    """Return a study that takes seconds and shows that all works: it decides nothing, and has a name of its own.
+
+    Raises:
+        UserError: for options that contradict it, and for a name that becomes too long.
+    """
+    from relaxbench.study.definition.written import LONGEST_NAME
+
+    numbers = {"looks": overrides.looks, "more-blocks": overrides.more_blocks, "trials": overrides.trials}
+    given = [f"--{option}" for option, value in numbers.items() if value is not None]
+    if given:
+        raise UserError(
+            f"--quick with {given[0]}: a quick study has {QUICK_BLOCKS} blocks of {QUICK_TRIALS} trials; leave one out"
+        )
+    name = spec.name.removesuffix(QUICK) + QUICK
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"--quick: {name!r} has more than {LONGEST_NAME} characters: give a shorter --name")
+    size = {"looks": [QUICK_BLOCKS], "more_blocks": 0, "trials": QUICK_TRIALS, "exploit": 0, "recommend": 0}
+    return spec.model_copy(
+        update={
+            **size,
+            "name": name,
+            "description": f"{QUICK_LABEL} {spec.description}".strip(),
+            "repetitions": 1,
+            "flatness": False,
+        }
+    )
+
+
 def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
     """Read a study file, with the options of the command line in place of its own values.
 

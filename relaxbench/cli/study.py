@@ -31,7 +31,7 @@ from relaxbench.cli.options import (
 )
 from relaxbench.cli.outcome import conclude, finish
 from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
-from relaxbench.cli.spec import Overrides, prepare_spec, read_spec
+from relaxbench.cli.spec import QUICK_LABEL, Overrides, prepare_spec, quicken, read_spec
 from relaxbench.cli.supervise import LocalWorkers, supervise, work_on_this_machine
 
 
@@ -61,6 +61,7 @@ def study(
     optuna: options.Optuna = None,
     retries: options.Retries = options.RETRIES,
     skip_unfit: options.SkipUnfit = False,
+    quick: options.Quick = False,
     report: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
     checkpoints: options.Checkpoints = options.CHECKPOINTS,
@@ -79,6 +80,8 @@ def study(
 
     given = Overrides(name, looks, more_blocks, trials, budget, method, problem, seed)
     spec, source = read_spec(file, given)
+    if quick:
+        spec = quicken(spec, given)
     checks.check_counts(population, retries)
     wish = parse_path(path)
     checks.check_folder("--checkpoints", checkpoints)
@@ -113,7 +116,7 @@ def study(
         with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
             reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
             run = StudyRun(database, reporting)
-            for note in (*unfit, *notes):
+            for note in (*([QUICK_LABEL] if quick else []), *unfit, *notes):
                 display.say(note)
             opened = open_study(database, spec, source, problems, place, restate, wish)
             if cluster is not None:

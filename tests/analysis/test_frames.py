@@ -47,6 +47,15 @@ def test_whole_study(digits: StudyFrames) -> None:
     assert (progress(digits)["done"] == progress(digits)["planned"]).all()
 
 
+def test_a_study_shows_itself_in_one_short_line() -> None:
+    writer = Writer(memory(), spec(name="mine", problems=["rosenbrock"], methods=["sgd", "heat"], looks=[2], trials=1))
+    for block in range(2):
+        writer.trial("rosenbrock", "sgd", "explore", block, 0, 0.5)
+    writer.trial("rosenbrock", "heat", "explore", 0, 0, 0.5, status="running")
+    frames = load_study(writer.close())
+    assert repr(frames) == str(frames) == "<study 'mine': 1 problem, 2 methods, 2 of 3 trials done>"
+
+
 def test_units_and_seconds() -> None:
     writer = small()
     curve = np.array([[300, 600], [0.5, 0.4], [0.6, 0.5], [0.05, 0.04], [np.nan, np.nan]])

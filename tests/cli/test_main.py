@@ -161,7 +161,28 @@ def test_help_version_and_exit_codes_of_the_process(folder: Path) -> None:
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with nothing_written():
         out = printed(capsys, name, "--help")
+        assert printed(capsys, name, "-h") == out
     assert "Usage: relaxbench" in out and name in out
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "proposed"),
+    [
+        ("relaxbench ", 1, [*COMMANDS, "stress"]),
+        ("relaxbench sho", 1, ["show"]),
+        ("relaxbench best --w", 2, ["--weights"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(
+    line: str, word: int, proposed: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(word))
+    monkeypatch.setenv("_RELAXBENCH_COMPLETE", "complete_bash")
+    with nothing_written(), pytest.raises(SystemExit) as ended:
+        main([])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, sorted(out.split()), err) == (0, sorted(proposed), "")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,6 +128,15 @@ def test_a_changed_study_is_refused_with_what_to_do(capsys: pytest.CaptureFixtur
     assert "budget: 90 → 40" in line and "--storage" in line
 
 
+@pytest.mark.usefixtures("database")
+def test_more_trials_of_one_method_are_refused_before_anything_grows(capsys: pytest.CaptureFixture[str]) -> None:
+    """The number of trials holds for all methods: it would grow them all, and take away verdicts that rest on it."""
+    before = rows("study.db")
+    line = refused(capsys, "study", "tiny.toml", "--trials", "40", "--method", "sgd", "--storage", "study.db")
+    assert "is already in this storage and differs (trials: 1 → 40 (declared before the study began)): " in line
+    assert "change `name`" in line and rows("study.db") == before
+
+
 def test_study_has_the_options_that_were_promised(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "study", "--help")
     promised = "storage looks more-blocks trials budget method problem population device seed report no-report quiet "
