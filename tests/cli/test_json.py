@@ -87,7 +87,7 @@ def test_show(capsys: pytest.CaptureFixture[str], study: str) -> None:
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     found = answer(capsys, "list")
     methods = {row["name"]: row for row in found["methods"]}
-    assert set(methods) == set(RULES)
+    assert set(RULES) <= set(methods)  # other tests leave plug-ins in this process
     lr = rule_class("sgd").space["lr"]
     assert methods["sgd"]["space"]["lr"] == {"kind": "float", "low": lr.low, "high": lr.high, "log": True}  # type: ignore[union-attr]
     problems = {row["name"]: row for row in found["problems"]}
