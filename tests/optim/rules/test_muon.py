@@ -59,6 +59,7 @@ def pytorch(model: nn.Module) -> list[torch.optim.Optimizer]:
 def test_a_run_is_that_of_pytorch_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide, tall and square-like matrices with torch.optim.Muon, biases with torch.optim.AdamW."""
     monkeypatch.setattr(_muon, "torch", Double())
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.double)  # how PyTorch 2.9 says it
     ours, theirs = net(torch.float64), net(torch.float64)
     found = train(ours, [Muon(ours.parameters(), muon_lr=0.05, adam_lr=0.01, **VALUES)], 20)
     assert torch.allclose(found, train(theirs, pytorch(theirs), 20), rtol=1e-11, atol=1e-12)
