@@ -28,7 +28,7 @@ def measure(
 ) -> Iterator[tuple[str, int, float, float]]:
     """Measure member-steps per CPU-second of this process, the median of stretches in turn.
 
-    Returns:
+    Yields:
         for each case rule, K, and the rates of the vectorized and the compiled population.
 
     Raises:

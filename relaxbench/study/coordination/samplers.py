@@ -51,8 +51,8 @@ def sampler_class(name: str) -> type[BaseSampler]:
                 f"sampler {name!r} needs the package {package}, which is not installed: "
                 "pip install 'relaxbench[samplers]'"
             )
-        found: Any = getattr(optuna.samplers, CLASSES[name])
-        return found  # type: ignore[no-any-return]
+        built_in: type[BaseSampler] = getattr(optuna.samplers, CLASSES[name])
+        return built_in
     if not is_path(name):
         raise unknown("sampler", name, (RANDOM, *CLASSES), 'or the path of a class, "package.module:Class"')
     try:
@@ -80,7 +80,7 @@ def make_sampler(search: SearchFacts, seed: int, trials: int) -> BaseSampler:
     name, given = search["sampler"], search["options"]
     kind = sampler_class(name)
     known = inspect.signature(kind).parameters
-    if not any(known_one.kind is inspect.Parameter.VAR_KEYWORD for known_one in known.values()):
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         for option in given:
             if option not in known or option == "seed":
                 raise unknown(f"option of sampler {name!r}:", option, set(known) - {"seed"})
