@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,8 +11,7 @@ from torch import Tensor
 from relaxbench.problems.losses import Batch
 from relaxbench.problems.problem import Params
 from relaxbench.problems.samplers import Words
-from relaxbench.problems.science.derivatives import Jet
-from relaxbench.problems.science.networks import Dense
+from relaxbench.problems.science.derivatives import Activation, Jet
 from relaxbench.problems.science.points import Box
 from relaxbench.problems.science.residual import ResidualProblem
 
@@ -21,6 +21,31 @@ SOLUTION_POINTS = 4096
 """Points at which the solution's error is measured."""
 AXES = ((1.0, 0.0), (0.0, 1.0))
 """Directions of both coordinates."""
+
+
+_BUMP = Activation("z(1 − z)", lambda z: z * (1 - z), lambda z, value: (1 - 2 * z, torch.full_like(z, -2.0)))
+
+
+def walls(at: Jet) -> Jet:
+    """Return x(1 − x)y(1 − y) at coordinates ``[N, 2]`` of the unit square: zero on its boundary."""
+    sides = at.apply(_BUMP)
+    return sides.columns(0, 1) * sides.columns(1, 2)
+
+
+class Network(Protocol):
+    """A network on jets."""
+
+    def layout(self) -> list[tuple[str, torch.Size]]:
+        """Return names and shapes of the parameters."""
+        ...
+
+    def init(self, seed: int) -> Tensor:
+        """Return initial parameters ``[P]``."""
+        ...
+
+    def __call__(self, params: Params, inputs: Jet) -> Jet:
+        """Apply the network of one member."""
+        ...
 
 
 class SolutionProblem(ResidualProblem):
@@ -35,7 +60,7 @@ class SolutionProblem(ResidualProblem):
     """
 
     domain: Box
-    network: Dense
+    network: Network
 
     def exact(self, x: Tensor) -> Tensor:
         """Return the exact solution ``[…, 1]`` at points ``[…, d]``."""

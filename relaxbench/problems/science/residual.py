@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +17,8 @@ from relaxbench.problems.science.points import split_key
 KEYS = {"train": 10, "validation": 11, "test": 12}
 """Keys of the points of a split, see `points.split_key`. Those of its metric have `FURTHER` more."""
 FURTHER = 10
+RANGES = {"lr": (1e-3, 1.0), "inner_lr": (1e-3, 1.0), "damping": (1e-6, 10.0), "adam_lr": (1e-3, 5e-2)}
+"""Ranges of hyperparameters for all methods, on losses that are scaled."""
 SMALLEST = 1e-16
 """Least metric: an error has a logarithm."""
 
@@ -46,19 +47,13 @@ class ResidualProblem(Problem):
     dtype = torch.float64
     worst, worst_metric, margin = 1e6, 10.0, "25 %"
     fixed: Mapping[str, float] = {"weight_decay": 0.0, "decoupled_decay": 0.0}  # a decay would move the minimum
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        "lr": (1e-3, 1.0),
-        "inner_lr": (1e-3, 1.0),
-        "damping": (1e-6, 10.0),
-        "adam_lr": (1e-3, 5e-2),
-    }
     fresh: bool = False
     scale: float = 1.0
     weights: Sequence[float] | None = None
 
     def __init__(self) -> None:
         self.loss = loss("least-squares")
-        self.space = {**type(self).ranges}
+        self.space = {**RANGES}
         self._splits: dict[tuple[str, torch.device], Batch] = {}
 
     def draw(self, words: Words, split: str) -> Batch:
