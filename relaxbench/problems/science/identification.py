@@ -25,8 +25,8 @@ SPREAD = 20_000
 """Points from which the standard deviation of a solution is computed."""
 CHECKED = 2_000
 """Points on which a dictionary is checked."""
-NULL, APART = 1e-10, 1e-6
-"""The singular value of the law at most, and the second smallest at least, relative to the largest."""
+NULL, APART, SAME = 1e-10, 1e-6, 1e-6
+"""The singular value of the law at most, the second smallest at least, relative to the largest; the error of a law."""
 
 
 class Identification(ResidualProblem):
@@ -111,7 +111,7 @@ class Identification(ResidualProblem):
 
     def check(self) -> None:
         super().check()
-        values = self.singular_values()
+        values, null = self.spectrum()
         if values[-1] > NULL * values[0]:
             raise UserError(
                 f"problem {self.name!r}: no law of {', '.join(self.terms_of_law)} holds for its solution (smallest "
@@ -122,9 +122,19 @@ class Identification(ResidualProblem):
                 f"problem {self.name!r}: the terms {', '.join(self.terms_of_law)} are dependent on its solution beyond "
                 f"its law (second smallest singular value {values[-2]:.1e}), so that many laws hold: leave terms out"
             )
+        away = self.error({"law": null}, {})
+        if away > SAME:
+            raise UserError(
+                f"problem {self.name!r}: the stated law is not the one that holds for its solution (error {away:.1e}): "
+                f"expected a multiple of ({', '.join(f'{number:.3g}' for number in null.tolist())})"
+            )
 
-    def singular_values(self) -> Tensor:
-        """Return the singular values of the dictionary on the exact solution, descending, over √points."""
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Decompose the dictionary on the exact solution.
+
+        Returns:
+            its singular values over √points, descending; the right vector ``[J]`` of the smallest.
+        """
         x = self.domain.inside(split_key(31), CHECKED)[0].requires_grad_()
         with torch.enable_grad():
             u = self.exact(x)[:, 0]
@@ -132,8 +142,8 @@ class Identification(ResidualProblem):
             rows = [torch.autograd.grad(slope[:, i].sum(), x, retain_graph=True)[0] for i in (0, 1)]
         second = (rows[0][:, 0], rows[0][:, 1], rows[1][:, 1])
         columns = self.dictionary(u.detach(), slope.detach().unbind(1), second)
-        values: Tensor = torch.linalg.svdvals(columns / math.sqrt(CHECKED))
-        return values
+        _, values, rows_of_v = torch.linalg.svd(columns / math.sqrt(CHECKED), full_matrices=False)
+        return values, rows_of_v[-1]
 
 
 class Helmholtz(Identification):
@@ -141,8 +151,8 @@ class Helmholtz(Identification):
 
     title = "identify Helmholtz's equation u_xx + u_yy + u = 0 from noisy samples (Hasan et al., 2020)"
     coordinates = "xy"
-    terms_of_law = ("u_yy", "u_xx", "u_yx", "u_y", "u_x", "u", "u·u", "u·u_x", "u·u_y")
-    law = (1, 1, 0, 0, 0, 1, 0, 0, 0)
+    terms_of_law: tuple[str, ...] = ("u_yy", "u_xx", "u_yx", "u_y", "u_x", "u", "u·u", "u·u_x", "u·u_y")
+    law: tuple[float, ...] = (1, 1, 0, 0, 0, 1, 0, 0, 0)
     domain = Box((-math.pi, -math.pi), (math.pi, math.pi))
 
     def exact(self, x: Tensor) -> Tensor:
@@ -155,8 +165,8 @@ class WaveLaw(Identification):
 
     title = "identify the wave equation u_tt = u_xx from noisy samples (Hasan et al., 2020)"
     coordinates = "xt"
-    terms_of_law = ("u_tt", "u_xx", "u_t", "u_x", "u", "u·u", "u·u_x")
-    law = (1, -1, 0, 0, 0, 0, 0)
+    terms_of_law: tuple[str, ...] = ("u_tt", "u_xx", "u_t", "u_x", "u", "u·u", "u·u_x")
+    law: tuple[float, ...] = (1, -1, 0, 0, 0, 0, 0)
     domain = Box((-3.0, -3.0), (3.0, 3.0))
 
     def exact(self, x: Tensor) -> Tensor:
@@ -170,8 +180,8 @@ class HamiltonJacobi(Identification):
     title = "identify the viscous Hamilton–Jacobi equation u_t = u_xx − u_x² from noisy samples (Hasan et al., 2020)"
     published = "Hasan et al. (example.ipynb), noise 10^(−½), 10,000 samples, 30,000 epochs: 2.9e-2"
     coordinates = "xt"
-    terms_of_law = ("u_tt", "u_xx", "u_t", "u_x", "u", "u·u", "u·u_x", "u_x·u_x")
-    law = (0, -1, 1, 0, 0, 0, 0, 1)
+    terms_of_law: tuple[str, ...] = ("u_tt", "u_xx", "u_t", "u_x", "u", "u·u", "u·u_x", "u_x·u_x")
+    law: tuple[float, ...] = (0, -1, 1, 0, 0, 0, 0, 1)
     domain = Box((-2.0, 0.0), (2.0, 2.0))
 
     def exact(self, x: Tensor) -> Tensor:

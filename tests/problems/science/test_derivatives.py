@@ -17,7 +17,7 @@ POINTS = torch.rand(7, 2, dtype=torch.float64, generator=torch.Generator().manua
 
 def params_of(network: Dense) -> dict[str, Tensor]:
     flat = network.init(3) + 0.1 * torch.sin(torch.arange(len(network.init(3)), dtype=torch.float64))
-    parts = flat.split([shape.numel() for _, shape in network.layout()])
+    parts = flat.split_with_sizes([shape.numel() for _, shape in network.layout()])
     return {name: part.view(shape) for (name, shape), part in zip(network.layout(), parts, strict=True)}
 
 

@@ -72,7 +72,7 @@ def test_the_loss_is_the_weighted_sum_of_mean_squares() -> None:
     many, few = batch["many"].flatten(), batch["few"].flatten()
     expected = float((4 * (w * many).square().mean() + (w - few).square().mean()) / 2)
     for path in ("direct", "vectorized"):
-        grad, loss = Oracle(task, path).gradient_on(torch.tensor([[w]], dtype=torch.float64), batch)  # type: ignore[arg-type]
+        grad, loss = Oracle(task, path).gradient_on(torch.tensor([[w]], dtype=torch.float64), batch)
         assert loss.item() == pytest.approx(expected, rel=1e-14)
         slope = (8 * w * many.square().mean() + 2 * (w - few).mean()) / 2
         assert grad.item() == pytest.approx(float(slope), rel=1e-14)
@@ -97,9 +97,9 @@ def test_splits_are_apart_and_fresh_points_are_functions_of_the_seed() -> None:
 def test_a_measurement_is_billed_by_its_points() -> None:
     task = problem("pinn-poisson2d-small")
     splits = {name: task.split(name, CPU) for name in ("train", "validation", "test")}
-    points = {name: sum(value.shape[1] for value in split.values()) for name, split in splits.items()}
-    assert points["train"] == 64 and task.examples("train") == 1
-    assert task.examples("test") == task.examples("validation") == math.ceil(points["validation"] / 64)
+    points = {name: sum(split[part].shape[1] for part in ("inside", "edge")) for name, split in splits.items()}
+    assert points["train"] == 64 and task.examples("train") == 1 and splits["test"]["at"].shape[1] == 4096
+    assert task.examples("test") == task.examples("validation") == math.ceil((1024 + 256 + 4096 / 4) / 64)
     run, ended = Population(Oracle(task, "direct"), RULES["sgd"](), 30), list[Outcome]()
     run.admit([Job(0, 1, {**defaults(RULES["sgd"].wide), "lr": 1e-3}, test=True)])
     run.run(lambda free: [], ended.extend, 1)
