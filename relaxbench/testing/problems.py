@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -42,10 +43,11 @@ class ProblemConformance:
         p = self._make()
         for attribute in ("name", "title", "metric"):
             require(bool(getattr(p, attribute, "")), f"{attribute} is missing: expected a line of text")
-        for attribute in ("budget", "rounds", "batch_size", "margin", "worst", "worst_metric"):
+        for attribute in ("budget", "rounds", "batch_size", "worst", "worst_metric"):
             value = getattr(p, attribute, None)
             good = isinstance(value, (int, float)) and 0 < value < math.inf
             require(good, f"{attribute} = {value!r}: expected a positive number")
+        require(_is_margin(p.margin), f'margin = {p.margin!r}: expected a positive number, or a ratio such as "10 %"')
         for name, (low, high) in p.space.items():
             require(low < high, f"space[{name!r}] = ({low:g}, {high:g}): expected low < high")
         known = ", ".join(KINDS)
@@ -247,6 +249,12 @@ class ProblemConformance:
     def _outputs(self, p: Problem, x: Tensor, batch: Batch) -> Tensor:
         with torch.no_grad():
             return p.outputs(p.unflatten(x), batch, False)
+
+
+def _is_margin(margin: object) -> bool:
+    if isinstance(margin, str):
+        return re.fullmatch(r"\d+(\.\d+)? %", margin) is not None and 0 < float(margin[:-1]) < 100
+    return isinstance(margin, (int, float)) and 0 < margin < math.inf
 
 
 def _same(first: Batch, second: Batch) -> bool:
