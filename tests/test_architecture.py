@@ -97,7 +97,17 @@ ALLOWED: dict[str, set[str]] = {
         "util",
     },
     "stress": {"study.coordination", "analysis", "store", "version", "errors", "space", "util"},
-    "reproduce": {"training", "optim", "optim.rules", "problems", "problems.landscapes", "errors", "random", "util"},
+    "reproduce": {
+        "analysis",
+        "training",
+        "optim",
+        "optim.rules",
+        "problems",
+        "problems.landscapes",
+        "errors",
+        "random",
+        "util",
+    },
     "bench": {
         "training",
         "pages",
