@@ -195,7 +195,7 @@ def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, n
         data = connection.scalar(select(Weights.data).where(Weights.trial_id.in_([int(i) for i in runs["id"]])))
     if data is None:
         raise UserError(f"study {frames.name!r} keeps no weights for this method yet: finish it first")
-    double = frames.spec["precision"] == "float64"
+    double = frames.manifest["engines"][name]["dtype"] == "float64"
     flat = torch.from_numpy(np.frombuffer(data, dtype=np.float64 if double else np.float32).copy())
     own = _problem(frames, name)
     if own.size != len(flat):

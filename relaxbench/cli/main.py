@@ -17,11 +17,12 @@ from relaxbench.cli.doctor import doctor
 from relaxbench.cli.options import described
 from relaxbench.cli.plan import plan
 from relaxbench.cli.report import dashboard, report
+from relaxbench.cli.reproduce import reproduce
 from relaxbench.cli.show import show
 from relaxbench.cli.status import status
 from relaxbench.cli.storage import copy, export, import_, upgrade
 from relaxbench.cli.study import study
-from relaxbench.cli.tools import bench, check, reproduce, theory
+from relaxbench.cli.tools import bench, check, theory
 from relaxbench.cli.workers import reap, stress, worker
 from relaxbench.errors import UserError
 from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom

@@ -215,7 +215,7 @@ class Circumstances(MachineFacts, total=False):
 
     optuna: str
     git_commit: str | None
-    dtype: str
+    dtype: str  # of parameters: all types of its problems
 
 
 class Manifest(Circumstances, total=False):

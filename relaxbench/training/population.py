@@ -203,10 +203,13 @@ class Population:
         return state, losses.mean(dim=1, keepdim=True) if self.rule.replicas > 1 else losses
 
     def _measure(self, train: list[float], gamma: list[float]) -> list[Outcome]:
-        """Measure every member on the validation split; return and drop those that are finished or have diverged."""
+        """Measure every member on the validation split; return and drop those that are finished or have diverged.
+
+        Float64 goes on to 1e308. What exceeds float32 has diverged: results are stored so.
+        """
         iterate = self.rule.iterate(self.state)
         held_out = self.oracle.measure(iterate, "validation")
-        finite = torch.isfinite(iterate).all(dim=1) & torch.isfinite(held_out.loss)
+        finite = torch.isfinite(iterate.float()).all(dim=1) & torch.isfinite(held_out.loss.float())
         rows = zip(held_out.loss.tolist(), held_out.metric.tolist(), finite.tolist(), strict=True)
         ended: dict[int, bool] = {}  # slot → whether its trial has diverged
         for k, (member, (loss, metric, is_finite)) in enumerate(zip(self.slots, rows, strict=True)):
@@ -216,7 +219,7 @@ class Population:
                     member.reached = member.ledger.total
                 metric = float(member.reached if member.reached is not None else self.budget)
             member.curve.append([member.ledger.total, train[k], loss, metric, gamma[k]])
-            diverged = not (is_finite and math.isfinite(train[k]))
+            diverged = not (is_finite and abs(train[k]) <= torch.finfo(torch.float32).max)
             if diverged or member.done >= member.total:
                 ended[k] = diverged
         if not ended:
