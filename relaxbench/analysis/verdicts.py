@@ -85,6 +85,8 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         base=about["base"],
         rung=about["rung"],
         arm=how["arm"],
+        without=how["without"],
+        instead=how["instead"],
         space=how["space_name"],
         dimensions=how["dimensions"],
         settings=origin(published),
