@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from relaxbench.cli.ablate import ablate
 from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
 from relaxbench.cli.console import log_to_console, replace_unprintable
@@ -54,6 +55,7 @@ def before(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "study": study,
+    "ablate": ablate,
     "plan": plan,
     "list": list_,
     "show": show,

@@ -85,6 +85,8 @@ class MethodFacts(TypedDict):
     title: str
     source: str
     role: str  # baseline, control, candidate
+    without: str  # the part that this method leaves out of the one that it is compared with; "" for none
+    instead: str  # what stands in its place
     arm: Literal["tuned", "published"]  # published: no tuning, `fixed` holds the authors' settings
     space_name: Literal["default", "wide", "custom"]
     dimensions: int | None  # of the first problem's space
@@ -291,6 +293,13 @@ def planned_looks(spec: SpecFacts, manifest: Manifest) -> tuple[int, ...]:
     return (*looks, *manifest.get("extra_looks", []), looks[-1] + more)
 
 
+def opponent_of(spec: SpecFacts, method: str) -> str | None:
+    """The method that one is compared with: its own ``against``, or the baseline; None for the baseline itself."""
+    baseline = spec.get("baseline")
+    own = spec.get("method", {}).get(method, {}).get("against")
+    return None if method == baseline else str(own) if own else baseline
+
+
 def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
     """All facts of a problem; neutral values where the manifest has none."""
     neutral: ProblemFacts = {
@@ -324,6 +333,8 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "title": method,
         "source": "",
         "role": role,
+        "without": "",
+        "instead": "",
         "arm": "tuned",
         "space_name": "default",
         "dimensions": None,
