@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from relaxbench.cli.atlas import atlas
 from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
 from relaxbench.cli.console import log_to_console, replace_unprintable
@@ -58,6 +59,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show,
     "best": best,
     "report": report,
+    "atlas": atlas,
     "dashboard": dashboard,
     "worker": worker,
     "status": status,
