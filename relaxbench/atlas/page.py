@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,13 +20,14 @@ from relaxbench.atlas.atlas import Atlas, column_of
 from relaxbench.atlas.cells import NOT_RUN, Cell, Row
 from relaxbench.atlas.discovery import holds
 from relaxbench.atlas.figures import profile_panels
+from relaxbench.atlas.repeats import once
 from relaxbench.atlas.sources import Entry
 from relaxbench.atlas.traits import TRAITS
 from relaxbench.errors import UserError
 from relaxbench.pages import html
 from relaxbench.pages.theme import file_name
 from relaxbench.util import files
-from relaxbench.util.text import duration
+from relaxbench.util.text import counted, duration
 from relaxbench.version import __version__
 
 NAME = "atlas"
@@ -34,7 +36,7 @@ NAME = "atlas"
 
 @dataclass(frozen=True)
 class Summary:
-    """A method over all rows on which it was run.
+    """A method over all rows, each problem at a budget once.
 
     Attributes:
         title, role, arm: of the method.
@@ -54,14 +56,16 @@ class Summary:
 
 
 def write_atlas(atlas: Atlas, directory: Path) -> list[Path]:
-    """Write ``<directory>/atlas.html`` and the tables ``<directory>/atlas/*.csv``; each appears whole or not at all.
+    """Write ``<directory>/atlas.html`` and, in ``<directory>/atlas/``, its tables and the manifest of every study.
+
+    Each file appears whole or not at all.
 
     Args:
         atlas: the studies.
         directory: created if it is missing. A report of a study that lies in it (``NAME.html``) is linked.
 
     Returns:
-        The paths of the page and of the tables.
+        The paths of the page, of the tables and of the manifests.
 
     Raises:
         UserError: the directory cannot be written.
@@ -69,14 +73,16 @@ def write_atlas(atlas: Atlas, directory: Path) -> list[Path]:
     page, folder = directory / f"{NAME}.html", directory / NAME
     tables = atlas.tables()
     texts = {name: files.csv(table) for name, table in tables.items()}
+    beside = {f"{name}.csv": text for name, text in texts.items()}
+    beside |= {f"study-{file_name(entry.label)}.json": _manifest(entry) for entry in atlas.studies}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            files.write(folder / f"{name}.csv", text)
+        for name, text in beside.items():
+            files.write(folder / name, text)
         files.write(page, render(atlas, tables, texts, reports(atlas, directory)))
     except OSError as error:
         raise UserError(f"cannot write {str(page)!r}: {error.strerror} (choose another folder)", "out") from error
-    return [page, *(folder / f"{name}.csv" for name in texts)]
+    return [page, *(folder / name for name in beside)]
 
 
 def reports(atlas: Atlas, directory: Path) -> dict[str, str]:
@@ -100,6 +106,7 @@ def render(atlas: Atlas, tables: Mapping[str, pd.DataFrame], texts: Mapping[str,
         "ratio": sentences.ratio,
         "percent": sentences.percent,
         "duration": duration,
+        "counted": counted,
     }
     templates.globals |= {"finite": sentences.finite, "verdicts": VERDICTS, "not_run": NOT_RUN, "holds": holds}
     script = templates.loader.get_source(templates, "atlas.js")[0] if templates.loader else ""
@@ -129,15 +136,15 @@ def render(atlas: Atlas, tables: Mapping[str, pd.DataFrame], texts: Mapping[str,
 
 def summaries(atlas: Atlas) -> list[Summary]:
     """Return one line per method, in the order of the table."""
-    found = []
+    found, every = [], once(atlas.cells)
     for column, title in atlas.columns.items():
-        cells = [cell for cell in atlas.cells if column_of(cell) == column]
+        cells = [cell for cell in every if column_of(cell) == column]
         counts = Counter(cell.verdict for cell in cells)
         ratios = [cell.ratio for cell in cells if cell.known]
         found.append(
             Summary(
                 title,
-                cells[0].role,
+                next((cell.role for cell in cells), ""),
                 column[1],
                 counts,
                 sum(holds(cell) for cell in cells),
@@ -159,6 +166,10 @@ def state(cell: Cell, entry: Entry) -> str:
     if cell.waiting and entry.missing:
         return "its study goes on"
     return ""
+
+
+def _manifest(entry: Entry) -> str:
+    return json.dumps(entry.facts, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:

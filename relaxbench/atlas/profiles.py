@@ -14,6 +14,7 @@ import pandas as pd
 
 from relaxbench.analysis.targets import MIN_PROBLEMS, profile, score
 from relaxbench.atlas.cells import Cell
+from relaxbench.atlas.repeats import once
 
 
 def relative(cells: Sequence[Cell]) -> pd.DataFrame:
@@ -21,13 +22,11 @@ def relative(cells: Sequence[Cell]) -> pd.DataFrame:
 
     Columns: base, budget, study, method, title, role, level, relative. Of studies that repeat a row, the first counts.
     """
-    first: dict[tuple[str, float], str] = {}
-    rows = []
-    for cell in cells:
-        if cell.arm != "tuned" or cell.space != "default" or not cell.level > 0:
-            continue
-        if first.setdefault((cell.base, cell.budget), cell.study) == cell.study:
-            rows.append((cell.base, cell.budget, cell.study, cell.method, cell.title, cell.role, cell.level))
+    rows = [
+        (cell.base, cell.budget, cell.study, cell.method, cell.title, cell.role, cell.level)
+        for cell in once(cells)
+        if cell.arm == "tuned" and cell.space == "default" and cell.level > 0
+    ]
     table = pd.DataFrame(rows, columns=["base", "budget", "study", "method", "title", "role", "level"])
     best = table.groupby(["base", "budget"], dropna=False)["level"].transform("min")
     return table.assign(relative=table["level"] / best)

@@ -14,6 +14,12 @@ COLUMNS = [
 ]
 
 
+def once(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells of the first study of every problem at a budget: without those that repeat a row."""
+    first: dict[tuple[str, float], str] = {}
+    return [cell for cell in cells if first.setdefault((cell.base, cell.budget), cell.study) == cell.study]
+
+
 def repeats(cells: Sequence[Cell], seeds: Mapping[str, object]) -> pd.DataFrame:
     """Return one row per comparison that two studies made: do their intervals overlap, do their verdicts agree?
 

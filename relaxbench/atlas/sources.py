@@ -15,6 +15,7 @@ from relaxbench.analysis.frames import StudyFrames, load_study
 from relaxbench.analysis.progress import progress
 from relaxbench.atlas.cells import Cell, Row, cells_of, rows_of
 from relaxbench.errors import UserError
+from relaxbench.store.facts import public
 from relaxbench.store.schema import Study
 from relaxbench.store.urls import parse_url, show_url
 
@@ -37,6 +38,7 @@ class Entry:
         headlines: problem → the shortest true answer. cautions: warnings, one sentence each.
         gradients: of all trials together.
         version, cpu, commit: of the program and the machine.
+        facts: the study as it ran, and its circumstances: specification and manifest.
         key, origin: of the manifest: of this study, and of the one that it was copied from.
         hours: planned, up to the first look and up to the last one; None for a study that was run.
     """
@@ -61,6 +63,7 @@ class Entry:
     commit: str = ""
     key: str = ""
     origin: str = ""
+    facts: dict[str, object] = field(default_factory=dict)
     hours: tuple[float, float] | None = None
 
     @property
@@ -195,6 +198,7 @@ def _entry(frames: StudyFrames, place: str) -> Entry:
         version=manifest.get("version", ""),
         cpu=manifest.get("cpu", ""),
         commit=manifest.get("git_commit") or "",
+        facts={"study": frames.name, "specification": dict(frames.spec), "manifest": public(manifest)},
         key=manifest.get("key", ""),
         origin=(origin.get("key") or "") if origin else "",
     )

@@ -12,6 +12,7 @@ import pandas as pd
 
 from relaxbench.analysis.targets import MIN_PROBLEMS
 from relaxbench.atlas.cells import Cell, Row
+from relaxbench.atlas.repeats import once
 
 TRAITS = {
     "budget": "budget (gradients)",
@@ -31,19 +32,10 @@ def observations(rows: Sequence[Row], cells: Sequence[Cell]) -> pd.DataFrame:
     Columns: base, budget, study, method, title, ratio and `TRAITS`. Of studies that repeat a row, the first counts.
     """
     about = {(row.study, row.problem): row for row in rows}
-    first: dict[tuple[str, float], str] = {}
     table = []
-    for cell in cells:
+    for cell in once(cells):
         row = about.get((cell.study, cell.problem))
-        if (
-            row is None
-            or not cell.known
-            or cell.arm != "tuned"
-            or cell.space != "default"
-            or cell.verdict == "baseline"
-        ):
-            continue
-        if first.setdefault(row.key, cell.study) != cell.study:
+        if row is None or not cell.known or (cell.arm, cell.space) != ("tuned", "default"):
             continue
         traits = {name: getattr(row, name) for name in TRAITS if hasattr(row, name)}
         if row.unit != "%":

@@ -32,9 +32,13 @@ def test_the_page_shows_every_cell_and_links_the_reports_beside_it(folder: Path)
     out = folder / "out"
     out.mkdir()
     (out / "digits.html").write_text("the study's report")
-    page, *tables = write_atlas(atlas, out)
+    page, *others = write_atlas(atlas, out)
     text = page.read_text()
-    assert {path.stem for path in tables} == {"cells", "rows", "studies", "profiles", "relative", "traits", "repeats"}
+    tables = {"cells", "rows", "studies", "profiles", "relative", "traits", "repeats"}
+    assert {path.stem for path in others if path.suffix == ".csv"} == tables
+    manifests = [json.loads(path.read_text()) for path in others if path.suffix == ".json"]
+    assert [each["specification"]["seed"] for each in manifests] == [0, 1, 2]
+    assert all("origins" not in each["manifest"] for each in manifests)  # paths of somebody's machine
     matrix = text[text.index('<table class="atlas">') :]
     matrix = matrix[: matrix.index("</table>")]
     assert matrix.count("<tr>") == 5 and matrix.count('class="cell better"') == 3
