@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from relaxbench.cli.ablate import ablate
+from relaxbench.cli.atlas import atlas
 from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
 from relaxbench.cli.console import log_to_console, replace_unprintable
@@ -61,6 +62,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show,
     "best": best,
     "report": report,
+    "atlas": atlas,
     "dashboard": dashboard,
     "worker": worker,
     "status": status,

@@ -269,6 +269,15 @@ class SpecFacts(TypedDict, total=False):
     script: dict[str, object] | None  # the table of a training script, without its path
 
 
+INTERNAL = ("origins", "turns", "identity")
+"""Keys of the manifest that only workers need: paths on a machine, whose turn it is, a person's files."""
+
+
+def public(manifest: Manifest) -> dict[str, object]:
+    """The manifest without what only workers need, as pages and files show it."""
+    return {key: value for key, value in manifest.items() if key not in INTERNAL}
+
+
 def protocol(spec: SpecFacts) -> Literal[1, 2]:
     """The protocol by which a study was planned.
 
