@@ -34,6 +34,7 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
         "caution": problem.caution,
         "base": base_name(problem) if spec.budgets else problem.name,
         "rung": problem.budget if spec.budgets else None,
+        "rounds": problem.rounds,
     }
 
 
