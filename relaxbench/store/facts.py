@@ -37,6 +37,7 @@ class ProblemFacts(TypedDict):
     caution: str
     base: str  # the problem's own name; on a ladder of budgets this one is called base@rung
     rung: int | None  # its budget on a ladder; None without a ladder
+    decades: NotRequired[bool]  # losses of runs span decades: their logarithms are averaged
 
 
 class CostFacts(TypedDict):

@@ -15,7 +15,7 @@ from relaxbench.study.definition.spec import StudySpec
 
 def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
     """Describe a problem for the report."""
-    return {
+    facts: ProblemFacts = {
         "title": problem.title,
         "metric": problem.metric,
         "unit": problem.unit,
@@ -35,6 +35,7 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
         "base": base_name(problem) if spec.budgets else problem.name,
         "rung": problem.budget if spec.budgets else None,
     }
+    return {**facts, "decades": True} if problem.decades else facts
 
 
 def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) -> MethodFacts:
