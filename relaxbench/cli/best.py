@@ -138,6 +138,12 @@ def _drop_in(rule: type[Rule], options: Mapping[str, Any], params: Mapping[str, 
     from relaxbench.optim.drop_in.classes import DROP_INS
     from relaxbench.optim.drop_in.closures import closures
 
+    if rule.compares_losses:
+        values = ", ".join(f'"{key}": {_literal(value)}' for key, value in {**options, **params}.items())
+        return [
+            '# for your own loop: torch.optim.LBFGS(…, line_search_fn="strong_wolfe") with a closure on all data',
+            f"params = {{{values}}}",
+        ]
     built_in = rule.name in DROP_INS
     cls = DROP_INS[rule.name].__name__ if built_in else f'drop_in("{rule.name}")'
     calls = closures(rule(**options))

@@ -20,7 +20,7 @@ from relaxbench.problems import Batch, Problem, SupervisedProblem
 from relaxbench.problems import problem as problem_of
 from relaxbench.testing.runner import require, skip
 from relaxbench.training.compatibility import try_out, why_not_vectorized
-from relaxbench.training.method_fit import why_unfit
+from relaxbench.training.method_fit import has_one_batch, why_unfit
 from relaxbench.training.oracle import OnBatch, Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Checkpoint, Job, Outcome
@@ -181,6 +181,8 @@ class ProblemConformance:
         p = self._make()
         shapes = [shape for _, shape in p.layout()]
         suited = [cls for cls in RULES.values() if cls.unfit(shapes) is None]
+        one_batch = has_one_batch(p)
+        suited = [cls for cls in suited if one_batch or not cls.compares_losses]
         rules = [cls() for cls in suited if p.loss.convex or not cls.curvature]
         unfit = {rule: reason for rule in rules if (reason := why_unfit(p, rule))}
         for rule, reason in unfit.items():

@@ -112,12 +112,12 @@ class Oracle:
             losses[k, 0] = loss.detach()
         return grads, losses
 
-    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearized:
+    def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearized:
         """Linearize the outputs at points ``[K, P]`` along directions, on the mini-batches with numbers ``[K, 1]``."""
         assert self.sampler is not None, "a round sets the sampler first"
         return self.linearize_on(points, direction, self.sampler.batch(batch))
 
-    def linearize_on(self, points: Tensor, direction: Tensor, batch: Batch) -> Linearized:
+    def linearize_on(self, points: Tensor, direction: Tensor | None, batch: Batch) -> Linearized:
         """Linearize the outputs on a batch, every tensor of which has a first axis K.
 
         Raises:
