@@ -39,6 +39,7 @@ class ProblemFacts(TypedDict):
     base: str  # the problem's own name; on a ladder of budgets this one is called base@rung
     rung: int | None  # its budget on a ladder; None without a ladder
     rounds: int | None  # measurements on validation data per trial
+    decades: NotRequired[bool]  # losses of runs span decades: their logarithms are averaged
 
 
 class CostFacts(TypedDict):
