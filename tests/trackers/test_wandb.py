@@ -25,8 +25,10 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
+    for folder in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{folder}_DIR", str(tmp_path / "own"))
 
 
 def records(file: Path) -> Iterator[Any]:
@@ -85,6 +87,7 @@ def test_an_interrupted_log_continues_and_runs_are_read_back(
     again.send(some)
     assert (again.sent, again.present) == (0, 3)
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 3
+    wandb.teardown()  # its other process has then written all
     for run, row in zip(some, wanted(sent_study, ("confirm", "recommend")), strict=False):
         (folder,) = tmp_path.glob(f"wandb/offline-run-*-{run.id}")
         there = read(folder)
@@ -98,6 +101,7 @@ def test_the_summary_is_one_run_with_its_tables_and_the_report(tmp_path: Path, s
         sending = Sending(Destination("wandb", where=str(tmp_path)))
         sending.summarize(summary)
         assert sending.reason == ""
+    wandb.teardown()
     (folder,) = tmp_path.glob("wandb/offline-run-*")
     tables = {file.name.partition("_")[0]: json.loads(file.read_text()) for file in folder.rglob("*.table.json")}
     verdicts = dict(zip(tables["verdicts"]["columns"], zip(*tables["verdicts"]["data"], strict=True), strict=True))
