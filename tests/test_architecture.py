@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim.drop_in": {"optim", "optim.rules", "errors", "random", "space", "util"},
     "problems": {"errors", "random", "plugins", "util"},
     "problems.landscapes": {"problems", "errors", "random", "util"},
+    "problems.science": {"problems", "errors", "random", "util"},
     "problems.data": {"errors", "random", "util"},
     "store": {"version", "errors", "space", "util"},
     "store.migrations": {"store", "version", "errors", "util"},
@@ -42,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "trackers": {"analysis", "store", "errors", "util"},
     "report.figures": {"analysis", "pages", "errors", "space", "util"},
     "report": {"report.figures", "analysis", "pages", "store", "version", "errors", "util"},
+    "atlas": {"analysis", "pages", "store", "version", "errors", "util"},
     "study.coordination": {"analysis", "store", "version", "errors", "space", "util"},
     "study.definition": {
         "loop",
@@ -98,7 +100,17 @@ ALLOWED: dict[str, set[str]] = {
         "util",
     },
     "stress": {"study.coordination", "analysis", "store", "version", "errors", "space", "util"},
-    "reproduce": {"training", "optim", "optim.rules", "problems", "problems.landscapes", "errors", "random", "util"},
+    "reproduce": {
+        "analysis",
+        "training",
+        "optim",
+        "optim.rules",
+        "problems",
+        "problems.landscapes",
+        "errors",
+        "random",
+        "util",
+    },
     "bench": {
         "training",
         "pages",
@@ -113,6 +125,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "server": {"report", "study.coordination", "analysis", "pages", "store", "version", "errors", "util"},
     "cli": {
+        "atlas",
         "server",
         "bench",
         "reproduce",
@@ -147,7 +160,7 @@ ALLOWED: dict[str, set[str]] = {
 # database opens by way of its migrations. No other pair of rooms may import each other.
 ONE_HOUSEHOLD = [
     {"optim", "optim.rules", "optim.drop_in", "optim.wrapped"},
-    {"problems", "problems.landscapes", "problems.data"},
+    {"problems", "problems.landscapes", "problems.science", "problems.data"},
     {"store", "store.migrations"},
 ]
 
@@ -169,6 +182,7 @@ FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
     "pages": TORCH,
     "report": TORCH,
     "report.figures": TORCH,
+    "atlas": TORCH,
     "study.coordination": TORCH | DRAWING,
     "server": TORCH,
     "__init__": TORCH | DRAWING,
