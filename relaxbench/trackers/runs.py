@@ -17,7 +17,7 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.sentences import sentence
 from relaxbench.analysis.verdict_table import verdict_table
 from relaxbench.store.facts import SpecFacts
-from relaxbench.store.schema import CURVE_COLUMNS, PHASES, TESTED
+from relaxbench.store.schema import CURVE_COLUMNS, FINISHED, PHASES, TESTED
 from relaxbench.trackers.tracker import Which
 
 LEDGER = ("gradients", "jvps", "examples", "measurement")
@@ -110,7 +110,8 @@ def tracked_runs(frames: StudyFrames, which: Which) -> Iterator[TrackedRun]:
     """
     trials, group = frames.trials, group_of(frames)
     places = {row.id: (row.phase, int(row.block), int(row.number)) for row in trials.itertuples()}
-    chosen = trials[(trials["status"] == "done") & trials["phase"].isin(TESTED if which == "winners" else PHASES)]
+    finished = trials[trials["status"].isin(FINISHED)]
+    chosen = finished[finished["phase"].isin(TESTED)] if which == "winners" else finished
     points = dict(iter(frames.curves.groupby("trial_id", sort=False)))
     for row in chosen.to_dict("records"):
         place = (row["problem"], row["method"], *places[row["id"]], places.get(row["parent"]))
@@ -122,7 +123,7 @@ def tracked_runs(frames: StudyFrames, which: Which) -> Iterator[TrackedRun]:
             name=f"{row['problem']} {row['method']} {row['phase']} {row['block']}.{row['number']} {digest[:6]}",
             group=group,
             params=dict(row["params"]),
-            facts={**facts, "study": frames.name, "diverged": bool(row["diverged"])},
+            facts={**facts, "study": frames.name, "status": row["status"], "diverged": bool(row["diverged"])},
             curve=_curve(points.get(row["id"])),
             results=_finite(results),
         )
@@ -145,7 +146,7 @@ def summary_of(findings: Findings, page: Path | None = None) -> Summary:
         name=f"{frames.name} (verdicts)",
         group=group_of(frames),
         facts=_facts(frames.spec) | {"version": frames.manifest.get("version", "")},
-        step=int((frames.trials["status"] == "done").sum()),
+        step=int(frames.trials["status"].isin(FINISHED).sum()),
         numbers=_finite(numbers),
         sentences=[sentence(result) for result in findings.results],
         verdicts=verdicts,
@@ -159,12 +160,9 @@ def ledger_of(trials: pd.DataFrame) -> pd.DataFrame:
 
     Columns: problem, method; gradients of every phase; measurement, which no budget pays for.
     """
-    done = trials[trials["status"] == "done"]
-    keys = ["problem", "method"]
-    billed = done.pivot_table(
-        index=keys, columns="phase", values="gradients", aggfunc="sum", fill_value=0.0, sort=False
-    )
-    billed = billed.reindex(columns=list(PHASES), fill_value=0.0)
+    done, keys = trials[trials["status"].isin(FINISHED)], ["problem", "method"]
+    billed = done.groupby([*keys, "phase"], sort=False)["gradients"].sum().unstack(fill_value=0.0)
+    billed = billed.reindex(columns=[phase for phase in PHASES if phase in set(done["phase"])])
     billed["measurement"] = done.groupby(keys)["measurement"].sum()
     billed.columns.name = None
     return billed.reset_index()

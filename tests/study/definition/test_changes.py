@@ -52,7 +52,9 @@ def test_what_trials_and_verdicts_rest_on_may_not_change(change: dict[str, Any],
 
 
 def test_description_flatness_and_track_may_change_and_what_is_stated_is_checked_elsewhere() -> None:
-    new = stored(description="new", track={"to": "mlflow"}, controls=["sgd"], flatness=False, margin="10 %", baseline="heat")
+    new = stored(
+        description="new", track={"to": "mlflow"}, controls=["sgd"], flatness=False, margin="10 %", baseline="heat"
+    )
     assert merge(stored(), new) == ([], new)
     assert set(FREE) == {"description", "flatness", "track"} and set(STATED) == {"margin", "baseline", "controls"}
     groups = (FREE, STATED, EXTENDABLE, DECLARED)
