@@ -234,6 +234,7 @@ class SpecFacts(TypedDict, total=False):
     known: list[dict[str, object]] | None  # tables as in the study file; None without any
     method: dict[str, dict[str, object]]  # variants as in the study file
     script: dict[str, object] | None  # the table of a training script, without its path
+    track: dict[str, object] | None  # the table of an experiment tracker; None for none
 
 
 INTERNAL = ("origins", "turns", "identity")
