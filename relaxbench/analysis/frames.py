@@ -39,6 +39,7 @@ from relaxbench.store.facts import (
     fixed_on,
     is_random,
     method_facts,
+    opponent_of,
     planned_looks,
     problem_facts,
     space_on,
@@ -117,6 +118,14 @@ class StudyFrames:
         """The label of the baseline, or None where the study has none among its methods."""
         label = self.spec.get("baseline")
         return label if label in self.methods else None
+
+    @property
+    def opponents(self) -> dict[str, str]:
+        """The method that each one is compared with; empty without a baseline, which itself is not among them."""
+        if self.baseline is None:
+            return {}
+        pairs = {label: opponent_of(self.spec, label) or "" for label in self.methods if label != self.baseline}
+        return {label: opponent if opponent in self.methods else self.baseline for label, opponent in pairs.items()}
 
     def problem(self, name: str) -> ProblemFacts:
         """Return all facts of a problem, with neutral values for what is unknown."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from relaxbench.analysis.all_subsets import confirmed_ranks
@@ -16,8 +18,8 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
     """Count the ``done`` and ``planned`` trials: one row per problem, method and phase.
 
     Random trials and their confirmations are planned up to the look that a method goes to: the one that ended it,
-    else its next one, or a later one that trials are already planned for; the baseline goes as far as the farthest
-    method of its problem.
+    else its next one, or a later one that trials are already planned for; an opponent, such as the baseline, goes
+    as far as the farthest method that is compared with it.
     """
     spec, arms = frames.spec, StudyArms(frames)
     searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(SEARCHED)]
@@ -57,8 +59,13 @@ def blocks_needed(arms: StudyArms, problem: str, repetition: int = 0) -> dict[st
     for method, outcome in outcomes.items():
         following = 0 if outcome is None else outcome.look - outcome.over
         needed[method] = looks[min(following, len(looks) - 1)]
-    farthest = max(needed.values())
-    return {method: needed.get(method, farthest) for method in frames.methods}
+    return {method: _farthest(needed, frames.opponents, method) for method in frames.methods}
+
+
+def _farthest(needed: Mapping[str, int], opponents: Mapping[str, str], method: str) -> int:
+    """The blocks to which a method goes for its own comparison, and for those in which it is the opponent."""
+    own = (label for label, opponent in opponents.items() if method in (label, opponent))
+    return max(needed[label] for label in own)
 
 
 def _begun(frames: StudyFrames, problem: str, method: str) -> dict[int, int]:

@@ -51,18 +51,19 @@ def _results(arms: StudyArms, problem: str) -> list[MethodResult]:
     frames = arms.frames
     planned = [blocks_needed(arms, problem, repetition) for repetition in range(frames.repetitions)]
     results = [_describe(arms, problem, method, sum(blocks[method] for blocks in planned)) for method in frames.methods]
-    baseline, control = frames.baseline, best_control(arms, problem)
+    opponents, control = frames.opponents, best_control(arms, problem)
     decimals = _decimals([result.std for result in results])
     return [
         replace(
             result,
-            baseline=baseline,
-            baseline_title=frames.method(baseline)["title"] if baseline else "",
+            baseline=opponent,
+            baseline_title=frames.method(opponent)["title"] if opponent else "",
             control=control,
             control_title=frames.method(control)["title"] if control else "",
             decimals=decimals,
         )
         for result in results
+        for opponent in [opponents.get(result.method, frames.baseline)]
     ]
 
 
@@ -85,6 +86,8 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         base=about["base"],
         rung=about["rung"],
         arm=how["arm"],
+        without=how["without"],
+        instead=how["instead"],
         space=how["space_name"],
         dimensions=how["dimensions"],
         settings=origin(published),
@@ -114,7 +117,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         confirmed=len(runs),
         confirm_diverged=int(runs["diverged"].sum()),
         missed=int(missed_runs(frames, problem, runs["test_metric"]).sum()),
-        disasters=_disasters(arms, problem, runs),
+        disasters=_disasters(arms, problem, frames.opponents.get(method, frames.baseline), runs),
     )
 
 
@@ -139,12 +142,11 @@ def _rates(arms: StudyArms, result: MethodResult) -> Rates:
     return Rates(total, different, different / total if total else np.nan, *wilson(different, total), counts)
 
 
-def _disasters(arms: StudyArms, problem: str, runs: pd.DataFrame) -> Disasters | None:
-    """How many confirm runs lie far above the baseline's median; None without any, and without a baseline."""
-    frames = arms.frames
-    if frames.baseline is None or runs.empty:
+def _disasters(arms: StudyArms, problem: str, opponent: str | None, runs: pd.DataFrame) -> Disasters | None:
+    """How many confirm runs lie far above the opponent's median; None without any, and without a baseline."""
+    if opponent is None or runs.empty:
         return None
-    reference = _of(frames.confirmations, problem, frames.baseline)["test_metric"]
+    reference = _of(arms.frames.confirmations, problem, opponent)["test_metric"]
     limit = disaster_limit(reference, arms.limits(problem).smallest)
     return disasters(runs["test_metric"], limit) if limit > 0 else None
 

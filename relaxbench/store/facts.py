@@ -95,6 +95,8 @@ class MethodFacts(TypedDict):
     title: str
     source: str
     role: str  # baseline, control, candidate
+    without: str  # the part that this method leaves out of the one that it is compared with; "" for none
+    instead: str  # what stands in its place
     arm: Literal["tuned", "published"]  # published: no tuning, `fixed` holds the authors' settings
     space_name: Literal["default", "wide", "custom"]
     dimensions: int | None  # of the first problem's space
@@ -225,7 +227,7 @@ class Circumstances(MachineFacts, total=False):
 
     optuna: str
     git_commit: str | None
-    dtype: str
+    dtype: str  # of parameters: all types of its problems
 
 
 class Manifest(Circumstances, total=False):
@@ -277,6 +279,15 @@ class SpecFacts(TypedDict, total=False):
     script: dict[str, object] | None  # the table of a training script, without its path
 
 
+INTERNAL = ("origins", "turns", "identity")
+"""Keys of the manifest that only workers need: paths on a machine, whose turn it is, a person's files."""
+
+
+def public(manifest: Manifest) -> dict[str, object]:
+    """The manifest without what only workers need, as pages and files show it."""
+    return {key: value for key, value in manifest.items() if key not in INTERNAL}
+
+
 def protocol(spec: SpecFacts) -> Literal[1, 2]:
     """The protocol by which a study was planned.
 
@@ -299,6 +310,13 @@ def planned_looks(spec: SpecFacts, manifest: Manifest) -> tuple[int, ...]:
     if not looks or not more:
         return looks
     return (*looks, *manifest.get("extra_looks", []), looks[-1] + more)
+
+
+def opponent_of(spec: SpecFacts, method: str) -> str | None:
+    """The method that one is compared with: its own ``against``, or the baseline; None for the baseline itself."""
+    baseline = spec.get("baseline")
+    own = spec.get("method", {}).get(method, {}).get("against")
+    return None if method == baseline else str(own) if own else baseline
 
 
 def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
@@ -335,6 +353,8 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "title": method,
         "source": "",
         "role": role,
+        "without": "",
+        "instead": "",
         "arm": "tuned",
         "space_name": "default",
         "dimensions": None,

@@ -114,7 +114,7 @@ class Curve(Base):
 
 
 class Weights(Base):
-    """The deployed weights of a recommended run, ``[P]``: float32, or float64 where that is the study's precision."""
+    """The deployed weights of a recommended run, ``[P]``: float32, or float64 where the engine's dtype says so."""
 
     __tablename__ = "relaxbench_weights"
     trial_id: Mapped[int] = mapped_column(ForeignKey("relaxbench_trials.id"), primary_key=True)

@@ -65,6 +65,8 @@ def make(database: Database, name: str, load: Load) -> int:
             "title": method,
             "source": "",
             "role": "baseline" if method == "sgd" else "candidate",
+            "without": "",
+            "instead": "",
             "arm": "tuned",
             "space_name": "default",
             "dimensions": len(space),

@@ -203,10 +203,13 @@ class Population:
         return state, losses.mean(dim=1, keepdim=True) if self.rule.replicas > 1 else losses
 
     def _measure(self, train: list[float], gamma: list[float]) -> list[Outcome]:
-        """Measure every member on the validation split; return and drop those that end here, see `Ending`."""
+        """Measure every member on the validation split; return and drop those that end here, see `Ending`.
+
+        Float64 goes on to 1e308. What exceeds float32 has diverged: results are stored so.
+        """
         iterate = self.rule.iterate(self.state)
         held_out = self.oracle.measure(iterate, "validation")
-        finite = torch.isfinite(iterate).all(dim=1) & torch.isfinite(held_out.loss)
+        finite = torch.isfinite(iterate.float()).all(dim=1) & torch.isfinite(held_out.loss.float())
         rows = zip(held_out.loss.tolist(), held_out.metric.tolist(), finite.tolist(), strict=True)
         ended: dict[int, Ending] = {}  # by slot
         for k, (member, (loss, metric, is_finite)) in enumerate(zip(self.slots, rows, strict=True)):
@@ -216,7 +219,7 @@ class Population:
                     member.reached = member.ledger.total
                 metric = float(member.reached if member.reached is not None else self.budget)
             member.curve.append([member.ledger.total, train[k], loss, metric, gamma[k]])
-            if not (is_finite and math.isfinite(train[k])):
+            if not (is_finite and abs(train[k]) <= torch.finfo(torch.float32).max):
                 ended[k] = "diverged"
             elif member.done >= member.total:
                 ended[k] = "complete"

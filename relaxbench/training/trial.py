@@ -163,7 +163,8 @@ class Member:
             # Gradients to a tolerance are those of the validation split.
             measures["test_metric"] = metric if diverged or problem.tolerance is not None else test.metric
         value = problem.worst if diverged else min(loss, problem.worst)
-        curve = np.asarray(self.curve, dtype=np.float32).T.copy()
+        with np.errstate(over="ignore"):  # a diverged run in float64 may exceed float32: infinity in the curve
+            curve = np.asarray(self.curve, dtype=np.float32).T.copy()
         correct = None if test is None else test.correct
         return Outcome(self.job, value, ending, measures, self.ledger, curve, correct, weights)
 

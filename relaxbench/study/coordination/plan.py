@@ -15,7 +15,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from relaxbench.space import Space, Value
 from relaxbench.store.allowance import affordable, bills
-from relaxbench.store.facts import FlatnessFacts, fixed_on, known_on, method_facts, problem_facts, space_on
+from relaxbench.store.facts import (
+    FlatnessFacts,
+    fixed_on,
+    known_on,
+    method_facts,
+    opponent_of,
+    problem_facts,
+    space_on,
+)
 from relaxbench.store.schema import FINISHED, SEARCHED, SPOT_CHECK, Curve, Study, Trial
 from relaxbench.store.transactions import read, write
 from relaxbench.store.winners import best_so_far, rank, winner_of_complete_search
@@ -107,7 +115,7 @@ class Plan:
         return added
 
     def _advance(self) -> Done:
-        """Take note of the looks that this method has reached; returns the finished trials, also of the baseline."""
+        """Take note of the looks that this method has reached; returns the finished trials, also of its opponent."""
         done = self._done()
         for repetition in range(self.size.repetitions):
             look = self._reached.setdefault(repetition, 0)
@@ -127,13 +135,16 @@ class Plan:
         return done
 
     def _may_be_over(self, repetition: int, done: Done) -> bool:
-        """Whether the look that a repetition has reached can be complete: this method and the baseline are done."""
+        """Whether the look that a repetition has reached can be complete: this method and its opponent are done."""
         blocks = self._range(repetition, self.size.looks[self._reached[repetition]])
         confirmed = sum(done[self.method, "confirm", block] for block in blocks)
         if not self._is_explored(repetition, done) or confirmed < self.size.confirmed(len(blocks)):
             return False
-        baseline = self.monitor.spec["baseline"] if self.monitor else self.method
-        return any(done[baseline, "confirm", block] for block in blocks)
+        return any(done[self._opponent(), "confirm", block] for block in blocks)
+
+    def _opponent(self) -> str:
+        """The method that this one is compared with; itself for the baseline."""
+        return (opponent_of(self.monitor.spec, self.method) if self.monitor else None) or self.method
 
     def _is_explored(self, repetition: int, done: Done) -> bool:
         """Whether all random trials of the look that a repetition has reached are done."""
@@ -295,8 +306,8 @@ class Plan:
         return (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method == self.method)
 
     def _done(self) -> Done:
-        """Count the finished trials and confirmations of this method and of the baseline by block."""
-        methods = {self.method, self.monitor.spec["baseline"]} if self.monitor else {self.method}
+        """Count the finished trials and confirmations of this method and of its opponent by block."""
+        methods = {self.method, self._opponent()}
         place = (Trial.method, Trial.phase, Trial.block)
         here = (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method.in_(methods))
         query = select(*place, func.count()).where(*here, Trial.status.in_(FINISHED)).group_by(*place)

@@ -46,6 +46,8 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "title": spec.title_of(label),
         "source": rule.source,
         "role": spec.role_of(label),
+        "without": spec.variant(label).without or "",
+        "instead": spec.variant(label).instead or "",
         "arm": spec.arm_of(label),
         "space_name": spec.space_name_of(label),
         "dimensions": len(spec.space_of(label, problems[0])),

@@ -16,6 +16,7 @@ from relaxbench.optim.wrapped.locate import is_path
 from relaxbench.problems import Problem
 from relaxbench.space import Int
 from relaxbench.study.definition import spaces
+from relaxbench.study.definition.ablation import check_opponents
 from relaxbench.study.definition.known import check_known, check_known_on
 from relaxbench.study.definition.optimizers import check_optimizers, check_refusals
 from relaxbench.study.definition.ranges import narrow
@@ -77,6 +78,7 @@ def check(spec: StudySpec) -> StudySpec:
             f"baseline {spec.baseline!r} is not among the methods, so nothing could be compared: add it to "
             "`methods`, or name another `baseline`"
         )
+    check_opponents(spec)
     _check_looks(spec)
     _check_margin(spec.margin)
     _check_ladder(spec)
