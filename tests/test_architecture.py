@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim.drop_in": {"optim", "optim.rules", "errors", "random", "space", "util"},
     "problems": {"errors", "random", "plugins", "util"},
     "problems.landscapes": {"problems", "errors", "random", "util"},
+    "problems.science": {"problems", "errors", "random", "util"},
     "problems.data": {"errors", "random", "util"},
     "store": {"version", "errors", "space", "util"},
     "store.migrations": {"store", "version", "errors", "util"},
@@ -97,7 +98,17 @@ ALLOWED: dict[str, set[str]] = {
         "util",
     },
     "stress": {"study.coordination", "analysis", "store", "version", "errors", "space", "util"},
-    "reproduce": {"training", "optim", "optim.rules", "problems", "problems.landscapes", "errors", "random", "util"},
+    "reproduce": {
+        "analysis",
+        "training",
+        "optim",
+        "optim.rules",
+        "problems",
+        "problems.landscapes",
+        "errors",
+        "random",
+        "util",
+    },
     "bench": {
         "training",
         "pages",
@@ -146,7 +157,7 @@ ALLOWED: dict[str, set[str]] = {
 # database opens by way of its migrations. No other pair of rooms may import each other.
 ONE_HOUSEHOLD = [
     {"optim", "optim.rules", "optim.drop_in", "optim.wrapped"},
-    {"problems", "problems.landscapes", "problems.data"},
+    {"problems", "problems.landscapes", "problems.science", "problems.data"},
     {"store", "store.migrations"},
 ]
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from relaxbench.cli.ablate import ablate
 from relaxbench.cli.atlas import atlas
 from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
@@ -18,11 +19,12 @@ from relaxbench.cli.doctor import doctor
 from relaxbench.cli.options import described
 from relaxbench.cli.plan import plan
 from relaxbench.cli.report import dashboard, report
+from relaxbench.cli.reproduce import reproduce
 from relaxbench.cli.show import show
 from relaxbench.cli.status import status
 from relaxbench.cli.storage import copy, export, import_, upgrade
 from relaxbench.cli.study import study
-from relaxbench.cli.tools import bench, check, reproduce, theory
+from relaxbench.cli.tools import bench, check, theory
 from relaxbench.cli.workers import reap, stress, worker
 from relaxbench.errors import UserError
 from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom
@@ -54,6 +56,7 @@ def before(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "study": study,
+    "ablate": ablate,
     "plan": plan,
     "list": list_,
     "show": show,

@@ -105,6 +105,13 @@ Quick = Annotated[
         "--quick", help="Try in seconds whether all works: few trials, no verdicts, under the name NAME-quick."
     ),
 ]
+Known = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STUDY|FILE",
+        help="Begin every block with the best settings of another study, FILE.db#STUDY or a database's only one.",
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(

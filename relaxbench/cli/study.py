@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -62,6 +63,7 @@ def study(
     retries: options.Retries = options.RETRIES,
     skip_unfit: options.SkipUnfit = False,
     quick: options.Quick = False,
+    known: options.Known = None,
     report: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
     checkpoints: options.Checkpoints = options.CHECKPOINTS,
@@ -72,6 +74,7 @@ def study(
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
     from relaxbench.store.soundness import check_stored
+    from relaxbench.study.definition.borrowed import borrow
     from relaxbench.study.definition.opening import open_study
     from relaxbench.study.definition.paths import parse_path, refuse_problems
     from relaxbench.study.execution.options import RunOptions, parse_device
@@ -108,6 +111,10 @@ def study(
 
         reach(optuna)  # before a database is created
     spec, problems, unfit = prepare_spec(spec, file, given, download, skip_unfit)
+    shared: Mapping[str, list[str]] = {}
+    if known is not None:
+        borrowed = borrow(spec, problems, known, storage)
+        spec, shared = borrowed.spec, borrowed.shared
     refuse_problems(spec, problems, place or torch_device("auto"), wish)
     session = RunOptions(place, population, checkpoints, retries, optuna)
     with connected_cluster(cluster, storage) as notes:
@@ -118,7 +125,7 @@ def study(
             run = StudyRun(database, reporting)
             for note in (*([QUICK_LABEL] if quick else []), *unfit, *notes):
                 display.say(note)
-            opened = open_study(database, spec, source, problems, place, restate, wish)
+            opened = open_study(database, spec, source, problems, place, restate, wish, shared)
             if cluster is not None:
                 summary = distribute(run, opened, cluster, storage, display)
             elif local is not None:

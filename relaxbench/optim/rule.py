@@ -19,6 +19,7 @@ from relaxbench import random
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import ANNEALED, Hyper, declare
 from relaxbench.optim.meanings import MEANINGS, Meaning
+from relaxbench.optim.parts import Part
 from relaxbench.optim.published import REASONS, Published
 from relaxbench.recording import recording
 from relaxbench.space import Space, Value
@@ -53,7 +54,7 @@ class Linearization(Protocol):
     Attributes:
         loss: ``[K, 1]``.
         gradient: ∇L at the outputs, ``[K, B, C]``.
-        tangent: Jφ times the direction, ``[K, B, C]``.
+        tangent: Jφ times the direction, ``[K, B, C]``; without a direction zero, and not billed.
     """
 
     loss: Tensor
@@ -64,8 +65,8 @@ class Linearization(Protocol):
         """Multiply a tangent by H_L, ``[K, B, C]``."""
         ...
 
-    def pull(self, cotangent: Tensor) -> Tensor:
-        """Multiply a cotangent by Jφᵀ, ``[K, P]``. Call it once: it frees the graph."""
+    def pull(self, cotangent: Tensor, keep: bool = False) -> Tensor:
+        """Multiply a cotangent by Jφᵀ, ``[K, P]``. It frees the graph, unless `keep` says that it is called again."""
         ...
 
     def push(self, direction: Tensor) -> Tensor:
@@ -80,8 +81,14 @@ class Linearization(Protocol):
 class CurvatureOracle(Protocol):
     """Curvature, billed by its FLOPs (for CurveBall, arXiv 1805.08095)."""
 
-    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearization:
-        """Linearize the loss on mini-batches ``[K, 1]`` (their numbers) at points ``[K, P]`` along ``[K, P]``."""
+    def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearization:
+        """Linearize the loss at points ``[K, P]`` on mini-batches ``[K, 1]`` (their numbers).
+
+        Args:
+            points: ``[K, P]``.
+            direction: of the tangent, ``[K, P]``, or None.
+            batch: the numbers, int64 ``[K, 1]``.
+        """
         ...
 
 
@@ -102,6 +109,7 @@ class Rule:
         limited: hyperparameters whose default range theory limits: a problem may narrow it, but not move it.
         publications: the authors' settings, by kind of problem; the first serves where none is of the problem's kind.
         published: the values of the first publication; empty if there is none.
+        parts: what can be left out of the rule, for `relaxbench ablate`; empty for a rule that others build on.
         reasons: why `space` and `default_fixed` are as they are, where `optim.published` has no reason or another one.
         copies: memory, in copies of the P parameters, the gradient included.
         rate: the step size that a schedule anneals; of an inner and an outer step size, `anneal` names it.
@@ -116,6 +124,9 @@ class Rule:
         price: cost of the answer to a query, in gradients per replica.
         curvature: whether the rule needs more than gradients; it then implements `step` instead of `query` and
             `update`.
+        finds_steps: whether the rule finds the length of its steps by itself, so that no schedule anneals it.
+        compares_losses: whether the rule compares the losses of several queries, so that their mini-batches must be one
+            and the same.
     """
 
     name: ClassVar[str]
@@ -126,6 +137,7 @@ class Rule:
     default_fixed: ClassVar[Mapping[str, Value]] = {}
     limited: ClassVar[frozenset[str]] = frozenset()
     publications: ClassVar[tuple[Published, ...]] = ()
+    parts: ClassVar[tuple[Part, ...]] = ()
     published: ClassVar[Mapping[str, Value]] = {}
     reasons: ClassVar[Mapping[str, str]] = {}
     copies: int
@@ -140,6 +152,8 @@ class Rule:
     replicas: int = 1
     price: float = 1.0
     curvature: ClassVar[bool] = False
+    finds_steps: ClassVar[bool] = False
+    compares_losses: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         own = cls.__dict__
@@ -147,6 +161,7 @@ class Rule:
             cls.wide, cls.space = own.get("wide", own.get("space")), own.get("space", own.get("wide"))
             cls.default_fixed = own.get("default_fixed", {})
             cls.publications = own.get("publications", ())
+            cls.parts = own.get("parts", ())
         declare(getattr(cls, "wide", {}))
         cls.published = cls.publications[0].values if cls.publications else {}
 

@@ -16,6 +16,7 @@ from relaxbench.problems.landscapes.linear_net import LinearNet
 from relaxbench.problems.landscapes.quadratic import Quadratic
 from relaxbench.problems.landscapes.wells import DoubleWell, GaussianWells
 from relaxbench.problems.problem import Problem
+from relaxbench.problems.science.catalogue import SCIENCE
 from relaxbench.problems.tabular import NAME as TABULAR
 from relaxbench.problems.tabular import TabularProblem
 
@@ -37,6 +38,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "linear-net": LinearNet,
     **{name: partial(image_problem, name) for recipe in RECIPES for name in (recipe, f"{recipe}-small")},
     TABULAR: TabularProblem,
+    **SCIENCE,
     **{name: partial(text.text_problem, name) for recipe in text.RECIPES for name in (recipe, f"{recipe}-small")},
 }
 """The built-in problems."""

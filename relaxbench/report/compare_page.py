@@ -21,26 +21,12 @@ from relaxbench.pages import html
 from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import Look, axis, file_name, layout, plain, row_axis
 from relaxbench.report.figures.ratios import ratio_axis, reference_shapes, span, whiskers
-from relaxbench.store.urls import parse_url, show_url
+from relaxbench.store.urls import parse_url, place_of, show_url
 from relaxbench.util import files
 from relaxbench.version import __version__
 
 MARKS = ("circle", "square-open")
 """The marks of the first study and of the other in every figure."""
-
-
-def place_of(text: str, storage: str) -> tuple[str, str | None]:
-    """Return the storage and the name of a study; the name is None where only a database is given.
-
-    Args:
-        text: a study of `storage`, a database (a URL, or a file whose name ends in .db), or a database and a study
-            joined by #.
-        storage: the database of a study that is given by its name alone.
-    """
-    place, mark, name = text.rpartition("#")
-    if mark and _is_database(place):
-        return place, name or None
-    return (text, None) if _is_database(text) else (storage, text)
 
 
 def sides(one: str, other: str, storage: str) -> tuple[Side, Side]:
@@ -192,7 +178,3 @@ def _problem(one: Side, other: Side, contrasts: Sequence[Contrast], name: str) -
 
 def _look(frames: StudyFrames) -> Look:
     return Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
-
-
-def _is_database(text: str) -> bool:
-    return "://" in text or text.endswith(".db")

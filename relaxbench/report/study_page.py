@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from relaxbench.analysis import sentences
+from relaxbench.analysis import sentences, worth
 from relaxbench.analysis.comparison import VERDICTS
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.theory_numbers import Theorem
@@ -92,6 +92,9 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         "finite": sentences.finite,
         "longer_sentence": sentences.longer_sentence,
         "scope": sentences.scope,
+        "instead": worth.instead,
+        "worth": worth.worth,
+        "worth_short": worth.SHORT,
         "seconds_sentence": sentences.seconds_sentence,
         "verdicts": VERDICTS,
     }

@@ -93,6 +93,20 @@ def parse_url(text: str) -> URL:
     return url
 
 
+def place_of(text: str, storage: str) -> tuple[str, str | None]:
+    """Return the storage and the name of a study; the name is None where only a database is given.
+
+    Args:
+        text: a study of `storage`, a database (a URL, or a file whose name ends in .db), or a database and a study
+            joined by #.
+        storage: the database of a study that is given by its name alone.
+    """
+    place, mark, name = text.rpartition("#")
+    if mark and _is_database(place):
+        return place, name or None
+    return (text, None) if _is_database(text) else (storage, text)
+
+
 def show_url(url: URL) -> str:
     """A URL as text, without its passwords."""
     return _hidden(url.difference_update_query([ENCODING]).render_as_string(hide_password=True))
@@ -120,3 +134,7 @@ def _hidden(text: str) -> str:
     """A URL, or a text like one, without passwords: before the last @, and among its parameters."""
     text = re.sub(r"((?:^|/)[^/:@]*:)(?!//).*@", r"\1***@", text)
     return re.sub(rf"\b({'|'.join(SECRETS)})=[^&\s]*", r"\1=***", text)
+
+
+def _is_database(text: str) -> bool:
+    return "://" in text or text.endswith(".db")

@@ -11,8 +11,9 @@ import pytest
 
 from relaxbench.analysis.compare import Side, compare
 from relaxbench.errors import UserError
-from relaxbench.report.compare_page import figure, place_of, sides, write_comparison
+from relaxbench.report.compare_page import figure, sides, write_comparison
 from relaxbench.store.database import open_database
+from relaxbench.store.urls import place_of
 from tests import browser, synthetic
 from tests.analysis.test_compare import OBSTACLES, Manifest, of, study
 from tests.browser import Visit

@@ -34,6 +34,7 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
         "caution": problem.caution,
         "base": base_name(problem) if spec.budgets else problem.name,
         "rung": problem.budget if spec.budgets else None,
+        "rounds": problem.rounds,
     }
 
 
@@ -45,6 +46,8 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
         "title": spec.title_of(label),
         "source": rule.source,
         "role": spec.role_of(label),
+        "without": spec.variant(label).without or "",
+        "instead": spec.variant(label).instead or "",
         "arm": spec.arm_of(label),
         "space_name": spec.space_name_of(label),
         "dimensions": len(spec.space_of(label, problems[0])),

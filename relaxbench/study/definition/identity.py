@@ -255,8 +255,9 @@ def _stored(manifest: Manifest) -> IdentityFacts:
 
 def _tensors(problem: Problem) -> list[TensorFacts]:
     """Describe the parameters of a problem in their order, and the buffers of its model."""
+    dtype = str(problem.dtype).removeprefix("torch.")
     facts: dict[str, TensorFacts] = {
-        name: {"name": name, "shape": list(shape), "dtype": "float32", "kind": "trained"}
+        name: {"name": name, "shape": list(shape), "dtype": dtype, "kind": "trained"}
         for name, shape in problem.layout()
     }
     model = getattr(problem, "model", None)

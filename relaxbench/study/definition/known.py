@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer
@@ -134,13 +134,21 @@ def _expected(declared: Hyperparameter, value: float | str) -> str:
     return "" if inside else f"a number from {declared.low:g} to {declared.high:g}"
 
 
-def keep_origins(connection: Connection, manifest: Manifest, spec: StudySpec) -> None:
-    """Keep which problems of this study the studies of this database had that known settings come from.
+def keep_origins(
+    connection: Connection, manifest: Manifest, spec: StudySpec, told: Mapping[str, list[str]] | None = None
+) -> None:
+    """Keep which problems of this study the studies had that known settings come from.
 
-    An origin that is no study of this database is not kept: nothing is known of it.
+    An origin that is no study of this database is not kept, unless it is told: nothing is known of it.
+
+    Args:
+        connection: to the database.
+        manifest: of this study; changed in place.
+        spec: of this study.
+        told: what `borrowed.borrow` has found out: origin → problems of this study that it had too.
     """
-    names = {known.origin for known in spec.known or []} - {"", spec.name}
-    kept = dict(manifest.get("known_from", {}))
+    kept = {**manifest.get("known_from", {}), **(told or {})}
+    names = {known.origin for known in spec.known or []} - {"", spec.name, *(told or {})}
     query = select(Study.name, Study.manifest).where(Study.name.in_(names))
     for row in connection.execute(query).all() if names else []:
         theirs = row.manifest.get("problems", {})

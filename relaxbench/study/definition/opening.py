@@ -6,7 +6,6 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +33,7 @@ from relaxbench.study.definition.identity import (
 from relaxbench.study.definition.known import keep_origins
 from relaxbench.study.definition.ladder import rung_sources
 from relaxbench.study.definition.paths import keep_path, refuse_path
+from relaxbench.study.definition.renamed import origin, refuse_renamed
 from relaxbench.study.definition.restated import assign_roles, is_read, refuse_restatements, restatements
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
@@ -69,13 +69,7 @@ class OpenStudy:
 
     @classmethod
     def begin(
-        cls,
-        database: Database,
-        id_: int,
-        new: bool,
-        spec: StudySpec,
-        problems: list[Problem],
-        notes: Sequence[str] = (),
+        cls, database: Database, id_: int, new: bool, spec: StudySpec, problems: list[Problem], notes: Sequence[str]
     ) -> OpenStudy:
         """Plan the trials of a stored study, and write the rows of those that can run now."""
         planned = plans(database, id_, [problem.name for problem in problems], spec.methods)
@@ -92,6 +86,7 @@ def open_study(
     device: torch.device | None = None,
     restate: bool = False,
     path: Wish = "auto",
+    known_from: Mapping[str, list[str]] | None = None,
 ) -> OpenStudy:
     """Create a study, or continue or extend the stored one of that name.
 
@@ -105,6 +100,7 @@ def open_study(
         device: where this session will run; None for the kind of device on which the study began.
         restate: whether margin, baseline and controls may change although test data have been read; see `restated`.
         path: on which problems are trained that have no engine yet; ``"auto"``: as asked for before, or the fastest.
+        known_from: what is known of studies that known settings come from, see `borrowed.Borrowed.shared`.
 
     Raises:
         UserError: if the stored study, or one of its problems or methods, differs in something that cannot change; it
@@ -114,7 +110,7 @@ def open_study(
     stored = stored_manifest(database, spec.name)
     keep_measurements(stored or Manifest(), problems)
     identity = identify(spec, problems, sources, stored)
-    asked = _Request(spec, source, problems, identity, device, restate, path)
+    asked = _Request(spec, source, problems, identity, device, restate, path, known_from)
 
     def open_(connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
         query = select(Study.id, Study.spec, Study.manifest).where(Study.name == spec.name).with_for_update()
@@ -138,13 +134,14 @@ class _Request:
     device: torch.device | None
     restate: bool
     path: Wish
+    known_from: Mapping[str, list[str]] | None
 
     def create(self, connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
         """Add the row of a new study."""
         # The key keeps files of this study apart from those of any other, in whatever database it lies.
         manifest: Manifest = {"key": uuid.uuid4().hex[:12], "version": __version__}
         _describe(manifest, self.spec, self.problems)
-        keep_origins(connection, manifest, self.spec)
+        keep_origins(connection, manifest, self.spec, self.known_from)
         keep_path(manifest, self.path)
         keep_identity(manifest, self.identity)
         values = {
@@ -161,6 +158,7 @@ class _Request:
         """Check that the stored study may go on, and change its row."""
         spec, problems = self.spec, self.problems
         refuse_protocol(row.spec, spec.name)
+        refuse_renamed(row.manifest.get("origins", {}), _origins(spec, problems), spec.name)
         refused, merged = merge(row.spec, stored_form(spec, problems))
         if refused:
             raise UserError(
@@ -182,7 +180,7 @@ class _Request:
         if spec.flatness == "full":
             measure_fully(connection, row.id, manifest, spec.name)
         _describe(manifest, spec, problems)
-        keep_origins(connection, manifest, spec)
+        keep_origins(connection, manifest, spec, self.known_from)
         keep_path(manifest, self.path)
         _keep_extra_look(manifest, row.spec, merged)
         assign_roles(manifest, merged)
@@ -274,9 +272,7 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
     described = manifest.get("problems", {})
     added = [problem for problem in problems if problem.name not in described]
     manifest["problems"] = {**described, **{p.name: describe_problem(p, spec) for p in problems}}
-    # Where a problem comes from, for workers that join: the path of a file, or a name.
-    origins = {p.name: _origin(source) for source, p in zip(rung_sources(spec), problems, strict=True)}
-    manifest["origins"] = {**manifest.get("origins", {}), **origins}
+    manifest["origins"] = {**manifest.get("origins", {}), **_origins(spec, problems)}
     methods = dict(manifest.get("methods", {}))
     for label in spec.methods:
         known, new = method_facts(manifest, label), describe_method(label, spec, problems)
@@ -289,12 +285,13 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
     keep_flatness(manifest, spec, added)
 
 
+def _origins(spec: StudySpec, problems: list[Problem]) -> dict[str, str]:
+    """Return where every problem comes from, for workers that join: the path of a file, or a name."""
+    return {problem.name: origin(source) for source, problem in zip(rung_sources(spec), problems, strict=True)}
+
+
 def _keep_extra_look(manifest: Manifest, before: SpecFacts, after: Mapping[str, Any]) -> None:
     """Keep the look of an earlier extension beyond the declared looks: every look taken counts for the guarantee."""
     more = before.get("more_blocks", 0)
     if more and after["more_blocks"] != more:
         manifest["extra_looks"] = [*manifest.get("extra_looks", []), before["looks"][-1] + more]
-
-
-def _origin(name: str) -> str:
-    return str(Path(name).absolute()) if name.endswith(".py") else name
