@@ -214,9 +214,10 @@ def _schedules(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
 def _budget(frames: StudyFrames, look: Look, name: str) -> dict[str, list[Figure]]:
     """Panels by kind; empty without a search."""
     table, medians = tuning_budget.by_budget(frames, name), tuning_budget.medians(frames, name)
+    loss = tuning_budget.loss_name(frames, name)
     panels = {
-        "verdict": tuning_budget.differences(table, look, name),
-        "best": tuning_budget.best(table, medians, look, name),
+        "verdict": tuning_budget.differences(table, look, name, loss),
+        "best": tuning_budget.best(table, medians, look, name, loss),
     }
     return {kind: group for kind, group in panels.items() if group}
 
