@@ -153,15 +153,22 @@ def resize(page: Page, width: int) -> None:
 def barriers(page: Page) -> list[str]:
     """Violations of WCAG 2, levels A and AA, that axe-core finds in the page.
 
-    What plotly draws, thousands of elements, is taken out for as long: to a reader a figure is one image with a name.
+    To a reader a figure is one image with a name.
     """
     rules: dict[str, Any] = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
+    with without_drawings(page):
+        found = Axe().run(page, options=rules).response["violations"]
+    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
+
+
+@contextmanager
+def without_drawings(page: Page) -> Iterator[None]:
+    """Take out what plotly has drawn, thousands of elements, for as long; their places stay."""
     page.evaluate(TAKE_OUT)
     try:
-        found = Axe().run(page, options=rules).response["violations"]
+        yield
     finally:
         page.evaluate(PUT_BACK)
-    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
 
 
 TAKE_OUT = """() => {

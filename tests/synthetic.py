@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Engine, create_engine, insert
 
 from relaxbench.analysis.all_subsets import confirmed_ranks
-from relaxbench.analysis.arms import Limits, arm_of, family_of, outcomes
+from relaxbench.analysis.arms import Limits, arm_of, family_of, opponents_of, outcomes
 from relaxbench.analysis.equivalence import parse_margin
 from relaxbench.analysis.looks import going_on
 from relaxbench.store.schema import Base, Curve, Study, Trial
@@ -168,7 +168,8 @@ def _search(arms: Mapping[str, _Arm], asked: Mapping[str, Any], limits: Limits, 
             results = arm.explored, arm.confirmed, range(first, first + blocks), arm.trials, limits
             found[method].append(arm_of(*results) if method in going else None)
         if asked["baseline"] in arms:
-            going = going_on(outcomes(found, asked["baseline"], family, margin), asked["baseline"])
+            opponents = opponents_of(cast(Any, asked))
+            going = going_on(outcomes(found, opponents, family, margin), opponents)
 
 
 class _Arm:

@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {"store", "version", "errors", "space", "util"},
     "report.figures": {"analysis", "pages", "errors", "space", "util"},
     "report": {"report.figures", "analysis", "pages", "store", "version", "errors", "util"},
+    "atlas": {"analysis", "pages", "store", "version", "errors", "util"},
     "study.coordination": {"analysis", "store", "version", "errors", "space", "util"},
     "study.definition": {
         "loop",
@@ -122,6 +123,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "server": {"report", "study.coordination", "analysis", "pages", "store", "version", "errors", "util"},
     "cli": {
+        "atlas",
         "server",
         "bench",
         "reproduce",
@@ -176,6 +178,7 @@ FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
     "pages": TORCH,
     "report": TORCH,
     "report.figures": TORCH,
+    "atlas": TORCH,
     "study.coordination": TORCH | DRAWING,
     "server": TORCH,
     "__init__": TORCH | DRAWING,

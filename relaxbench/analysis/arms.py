@@ -20,7 +20,7 @@ from relaxbench.analysis.jackknife import best_of_random
 from relaxbench.analysis.log_scale import Array, half_example, log_metric
 from relaxbench.analysis.looks import Outcome, fold
 from relaxbench.analysis.simultaneous import Family, Judgement, Obstacle, judge
-from relaxbench.store.facts import ProblemFacts, SpecFacts, looks_of
+from relaxbench.store.facts import ProblemFacts, SpecFacts, looks_of, opponent_of
 
 Place = tuple[int, int]
 """The place of a trial in its method's plan: block and number."""
@@ -95,31 +95,34 @@ def arm_of(
 
 
 def outcomes(
-    arms: Mapping[str, Sequence[Arm | None]], baseline: str, family: Family, margin: Margin | None
+    arms: Mapping[str, Sequence[Arm | None]], opponents: Mapping[str, str], family: Family, margin: Margin | None
 ) -> dict[str, Outcome | None]:
-    """The comparison of every method with the baseline, over the looks taken so far.
+    """The comparison of every method with its opponent, over the looks taken so far.
 
     Args:
         arms: method → its estimate at every declared look; None where the look is not complete.
-        baseline: its label, a key of `arms`.
+        opponents: method → the one that it is compared with, see `opponents_of`.
         family: the comparisons and looks that share the level.
         margin: of equivalence.
 
     Returns:
         method → outcome; None before the first complete look. The baseline is not among them.
     """
-    reference = arms[baseline]
     results: dict[str, Outcome | None] = {}
-    for method, own in arms.items():
-        if method == baseline:
-            continue
+    for method, opponent in opponents.items():
         judgements = []
-        for candidate, other in zip(own, reference, strict=True):
+        for candidate, other in zip(arms[method], arms[opponent], strict=True):
             if candidate is None or other is None:
                 break
             judgements.append(claimable(judge(candidate, other, family, margin), candidate, other))
         results[method] = fold(judgements)
     return results
+
+
+def opponents_of(spec: SpecFacts) -> dict[str, str]:
+    """The opponent of every method but the baseline: the baseline, or the one that it is stated ``against``."""
+    pairs = {method: opponent_of(spec, method) for method in spec["methods"]}
+    return {method: opponent for method, opponent in pairs.items() if opponent is not None}
 
 
 def claimable(judgement: Judgement, candidate: Arm, reference: Arm) -> Judgement:

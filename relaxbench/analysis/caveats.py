@@ -37,6 +37,7 @@ def missing(frames: StudyFrames) -> list[str]:
         "confirm": "confirming runs",
         "exploit": "exploit trials",
         "recommend": "runs of the recommended settings",
+        "spot-check": "spot checks of pruning",
     }
     sentences = []
     for (problem, method), rows in lacking.groupby(["problem", "method"], sort=False):

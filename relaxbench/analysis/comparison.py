@@ -183,9 +183,11 @@ class MethodResult:
         confirmed, confirm_diverged: confirm runs, and how many of them diverged.
         missed: confirm runs that did not reach a censored metric's tolerance.
         disasters: confirm runs far above the baseline's median.
-        baseline, baseline_title: label and title of the baseline; None and "" without one.
+        baseline, baseline_title: label and title of the method that it is compared with: the baseline, or another one;
+            of the baseline its own. None and "" without one.
         control, control_title: label and title of the best control; None and "" without one.
         decimals: number of decimals of the metric.
+        without, instead: the part that it leaves out of the other method, and what stands in its place; "" for none.
         comparisons: at most one per kind of `KINDS`; empty in a repeated study.
         rates: of a repeated study, None for the baseline and in any other study.
     """
@@ -233,6 +235,8 @@ class MethodResult:
     control: str | None = None
     control_title: str = ""
     decimals: int = 0
+    without: str = ""
+    instead: str = ""
     comparisons: tuple[Comparison, ...] = ()
     rates: Rates | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Verdict
 from relaxbench.analysis.sentences import listed, ratio
@@ -17,7 +18,31 @@ def headline(results: Sequence[MethodResult]) -> str:
     Args:
         results: of one problem, one per method.
     """
-    candidates = [result for result in results if result.role == "candidate"]
+    whole = [result for result in results if result.role == "candidate" and not result.without]
+    lines = [_whole(whole), _parts([result for result in results if result.without])]
+    return " ".join(line for line in lines if line)
+
+
+def _parts(results: Sequence[MethodResult]) -> str:
+    """The answer about methods without one of their parts, each against the whole; empty without any."""
+    verdicts = {"worse": "worse", "better": "better"} | {other: other for other in VERDICTS}
+    groups = {
+        verdict: group for verdict in verdicts if (group := [result for result in results if result.verdict == verdict])
+    }
+    if not groups or set(groups) == {"no claim"}:
+        return NOT_YET if groups else ""
+    told = [
+        f"{_titles(group)} {'is' if len(group) == 1 else 'are'} better "
+        f"({listed(ratio(each.ratio) for each in _comparisons(group))} times)"
+        if verdict == "better"
+        else _others(group, cast(Verdict, verdict))
+        for verdict, group in groups.items()
+    ]
+    return f"Against the whole {'method' if len({r.baseline for r in results}) == 1 else 'methods'}: {', '.join(told)}."
+
+
+def _whole(candidates: Sequence[MethodResult]) -> str:
+    """The answer about whole methods; empty where there is none, or nothing to compare with."""
     if not candidates or candidates[0].baseline is None:
         return ""
     baseline = candidates[0].baseline_title

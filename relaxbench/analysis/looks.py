@@ -1,9 +1,9 @@
 """Looking more than once: a comparison that is over stays as it is, an undecided one goes on.
 
-After a look only the undecided methods and the baseline go on to the next. A comparison is decided at the first
-look whose interval decides it, and keeps that look's estimate, interval and band. The baseline's further blocks
-could move a later interval back over the border without any new evidence about the method, so later looks at a
-decided comparison are not taken. Nor are they where the look shows that no claim can be made, see
+After a look only the undecided methods and their opponents, usually the baseline, go on to the next. A comparison is
+decided at the first look whose interval decides it, and keeps that look's estimate, interval and band. The opponent's
+further blocks could move a later interval back over the border without any new evidence about the method, so later
+looks at a decided comparison are not taken. Nor are they where the look shows that no claim can be made, see
 `simultaneous.Obstacle`: more blocks with the same settings and the same budget would meet the same obstacle.
 """
 
@@ -76,15 +76,15 @@ def fold(judgements: Sequence[Judgement]) -> Outcome | None:
     return None
 
 
-def going_on(outcomes: Mapping[str, Outcome | None], baseline: str) -> set[str]:
-    """The methods of a problem that go on to the next look: those that are not over, and the baseline with them.
+def going_on(outcomes: Mapping[str, Outcome | None], opponents: Mapping[str, str]) -> set[str]:
+    """The methods of a problem that go on to the next look: those that are not over, and their opponents with them.
 
     Args:
         outcomes: of every method but the baseline, so far.
-        baseline: label of the method that the others are compared with.
+        opponents: method → the one that it is compared with.
     """
     open_ones = {method for method, outcome in outcomes.items() if outcome is None or not outcome.over}
-    return open_ones | {baseline} if open_ones else set()
+    return open_ones | {opponents[method] for method in open_ones}
 
 
 def wrong_verdict_bound(declared: int, taken: int, level: float = LEVEL) -> float:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from relaxbench.analysis.all_subsets import confirmed_ranks
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.study_arms import StudyArms
+from relaxbench.store.allowance import affordable
 from relaxbench.store.facts import protocol
-from relaxbench.store.schema import PHASES, SEARCHED
+from relaxbench.store.schema import FINISHED, PHASES, SEARCHED, SPOT_CHECK
 
 
 def progress(frames: StudyFrames) -> pd.DataFrame:
     """Count the ``done`` and ``planned`` trials: one row per problem, method and phase.
 
     Random trials and their confirmations are planned up to the look that a method goes to: the one that ended it,
-    else its next one, or a later one that trials are already planned for; the baseline goes as far as the farthest
-    method of its problem.
+    else its next one, or a later one that trials are already planned for; an opponent, such as the baseline, goes
+    as far as the farthest method that is compared with it.
     """
     spec, arms = frames.spec, StudyArms(frames)
     searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(SEARCHED)]
@@ -35,6 +38,8 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
             tuned = frames.tuning(method) > 0
             counts["exploit"] = exploited.get((problem, method), 0), int(spec.get("exploit") or 0) if tuned else 0
             counts["recommend"] = recommended.get((problem, method), 0), int(spec.get("recommend") or 0) if tuned else 0
+            checks = _of(frames, problem, method, SPOT_CHECK)
+            counts[SPOT_CHECK] = int((checks["status"] == "done").sum()), len(checks)
             for phase in PHASES:
                 done, planned = counts[phase]
                 if planned:
@@ -54,16 +59,25 @@ def blocks_needed(arms: StudyArms, problem: str, repetition: int = 0) -> dict[st
     for method, outcome in outcomes.items():
         following = 0 if outcome is None else outcome.look - outcome.over
         needed[method] = looks[min(following, len(looks) - 1)]
-    farthest = max(needed.values())
-    return {method: needed.get(method, farthest) for method in frames.methods}
+    return {method: _farthest(needed, frames.opponents, method) for method in frames.methods}
+
+
+def _farthest(needed: Mapping[str, int], opponents: Mapping[str, str], method: str) -> int:
+    """The blocks to which a method goes for its own comparison, and for those in which it is the opponent."""
+    own = (label for label, opponent in opponents.items() if method in (label, opponent))
+    return max(needed[label] for label in own)
 
 
 def _begun(frames: StudyFrames, problem: str, method: str) -> dict[int, int]:
     """Repetition → blocks of which trials exist, finished or not."""
-    trials, phase = frames.trials, "explore" if frames.tuning(method) else "confirm"
-    own = trials[(trials["problem"] == problem) & (trials["method"] == method) & (trials["phase"] == phase)]
+    own = _of(frames, problem, method, "explore" if frames.tuning(method) else "confirm")
     counts = own.groupby("repetition")["block"].nunique()
     return {int(repetition): int(count) for repetition, count in counts.items()}
+
+
+def _of(frames: StudyFrames, problem: str, method: str, phase: str) -> pd.DataFrame:
+    trials = frames.trials
+    return trials[(trials["problem"] == problem) & (trials["method"] == method) & (trials["phase"] == phase)]
 
 
 def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks: int) -> dict[str, tuple[int, int]]:
@@ -74,10 +88,14 @@ def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks:
     within = range(runs.first, runs.first + blocks)
     trials = arms.frames.tuning(method)
     if trials and (protocol(arms.frames.spec) == 1 or not arms.frames.is_random(method)):
-        own = arms.frames.trials
-        own = own[(own["problem"] == problem) & (own["method"] == method) & (own["status"] == "done")]
-        done = int(((own["phase"] == "explore") & own["block"].isin(within)).sum())
-        return {"explore": (done, trials * blocks), "confirm": (len(runs.within(blocks)), blocks)}
+        own = _of(arms.frames, problem, method, "explore")
+        own = own[own["block"].isin(within) & own["status"].isin(FINISHED)]
+        budget = arms.frames.pruned_budget(method, problem)
+        planned = trials * blocks
+        if budget is not None:  # what is left of a block pays for so many whole trials
+            spent = own.groupby("block")["gradients"].sum()
+            planned = len(own) + sum(affordable(trials, budget, float(spent.get(block, 0.0))) for block in within)
+        return {"explore": (len(own), planned), "confirm": (len(runs.within(blocks)), blocks)}
     if not trials:
         return {"confirm": (len(runs.within(blocks)), blocks)}
     places = sorted(

@@ -121,13 +121,13 @@ class StudyArms:
         return self._arms[key]
 
     def outcomes(self, problem: str, repetition: int = 0) -> dict[str, Outcome | None]:
-        """Return the comparison of every method with the baseline; empty without one."""
+        """Return the comparison of every method with its opponent; empty without a baseline."""
         key = problem, repetition
         if key not in self._outcomes:
-            baseline = self.frames.baseline
+            opponents = self.frames.opponents
             arms = {method: self.arms(problem, method, repetition) for method in self.frames.methods}
             margin = self.frames.margin(problem)
-            self._outcomes[key] = outcomes(arms, baseline, self.family, margin) if baseline else {}
+            self._outcomes[key] = outcomes(arms, opponents, self.family, margin)
         return self._outcomes[key]
 
     def latest(self, problem: str, method: str, until: int) -> Arm | None:

@@ -11,7 +11,7 @@ import pandas as pd
 from relaxbench.analysis.comparison import KINDS, VERDICTS, Clock, Comparison, MethodResult, Opponent, Rates
 
 _OWN = (
-    *("problem", "problem_title", "base", "rung", "method", "title", "role", "arm", "space", "dimensions"),
+    *("problem", "problem_title", "base", "rung", "method", "title", "role", "without", "arm", "space", "dimensions"),
     *("settings", "borrowed"),
     *("metric", "unit", "censored", "budget", "margin", "protocol", "repetitions", "trials", "sampler"),
     *("blocks", "planned"),
@@ -29,10 +29,11 @@ _DISASTERS = ("count", "runs", "bound", "limit")
 def verdict_table(results: Sequence[MethodResult]) -> pd.DataFrame:
     """Return the results as a table: one row per problem and method.
 
-    Columns: problem (with its base and rung on a ladder of budgets), method, titles, role, arm, space, dimensions;
-    metric, unit, censored, budget, margin; blocks at the latest complete look of planned; level, the geometric mean of
-    the best of `trials` trials, which `sampler` chose; mean and std over the confirm runs of block winners; reference
-    (the baseline) and control (the best one), with their titles. Against the baseline: verdict, reason of "no
+    Columns: problem (with its base and rung on a ladder of budgets), method, titles, role, without (the part of its
+    reference that it leaves out, "" for none), arm, space, dimensions; metric, unit, censored, budget, margin; blocks
+    at the latest complete look of planned; level, the geometric mean of the best of `trials` trials, which `sampler`
+    chose; mean and std over the confirm runs of block winners; reference (the baseline, or the method that it is
+    against) and control (the best one), with their titles. Against the baseline: verdict, reason of "no
     claim", ratio with the one interval low … high, error and freedom of its logarithm, the band of equivalence, the
     level of either side (``compared_level``, ``reference_level``), the ratio in points at the reference's level,
     the look with its blocks, and family, looks, following, needed, smallest_margin, wrong (see `Comparison`). The

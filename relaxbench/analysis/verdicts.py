@@ -20,7 +20,8 @@ from relaxbench.analysis.progress import blocks_needed
 from relaxbench.analysis.publications import origin
 from relaxbench.analysis.secondary_comparisons import best_control, secondaries
 from relaxbench.analysis.study_arms import StudyArms
-from relaxbench.store.facts import protocol
+from relaxbench.store.facts import protocol, sampler_of
+from relaxbench.store.schema import FINISHED
 
 
 def verdicts(frames: StudyFrames) -> list[MethodResult]:
@@ -50,18 +51,19 @@ def _results(arms: StudyArms, problem: str) -> list[MethodResult]:
     frames = arms.frames
     planned = [blocks_needed(arms, problem, repetition) for repetition in range(frames.repetitions)]
     results = [_describe(arms, problem, method, sum(blocks[method] for blocks in planned)) for method in frames.methods]
-    baseline, control = frames.baseline, best_control(arms, problem)
+    opponents, control = frames.opponents, best_control(arms, problem)
     decimals = _decimals([result.std for result in results])
     return [
         replace(
             result,
-            baseline=baseline,
-            baseline_title=frames.method(baseline)["title"] if baseline else "",
+            baseline=opponent,
+            baseline_title=frames.method(opponent)["title"] if opponent else "",
             control=control,
             control_title=frames.method(control)["title"] if control else "",
             decimals=decimals,
         )
         for result in results
+        for opponent in [opponents.get(result.method, frames.baseline)]
     ]
 
 
@@ -71,7 +73,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
     about, how = frames.problem(problem), frames.method(method)
     winners, runs = (_of(rows, problem, method) for rows in (frames.blocks, frames.confirmations))
     searched = _of(frames.trials, problem, method)
-    searched = searched[(searched["phase"] == "explore") & (searched["status"] == "done")]
+    searched = searched[(searched["phase"] == "explore") & searched["status"].isin(FINISHED)]
     metric = winners["test_metric"]
     latest = [arms.latest(problem, method, len(frames.looks)), *_others(arms, problem, method)]
     margin, published = frames.margin(problem), how["publications"].get(problem)
@@ -84,6 +86,8 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         base=about["base"],
         rung=about["rung"],
         arm=how["arm"],
+        without=how["without"],
+        instead=how["instead"],
         space=how["space_name"],
         dimensions=how["dimensions"],
         settings=origin(published),
@@ -97,7 +101,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         looks=frames.looks,
         protocol=protocol(frames.spec),
         trials=frames.tuning(method),
-        sampler=f"known, {how['search']['sampler']}" if how["known"] else how["search"]["sampler"],
+        sampler=sampler_of(how),
         blocks=sum(arm.blocks for arm in latest if arm),
         planned=planned,
         level=float(np.exp(latest[0].estimate)) if latest[0] is not None else math.nan,
@@ -113,7 +117,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         confirmed=len(runs),
         confirm_diverged=int(runs["diverged"].sum()),
         missed=int(missed_runs(frames, problem, runs["test_metric"]).sum()),
-        disasters=_disasters(arms, problem, runs),
+        disasters=_disasters(arms, problem, frames.opponents.get(method, frames.baseline), runs),
     )
 
 
@@ -138,12 +142,11 @@ def _rates(arms: StudyArms, result: MethodResult) -> Rates:
     return Rates(total, different, different / total if total else np.nan, *wilson(different, total), counts)
 
 
-def _disasters(arms: StudyArms, problem: str, runs: pd.DataFrame) -> Disasters | None:
-    """How many confirm runs lie far above the baseline's median; None without any, and without a baseline."""
-    frames = arms.frames
-    if frames.baseline is None or runs.empty:
+def _disasters(arms: StudyArms, problem: str, opponent: str | None, runs: pd.DataFrame) -> Disasters | None:
+    """How many confirm runs lie far above the opponent's median; None without any, and without a baseline."""
+    if opponent is None or runs.empty:
         return None
-    reference = _of(frames.confirmations, problem, frames.baseline)["test_metric"]
+    reference = _of(arms.frames.confirmations, problem, opponent)["test_metric"]
     limit = disaster_limit(reference, arms.limits(problem).smallest)
     return disasters(runs["test_metric"], limit) if limit > 0 else None
 

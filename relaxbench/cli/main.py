@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from relaxbench.cli.ablate import ablate
+from relaxbench.cli.atlas import atlas
 from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
 from relaxbench.cli.console import log_to_console, replace_unprintable
@@ -54,11 +56,13 @@ def before(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "study": study,
+    "ablate": ablate,
     "plan": plan,
     "list": list_,
     "show": show,
     "best": best,
     "report": report,
+    "atlas": atlas,
     "dashboard": dashboard,
     "worker": worker,
     "status": status,

@@ -20,7 +20,7 @@ Hyper = Mapping[str, Tensor]
 """Values of a population: one tensor ``[K, 1]`` (or ``[K, P]``) per name; a choice is the index of its option."""
 
 SCHEDULES = ("constant", "step", "cosine", "warmup")
-SCOPINGS = ("geometric", "linear", "cosine", "constant")
+SCOPINGS = ("geometric", "linear", "cosine", "constant", "mean")
 ANNEALED = ("outer", "inner")
 
 # The shared ranges. A study file may narrow or move one, again for all methods at once.

@@ -19,6 +19,7 @@ from relaxbench import random
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import ANNEALED, Hyper, declare
 from relaxbench.optim.meanings import MEANINGS, Meaning
+from relaxbench.optim.parts import Part
 from relaxbench.optim.published import REASONS, Published
 from relaxbench.recording import recording
 from relaxbench.space import Space, Value
@@ -108,6 +109,7 @@ class Rule:
         limited: hyperparameters whose default range theory limits: a problem may narrow it, but not move it.
         publications: the authors' settings, by kind of problem; the first serves where none is of the problem's kind.
         published: the values of the first publication; empty if there is none.
+        parts: what can be left out of the rule, for `relaxbench ablate`; empty for a rule that others build on.
         reasons: why `space` and `default_fixed` are as they are, where `optim.published` has no reason or another one.
         copies: memory, in copies of the P parameters, the gradient included.
         rate: the step size that a schedule anneals; of an inner and an outer step size, `anneal` names it.
@@ -135,6 +137,7 @@ class Rule:
     default_fixed: ClassVar[Mapping[str, Value]] = {}
     limited: ClassVar[frozenset[str]] = frozenset()
     publications: ClassVar[tuple[Published, ...]] = ()
+    parts: ClassVar[tuple[Part, ...]] = ()
     published: ClassVar[Mapping[str, Value]] = {}
     reasons: ClassVar[Mapping[str, str]] = {}
     copies: int
@@ -158,6 +161,7 @@ class Rule:
             cls.wide, cls.space = own.get("wide", own.get("space")), own.get("space", own.get("wide"))
             cls.default_fixed = own.get("default_fixed", {})
             cls.publications = own.get("publications", ())
+            cls.parts = own.get("parts", ())
         declare(getattr(cls, "wide", {}))
         cls.published = cls.publications[0].values if cls.publications else {}
 

@@ -51,7 +51,8 @@ def scope(kind: Tensor, start: Tensor, end: Tensor, progress: Tensor) -> Tensor:
     g = 1/γ: g_0 = 1/γ_0 and 1 + g_1 = 1/(1 − γ_1).
 
     Args:
-        kind: index into `hyper.SCOPINGS` (geometric, linear, cosine, constant).
+        kind: index into `hyper.SCOPINGS` (geometric, linear, cosine, constant at the start, constant at the geometric
+            mean of start and end, which is that of the geometric curve).
         start: the value at progress 0, positive.
         end: the value at progress 1, positive.
         progress: broadcasts with the others.
@@ -59,7 +60,8 @@ def scope(kind: Tensor, start: Tensor, end: Tensor, progress: Tensor) -> Tensor:
     geometric = start * torch.exp(progress * torch.log(end / start))
     linear = start * (1 - progress) + end * progress  # reaches `end` itself, in any precision
     cosine = end + (start - end) * _cosine(progress)
-    return _pick(kind, [geometric, linear, cosine, start.expand_as(linear)])
+    mean = (start.sqrt() * end.sqrt()).expand_as(linear)  # of the roots, because a product could overflow
+    return _pick(kind, [geometric, linear, cosine, start.expand_as(linear), mean])
 
 
 def _cosine(progress: Tensor) -> Tensor:

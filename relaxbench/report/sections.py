@@ -12,6 +12,7 @@ from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.theory_numbers import Theorem
+from relaxbench.analysis.worth import Ablated, ablated
 from relaxbench.pages.figure import Figure
 from relaxbench.pages.theme import Look
 from relaxbench.report.figures import (
@@ -29,6 +30,7 @@ from relaxbench.report.figures.interaction import interaction
 from relaxbench.report.figures.ladder import ladder
 from relaxbench.report.figures.looks import looks
 from relaxbench.report.figures.parallel_coordinates import parallel
+from relaxbench.report.figures.parts import parts
 from relaxbench.report.figures.search_space import explore_trials, reference
 from relaxbench.report.figures.sharpness import confirmed_flatness, sharpness
 from relaxbench.report.figures.slices import slices
@@ -71,6 +73,7 @@ class ProblemSections:
         results: one per method, with all comparisons.
         headline: the shortest true answer.
         forest: the figure of ratios to the baseline.
+        parts: the figure of what each part of a method is worth, and `ablated` its rows.
         verdicts: figures of the looks and of every block.
         curves: one panel of learning curves per method.
         target: gradients to a target.
@@ -87,6 +90,8 @@ class ProblemSections:
     results: Sequence[MethodResult]
     headline: str
     forest: list[Figure]
+    parts: list[Figure]
+    ablated: list[Ablated]
     verdicts: list[Figure]
     curves: list[Figure]
     target: list[Figure]
@@ -133,6 +138,8 @@ def _problem(
         results=results,
         headline=findings.headlines[name],
         forest=[] if frames.repetitions > 1 else _some(forest(results, look, name)),
+        parts=[] if frames.repetitions > 1 else _some(parts(results, look, name)),
+        ablated=[] if frames.repetitions > 1 else ablated(results),
         verdicts=[] if frames.repetitions > 1 else _verdicts(frames, results, look, name),
         curves=_curves(frames, look, name),
         target=_some(gradients_to_target.target(gradients_to_target.to_target(frames, name), look, name)),
@@ -203,9 +210,10 @@ def _schedules(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
 def _budget(frames: StudyFrames, look: Look, name: str) -> dict[str, list[Figure]]:
     """Panels by kind; empty without a search."""
     table, medians = tuning_budget.by_budget(frames, name), tuning_budget.medians(frames, name)
+    loss = tuning_budget.loss_name(frames, name)
     panels = {
-        "verdict": tuning_budget.differences(table, look, name),
-        "best": tuning_budget.best(table, medians, look, name),
+        "verdict": tuning_budget.differences(table, look, name, loss),
+        "best": tuning_budget.best(table, medians, look, name, loss),
     }
     return {kind: group for kind, group in panels.items() if group}
 

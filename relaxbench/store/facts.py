@@ -37,6 +37,8 @@ class ProblemFacts(TypedDict):
     caution: str
     base: str  # the problem's own name; on a ladder of budgets this one is called base@rung
     rung: int | None  # its budget on a ladder; None without a ladder
+    rounds: int | None  # measurements on validation data per trial
+    decades: NotRequired[bool]  # losses of runs span decades: their logarithms are averaged
 
 
 class CostFacts(TypedDict):
@@ -60,12 +62,21 @@ RANDOM = "random"
 """The sampler of independent random trials, the only one with an estimate over all subsets of trials."""
 
 
+class PrunerFacts(TypedDict):
+    """What stops the trials of a block early; see `study.definition.search`."""
+
+    name: str  # a name of `study.coordination.pruners`, or the path of a class
+    options: dict[str, Any]
+    spot_checks: float  # share of the pruned trials that are run to the end all the same
+
+
 class SearchFacts(TypedDict):
     """How the trials of a block are chosen; see `study.definition.search`."""
 
     sampler: str  # random, a name of `study.coordination.samplers`, or the path of a class
     options: dict[str, Any]  # of the sampler
     generation: int  # trials of a block that are chosen together
+    pruner: NotRequired[PrunerFacts]  # missing where all trials run to their end
 
 
 class KnownFacts(TypedDict):
@@ -85,6 +96,8 @@ class MethodFacts(TypedDict):
     title: str
     source: str
     role: str  # baseline, control, candidate
+    without: str  # the part that this method leaves out of the one that it is compared with; "" for none
+    instead: str  # what stands in its place
     arm: Literal["tuned", "published"]  # published: no tuning, `fixed` holds the authors' settings
     space_name: Literal["default", "wide", "custom"]
     dimensions: int | None  # of the first problem's space
@@ -267,6 +280,15 @@ class SpecFacts(TypedDict, total=False):
     script: dict[str, object] | None  # the table of a training script, without its path
 
 
+INTERNAL = ("origins", "turns", "identity")
+"""Keys of the manifest that only workers need: paths on a machine, whose turn it is, a person's files."""
+
+
+def public(manifest: Manifest) -> dict[str, object]:
+    """The manifest without what only workers need, as pages and files show it."""
+    return {key: value for key, value in manifest.items() if key not in INTERNAL}
+
+
 def protocol(spec: SpecFacts) -> Literal[1, 2]:
     """The protocol by which a study was planned.
 
@@ -291,6 +313,13 @@ def planned_looks(spec: SpecFacts, manifest: Manifest) -> tuple[int, ...]:
     return (*looks, *manifest.get("extra_looks", []), looks[-1] + more)
 
 
+def opponent_of(spec: SpecFacts, method: str) -> str | None:
+    """The method that one is compared with: its own ``against``, or the baseline; None for the baseline itself."""
+    baseline = spec.get("baseline")
+    own = spec.get("method", {}).get(method, {}).get("against")
+    return None if method == baseline else str(own) if own else baseline
+
+
 def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
     """All facts of a problem; neutral values where the manifest has none."""
     neutral: ProblemFacts = {
@@ -312,6 +341,7 @@ def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
         "caution": "",
         "base": problem,
         "rung": None,
+        "rounds": None,
     }
     known = manifest.get("problems", {}).get(problem)
     return {**neutral, **known} if known else neutral
@@ -324,6 +354,8 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "title": method,
         "source": "",
         "role": role,
+        "without": "",
+        "instead": "",
         "arm": "tuned",
         "space_name": "default",
         "dimensions": None,
@@ -346,9 +378,17 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
 def is_random(method: MethodFacts) -> bool:
     """Whether a method's trials are independent random ones: then all subsets of them estimate the best of T.
 
-    They are not all drawn alike if a block begins with known settings.
+    They are not all drawn alike if a block begins with known settings; with a pruner their number depends on results.
     """
-    return method["search"]["sampler"] == RANDOM and not method["known"]
+    return method["search"]["sampler"] == RANDOM and "pruner" not in method["search"] and not method["known"]
+
+
+def sampler_of(method: MethodFacts) -> str:
+    """Name what chooses a method's trials, and what stops them: ``random``, ``known, tpe``, ``random, hyperband``."""
+    search = method["search"]
+    pruner = search.get("pruner")
+    parts = ("known" if method["known"] else "", search["sampler"], pruner["name"] if pruner else "")
+    return ", ".join(part for part in parts if part)
 
 
 def space_on(method: MethodFacts, problem: str) -> Space:

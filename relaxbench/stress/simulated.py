@@ -65,6 +65,8 @@ def make(database: Database, name: str, load: Load) -> int:
             "title": method,
             "source": "",
             "role": "baseline" if method == "sgd" else "candidate",
+            "without": "",
+            "instead": "",
             "arm": "tuned",
             "space_name": "default",
             "dimensions": len(space),
@@ -101,6 +103,7 @@ def make(database: Database, name: str, load: Load) -> int:
         "caution": "",
         "base": PROBLEM,
         "rung": None,
+        "rounds": None,
     }
     manifest: Manifest = {
         "key": uuid.uuid4().hex[:12],

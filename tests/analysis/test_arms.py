@@ -115,7 +115,7 @@ def test_outcomes_stop_at_the_first_look_that_is_not_complete_or_decides() -> No
         "open": [arm(0, 10, 1.0), arm(0, 20, 1.0), None],
         "late": [None, None, None],
     }
-    found = outcomes(arms, "sgd", Family(3, 3), Margin(0.1, "ratio"))
+    found = outcomes(arms, {name: "sgd" for name in arms if name != "sgd"}, Family(3, 3), Margin(0.1, "ratio"))
     better, open_one = found["better"], found["open"]
     assert better is not None and (better.verdict, better.look) == ("better", 1)
     assert open_one is not None and (open_one.verdict, open_one.look) == ("undecided", 2)

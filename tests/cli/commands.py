@@ -41,7 +41,7 @@ splits = {s: (x, y) for s in ("train", "validation", "test")}
 """
 
 
-SPEC = tiny.spec(budget=200, looks=[6], trials=1, exploit=4, flatness=False)
+SPEC = tiny.spec(budget=120, looks=[6], trials=1, exploit=4, flatness=False)
 """Long enough to be disturbed: 2 × (6 + 6 + 4 + 2) = 36 trials. Flatness has tests of its own; importing what measures
 it takes each process 2 s."""
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 COMMANDS = (
-    *("study", "worker", "status", "reap", "plan", "report", "dashboard", "list", "show", "best"),
+    *("study", "worker", "status", "reap", "plan", "report", "atlas", "dashboard", "list", "show", "best"),
     *("copy", "export", "import", "upgrade"),
     *("doctor", "bench", "check", "theory", "reproduce"),
 )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import NO_MOMENTUM, Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import row_sums
 from relaxbench.optim.rules.sam import SAM, TINY
@@ -44,6 +45,11 @@ class ASAM(SAM):
             {**CANONICAL, "relative_radius": 0.5, "offset": 0.01},
             "arXiv 2102.11600 and its code: ρ = 0.5, η = 0.01, lr 0.1, momentum (not Nesterov's), wd 5e-4, cosine",
         ),
+    )
+    parts = (
+        Part("ascent", "the step uphill", "the gradient at x itself, which is SGD", rule="sgd"),
+        Part("scaling", "scaling by the parameters", "a round neighbourhood, which is SAM", rule="sam"),
+        NO_MOMENTUM,
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "relative_radius": "SAM's range times ten: the released radii, 0.5 and 1 on CIFAR, are ten times those for SAM",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import Part
 from relaxbench.optim.published import CIFAR_STEPS, Published
 from relaxbench.optim.rule import State, check_replicas, outer_step, place
 from relaxbench.optim.rules.adamw import AdamW
@@ -41,6 +42,7 @@ class AdamWEMA(AdamW):
     space: ClassVar[Space] = {**AdamW.space, "ema_steps": EMA_STEPS}
     default_fixed: ClassVar[Mapping[str, Value]] = AdamW.default_fixed
     publications = tuple(_published(kind, {"ema_steps": 1e3}, AVERAGE, {}) for kind in ("fully-connected", "cifar-10"))
+    parts = (Part("averaging", "averaging", "its last iterate, which is AdamW", rule="adamw"),)
     reasons: ClassVar[Mapping[str, str]] = {**AdamW.reasons, "ema_steps": EMA_REASON}
     averages = frozenset({"average"})
     copies = 5
@@ -82,6 +84,7 @@ class AdamWLAWA(AdamW):
             {"window_steps": "six checkpoints, the default of the option; the paper trains no network on CIFAR-10"},
         ),
     )
+    parts = (Part("averaging", "averaging", "its last iterate, which is AdamW", rule="adamw"),)
     reasons: ClassVar[Mapping[str, str]] = {
         **AdamW.reasons,
         "window_steps": "the range of an EMA's length; the published epoch between checkpoints outlasts short runs",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters, row_sums
 from relaxbench.recording import recording
@@ -73,6 +74,7 @@ class CurveBall(Rule):
         Published("rosenbrock", {**CANONICAL, "newton_lr": 0.5, "damping": 0.1}, TOYS, {}, {"auto_damping": False}),
         Published("linear-net", CANONICAL, TOYS, {}, {"auto_damping": False}),
     )
+    parts = (Part("damping", "adaptive damping", "λ constant at its start", options={"auto_damping": False}),)
     reasons: ClassVar[Mapping[str, str]] = {
         "newton_lr": "up to 1, the whole Newton step and the published value on networks; it multiplies no gradient, "
         "so it needs fewer decades than a step size",

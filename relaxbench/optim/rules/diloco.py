@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import INNER_STEPS, OUTER_LR, OUTER_MOMENTUM, RELAXED_INNER_STEPS, SCHEDULE, Hyper
+from relaxbench.optim.parts import HALF_STEPS, NO_OUTER_MOMENTUM, Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, State, nesterov, outer_step, place
 from relaxbench.optim.rules.adamw import ADAM_LR, BETAS, DECAY, AdamW, adam
@@ -58,6 +59,11 @@ class DiLoCo(AdamW):
                 "schedule": "a linear rise and a cosine, as in `warmup`, but the rise has another length",
             },
         ),
+    )
+    parts = (
+        NO_OUTER_MOMENTUM,
+        Part("outer-loop", "the outer loop", "its inner steps alone, which is AdamW", rule="adamw"),
+        HALF_STEPS,
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "outer_lr": "the published 0.7",

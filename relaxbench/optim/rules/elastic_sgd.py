@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import GAMMA_END, GAMMA_START, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import INFINITE, NO_MOMENTUM, NO_SCOPING, Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import (
     Query,
@@ -74,6 +75,16 @@ class ElasticSGD(Rule):
             {**FIXED, "lr": 0.1, "gamma_start": 1.0, "weight_decay": 1e-3, "schedule": "step"},
             PARLE,
             ASSUMED,
+        ),
+    )
+    parts = (
+        NO_SCOPING,
+        NO_MOMENTUM,
+        Part(
+            "coupling",
+            "coupling",
+            "γ = ∞, which is n independent copies of SGD whose mean is evaluated",
+            fixed={"gamma_start": INFINITE, "gamma_end": INFINITE},
         ),
     )
     reasons: ClassVar[Mapping[str, str]] = {

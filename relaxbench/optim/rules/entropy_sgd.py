@@ -26,6 +26,7 @@ from relaxbench.optim.hyper import (
     WEIGHT_DECAY,
     Hyper,
 )
+from relaxbench.optim.parts import HALF_STEPS, INFINITE, NO_INNER_MOMENTUM, NO_OUTER_MOMENTUM, NO_SCOPING, Part
 from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, NEAREST_STEP, Published, scope_ends
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
 from relaxbench.recording import recording
@@ -141,6 +142,20 @@ class EntropySGD(Rule):
             {**CANONICAL, **LANGEVIN, **scope_ends(0.03, 1e-3, 10 * CIFAR_STEPS), "weight_decay": 1e-3},
             CIFAR_SOURCE,
             options=LUA,
+        ),
+    )
+    parts: ClassVar[tuple[Part, ...]] = (
+        NO_SCOPING,
+        Part("noise", "noise", "temperature 0", fixed={"temperature": 0.0}),
+        Part("averaging", "averaging", "the last inner iterate in place of their mean", fixed={"averaging": 0.0}),
+        NO_INNER_MOMENTUM,
+        NO_OUTER_MOMENTUM,
+        HALF_STEPS,
+        Part(
+            "coupling",
+            "coupling",
+            "γ = ∞, which is Lookahead with averaging and noise",
+            fixed={"gamma_start": INFINITE, "gamma_end": INFINITE},
         ),
     )
     reasons: ClassVar[Mapping[str, str]] = {

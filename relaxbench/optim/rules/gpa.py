@@ -9,6 +9,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, State
 from relaxbench.optim.rules.adamw import ADAM_LR, BETAS, DECAY, AdamW, adam
@@ -59,6 +60,10 @@ class GPA(AdamW):
             "the README of the code, configuration 1: μ_x = 0.9967, which is 32 steps of DiLoCo",
             {"schedule": "the README advises a warm-up and a schedule and names none"},
         ),
+    )
+    parts = (
+        Part("interpolation", "interpolation", "gradients at z, which is AdamW with EMA", fixed={"interpolation": 0.0}),
+        Part("averaging", "averaging", "its last z, which is AdamW", rule="adamw"),
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "adam_lr": "AdamW's range, as the README of the code advises",

@@ -24,6 +24,16 @@ from relaxbench.optim.hyper import (
     Hyper,
 )
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import (
+    HALF_STEPS,
+    INFINITE,
+    NO_INNER_MOMENTUM,
+    NO_MOMENTUM,
+    NO_OUTER_MOMENTUM,
+    NO_SCOPING,
+    ZERO,
+    Part,
+)
 from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, Published, scope_ends
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, uniform_value
 from relaxbench.optim.rules.entropy_sgd import CANONICAL, FIXED, RELAXED, RELAXED_REASONS, SEARCHED, EntropySGD
@@ -81,6 +91,18 @@ class HJ(EntropySGD):
             {**CANONICAL, **scope_ends(0.03, 1e-4, 10 * CIFAR_STEPS), "weight_decay": 1e-3},
             f"{RESEARCH}: g₀ = 0.03, g₁ = 1e-4, L = 20 (All-CNN-BN), 10 outer epochs",
             NOT_STATED,
+        ),
+    )
+    parts = (
+        NO_SCOPING,
+        NO_INNER_MOMENTUM,
+        NO_OUTER_MOMENTUM,
+        HALF_STEPS,
+        Part(
+            "coupling",
+            "coupling",
+            "γ = ∞, which is Lookahead",
+            fixed={"gamma_start": INFINITE, "gamma_end": INFINITE},
         ),
     )
     reasons: ClassVar[Mapping[str, str]] = RELAXED_REASONS
@@ -146,6 +168,18 @@ class HJImplicit(Rule):
             {**IMPLICIT, "weight_decay": 1e-3},
             f"{RESEARCH}: L = 5 and b = 0.75",
             IMPLICIT_NOT_STATED,
+        ),
+    )
+    parts = (
+        NO_SCOPING,
+        NO_MOMENTUM,
+        Part("averaging", "averaging", "the plain fixed-point iteration, b = 0", fixed={"averaging": 0.0}),
+        HALF_STEPS,
+        Part(
+            "implicitness",
+            "the implicit step",
+            "γ = 0, a mean of gradients at x itself",
+            fixed={"gamma_start": ZERO, "gamma_end": ZERO},
         ),
     )
     reasons: ClassVar[Mapping[str, str]] = {

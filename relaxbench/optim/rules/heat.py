@@ -11,10 +11,13 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import INNER_STEPS, LR, MEAN_LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import HALF_STEPS, NO_MOMENTUM, Part
 from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, Published, scope_ends
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
 from relaxbench.space import Float, Int, Space, Value
 
+NO_WIDTH = 1e-15
+"""A σ of which the square is still a number of 32 bits, and which moves no parameter."""
 RESEARCH = "arXiv 1704.04932, section 5 (its HEAT column), and the authors' record of its runs"
 AS_SGD = "not in the record: as in the published SGD on the same network"
 NOT_STATED: Mapping[str, str] = {
@@ -80,6 +83,22 @@ class Heat(Rule):
         Published(
             "cifar-10", {**CANONICAL, **_sigmas(0.03, 10 * CIFAR_STEPS), "weight_decay": 1e-3}, RESEARCH, NOT_STATED
         ),
+    )
+    parts = (
+        Part(
+            "scoping",
+            "σ scoping",
+            "σ constant at the geometric mean of its start and end",
+            fixed={"scoping": "mean"},
+        ),
+        Part(
+            "noise",
+            "noise",
+            "σ = 0, the mean of L gradients at x",
+            fixed={"sigma_start": NO_WIDTH, "sigma_end": NO_WIDTH},
+        ),
+        NO_MOMENTUM,
+        HALF_STEPS,
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "lr": "as many decades as SGD's, three times as high, because a mean of L gradients has less noise than one",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import ANNEAL, INNER_STEPS, LR, MOMENTUM, OUTER_LR, SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.parts import HALF_STEPS, NO_INNER_MOMENTUM, Part
 from relaxbench.optim.published import NEAREST_STEP, Published
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place
 from relaxbench.space import Float, Int, Space, Value
@@ -60,6 +61,11 @@ class Lookahead(Rule):
                 "schedule": NEAREST_STEP,
             },
         ),
+    )
+    parts = (
+        Part("slow-weights", "slow weights", "its fast weights alone, which is SGD", rule="sgd"),
+        NO_INNER_MOMENTUM,
+        HALF_STEPS,
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "outer_lr": "between the two published values of α, 0.5 and 0.8",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import NO_MOMENTUM, Part
 from relaxbench.optim.published import NEAREST_STEP, Published
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
 from relaxbench.space import Float, Int, Space, Value
@@ -60,6 +61,11 @@ class LPFSGD(Rule):
             f"{README} (ResNet-18, 50, 101)",
             {"schedule": NEAREST_STEP},
         ),
+    )
+    parts = (
+        Part("noise", "noise", "the mean of M gradients at x itself", fixed={"relative_noise": 0.0}),
+        Part("samples", "averaging over samples", "one gradient per step, M = 1", fixed={"samples": 1}),
+        NO_MOMENTUM,
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "samples": "the two published values of M; the released code splits one mini-batch into M parts, here each "

@@ -13,6 +13,7 @@ from torch import Tensor
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import MOMENTUM, SCHEDULE, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import NO_MOMENTUM, Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters
 from relaxbench.optim.rules.adamw import ADAM_LR, DECAY, AdamW, adam
@@ -91,6 +92,10 @@ class Muon(Rule):
             {"schedule": "the README gives none"},
             {"adam_first": True, "adam_last": True},
         ),
+    )
+    parts = (
+        Part("orthogonality", "orthogonal matrices", "AdamW for all parameters", rule="adamw"),
+        NO_MOMENTUM,
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "muon_lr": "as many decades as SGD's step size, around the published 0.02; at 1 a step replaces a matrix whose "

@@ -11,6 +11,7 @@ from torch import Tensor
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import AVERAGING, LR, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import HALF_STEPS, INFINITE, NO_INNER_MOMENTUM, NO_OUTER_MOMENTUM, ZERO, Part
 from relaxbench.optim.published import NEAREST_STEP, Published
 from relaxbench.optim.rule import (
     Query,
@@ -91,6 +92,30 @@ class Parle(Rule):
             {**CANONICAL, "weight_decay": 1e-3},
             PAPER,
             {"weight_decay": "as in the published SGD on the same network", "schedule": NEAREST_STEP},
+        ),
+    )
+    parts = (
+        Part(
+            "scoping",
+            "scoping of γ and ρ",
+            "γ and ρ constant, each at the geometric mean of its start and end",
+            fixed={"scoping": "mean"},
+        ),
+        Part("averaging", "averaging", "the last inner iterate in place of their mean", fixed={"averaging": 0.0}),
+        NO_INNER_MOMENTUM,
+        NO_OUTER_MOMENTUM,
+        HALF_STEPS,
+        Part(
+            "coupling",
+            "coupling to the inner loops",
+            "γ = ∞, which is Lookahead with averaging in n replicas that attract each other",
+            fixed={"gamma_start": INFINITE, "gamma_end": INFINITE},
+        ),
+        Part(
+            "attraction",
+            "attraction of the replicas",
+            "ρ = 0, which is n independent copies of Entropy-SGD without noise, whose mean is evaluated",
+            fixed={"rho_start": ZERO, "rho_end": ZERO},
         ),
     )
     reasons: ClassVar[Mapping[str, str]] = {

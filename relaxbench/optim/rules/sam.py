@@ -10,6 +10,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import NO_MOMENTUM, Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, row_sums
 from relaxbench.space import Float, Space, Value
@@ -46,6 +47,10 @@ class SAM(Rule):
             {"lr": 0.1, "momentum": 0.9, "radius": 0.05, "weight_decay": 5e-4, "schedule": "cosine"},
             "arXiv 2010.01412, section 3.1 (ρ = 0.05), and its code (lr 0.1, weight decay 5e-4, Nesterov, cosine)",
         ),
+    )
+    parts: ClassVar[tuple[Part, ...]] = (
+        Part("ascent", "the step uphill", "the gradient at x itself, which is SGD", rule="sgd"),
+        NO_MOMENTUM,
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "radius": "the paper's grid for ρ, 0.01 to 0.5",

@@ -11,6 +11,7 @@ from torch import Tensor
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import LR, MOMENTUM, WARMUP, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.parts import Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters
 from relaxbench.optim.rules.adamw import ADAM_LR, BETAS, DECAY, EPSILON, AdamW
@@ -75,6 +76,10 @@ class ScheduleFreeSGD(ScheduleFree):
             {"warmup": NO_LENGTH},
         ),
     )
+    parts = (
+        Part("interpolation", "interpolation", "gradients at z, a plain average of SGD", fixed={"momentum": 0.0}),
+        Part("warmup", "warm-up", "the full step size from the beginning", fixed={"warmup": 0.0}),
+    )
     reasons: ClassVar[Mapping[str, str]] = {
         "lr": "SGD's range times ten: no velocity multiplies the gradient by 1/(1 − 0.9), and the README of the code "
         "advises 10 to 50 times the usual step size",
@@ -126,6 +131,10 @@ class ScheduleFreeAdamW(ScheduleFree):
             "the defaults of schedulefree.AdamWScheduleFree, the authors' package",
             {"warmup": NO_LENGTH},
         ),
+    )
+    parts = (
+        Part("interpolation", "interpolation", "gradients at z, a plain average of RMSProp", fixed={"beta1": 0.0}),
+        Part("warmup", "warm-up", "the full step size from the beginning", fixed={"warmup": 0.0}),
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "adam_lr": "AdamW's range, which contains the default of the code, 0.0025, and ten times AdamW's 1e-3",

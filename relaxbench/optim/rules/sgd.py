@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.parts import Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters, nesterov
 from relaxbench.space import Float, Value
@@ -107,6 +108,7 @@ class SGDEMA(SGD):
         Published("mnist-conv", {**MNIST, "ema_steps": 1e3}, f"{MNIST_SOURCE}; {AVERAGE}"),
         Published("cifar-10", {**CIFAR, "ema_steps": 1e3}, f"{CIFAR_SOURCE}; {AVERAGE}"),
     )
+    parts = (Part("averaging", "averaging", "its last iterate, which is SGD", rule="sgd"),)
     reasons: ClassVar[Mapping[str, str]] = {**SGD.reasons, "ema_steps": EMA_REASON}
     averages = frozenset({"average"})
     copies = 4

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from relaxbench.optim.hyper import LR, SCHEDULE, TEMPERATURE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.parts import Part
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import Query, Rule, State, counters, standard_normal
 from relaxbench.space import Space
@@ -44,6 +45,7 @@ class SGLD(Rule):
             },
         ),
     )
+    parts = (Part("noise", "noise", "temperature 0, which is SGD without momentum", fixed={"temperature": 0.0}),)
     reasons: ClassVar[Mapping[str, str]] = {
         "temperature": "T = 1/N for a thousand to ten million examples N",
     }

@@ -101,12 +101,12 @@ def _panel(
             xaxis=axis("gradients of a run")
             | log_axis(*ends)
             | {"range": [math.log10(ends[0]) - pad, math.log10(ends[1]) + pad]},
-            yaxis=axis(f"times {look.title(str(look.baseline))}'s {plain(first.metric)}") | ratio_axis(*span),
+            yaxis=axis(f"times {look.title(first.reference)}'s {plain(first.metric)}") | ratio_axis(*span),
         )
     )
     return Figure(
         f"ladder-{file_name(base)}-{file_name(method)}",
-        f"{look.titles[method]}: ratio to {look.titles[str(look.baseline)]} against the budget",
+        f"{look.titles[method]}: ratio to {look.titles[first.reference]} against the budget",
         f"The ratio at every budget of gradients, with its interval {scope(first)}. Below 1 is better; the shaded band "
         "is the margin of equivalence.",
         figure,

@@ -38,11 +38,13 @@ def looks(results: Sequence[MethodResult], look: Look, problem: str) -> Figure |
     for position, (result, comparison) in enumerate(reversed(rows)):
         for trace in _steps(result, comparison, look, position):
             figure.add("scatter", **trace)
-    baseline, metric = look.title(str(look.baseline)), plain(rows[0][1].metric)
+    opponents = {comparison.reference for _, comparison in rows}
+    whose = look.title(opponents.pop()) if len(opponents) == 1 else "the other"
+    metric = plain(rows[0][1].metric)
     figure.update_layout(
         layout(
             height=96 + 46 * len(rows),
-            xaxis=axis(f"times {baseline}'s {metric}<br>← lower is better") | ratio_axis(left, right),
+            xaxis=axis(f"times {whose}'s {metric}<br>← lower is better") | ratio_axis(left, right),
             yaxis=row_axis([look.row(result.method) for result, _ in reversed(rows)]),
         )
     )

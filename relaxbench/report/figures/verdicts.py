@@ -19,12 +19,12 @@ def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure 
     """Draw the ratios to the baseline with their intervals and the band of equivalence.
 
     Args:
-        results: of one problem, one per method.
+        results: of one problem, one per method; those without a part of another one are drawn by `parts`.
         look: titles and colours.
         problem: its name.
     """
     against = [(result, result.against("baseline")) for result in results]
-    rows = [(result, comparison) for result, comparison in against if comparison and comparison.known]
+    rows = [(result, each) for result, each in against if each and each.known and not result.without]
     if not rows:
         return None
     comparisons = [comparison for _, comparison in rows]

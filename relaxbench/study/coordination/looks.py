@@ -1,8 +1,9 @@
 """Interim monitoring: which methods of a problem go on to the next look, from finished trials alone.
 
 A comparison is over when a look has decided it, or has shown that no claim can be made. A method goes on to the next
-look while its comparison with the baseline is not over, and the baseline with it. The estimates and the verdicts are
-those of the report (`analysis.arms`, `analysis.looks`). Every repetition of a study goes through its looks alone.
+look while its comparison is not over, and its opponent with it: the baseline, or the method that it is ``against``.
+The estimates and the verdicts are those of the report (`analysis.arms`, `analysis.looks`). Every repetition of a study
+goes through its looks alone.
 
 An answer other than "not known yet" never changes, because it depends only on finished trials and on the declared
 comparisons: every worker gets the same one, at any time. A session that extends a study reads its row anew.
@@ -79,26 +80,26 @@ class Monitor:
             repetition: from 0.
             look: index of the look that the method has reached, from 0; not the last one.
         """
+        from relaxbench.analysis.arms import opponents_of
         from relaxbench.analysis.looks import fold, going_on
 
-        outcomes, baseline = self.outcomes(repetition), self.spec["baseline"]
+        outcomes, opponents = self.outcomes(repetition), opponents_of(self.spec)
         known = {label: outcome for label, outcome in outcomes.items() if outcome is not None}
         judged = {label: fold(outcome.history[: look + 1]) for label, outcome in known.items()}
         at_look = {label: outcome for label, outcome in judged.items() if outcome and outcome.look == look + 1}
-        if method in going_on(at_look, baseline):
+        if method in going_on(at_look, opponents):
             return True
-        if method != baseline:
-            return False if method in at_look else None
-        over = all(label in at_look or (label in known and known[label].over) for label in outcomes)
+        own = [label for label in outcomes if method in (label, opponents[label])]
+        over = all(label in at_look or (label in known and known[label].over) for label in own)
         return False if over else None
 
     def outcomes(self, repetition: int) -> dict[str, Outcome | None]:
-        """The comparison of every method with the baseline in a repetition, over the looks that are complete."""
-        from relaxbench.analysis.arms import family_of, outcomes
+        """The comparison of every method with its opponent in a repetition, over the looks that are complete."""
+        from relaxbench.analysis.arms import family_of, opponents_of, outcomes
         from relaxbench.analysis.equivalence import parse_margin
 
         margin = self.about["margin"] if self.spec.get("margin") is None else self.spec["margin"]
-        return outcomes(self.arms(repetition), self.spec["baseline"], family_of(self.spec), parse_margin(margin))
+        return outcomes(self.arms(repetition), opponents_of(self.spec), family_of(self.spec), parse_margin(margin))
 
     def arms(self, repetition: int) -> dict[str, list[Arm | None]]:
         """The estimate of every method at every look of a repetition; None where the look is not complete."""

@@ -21,7 +21,7 @@ STATED = ("margin", "baseline", "controls")
 
 DECLARED = ("looks", "trials", "budget", "budgets", "space", "search", "known")
 """Keys on which the guarantee of the verdicts rests."""
-DECLARED_OF_METHODS = ("rule", "arm", "space", "fixed", "options", "search")
+DECLARED_OF_METHODS = ("rule", "arm", "space", "fixed", "options", "search", "against")
 """The same, of a table ``[method.NAME]``."""
 
 
@@ -32,7 +32,7 @@ def _changed_methods(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
     lines = []
     for name in sorted(both):
         before, after = old["method"].get(name, neutral), new["method"].get(name, neutral)
-        for key in sorted((before.keys() | after.keys()) - {"title"}):  # a title changes no number
+        for key in sorted((before.keys() | after.keys()) - {"title", "without", "instead"}):  # words change no number
             if before.get(key) != after.get(key):
                 declared = " (declared before the study began)" if key in DECLARED_OF_METHODS else ""
                 lines.append(f"method.{name}.{key}: {_shown(before.get(key))} → {_shown(after.get(key))}{declared}")

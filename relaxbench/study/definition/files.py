@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relaxbench.errors import UserError
+from relaxbench.study.definition.ablation import expanded, opponents_in
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import parse
 
@@ -27,15 +28,19 @@ def load(
         UserError: if the file is missing, not TOML, or not a study.
     """
     overrides = overrides or {}
-    values, text = _read(file)
-    values |= overrides
+    values, text = read(file)
+    try:
+        values = {**expanded(values), **overrides}
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
     if "budget" in overrides:
         values.pop("budgets", None)
     if "methods" in overrides:
         twice = [label for label in overrides["methods"] if overrides["methods"].count(label) > 1]
         if twice:
             raise UserError(f"method {twice[0]!r} is named twice: name it once")
-        values["methods"] = list(dict.fromkeys([values.get("baseline", "sgd"), *overrides["methods"]]))
+        named = [values.get("baseline", "sgd"), *overrides["methods"]]
+        values["methods"] = list(dict.fromkeys([*named[:1], *opponents_in(values, named), *named[1:]]))
         return parse(values, str(file), names), text
     spec = parse(values, str(file), names)
     for key, labels in (("controls", spec.controls), ("[method.…]", spec.method), ("known", _known(spec))):
@@ -81,7 +86,7 @@ def find(file: str | None) -> Path:
     return path
 
 
-def _read(file: Path) -> tuple[dict[str, Any], str]:
+def read(file: Path) -> tuple[dict[str, Any], str]:
     """Return the values of a TOML file by key, and its text."""
     hint = f"give a TOML file, e.g. one of {', '.join(shipped())}"
     if file.is_dir():

@@ -19,7 +19,7 @@ MOST_STEPS = 100_000
 """Of an integer; a trial of so many gradients per step is longer than any budget here."""
 
 Bounds = list[Number] | list[str]
-"""A range in a study file: ``[low, high]``, or the options of a choice."""
+"""A range in a study file: ``[low, high]``, ``[low, high, step]`` of integers, or the options of a choice."""
 
 
 def narrow(declared: Hyperparameter, name: str, bounds: Sequence[float | str]) -> Hyperparameter:
@@ -37,6 +37,11 @@ def narrow(declared: Hyperparameter, name: str, bounds: Sequence[float | str]) -
         raise UserError(f"range {name} = []: expected {'choices' if isinstance(declared, Choice) else '[low, high]'}")
     if isinstance(declared, Choice):
         return _options(name, bounds)
+    if isinstance(declared, Int) and len(bounds) == 3 and not isinstance(step := bounds[2], str):
+        bounds = bounds[:2]
+        if not (math.isfinite(step) and step >= 1 and step == int(step)):
+            raise UserError(f"range {name} = {[*bounds, step]}: expected a step, the third number, of at least 1")
+        declared = replace(declared, step=int(step))
     low, high = _ends(name, bounds)
     if isinstance(declared, Int):
         if low < 1 or low != int(low) or high != int(high) or (high - low) % declared.step:

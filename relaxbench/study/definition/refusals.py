@@ -87,7 +87,8 @@ def refusal(
         if "search" in path[:-1]:
             table = f"{table[:-1]}.search]" if table else ", table [search]"
             return unknown(f"key in {where}{table}:", path[-1], Search.model_fields)
-        return unknown(f"key in {where}{table}:", path[-1], models[bool(table)].model_fields)
+        known = models[bool(table)].model_fields
+        return unknown(f"key in {where}{table}:", path[-1], known if table else [*known, "ablation"])
     if error["type"] == "too_short":
         return UserError(f"{where}: {key} is empty: name at least one")
     if error["type"] == "missing":

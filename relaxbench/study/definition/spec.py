@@ -46,6 +46,9 @@ class Variant(BaseModel):
         space: ``"default"``, ``"wide"`` for everything that the rule has, or ranges that replace those of the study.
         options: arguments of the rule's constructor.
         search: how its trials are chosen; None for the study's way.
+        against: the method that it is compared with; None for the baseline.
+        without: the part of that method that it leaves out, as in "Entropy-SGD without γ scoping"; None for none.
+        instead: what stands in the place of this part.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,6 +59,9 @@ class Variant(BaseModel):
     space: spaces.SpaceName | dict[str, Bounds] = "default"
     options: dict[str, OptionValue] = {}
     search: Search | None = None
+    against: str | None = None
+    without: str | None = None
+    instead: str | None = None
 
     @property
     def ranges(self) -> dict[str, Bounds]:

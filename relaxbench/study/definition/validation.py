@@ -16,12 +16,13 @@ from relaxbench.optim.wrapped.locate import is_path
 from relaxbench.problems import Problem
 from relaxbench.space import Int
 from relaxbench.study.definition import spaces
+from relaxbench.study.definition.ablation import check_opponents
 from relaxbench.study.definition.known import check_known, check_known_on
 from relaxbench.study.definition.optimizers import check_optimizers, check_refusals
 from relaxbench.study.definition.ranges import narrow
 from relaxbench.study.definition.refusals import refusal
 from relaxbench.study.definition.script_table import check_script
-from relaxbench.study.definition.search import check_search, check_search_of
+from relaxbench.study.definition.search import check_pruner_of, check_search, check_search_of
 from relaxbench.study.definition.spec import StudySpec, Variant
 from relaxbench.study.definition.written import check_written
 
@@ -77,6 +78,7 @@ def check(spec: StudySpec) -> StudySpec:
             f"baseline {spec.baseline!r} is not among the methods, so nothing could be compared: add it to "
             "`methods`, or name another `baseline`"
         )
+    check_opponents(spec)
     _check_looks(spec)
     _check_margin(spec.margin)
     _check_ladder(spec)
@@ -129,6 +131,8 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
             if isinstance(steps, Int):
                 params["inner_steps"] = steps.high
             rule = spec.make_rule(label, problem)
+            rounds = min(problem.rounds, int(spec.budget_of(problem) / (rule.price * rule.replicas)))
+            check_pruner_of(spec.sampling_of(label), label, spec.space_of(label, problem), problem, spec.trials, rounds)
             if rule.curvature:
                 problem.convex_loss()
             queries = int(rule.period(stack([params], torch.device("cpu"), torch.float32)))
@@ -185,7 +189,7 @@ def _check_rules(spec: StudySpec) -> None:
 
 
 def _check_searches(spec: StudySpec) -> None:
-    """Check the samplers of the study and of its methods."""
+    """Check the samplers and the pruners of the study and of its methods."""
     own = {f"method.{label}.search": variant.search for label, variant in spec.method.items()}
     for key, search in {"search": spec.search, **own}.items():
         if search is not None:

@@ -16,6 +16,8 @@ LONGEST_NAME = 200
 """Characters of the name of a study, problem or method."""
 LONGEST_TEXT = 10_000
 """Characters of a description, which stands on the page."""
+TEXTS = ("rule", "title", "against", "without", "instead")
+"""Of a method's table."""
 FEWEST_BLOCKS = 6
 """Of a look in a study file: fewer blocks make no claim, see `analysis.simultaneous.MIN_BLOCKS`."""
 SMALLEST, LARGEST = 1e-30, 1e30
@@ -53,8 +55,8 @@ def _check_texts(spec: StudySpec) -> None:
     texts += [(key, value) for key in ("problems", "methods", "controls") for value in getattr(spec, key)]
     texts += [("method", label) for label in spec.method]
     for label, variant in spec.method.items():
-        given = {key: getattr(variant, key) for key in ("rule", "title") if key in variant.model_fields_set}
-        texts += [(f"method.{label}.{key}", value) for key, value in given.items()]
+        given = {key: getattr(variant, key) for key in TEXTS if key in variant.model_fields_set}
+        texts += [(f"method.{label}.{key}", value) for key, value in given.items() if value is not None]
     for key, value in texts:
         if not value.strip():
             raise UserError(f"{key} = {value!r}: expected a name, not blanks")

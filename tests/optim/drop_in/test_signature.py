@@ -46,7 +46,7 @@ def test_the_signature_of_entropy_sgd() -> None:
     parameters = inspect.signature(EntropySGD).parameters
     assert list(parameters)[:4] == ["params", "total_steps", "seed", "outer_lr"]
     assert parameters["gamma_start"].default == 30.0
-    assert parameters["scoping"].annotation == Literal["geometric", "linear", "cosine", "constant"]
+    assert parameters["scoping"].annotation == Literal["geometric", "linear", "cosine", "constant", "mean"]
     assert parameters["restart_momentum"].annotation is bool
     assert list(inspect.signature(EntropySGD.__init__).parameters)[:2] == ["self", "params"]
     assert list(inspect.signature(CurveBall).parameters)[:5] == ["model", "params", "total_steps", "seed", "compile"]

@@ -129,7 +129,7 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"method": {"heat": {"space": 7}}}, ('method.heat.space = 7: expected "default", "wide" or a table of ranges',)),
     (
         {"method": {"heat": {"colour": 1}}},
-        ("table [method.heat]: 'colour'", "arm, fixed, options, rule, search, space, title"),
+        ("table [method.heat]: 'colour'", "against, arm, fixed, instead, options, rule, search, space, title, without"),
     ),
     ({"method": {"heat": {"options": {"n": 1}}}}, ("method.heat.options = {'n': 1}: heat has no such", "no options")),
     (
