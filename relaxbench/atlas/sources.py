@@ -94,7 +94,7 @@ def gather(places: Sequence[str]) -> tuple[list[Entry], list[str]]:
             found = [_plan(Path(place))] if place.endswith(PLANS) else list(_studies(place, left_out))
         except UserError as error:
             if not lenient:
-                raise
+                raise UserError(str(error)) from None  # it names no option: a place is an argument
             left_out.append(f"{Path(place).name}: {error}")
             continue
         for entry in found:

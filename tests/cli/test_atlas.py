@@ -39,4 +39,5 @@ def test_what_is_unfinished_or_left_out_is_said(folder: Path, capsys: pytest.Cap
 def test_a_wrong_place_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    assert words in refused(capsys, "atlas", *arguments)
+    line = refused(capsys, "atlas", *arguments)
+    assert words in line and "--storage" not in line  # which is no option of this command

@@ -13,7 +13,7 @@ from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import State, outer_step, uniform_value
 from relaxbench.optim.rules.adamw import ADAM_LR, BETAS, EPSILON, AdamW
-from relaxbench.optim.rules.lbfgs import LBFGS
+from relaxbench.optim.rules.lbfgs import HISTORY, LBFGS
 from relaxbench.space import Float, Space, Value
 
 SWITCH = Float(0.02, 0.8, 0.27, below=1.0)
@@ -68,6 +68,7 @@ class AdamLBFGS(LBFGS):
     }
     rate = "adam_lr"
     vectors = 7
+    copies = 2 * HISTORY + vectors
 
     def init(self, x: Tensor, seed: Tensor) -> State:
         zero, one = torch.zeros_like(x), x.new_ones(len(x), 1)

@@ -49,6 +49,7 @@ class ResidualProblem(Problem):
     dtype = torch.float64
     worst, worst_metric, margin = 1e6, 10.0, "25 %"
     fixed: Mapping[str, float] = {"weight_decay": 0.0, "decoupled_decay": 0.0}  # a decay would move the minimum
+    decades = True
     fresh: bool = False
     scale: float = 1.0
     weights: Sequence[float] | None = None
