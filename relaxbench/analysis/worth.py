@@ -44,7 +44,8 @@ def worth(result: MethodResult, comparison: Comparison) -> str:
         "better": f"{part} harms",
         "equivalent": f"{part} makes no difference beyond the margin of {comparison.margin}",
     }.get(comparison.verdict, f"it is undecided whether {part} helps, and it {_at_most(comparison)}")
-    return " ".join(filter(None, (f"{times}: {says}.", look(comparison), prospect(comparison))))
+    needed = prospect(comparison) if comparison.verdict == "undecided" else ""
+    return " ".join(filter(None, (f"{times}: {says}.", look(comparison), needed)))
 
 
 def instead(result: MethodResult) -> str:
