@@ -13,7 +13,7 @@ Ablated = tuple[MethodResult, Comparison]
 SHORT = {
     "worse": "helps",
     "better": "harms",
-    "equivalent": "no difference",
+    "equivalent": "equivalent",
     "undecided": "undecided",
     "no claim": "no claim",
 }
@@ -50,7 +50,8 @@ def worth(result: MethodResult, comparison: Comparison) -> str:
 
 def instead(result: MethodResult) -> str:
     """Return what stands in the place of a part."""
-    return capital(result.instead) if result.instead else "–"
+    text = result.instead or "–"
+    return capital(text) if text[0].isascii() else text  # γ is not Γ
 
 
 def _at_most(comparison: Comparison) -> str:

@@ -50,8 +50,12 @@ def test_parts_of_several_methods_name_theirs() -> None:
     results = Findings.of(frames).results
     figure = parts(results, look_of(frames), DIGITS)
     assert figure is not None and "times the whole method's" in figure.figure.layout["xaxis"]["title"]["text"]
-    labels = [label.replace("<br>", "") for label in figure.figure.layout["yaxis"]["ticktext"]]
-    assert labels[1] in ("HEAT: noise", "HEAT:noise") and labels[2] == "Hamilton–Jacobi: γ scoping"
+    labels = figure.figure.layout["yaxis"]["ticktext"]
+    assert [*labels] == ["Hamilton–Jacobi:<br>averaging", "HEAT:<br>noise", "Hamilton–Jacobi:<br>γ scoping"]
+    bands = [shape for shape in figure.figure.layout["shapes"] if shape["type"] == "rect"]
+    table = worths(results)
+    assert sorted(box["x0"] for box in bands) == sorted(table["band_low"]) and table["band_low"].nunique() == 2
+    assert "±0.5 points, for every method at its own level" in figure.reading
     whole = forest(results, look_of(frames), DIGITS)
     assert whole is not None and [mark["name"] for mark in whole.figure.data] == ["HEAT", "Hamilton–Jacobi"]
 
