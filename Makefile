@@ -2,6 +2,7 @@
 # make test    install, run the tests
 # make test-min  run the core tests with the lowest versions that pyproject.toml allows (in another environment)
 # make stress  many workers, load and faults, on SQLite and PostgreSQL (a quarter of an hour)
+# make atlas   the studies of studies/atlas (name some: make atlas ATLAS='digits wells') and their table: hours; it continues
 # make lint    ruff and mypy
 # make install install all that tests, lint and the documentation need
 # make docs    the guide and the API reference, in build/docs
@@ -22,7 +23,7 @@ MEMORY := $(shell df -k --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$
 .DEFAULT_GOAL := study
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: study install test test-min stress lint docs clean
+.PHONY: study install test test-min stress atlas lint docs clean
 
 study: $(VENV)/.base
 	@$(BIN)/python -m relaxbench study $(STUDY)
@@ -42,6 +43,20 @@ test-min: $(VENV)-min/.test
 
 stress: $(VENV)/.test
 	@$(BIN)/python -m relaxbench stress
+
+# A study has a database of its own in build/atlas; those named in AGAIN are run with a second seed, too.
+ATLAS ?= digits linear-net rosenbrock tabular wells
+AGAIN ?= linear-net
+atlas: $(VENV)/.base
+	@mkdir -p build/atlas
+	@set -e; for name in $(ATLAS); do \
+	  $(BIN)/python -m relaxbench study studies/atlas/$$name.toml --storage build/atlas/$$name.db --report build/atlas; \
+	done
+	@set -e; for name in $(AGAIN); do \
+	  $(BIN)/python -m relaxbench study studies/atlas/$$name.toml --seed 1 --name atlas-$$name-seed1 \
+	    --storage build/atlas/$$name-1.db --report build/atlas; \
+	done
+	@$(BIN)/python -m relaxbench atlas build/atlas --out reports/atlas
 
 lint: $(VENV)/.test
 	@$(BIN)/python -m ruff check --quiet .

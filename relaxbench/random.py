@@ -32,7 +32,9 @@ GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 
 # Streams: one per purpose of a draw. Two purposes never share numbers.
 INIT, ORDER, NOISE, DROPOUT, DATA, AUGMENT, PROBES = 1, 2, 3, 4, 5, 6, 7
 # The steps of DATA: 0 statistics of batch normalization, 1 held-out images, 2 a part of them, 3 windows of a text,
-# 4 the examples of a Hessian.
+# 4 the examples of a Hessian, 10 and more the points of a differential equation's splits.
+# DATA + FRESH: data that are drawn anew for every gradient of a trial.
+FRESH = 16
 
 
 def mix(word: Tensor) -> Tensor:

@@ -56,7 +56,8 @@ def test_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
         for path in (ROOT / "relaxbench").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    studies = {f"relaxbench/studies/{path.name}" for path in (ROOT / "studies").glob("*.toml")}
+    files = (path.relative_to(ROOT).as_posix() for path in (ROOT / "studies").rglob("*.toml"))
+    studies = {f"relaxbench/{name}" for name in files}
     assert "relaxbench/py.typed" in names
     assert "relaxbench/studies/digits.toml" in names
     assert any(re.fullmatch(r"relaxbench/report/templates/.+\.html", name) for name in names)

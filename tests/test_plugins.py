@@ -18,6 +18,7 @@ from relaxbench.errors import UserError
 from relaxbench.optim import drop_in
 from relaxbench.optim.registry import RULES, rule_class, rule_names
 from relaxbench.problems import PROBLEMS, problem, problem_names
+from tests import processes
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,11 +68,9 @@ def test_an_edited_file_runs_as_it_is_now(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def run(site: Path, where: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command in a fresh interpreter that sees the site."""
+    """A command in a process of its own that sees the site."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)]), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=where, env=environment, capture_output=True, text=True, check=False
-    )
+    return processes.run(["-m", *command], cwd=where, env=environment)
 
 
 def commands(site: Path, where: Path, *lines: str) -> list[str]:

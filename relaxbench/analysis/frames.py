@@ -34,6 +34,7 @@ from relaxbench.store.facts import (
     KnownFacts,
     Manifest,
     MethodFacts,
+    PrunerFacts,
     SpecFacts,
     fixed_on,
     is_random,
@@ -46,7 +47,7 @@ from relaxbench.store.facts import (
 from relaxbench.store.facts import (
     ProblemFacts as ProblemFacts,
 )
-from relaxbench.store.schema import Curve, Study, Trial
+from relaxbench.store.schema import FINISHED, Curve, Study, Trial
 from relaxbench.store.soundness import check_answers, check_curve, check_facts, check_trials, sound
 from relaxbench.store.studies import choose_study
 from relaxbench.util import files
@@ -93,7 +94,7 @@ class StudyFrames:
 
     def __repr__(self) -> str:
         """Return its size in one line: the tables would fill screens."""
-        done = int((self.trials["status"] == "done").sum())
+        done = int(self.trials["status"].isin(FINISHED).sum())
         parts = (counted(len(self.problems), "problem"), counted(len(self.methods), "method"))
         return f"<study {self.name!r}: {', '.join(parts)}, {done:,} of {counted(len(self.trials), 'trial')} done>"
 
@@ -171,6 +172,18 @@ class StudyFrames:
         """The methods that are tuned by another sampler than random search, with its name."""
         samplers = {label: self.method(label)["search"]["sampler"] for label in self.methods}
         return {label: sampler for label, sampler in samplers.items() if sampler != RANDOM}
+
+    @property
+    def pruned(self) -> dict[str, PrunerFacts]:
+        """The methods whose trials a pruner stops, with it."""
+        return {label: pruner for label in self.methods if (pruner := self.method(label)["search"].get("pruner"))}
+
+    def pruned_budget(self, label: str, problem: str) -> int | None:
+        """Return the gradients of a whole trial of a method with a pruner: T times as many pay for a block.
+
+        None for a method whose blocks have T trials.
+        """
+        return self.problem(problem)["budget"] if label in self.pruned and self.tuning(label) else None
 
     @property
     def known(self) -> dict[str, list[KnownFacts]]:
@@ -281,7 +294,7 @@ def _filled(
         trials=trials,
         curves=curves_of(packed, trials, scales),
         confirmations=confirmations,
-        blocks=blocks_of(trials, int(frames.spec.get("trials") or 1)),
+        blocks=blocks_of(trials, int(frames.spec.get("trials") or 1), frames.pruned_budget),
         recommended=recommended,
         flatness=flatness_of(fresh, raw["measures"]),
         correct=correct,

@@ -9,8 +9,9 @@ import pandas as pd
 from relaxbench.analysis.all_subsets import confirmed_ranks
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.study_arms import StudyArms
+from relaxbench.store.allowance import affordable
 from relaxbench.store.facts import protocol
-from relaxbench.store.schema import PHASES, SEARCHED
+from relaxbench.store.schema import FINISHED, PHASES, SEARCHED, SPOT_CHECK
 
 
 def progress(frames: StudyFrames) -> pd.DataFrame:
@@ -37,6 +38,8 @@ def progress(frames: StudyFrames) -> pd.DataFrame:
             tuned = frames.tuning(method) > 0
             counts["exploit"] = exploited.get((problem, method), 0), int(spec.get("exploit") or 0) if tuned else 0
             counts["recommend"] = recommended.get((problem, method), 0), int(spec.get("recommend") or 0) if tuned else 0
+            checks = _of(frames, problem, method, SPOT_CHECK)
+            counts[SPOT_CHECK] = int((checks["status"] == "done").sum()), len(checks)
             for phase in PHASES:
                 done, planned = counts[phase]
                 if planned:
@@ -67,10 +70,14 @@ def _farthest(needed: Mapping[str, int], opponents: Mapping[str, str], method: s
 
 def _begun(frames: StudyFrames, problem: str, method: str) -> dict[int, int]:
     """Repetition → blocks of which trials exist, finished or not."""
-    trials, phase = frames.trials, "explore" if frames.tuning(method) else "confirm"
-    own = trials[(trials["problem"] == problem) & (trials["method"] == method) & (trials["phase"] == phase)]
+    own = _of(frames, problem, method, "explore" if frames.tuning(method) else "confirm")
     counts = own.groupby("repetition")["block"].nunique()
     return {int(repetition): int(count) for repetition, count in counts.items()}
+
+
+def _of(frames: StudyFrames, problem: str, method: str, phase: str) -> pd.DataFrame:
+    trials = frames.trials
+    return trials[(trials["problem"] == problem) & (trials["method"] == method) & (trials["phase"] == phase)]
 
 
 def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks: int) -> dict[str, tuple[int, int]]:
@@ -81,10 +88,14 @@ def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks:
     within = range(runs.first, runs.first + blocks)
     trials = arms.frames.tuning(method)
     if trials and (protocol(arms.frames.spec) == 1 or not arms.frames.is_random(method)):
-        own = arms.frames.trials
-        own = own[(own["problem"] == problem) & (own["method"] == method) & (own["status"] == "done")]
-        done = int(((own["phase"] == "explore") & own["block"].isin(within)).sum())
-        return {"explore": (done, trials * blocks), "confirm": (len(runs.within(blocks)), blocks)}
+        own = _of(arms.frames, problem, method, "explore")
+        own = own[own["block"].isin(within) & own["status"].isin(FINISHED)]
+        budget = arms.frames.pruned_budget(method, problem)
+        planned = trials * blocks
+        if budget is not None:  # what is left of a block pays for so many whole trials
+            spent = own.groupby("block")["gradients"].sum()
+            planned = len(own) + sum(affordable(trials, budget, float(spent.get(block, 0.0))) for block in within)
+        return {"explore": (len(own), planned), "confirm": (len(runs.within(blocks)), blocks)}
     if not trials:
         return {"confirm": (len(runs.within(blocks)), blocks)}
     places = sorted(

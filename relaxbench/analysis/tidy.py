@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from relaxbench.store.schema import CURVE_COLUMNS, SEARCHED
+from relaxbench.store.allowance import affordable
+from relaxbench.store.schema import CURVE_COLUMNS, FINISHED, SEARCHED
 from relaxbench.store.winners import best_rows_so_far
 
 MEASURES = ("train_loss", "validation_loss", "validation_metric", "test_loss", "test_metric")
@@ -71,19 +72,26 @@ def confirmations_of(trials: pd.DataFrame) -> pd.DataFrame:
     return runs.sort_values([*ARM, "repetition", "rank", "block", "id"], ignore_index=True)
 
 
-def blocks_of(trials: pd.DataFrame, planned: int) -> pd.DataFrame:
+def blocks_of(
+    trials: pd.DataFrame, planned: int, budget: Callable[[str, str], int | None] = lambda method, problem: None
+) -> pd.DataFrame:
     """Return the winner of every complete block with its confirm run, whose columns are missing where there is none.
 
     A run of a method as published is a block of its own, without a winner.
 
     Args:
         trials: of `trials_of`.
-        planned: random trials per block.
+        planned: T, random trials per block.
+        budget: from method and problem to the gradients of a trial, if a pruner stops trials: then a block is complete
+            when it has no such gradients left.
     """
     done = trials[trials["status"] == "done"]
     explore = done[done["phase"] == "explore"]
-    size = explore.groupby(BLOCK).size().rename("explored")
-    winners = best_rows_so_far(explore, BLOCK).merge(size[size >= planned].reset_index(), on=BLOCK)
+    searched = trials[(trials["phase"] == "explore") & trials["status"].isin(FINISHED)]
+    size = searched.groupby(BLOCK).agg(explored=("id", "size"), spent=("gradients", "sum")).reset_index()
+    complete = [_is_complete(row, planned, budget(row.method, row.problem)) for row in size.itertuples()]
+    size = size.loc[np.array(complete, dtype=bool), [*BLOCK, "explored"]]
+    winners = best_rows_so_far(explore, BLOCK).merge(size, on=BLOCK)
     winners = winners[[*BLOCK, "explored", "id", "value", "params", "repetition"]]
     winners = winners.rename(columns={"id": "winner", "value": "winner_value"})
     runs = (
@@ -101,6 +109,12 @@ def blocks_of(trials: pd.DataFrame, planned: int) -> pd.DataFrame:
     first = [*BLOCK, "explored", "winner", "winner_value", "params", "confirm"]
     blocks = blocks[[*first, *(column for column in blocks if column not in first)]]
     return blocks.sort_values(BLOCK, ignore_index=True)
+
+
+def _is_complete(block: Any, planned: int, budget: int | None) -> bool:
+    if budget is None:
+        return bool(block.explored >= planned)
+    return affordable(planned, budget, block.spent) == 0
 
 
 def recommended_of(trials: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,8 @@ from relaxbench.analysis.progress import blocks_needed
 from relaxbench.analysis.publications import origin
 from relaxbench.analysis.secondary_comparisons import best_control, secondaries
 from relaxbench.analysis.study_arms import StudyArms
-from relaxbench.store.facts import protocol
+from relaxbench.store.facts import protocol, sampler_of
+from relaxbench.store.schema import FINISHED
 
 
 def verdicts(frames: StudyFrames) -> list[MethodResult]:
@@ -72,7 +73,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
     about, how = frames.problem(problem), frames.method(method)
     winners, runs = (_of(rows, problem, method) for rows in (frames.blocks, frames.confirmations))
     searched = _of(frames.trials, problem, method)
-    searched = searched[(searched["phase"] == "explore") & (searched["status"] == "done")]
+    searched = searched[(searched["phase"] == "explore") & searched["status"].isin(FINISHED)]
     metric = winners["test_metric"]
     latest = [arms.latest(problem, method, len(frames.looks)), *_others(arms, problem, method)]
     margin, published = frames.margin(problem), how["publications"].get(problem)
@@ -100,7 +101,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         looks=frames.looks,
         protocol=protocol(frames.spec),
         trials=frames.tuning(method),
-        sampler=f"known, {how['search']['sampler']}" if how["known"] else how["search"]["sampler"],
+        sampler=sampler_of(how),
         blocks=sum(arm.blocks for arm in latest if arm),
         planned=planned,
         level=float(np.exp(latest[0].estimate)) if latest[0] is not None else math.nan,

@@ -138,6 +138,12 @@ def _drop_in(rule: type[Rule], options: Mapping[str, Any], params: Mapping[str, 
     from relaxbench.optim.drop_in.classes import DROP_INS
     from relaxbench.optim.drop_in.closures import closures
 
+    if rule.compares_losses:
+        values = ", ".join(f'"{key}": {_literal(value)}' for key, value in {**options, **params}.items())
+        return [
+            '# for your own loop: torch.optim.LBFGS(…, line_search_fn="strong_wolfe") with a closure on all data',
+            f"params = {{{values}}}",
+        ]
     built_in = rule.name in DROP_INS
     cls = DROP_INS[rule.name].__name__ if built_in else f'drop_in("{rule.name}")'
     calls = closures(rule(**options))
@@ -189,7 +195,7 @@ def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, n
         data = connection.scalar(select(Weights.data).where(Weights.trial_id.in_([int(i) for i in runs["id"]])))
     if data is None:
         raise UserError(f"study {frames.name!r} keeps no weights for this method yet: finish it first")
-    double = frames.spec["precision"] == "float64"
+    double = frames.manifest["engines"][name]["dtype"] == "float64"
     flat = torch.from_numpy(np.frombuffer(data, dtype=np.float64 if double else np.float32).copy())
     own = _problem(frames, name)
     if own.size != len(flat):

@@ -11,18 +11,21 @@ from typing import Annotated
 import typer
 
 from relaxbench.cli.ablate import ablate
+from relaxbench.cli.atlas import atlas
 from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
 from relaxbench.cli.console import log_to_console, replace_unprintable
 from relaxbench.cli.doctor import doctor
+from relaxbench.cli.log import log
 from relaxbench.cli.options import described
 from relaxbench.cli.plan import plan
 from relaxbench.cli.report import dashboard, report
+from relaxbench.cli.reproduce import reproduce
 from relaxbench.cli.show import show
 from relaxbench.cli.status import status
 from relaxbench.cli.storage import copy, export, import_, upgrade
 from relaxbench.cli.study import study
-from relaxbench.cli.tools import bench, check, reproduce, theory
+from relaxbench.cli.tools import bench, check, theory
 from relaxbench.cli.workers import reap, stress, worker
 from relaxbench.errors import UserError
 from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom
@@ -60,7 +63,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show,
     "best": best,
     "report": report,
+    "atlas": atlas,
     "dashboard": dashboard,
+    "log": log,
     "worker": worker,
     "status": status,
     "reap": reap,

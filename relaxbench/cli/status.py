@@ -21,8 +21,8 @@ SHOWN = 20
 """Largest number of failed trials to list."""
 
 
-STATES = ("waiting", "running", "failed", "done")
-"""Of a trial, in the order of the columns."""
+STATES = ("waiting", "running", "failed", "done", "pruned")
+"""Of a trial, in the order of the columns; the last one only where there are such trials."""
 
 
 def status(study: Study = None, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
@@ -64,7 +64,7 @@ def read_status(database: Database, name: str | None) -> Status:
     """
     from sqlalchemy import func, select
 
-    from relaxbench.store.schema import Trial
+    from relaxbench.store.schema import FINISHED, Trial
     from relaxbench.store.soundness import check_stored, sound
     from relaxbench.store.studies import find_study
     from relaxbench.store.transactions import read
@@ -75,7 +75,7 @@ def read_status(database: Database, name: str | None) -> Status:
     check_stored(database, name)
     place = (Trial.problem, Trial.method, Trial.status)
     query = select(*place, func.count()).where(Trial.study_id == study).group_by(*place).order_by(*place)
-    failures = select(Trial).where(Trial.study_id == study, Trial.failures > 0, Trial.status != "done")
+    failures = select(Trial).where(Trial.study_id == study, Trial.failures > 0, Trial.status.not_in(FINISHED))
     failures = failures.order_by(Trial.failures.desc(), Trial.id)
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for problem, method, state, number in read(database, lambda connection: connection.execute(query).all()):
@@ -132,10 +132,11 @@ def status_tables(database: Database, name: str | None) -> list[RenderableType]:
     if now.ended:
         parts.append(Text(f"{counted(now.ended, 'session')} before.", style="dim"))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("problem", "method", *STATES):
-        table.add_column(column, justify="right" if column in STATES else "left")
+    shown = STATES if any(count["pruned"] for count in now.counts.values()) else STATES[:-1]
+    for column in ("problem", "method", *shown):
+        table.add_column(column, justify="right" if column in shown else "left")
     for key, count in now.counts.items():
-        table.add_row(*map(Text, key), *(f"{count[state]:,}" for state in STATES))
+        table.add_row(*map(Text, key), *(f"{count[state]:,}" for state in shown))
     failed = now.failed
     parts += [Text(), table]
     if failed:

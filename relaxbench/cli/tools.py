@@ -1,4 +1,4 @@
-"""The commands that concern no study: `bench`, `check`, `theory` and `reproduce`."""
+"""The commands that concern no study: `bench`, `check` and `theory`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from relaxbench.cli import checks, options
 from relaxbench.cli.console import console
 from relaxbench.cli.options import DataDir, Device, ReportDir
-from relaxbench.errors import UserError, unknown
+from relaxbench.errors import UserError
 
 
 def bench(
@@ -108,8 +108,6 @@ def check(
 
 MOST_PARTICLES = 10_000_000
 """They are held in memory; four times as many halve the error bars."""
-MOST_RUNS = 10_000
-"""Of a cell of a published table."""
 
 
 def theory(
@@ -150,26 +148,3 @@ def theory(
         "The control is not the implemented Entropy-SGD: it knows the whole landscape. See the page.", style="dim"
     )
     console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
-
-
-def reproduce(
-    table: Annotated[str, typer.Argument(help="Name of the table: curveball-toys.")],
-    runs: Annotated[int, typer.Option(help="Runs per cell.")] = 100,
-) -> None:
-    """Measure a published table again; print the paper's numbers next to ours, with the settings of every cell."""
-    if table != "curveball-toys":
-        raise unknown("table", table, ["curveball-toys"])
-    if not 2 <= runs <= MOST_RUNS:
-        raise UserError(f"--runs {runs}: expected at least 2, 100 as in the paper, and at most {MOST_RUNS:,}")
-    from relaxbench.reproduce.curveball_toys import ROWS, curveball_toys
-    from relaxbench.reproduce.table import tables
-
-    cells = []
-    with console.status("Counting iterations") as status:
-        for cell in curveball_toys(runs):
-            cells.append(cell)
-            status.update(f"{cell.row}, {cell.column}: {cell.mean:.1f}")
-    for part in tables(cells):
-        console.print(part)
-    if not all(cell.holds for cell in cells if cell.row in (ROWS[0], ROWS[-1])):
-        raise typer.Exit(1)

@@ -32,11 +32,11 @@ class Linearized:
     Args:
         loss: of the outputs on the mini-batch.
         outputs: the model on the mini-batch.
-        points, direction: ``[K, P]``.
+        points, direction: ``[K, P]``; without a direction, the first pass has no tangents.
         forward: how values and tangents are computed.
 
     Attributes:
-        depends: whether the outputs depend on the points.
+        depends: whether the outputs depend on the points; without a direction, whether they have a graph.
 
     Raises:
         TypeError: if the outputs depend on the points but have no tangent.
@@ -47,27 +47,32 @@ class Linearized:
         loss: ConvexLoss,
         outputs: Outputs,
         points: Tensor,
-        direction: Tensor,
+        direction: Tensor | None,
         forward: ForwardMode = forward_mode,
     ) -> None:
         self._convex, self._outputs, self._forward = loss, outputs, forward
         # A copy, because a rule may write into its tensors between two calls.
         self._leaf = points.detach().clone().requires_grad_()
         with torch.enable_grad():
-            self._graph, tangent = forward(outputs, self._leaf, direction)
+            if direction is None:
+                with plain_attention():
+                    self._graph, tangent = outputs(self._leaf), None
+            else:
+                self._graph, tangent = forward(outputs, self._leaf, direction)
         # Without a tangent, the graph may belong to other parameters.
-        self.depends = tangent is not None or self._graph_reaches_points()
+        reached = tangent is not None or (direction is None and self._graph.requires_grad)
+        self.depends = reached or self._graph_reaches_points()
         self.at = self._graph.detach()
-        self.tangent = self._or_zero(tangent)
+        self.tangent = torch.zeros_like(self.at) if direction is None else self._or_zero(tangent)
         self.loss, self.gradient = loss.value(self.at), loss.gradient(self.at)
 
     def bend(self, tangent: Tensor) -> Tensor:
         """Multiply a tangent by H_L."""
         return self._convex.curvature(self.at, tangent)
 
-    def pull(self, cotangent: Tensor) -> Tensor:
-        """Multiply a cotangent by Jφᵀ."""
-        (result,) = torch.autograd.grad(self._graph, self._leaf, cotangent)
+    def pull(self, cotangent: Tensor, keep: bool = False) -> Tensor:
+        """Multiply a cotangent by Jφᵀ; keep the graph for another call."""
+        (result,) = torch.autograd.grad(self._graph, self._leaf, cotangent, retain_graph=keep)
         return result
 
     def push(self, direction: Tensor) -> Tensor:

@@ -44,6 +44,8 @@ MEANINGS: Mapping[str, Meaning] = {
         f"{100 * STEPS[-1]:g} %; cosine, to zero; warmup, a linear rise over {100 * WARMUP:g} %, then cosine"
     ),
     "warmup": Meaning("Share of the budget over which the step size rises linearly to its value"),
+    "newton_lr": Meaning("Step size α; 1 is the whole Newton step"),
+    "damping": Meaning("Damping λ at the start of training, added to the curvature", "loss/parameter²"),
     "ema_steps": Meaning("Length of the average", "steps"),
     "adam_lr": Meaning("Step size η, about the size of a step of each parameter", "parameter"),
     "beta1": Meaning("Weight β₁ of the past in the mean of the gradients"),

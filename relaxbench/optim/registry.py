@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.rule import Rule
+from relaxbench.optim.rules.adam_lbfgs import AdamLBFGS
 from relaxbench.optim.rules.adamw import AdamW
 from relaxbench.optim.rules.asam import ASAM
 from relaxbench.optim.rules.averaged_adamw import AdamWEMA, AdamWLAWA
@@ -17,6 +18,8 @@ from relaxbench.optim.rules.entropy_sgd import EntropySGD
 from relaxbench.optim.rules.gpa import GPA
 from relaxbench.optim.rules.hamilton_jacobi import HJ, HJImplicit
 from relaxbench.optim.rules.heat import Heat
+from relaxbench.optim.rules.lbfgs import LBFGS
+from relaxbench.optim.rules.levenberg_marquardt import LevenbergMarquardt
 from relaxbench.optim.rules.lookahead import Lookahead
 from relaxbench.optim.rules.lpf_sgd import LPFSGD
 from relaxbench.optim.rules.muon import Muon
@@ -54,6 +57,9 @@ RULES: dict[str, type[Rule]] = {
         ElasticSGD,
         Parle,
         CurveBall,
+        LevenbergMarquardt,
+        LBFGS,
+        AdamLBFGS,
     )
 }
 """The rules that are built in."""

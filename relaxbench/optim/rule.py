@@ -54,7 +54,7 @@ class Linearization(Protocol):
     Attributes:
         loss: ``[K, 1]``.
         gradient: ∇L at the outputs, ``[K, B, C]``.
-        tangent: Jφ times the direction, ``[K, B, C]``.
+        tangent: Jφ times the direction, ``[K, B, C]``; without a direction zero, and not billed.
     """
 
     loss: Tensor
@@ -65,8 +65,8 @@ class Linearization(Protocol):
         """Multiply a tangent by H_L, ``[K, B, C]``."""
         ...
 
-    def pull(self, cotangent: Tensor) -> Tensor:
-        """Multiply a cotangent by Jφᵀ, ``[K, P]``. Call it once: it frees the graph."""
+    def pull(self, cotangent: Tensor, keep: bool = False) -> Tensor:
+        """Multiply a cotangent by Jφᵀ, ``[K, P]``. It frees the graph, unless `keep` says that it is called again."""
         ...
 
     def push(self, direction: Tensor) -> Tensor:
@@ -81,8 +81,14 @@ class Linearization(Protocol):
 class CurvatureOracle(Protocol):
     """Curvature, billed by its FLOPs (for CurveBall, arXiv 1805.08095)."""
 
-    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearization:
-        """Linearize the loss on mini-batches ``[K, 1]`` (their numbers) at points ``[K, P]`` along ``[K, P]``."""
+    def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearization:
+        """Linearize the loss at points ``[K, P]`` on mini-batches ``[K, 1]`` (their numbers).
+
+        Args:
+            points: ``[K, P]``.
+            direction: of the tangent, ``[K, P]``, or None.
+            batch: the numbers, int64 ``[K, 1]``.
+        """
         ...
 
 
@@ -118,6 +124,9 @@ class Rule:
         price: cost of the answer to a query, in gradients per replica.
         curvature: whether the rule needs more than gradients; it then implements `step` instead of `query` and
             `update`.
+        finds_steps: whether the rule finds the length of its steps by itself, so that no schedule anneals it.
+        compares_losses: whether the rule compares the losses of several queries, so that their mini-batches must be one
+            and the same.
     """
 
     name: ClassVar[str]
@@ -143,6 +152,8 @@ class Rule:
     replicas: int = 1
     price: float = 1.0
     curvature: ClassVar[bool] = False
+    finds_steps: ClassVar[bool] = False
+    compares_losses: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         own = cls.__dict__

@@ -39,9 +39,10 @@ class Problem:
             `measurements`.
         most_rounds: those at most, where `rounds` is not stated.
         batch_size: examples per gradient.
+        dtype: of parameters, states and losses: float64 where rounding to float32 would end training early.
         worst: the loss of a diverged trial, and the upper bound of all others.
         worst_metric: the metric of a diverged trial.
-        margin: the smallest difference of the metric (in `unit`) that matters in practice.
+        margin: the smallest difference of the metric that matters in practice: in `unit`, or a ratio such as "10 %".
         tolerance: if not None, the metric is the number of gradients until the validation loss is at most this.
         train_examples: size of the training split, which converts gradients to epochs; None without epochs.
         test_examples: size of the test split if its examples are independent draws, else None.
@@ -50,6 +51,7 @@ class Problem:
         statistics_examples: its size, adapted to the budget as `rounds` is.
         data: one line about the data.
         published: a published result of SGD on this problem with its source, or "".
+        decades: whether losses of runs span decades, so that reports average their logarithms.
         caution: a limitation that a reader of results must know, or "".
         fixed: hyperparameters that are not searched on this problem, with their value for all methods.
         space: ranges of this problem that replace the rules', for all methods: name → (low, high).
@@ -67,15 +69,17 @@ class Problem:
     budget: int
     most_rounds: int = 20
     batch_size: int = 1
+    dtype: torch.dtype = torch.float32
     worst: float
     worst_metric: float = 1.0
-    margin: float
+    margin: float | str
     tolerance: float | None = None
     train_examples: int | None = None
     test_examples: int | None = None
     statistics_limit: int = 0
     data: str = "none"
     published: str = ""
+    decades: bool = False
     caution: str = ""
     fixed: Mapping[str, float] = {}
     space: dict[str, tuple[float, float]]
@@ -189,6 +193,10 @@ class Problem:
 
     def score(self, outputs: Tensor, batch: Batch) -> float | None:
         """Return the metric of one member's outputs on a split; None if it is the error or the loss."""
+        return None
+
+    def metric_at(self, params: Params, batch: Batch) -> Tensor | None:
+        """Return the metric of one member on a split, a scalar, where the outputs do not tell it; else None."""
         return None
 
     def check(self) -> None:

@@ -17,13 +17,11 @@ from relaxbench.errors import UserError
 from relaxbench.pages import html
 from relaxbench.pages.theme import Look, file_name
 from relaxbench.report import sections
+from relaxbench.store.facts import public
 from relaxbench.util import files
 
 EMBED = 3_000_000
 """Packed tables are part of the page up to this total size in bytes; the other tables, and all curves, are files."""
-
-INTERNAL = ("origins", "turns", "identity")
-"""Keys of the manifest that only workers need: paths on a machine, whose turn it is, a person's files."""
 
 
 def write_report(findings: Findings, directory: Path | str, theory: Mapping[str, Theorem] | None = None) -> Path:
@@ -100,7 +98,7 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         "seconds_sentence": sentences.seconds_sentence,
         "verdicts": VERDICTS,
     }
-    manifest = {key: value for key, value in frames.manifest.items() if key not in INTERNAL}
+    manifest = public(frames.manifest)
     counts = {name: len(table) for name, table in tables_of(findings).items()}
     return html.page(
         templates,

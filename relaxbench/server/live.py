@@ -7,7 +7,7 @@ import math
 import mimetypes
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -24,7 +24,7 @@ from relaxbench.pages.theme import file_name
 from relaxbench.report.study_page import write_report
 from relaxbench.server.wsgi import respond
 from relaxbench.store.facts import Manifest, method_facts, problem_facts
-from relaxbench.store.schema import PHASES, Study, Trial
+from relaxbench.store.schema import FINISHED, PHASES, SPOT_CHECK, Study, Trial
 from relaxbench.store.studies import find_study
 from relaxbench.store.transactions import read
 from relaxbench.store.workers import at_work, workers
@@ -126,8 +126,9 @@ class Live:
         self.engine, self.directory, self.every = engine, directory, every
         self.study, self.name = find_study(engine, name)
         self.finished, self.reported = False, Reported()
+        self._phases = _phases(self._manifest())
         self._page = html.page(
-            html.environment("relaxbench.server"), "live.html", study=self.name, phases=PHASES
+            html.environment("relaxbench.server"), "live.html", study=self.name, phases=self._phases
         ).encode()
         self._guard, self._state, self._look_at = threading.Lock(), b"", 0.0
         self._news_seen: tuple[Any, ...] = ()
@@ -178,13 +179,12 @@ class Live:
     def _news(self) -> tuple[Any, ...]:
         """Return a value that changes whenever a trial finishes: the number done, and the time of the last."""
         columns = (func.count(), func.max(Trial.finished_at))
-        query = select(*columns).where(Trial.study_id == self.study, Trial.status == "done")
+        query = select(*columns).where(Trial.study_id == self.study, Trial.status.in_(FINISHED))
         return tuple(read(self.engine, lambda connection: connection.execute(query).one()))
 
     def _look(self) -> State:
         """Query the progress and the workers, and add the last report's verdicts."""
-        query = select(Study.manifest).where(Study.id == self.study)
-        manifest = read(self.engine, lambda connection: connection.scalar(query)) or Manifest()
+        manifest = self._manifest()
         counted = read_progress(self.engine, self.study)
         sessions = [worker for worker in workers(self.engine, self.study) if worker.ended_at is None]
         present = [worker for worker in sessions if at_work(worker) or worker.running]
@@ -196,7 +196,7 @@ class Live:
             "done": sum(p.done for p in counted),
             "planned": sum(p.total for p in counted),
             "look": look_words(counted),
-            "methods": [_method(p, manifest) for p in counted],
+            "methods": [_method(p, self._phases, manifest) for p in counted],
             "workers": [
                 {
                     "name": worker.name.rpartition(":")[0] or worker.name,
@@ -214,6 +214,10 @@ class Live:
             "written": reported.time or None,
             "failure": reported.failure,
         }
+
+    def _manifest(self) -> Manifest:
+        query = select(Study.manifest).where(Study.id == self.study)
+        return read(self.engine, lambda connection: connection.scalar(query)) or Manifest()
 
     def _files(self) -> dict[str, Path]:
         """Map every path that may be requested to its file. No part of a request becomes part of a file's name."""
@@ -241,7 +245,13 @@ def _line(error: Exception) -> str:
     return f"{' '.join(str(error).split())} ({type(error).__name__})"
 
 
-def _method(progress: Progress, manifest: Manifest) -> MethodState:
+def _phases(manifest: Manifest) -> list[str]:
+    """Return the phases of a study in the order of the plan: without spot checks where nothing is pruned."""
+    pruned = any("pruner" in method_facts(manifest, method)["search"] for method in manifest.get("methods", {}))
+    return [phase for phase in PHASES if phase != SPOT_CHECK or pruned]
+
+
+def _method(progress: Progress, phases: Sequence[str], manifest: Manifest) -> MethodState:
     """Return the progress of a method on a problem."""
     problem, method = progress.problem, progress.method
     return {
@@ -250,7 +260,7 @@ def _method(progress: Progress, manifest: Manifest) -> MethodState:
         "look": progress.words,
         "done": progress.done,
         "planned": progress.total,
-        "phases": {phase: [progress.phases.get(phase, 0), progress.planned[phase]] for phase in PHASES},
+        "phases": {phase: [progress.phases.get(phase, 0), progress.planned.get(phase, 0)] for phase in phases},
         "running": sum(progress.running.values()),
         "failed": progress.failed,
         "best": progress.best if math.isfinite(progress.best) else None,

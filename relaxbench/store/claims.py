@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, or_, select, tuple_, update
 
-from relaxbench.store.schema import Curve, Trial, Weights
+from relaxbench.store.schema import FINISHED, Curve, Trial, Weights
 from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
 
 LEASE_SECONDS = 120.0
@@ -42,6 +42,7 @@ class Result:
     curve: bytes
     correct: bytes | None = None
     weights: bytes | None = None
+    pruned: bool = False
 
 
 @dataclass
@@ -182,7 +183,7 @@ class Claims:
             stored = 0
             for result in results:
                 values = {
-                    "status": "done",
+                    "status": "pruned" if result.pruned else "done",
                     "lease_until": None,
                     "worker": self.worker,
                     "value": result.value,
@@ -192,7 +193,7 @@ class Claims:
                     "correct": result.correct,
                     "finished_at": now(connection),
                 }
-                mine = (Trial.id == result.trial, Trial.token == result.token, Trial.status != "done")
+                mine = (Trial.id == result.trial, Trial.token == result.token, Trial.status.not_in(FINISHED))
                 if not connection.execute(update(Trial).where(*mine).values(**values)).rowcount:
                     continue
                 stored += 1

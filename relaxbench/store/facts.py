@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from relaxbench.space import Space, StoredSpace, Value, from_stored
+from relaxbench.store.identity_facts import IdentityFacts
 
 Option = bool | int | float | str
 """The value of an option of a method."""
@@ -37,6 +38,8 @@ class ProblemFacts(TypedDict):
     caution: str
     base: str  # the problem's own name; on a ladder of budgets this one is called base@rung
     rung: int | None  # its budget on a ladder; None without a ladder
+    rounds: int | None  # measurements on validation data per trial
+    decades: NotRequired[bool]  # losses of runs span decades: their logarithms are averaged
 
 
 class CostFacts(TypedDict):
@@ -60,12 +63,21 @@ RANDOM = "random"
 """The sampler of independent random trials, the only one with an estimate over all subsets of trials."""
 
 
+class PrunerFacts(TypedDict):
+    """What stops the trials of a block early; see `study.definition.search`."""
+
+    name: str  # a name of `study.coordination.pruners`, or the path of a class
+    options: dict[str, Any]
+    spot_checks: float  # share of the pruned trials that are run to the end all the same
+
+
 class SearchFacts(TypedDict):
     """How the trials of a block are chosen; see `study.definition.search`."""
 
     sampler: str  # random, a name of `study.coordination.samplers`, or the path of a class
     options: dict[str, Any]  # of the sampler
     generation: int  # trials of a block that are chosen together
+    pruner: NotRequired[PrunerFacts]  # missing where all trials run to their end
 
 
 class KnownFacts(TypedDict):
@@ -125,51 +137,6 @@ class EngineFacts(TypedDict):
     compiled: NotRequired[dict[str, CompiledFacts]]  # by method, on the compiled path
 
 
-class TensorFacts(TypedDict):
-    """A parameter or a buffer of a model."""
-
-    name: str
-    shape: list[int]
-    dtype: str
-    kind: Literal["trained", "frozen", "buffer"]
-
-
-class ProblemIdentity(TypedDict):
-    """What makes a problem this one and no other; see `study.definition.identity`."""
-
-    tensors: list[TensorFacts]
-    settings: dict[str, str | float | int | None]  # loss, metric, batch size, rounds, budget, …
-    probe: dict[str, list[float | None]]  # numbers of the model at a seeded point; empty if they cannot be repeated
-    precision: str  # of the probe: float64, float32
-    file: str  # name of its file; empty without one
-    text: str  # of its file, for messages; empty without one
-    failure: NotRequired[str]  # why the probe has no numbers
-    splits: NotRequired[dict[str, dict[str, str | int | float]]]  # what is told of changed data
-    modules: NotRequired[dict[str, str]]  # texts of the modules beside its file, for messages
-
-
-class MethodIdentity(TypedDict):
-    """What makes a method this one and no other."""
-
-    options: dict[str, dict[str, Option]]  # of the rule's constructor, by problem
-    params: dict[str, Value]  # of the probe
-    probe: dict[str, list[float | None]]  # where its steps lead on a quadratic; empty if they cannot be repeated
-    failure: NotRequired[str]  # why the probe has no numbers
-    others: NotRequired[list[dict[str, Value]]]  # further values of the probe; none for a rule that is built in
-    settings: NotRequired[dict[str, dict[str, float]]]  # price, replicas, copies, by problem
-    steps: NotRequired[dict[str, list[float | None]]]  # where they lead on a problem, by layer
-    file: NotRequired[str]  # name of the rule's file; empty for one that is built in
-    text: NotRequired[str]  # of that file, for messages
-    origin: NotRequired[str]  # the optimizer that a rule wraps, with the version of its package
-
-
-class IdentityFacts(TypedDict):
-    """The identities of a study's problems and methods, by name."""
-
-    problems: dict[str, ProblemIdentity]
-    methods: dict[str, MethodIdentity]
-
-
 class FlatnessFacts(TypedDict):
     """The measurements of flatness on a problem; see `study.definition.flatness_share`."""
 
@@ -217,7 +184,7 @@ class Circumstances(MachineFacts, total=False):
 
     optuna: str
     git_commit: str | None
-    dtype: str
+    dtype: str  # of parameters: all types of its problems
 
 
 class Manifest(Circumstances, total=False):
@@ -267,6 +234,16 @@ class SpecFacts(TypedDict, total=False):
     known: list[dict[str, object]] | None  # tables as in the study file; None without any
     method: dict[str, dict[str, object]]  # variants as in the study file
     script: dict[str, object] | None  # the table of a training script, without its path
+    track: dict[str, object] | None  # the table of an experiment tracker; None for none
+
+
+INTERNAL = ("origins", "turns", "identity")
+"""Keys of the manifest that only workers need: paths on a machine, whose turn it is, a person's files."""
+
+
+def public(manifest: Manifest) -> dict[str, object]:
+    """The manifest without what only workers need, as pages and files show it."""
+    return {key: value for key, value in manifest.items() if key not in INTERNAL}
 
 
 def protocol(spec: SpecFacts) -> Literal[1, 2]:
@@ -321,6 +298,7 @@ def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
         "caution": "",
         "base": problem,
         "rung": None,
+        "rounds": None,
     }
     known = manifest.get("problems", {}).get(problem)
     return {**neutral, **known} if known else neutral
@@ -357,9 +335,17 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
 def is_random(method: MethodFacts) -> bool:
     """Whether a method's trials are independent random ones: then all subsets of them estimate the best of T.
 
-    They are not all drawn alike if a block begins with known settings.
+    They are not all drawn alike if a block begins with known settings; with a pruner their number depends on results.
     """
-    return method["search"]["sampler"] == RANDOM and not method["known"]
+    return method["search"]["sampler"] == RANDOM and "pruner" not in method["search"] and not method["known"]
+
+
+def sampler_of(method: MethodFacts) -> str:
+    """Name what chooses a method's trials, and what stops them: ``random``, ``known, tpe``, ``random, hyperband``."""
+    search = method["search"]
+    pruner = search.get("pruner")
+    parts = ("known" if method["known"] else "", search["sampler"], pruner["name"] if pruner else "")
+    return ", ".join(part for part in parts if part)
 
 
 def space_on(method: MethodFacts, problem: str) -> Space:

@@ -18,13 +18,17 @@ CURVE_COLUMNS = ("gradients", "train_loss", "validation_loss", "validation_metri
 """The rows of a packed curve, in order. ``gamma`` is σ² for `heat`, and NaN for methods without a scope."""
 
 
-PHASES = ("explore", "confirm", "exploit", "recommend")
+SPOT_CHECK = "spot-check"
+"""The phase of pruned trials that are run to the end all the same, to see what pruning has thrown away."""
+PHASES = ("explore", "confirm", "exploit", "recommend", SPOT_CHECK)
 """What a trial is for, in the order of the plan: random search, its winners on fresh seeds, TPE, the best settings on
-fresh seeds."""
+fresh seeds, and an audit of pruning."""
 SEARCHED = ("explore", "exploit")
 """The phases that search; the others repeat settings that were found."""
 TESTED = ("confirm", "recommend")
 """The phases whose runs are measured on the test split."""
+FINISHED = ("done", "pruned")
+"""The statuses of trials with a result. A pruned one was stopped before its end: it is billed, and cannot win."""
 
 
 class Base(DeclarativeBase):
@@ -46,7 +50,7 @@ class Study(Base):
 
 
 class Trial(Base):
-    """One training run, claimed by a worker, then done (or failed, for a reason other than its mathematics).
+    """One training run, claimed by a worker, then done or pruned (or failed, for a reason other than its mathematics).
 
     `failures` counts the claims that ended with an error or with the death of a worker; `error` is the last message.
     """
@@ -56,21 +60,21 @@ class Trial(Base):
     study_id: Mapped[int] = mapped_column(ForeignKey("relaxbench_studies.id"))
     problem: Mapped[str]
     method: Mapped[str]
-    phase: Mapped[str]  # explore, confirm, exploit, recommend
-    block: Mapped[int]  # explore, confirm: the block; exploit: the generation; recommend: 0
+    phase: Mapped[str]  # one of PHASES
+    block: Mapped[int]  # explore, confirm, spot-check: the block; exploit: the generation; recommend: 0
     number: Mapped[int]  # within (problem, method, phase, block), from 0
-    parent: Mapped[int]  # confirm, recommend: id of the trial whose settings are repeated; else 0
+    parent: Mapped[int]  # confirm, recommend, spot-check: id of the trial whose settings are repeated; else 0
     seed: Mapped[int] = mapped_column(BigInteger)  # 63 bits
     params: Mapped[dict[str, Any]]
 
-    status: Mapped[str] = mapped_column(default="waiting")  # waiting, running, done, failed
+    status: Mapped[str] = mapped_column(default="waiting")  # waiting, running, done, pruned, failed
     worker: Mapped[str | None]
     token: Mapped[int] = mapped_column(default=0)  # grows with every claim; a result with an older token is refused
     lease_until: Mapped[float | None]  # seconds since the epoch, by the database's clock
     failures: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None]
 
-    value: Mapped[float | None]  # validation loss at the end of the budget, at most the problem's worst value
+    value: Mapped[float | None]  # validation loss at its end, at most the problem's worst value
     diverged: Mapped[bool] = mapped_column(default=False)
     measures: Mapped[dict[str, Any]] = mapped_column(default=dict)  # see docs/architecture.md
     ledger: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -110,7 +114,7 @@ class Curve(Base):
 
 
 class Weights(Base):
-    """The deployed weights of a recommended run, ``[P]``: float32, or float64 where that is the study's precision."""
+    """The deployed weights of a recommended run, ``[P]``: float32, or float64 where the engine's dtype says so."""
 
     __tablename__ = "relaxbench_weights"
     trial_id: Mapped[int] = mapped_column(ForeignKey("relaxbench_trials.id"), primary_key=True)

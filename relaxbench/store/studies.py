@@ -39,3 +39,19 @@ def find_study(database: Database, name: str | None) -> tuple[int, str]:
     ids = {row.name: row.id for row in read(database, lambda connection: connection.execute(query).all())}
     name = choose_study(ids, name)
     return ids[name], name
+
+
+def study_problems(database: Database) -> dict[str, list[str]]:
+    """Return the names of every study's problems, by the name of the study.
+
+    Raises:
+        UserError: naming a study whose stored specification is damaged.
+    """
+    from relaxbench.store.soundness import sound
+
+    query = select(Study.name, Study.spec).order_by(Study.id)
+    problems = {}
+    for name, spec in read(database, lambda connection: connection.execute(query).all()):
+        with sound(name):
+            problems[name] = [str(problem) for problem in spec["problems"]]
+    return problems

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from relaxbench.errors import UserError
 from relaxbench.store.database import snapshot
-from relaxbench.store.schema import Base, Curve, Study, Trial, Weights, Worker
+from relaxbench.store.schema import FINISHED, Base, Curve, Study, Trial, Weights, Worker
 from relaxbench.store.soundness import DAMAGED, REPAIR, check_curve, check_facts, check_trials, damage
 from relaxbench.store.studies import choose_study
 from relaxbench.store.urls import advice, reason, show_url
@@ -133,7 +133,7 @@ def _copy(reading: Connection, writing: Connection, name: str, copy_name: str) -
     curves = select(Curve.__table__).join(Trial).where(Trial.study_id == old.id).order_by(Trial.id)
     weights = select(Weights.__table__).join(Trial).where(Trial.study_id == old.id).order_by(Trial.id)
     workers = select(Worker.__table__).where(Worker.study_id == old.id).order_by(Worker.id)
-    done = select(func.count()).select_from(Trial).where(Trial.study_id == old.id, Trial.status == "done")
+    done = select(func.count()).select_from(Trial).where(Trial.study_id == old.id, Trial.status.in_(FINISHED))
     return Copied(
         name=copy_name,
         trials=stream(Trial, trials, lambda row: _waiting(row, new, ids)),

@@ -103,6 +103,7 @@ def make(database: Database, name: str, load: Load) -> int:
         "caution": "",
         "base": PROBLEM,
         "rung": None,
+        "rounds": None,
     }
     manifest: Manifest = {
         "key": uuid.uuid4().hex[:12],

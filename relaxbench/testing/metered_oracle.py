@@ -49,9 +49,9 @@ class Metered:
         loss[self.spoil] *= self.factor
         return grad, loss
 
-    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearization:
+    def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearization:
         """Linearize, see `CurvatureOracle`; products are counted when they are requested."""
-        self.meter.gradients += FORWARD + TANGENT
+        self.meter.gradients += FORWARD if direction is None else FORWARD + TANGENT
         self.meter.batches.append(batch.clone())
         points = points.clone()
         points[self.spoil] *= self.factor
@@ -68,9 +68,9 @@ class _MeteredLinearization:
     def bend(self, tangent: Tensor) -> Tensor:
         return self._inner.bend(tangent)
 
-    def pull(self, cotangent: Tensor) -> Tensor:
+    def pull(self, cotangent: Tensor, keep: bool = False) -> Tensor:
         self._meter.gradients += BACKWARD
-        return self._inner.pull(cotangent)
+        return self._inner.pull(cotangent, keep)
 
     def push(self, direction: Tensor) -> Tensor:
         self._meter.gradients += FORWARD + TANGENT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import defaults, stack
 from relaxbench.optim.rule import Rule
+from relaxbench.problems import Batch, Problem, Sampler
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.space import Int, Value
 from relaxbench.testing.metered_oracle import Metered
@@ -21,6 +23,21 @@ TASK = digits_mlp()
 MEMBERS = 5
 SHORT = 4
 """Length of inner loops in the checks."""
+
+
+class _FirstBatch:
+    """The first mini-batch of a sampler, whatever the number."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+
+    def batch(self, number: Tensor) -> Batch:
+        return self.sampler.batch(torch.zeros_like(number))
+
+
+STEADY = copy.copy(TASK)
+STEADY.sampler = lambda seeds, *_: _FirstBatch(TASK.sampler(seeds, [0] * len(seeds), 1, CPU))  # type: ignore[method-assign]
+"""The classifier with one mini-batch per member, for rules that compare losses."""
 
 
 class Probe:
@@ -40,6 +57,11 @@ class Probe:
         rule = self.rule(**self.options)
         rule.bind([shape for _, shape in TASK.layout()])
         return rule
+
+    @property
+    def task(self) -> Problem:
+        """The classifier, with mini-batches that a rule can use."""
+        return STEADY if self.rule.compares_losses else TASK
 
     def values(self, inner_steps: int | None = SHORT) -> dict[str, Value]:
         """Return a value for every hyperparameter, with short inner loops unless `inner_steps` is None."""
@@ -75,7 +97,7 @@ class Probe:
         seeds = list(seeds)[:members]
         if start is None:
             start = torch.stack([TASK.init(seed) for seed in seeds]).to(dtype)
-        return Ensemble(Oracle(TASK, path), self.make(), start, seeds, 400, self.values(inner_steps))
+        return Ensemble(Oracle(self.task, path), self.make(), start, seeds, 400, self.values(inner_steps))
 
     def trace(self, seeds: list[int], steps: int, factor: float = 1.0) -> list[Tensor]:
         """Return all iterates of members, ``[steps, P]`` each, with gradients and losses multiplied by a factor."""

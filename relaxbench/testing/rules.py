@@ -232,7 +232,7 @@ class RuleConformance:
             require(good, f"query {query} uses mini-batches {numbers[0].tolist()}, announced are {first} … {last - 1}")
         job = Job(0, 0, self._probe.values())
         population = Population(
-            Oracle(TASK, "direct"), rule, math.ceil(2 * self._probe.period() * rule.price * rule.replicas)
+            Oracle(self._probe.task, "direct"), rule, math.ceil(2 * self._probe.period() * rule.price * rule.replicas)
         )
         outcomes: list[Outcome] = []
         queue = [job]
@@ -287,6 +287,8 @@ class RuleConformance:
 
         Of a wrapped optimizer it is the optimizer itself.
         """
+        if self.rule.compares_losses:
+            skip("a method that compares losses has no drop-in class")
         if self.rule.curvature:
             skip("the drop-in class of a curvature method takes functions, not gradients: this check does not cover it")
         if issubclass(self.rule, WrappedRule):

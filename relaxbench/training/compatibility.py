@@ -13,7 +13,7 @@ from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.training.draws import where_drawn
 from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
-from relaxbench.training.precision import Precision, dtype_of
+from relaxbench.training.precision import Precision, dtype_for
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
 """The errors that `vmap` raises for a model that it cannot vectorize."""
@@ -31,7 +31,7 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
     generator = torch.get_rng_state()
     try:
         problem.check()
-        points = problem.init(0)[None].to(dtype_of(precision))
+        points = problem.init(0)[None].to(dtype_for(problem, precision))
         batch = problem.sampler([0], [0], 1, torch.device("cpu")).batch(torch.zeros(1, 1, dtype=torch.int64))
         oracle = Oracle(problem, "direct", precision)
         grad, loss = oracle.gradient_on(points, batch)
@@ -123,7 +123,7 @@ def invariance_of(problem: Problem, size: int, device: torch.device, precision: 
         ``"bit for bit"``, or the largest relative difference, in words.
     """
     oracle = Oracle(problem, "vectorized", precision)
-    points = torch.stack([problem.init(seed) for seed in range(size)]).to(device, dtype_of(precision))
+    points = torch.stack([problem.init(seed) for seed in range(size)]).to(device, dtype_for(problem, precision))
     sampler = problem.sampler(range(size), [0] * size, 1, device)
     batch = sampler.batch(torch.zeros(size, 1, dtype=torch.int64, device=device))
     reference, _ = oracle.gradient_on(points, batch)

@@ -15,7 +15,7 @@ from relaxbench.problems import Problem
 from relaxbench.training.memory import does_not_fit, gradient_bytes, out_of_memory
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
-from relaxbench.training.precision import Precision, dtype_of
+from relaxbench.training.precision import Precision, dtype_for
 from relaxbench.training.trial import Job
 
 LEAST, MOST = 8, 40
@@ -143,7 +143,7 @@ def _watches(
     def make(index: int) -> Stopwatch:
         return Stopwatch(problem, rules[index], device, precision)
 
-    if sum(rule.copies for rule in rules) * problem.size * dtype_of(precision).itemsize > KEPT_BYTES:
+    if sum(rule.copies for rule in rules) * problem.size * dtype_for(problem, precision).itemsize > KEPT_BYTES:
         return make
     return [make(index) for index in range(len(rules))].__getitem__
 
@@ -151,7 +151,8 @@ def _watches(
 def peak_bytes(problem: Problem, rule: Rule, device: torch.device, precision: Precision = "float32") -> int:
     """Return the declared copies of the parameters plus the memory of one gradient, see `memory.gradient_bytes`."""
     # Both terms contain the gradient.
-    return (rule.copies - 1) * problem.size * dtype_of(precision).itemsize + gradient_bytes(problem, device, precision)
+    copy = problem.size * dtype_for(problem, precision).itemsize
+    return (rule.copies - 1) * copy + gradient_bytes(problem, device, precision)
 
 
 def levels(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

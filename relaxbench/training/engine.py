@@ -23,7 +23,7 @@ from relaxbench.training.compilers import why_not_here
 from relaxbench.training.memory import out_of_memory, sizes_that_fit
 from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
-from relaxbench.training.precision import Precision, dtype_of
+from relaxbench.training.precision import Precision, dtype_of, precision_of
 from relaxbench.training.trial import Job
 
 EnginePath = Literal["vectorized", "direct", "compiled"]
@@ -98,6 +98,7 @@ def choose_engine(
     Raises:
         UserError: if the problem cannot be trained on the path that is asked for.
     """
+    precision = precision_of(problem, precision)
     obstacle = why_not_vectorized(problem)
     path: EnginePath = "direct"
     size = population or 1

@@ -17,7 +17,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.training.oracle import Oracle
-from relaxbench.training.precision import Precision, dtype_of
+from relaxbench.training.precision import Precision, dtype_for
 from relaxbench.util.cores import cores
 
 PHRASES = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "cannot allocate memory")
@@ -30,7 +30,7 @@ def gradient_bytes(problem: Problem, device: torch.device, precision: Precision 
     The parameters are not included. On CUDA the allocator is asked, so that the workspaces of libraries count. On the
     CPU the results of PyTorch's operations count, but not the temporaries within an operation.
     """
-    points = problem.init(0)[None].to(device, dtype_of(precision))
+    points = problem.init(0)[None].to(device, dtype_for(problem, precision))
     first = torch.zeros(1, 1, dtype=torch.int64, device=device)
     batch = problem.sampler([0], [0], 1, device).batch(first)
     oracle = Oracle(problem, "direct", precision)
@@ -51,7 +51,7 @@ def batch_bytes(problem: Problem, device: torch.device, precision: Precision = "
     batch = problem.sampler([0], [0], 1, device).batch(first)
     one = problem.part("validation", slice(0, 1), device)
     with torch.no_grad():
-        point = problem.init(0).to(device, dtype_of(precision))
+        point = problem.init(0).to(device, dtype_for(problem, precision))
         outputs = problem.outputs(problem.unflatten(point), one, False)
     held_out = max(problem.examples("validation"), problem.examples("test"))
     return sum(value.nbytes for value in batch.values()) + held_out * outputs.nbytes
@@ -73,9 +73,11 @@ def sizes_that_fit(
         sizes: that are considered.
         device: where.
         precision: of the model's matrix products.
-        rules: that are trained, besides the built-in ones: a wrapped optimizer may keep more than they do.
+        rules: that are trained, besides the built-in ones: a wrapped optimizer may keep more than they do, and a rule
+            that compares losses does.
     """
-    shapes, known = [shape for _, shape in problem.layout()], [rule.copies for rule in RULES.values()]
+    shapes = [shape for _, shape in problem.layout()]
+    known = [rule.copies for rule in RULES.values() if not rule.compares_losses]  # these keep far more than others
     for rule in rules:
         rule.bind(shapes)
         known.append(rule.copies)
@@ -84,7 +86,7 @@ def sizes_that_fit(
     else:
         free = psutil.virtual_memory().available // max(1, cores() // torch.get_num_threads())
     copies = max(known) + 2  # temporaries of a rule
-    member = copies * problem.size * dtype_of(precision).itemsize + gradient_bytes(problem, device, precision)
+    member = copies * problem.size * dtype_for(problem, precision).itemsize + gradient_bytes(problem, device, precision)
     member += batch_bytes(problem, device, precision)
     return [k for k in sizes if k * member <= free / 2]
 

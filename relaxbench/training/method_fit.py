@@ -17,6 +17,9 @@ from relaxbench.training.compatibility import inputs_of_layers, why_not_vectoriz
 from relaxbench.training.ensemble import Ensemble
 from relaxbench.training.oracle import Oracle, Path
 
+SAME = 1e-4
+"""Relative difference of gradients up to which their mini-batches count as one and the same."""
+
 
 def why_unfit(problem: Problem, rule: Rule) -> str | None:
     """Take one step of a rule on a problem, on every path on which a study could train it.
@@ -27,6 +30,11 @@ def why_unfit(problem: Problem, rule: Rule) -> str | None:
     unfit = rule.unfit([shape for _, shape in problem.layout()])
     if unfit:
         return unfit
+    if rule.compares_losses and not has_one_batch(problem):
+        return (
+            "it compares losses of different steps, which must be of the same examples, and each step has others: "
+            "give the problem fixed points, or all its data as one mini-batch"
+        )
     paths: list[Path] = ["direct"]
     if rule.curvature and why_not_vectorized(problem) is None:
         paths.append("vectorized")
@@ -38,6 +46,18 @@ def why_unfit(problem: Problem, rule: Rule) -> str | None:
             except Exception as error:  # a model may raise any kind
                 return _reason(problem, rule, error)
     return None
+
+
+def has_one_batch(problem: Problem) -> bool:
+    """Return whether all mini-batches of a member give the same loss and gradient, but for rounding."""
+    points, oracle = problem.init(0)[None], Oracle(problem, "direct")
+    sampler = problem.sampler([0], [0], 2, torch.device("cpu"))
+    with torch.random.fork_rng(devices=[]):
+        first, second = (oracle.gradient_on(points, sampler.batch(torch.tensor([[number]]))) for number in (0, 1))
+    return all(
+        torch.allclose(one, other, rtol=SAME, atol=SAME * float(one.abs().max()))
+        for one, other in zip(first, second, strict=True)
+    )
 
 
 def _reason(problem: Problem, rule: Rule, error: Exception) -> str:

@@ -18,7 +18,7 @@ from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
 from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, layers
-from relaxbench.training.precision import Precision, forward, products
+from relaxbench.training.precision import Precision, forward, precision_of, products
 
 Path = Literal["vectorized", "direct"]
 """The training path of an engine."""
@@ -33,7 +33,7 @@ class Measurement:
 
     Attributes:
         loss: ``[K]``.
-        metric: ``[K]``, the error (a fraction of 1) or the loss, see `Problem.metric`.
+        metric: ``[K]``, the error (a fraction of 1), the loss, or another number, see `Problem.metric`.
         correct: bool ``[K, N]``, or None without classes.
     """
 
@@ -68,14 +68,14 @@ class Oracle:
     Args:
         problem: the problem.
         path: the training path.
-        precision: of the model's matrix products, see `precision.PRECISIONS`.
+        precision: of the study; the attribute is that of this problem, see `precision.precision_of`.
 
     Attributes:
         sampler: the mini-batches of the current round; None before the first.
     """
 
     def __init__(self, problem: Problem, path: Path = "vectorized", precision: Precision = "float32") -> None:
-        self.problem, self.path, self.precision = problem, path, precision
+        self.problem, self.path, self.precision = problem, path, precision_of(problem, precision)
         self.sampler: Sampler | None = None
 
     def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
@@ -112,12 +112,12 @@ class Oracle:
             losses[k, 0] = loss.detach()
         return grads, losses
 
-    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearized:
+    def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearized:
         """Linearize the outputs at points ``[K, P]`` along directions, on the mini-batches with numbers ``[K, 1]``."""
         assert self.sampler is not None, "a round sets the sampler first"
         return self.linearize_on(points, direction, self.sampler.batch(batch))
 
-    def linearize_on(self, points: Tensor, direction: Tensor, batch: Batch) -> Linearized:
+    def linearize_on(self, points: Tensor, direction: Tensor | None, batch: Batch) -> Linearized:
         """Linearize the outputs on a batch, every tensor of which has a first axis K.
 
         Raises:
@@ -163,6 +163,9 @@ class Oracle:
         scores = [self.problem.score(out, batch) for out in outputs]
         if scores[0] is not None:
             metric = loss.new_tensor([float("nan") if score is None else score for score in scores])
+        at = [self.problem.metric_at(own, batch) for own in _members(params)]
+        if at[0] is not None:
+            metric = torch.stack([value for value in at if value is not None])
         return Measurement(loss, metric, correct)
 
     @torch.no_grad()

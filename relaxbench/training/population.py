@@ -1,7 +1,7 @@
 """Train many trials of one rule on one problem together, in K slots that are refilled.
 
-A round is a fixed number of gradients. At its end every member is measured. A trial that is finished or has diverged
-leaves, and its slot receives the next trial at once.
+A round is a fixed number of gradients. At its end every member is measured. A trial that is finished, has diverged or
+is pruned leaves, and its slot receives the next trial at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from relaxbench.training.compiled import LONGEST, CompiledStep
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import dtype_of
 from relaxbench.training.rounds import Capture, CudaGraph, Round
-from relaxbench.training.trial import Checkpoint, Job, Member, Outcome, TestScore
+from relaxbench.training.trial import Checkpoint, Ending, Job, Member, Outcome, TestScore
 
 
 class Population:
@@ -203,12 +203,15 @@ class Population:
         return state, losses.mean(dim=1, keepdim=True) if self.rule.replicas > 1 else losses
 
     def _measure(self, train: list[float], gamma: list[float]) -> list[Outcome]:
-        """Measure every member on the validation split; return and drop those that are finished or have diverged."""
+        """Measure every member on the validation split; return and drop those that end here, see `Ending`.
+
+        Float64 goes on to 1e308. What exceeds float32 has diverged: results are stored so.
+        """
         iterate = self.rule.iterate(self.state)
         held_out = self.oracle.measure(iterate, "validation")
-        finite = torch.isfinite(iterate).all(dim=1) & torch.isfinite(held_out.loss)
+        finite = torch.isfinite(iterate.float()).all(dim=1) & torch.isfinite(held_out.loss.float())
         rows = zip(held_out.loss.tolist(), held_out.metric.tolist(), finite.tolist(), strict=True)
-        ended: dict[int, bool] = {}  # slot → whether its trial has diverged
+        ended: dict[int, Ending] = {}  # by slot
         for k, (member, (loss, metric, is_finite)) in enumerate(zip(self.slots, rows, strict=True)):
             self._bill_measurement(member, "validation")
             if self.problem.tolerance is not None:
@@ -216,9 +219,12 @@ class Population:
                     member.reached = member.ledger.total
                 metric = float(member.reached if member.reached is not None else self.budget)
             member.curve.append([member.ledger.total, train[k], loss, metric, gamma[k]])
-            diverged = not (is_finite and math.isfinite(train[k]))
-            if diverged or member.done >= member.total:
-                ended[k] = diverged
+            if not (is_finite and abs(train[k]) <= torch.finfo(torch.float32).max):
+                ended[k] = "diverged"
+            elif member.done >= member.total:
+                ended[k] = "complete"
+            elif member.is_pruned:
+                ended[k] = "pruned"
         if not ended:
             return []
         outcomes = self._outcomes(ended, iterate[list(ended)].detach().clone())
@@ -230,11 +236,11 @@ class Population:
         self.state = {n: v[stay] for n, v in self.state.items()} if stay else {}
         self.hyper = {n: v[stay] for n, v in self.hyper.items()} if stay else {}
 
-    def _outcomes(self, ended: dict[int, bool], iterate: Tensor) -> list[Outcome]:
+    def _outcomes(self, ended: dict[int, Ending], iterate: Tensor) -> list[Outcome]:
         scores = self._test_scores([self.slots[k] for k in ended], iterate)
         return [
-            self.slots[k].outcome(self.problem, diverged, scores.get(i), iterate[i].cpu())
-            for i, (k, diverged) in enumerate(ended.items())
+            self.slots[k].outcome(self.problem, ending, scores.get(i), iterate[i].cpu())
+            for i, (k, ending) in enumerate(ended.items())
         ]
 
     def _test_scores(self, members: list[Member], iterate: Tensor) -> dict[int, TestScore]:

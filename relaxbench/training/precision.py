@@ -8,6 +8,9 @@ from typing import Literal, get_args
 
 import torch
 
+from relaxbench.errors import UserError
+from relaxbench.problems import Problem
+
 Precision = Literal["float32", "float64", "tf32", "bf16"]
 REDUCED = ("tf32", "bf16")
 """Those with products of fewer bits than the parameters."""
@@ -19,6 +22,27 @@ bits of mantissa, on CUDA devices alone; ``bf16``: autocast."""
 def dtype_of(precision: Precision) -> torch.dtype:
     """Return the type of parameters, states, losses and statistics."""
     return torch.float64 if precision == "float64" else torch.float32
+
+
+def precision_of(problem: Problem, asked: Precision) -> Precision:
+    """Return the precision in which a problem is trained: that of the study, unless the problem declares float64.
+
+    Raises:
+        UserError: if products of fewer bits are asked for on a problem that declares float64.
+    """
+    if problem.dtype != torch.float64:
+        return asked
+    if asked in REDUCED:
+        raise UserError(
+            f"precision = {asked!r}: problem {problem.name!r} is trained in float64, because rounding would end its "
+            "training early: leave the precision out"
+        )
+    return "float64"
+
+
+def dtype_for(problem: Problem, asked: Precision) -> torch.dtype:
+    """Return the type of parameters, states and losses of a problem, see `precision_of`."""
+    return dtype_of(precision_of(problem, asked))
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 from torch import Tensor
@@ -43,6 +44,8 @@ class Job:
         test: whether to measure the test split at the end.
         resume: a checkpoint made by `Population.checkpoints`, or None to start from the beginning. A checkpoint that
             does not fit is not used, see `Population.misfits`.
+        prune: asked at the end of every round but the last, with the validation losses of all rounds so far; True ends
+            the trial there. None for a trial that runs to its end.
     """
 
     id: int
@@ -50,6 +53,11 @@ class Job:
     params: dict[str, Value]
     test: bool = False
     resume: Checkpoint | None = None
+    prune: Callable[[Sequence[float]], bool] | None = None
+
+
+Ending = Literal["complete", "diverged", "pruned"]
+"""Why a trial leaves its slot."""
 
 
 @dataclass
@@ -58,8 +66,8 @@ class Outcome:
 
     Attributes:
         job: the trial.
-        value: validation loss at the end of the budget, at most the problem's worst.
-        diverged: whether a loss or a parameter was not finite.
+        value: validation loss at its end, at most the problem's worst.
+        ending: complete; diverged, where a loss or a parameter was not finite; pruned, where `Job.prune` ended it.
         measures: train, validation (and test) loss and metric.
         ledger: the bill.
         curve: float32 ``[5, points]``: gradients, train loss, validation loss, validation metric, γ.
@@ -69,12 +77,17 @@ class Outcome:
 
     job: Job
     value: float
-    diverged: bool
+    ending: Ending
     measures: dict[str, float]
     ledger: Ledger
     curve: np.ndarray
     correct: np.ndarray | None
     weights: Tensor
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss or a parameter was not finite."""
+        return self.ending == "diverged"
 
 
 @dataclass
@@ -127,16 +140,22 @@ class Member:
             state[name][slot] = value.to(state[name].device)
         return True
 
-    def outcome(self, problem: Problem, diverged: bool, test: TestScore | None, weights: Tensor) -> Outcome:
+    @property
+    def is_pruned(self) -> bool:
+        """Whether the job is asked, and ends this trial at this round."""
+        return self.job.prune is not None and self.job.prune([loss for _, _, loss, _, _ in self.curve])
+
+    def outcome(self, problem: Problem, ending: Ending, test: TestScore | None, weights: Tensor) -> Outcome:
         """Make the outcome of this trial after its last measurement.
 
         Args:
             problem: what was trained.
-            diverged: whether a loss or a parameter was not finite.
+            ending: why it leaves.
             test: the measurement on the test split, if the job requests one.
             weights: the deployed iterate ``[P]``.
         """
         _, train_loss, loss, metric, _ = self.curve[-1]
+        diverged = ending == "diverged"
         metric = problem.worst_metric if diverged else metric
         measures = {"train_loss": train_loss, "validation_loss": loss, "validation_metric": metric}
         if test is not None:
@@ -144,9 +163,10 @@ class Member:
             # Gradients to a tolerance are those of the validation split.
             measures["test_metric"] = metric if diverged or problem.tolerance is not None else test.metric
         value = problem.worst if diverged else min(loss, problem.worst)
-        curve = np.asarray(self.curve, dtype=np.float32).T.copy()
+        with np.errstate(over="ignore"):  # a diverged run in float64 may exceed float32: infinity in the curve
+            curve = np.asarray(self.curve, dtype=np.float32).T.copy()
         correct = None if test is None else test.correct
-        return Outcome(self.job, value, diverged, measures, self.ledger, curve, correct, weights)
+        return Outcome(self.job, value, ending, measures, self.ledger, curve, correct, weights)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy import select
 from relaxbench.cli.main import main
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial
+from tests.processes import Forked
 from tests.study import tiny
 
 STUDY = """
@@ -41,7 +41,7 @@ splits = {s: (x, y) for s in ("train", "validation", "test")}
 """
 
 
-SPEC = tiny.spec(budget=200, looks=[6], trials=1, exploit=4, flatness=False)
+SPEC = tiny.spec(budget=120, looks=[6], trials=1, exploit=4, flatness=False)
 """Long enough to be disturbed: 2 × (6 + 6 + 4 + 2) = 36 trials. Flatness has tests of its own; importing what measures
 it takes each process 2 s."""
 
@@ -78,11 +78,15 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return out
 
 
-def command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+def command(*arguments: str, cwd: Path | None = None) -> Forked:
     """A command in a process of its own."""
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1", "COLUMNS": "300"}
-    line = [sys.executable, "-m", "relaxbench", *arguments]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **options)
+    line = ["-m", "relaxbench", *arguments]
+    return Forked(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), cwd=cwd)
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command in a process of its own."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1", "COLUMNS": "300"}
 
 
 def rows(file: str) -> list[Any]:

@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the database of a finished study of digits."""
-    size = {"looks": [2], "trials": 1, "exploit": 1, "budget": 90, "flatness": False}
+    size = {"looks": [1], "trials": 1, "exploit": 0, "recommend": 1, "budget": 90, "flatness": False}
     s = tiny.spec(name="small", problems=["digits-mlp"], methods=list(RULES), **size)
 
     def build(place: Path) -> None:

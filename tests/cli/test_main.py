@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relaxbench.cli.main import main
 from relaxbench.store.database import open_database
-from tests.cli.commands import command, nothing_written, printed, refused
+from tests.cli.commands import environment, nothing_written, printed, refused
 
 pytestmark = pytest.mark.usefixtures("folder")
 
 
 COMMANDS = (
-    *("study", "worker", "status", "reap", "plan", "report", "dashboard", "list", "show", "best"),
+    *("study", "worker", "status", "reap", "plan", "report", "atlas", "dashboard", "list", "show", "best"),
     *("copy", "export", "import", "upgrade"),
     *("doctor", "bench", "check", "theory", "reproduce"),
 )
@@ -148,8 +151,10 @@ def test_unknown_studies_methods_and_problems_are_named(capsys: pytest.CaptureFi
 
 def test_help_version_and_exit_codes_of_the_process(folder: Path) -> None:
     """In one process each, as a person starts them: --help is quick since nothing heavy is imported for it."""
-    helped = command("--help", cwd=folder)
-    bad = command("study", "missing.toml", cwd=folder)
+    python = [sys.executable, "-m", "relaxbench"]
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
+    helped = subprocess.Popen([*python, "--help"], cwd=folder, **options)
+    bad = subprocess.Popen([*python, "study", "missing.toml"], cwd=folder, **options)
     out, _ = helped.communicate(timeout=120)
     assert helped.returncode == 0 and all(name in out for name in COMMANDS)
     out, err = bad.communicate(timeout=120)

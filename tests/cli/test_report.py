@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from relaxbench.cli.main import main
 from relaxbench.store.database import open_database
 from tests import synthetic
 from tests.cli.commands import refused
+from tests.processes import Forked
 from tests.server.test_dashboard import fill
 from tests.server.test_wsgi import ask
 
@@ -79,21 +79,21 @@ def test_what_does_not_go_together_is_refused_in_one_line(
 
 
 @pytest.fixture
-def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+def served(folder: Path) -> Iterator[tuple[Forked, str, str]]:
     """`report --watch` as a process: it, its first line and its address."""
     yield from _serve("report", "before", "--watch", "--no-browser")
 
 
 @pytest.fixture
-def shown(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+def shown(folder: Path) -> Iterator[tuple[Forked, str, str]]:
     """`dashboard` as a process."""
     fill(str(folder / "trials.db"))
     yield from _serve("dashboard", "--storage", "trials.db")
 
 
-def _serve(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    command = [sys.executable, "-u", "-m", "relaxbench", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def _serve(*arguments: str) -> Iterator[tuple[Forked, str, str]]:
+    command = ["-u", "-m", "relaxbench", *arguments]
+    process = Forked(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -104,7 +104,7 @@ def _serve(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
         process.communicate()
 
 
-def test_a_study_is_watched_up_to_ctrl_c(served: tuple[subprocess.Popen[str], str, str], folder: Path) -> None:
+def test_a_study_is_watched_up_to_ctrl_c(served: tuple[Forked, str, str], folder: Path) -> None:
     process, line, address = served
     assert process.stdout is not None
     assert line.startswith("Study before: http://127.0.0.1:")
@@ -115,7 +115,7 @@ def test_a_study_is_watched_up_to_ctrl_c(served: tuple[subprocess.Popen[str], st
     assert process.communicate(timeout=60) == ("", "") and process.returncode == 0
 
 
-def test_the_dashboard_is_served_up_to_ctrl_c(shown: tuple[subprocess.Popen[str], str, str]) -> None:
+def test_the_dashboard_is_served_up_to_ctrl_c(shown: tuple[Forked, str, str]) -> None:
     process, line, address = shown
     assert line.startswith("optuna-dashboard, read-only: http://127.0.0.1:")
     assert b"s/digits-mlp/sgd/explore" in ask(address, "/api/studies")[2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from relaxbench.store.schema import Trial
 from relaxbench.store.workers import workers
 from tests.cli.commands import SPEC, command, printed, refused
 from tests.postgres import Server
+from tests.processes import Forked
 from tests.study import tiny
 from tests.study.results import assert_mirrored
 
@@ -38,11 +38,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
     return tiny.results(place)
 
 
-def start(*arguments: str, storage: str = "study.db") -> subprocess.Popen[str]:
+def start(*arguments: str, storage: str = "study.db") -> Forked:
     return command(*arguments, "--storage", storage, "--device", "cpu")
 
 
-def ended(process: subprocess.Popen[str], code: int = 0) -> str:
+def ended(process: Forked, code: int = 0) -> str:
     """What a process printed that had to end well."""
     out, err = process.communicate(timeout=240)
     assert process.returncode == code, out + err
@@ -50,7 +50,7 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> str:
     return out + err
 
 
-def wait_for(what: Callable[[], Any], *processes: subprocess.Popen[str]) -> Any:
+def wait_for(what: Callable[[], Any], *processes: Forked) -> Any:
     limit = time.monotonic() + 120
     while not (found := what()):
         assert time.monotonic() < limit and all(process.poll() is None for process in processes)

@@ -14,7 +14,8 @@ from relaxbench.space import Choice, Float, Hyperparameter
 from tests.optim.loops import batches_of, shapes
 
 CPU = torch.device("cpu")
-RULES = {name: rule for name, rule in ALL_RULES.items() if not rule.curvature}  # for CurveBall see test_curveball.py
+RULES = {name: rule for name, rule in ALL_RULES.items() if not rule.curvature and not rule.compares_losses}
+"""The rules that need gradients alone; those that need more have test files of their own."""
 PLAIN = {"momentum": 0.0, "outer_momentum": 0.0, "weight_decay": 0.0, "temperature": 0.0}
 
 

@@ -49,6 +49,9 @@ def test_the_step_size_on_a_gradient_has_one_range_whatever_it_is_called() -> No
 @pytest.mark.parametrize("rule", RULES)
 def test_every_method_has_the_things_that_every_method_has(rule: str) -> None:
     space = RULES[rule].wide
+    if RULES[rule].finds_steps:
+        assert "weight_decay" in space and not {"schedule", "warmup"} & set(space)
+        return
     assert ("schedule" in space) != ("warmup" in space)  # a schedule-free method has a warm-up in its place
     if "adam_lr" in space:  # a momentum, a decay and a step size of other meanings, hence of other names
         assert {"beta1", "beta2", "decoupled_decay"} <= set(space) and not {"lr", "inner_lr", "anneal"} & set(space)

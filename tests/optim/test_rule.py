@@ -27,9 +27,10 @@ def states_after(name: str, steps: int) -> State:
     for step in range(steps):
         now = rule.at(hyper, torch.full((5, 1), step / steps))
         grad = rule.query(state, now).points.clone()
+        loss = grad.square().sum(-1).view(5, -1) / 2
         if step == 3:
             grad[2] = torch.nan
-        state = rule.update(state, grad, grad.square().sum(-1).view(5, -1) / 2, now)
+        state = rule.update(state, grad, loss, now)
     return state
 
 

@@ -200,7 +200,8 @@ def test_a_rule_anneals_one_step_size_and_scopes_its_gamma(
     before = {key: value.clone() for key, value in given_hyper.items()}
     now = RULES[name]().at(given_hyper, one(progress))
     expected = {key: float(value) for key, value in before.items()}
-    single = next(rate for rate in ("lr", "adam_lr", "newton_lr") if rate in expected or "anneal" in expected)
+    rates = [rate for rate in ("lr", "adam_lr", "newton_lr") if rate in expected or "anneal" in expected]
+    single = "" if RULES[name].finds_steps else rates[0]
     annealed = f"{anneal}_lr" if "anneal" in expected else single
     rise = min(1.0, (progress + 0.025) / 0.275)  # of a warm-up over the 0.25 of `fixed`, from an eleventh
     for each in {annealed, "muon_lr"} & set(expected):
@@ -211,6 +212,8 @@ def test_a_rule_anneals_one_step_size_and_scopes_its_gamma(
         expected["gamma"] = width(scoping, 50.0, 0.5, progress)
     elif RULES[name].scope == "sigma":  # σ² = γ/β is what is scoped
         expected["sigma"] = width(scoping, 0.2**2, 0.01**2, progress) ** 0.5
+    if "switch" in expected:
+        expected["newton"] = float(progress >= expected["switch"])
     if name == "entropy-sgd":  # factors of its inner loop
         expected["renewal"] = 1 - expected["averaging"]
         variance = 2 * expected["inner_lr"] * expected["temperature"] / (1 - expected["momentum"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 from sqlalchemy import Engine, select
 
 from relaxbench.store.claims import Result
 from relaxbench.store.schema import Trial
+from tests.processes import Forked
 
 
 def result(trial: Trial, token: int | None = None, value: float = 0.5, weights: bytes | None = None) -> Result:
@@ -43,6 +43,5 @@ while got := claims.take("digits-mlp", sys.argv[2], 2):
 """
 
 
-def worker(file: Path, method: str, then: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WORKER, str(file), method, then]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def worker(file: Path, method: str, then: str) -> Forked:
+    return Forked(["-c", WORKER, str(file), method, then], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,11 +12,13 @@ import pytest
 from sqlalchemy import update
 
 from relaxbench.store.schema import Trial
-from relaxbench.stress import faults
+from relaxbench.stress import disturbed_study, faults
 from relaxbench.stress.comparison import Expected, differences
 from relaxbench.stress.disturbed_study import DisturbedStudy
 from relaxbench.stress.simulated import Load
+from relaxbench.study.coordination.supervisor import Supervisor
 from tests.postgres import Server
+from tests.processes import Forked
 
 SHORT = Load(seconds=0.1, rounds=4, looks=(6, 8), trials=2, exploit=5, recommend=2, checkpoints=True)
 
@@ -25,6 +29,13 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "OUTAGES", 1)
     monkeypatch.setattr(faults, "AWAY_SECONDS", 1.0)
     monkeypatch.setattr(faults, "DisturbedStudy", partial(DisturbedStudy, workers=2))
+    monkeypatch.setattr(disturbed_study, "Supervisor", partial(Supervisor, start=forked))
+
+
+def forked(command: list[str], environment: Mapping[str, str], log: Path) -> Forked:
+    """A worker's process that begins at once; those of the command are `start_process`'s."""
+    with log.open("ab") as output, open(os.devnull) as nothing:
+        return Forked(command[1:], env=environment, stdin=nothing, stdout=output, stderr=output)
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,7 @@ def settle(database: Database, s: StudySpec) -> None:
 
     def decide(manifest: dict[str, Any]) -> None:
         manifest["device"] = "cpu"
-        manifest["engines"] = {name: engine(3).as_dict() for name in manifest["problems"]}
+        manifest["engines"] = {name: engine(6).as_dict() for name in manifest["problems"]}
         for method in manifest["methods"].values():
             method["calibration"] = {name: dict(COST) for name in manifest["problems"]}
 

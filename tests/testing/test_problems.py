@@ -284,6 +284,29 @@ def test_a_model_that_does_not_vectorize_passes_on_the_direct_path() -> None:
     assert "only the direct path: layer" in skipped.reason or "only the direct path: the model" in skipped.reason
 
 
+def test_dropout_of_a_layer_fails_one_check_and_no_other() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells, self.last = nn.LSTM(2, 3, num_layers=2, dropout=0.1, batch_first=True), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.cells(x)[0][:, -1])
+
+    def data() -> dict[str, tuple[Tensor, Tensor]]:
+        x = torch.arange(120.0).view(20, 3, 2).sin()
+        return dict.fromkeys(("train", "validation", "test"), (x, (x.sum((1, 2)) > 0).long()))
+
+    def made() -> Problem:
+        return SupervisedProblem("recurrent", Recurrent, data, batch_size=5, budget=20)
+
+    checks = list(run_checks(type("Suite", (ProblemConformance,), {"problem": staticmethod(made)})()))
+    (failed,) = (check for check in checks if check.failed)
+    assert failed.name == "it can be trained and measured" and "'cells' (LSTM)" in failed.reason
+    (last,) = (check for check in checks if check.name == "an interrupted trial continues with the same bits")
+    assert last.skipped and failed.name in last.reason
+
+
 def test_derivatives_of_a_loss_that_declares_none_are_skipped_not_passed() -> None:
     checks = {
         check.name: check for check in run_checks(type("Suite", (ProblemConformance,), {"problem": "rugged-1d"})())

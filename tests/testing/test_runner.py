@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
 from relaxbench.testing import run_checks
 from relaxbench.testing.runner import require, skip
+from tests import processes
 from tests.testing.single import check_alone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,8 +89,8 @@ def test_pytest_reports_a_pass_and_a_skip_too(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(
         "from relaxbench.optim.registry import RULES\nfrom relaxbench.testing import RuleConformance\n" + classes
     )
-    command = [sys.executable, "-m", "pytest", "-v", "-rs", "-p", "no:cacheprovider", "-k", "drop_in", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["-m", "pytest", "-v", "-rs", "-p", "no:cacheprovider", "-k", "drop_in", str(tmp_path)]
+    done = processes.run(command, cwd=ROOT)
     assert done.returncode == 0 and "1 passed, 1 skipped" in done.stdout, done.stdout + done.stderr
     outcomes = dict(re.findall(r"::Test(\w+)::test_the_drop_in_class_takes_the_same_steps (\w+)", done.stdout))
     assert outcomes == {"Gradients": "PASSED", "Curvature": "SKIPPED"}

@@ -184,7 +184,7 @@ DROP_INS: dict[str, type[RuleOptimizer]] = {
         CurveBall,
     )
 }
-"""The drop-in class of every rule, by the rule's name."""
+"""The drop-in classes by the names of their rules, of those that have a step size."""
 
 
 def drop_in(rule: str | type[Rule]) -> type[RuleOptimizer]:
@@ -202,6 +202,11 @@ def drop_in(rule: str | type[Rule]) -> type[RuleOptimizer]:
         raise TypeError(f"rule = {rule!r}: expected the name of a rule, or a subclass of relaxbench's Rule")
     if issubclass(cls, WrappedRule):
         raise TypeError(f"rule = {rule!r}: {cls.recipe.path} is an optimizer of PyTorch already: use it itself")
+    if cls.compares_losses:
+        raise TypeError(
+            f"rule = {rule!r}: {cls.title} compares losses, which loss.backward(); step() does not show: it is for "
+            'studies; in your own loop use torch.optim.LBFGS(…, line_search_fn="strong_wolfe")'
+        )
     ready = DROP_INS.get(cls.name)
     if ready is not None and ready.rule_class is cls:
         return ready

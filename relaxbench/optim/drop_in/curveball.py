@@ -83,8 +83,8 @@ class CurvatureOptimizer(RuleOptimizer):
     ) -> float:
         """Take one step on one mini-batch. It neither reads nor writes the gradients of the parameters.
 
-        The model runs twice with tangents, and once more every fifth step. All runs of a step draw the same random
-        numbers (dropout masks); its buffers (running statistics) change as in the first run alone.
+        The model runs several times, some of them with tangents. All runs of a step draw the same random numbers
+        (dropout masks); its buffers (running statistics) change as in the first run alone.
 
         Args:
             model_fn: returns the outputs ``[B, C]`` of the model on the mini-batch: logits, or predictions.

@@ -50,7 +50,7 @@ class OneBatch:
         self.initial = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
         self.buffers: list[tuple[Tensor, Tensor]] | None = None
 
-    def linearize(self, points: Tensor, direction: Tensor, batch: Tensor) -> Linearized:
+    def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearized:
         """Linearize the loss; an error names the layer that has no forward-mode derivative."""
         layers: list[tuple[str, nn.Module]] = []
         hooks = [

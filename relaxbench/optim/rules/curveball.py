@@ -83,8 +83,6 @@ class CurveBall(Rule):
         "four decades",
     }
     meanings: ClassVar[Mapping[str, Meaning]] = {
-        "newton_lr": Meaning("Step size α; 1 is the whole Newton step"),
-        "damping": Meaning("Damping λ at the start of training, added to the curvature", "loss/parameter²"),
         "damping_factor": Meaning("Factor on λ per step if the loss falls more than predicted; else its inverse"),
     }
     copies = 4

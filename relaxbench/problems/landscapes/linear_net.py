@@ -11,19 +11,9 @@ from relaxbench import random
 from relaxbench.problems.landscapes.landscape import Landscape
 from relaxbench.problems.losses import Batch, loss
 from relaxbench.problems.problem import Params
+from relaxbench.problems.samplers import WholeData
 
 SAMPLES, INPUTS, HIDDEN, OUTPUTS = 1000, 6, 10, 10
-
-
-class WholeData:
-    """Mini-batches that are the whole data, for every member."""
-
-    def __init__(self, members: int, data: Batch) -> None:
-        self.members, self.data = members, data
-
-    def batch(self, number: Tensor) -> Batch:
-        """Return all data, with a first axis K, whatever the numbers are."""
-        return {name: value.expand(len(number), *value.shape) for name, value in self.data.items()}
 
 
 class LinearNet(Landscape):
@@ -63,7 +53,7 @@ class LinearNet(Landscape):
         return random.normal(words, self.size, torch.float32).flatten() * torch.cat(spread)
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> WholeData:
-        return WholeData(len(seeds), self.split("train", device))
+        return WholeData(self.split("train", device))
 
     def split(self, name: str, device: torch.device) -> Batch:
         return {key: value.to(device) for key, value in self._data.items()}

@@ -59,7 +59,7 @@ class LearnedSearch:
         size = self.facts["generation"]
         if done % size or done >= self.trials or self._planned.get(block, 0) > done:
             return []
-        results: list[Finished] = [(trial.params, trial.value) for trial in finished()]
+        results: list[Finished] = [Finished(trial.params, trial.value) for trial in finished()]
         generations = [results[first : first + size] for first in range(0, len(results), size)]
         count = min(size, self.trials - done)
         params = self._tuner(block).propose(generations, count)

@@ -16,12 +16,13 @@ from sqlalchemy import event, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from relaxbench.store.database import BUSY_SECONDS
-from relaxbench.store.schema import SEARCHED, Trial
+from relaxbench.store.schema import FINISHED, SEARCHED, Curve, Trial
 from relaxbench.store.transactions import patiently, read, write
 from relaxbench.study.coordination import optuna_proxy
 from relaxbench.study.coordination.distributions import distributions
 from relaxbench.study.coordination.optuna_rows import add_trials
 from relaxbench.study.coordination.plan import Plan
+from relaxbench.study.coordination.pruned_search import PrunedSearch, losses_of
 
 ID = "relaxbench_trial"
 CHUNK = 50
@@ -54,7 +55,7 @@ def open_optuna(database: Database) -> Iterator[RDBStorage]:
 
 def behind(plans: Sequence[Plan]) -> int:
     """Count the finished trials of these plans that Optuna does not have yet."""
-    waiting = (Trial.status == "done", Trial.mirrored.is_(False), Trial.phase.in_(SEARCHED))
+    waiting = (Trial.status.in_(FINISHED), Trial.mirrored.is_(False), Trial.phase.in_(SEARCHED))
     mine = (Trial.problem.in_({p.problem for p in plans}), Trial.method.in_({p.method for p in plans}))
     query = select(func.count()).select_from(Trial).where(Trial.study_id == plans[0].study, *waiting, *mine)
     return read(plans[0].database, lambda connection: connection.scalar(query)) or 0
@@ -85,10 +86,16 @@ def mirror(plans: Sequence[Plan], address: str | None = None, until: float = mat
 
 
 def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -> None:
-    """Add the finished trials of a phase that the Optuna study ``study/problem/method/phase`` does not have yet."""
-    columns = (Trial.id, Trial.value, Trial.params, Trial.diverged, Trial.block)
-    where = (*plan.here(), Trial.phase == phase, Trial.status == "done", Trial.mirrored.is_(False))
+    """Add the finished trials of a phase that the Optuna study ``study/problem/method/phase`` does not have yet.
+
+    Trials beside a pruner have their intermediate values, by the number of the round.
+    """
+    columns = (Trial.id, Trial.value, Trial.params, Trial.diverged, Trial.block, Trial.status)
+    where = (*plan.here(), Trial.phase == phase, Trial.status.in_(FINISHED), Trial.mirrored.is_(False))
     query = select(*columns).where(*where).order_by(Trial.id).limit(CHUNK)
+    curve = isinstance(plan.learned, PrunedSearch) and phase == "explore"
+    if curve:
+        query = query.add_columns(Curve.data.label("curve")).outerjoin(Curve, Curve.trial_id == Trial.id)
     study: optuna.Study | None = None
     known: set[int] = set()
     while time.monotonic() < until:
@@ -101,11 +108,12 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
             known = _last(storage, study._study_id)
         trials = [
             create_trial(
-                state=TrialState.COMPLETE,
+                state=TrialState.PRUNED if row.status == "pruned" else TrialState.COMPLETE,
                 value=row.value,
                 params={name: row.params[name] for name in plan.space},
                 distributions=distributions(plan.space),
                 user_attrs={ID: row.id, "block": row.block, "diverged": row.diverged},
+                intermediate_values=dict(enumerate(losses_of(row.curve), start=1)) if curve else {},
             )
             for row in rows
             if row.id not in known

@@ -59,6 +59,9 @@ def add_trials(storage: BaseStorage, study: optuna.Study, trials: Sequence[Froze
         params = [row for id_, trial in placed for row in _params(id_, trial)]
         if params:  # a method may search nothing
             connection.execute(insert(models.TrialParamModel), params)
+        steps = [row for id_, trial in placed for row in _steps(id_, trial)]
+        if steps:  # only beside a pruner
+            connection.execute(insert(models.TrialIntermediateValueModel), steps)
         attributes = [row for id_, trial in placed for row in _attributes(id_, trial)]
         connection.execute(insert(models.TrialUserAttributeModel), attributes)
 
@@ -83,6 +86,15 @@ def _params(id_: int, trial: FrozenTrial) -> list[dict[str, object]]:
             "distribution_json": distribution_to_json(trial.distributions[name]),
         }
         for name, value in trial.params.items()
+    ]
+
+
+def _steps(id_: int, trial: FrozenTrial) -> list[dict[str, object]]:
+    stored = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
+    values = {step: stored(value) for step, value in trial.intermediate_values.items()}
+    return [
+        {"trial_id": id_, "step": step, "intermediate_value": value, "intermediate_value_type": kind}
+        for step, (value, kind) in values.items()
     ]
 
 

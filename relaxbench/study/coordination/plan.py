@@ -14,14 +14,26 @@ from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relaxbench.space import Space, Value
-from relaxbench.store.facts import FlatnessFacts, fixed_on, known_on, method_facts, opponent_of, space_on
-from relaxbench.store.schema import SEARCHED, Study, Trial
+from relaxbench.store.allowance import affordable, bills
+from relaxbench.store.facts import (
+    FlatnessFacts,
+    fixed_on,
+    known_on,
+    method_facts,
+    opponent_of,
+    problem_facts,
+    space_on,
+)
+from relaxbench.store.schema import FINISHED, SEARCHED, SPOT_CHECK, Curve, Study, Trial
 from relaxbench.store.transactions import read, write
 from relaxbench.store.winners import best_so_far, rank, winner_of_complete_search
+from relaxbench.study.coordination.judge import Judge
 from relaxbench.study.coordination.learned_search import LearnedSearch
 from relaxbench.study.coordination.looks import Monitor
+from relaxbench.study.coordination.pruned_search import PrunedSearch
 from relaxbench.study.coordination.random_search import sample
 from relaxbench.study.coordination.size import Size
+from relaxbench.study.coordination.spot_checks import is_checked
 from relaxbench.study.coordination.tpe import GENERATION, propose
 from relaxbench.util.seeds import derive
 
@@ -44,7 +56,7 @@ class Plan:
         fixed: the other hyperparameters, with their values.
         monitor: of the problem's looks; None for a plan that ends with its first look.
         flat: how flatness is measured; None for all that could be, in full.
-        learned: the search by a sampler that learns; None for random trials.
+        learned: the search by a sampler that learns, or with a pruner; None for random trials.
         known: settings that replace the first random trials of every block.
     """
 
@@ -65,6 +77,8 @@ class Plan:
     _ended: set[int] = field(default_factory=set)  # no further look comes
     _explored: dict[int, int] = field(default_factory=dict)  # the look up to which random trials are planned
     _confirmed: dict[int, int] = field(default_factory=dict)  # the look up to which the best trials are confirmed
+    _spent: set[int] = field(default_factory=set)  # blocks that have no gradients left, of a method with a pruner
+    _checked: set[int] = field(default_factory=set)  # ids of the pruned trials whose spot checks are decided
 
     def begin(self) -> None:
         """Add the random trials of the first look, and the first generation of TPE's trials."""
@@ -75,7 +89,7 @@ class Plan:
 
         The rows are the same whichever worker calls this, and however often.
         """
-        return self._search() + self._generation() + self._recommend()
+        return self._search() + self._spot_checks() + self._generation() + self._recommend()
 
     def _search(self) -> int:
         """Add the random trials of the look that each repetition has reached, and the runs that confirm the best.
@@ -135,7 +149,19 @@ class Plan:
     def _is_explored(self, repetition: int, done: Done) -> bool:
         """Whether all random trials of the look that a repetition has reached are done."""
         blocks = self._range(repetition, self.size.looks[self._reached[repetition]])
+        if self.size.budget is not None:
+            return self._have_spent(blocks, self.size.budget)
         return sum(done[self.method, "explore", block] for block in blocks) >= len(blocks) * self.size.trials
+
+    def _have_spent(self, blocks: range, budget: int) -> bool:
+        """Whether no block has the gradients of a whole trial left; those of a trial that still runs are not spent."""
+        if not self._spent.issuperset(blocks):
+            query = bills(*self.here(), Trial.block.between(blocks.start, blocks.stop - 1))
+            paid = read(self.database, lambda connection: connection.execute(query).all())
+            self._spent.update(
+                block for _, _, block, _, spent in paid if not affordable(self.size.trials, budget, spent)
+            )
+        return self._spent.issuperset(blocks)
 
     def _range(self, repetition: int, blocks: int, first: int = 0) -> range:
         """The numbers of a repetition's blocks."""
@@ -160,11 +186,40 @@ class Plan:
         """The rows of the next generation of every block up to a look whose earlier ones are complete."""
         rows = []
         for block in self._range(repetition, self.size.looks[look]):
-            read_block = partial(self.finished, "explore", range(block, block + 1))
+            read_block = partial(self._so_far, block)
             for number, params in learned.following(block, done[self.method, "explore", block], read_block):
                 seed = derive(self.size.seed, "explore", self.problem, self.method, block, number)
                 rows.append(self._row("explore", block, number, seed, {**params, **self.fixed}))
         return rows
+
+    def _so_far(self, block: int) -> list[Row[Any]]:
+        """Finished trials of a block, pruned ones too, with their ledgers and curves, in the order of their numbers."""
+        columns = (Trial.number, Trial.params, Trial.value, Trial.status, Trial.diverged, Trial.ledger)
+        where = (*self.here(), Trial.phase == "explore", Trial.block == block, Trial.status.in_(FINISHED))
+        query = select(*columns, Curve.data.label("curve")).outerjoin(Curve, Curve.trial_id == Trial.id)
+        query = query.where(*where).order_by(Trial.number)
+        return list(read(self.database, lambda connection: connection.execute(query).all()))
+
+    def judge(self, trial: Trial) -> Judge | None:
+        """Return what stops a trial; None for one that runs to its end."""
+        if trial.phase != "explore" or not isinstance(self.learned, PrunedSearch):
+            return None
+        return self.learned.judge(trial.block, trial.number, trial.params, self._so_far(trial.block))
+
+    def _spot_checks(self) -> int:
+        """Add the runs to the end of those pruned trials that are chosen for it."""
+        if not isinstance(self.learned, PrunedSearch):
+            return 0
+        place, share = (self.size.seed, self.problem, self.method), self.learned.pruner["spot_checks"]
+        query = select(Trial.id, Trial.block, Trial.number).where(*self.here(), Trial.status == "pruned")
+        pruned = read(self.database, lambda connection: connection.execute(query).all())
+        new = [row for row in pruned if row.id not in self._checked]
+        chosen = [row.id for row in new if is_checked(*place, row.block, row.number, share)]
+        trials = select(Trial.id, Trial.block, Trial.number, Trial.seed, Trial.params).where(Trial.id.in_(chosen))
+        found = read(self.database, lambda connection: connection.execute(trials).all()) if chosen else []
+        added = self._insert([self._row(SPOT_CHECK, t.block, t.number, t.seed, t.params, t.id) for t in found])
+        self._checked.update(row.id for row in new)
+        return added
 
     def _best(self, repetition: int, look: int) -> list[dict[str, Any]]:
         """The rows that run the best of a look's random trials on fresh seeds, or the winner of every block."""
@@ -208,11 +263,15 @@ class Plan:
 
     def winner_of_complete_search(self) -> Row[Any] | None:
         """The winner of random search and TPE, once no further look comes and both are complete; None before."""
-        self._advance()
+        done = self._advance()
         if len(self._ended) < self.size.repetitions:
             return None
         planned = sum(self.size.looks[look] for look in self._reached.values()) * self.size.trials + self.size.exploit
         trials = [trial for phase in SEARCHED for trial in self.finished(phase)]
+        if self.size.budget is not None:  # the number of its trials follows from results
+            if not all(self._is_explored(repetition, done) for repetition in self._reached):
+                return None
+            planned = self.size.exploit + sum(trial.phase == "explore" for trial in trials)
         return winner_of_complete_search(trials, planned)
 
     def finished(self, phase: str, blocks: range | None = None) -> list[Row[Any]]:
@@ -238,9 +297,8 @@ class Plan:
             return False
         if not self.size.trials:
             return True
-        winner = winner_of_complete_search(
-            self.finished("explore", range(trial.block, trial.block + 1)), self.size.trials
-        )
+        planned = self.size.trials if self.size.budget is None else 1  # with a pruner, how many are complete varies
+        winner = winner_of_complete_search(self.finished("explore", range(trial.block, trial.block + 1)), planned)
         return winner is not None and trial.parent == winner.id
 
     def here(self) -> tuple[Any, ...]:
@@ -248,11 +306,11 @@ class Plan:
         return (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method == self.method)
 
     def _done(self) -> Done:
-        """Count the finished random trials and confirmations of this method and of its opponent by block."""
+        """Count the finished trials and confirmations of this method and of its opponent by block."""
         methods = {self.method, self._opponent()}
         place = (Trial.method, Trial.phase, Trial.block)
         here = (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method.in_(methods))
-        query = select(*place, func.count()).where(*here, Trial.status == "done").group_by(*place)
+        query = select(*place, func.count()).where(*here, Trial.status.in_(FINISHED)).group_by(*place)
         rows = read(self.database, lambda connection: connection.execute(query).all())
         return Counter({(method, phase, block): count for method, phase, block, count in rows})
 
@@ -308,9 +366,10 @@ def plans(database: Database, study: int, problems: Sequence[str] = (), methods:
         monitor = Monitor.of(database, study, problem, spec, manifest)
         for method in _part(spec["methods"], methods):
             about = method_facts(manifest, method)
-            size, space, fixed = Size.of(spec, about, manifest), space_on(about, problem), fixed_on(about, problem)
+            size, fixed = Size.of(spec, about, manifest, problem), fixed_on(about, problem)
+            space, place = space_on(about, problem), (size.seed, problem, method)
             flat = manifest.get("flatness", {}).get(problem)
-            learned = LearnedSearch.of(about, space, (size.seed, problem, method), size.trials)
+            learned = PrunedSearch.on(about, problem_facts(manifest, problem), space, place, size.trials)
             named = (study, row.name, size, problem, method)
             chosen.append(Plan(database, *named, space, fixed, monitor, flat, learned, known_on(about, space)))
     return chosen

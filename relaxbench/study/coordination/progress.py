@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -10,8 +11,9 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, Select, case, func, select
 from sqlalchemy import Engine as Database
 
+from relaxbench.store.allowance import affordable, bills
 from relaxbench.store.facts import method_facts
-from relaxbench.store.schema import PHASES, SEARCHED, Study, Trial
+from relaxbench.store.schema import FINISHED, PHASES, SEARCHED, SPOT_CHECK, Study, Trial
 from relaxbench.store.transactions import read
 from relaxbench.store.winners import ranking
 from relaxbench.study.coordination.plan import Plan
@@ -85,8 +87,12 @@ def read_progress(database: Database, study: int) -> list[Progress]:
     query = select(Study.spec, Study.manifest).where(Study.id == study)
     row = read(database, lambda connection: connection.execute(query).one())
     methods = row.spec.get("methods", ())
-    own = {method: Size.of(row.spec, method_facts(row.manifest, method), row.manifest) for method in methods}
-    sizes = {(problem, method): own[method] for problem in row.spec.get("problems", ()) for method in own}
+    about = {method: method_facts(row.manifest, method) for method in methods}
+    sizes = {
+        (problem, method): Size.of(row.spec, facts, row.manifest, problem)
+        for problem in row.spec.get("problems", ())
+        for method, facts in about.items()
+    }
     return count(database, study, sizes) if sizes else []
 
 
@@ -107,19 +113,24 @@ def count(database: Database, study: int, sizes: Mapping[Place, Size]) -> list[P
         study: id of the study.
         sizes: planned numbers of trials, by problem and method.
     """
-    # Those of one study differ in two ways: whether a method has trials, and whether only winners are confirmed.
-    kinds = [[place for place, size in sizes.items() if size.winners_only is only] for only in (False, True)]
-    examples = [max((sizes[place] for place in kind), key=lambda size: size.trials) for kind in kinds if kind]
+    # Those of one study differ in whether a method has trials, whether only winners are confirmed, and in a pruner.
+    kinds: dict[tuple[bool, bool], list[Size]] = {}
+    for each in sizes.values():
+        kinds.setdefault(_kind(each), []).append(each)
+    examples = [max(kind, key=lambda size: size.trials) for kind in kinds.values()]
     example = max(sizes.values(), key=lambda size: size.trials)
     key = (Trial.problem, Trial.method, Trial.phase, Trial.status)
     counts = select(*key, func.count(), func.min(Trial.value)).where(Trial.study_id == study).group_by(*key)
     confirmations = [_confirmed(study, each) for each in examples]
-    queries = (counts, _reached(study, example), _recommended(study, example), *confirmations)
+    pruned = {method for (_, method), size in sizes.items() if size.budget is not None}
+    paid = [bills(Trial.study_id == study, Trial.method.in_(pruned))] if pruned else []
+    queries = (counts, _reached(study, example), _recommended(study, example), *confirmations, *paid)
 
     def query(connection: Connection) -> list[list[Any]]:
         return [list(connection.execute(query)) for query in queries]
 
     rows, reached, recommended, *confirmed = read(database, query)
+    spent = {(problem, method, block): (n, cost) for problem, method, block, n, cost in confirmed.pop()} if paid else {}
     blocks = {place: size.first for place, size in sizes.items()}
     for problem, method, phase, repetition, begun in reached:
         size = sizes.get((problem, method))
@@ -130,10 +141,19 @@ def count(database: Database, study: int, sizes: Mapping[Place, Size]) -> list[P
         ("confirm", *row[:2]): row[2]
         for each, found in zip(examples, confirmed, strict=True)
         for row in found
-        if (size := sizes.get((row[0], row[1]))) and size.winners_only is each.winners_only
+        if (size := sizes.get((row[0], row[1]))) and _kind(size) == _kind(each)
     }
     children |= {("recommend", *row[:2]): row[2] for row in recommended}
-    by_place = {place: _start(place, size, blocks[place]) for place, size in sizes.items()}
+    checks = Counter[Place]()
+    for problem, method, phase, _, number, _ in rows:
+        checks[problem, method] += number if phase == SPOT_CHECK else 0
+    by_place = {}
+    for place, size in sizes.items():
+        follows: dict[str, int] = {}
+        if size.budget is not None:
+            whole = _trials(place, size, size.budget, blocks[place], spent)
+            follows = {"explore": whole, SPOT_CHECK: checks[place]}
+        by_place[place] = _start(place, size, blocks[place], follows)
     for problem, method, phase, status, number, best in rows:
         progress = by_place.get((problem, method))
         if progress is None:
@@ -142,10 +162,12 @@ def count(database: Database, study: int, sizes: Mapping[Place, Size]) -> list[P
             progress.running[phase] = number
         elif status == "failed":
             progress.failed += number
-        elif status == "done":
-            progress.best = min(progress.best, best)
+        elif status in FINISHED:
+            if status == "done" and phase != SPOT_CHECK:
+                progress.best = min(progress.best, best)
             repeats = phase in ("confirm", "recommend") and sizes[problem, method].trials
-            progress.phases[phase] = children.get((phase, problem, method), 0) if repeats else number
+            number = children.get((phase, problem, method), 0) if repeats else number
+            progress.phases[phase] = progress.phases.get(phase, 0) + number
     for progress in by_place.values():
         progress.phases = {phase: count for phase, count in progress.phases.items() if count}
         progress.done = sum(progress.phases.values())
@@ -153,9 +175,33 @@ def count(database: Database, study: int, sizes: Mapping[Place, Size]) -> list[P
     return list(by_place.values())
 
 
-def _start(place: Place, size: Size, blocks: list[int]) -> Progress:
-    """The progress of a method of which nothing is done, at the looks that its repetitions have reached."""
-    planned, furthest = size.planned(blocks), max(blocks)
+def _kind(size: Size) -> tuple[bool, bool]:
+    """What the query of confirmations depends on."""
+    return size.winners_only, size.budget is not None
+
+
+def _trials(
+    place: Place, size: Size, budget: int, blocks: list[int], spent: Mapping[tuple[str, str, int], tuple[int, float]]
+) -> int:
+    """The trials of a method with a pruner: the finished ones, and whole ones for what its blocks have left."""
+    total = 0
+    for repetition, count in enumerate(blocks):
+        for block in range(repetition * size.looks[-1], repetition * size.looks[-1] + count):
+            finished, cost = spent.get((*place, block), (0, 0.0))
+            total += finished + affordable(size.trials, budget, cost)
+    return total
+
+
+def _start(place: Place, size: Size, blocks: list[int], follows: Mapping[str, int]) -> Progress:
+    """The progress of a method of which nothing is done, at the looks that its repetitions have reached.
+
+    Args:
+        place: problem and method.
+        size: of the method there.
+        blocks: of each repetition.
+        follows: trials by phase, where they follow from results.
+    """
+    planned, furthest = {**size.planned(blocks), **follows}, max(blocks)
     total = sum(planned.values())
     return Progress(*place, 0, total, planned=planned, look=size.look(furthest), looks=size.declared, blocks=furthest)
 
@@ -172,7 +218,7 @@ def _confirmed(study: int, size: Size) -> Select[str, str, int]:
     unit = Trial.block if size.winners_only else _repetition(size)
     ranked = _ranked(study, ("explore",), (Trial.problem, Trial.method, unit))
     if size.winners_only:
-        among = (ranked.c.rank == 1) & (ranked.c.done >= size.trials)
+        among = (ranked.c.rank == 1) & (ranked.c.done >= (size.trials if size.budget is None else 1))
     else:
         ranks = {look * size.trials: size.confirmed(look) for look in size.looks}
         among = ranked.c.rank <= case(ranks, value=ranked.c.size, else_=0)
@@ -192,11 +238,14 @@ def _children(study: int, phase: str, parents: Select[Any]) -> Select[str, str, 
 
 
 def _ranked(study: int, phases: tuple[str, ...], group: tuple[Any, ...]) -> Any:
-    """The trials of some phases with their rank in a group, the finished ones first, and the size of the group."""
+    """The trials of some phases with their rank in a group, the finished ones first, and the size of the group.
+
+    Pruned trials rank last, and do not count.
+    """
     done, exploit = case((Trial.status == "done", 1), else_=0), case((Trial.phase == "exploit", 1), else_=0)
     columns = (
         func.row_number().over(partition_by=group, order_by=(done.desc(), *ranking())).label("rank"),
-        func.count().over(partition_by=group).label("size"),
+        func.sum(case((Trial.status == "pruned", 0), else_=1)).over(partition_by=group).label("size"),
         func.sum(done).over(partition_by=group).label("done"),
         func.sum(exploit).over(partition_by=group).label("exploit"),
     )

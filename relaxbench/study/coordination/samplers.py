@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import inspect
-import pkgutil
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +10,9 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler
 
-from relaxbench.errors import UserError, unknown
+from relaxbench.errors import UserError
 from relaxbench.store.facts import RANDOM, SearchFacts
+from relaxbench.study.coordination.class_paths import class_at, options_of
 
 CLASSES = {"tpe": "TPESampler", "gp": "GPSampler", "cmaes": "CmaEsSampler", "qmc": "QMCSampler"}
 """Optuna's classes, by the name in a study file."""
@@ -27,12 +25,6 @@ PACKAGES = {"cmaes": "cmaes"}
 """Packages that a sampler needs and relaxbench does not."""
 WITHOUT_CHOICES = ("cmaes",)
 """Samplers that cannot search a choice: they would draw it at random."""
-
-
-def is_path(name: str) -> bool:
-    """Whether a name is the path of a class: ``package.module:Class``."""
-    module, colon, attribute = name.partition(":")
-    return bool(colon) and all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
 
 
 def sampler_class(name: str) -> type[BaseSampler]:
@@ -53,17 +45,7 @@ def sampler_class(name: str) -> type[BaseSampler]:
             )
         built_in: type[BaseSampler] = getattr(optuna.samplers, CLASSES[name])
         return built_in
-    if not is_path(name):
-        raise unknown("sampler", name, (RANDOM, *CLASSES), 'or the path of a class, "package.module:Class"')
-    try:
-        found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"sampler {name!r} cannot be imported ({error}): install its package, or correct the path"
-        ) from None
-    if not (inspect.isclass(found) and issubclass(found, BaseSampler)):
-        raise UserError(f"sampler {name!r} is not a class of samplers: expected a subclass of optuna's BaseSampler")
-    return found
+    return class_at(name, BaseSampler, "sampler", (RANDOM, *CLASSES))
 
 
 def make_sampler(search: SearchFacts, seed: int, trials: int) -> BaseSampler:
@@ -79,11 +61,7 @@ def make_sampler(search: SearchFacts, seed: int, trials: int) -> BaseSampler:
     """
     name, given = search["sampler"], search["options"]
     kind = sampler_class(name)
-    known = inspect.signature(kind).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        for option in given:
-            if option not in known or option == "seed":
-                raise unknown(f"option of sampler {name!r}:", option, set(known) - {"seed"})
+    known = options_of(kind, given, "sampler", name, but=("seed",))
     if "seed" not in known:
         raise UserError(f"sampler {name!r} takes no seed, so its trials could not be repeated: choose another one")
     usual: dict[str, Any] = {"warn_independent_sampling": False} if "warn_independent_sampling" in known else {}

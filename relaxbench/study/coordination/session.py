@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from relaxbench.errors import UserError
 from relaxbench.store.claims import Claims, Result
-from relaxbench.store.schema import Trial
+from relaxbench.store.schema import FINISHED, Trial
 from relaxbench.store.transactions import COURTESY_SECONDS
 from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import turn
@@ -155,7 +155,7 @@ class Session:
                 self.claims.reap()
                 done: Counter[str] = Counter()  # of all methods: the baseline's results let the others go on
                 for (problem, _), count in counts.items():
-                    done[problem] += count["done"]
+                    done[problem] += sum(count[status] for status in FINISHED)
                 for plan in self.plans:
                     if self._unlocked.get(plan) != done[plan.problem]:  # trials have been finished since
                         self._unlocked[plan] = done[plan.problem]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relaxbench.store.facts import Manifest, MethodFacts, SpecFacts, is_random, looks_of, planned_looks, protocol
+from relaxbench.store.facts import (
+    Manifest,
+    MethodFacts,
+    SpecFacts,
+    is_random,
+    looks_of,
+    planned_looks,
+    problem_facts,
+    protocol,
+)
 from relaxbench.store.schema import PHASES
 
 
@@ -21,7 +30,9 @@ class Size:
         repetitions: of all looks.
         declared: how many of the looks were declared.
         winners_only: whether the winner of every block is confirmed, and no other trial: of a sampler that learns, of a
-            method with known settings, and in studies without looks.
+            method with known settings, of one with a pruner, and in studies without looks.
+        budget: gradients of a trial, of a method with a pruner: the trials of a block share T times as many. None where
+            a block has T trials.
     """
 
     seed: int
@@ -32,17 +43,20 @@ class Size:
     repetitions: int = 1
     declared: int = 1
     winners_only: bool = False
+    budget: int | None = None
 
     @classmethod
-    def of(cls, spec: SpecFacts, method: MethodFacts, manifest: Manifest) -> Size:
+    def of(cls, spec: SpecFacts, method: MethodFacts, manifest: Manifest, problem: str = "") -> Size:
         """The size that a stored specification requests of a method.
 
         Args:
             spec: of the study.
             method: its facts.
             manifest: of the study; empty for one that has not begun.
+            problem: on which a pruner stops trials; empty for the size in whole trials.
         """
         tuned = method["arm"] == "tuned"
+        pruned = bool(problem) and tuned and "pruner" in method["search"]
         return cls(
             spec["seed"],
             planned_looks(spec, manifest),
@@ -52,6 +66,7 @@ class Size:
             spec["repetitions"],
             len(looks_of(spec)),
             protocol(spec) == 1 or (tuned and not is_random(method)),
+            problem_facts(manifest, problem)["budget"] if pruned else None,
         )
 
     def confirmed(self, blocks: int) -> int:
@@ -63,14 +78,14 @@ class Size:
         return confirmed_ranks(blocks * self.trials, self.trials)
 
     def planned(self, blocks: list[int]) -> dict[str, int]:
-        """The number of trials by phase.
+        """The number of trials by phase; with a pruner, of whole trials and without spot checks.
 
         Args:
             blocks: of every repetition.
         """
         explore, confirm = sum(blocks) * self.trials, sum(map(self.confirmed, blocks))
         counts = {"explore": explore, "confirm": confirm, "exploit": self.exploit, "recommend": self.recommend}
-        return {phase: counts[phase] for phase in PHASES}
+        return {phase: counts[phase] for phase in PHASES if phase in counts}
 
     @property
     def first(self) -> list[int]:

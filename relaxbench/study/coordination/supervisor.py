@@ -21,7 +21,7 @@ import psutil
 
 from relaxbench.errors import UserError
 from relaxbench.store.claims import Claims, worker_name
-from relaxbench.store.schema import Trial
+from relaxbench.store.schema import FINISHED, Trial
 from relaxbench.study.coordination.worker_process import WorkerProcess, start_process
 from relaxbench.util.cores import cores
 from relaxbench.util.text import counted
@@ -153,7 +153,7 @@ class Supervisor:
         """Free the worker's trials, and decide whether another worker takes its place."""
         self._last = place
         self.claims.reap()
-        productive = self.claims.count(Trial.worker == place.name, Trial.status == "done") > 0
+        productive = self.claims.count(Trial.worker == place.name, Trial.status.in_(FINISHED)) > 0
         count = self._failures[place.device] = 1 if productive else self._failures.get(place.device, 0) + 1
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         words = self._last_words(place)

@@ -10,15 +10,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import optuna
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 
 from relaxbench.space import Space, Value
 from relaxbench.study.coordination.distributions import distributions
 
-Finished = tuple[dict[str, Value], float]
-"""Settings and validation loss of a finished trial."""
+
+class Finished(NamedTuple):
+    """A finished trial, as a sampler is told of it.
+
+    Attributes:
+        params: its settings.
+        value: its validation loss.
+        losses: the validation loss of each of its rounds; none where no pruner has asked for them.
+        pruned: whether it was stopped after the last of them.
+    """
+
+    params: Mapping[str, Value]
+    value: float
+    losses: Sequence[float] = ()
+    pruned: bool = False
 
 
 class Tuner:
@@ -28,12 +44,21 @@ class Tuner:
         space: that it searches.
         sampler: a fresh one, with its seed.
         known: settings of the first trials; the sampler learns from them as from its own.
+        pruner: that stops its trials: Optuna's samplers ask Hyperband for the bracket of a trial.
+        name: of Optuna's study, from which Hyperband derives brackets.
     """
 
-    def __init__(self, space: Space, sampler: BaseSampler, known: Sequence[Mapping[str, Value]] = ()) -> None:
+    def __init__(
+        self,
+        space: Space,
+        sampler: BaseSampler,
+        known: Sequence[Mapping[str, Value]] = (),
+        pruner: BasePruner | None = None,
+        name: str | None = None,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._space = distributions(space)
-        self._study = optuna.create_study(direction="minimize", sampler=sampler)
+        self._space, self._prunes = distributions(space), pruner is not None
+        self._study = optuna.create_study(direction="minimize", sampler=sampler, pruner=pruner, study_name=name)
         for params in known:
             self._study.enqueue_trial(dict(params))
         self._asked: list[optuna.Trial] = []  # the generation that is not told yet
@@ -51,7 +76,7 @@ class Tuner:
             for generation in earlier[self._told :]:
                 self._ask(len(generation))
                 for trial, finished in zip(self._asked, generation, strict=True):
-                    self._tell(trial, *finished)
+                    self._tell(trial, finished)
                 self._asked = []
                 self._told += 1
             self._ask(size)
@@ -60,10 +85,17 @@ class Tuner:
     def _ask(self, size: int) -> None:
         self._asked += [self._study.ask(self._space) for _ in range(size - len(self._asked))]
 
-    def _tell(self, trial: optuna.Trial, params: dict[str, Value], value: float) -> None:
+    def _tell(self, trial: optuna.Trial, finished: Finished) -> None:
         """Tell a result, and the settings that were run: another machine may have rounded the last digit otherwise."""
         for name, distribution in self._space.items():
-            if trial.params[name] != params[name]:
-                internal = distribution.to_internal_repr(params[name])
+            if trial.params[name] != finished.params[name]:
+                internal = distribution.to_internal_repr(finished.params[name])
                 self._study._storage.set_trial_param(trial._trial_id, name, internal, distribution)
-        self._study.tell(trial, value)
+        if self._prunes:
+            for step, loss in enumerate(finished.losses, start=1):
+                trial.report(loss, step)
+                trial.should_prune()  # Hyperband makes its brackets when it is asked; whether to stop, `judge` decides
+        if finished.pruned:
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, finished.value)

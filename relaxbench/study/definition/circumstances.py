@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
+from relaxbench.problems import Problem
 from relaxbench.store.facts import Circumstances, MachineFacts
 from relaxbench.training.devices import machine
-from relaxbench.training.precision import Precision, dtype_of
+from relaxbench.training.precision import Precision, dtype_for
 
 
-def circumstances(precision: Precision) -> Circumstances:
+def circumstances(precision: Precision, problems: Iterable[Problem]) -> Circumstances:
     """Describe the machine and the programs on which a study of a precision begins, for its manifest."""
     facts = cast(MachineFacts, machine())
-    dtype = str(dtype_of(precision)).removeprefix("torch.")
+    dtype = ", ".join(sorted({str(dtype_for(task, precision)).removeprefix("torch.") for task in problems}))
     return {**facts, "optuna": _optuna_version(), "git_commit": _git_commit(), "dtype": dtype}
 
 

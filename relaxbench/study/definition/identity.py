@@ -15,7 +15,8 @@ from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Problem
-from relaxbench.store.facts import IdentityFacts, Manifest, MethodIdentity, ProblemIdentity, TensorFacts
+from relaxbench.store.facts import Manifest
+from relaxbench.store.identity_facts import IdentityFacts, MethodIdentity, ProblemIdentity, TensorFacts
 from relaxbench.study.definition.code_files import modules_beside, rule_file, text_of
 from relaxbench.study.definition.differences import (
     code_change,
@@ -255,8 +256,9 @@ def _stored(manifest: Manifest) -> IdentityFacts:
 
 def _tensors(problem: Problem) -> list[TensorFacts]:
     """Describe the parameters of a problem in their order, and the buffers of its model."""
+    dtype = str(problem.dtype).removeprefix("torch.")
     facts: dict[str, TensorFacts] = {
-        name: {"name": name, "shape": list(shape), "dtype": "float32", "kind": "trained"}
+        name: {"name": name, "shape": list(shape), "dtype": dtype, "kind": "trained"}
         for name, shape in problem.layout()
     }
     model = getattr(problem, "model", None)

@@ -6,7 +6,6 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,8 @@ from sqlalchemy import Engine as Database
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem
-from relaxbench.store.facts import IdentityFacts, Manifest, SpecFacts, method_facts, protocol
+from relaxbench.store.facts import Manifest, SpecFacts, method_facts, protocol
+from relaxbench.store.identity_facts import IdentityFacts
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import read, write
 from relaxbench.study.coordination.plan import Plan, plans
@@ -34,6 +34,7 @@ from relaxbench.study.definition.identity import (
 from relaxbench.study.definition.known import keep_origins
 from relaxbench.study.definition.ladder import rung_sources
 from relaxbench.study.definition.paths import keep_path, refuse_path
+from relaxbench.study.definition.renamed import origin, refuse_renamed
 from relaxbench.study.definition.restated import assign_roles, is_read, refuse_restatements, restatements
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
@@ -158,6 +159,7 @@ class _Request:
         """Check that the stored study may go on, and change its row."""
         spec, problems = self.spec, self.problems
         refuse_protocol(row.spec, spec.name)
+        refuse_renamed(row.manifest.get("origins", {}), _origins(spec, problems), spec.name)
         refused, merged = merge(row.spec, stored_form(spec, problems))
         if refused:
             raise UserError(
@@ -271,9 +273,7 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
     described = manifest.get("problems", {})
     added = [problem for problem in problems if problem.name not in described]
     manifest["problems"] = {**described, **{p.name: describe_problem(p, spec) for p in problems}}
-    # Where a problem comes from, for workers that join: the path of a file, or a name.
-    origins = {p.name: _origin(source) for source, p in zip(rung_sources(spec), problems, strict=True)}
-    manifest["origins"] = {**manifest.get("origins", {}), **origins}
+    manifest["origins"] = {**manifest.get("origins", {}), **_origins(spec, problems)}
     methods = dict(manifest.get("methods", {}))
     for label in spec.methods:
         known, new = method_facts(manifest, label), describe_method(label, spec, problems)
@@ -286,12 +286,13 @@ def _describe(manifest: Manifest, spec: StudySpec, problems: list[Problem]) -> N
     keep_flatness(manifest, spec, added)
 
 
+def _origins(spec: StudySpec, problems: list[Problem]) -> dict[str, str]:
+    """Return where every problem comes from, for workers that join: the path of a file, or a name."""
+    return {problem.name: origin(source) for source, problem in zip(rung_sources(spec), problems, strict=True)}
+
+
 def _keep_extra_look(manifest: Manifest, before: SpecFacts, after: Mapping[str, Any]) -> None:
     """Keep the look of an earlier extension beyond the declared looks: every look taken counts for the guarantee."""
     more = before.get("more_blocks", 0)
     if more and after["more_blocks"] != more:
         manifest["extra_looks"] = [*manifest.get("extra_looks", []), before["looks"][-1] + more]
-
-
-def _origin(name: str) -> str:
-    return str(Path(name).absolute()) if name.endswith(".py") else name

@@ -160,7 +160,9 @@ def _measures(task: Problem, precision: str, point: Tensor) -> dict[str, Measure
         batch = telling.held_out(task)
         outputs = _outputs(task, point, batch).float()
         found = [task.score(each, batch) for each in (outputs, *(_spread(outputs, size) for size in SPREADS))]
-        return [torch.tensor(score, dtype=torch.float64) for score in found if score is not None]
+        at = task.metric_at(task.unflatten(point), batch)
+        own = [] if at is None else [at]
+        return [*own, *(torch.tensor(score, dtype=torch.float64) for score in found if score is not None)]
 
     def answers() -> list[Tensor]:
         if type(task).correct in (Problem.correct, SupervisedProblem.correct):

@@ -35,6 +35,8 @@ def restatements(
         new: the merged one.
         problems: those that are here, with their own margins.
     """
+    from relaxbench.analysis.equivalence import parse_margin
+
     at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     known = [label for label in old["methods"] if label in (*old["controls"], *new["controls"])]
     was_controls, now_controls = (", ".join(n for n in known if n in spec["controls"]) for spec in (old, new))
@@ -46,7 +48,8 @@ def restatements(
     for name, facts in manifest.get("problems", {}).items():
         was = facts["margin"] if old.get("margin") is None else old["margin"]
         now = own.get(name, facts["margin"]) if new["margin"] is None else new["margin"]
-        pairs.append((f"margin of {name}", was, now))
+        if parse_margin(was) != parse_margin(now):  # "10 %" and "10.0 %" are the same
+            pairs.append((f"margin of {name}", was, now))
     return [{"what": what, "was": _plain(was), "now": _plain(now), "at": at} for what, was, now in pairs if was != now]
 
 

@@ -1,47 +1,78 @@
-"""The table ``[search]`` of a study file: which sampler chooses the trials of a block."""
+"""The table ``[search]`` of a study file: which sampler chooses the trials of a block, and which pruner stops them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from relaxbench.errors import UserError
+from relaxbench.optim.hyper import defaults
 from relaxbench.problems import Problem
 from relaxbench.space import Choice, Space
-from relaxbench.store.facts import RANDOM, SearchFacts
+from relaxbench.store.facts import RANDOM, PrunerFacts, SearchFacts
+from relaxbench.study.coordination.judge import BlockPruner, Past
+from relaxbench.study.coordination.pruners import CLASSES as PRUNERS
+from relaxbench.study.coordination.pruners import NONE, make_pruner
 from relaxbench.study.coordination.samplers import CLASSES, WITHOUT_CHOICES, make_sampler
-from relaxbench.study.coordination.tuner import Tuner
+from relaxbench.study.coordination.tuner import Finished, Tuner
 from relaxbench.util.text import listed
 
 GENERATION = 4
 """Trials of a block that are chosen together. In larger generations a sampler would learn too rarely."""
+SPOT_CHECKS = 0.1
+"""Share of the pruned trials that are run to the end all the same."""
+
+T = TypeVar("T")
 
 
 class Search(BaseModel):
-    """How the trials of a block are chosen, of a study or of one method.
+    """How the trials of a block are chosen, and stopped, of a study or of one method.
 
     Attributes:
         sampler: ``"random"``, a name of `coordination.samplers.CLASSES`, or the path of a class.
         options: arguments of the sampler's class.
         generation: trials of a block that are chosen together.
+        pruner: ``"none"``, a name of `coordination.pruners.CLASSES`, or the path of a class.
+        pruner_options: arguments of the pruner's class.
+        spot_checks: share of the pruned trials that are run to the end all the same.
     """
 
     model_config = ConfigDict(extra="forbid")
     sampler: str = RANDOM
     options: dict[str, Any] = {}
     generation: Annotated[int, Field(ge=1, le=10_000, strict=True)] = GENERATION
+    pruner: str = NONE
+    pruner_options: dict[str, Any] = {}
+    spot_checks: Annotated[float, Field(ge=0, le=1, strict=True)] = SPOT_CHECKS
+
+    @model_serializer(mode="wrap")
+    def _stored(self, stored: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what says nothing without a pruner."""
+        values: dict[str, Any] = stored(self)
+        without = self.pruner == NONE and not self.pruner_options
+        return {key: value for key, value in values.items() if not (without and key in KEYS_OF_PRUNER)}
 
     @property
     def facts(self) -> SearchFacts:
-        """What the plan and the report need of it; random trials need no generations."""
-        return {"sampler": self.sampler, "options": self.options, "generation": self.generation}
+        """What the plan and the report need of it; random trials need generations beside a pruner alone."""
+        facts: SearchFacts = {"sampler": self.sampler, "options": self.options, "generation": self.generation}
+        if self.pruner != NONE:
+            facts["pruner"] = {
+                "name": self.pruner,
+                "options": self.pruner_options,
+                "spot_checks": self.spot_checks,
+            }
+        return facts
+
+
+KEYS_OF_PRUNER = ("pruner", "pruner_options", "spot_checks")
 
 
 def check_search(search: Search, key: str, trials: int) -> None:
-    """Check that a sampler exists and takes its options.
+    """Check that a sampler and a pruner exist and take their options.
 
     Args:
         search: the table.
@@ -51,16 +82,20 @@ def check_search(search: Search, key: str, trials: int) -> None:
     Raises:
         UserError: naming what is wrong.
     """
+    for name, options in (("options", search.options), ("pruner_options", search.pruner_options)):
+        try:
+            json.dumps(options, allow_nan=False)
+        except (TypeError, ValueError):
+            raise UserError(f"{key}.{name} = {options}: expected numbers, texts, true, false, lists") from None
+    if search.sampler == RANDOM and search.options:
+        raise UserError(f'{key}.options = {search.options}: sampler "random" has no options: leave them out')
+    if search.pruner == NONE and search.pruner_options:
+        raise UserError(f'{key}.pruner_options = {search.pruner_options}: pruner "none" has no options: leave them out')
     try:
-        json.dumps(search.options, allow_nan=False)
-    except (TypeError, ValueError):
-        raise UserError(f"{key}.options = {search.options}: expected numbers, texts, true, false, lists") from None
-    if search.sampler == RANDOM:
-        if search.options:
-            raise UserError(f'{key}.options = {search.options}: sampler "random" has no options: leave them out')
-        return
-    try:
-        make_sampler(search.facts, 0, trials)
+        if search.sampler != RANDOM:
+            make_sampler(search.facts, 0, trials)
+        if search.pruner != NONE:
+            make_pruner(search.facts["pruner"], trials, rounds=2)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
 
@@ -85,6 +120,38 @@ def check_search_of(facts: SearchFacts, label: str, space: Space, problem: Probl
         _try(facts, label, space, problem, trials)
 
 
+def check_pruner_of(facts: SearchFacts, label: str, space: Space, problem: Problem, trials: int, rounds: int) -> None:
+    """Check that a pruner can stop the trials of a method: that they have rounds at which it can be asked.
+
+    Args:
+        facts: how trials are chosen and stopped.
+        label: of the method.
+        space: that it searches.
+        problem: on which.
+        trials: T.
+        rounds: measurements on validation data in a trial of the method.
+
+    Raises:
+        UserError: for a trial without rounds, or a class of another package that fails or contradicts itself.
+    """
+    pruner = facts.get("pruner")
+    if pruner is None:
+        return
+    where = f"pruner {pruner['name']!r} cannot stop trials of {label} on {problem.name}"
+    if problem.tolerance is not None:
+        raise UserError(
+            f"{where}: its metric counts gradients until a tolerance is met, which a stopped trial does not have: use "
+            f'pruner "none" for this problem'
+        )
+    if rounds < 2:
+        raise UserError(
+            f"{where}: a trial has no round but its last, so there is nothing to ask it before the end: raise the "
+            'budget, or use pruner "none"'
+        )
+    if pruner["name"] not in PRUNERS:
+        _try_pruner(pruner, where, space, trials, rounds)
+
+
 def _first(choice: object) -> object:
     return choice.options[0] if isinstance(choice, Choice) else choice
 
@@ -92,22 +159,52 @@ def _first(choice: object) -> object:
 def _try(facts: SearchFacts, label: str, space: Space, problem: Problem, trials: int) -> None:
     """Ask a sampler of another package for two generations, twice: it must be able to, and repeat itself."""
     size = min(facts["generation"], trials)
-    tries: list[Sequence[object]] = []
-    for _ in range(2):
-        try:
-            tuner = Tuner(space, make_sampler(facts, 0, trials))
-            first = [(params, float(place)) for place, params in enumerate(tuner.propose([], size))]
-            tries.append([first, tuner.propose([first], size)])
-        except UserError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(
-                f"sampler {facts['sampler']!r} cannot search the space of {label} on {problem.name} ({reason}): fix "
-                'the hyperparameters that it cannot search, or use sampler "tpe"'
-            ) from None
-    if tries[0] != tries[1]:
+
+    def ask() -> list[dict[str, Any]]:
+        tuner = Tuner(space, make_sampler(facts, 0, trials))
+        first = tuner.propose([], size)
+        told = [Finished(params, float(place)) for place, params in enumerate(first)]
+        return [*first, *tuner.propose([told], size)]
+
+    sampler, on = f"sampler {facts['sampler']!r}", f"the space of {label} on {problem.name}"
+    advice = 'fix the hyperparameters that it cannot search, or use sampler "tpe"'
+    one, other = _twice(ask, f"{sampler} cannot search {on}", advice)
+    if one != other:
         raise UserError(
-            f"sampler {facts['sampler']!r} proposes other settings when it is asked again with the same seed, so a "
-            "study could not be continued or shared: use another one"
+            f"{sampler} proposes other settings when it is asked again with the same seed, so a study could not be "
+            "continued or shared: use another one"
         )
+
+
+def _try_pruner(pruner: PrunerFacts, where: str, space: Space, trials: int, rounds: int) -> None:
+    """Ask a pruner of another package about trials that get worse and worse, twice: it must repeat itself."""
+    params = defaults(space)
+
+    def ask() -> list[bool]:
+        made = BlockPruner("try", space, lambda: make_pruner(pruner, trials, rounds))
+        losses = [[(1 + place) / (1 + step) for step in range(rounds)] for place in range(4)]
+        earlier = [Past(place, params, own[-1], losses=own) for place, own in enumerate(losses[:3])]
+        judge = made.judge([earlier], 3, params)
+        return [] if judge is None else [judge(losses[3][: step + 1]) for step in range(rounds - 1)]
+
+    one, other = _twice(ask, where, 'correct its class, or use pruner "median"')
+    if one != other:
+        raise UserError(
+            f"pruner {pruner['name']!r} answers otherwise when it is asked again, so a study could not be continued or "
+            "shared: use another one"
+        )
+
+
+def _twice(ask: Callable[[], T], fails: str, advice: str) -> tuple[T, T]:
+    """Return what a class of another package answers when it is asked twice.
+
+    Raises:
+        UserError: if it fails.
+    """
+    try:
+        return ask(), ask()
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{fails} ({reason}): {advice}") from None

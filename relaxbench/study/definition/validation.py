@@ -22,8 +22,9 @@ from relaxbench.study.definition.optimizers import check_optimizers, check_refus
 from relaxbench.study.definition.ranges import narrow
 from relaxbench.study.definition.refusals import refusal
 from relaxbench.study.definition.script_table import check_script
-from relaxbench.study.definition.search import check_search, check_search_of
+from relaxbench.study.definition.search import check_pruner_of, check_search, check_search_of
 from relaxbench.study.definition.spec import StudySpec, Variant
+from relaxbench.study.definition.track import check_track
 from relaxbench.study.definition.written import check_written
 
 
@@ -83,6 +84,8 @@ def check(spec: StudySpec) -> StudySpec:
     _check_margin(spec.margin)
     _check_ladder(spec)
     check_known(spec, {*known, *spec.methods})
+    if spec.track is not None:
+        check_track(spec.track)
     if spec.script is not None:
         return check_script(spec)
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
@@ -131,6 +134,8 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
             if isinstance(steps, Int):
                 params["inner_steps"] = steps.high
             rule = spec.make_rule(label, problem)
+            rounds = min(problem.rounds, int(spec.budget_of(problem) / (rule.price * rule.replicas)))
+            check_pruner_of(spec.sampling_of(label), label, spec.space_of(label, problem), problem, spec.trials, rounds)
             if rule.curvature:
                 problem.convex_loss()
             queries = int(rule.period(stack([params], torch.device("cpu"), torch.float32)))
@@ -187,7 +192,7 @@ def _check_rules(spec: StudySpec) -> None:
 
 
 def _check_searches(spec: StudySpec) -> None:
-    """Check the samplers of the study and of its methods."""
+    """Check the samplers and the pruners of the study and of its methods."""
     own = {f"method.{label}.search": variant.search for label, variant in spec.method.items()}
     for key, search in {"search": spec.search, **own}.items():
         if search is not None:

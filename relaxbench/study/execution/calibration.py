@@ -116,7 +116,7 @@ class Calibration:
 
         def edit(stored: Manifest) -> None:
             began: dict[str, object] = {
-                **circumstances(self.spec.precision),
+                **circumstances(self.spec.precision, self.problems.values()),
                 "device": self.place.type,
                 **stored,
             }  # stored facts stay

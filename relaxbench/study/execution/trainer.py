@@ -73,7 +73,7 @@ class Trainer:
         def feed(free: int) -> list[Job]:
             trials = shift.feed(free)
             claimed.update({trial.id: trial for trial in trials})
-            return [self._job(trial, manifest) for trial in trials]
+            return [self._job(trial, manifest, plan) for trial in trials]
 
         def report(outcomes: list[Outcome]) -> None:
             if not outcomes:
@@ -119,7 +119,7 @@ class Trainer:
         edit_manifest(plan.database, plan.study, edit)
         self.announce(f"{plan.problem}: {half['note']}; going on with K = {half['population']}")
 
-    def _job(self, trial: Trial, manifest: Manifest) -> Job:
+    def _job(self, trial: Trial, manifest: Manifest, plan: Plan) -> Job:
         data, resume = self.checkpoints.load(trial.id), None
         if data is not None:
             try:
@@ -127,7 +127,7 @@ class Trainer:
             except UnusableCheckpointError as error:
                 self.checkpoints.remove(trial.id)
                 self._say_unused(trial.id, str(error))
-        return Job(trial.id, trial.seed, trial.params, trial.phase in TESTED, resume)
+        return Job(trial.id, trial.seed, trial.params, trial.phase in TESTED, resume, plan.judge(trial))
 
     def _say_unused(self, trial: int, why: str) -> None:
         """Say once per session that a checkpoint is not used: the trial is none the worse for it, only later."""
@@ -152,4 +152,5 @@ def _result(outcome: Outcome, trial: Trial, flatness: dict[str, Any]) -> Result:
         curve=outcome.curve.tobytes(),
         correct=None if outcome.correct is None else np.packbits(outcome.correct).tobytes(),
         weights=outcome.weights.numpy().tobytes() if keep else None,
+        pruned=outcome.ending == "pruned",
     )

@@ -45,10 +45,15 @@ def test_eval_swaps_the_deployed_iterate_in_and_train_swaps_it_out() -> None:
     assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), inner)
 
 
-def test_every_rule_has_a_drop_in_class_that_is_exported() -> None:
-    assert set(DROP_INS) == set(RULES)
+def test_every_rule_with_a_schedule_has_a_drop_in_class_that_is_exported() -> None:
+    assert set(DROP_INS) == {name for name, rule in RULES.items() if not rule.finds_steps}
     assert {cls.__name__ for cls in DROP_INS.values()} == set(optim.__all__) - {"drop_in", "reestimate_batch_norm"}
     assert all(getattr(optim, cls.__name__) is cls for cls in DROP_INS.values())
+
+
+def test_a_rule_that_compares_losses_is_refused_in_one_line() -> None:
+    with pytest.raises(TypeError, match=r"'lbfgs': L-BFGS compares losses.*use torch\.optim\.LBFGS"):
+        optim.drop_in("lbfgs")
 
 
 def test_replicas_move_when_all_have_been_asked() -> None:

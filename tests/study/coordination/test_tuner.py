@@ -42,8 +42,8 @@ def run(name: str, space: Space, fresh: bool) -> list[dict[str, Value]]:
             tuner = Tuner(space, make_sampler(facts(name), 7, TRIALS))
         proposed = tuner.propose(generations, SIZE)
         assert tuner.propose(generations, SIZE) == proposed  # asked again
-        generations.append([(params, loss(params)) for params in proposed])
-    return [params for generation in generations for params, _ in generation]
+        generations.append([Finished(params, loss(params)) for params in proposed])
+    return [dict(finished.params) for generation in generations for finished in generation]
 
 
 @pytest.mark.parametrize("name", list(OPTUNA))
@@ -68,8 +68,8 @@ def test_a_run_is_that_of_optunas_own_loop_however_often_it_is_repeated(name: st
 def test_a_sampler_learns_from_what_was_run_and_not_from_what_it_would_have_proposed() -> None:
     """Another machine may have rounded otherwise: its settings and results are told."""
     first = Tuner(SPACE, make_sampler(facts("tpe"), 7, TRIALS)).propose([], SIZE)
-    far = [({"x": 0.5, "n": 4}, float(place)) for place in range(SIZE)]
+    far = [Finished({"x": 0.5, "n": 4}, float(place)) for place in range(SIZE)]
     tuner = Tuner(SPACE, make_sampler(facts("tpe"), 7, TRIALS))
     tuner.propose([far], SIZE)
     told = [trial.params for trial in tuner._study.trials[:SIZE]]
-    assert told == [params for params, _ in far] != first
+    assert told == [finished.params for finished in far] != first

@@ -135,3 +135,12 @@ def test_a_control_that_is_added_is_no_restatement(database: Engine) -> None:
     read_test_data(database)
     open_(database, controls=["lookahead"])
     assert "restated" not in read_manifest(database, 1)
+
+
+def test_the_same_margin_written_otherwise_is_no_restatement(database: Engine) -> None:
+    open_(database, margin="10 %")
+    read_test_data(database)
+    open_(database, margin="10.0%")
+    assert "restated" not in stored(database).manifest
+    with pytest.raises(UserError, match=r"10\.0% → 10\.5 %"):
+        open_(database, margin="10.5 %")

@@ -66,7 +66,7 @@ def test_a_wrong_search_is_refused_in_one_line(search: Any, parts: tuple[str, ..
 def test_a_wrong_search_of_a_method_is_named_with_its_place() -> None:
     assert "method.heat.search: unknown sampler 'gpp'" in refusal(method={"heat": {"search": {"sampler": "gpp"}}})
     line = refusal(method={"heat": {"search": {"sampler": "gp", "size": 1}}})
-    assert "table [method.heat.search]" in line and "known: generation, options, sampler" in line
+    assert "table [method.heat.search]" in line and "known: generation, options, pruner, " in line
     line = refusal(method={"heat": {"arm": "published", "search": {"sampler": "tpe"}}})
     assert "leave search out" in line
 

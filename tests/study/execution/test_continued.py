@@ -16,17 +16,18 @@ from tests.study.checkpoint_files import content, rewrite
 from tests.study.results import Results, assert_mirrored
 
 
-@pytest.mark.parametrize("questions", [0, 1, 5, 20, 60])
+@pytest.mark.parametrize("stops", [((0, 3), (1, 2), (5, 5), (20, 2)), ((60, 3), (20, 5))])
 @pytest.mark.usefixtures("steady")
-def test_an_interrupted_study_continues_to_the_same_bits(questions: int, tmp_path: Path, whole: Results) -> None:
-    """Stopped once after so many questions, then, differently sized, again and again, then let run."""
-    s = tiny.spec()
-    summary = tiny.run(tmp_path, s, tiny.After(questions))
-    assert summary.missing > 0 and summary.total == 30
-    assert {row.status for row in tiny.rows(tmp_path)} <= {"waiting", "done"}
-    ran = summary.ran
-    for size in (2, 5):
-        ran += tiny.run(tmp_path, s, tiny.After(20), population=size).ran
+def test_an_interrupted_study_continues_to_the_same_bits(
+    stops: tuple[tuple[int, int], ...], tmp_path: Path, whole: Results
+) -> None:
+    """Stopped again and again, each time after so many questions of a population of so many, then let run."""
+    s, ran = tiny.spec(), 0
+    for questions, size in stops:
+        summary = tiny.run(tmp_path, s, tiny.After(questions), population=size)
+        assert summary.missing > 0 and summary.total == 30
+        assert {row.status for row in tiny.rows(tmp_path)} <= {"waiting", "done"}
+        ran += summary.ran
     last = tiny.run(tmp_path, s)
     assert last.missing == 0 and ran + last.ran == 30
     assert tiny.results(tmp_path) == whole

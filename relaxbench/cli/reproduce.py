@@ -1,0 +1,97 @@
+"""`reproduce`: published tables, measured again or beside what studies found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from relaxbench.cli.console import console
+from relaxbench.cli.options import STORAGE, Storage, reader
+from relaxbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from relaxbench.analysis.findings import Findings
+
+MOST_RUNS = 10_000
+TOYS = "curveball-toys"
+
+
+def reproduce(
+    table: Annotated[str, typer.Argument(help="Name of the table: deep-relaxation, curveball or curveball-toys.")],
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[study]...", help=r"Studies for the table.  \[default: all that fit]", show_default=False
+        ),
+    ] = None,
+    storage: Storage = STORAGE,
+    runs: Annotated[int, typer.Option(help="Runs per cell of curveball-toys.")] = 100,
+) -> None:
+    """Print a published table with ours beside it: curveball-toys is measured now, the others are read from studies."""
+    from relaxbench.reproduce.errors_beside import beside, tables
+    from relaxbench.reproduce.published_errors import TABLES
+
+    if table == TOYS:
+        if studies:
+            raise UserError(f"{TOYS} is measured now, not read from a study: leave {studies[0]!r} out")
+        measure_toys(runs)
+        return
+    if table not in TABLES:
+        raise unknown("table", table, [*TABLES, TOYS])
+    published = TABLES[table]
+    for part in tables(published, beside(published, _findings(storage, studies or [], list(published.rows)))):
+        console.print(part)
+
+
+def measure_toys(runs: int) -> None:
+    """Measure the CurveBall paper's table of small problems, and print it with the settings of every cell.
+
+    Raises:
+        UserError: if the number of runs is too small or too large.
+        typer.Exit: with code 1, if CurveBall or SGD does not meet its published spread.
+    """
+    if not 2 <= runs <= MOST_RUNS:
+        raise UserError(f"--runs {runs}: expected at least 2, 100 as in the paper, and at most {MOST_RUNS:,}")
+    from relaxbench.reproduce.curveball_toys import ROWS, curveball_toys
+    from relaxbench.reproduce.table import tables
+
+    cells = []
+    with console.status("Counting iterations") as status:
+        for cell in curveball_toys(runs):
+            cells.append(cell)
+            status.update(f"{cell.row}, {cell.column}: {cell.mean:.1f}")
+    for part in tables(cells):
+        console.print(part)
+    if not all(cell.holds for cell in cells if cell.row in (ROWS[0], ROWS[-1])):
+        raise typer.Exit(1)
+
+
+def _findings(storage: str, names: list[str], rows: list[str]) -> list[Findings]:
+    """Return the findings of the studies of these names; of all that have a row of the table, without names."""
+    from relaxbench.analysis.findings import Findings
+    from relaxbench.analysis.frames import load_study
+    from relaxbench.reproduce.errors_beside import row_of
+    from relaxbench.store.studies import study_problems
+
+    if not names and storage == STORAGE and not _is_there(storage):
+        return []  # nothing was run yet: the published figures alone
+    database = reader(storage)
+    problems = study_problems(database)
+    for name in names:
+        if name not in problems:
+            raise unknown("study", name, problems)
+        if not any(row_of(problem, rows) for problem in problems[name]):
+            raise UserError(
+                f"study {name!r} has none of the table's problems ({', '.join(rows)}, or these with -small): "
+                "name another study"
+            )
+    fitting = names or [name for name, own in problems.items() if any(row_of(problem, rows) for problem in own)]
+    return [Findings.of(load_study(database, name)) for name in fitting]
+
+
+def _is_there(storage: str) -> bool:
+    """Whether the file of the default database exists."""
+    from pathlib import Path
+
+    return Path(storage.removeprefix("sqlite:///")).is_file()

@@ -1,0 +1,62 @@
+"""Classes of Optuna's kind, by the path that a study file gives: ``package.module:Class``."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from relaxbench.errors import UserError, unknown
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is the path of a class: ``package.module:Class``."""
+    module, colon, attribute = name.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
+
+
+def class_at(name: str, base: type, kind: str, known: Collection[str]) -> type[Any]:
+    """Import a class.
+
+    Args:
+        name: its path.
+        base: of which it must be a subclass.
+        kind: what it is, in messages: sampler, pruner.
+        known: the names that a study file may give instead of a path.
+
+    Raises:
+        UserError: for a name that is no path, or a class that cannot be imported or is of another kind.
+    """
+    if not is_path(name):
+        raise unknown(kind, name, known, 'or the path of a class, "package.module:Class"')
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{kind} {name!r} cannot be imported ({error}): install its package, or correct the path"
+        ) from None
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise UserError(f"{kind} {name!r} is not a class of {kind}s: expected a subclass of optuna's {base.__name__}")
+    return found
+
+
+def options_of(made: type[Any], given: Mapping[str, Any], kind: str, name: str, but: Collection[str] = ()) -> set[str]:
+    """Return the names of the arguments of a class, after a check that it takes the given ones.
+
+    Args:
+        made: the class.
+        given: its arguments, by name.
+        kind: what it is, in messages.
+        name: in the study file.
+        but: arguments that a study file may not give.
+
+    Raises:
+        UserError: for an argument that it does not take.
+    """
+    known = inspect.signature(made).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        for option in given:
+            if option not in known or option in but:
+                raise unknown(f"option of {kind} {name!r}:", option, set(known) - set(but))
+    return set(known)

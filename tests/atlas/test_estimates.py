@@ -1,0 +1,76 @@
+"""Profiles, kinds of problems and repeats, against plain counting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from relaxbench.atlas.cells import Cell, Row
+from relaxbench.atlas.profiles import profiles, relative
+from relaxbench.atlas.repeats import repeats
+from relaxbench.atlas.traits import correlations, observations
+
+LEVELS = {"sgd": [2, 4, 10, 1, 30, 5], "heat": [1, 8, 10, 2, 15, 30], "hj": [4, 4, 5, 9, 15]}
+"""Method → geometric mean of the metric on the problems 0, 1, …; one problem lacks the last method."""
+
+
+def cells(study: str = "one") -> list[Cell]:
+    return [
+        Cell(study, f"p{place}", f"p{place}", 100.0 * (place + 1), method, method.upper(),
+             role="baseline" if method == "sgd" else "candidate", verdict="baseline" if method == "sgd" else "worse",
+             level=level, ratio=math.nan if method == "sgd" else level / LEVELS["sgd"][place])
+        for method, levels in LEVELS.items() for place, level in enumerate(levels)
+    ]  # fmt: skip
+
+
+def test_a_profile_is_the_share_of_rows_within_a_factor_of_the_best() -> None:
+    table = profiles(relative(cells()))
+    best = [min(levels[place] for levels in LEVELS.values() if place < len(levels)) for place in range(6)]
+    for method, levels in LEVELS.items():
+        ratios = np.array([level / low for level, low in zip(levels, best, strict=False)])
+        own = table[table["method"] == method]
+        for tau in (1.0, 1.5, 2.0, 3.0, 4.0):
+            share = own.loc[own["tau"] <= tau, "share"].iloc[-1]
+            assert share == pytest.approx((ratios <= tau).mean())
+        taus = np.linspace(1, 4, 30_001)
+        assert own["score"].iloc[0] == pytest.approx(np.mean([(ratios <= tau).mean() for tau in taus]), abs=1e-3)
+        assert own["problems"].iloc[0] == len(levels)
+
+
+def test_settings_without_tuning_wide_spaces_and_repeats_are_in_no_profile() -> None:
+    usual = cells()
+    better = [replace(cell, study="two", level=0.001) for cell in usual]
+    others = [replace(cell, arm="published", level=0.001) for cell in usual]
+    others += [replace(cell, space="wide", level=0.001) for cell in usual]
+    assert relative([*usual, *others, *better]).equals(relative(usual))
+    assert profiles(relative(usual[:4])).empty  # too few problems for a share
+
+
+def test_a_correlation_is_spearmans() -> None:
+    batches = [8, 8, 64, 1, 32, 9]
+    rows = [
+        Row(
+            "one", f"p{at}", f"p{at}", "", unit="%", budget=100.0 * (at + 1), batch=batches[at], level=LEVELS["sgd"][at]
+        )
+        for at in range(6)
+    ]
+    found = correlations(observations(rows, cells())).set_index(["method", "trait"])["correlation"]
+    ratios = [level / own for level, own in zip(LEVELS["heat"], LEVELS["sgd"], strict=True)]
+    for trait, values in (("budget", range(6)), ("batch", batches), ("level", LEVELS["sgd"])):
+        assert found["heat", trait] == pytest.approx(stats.spearmanr(ratios, list(values)).statistic)
+    assert ("heat", "sharpness") not in found.index  # nobody measured it
+    assert {method for method, _ in found.index} == {"heat", "hj"}
+
+
+def test_a_second_seed_is_compared_with_the_first_and_the_same_seed_is_not() -> None:
+    one = Cell("one", "p@9", "p", 9.0, "hj", "HJ", verdict="better", ratio=0.5, low=0.4, high=0.6)
+    apart = replace(one, study="two", problem="p", verdict="worse", ratio=2.0, low=1.5, high=3.0)
+    near = replace(one, study="three", verdict="undecided", ratio=0.8, low=0.55, high=1.2)
+    found = repeats([one, apart, near], {"one": 0, "two": 1, "three": 2})
+    assert found["overlap"].tolist() == [False, True] and found["same_verdict"].tolist() == [False, False]
+    assert repeats([one, apart], {"one": 0, "two": 0}).empty
+    assert repeats([one, replace(apart, trials=3)], {"one": 0, "two": 1}).empty  # another tuning budget
