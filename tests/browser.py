@@ -13,13 +13,15 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120_000
 """Milliseconds for every action of the browser: on a busy machine a page takes long, but not for ever."""
+POLL = 30
+"""Milliseconds between two looks at a page: a look at every frame would have the browser draw them all."""
 
-LOCAL = ("file:", "data:", "blob:")
+LOCAL = ("file:", "data:", "blob:", "about:")
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 
 Scheme = Literal["light", "dark"]
@@ -44,7 +46,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visit:
-    """Opens pages, each in its own context, and keeps a list of their errors.
+    """Opens pages one after another in the same tab, since a new one takes seconds, and keeps a list of their errors.
 
     Args:
         browser: where they are opened.
@@ -57,38 +59,56 @@ class Visit:
     def __init__(self, browser: Browser, artefacts: Path | None = None) -> None:
         self.browser, self.artefacts = browser, artefacts
         self.wrong: list[str] = []
-        self._contexts: list[BrowserContext] = []
+        self._tabs: dict[bool, Page] = {}
+        self._address = ""
 
     def __enter__(self) -> Visit:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for context in self._contexts:
-            context.close()
-        assert self.wrong == [], self.wrong
+        for tab in self._tabs.values():
+            tab.context.close()
+        self.check()
+
+    def check(self) -> None:
+        """Nothing has gone wrong in the pages since the last time."""
+        wrong, self.wrong = self.wrong, []
+        assert wrong == [], wrong
 
     def open(self, place: Path | str, width: int = 1200, height: int = 900, scheme: Scheme = "light") -> Page:
-        """Open a page and wait until all of it is drawn.
+        """Open a page, instead of the one that was open, and wait until all of it is drawn.
 
         Args:
             place: its file, for which there is no network; or the address of a server of ours, which it may ask.
             width, height: of the window, in pixels.
             scheme: what the reader's system prefers.
         """
-        address = place if isinstance(place, str) else place.absolute().as_uri()
-        context = self.browser.new_context(
-            offline=isinstance(place, Path), viewport={"width": width, "height": height}, color_scheme=scheme
-        )
-        self._contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        page.on("console", lambda message: self.wrong.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
-        page.on("dialog", self._dialog)
-        page.on("request", lambda request: self._request(request, (*LOCAL, address)))
-        page.goto(address)
-        page.wait_for_function("document.documentElement.dataset.drawn")
+        page = self._tab(offline=isinstance(place, Path))
+        page.goto("about:blank")
+        self._address = place if isinstance(place, str) else place.absolute().as_uri()
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(media="screen", color_scheme=scheme)
+        page.goto(self._address)
+        page.wait_for_function("document.documentElement.dataset.drawn", polling=POLL)
         return page
+
+    def stay(self, place: Path, width: int = 1200, height: int = 900, scheme: Scheme = "light") -> Page:
+        """The page as it was left, if it is the one that is open; else open it."""
+        page = self._tab(offline=True)
+        return (
+            page if page.url.partition("#")[0] == place.absolute().as_uri() else self.open(place, width, height, scheme)
+        )
+
+    def _tab(self, offline: bool) -> Page:
+        if offline not in self._tabs:
+            context = self.browser.new_context(offline=offline)
+            context.set_default_timeout(PATIENCE)
+            page = self._tabs[offline] = context.new_page()
+            page.on("console", lambda message: self.wrong.append(f"console: {message.text}"))
+            page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+            page.on("dialog", self._dialog)
+            page.on("request", self._request)
+        return self._tabs[offline]
 
     def picture(self, page: Page, name: str) -> None:
         """Keep the whole page as it looks now, for people who name a folder (RELAXBENCH_ARTEFACTS)."""
@@ -99,8 +119,8 @@ class Visit:
         self.wrong.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    def _request(self, request: Request, allowed: tuple[str, ...]) -> None:
-        if not request.url.startswith(allowed):
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith((*LOCAL, self._address)):
             self.wrong.append(f"request: {request.url}")
 
 
@@ -124,7 +144,9 @@ def with_one_figure(page: Path, copy: Path) -> Path:
 def unfold(page: Page) -> None:
     """Open every part of the page that can be opened, and wait until plotly has been at the figures in it."""
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-    page.wait_for_function("[...document.querySelectorAll('.canvas')].every(each => each.querySelector('.main-svg'))")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.canvas')].every(each => each.querySelector('.main-svg'))", polling=POLL
+    )
 
 
 def undrawn(page: Page) -> list[str]:

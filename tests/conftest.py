@@ -92,8 +92,15 @@ def chromium() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture
-def visit(chromium: Browser) -> Iterator[browser.Visit]:
-    """Opens pages in the browser; an error in a page fails the test."""
+@pytest.fixture(scope="module")
+def tab(chromium: Browser) -> Iterator[browser.Visit]:
+    """The tab in which the pages of a test file are opened."""
     with browser.Visit(chromium, browser.artefacts()) as visit:
         yield visit
+
+
+@pytest.fixture
+def visit(tab: browser.Visit) -> Iterator[browser.Visit]:
+    """Opens pages in the browser; an error in a page fails the test."""
+    yield tab
+    tab.check()

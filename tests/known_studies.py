@@ -1,4 +1,4 @@
-"""Studies that several tests use, each built once per process (a plugin of tests/conftest.py)."""
+"""Studies that several tests use, each built once per process, its page once (a plugin of tests/conftest.py)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from relaxbench.analysis.verdict_table import verdict_table
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames, load_study, write_report
 from tests import synthetic
+from tests.shared import built_once
 
 EFFECTS = {"entropy-sgd": -1.9, "hj": 0.1, "heat": 1.5}
 """Points of test error that a method differs from SGD by in the synthetic studies."""
@@ -46,9 +47,11 @@ def digits_table(digits: StudyFrames) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def digits_page(digits: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(Findings.of(digits), tmp_path_factory.mktemp("digits"))
+    folder = built_once(tmp_path_factory, "digits-page", lambda place: write_report(Findings.of(digits), place))
+    return folder / "digits.html"
 
 
 @pytest.fixture(scope="session")
 def both_page(both: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(Findings.of(both), tmp_path_factory.mktemp("both"))
+    folder = built_once(tmp_path_factory, "both-page", lambda place: write_report(Findings.of(both), place))
+    return folder / "both.html"

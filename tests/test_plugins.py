@@ -74,8 +74,8 @@ def run(site: Path, where: Path, *command: str) -> subprocess.CompletedProcess[s
 
 
 def commands(site: Path, where: Path, *lines: str) -> list[str]:
-    """What commands print that must succeed, one after another in one fresh interpreter that sees the site."""
-    code = "import shlex, sys\nfrom relaxbench.cli.main import main\n"
+    """What commands print that must succeed, one after another in a process that sees the site; nothing is measured."""
+    code = "import shlex, sys\nfrom relaxbench.cli.main import main\nfrom tests.study import tiny\ntiny.steady()\n"
     code += "for line in sys.argv[1:]:\n    assert main(shlex.split(line)) == 0, line\n    print('\\f')\n"
     (where / "commands.py").write_text(code)
     done = run(site, where, "commands", *lines)

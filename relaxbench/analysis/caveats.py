@@ -8,6 +8,7 @@ from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.edges import crowded_edges
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.progress import progress
+from relaxbench.analysis.pruning import prunings
 from relaxbench.analysis.publications import warning
 from relaxbench.analysis.sentences import listed, percent
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
@@ -62,7 +63,7 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
             f"{counted(farthest.looks, 'declared look')}: the chance of any wrong verdict in it is bounded by "
             f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
-    warnings += restated(frames) + unmeasured(frames) + samplers(frames) + known_settings(frames)
+    warnings += restated(frames) + unmeasured(frames) + samplers(frames) + pruners(frames) + known_settings(frames)
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
@@ -96,6 +97,21 @@ def samplers(frames: StudyFrames) -> list[str]:
         f"{'it' if len(titles) == 1 else 'them'} out."
         for sampler, titles in groups.items()
     ]
+
+
+def pruners(frames: StudyFrames) -> list[str]:
+    """Return what a pruner changes, one sentence per pruner, and what each one did, one sentence per method."""
+    groups: dict[str, list[str]] = {}
+    for label, pruner in frames.pruned.items():
+        groups.setdefault(pruner["name"], []).append(frames.method(label)["title"])
+    changes = [
+        f"Pruner {pruner} stopped trials of {listed(titles)} early, so a block has as many trials as the gradients of "
+        f"{counted(int(frames.spec.get('trials') or 1), 'whole trial')} pay for, and they depend on each other: a "
+        "verdict rests on one run of every block's winner, and figures of random trials leave "
+        f"{'it' if len(titles) == 1 else 'them'} out."
+        for pruner, titles in groups.items()
+    ]
+    return changes + [found.sentence for found in prunings(frames)]
 
 
 def known_settings(frames: StudyFrames) -> list[str]:

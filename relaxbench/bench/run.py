@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from rich.console import RenderableType
 
-from relaxbench.bench import allcnn, alone, ledger, memory, plan, population, steps, trials
+from relaxbench.bench import allcnn, alone, ledger, memory, plan, population, residual, steps, trials
 from relaxbench.bench.tables import TABLES
 from relaxbench.errors import UserError, unknown
 from relaxbench.training.devices import machine, torch_device
@@ -121,6 +121,8 @@ def _measure(part: str, device: torch.device, options: BenchOptions, tell: Tell)
     match part:
         case "population":
             return population.measure(device, quick, tell)
+        case "residual":
+            return residual.measure(device, quick, tell)
         case "alone":
             return alone.measure(device, quick, tell)
         case "trials":

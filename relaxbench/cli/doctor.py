@@ -18,6 +18,7 @@ from rich.text import Text
 from relaxbench.cli.console import console
 from relaxbench.cli.options import STORAGE, Storage
 from relaxbench.errors import UserError
+from relaxbench.trackers.tracker import TRACKERS
 from relaxbench.util.text import counted
 
 State = Literal["works", "absent", "broken"]
@@ -63,7 +64,7 @@ def findings_of(storage: str) -> Iterator[Finding]:
     yield _tried("population engine", _engine, "report this as a bug: a small population should train anywhere")
     yield _gpu()
     for package in ("optuna", "sqlalchemy", "pandas", "plotly", "scipy"):
-        yield _tried(package, partial(importlib.metadata.version, package), "pip install relaxbench again")
+        yield _tried(package, partial(importlib.metadata.version, package), "pip install 'relaxbench[study]'")
     yield _storage(storage)
     yield _data()
     for extra, module, use in (
@@ -71,6 +72,7 @@ def findings_of(storage: str) -> Iterator[Finding]:
         ("dashboard", "optuna_dashboard", "optuna-dashboard on a study"),
         ("ray", "ray", "workers on a Ray cluster"),
         ("grpc", "grpc", "study --optuna, which is Optuna's gRPC storage proxy"),
+        *((tracker, tracker, f"log --to {tracker}") for tracker in TRACKERS),
     ):
         if importlib.util.find_spec(module) is not None:
             yield Finding(f"extra {extra!r}", "works", f"for {use}")

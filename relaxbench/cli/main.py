@@ -16,6 +16,7 @@ from relaxbench.cli.best import best
 from relaxbench.cli.catalogue import list_
 from relaxbench.cli.console import log_to_console, replace_unprintable
 from relaxbench.cli.doctor import doctor
+from relaxbench.cli.log import log
 from relaxbench.cli.options import described
 from relaxbench.cli.plan import plan
 from relaxbench.cli.report import dashboard, report
@@ -64,6 +65,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "atlas": atlas,
     "dashboard": dashboard,
+    "log": log,
     "worker": worker,
     "status": status,
     "reap": reap,

@@ -49,8 +49,8 @@ def finish(summary: Summary, name: str, quiet: bool) -> None:
     console.print()
 
 
-def conclude(storage: str, study: str | None, directory: Path | None) -> None:
-    """Print one sentence per method, write the report and print its path."""
+def conclude(storage: str, study: str | None, directory: Path | None) -> Path | None:
+    """Print one sentence per method, write the report, print its path and return it; None without a directory."""
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import load_study
 
@@ -58,10 +58,13 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> None:
     findings = Findings.of(frames)
     for line in verdict_lines(findings):
         console.print(line)
-    if directory is not None:
-        from relaxbench.report.study_page import write_report
+    if directory is None:
+        return None
+    from relaxbench.report.study_page import write_report
 
-        say(f"\nReport: {write_report(findings, directory, theory(frames))}")
+    page = write_report(findings, directory, theory(frames))
+    say(f"\nReport: {page}")
+    return page
 
 
 def verdict_lines(findings: Findings) -> list[Text]:

@@ -36,6 +36,7 @@ def show_answer(frames: StudyFrames) -> dict[str, Any]:
     from relaxbench.analysis.caveats import restated
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
+    from relaxbench.analysis.pruning import pruning_table, prunings
     from relaxbench.analysis.sentences import sentence
     from relaxbench.analysis.verdict_table import verdict_table
 
@@ -50,6 +51,7 @@ def show_answer(frames: StudyFrames) -> dict[str, Any]:
         "looks": frames.looks,
         "progress": progress(frames).to_dict("records"),
         "verdicts": [row | said for row, said in zip(rows, sentences, strict=True)],
+        "pruning": pruning_table(prunings(frames)).to_dict("records"),
         "notes": restated(frames),
     }
 
@@ -59,6 +61,7 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
     from relaxbench.analysis.caveats import restated
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
+    from relaxbench.analysis.pruning import prunings
     from relaxbench.analysis.publications import origins
     from relaxbench.store.engines import describe_engine
 
@@ -78,8 +81,9 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
         for line in (*describe_engine(name, engine, invariance=True), _limits(frames, name, engine))
         if line
     ]
+    pruned = [found.sentence for found in prunings(frames)]
     published = origins({label: frames.method(label) for label in frames.methods}, frames.problems)
-    notes = [Text(line, style="dim") for line in (*engines, *published, *restated(frames))]
+    notes = [Text(line, style="dim") for line in (*engines, *published, *pruned, *restated(frames))]
     return [table, *notes, Text(), *verdict_lines(findings)]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from relaxbench.cli import checks, options
-from relaxbench.cli.console import console
+from relaxbench.cli.console import console, say
 from relaxbench.cli.options import (
     STORAGE,
     Budget,
@@ -34,6 +34,7 @@ from relaxbench.cli.outcome import conclude, finish
 from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
 from relaxbench.cli.spec import QUICK_LABEL, Overrides, prepare_spec, quicken, read_spec
 from relaxbench.cli.supervise import LocalWorkers, supervise, work_on_this_machine
+from relaxbench.cli.tracking import Tracking, destination_of
 
 
 def study(
@@ -96,6 +97,7 @@ def study(
         "--devices": devices,
         "--per-device": per_device,
     }
+    destination = destination_of(spec)
     cluster = requested_cluster(engine, address, workers, gpus_per_worker, cpus_per_worker, local_only)
     local = None
     if cluster is not None:  # with a GPU cluster, this machine needs no GPU
@@ -117,20 +119,22 @@ def study(
         spec, shared = borrowed.spec, borrowed.shared
     refuse_problems(spec, problems, place or torch_device("auto"), wish)
     session = RunOptions(place, population, checkpoints, retries, optuna)
-    with connected_cluster(cluster, storage) as notes:
-        database = open_database(storage)
-        check_stored(database, spec.name)
-        with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
-            reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
-            run = StudyRun(database, reporting)
-            for note in (*([QUICK_LABEL] if quick else []), *unfit, *notes):
-                display.say(note)
-            opened = open_study(database, spec, source, problems, place, restate, wish, shared)
-            if cluster is not None:
-                summary = distribute(run, opened, cluster, storage, display)
-            elif local is not None:
-                summary = supervise(run, opened, local, storage, display)
-            else:
-                summary = work_on_this_machine(run, opened, storage, display)
-    finish(summary, spec.name, quiet)
-    conclude(storage, spec.name, None if no_report else report)
+    with Tracking(destination, storage, say, quiet) as tracking:
+        with connected_cluster(cluster, storage) as notes:
+            database = open_database(storage)
+            check_stored(database, spec.name)
+            with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
+                reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
+                run = StudyRun(database, reporting)
+                for note in (*([QUICK_LABEL] if quick else []), *unfit, *notes):
+                    display.say(note)
+                opened = open_study(database, spec, source, problems, place, restate, wish, shared)
+                tracking.start(spec.name)
+                if cluster is not None:
+                    summary = distribute(run, opened, cluster, storage, display)
+                elif local is not None:
+                    summary = supervise(run, opened, local, storage, display)
+                else:
+                    summary = work_on_this_machine(run, opened, storage, display)
+        finish(summary, spec.name, quiet)
+        tracking.page = conclude(storage, spec.name, None if no_report else report)

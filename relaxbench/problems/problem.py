@@ -51,6 +51,7 @@ class Problem:
         statistics_examples: its size, adapted to the budget as `rounds` is.
         data: one line about the data.
         published: a published result of SGD on this problem with its source, or "".
+        decades: whether losses of runs span decades, so that reports average their logarithms.
         caution: a limitation that a reader of results must know, or "".
         fixed: hyperparameters that are not searched on this problem, with their value for all methods.
         space: ranges of this problem that replace the rules', for all methods: name → (low, high).
@@ -78,6 +79,7 @@ class Problem:
     statistics_limit: int = 0
     data: str = "none"
     published: str = ""
+    decades: bool = False
     caution: str = ""
     fixed: Mapping[str, float] = {}
     space: dict[str, tuple[float, float]]

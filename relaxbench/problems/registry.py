@@ -9,6 +9,7 @@ from pathlib import Path
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import text
+from relaxbench.problems.digit_variants import imbalanced_digits, small_steps
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.problems.image_problems import RECIPES, image_problem
 from relaxbench.problems.landscapes.landscape import ChainedRosenbrock, Rosenbrock, Rugged1D
@@ -17,6 +18,7 @@ from relaxbench.problems.landscapes.quadratic import Quadratic
 from relaxbench.problems.landscapes.wells import DoubleWell, GaussianWells
 from relaxbench.problems.problem import Problem
 from relaxbench.problems.science.catalogue import SCIENCE
+from relaxbench.problems.sparse_codes import lista
 from relaxbench.problems.tabular import NAME as TABULAR
 from relaxbench.problems.tabular import TabularProblem
 
@@ -37,6 +39,12 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "quadratic-noisy": lambda: Quadratic(SPECTRUM, 0.03, "quadratic-noisy", tolerance=1e-3),
     "linear-net": LinearNet,
     **{name: partial(image_problem, name) for recipe in RECIPES for name in (recipe, f"{recipe}-small")},
+    "digits-ode": small_steps,
+    "digits-ode-small": lambda: small_steps("digits-ode-small", blocks=4, budget=200),
+    "digits-imbalanced": imbalanced_digits,
+    "digits-imbalanced-small": lambda: imbalanced_digits("digits-imbalanced-small", budget=200),
+    "lista": lista,
+    "lista-small": lambda: lista("lista-small", measured=16, size=32, layers=5, budget=300),
     TABULAR: TabularProblem,
     **SCIENCE,
     **{name: partial(text.text_problem, name) for recipe in text.RECIPES for name in (recipe, f"{recipe}-small")},

@@ -11,6 +11,7 @@ import pandas as pd
 from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.pruning import Pruning, prunings
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.analysis.worth import Ablated, ablated
 from relaxbench.pages.figure import Figure
@@ -81,6 +82,7 @@ class ProblemSections:
         why: figures of hyperparameters, by kind.
         costs: rows of the table of costs.
         measured: the cost of all measurements relative to that of training.
+        pruning: what pruners did, one entry per method with one.
         cost, theory, flatness, search: figures of the sections of these names.
         recommended: one entry per method with finished runs.
     """
@@ -99,6 +101,7 @@ class ProblemSections:
     why: dict[str, list[Figure]]
     costs: list[dict[str, Any]]
     measured: float
+    pruning: list[Pruning]
     cost: list[Figure]
     theory: list[Figure]
     flatness: list[Figure]
@@ -147,6 +150,7 @@ def _problem(
         why=_why(frames, look, name, shares),
         costs=[{str(key): value for key, value in row.items()} for row in cost.to_dict("records")],
         measured=measurement_share(frames, name),
+        pruning=[found for found in prunings(frames) if found.problem == name],
         cost=_some(relative(cost, look, name)),
         theory=[expectation(theorem, measured(frames, name), look, name)] if theorem else [],
         flatness=_some(_flatness(frames, look, name)),
@@ -210,9 +214,10 @@ def _schedules(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
 def _budget(frames: StudyFrames, look: Look, name: str) -> dict[str, list[Figure]]:
     """Panels by kind; empty without a search."""
     table, medians = tuning_budget.by_budget(frames, name), tuning_budget.medians(frames, name)
+    loss = tuning_budget.loss_name(frames, name)
     panels = {
-        "verdict": tuning_budget.differences(table, look, name),
-        "best": tuning_budget.best(table, medians, look, name),
+        "verdict": tuning_budget.differences(table, look, name, loss),
+        "best": tuning_budget.best(table, medians, look, name, loss),
     }
     return {kind: group for kind, group in panels.items() if group}
 

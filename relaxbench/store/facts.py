@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from relaxbench.space import Space, StoredSpace, Value, from_stored
+from relaxbench.store.identity_facts import IdentityFacts
 
 Option = bool | int | float | str
 """The value of an option of a method."""
@@ -38,6 +39,7 @@ class ProblemFacts(TypedDict):
     base: str  # the problem's own name; on a ladder of budgets this one is called base@rung
     rung: int | None  # its budget on a ladder; None without a ladder
     rounds: int | None  # measurements on validation data per trial
+    decades: NotRequired[bool]  # losses of runs span decades: their logarithms are averaged
 
 
 class CostFacts(TypedDict):
@@ -133,51 +135,6 @@ class EngineFacts(TypedDict):
     invariance: str
     note: str
     compiled: NotRequired[dict[str, CompiledFacts]]  # by method, on the compiled path
-
-
-class TensorFacts(TypedDict):
-    """A parameter or a buffer of a model."""
-
-    name: str
-    shape: list[int]
-    dtype: str
-    kind: Literal["trained", "frozen", "buffer"]
-
-
-class ProblemIdentity(TypedDict):
-    """What makes a problem this one and no other; see `study.definition.identity`."""
-
-    tensors: list[TensorFacts]
-    settings: dict[str, str | float | int | None]  # loss, metric, batch size, rounds, budget, …
-    probe: dict[str, list[float | None]]  # numbers of the model at a seeded point; empty if they cannot be repeated
-    precision: str  # of the probe: float64, float32
-    file: str  # name of its file; empty without one
-    text: str  # of its file, for messages; empty without one
-    failure: NotRequired[str]  # why the probe has no numbers
-    splits: NotRequired[dict[str, dict[str, str | int | float]]]  # what is told of changed data
-    modules: NotRequired[dict[str, str]]  # texts of the modules beside its file, for messages
-
-
-class MethodIdentity(TypedDict):
-    """What makes a method this one and no other."""
-
-    options: dict[str, dict[str, Option]]  # of the rule's constructor, by problem
-    params: dict[str, Value]  # of the probe
-    probe: dict[str, list[float | None]]  # where its steps lead on a quadratic; empty if they cannot be repeated
-    failure: NotRequired[str]  # why the probe has no numbers
-    others: NotRequired[list[dict[str, Value]]]  # further values of the probe; none for a rule that is built in
-    settings: NotRequired[dict[str, dict[str, float]]]  # price, replicas, copies, by problem
-    steps: NotRequired[dict[str, list[float | None]]]  # where they lead on a problem, by layer
-    file: NotRequired[str]  # name of the rule's file; empty for one that is built in
-    text: NotRequired[str]  # of that file, for messages
-    origin: NotRequired[str]  # the optimizer that a rule wraps, with the version of its package
-
-
-class IdentityFacts(TypedDict):
-    """The identities of a study's problems and methods, by name."""
-
-    problems: dict[str, ProblemIdentity]
-    methods: dict[str, MethodIdentity]
 
 
 class FlatnessFacts(TypedDict):
@@ -277,6 +234,7 @@ class SpecFacts(TypedDict, total=False):
     known: list[dict[str, object]] | None  # tables as in the study file; None without any
     method: dict[str, dict[str, object]]  # variants as in the study file
     script: dict[str, object] | None  # the table of a training script, without its path
+    track: dict[str, object] | None  # the table of an experiment tracker; None for none
 
 
 INTERNAL = ("origins", "turns", "identity")

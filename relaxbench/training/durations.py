@@ -69,7 +69,7 @@ def measuring(oracle: Oracle, size: int, device: torch.device, split: str) -> fl
 
 def start(problem: Problem, device: torch.device, size: int) -> Tensor:
     """Initial weights ``[size, P]``, the same in every slot."""
-    return problem.init(0).to(device, torch.float32).expand(size, -1).contiguous()
+    return problem.init(0).to(device, problem.dtype).expand(size, -1).contiguous()
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -73,9 +73,11 @@ def sizes_that_fit(
         sizes: that are considered.
         device: where.
         precision: of the model's matrix products.
-        rules: that are trained, besides the built-in ones: a wrapped optimizer may keep more than they do.
+        rules: that are trained, besides the built-in ones: a wrapped optimizer may keep more than they do, and a rule
+            that compares losses does.
     """
-    shapes, known = [shape for _, shape in problem.layout()], [rule.copies for rule in RULES.values()]
+    shapes = [shape for _, shape in problem.layout()]
+    known = [rule.copies for rule in RULES.values() if not rule.compares_losses]  # these keep far more than others
     for rule in rules:
         rule.bind(shapes)
         known.append(rule.copies)

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from relaxbench.bench import allcnn, alone, ledger, memory, plan, population, process_pool, run, steps, trials
+from relaxbench.bench import allcnn, alone, ledger, memory, plan, population, process_pool, residual, run, steps, trials
 from relaxbench.bench.page import render
-from relaxbench.bench.tables import TABLES, met, step_tables
+from relaxbench.bench.table import met
+from relaxbench.bench.tables import TABLES, step_tables
 from relaxbench.cli.console import console
 from relaxbench.cli.main import main
 from relaxbench.optim.registry import RULES
@@ -34,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every measurement fails the test."""
-    for module in (population, alone, trials, steps, allcnn, memory, ledger, plan):
+    for module in (population, residual, alone, trials, steps, allcnn, memory, ledger, plan):
         monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("it was measured first"))
 
 
@@ -55,6 +56,10 @@ def figures() -> dict[str, Any]:
         "population": {
             "size": 32,
             "methods": {"sgd": {"member_steps": 5e4, "plain_steps": 1e4, "ratio": 5.0, "median_ratio": 4.5}},
+        },
+        "residual": {
+            "problem": "pinn-poisson2d-small", "size": 32, "rates": {"ours": [4e3, 4e3], "plain": [6e2, 6e2]},
+            "against": RATIO | {"target": 3.0},
         },
         "alone": {"sgd": RATIO | {"target": None}, "heat": RATIO | {"target": 1.1}},
         "trials": {
@@ -90,7 +95,7 @@ def figures() -> dict[str, Any]:
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found = figures()
-    for module in (population, alone, trials, steps, allcnn, memory, ledger, plan):
+    for module in (population, residual, alone, trials, steps, allcnn, memory, ledger, plan):
         part = module.__name__.rsplit(".", 1)[-1]
         monkeypatch.setattr(module, "measure", lambda *_, part=part: found[part])
     return found
@@ -249,6 +254,7 @@ def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     for module, name, value in (
         (trials, "QUICK", (2, 0.01)), (steps, "QUICK_PAIRS", 1), (steps, "QUICK_LEAST", 1), (steps, "BATCH", 4),
         (allcnn, "QUICK_BATCH", 1), (allcnn, "SIDE", {"cpu": 64}), (allcnn, "SECONDS", 0.0),
+        (residual, "QUICK", (1, 0.01)),
         (memory, "QUICK", {"lenet": ("sgd",)}), (process_pool, "cores", lambda: 1),
         (plan, "QUICK", ()), (ledger, "DEPTH", 2), (ledger, "RULES", {"sgd": RULES["sgd"]}),
         (engine, "CANDIDATES", (8, 16)), (engine, "throughput", partial(engine.throughput, seconds=0.0)),

@@ -37,19 +37,26 @@ SIZES = {
 """Parameters with ten classes: the specification's, and those of torchvision's ResNet-18 with ten classes."""
 
 
-@pytest.fixture
-def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 32 × 32 images of three classes, which differ in their level of red."""
-    monkeypatch.setenv("RELAXBENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("RELAXBENCH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for split, count in (("train", 80), ("test", 10)):
         for label, level in (("cat", 0), ("cow", 90), ("dog", 180)):
-            (tmp_path / "data" / "pets" / split / label).mkdir(parents=True)
+            (folder / "data" / "pets" / split / label).mkdir(parents=True)
             for k in range(count):
                 pixels = rng.integers(0, 75, (32, 32, 3)) + np.array([level, 0, 0])
-                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "data/pets" / split / label / f"{k}.png")
-    return tmp_path / "data" / "pets"
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / "data/pets" / split / label / f"{k}.png")
+    return folder
+
+
+@pytest.fixture
+def pets(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder, where data are looked for."""
+    monkeypatch.setenv("RELAXBENCH_DATA", str(pictures / "data"))
+    monkeypatch.setenv("RELAXBENCH_CACHE", str(pictures / "cache"))
+    return pictures / "data" / "pets"
 
 
 def test_images_are_bytes_until_they_are_normalized_as_usual() -> None:

@@ -144,8 +144,10 @@ def weighted(values: list[float], weights: list[float]) -> float:
 
 
 def log_of(report: Report, problem: str, value: float) -> float:
-    """The logarithm of a metric: an error rate is at least half a test example."""
-    least = report.half_example(problem)
+    """The logarithm of a metric: an error rate is at least half a test example, gradients are at most the budget."""
+    about, least = report.problems[problem], report.half_example(problem)
+    if about["censored"]:  # also of a run that diverged
+        value = min(value, about["budget"] * about["metric_scale"])
     return math.log(max(value, least)) if max(value, least) > 0 else np.nan
 
 
@@ -224,14 +226,15 @@ def secondary(report: Report, row: Any, primary: dict[str, Any]) -> dict[tuple[s
     share = ALPHA / family / max(looks, len(pairs))
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for prefix, arms in pairs.items():
-        if None in arms or primary["verdict"] == "no claim":
+        if None in arms:
             found[(*place, prefix)] = {"verdict": "no claim"}
             continue
         margin = None if prefix == "seconds_" and row["censored"] else margin_of(report, place)
         claim = judge(*arms, share, margin)
-        if primary["verdict"] != "better":
+        if primary["verdict"] != "better":  # described, not judged
             kept = ("ratio", "compared_level", "reference_level")
-            claim = {key: claim[key] for key in kept} | {"verdict": "not tested", "low": np.nan, "high": np.nan}
+            verdict = "no claim" if primary["verdict"] == "no claim" else "not tested"
+            claim = {key: claim[key] for key in kept} | {"verdict": verdict, "low": np.nan, "high": np.nan}
         found[(*place, prefix)] = claim
     return found
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tests import browser
 from tests.browser import Scheme, Visit, eventually
@@ -54,10 +54,9 @@ def themed(page: Page) -> list[str]:
     return page.evaluate(probe, ["--ink", "--muted", "--line"])
 
 
-@pytest.fixture(scope="module")
-def digits_dark(chromium: Browser, digits_page: Path) -> Iterator[Page]:
-    with Visit(chromium) as visit:
-        yield visit.open(digits_page, 1300, 900, scheme="dark")
+@pytest.fixture
+def digits_dark(visit: Visit, digits_page: Path) -> Page:
+    return visit.stay(digits_page, 1300, 900, scheme="dark")
 
 
 def test_the_first_screen_has_the_answer_and_the_forest(digits_dark: Page) -> None:
@@ -87,7 +86,7 @@ def test_the_theme_button_changes_every_colour_there_and_back(digits_dark: Page)
     assert themed(page) == first and painted(page, first) == first
 
 
-def test_what_goes_wrong_in_a_page_is_told(chromium: Browser, digits_page: Path, tmp_path: Path) -> None:
+def test_what_goes_wrong_in_a_page_is_told(visit: Visit, digits_page: Path, tmp_path: Path) -> None:
     mistakes = """
       <p style="color: #eee; background: #fff">faint</p>
       <div style="width: 3000px"><img src="https://example.org/x.png" alt=""></div>
@@ -95,15 +94,14 @@ def test_what_goes_wrong_in_a_page_is_told(chromium: Browser, digits_page: Path,
     """
     spoilt = browser.with_one_figure(digits_page, tmp_path / "spoilt.html")
     spoilt.write_text(spoilt.read_text().replace("</main>", mistakes + "</main>"))
-    visit = Visit(chromium)
     page = visit.open(spoilt)
     page.evaluate("document.querySelector('.canvas').replaceChildren()")
     assert browser.undrawn(page) == ["ratio-digits-mlp"]
     assert browser.wide(page) > 1500
     assert [told.split(":")[0] for told in browser.barriers(page)] == ["color-contrast"]
-    with pytest.raises(AssertionError):
-        visit.__exit__()
-    told = " ".join(visit.wrong)
+    with pytest.raises(AssertionError) as wrong:
+        visit.check()
+    told = str(wrong.value)
     for expected in ("console: mistake", "dialog: hello", "error: oh", "request: https://example.org/x.png"):
         assert expected in told
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Locator, Page
 
 from relaxbench.report import StudyFrames
 from tests.browser import Visit
@@ -24,10 +23,9 @@ def save(page: Page, button: Locator) -> tuple[str, bytes]:
     return waiting.value.suggested_filename, waiting.value.path().read_bytes()
 
 
-@pytest.fixture(scope="module")
-def page(chromium: Browser, digits_page: Path) -> Iterator[Page]:
-    with Visit(chromium) as visit:
-        yield visit.open(digits_page)
+@pytest.fixture
+def page(visit: Visit, digits_page: Path) -> Page:
+    return visit.stay(digits_page)
 
 
 def test_tables_are_the_files_beside_the_page_byte_for_byte(digits_page: Path, page: Page) -> None:

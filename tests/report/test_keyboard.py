@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from tests import browser
 from tests.browser import Visit, eventually
@@ -27,20 +26,14 @@ FOCUS = """(() => {
 })()"""
 
 
-@pytest.fixture(scope="module")
-def opened(chromium: Browser, digits_page: Path) -> Iterator[Page]:
-    with Visit(chromium) as visit:
-        page = visit.open(digits_page)
-        page.locator(".browse").scroll_into_view_if_needed()
-        page.locator(".browse tbody tr").first.wait_for()
-        yield page
-
-
 @pytest.fixture
-def page(opened: Page) -> Page:
-    """The page at its beginning, nothing of it in focus."""
-    opened.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
-    return opened
+def page(visit: Visit, digits_page: Path) -> Page:
+    """The page at its beginning, its table filled, nothing of it in focus."""
+    page = visit.stay(digits_page)
+    page.locator(".browse").scroll_into_view_if_needed()
+    page.locator(".browse tbody tr").first.wait_for()
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    return page
 
 
 def test_tab_reaches_everything_in_its_order_and_shows_where_it_is(page: Page) -> None:

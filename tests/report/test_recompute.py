@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
+from relaxbench.analysis.findings import Findings
 from relaxbench.cli.main import main
+from relaxbench.report import load_study, write_report
 from tests.study import tiny
 
 SCRIPT = Path(__file__).with_name("recompute.py")
@@ -130,6 +132,20 @@ def test_a_study_that_was_run(
     searched = {"recommended", "settings", "figure schedule", "flatness", "figure sharpness"}
     expected = EVERYWHERE | searched if study == DIGITS else EVERYWHERE - searched
     assert agreed(recomputed(tmp_path / "small.html")).keys() >= expected
+
+
+def test_a_landscape_of_which_nothing_is_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recomputed: Recomputed
+) -> None:
+    """Too short a budget for any run to come near the minimum: secondary comparisons are described all the same."""
+    tiny.set_engine(monkeypatch)
+    asked = {"methods": ["sgd", "sgd-ema", "heat"], "controls": ["sgd-ema"], "exploit": 0, "recommend": 1}
+    tiny.run(tmp_path, tiny.spec(**asked, looks=[6], trials=1, flatness=False), population=18)
+    database = tiny.opened(tmp_path)
+    page = write_report(Findings.of(load_study(database)), tmp_path)
+    database.dispose()
+    counts = agreed(recomputed(page))
+    assert counts["answers"] >= 4 and counts["statistics"] >= 4
 
 
 FORGERIES = {

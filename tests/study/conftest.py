@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.shared import built_once
 from tests.study import tiny
 
 
@@ -21,11 +22,13 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
     """The results of the tiny study, run without an interruption."""
-    folder: Path = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        tiny.set_engine(patch)
-        tiny.run(folder, tiny.spec(), population=8)
-    return tiny.results(folder)
+
+    def build(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            tiny.set_engine(patch)
+            tiny.run(folder, tiny.spec(), population=8)
+
+    return tiny.results(built_once(tmp_path_factory, "whole", build))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.published import Published
 from relaxbench.optim.rule import State, outer_step, uniform_value
 from relaxbench.optim.rules.adamw import ADAM_LR, BETAS, EPSILON, AdamW
-from relaxbench.optim.rules.lbfgs import LBFGS
+from relaxbench.optim.rules.lbfgs import HISTORY, LBFGS
 from relaxbench.space import Float, Space, Value
 
 SWITCH = Float(0.02, 0.8, 0.27, below=1.0)
@@ -48,7 +48,7 @@ class AdamLBFGS(LBFGS):
     default_fixed: ClassVar[Mapping[str, Value]] = {**BETAS, "newton_lr": 1.0}
     publications: ClassVar[tuple[Published, ...]] = (
         Published(
-            "fully-connected",
+            "equation",
             {**BETAS, "adam_lr": 1e-3, "switch": 0.27, "newton_lr": 1.0, "weight_decay": 0.0},
             RELEASE,
             {"adam_lr": "the authors tune it per problem on 1e-5 to 0.1; here the default of torch.optim.Adam"},
@@ -68,6 +68,7 @@ class AdamLBFGS(LBFGS):
     }
     rate = "adam_lr"
     vectors = 7
+    copies = 2 * HISTORY + vectors
 
     def init(self, x: Tensor, seed: Tensor) -> State:
         zero, one = torch.zeros_like(x), x.new_ones(len(x), 1)

@@ -17,6 +17,8 @@ from relaxbench.optim.rules.curveball import NEWTON_LR
 from relaxbench.recording import recording
 from relaxbench.space import Space
 
+HISTORY = 50
+"""Pairs that are kept by default."""
 LEAST_BEND = 1e-10
 """sᵀy from which a pair (s, y) is kept, as in PyTorch."""
 RELEASE = "arXiv 2402.01868 and its code (opt_for_pinns): torch.optim.LBFGS, lr 1, strong_wolfe, history 100"
@@ -49,7 +51,7 @@ class LBFGS(Rule):
     )
     space: ClassVar[Space] = {"newton_lr": NEWTON_LR, "weight_decay": WEIGHT_DECAY}
     publications: ClassVar[tuple[Published, ...]] = (
-        Published("fully-connected", {"newton_lr": 1.0, "weight_decay": 0.0}, RELEASE, {}, {"history": 100}),
+        Published("equation", {"newton_lr": 1.0, "weight_decay": 0.0}, RELEASE, {}, {"history": 100}),
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "newton_lr": "up to 1, the whole quasi-Newton step and the published value; the line search corrects it",
@@ -60,8 +62,9 @@ class LBFGS(Rule):
     finds_steps = compares_losses = True
     rate = "newton_lr"
     vectors: ClassVar[int] = 5
+    copies = 2 * HISTORY + vectors
 
-    def __init__(self, history: int = 50) -> None:
+    def __init__(self, history: int = HISTORY) -> None:
         self.history = check_replicas(history, "history")
         self.copies = 2 * history + self.vectors
 

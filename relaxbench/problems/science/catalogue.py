@@ -9,7 +9,9 @@ from relaxbench.problems.problem import Problem
 from relaxbench.problems.science.identification import HamiltonJacobi, Helmholtz, WaveLaw
 from relaxbench.problems.science.multigrid import Prolongation
 from relaxbench.problems.science.oscillation import Oscillation
+from relaxbench.problems.science.oscillator import Oscillator
 from relaxbench.problems.science.poisson import Poisson, PoissonSource
+from relaxbench.problems.science.posterior_paths import PosteriorPaths
 from relaxbench.problems.science.space_time import Convection, Reaction, Wave
 
 _SIZES = {
@@ -21,6 +23,7 @@ _SIZES = {
     "pde-id-helmholtz": Helmholtz,
     "pde-id-wave": WaveLaw,
     "pde-id-hjb": HamiltonJacobi,
+    "sde-posterior": PosteriorPaths,
 }
 _SMALL_OSCILLATION = {"k": 1, "width": 20, "bells": 4, "points": 128, "budget": 2000}
 
@@ -43,6 +46,8 @@ SCIENCE: Mapping[str, Callable[[], Problem]] = {
     **_oscillation("pinn-oscillation", "raf"),
     **_oscillation("pinn-oscillation-tanh", "tanh"),
     **_oscillation("pinn-oscillation-sin", "sin"),
+    **_both("pinn-oscillator", Oscillator),
+    **_both("pinn-oscillator-gated", partial(Oscillator, gated=True)),
     "multigrid-prolongation": Prolongation,
     "multigrid-prolongation-small": partial(Prolongation, "multigrid-prolongation-small", 400),
 }

@@ -59,7 +59,9 @@ class Identification(ResidualProblem):
         self.network, self.points = Dense((2, 50, 50, 50, 1)), (1000, 1000)
         if small:
             self.network, self.points, self.budget = Dense((2, 24, 24, 1)), (512, 512), 2000
-        self.data = f"{self.points[0]} samples with noise of {self.noise:g} σ, and {self.points[1]} points of the law"
+        self.data = (
+            f"{self.points[0]:,} samples with noise of {self.noise:g} σ, and {self.points[1]:,} points of the law"
+        )
         drawn = self.domain.inside(split_key(30), SPREAD)[0]
         self.deviation = float(self.exact(drawn).std())
 

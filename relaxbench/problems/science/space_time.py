@@ -19,7 +19,8 @@ from relaxbench.problems.science.points import Box, branches
 
 GRID = (257, 101)
 """Lines of the grid from whose interior training points are taken, as published, in space and time."""
-SOURCE = "Rathore, Lei, Frangella, Lu & Udell (2024), arXiv 2402.01868"
+SOURCE = "Rathore et al., arXiv 2402.01868"
+"""Rathore, Lei, Frangella, Lu & Udell (2024), Challenges in training PINNs."""
 
 
 class SpaceTime(SolutionProblem):
@@ -42,7 +43,9 @@ class SpaceTime(SolutionProblem):
         super().__init__()
         self.name, self.speed, self.scale = name, self.hard, self.scales[0]
         self.network, self.points, self.edge, self.budget = Dense((2, 50, 50, 50, 1)), 2048, 128, 10_000
-        self.published = f"{self.figures} (widths 50 to 400, 10,000 points, float32, 41,000 steps of Adam)"
+        self.published = (
+            f"{self.figures} (quoted second-hand; widths 50 to 400, 10,000 points, float32, 41,000 steps of Adam)"
+        )
         if small:
             self.speed, self.scale, self.published = self.easy, self.scales[1], ""
             self.network, self.points, self.edge, self.budget = Dense((2, 20, 20, 20, 1)), 1024, 64, 2000

@@ -21,7 +21,7 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
     a time; ``seconds_ratio`` and ``peak_bytes_ratio`` to the baseline; trials and total_gradients of all its finished
     trials.
     """
-    done = frames.trials[(frames.trials["problem"] == problem) & (frames.trials["status"] == "done")]
+    done = _finished(frames, problem)
     runs = frames.confirmations[frames.confirmations["problem"] == problem]
     table = runs.groupby("method")[[*LEDGER, "seconds"]].mean().reindex(frames.methods).dropna(how="all")
     bills = done.groupby("method")[["measurement", "gradients"]].sum()
@@ -37,9 +37,14 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 def measurement_share(frames: StudyFrames, problem: str) -> float:
     """Return the cost of all measurements on a problem relative to that of training, of finished trials."""
-    done = frames.trials[(frames.trials["problem"] == problem) & (frames.trials["status"] == "done")]
+    done = _finished(frames, problem)
     gradients = float(done["gradients"].sum())
     return float(done["measurement"].sum()) / gradients if gradients else np.nan
+
+
+def _finished(frames: StudyFrames, problem: str) -> pd.DataFrame:
+    """The trials that are billed: pruned ones and spot checks too."""
+    return frames.trials[(frames.trials["problem"] == problem) & frames.trials["status"].isin(("done", "pruned"))]
 
 
 def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:

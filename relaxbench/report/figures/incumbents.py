@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
@@ -27,6 +28,9 @@ COLUMNS = [
 VIEWS = {"explore": "in blocks", "exploit": "TPE"}
 """The searches and their titles; their trials are never mixed."""
 
+SLACK = 1e-9
+"""Rounding of a sum of bills, relative to it."""
+
 FINAL = ("done", "failed", "pruned")
 """Statuses of a trial that do not change any more."""
 
@@ -38,14 +42,21 @@ def incumbents(frames: StudyFrames, problem: str) -> pd.DataFrame:
     the quartiles. TPE's trials are one search, in the order of their generations, up to the first unfinished trial: low
     and high equal its mean. Only finished trials lower the best value; failed and pruned ones cost their budget too.
     diverged, failed and pruned count the trials so far over all blocks. gradients is trials times the problem's budget
-    (NaN where the study states none).
+    (NaN where the study states none). With a pruner a row is not a trial, but a whole trial's worth of gradients.
     """
     budget = frames.problem(problem)["budget"]
     parts = [pd.DataFrame(columns=COLUMNS)]
     for (method, phase), trials in _searches(frames, problem):
         ordered = trials.sort_values(["block", "number"])
+        size = int(frames.spec.get("trials") or 1)
+        if phase == "explore" and (whole := frames.pruned_budget(method, problem)) is not None:
+            complete = frames.blocks[(frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)]
+            runs = [run for block, run in ordered.groupby("block") if block in set(complete["block"])]
+            if runs:
+                part = _paid(runs, whole * np.arange(1, size + 1, dtype=float))
+                parts.append(part.assign(method=method, phase=phase, gradients=part["trials"] * float(whole))[COLUMNS])
+            continue
         if phase == "explore":
-            size = int(frames.spec.get("trials") or 1)
             runs = [run for _, run in ordered.groupby("block") if len(run) >= size and run["status"].isin(FINAL).all()]
         else:
             runs = [ordered[ordered["status"].isin(FINAL).cummin()]]
@@ -67,12 +78,29 @@ def _searches(frames: StudyFrames, problem: str) -> list[tuple[tuple[str, str], 
 
 def _curve(runs: list[pd.DataFrame]) -> pd.DataFrame:
     """One curve from searches of equal length: their running best, and counts of diverged, failed and pruned trials."""
-    best = np.stack([np.minimum.accumulate(np.where(run["status"] == "done", run["value"], np.inf)) for run in runs])
+    length = len(runs[0])
+    return _curve_of(runs, [np.triu(np.ones((length, length), dtype=bool)) for _ in runs])
+
+
+def _paid(runs: list[pd.DataFrame], gradients: Vector) -> pd.DataFrame:
+    """One curve from searches of any length: what so many gradients have paid for, instead of so many trials.
+
+    With a pruner, a row of the curve is a whole trial's worth of gradients.
+    """
+    bills = [run["gradients"].cumsum().to_numpy(float)[:, None] for run in runs]
+    return _curve_of(runs, [bill <= gradients * (1 + SLACK) for bill in bills])
+
+
+def _curve_of(runs: list[pd.DataFrame], known: list[NDArray[np.bool_]]) -> pd.DataFrame:
+    """One curve over points at each of which some trials of every search are known, ``[trials, points]``."""
+    values = [np.where(run["status"] == "done", run["value"], np.inf)[:, None] for run in runs]
+    best = np.stack([np.where(at, value, np.inf).min(axis=0) for value, at in zip(values, known, strict=True)])
     best = np.where(np.isfinite(best), best, np.nan)  # before the first finished trial there is no best
     low, high = np.quantile(best, [0.25, 0.75], axis=0)
 
     def count(column: str, value: object) -> Vector:
-        return np.asarray(sum(np.cumsum(run[column].to_numpy() == value) for run in runs))
+        events = [(run[column].to_numpy() == value)[:, None] for run in runs]
+        return np.asarray(sum((at & event).sum(axis=0) for event, at in zip(events, known, strict=True)))
 
     return pd.DataFrame(
         {

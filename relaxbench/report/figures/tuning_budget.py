@@ -18,6 +18,9 @@ EXPECTED, MEDIAN = "expected best of n", "median best of n"
 
 TRIALS = "n, random trials of tuning"
 
+LOSS, LOGARITHM = "validation loss", "log10 of the validation loss"
+"""The vertical axis. Losses that span decades are averaged as logarithms: else the worst run decides every mean."""
+
 NARROW = 5.0
 """Values that span a smaller ratio have a linear axis: a logarithmic one would have too few ticks."""
 
@@ -40,28 +43,42 @@ def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
     return tables
 
 
+def loss_name(frames: StudyFrames, problem: str) -> str:
+    """Return what is averaged on a problem: `LOSS` or `LOGARITHM`."""
+    return LOGARITHM if frames.problem(problem).get("decades") else LOSS
+
+
+def _compared(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
+    """Return `explored`, as it is averaged; nothing for repeated studies, whose answer is a rate per verdict."""
+    if frames.repetitions != 1:
+        return {}
+    values = explored(frames, problem)
+    if loss_name(frames, problem) == LOSS:
+        return values
+    return {method: np.log10(table.clip(np.finfo(float).tiny)) for method, table in values.items()}
+
+
 def by_budget(frames: StudyFrames, problem: str) -> pd.DataFrame:
     """Return the expected best of n and its difference from the baseline's (`best_of_n.differences_by_budget`).
 
     Empty for repeated studies, whose answer is a rate per verdict.
     """
-    values = explored(frames, problem) if frames.repetitions == 1 else {}
-    return differences_by_budget(values, frames.baseline, budget(frames, problem))
+    return differences_by_budget(_compared(frames, problem), frames.baseline, budget(frames, problem))
 
 
 def medians(frames: StudyFrames, problem: str) -> pd.DataFrame:
     """Return the median best of n (`best_of_n.medians_by_budget`); empty for repeated studies."""
-    values = explored(frames, problem) if frames.repetitions == 1 else {}
-    return medians_by_budget(values, budget(frames, problem))
+    return medians_by_budget(_compared(frames, problem), budget(frames, problem))
 
 
-def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
+def differences(table: pd.DataFrame, look: Look, problem: str, loss: str = LOSS) -> list[Figure]:
     """Draw one panel per method: the difference of its expected best of n from the baseline's.
 
     Args:
         table: of `by_budget`.
         look: titles and colours.
         problem: its name.
+        loss: of `loss_name`.
     """
     rows = table[table["difference"].notna()]
     if rows.empty:
@@ -94,7 +111,7 @@ def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
             Figure(
                 f"budget-{file_name(problem)}-{file_name(method)}",
                 f"{look.titles[method]}: the difference by tuning budget",
-                f"Expected best validation loss of n random trials: {look.titles[method]} minus "
+                f"Expected best {loss} of n random trials: {look.titles[method]} minus "
                 f"{look.titles[str(look.baseline)]}, with its interval. Below zero is better.",
                 figure,
                 data=part.reset_index(drop=True),
@@ -103,7 +120,7 @@ def differences(table: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
     return panels
 
 
-def best(table: pd.DataFrame, medians: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
+def best(table: pd.DataFrame, medians: pd.DataFrame, look: Look, problem: str, loss: str = LOSS) -> list[Figure]:
     """Draw one panel per method: its best of n and the baseline's, with a view of expectations and one of medians.
 
     Args:
@@ -111,6 +128,7 @@ def best(table: pd.DataFrame, medians: pd.DataFrame, look: Look, problem: str) -
         medians: of `medians`; without rows there is no second view.
         look: titles and colours.
         problem: its name.
+        loss: of `loss_name`.
     """
     if table.empty:
         return []
@@ -121,10 +139,10 @@ def best(table: pd.DataFrame, medians: pd.DataFrame, look: Look, problem: str) -
         views[MEDIAN] = medians.rename(columns={"median": "value"})
     present = [method for method in look.titles if method in set(table["method"])]
     methods = [method for method in present if method != look.baseline] or present
-    return [_best(views, look, problem, method) for method in methods]
+    return [_best(views, look, problem, method, loss) for method in methods]
 
 
-def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str) -> Figure:
+def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str, loss: str) -> Figure:
     figure, owners = Drawing(), list[str]()
     switch: dict[str, dict[str, Any]] = {}
     for label, frame in views.items():
@@ -152,7 +170,7 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
     for label in switch:
         switch[label]["visible"] = [owner == label for owner in owners]
     figure.update_layout(_panel(_key(look, method, against=True), int(views[EXPECTED]["n"].max())))
-    figure.update_layout(yaxis=axis("validation loss"), hovermode="x unified")
+    figure.update_layout(yaxis=axis(loss), hovermode="x unified")
     figure.update_layout(switch[EXPECTED]["layout"])
     for trace, is_visible in zip(figure.data, switch[EXPECTED]["visible"], strict=True):
         trace["visible"] = is_visible
@@ -163,8 +181,7 @@ def _best(views: dict[str, pd.DataFrame], look: Look, problem: str, method: str)
     return Figure(
         f"best-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: the best of n",
-        f"Best validation loss of n random trials of {look.titles[method]}, with its 95 % interval. The baseline's is "
-        "dotted.",
+        f"Best {loss} of n random trials of {look.titles[method]}, with its 95 % interval. The baseline's is dotted.",
         figure,
         switch if len(switch) > 1 else {},
         data,

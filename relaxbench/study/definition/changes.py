@@ -14,7 +14,7 @@ from relaxbench.study.definition.spec import Variant
 
 EXTENDABLE = ("problems", "methods", "more_blocks", "exploit", "recommend", "repetitions", "method")
 """Keys that may grow in a study that has begun."""
-FREE = ("description", "flatness")
+FREE = ("description", "flatness", "track")
 """Keys that may change at any time: they affect reporting only, or measures taken from now on."""
 STATED = ("margin", "baseline", "controls")
 """Keys that no trial depends on, and every verdict does: they may change until test data are read."""

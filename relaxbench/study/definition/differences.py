@@ -7,7 +7,8 @@ import difflib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from relaxbench.store.facts import MethodFacts, MethodIdentity, ProblemIdentity, TensorFacts
+from relaxbench.store.facts import MethodFacts
+from relaxbench.store.identity_facts import MethodIdentity, ProblemIdentity, TensorFacts
 from relaxbench.study.definition.probes import differs
 
 SHORT = 60

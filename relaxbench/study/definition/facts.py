@@ -15,7 +15,7 @@ from relaxbench.study.definition.spec import StudySpec
 
 def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
     """Describe a problem for the report."""
-    return {
+    facts: ProblemFacts = {
         "title": problem.title,
         "metric": problem.metric,
         "unit": problem.unit,
@@ -36,6 +36,7 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
         "rung": problem.budget if spec.budgets else None,
         "rounds": problem.rounds,
     }
+    return {**facts, "decades": True} if problem.decades else facts
 
 
 def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) -> MethodFacts:

@@ -15,7 +15,8 @@ from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Problem
-from relaxbench.store.facts import IdentityFacts, Manifest, MethodIdentity, ProblemIdentity, TensorFacts
+from relaxbench.store.facts import Manifest
+from relaxbench.store.identity_facts import IdentityFacts, MethodIdentity, ProblemIdentity, TensorFacts
 from relaxbench.study.definition.code_files import modules_beside, rule_file, text_of
 from relaxbench.study.definition.differences import (
     code_change,

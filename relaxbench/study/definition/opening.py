@@ -14,7 +14,8 @@ from sqlalchemy import Engine as Database
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem
-from relaxbench.store.facts import IdentityFacts, Manifest, SpecFacts, method_facts, protocol
+from relaxbench.store.facts import Manifest, SpecFacts, method_facts, protocol
+from relaxbench.store.identity_facts import IdentityFacts
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import read, write
 from relaxbench.study.coordination.plan import Plan, plans

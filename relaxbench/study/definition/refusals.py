@@ -13,6 +13,7 @@ from relaxbench.errors import UserError, unknown
 from relaxbench.study.definition.known import KEYS
 from relaxbench.study.definition.script_table import Script
 from relaxbench.study.definition.search import Search
+from relaxbench.study.definition.track import Track
 
 FEWEST, MOST = 6, 10_000_000
 """Blocks of a look that are proposed."""
@@ -81,6 +82,8 @@ def refusal(
             return UserError(f"{where}: `blocks` is not a key of a study: say `looks = [{looks}]`")
         if path[0] == "script" and len(path) > 1:
             return unknown(f"key in {where}, table [script]:", path[-1], Script.model_fields)
+        if path[0] == "track" and len(path) > 1:
+            return unknown(f"key in {where}, table [track]:", path[-1], Track.model_fields)
         if path[0] == "known":
             return unknown(f"key in {where}, table [[known]]:", path[-1], KEYS)
         table = f", table [method.{path[1]}]" if path[0] == "method" else ""

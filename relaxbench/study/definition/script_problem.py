@@ -20,7 +20,7 @@ from relaxbench.problems.losses import loss
 from relaxbench.problems.measurements import Measurements
 from relaxbench.problems.registry import PROBLEMS
 from relaxbench.space import Value
-from relaxbench.store.facts import MethodIdentity, ProblemIdentity
+from relaxbench.store.identity_facts import MethodIdentity, ProblemIdentity
 from relaxbench.study.definition.script_table import Script
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from relaxbench.study.definition.script_table import (
     script_space,
 )
 from relaxbench.study.definition.search import Search
+from relaxbench.study.definition.track import Track
 from relaxbench.training.precision import Precision
 
 Positive = Annotated[int, Field(ge=1, le=10_000_000, strict=True)]
@@ -99,6 +100,7 @@ class StudySpec(BaseModel):
         known: settings that every block of a method tries first; None without any.
         method: variants, by label.
         script: a training script of the user's own, in place of a problem; each method then is a label and params.
+        track: the experiment tracker that gets the runs while the study goes on; None for none.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -125,6 +127,7 @@ class StudySpec(BaseModel):
     known: Annotated[list[Known], Field(min_length=1)] | None = None
     method: dict[str, Variant] = {}
     script: Script | None = None
+    track: Track | None = None
 
     @model_validator(mode="before")
     @classmethod

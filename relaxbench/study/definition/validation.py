@@ -24,6 +24,7 @@ from relaxbench.study.definition.refusals import refusal
 from relaxbench.study.definition.script_table import check_script
 from relaxbench.study.definition.search import check_pruner_of, check_search, check_search_of
 from relaxbench.study.definition.spec import StudySpec, Variant
+from relaxbench.study.definition.track import check_track
 from relaxbench.study.definition.written import check_written
 
 
@@ -83,6 +84,8 @@ def check(spec: StudySpec) -> StudySpec:
     _check_margin(spec.margin)
     _check_ladder(spec)
     check_known(spec, {*known, *spec.methods})
+    if spec.track is not None:
+        check_track(spec.track)
     if spec.script is not None:
         return check_script(spec)
     labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
@@ -132,7 +135,7 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
                 params["inner_steps"] = steps.high
             rule = spec.make_rule(label, problem)
             rounds = min(problem.rounds, int(spec.budget_of(problem) / (rule.price * rule.replicas)))
-            check_pruner_of(spec.sampling_of(label), label, spec.space_of(label, problem), problem, spec.trials, rounds)
+            check_pruner_of(spec.sampling_of(label), label, problem, rounds)
             if rule.curvature:
                 problem.convex_loss()
             queries = int(rule.period(stack([params], torch.device("cpu"), torch.float32)))

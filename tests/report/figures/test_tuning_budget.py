@@ -65,6 +65,22 @@ def test_explored_is_every_trial_in_its_place(digits: StudyFrames) -> None:
         assert table.shape in ((6, 12), (10, 12))  # blocks of the look that decided, or of the last
 
 
+def test_losses_that_span_decades_are_averaged_as_logarithms() -> None:
+    values = {method: 10 ** (3 * table) for method, table in drawn(np.random.default_rng(2)).items()}
+    frames = study(values)
+    assert tuning_budget.loss_name(frames, DIGITS) == "validation loss"
+    frames.manifest["problems"][DIGITS]["decades"] = True
+    assert tuning_budget.loss_name(frames, DIGITS) == "log10 of the validation loss"
+    found = tuning_budget.by_budget(frames, DIGITS).set_index(["method", "n"])
+    expected = {method: enumerated(np.log10(table), 2) for method, table in values.items()}
+    assert found.loc[("sgd", 2), "expected"] == pytest.approx(expected["sgd"])
+    assert found.loc[("hj", 2), "difference"] == pytest.approx(expected["hj"] - expected["sgd"])
+    assert tuning_budget.explored(frames, DIGITS)["sgd"].tolist() == values["sgd"].tolist()  # as stored
+    look, table = look_of(frames), tuning_budget.by_budget(frames, DIGITS)
+    figures = tuning_budget.best(table, tuning_budget.medians(frames, DIGITS), look, DIGITS, tuning_budget.LOGARITHM)
+    assert all("log10 of the validation loss" in str(figure.figure.layout) for figure in figures)
+
+
 def test_expected_best_and_differences_by_brute_force() -> None:
     values = drawn(np.random.default_rng(0))
     found = tuning_budget.by_budget(study(values), DIGITS).set_index(["method", "n"])

@@ -85,7 +85,7 @@ def test_samplers_try_known_settings_first_whatever_the_generations(name: str) -
             if fresh or not generations:
                 tuner = Tuner(space, make_sampler(facts, 7, 6), known)
             proposed = tuner.propose(generations, size)
-            generations.append([(params, float(params["x"])) for params in proposed])
+            generations.append([Finished(params, float(params["x"])) for params in proposed])
         return [params for generation in generations for params, _ in generation]
 
     for size in (1, 4):

@@ -51,10 +51,12 @@ def test_what_trials_and_verdicts_rest_on_may_not_change(change: dict[str, Any],
     assert merge(stored(), stored(**change))[0] == [told]
 
 
-def test_description_and_flatness_may_change_and_what_is_stated_is_checked_elsewhere() -> None:
-    new = stored(description="new", controls=["sgd"], flatness=False, margin="10 %", baseline="heat")
+def test_description_flatness_and_track_may_change_and_what_is_stated_is_checked_elsewhere() -> None:
+    new = stored(
+        description="new", track={"to": "mlflow"}, controls=["sgd"], flatness=False, margin="10 %", baseline="heat"
+    )
     assert merge(stored(), new) == ([], new)
-    assert set(FREE) == {"description", "flatness"} and set(STATED) == {"margin", "baseline", "controls"}
+    assert set(FREE) == {"description", "flatness", "track"} and set(STATED) == {"margin", "baseline", "controls"}
     groups = (FREE, STATED, EXTENDABLE, DECLARED)
     assert len({key for group in groups for key in group}) == sum(map(len, groups))
 

@@ -13,7 +13,7 @@ import torch
 
 from relaxbench.errors import UserError
 from relaxbench.problems import SupervisedProblem, problem
-from relaxbench.store.facts import IdentityFacts
+from relaxbench.store.identity_facts import IdentityFacts
 from relaxbench.study.definition.identity import edited_notes, identify, refuse_edits
 from relaxbench.study.definition.splits import describe_splits, split_differences
 from tests.study import tiny

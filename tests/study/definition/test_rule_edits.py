@@ -13,7 +13,7 @@ from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
 from relaxbench.plugins import run_file
 from relaxbench.problems import problem
-from relaxbench.store.facts import IdentityFacts
+from relaxbench.store.identity_facts import IdentityFacts
 from relaxbench.study.definition.identity import edited_notes, identify, refuse_edits
 from tests.study import tiny
 

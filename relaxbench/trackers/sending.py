@@ -1,0 +1,75 @@
+"""Send what a tracker does not have, one run after another, until all is there or the tracker fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from relaxbench.errors import UserError
+from relaxbench.trackers.runs import Summary, TrackedRun
+from relaxbench.trackers.tracker import Destination, Tracker, open_tracker
+from relaxbench.util.text import one_line
+
+
+@dataclass
+class Sending:
+    """What was sent of a study, over all attempts.
+
+    Attributes:
+        destination: where to.
+        sent: runs that were sent.
+        present: runs that were there before the first attempt.
+        left: runs that the latest attempt did not send.
+        reason: why it failed; "" if it did not.
+    """
+
+    destination: Destination
+    sent: int = 0
+    present: int = 0
+    left: int = 0
+    reason: str = ""
+    _tracker: Tracker | None = field(default=None, repr=False)
+
+    def send(self, runs: Iterable[TrackedRun]) -> None:
+        """Send the runs of a study that the tracker does not have.
+
+        Raises:
+            UserError: if the tracker cannot be used here at all.
+        """
+        wanted = list(runs)
+        self.left = len(wanted)
+        with self._attempt() as tracker:
+            missing = tracker.missing(wanted)
+            self.left, self.present = len(missing), len(wanted) - len(missing) - self.sent
+            for run in missing:
+                tracker.send(run)
+                self.sent, self.left = self.sent + 1, self.left - 1
+
+    def summarize(self, summary: Summary) -> None:
+        """Send the summary of a study, unless the runs could not be sent.
+
+        Raises:
+            UserError: if the tracker cannot be used here at all.
+        """
+        if not self.reason:
+            with self._attempt() as tracker:
+                tracker.summarize(summary)
+
+    @property
+    def place(self) -> str:
+        """Where the runs go, for people."""
+        return f"{self.destination.to}, {self._tracker.place}" if self._tracker else self.destination.to
+
+    @contextlib.contextmanager
+    def _attempt(self) -> Iterator[Tracker]:
+        """Connect once; note why an attempt failed, whatever a library or a network raised."""
+        self.reason = ""
+        try:
+            self._tracker = self._tracker or open_tracker(self.destination)
+            yield self._tracker
+        except UserError:
+            raise
+        except Exception as error:
+            words = one_line(str(error).strip().split("\n")[0])[:200]
+            self.reason = f"{type(error).__name__}: {words}" if words else type(error).__name__
