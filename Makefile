@@ -1,4 +1,5 @@
 # make study   install, run the default study, write its report (another one: make study STUDY=studies/landscapes.toml)
+#              with TORCH=cpu: with PyTorch for the CPU alone, a small part of the usual size
 # make test    install, run the tests
 # make test-min  run the core tests with the lowest versions that pyproject.toml allows (in another environment)
 # make stress  many workers, load and faults, on SQLite and PostgreSQL (a quarter of an hour)
@@ -10,13 +11,16 @@
 
 PYTHON ?= python3
 STUDY ?=
+TORCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(addprefix tests/,optim problems training testing store study analysis theory util test_random.py)
 # uv, where it is installed, needs a fifth of pip's time.
 UV ?= $(shell command -v uv)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-INSTALL := $(if $(UV),$(UV) pip install -q --python $(BIN)/python,$(PIP) install)
+# Only uv finds the builds of PyTorch by their names.
+INSTALL := $(if $(UV)$(TORCH),$(or $(UV),$(BIN)/uv) pip install -q --python $(BIN)/python,$(PIP) install)
+INSTALL += $(if $(TORCH),--torch-backend $(TORCH))
 
 MEMORY := $(shell df -k --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 8000000 {print "/dev/shm"}')
 
@@ -46,14 +50,15 @@ stress: $(VENV)/.test
 
 # A study has a database of its own in build/atlas; those named in AGAIN are run with a second seed, too.
 ATLAS ?= digits linear-net rosenbrock tabular wells
-AGAIN ?= linear-net
+AGAIN ?= digits linear-net tabular
 atlas: $(VENV)/.base
 	@mkdir -p build/atlas
 	@set -e; for name in $(ATLAS); do \
 	  $(BIN)/python -m relaxbench study studies/atlas/$$name.toml --storage build/atlas/$$name.db --report build/atlas; \
 	done
 	@set -e; for name in $(AGAIN); do \
-	  $(BIN)/python -m relaxbench study studies/atlas/$$name.toml --seed 1 --name atlas-$$name-seed1 \
+	  if [ $$name = digits ]; then budget="--budget 600"; else budget=; fi; \
+	  $(BIN)/python -m relaxbench study studies/atlas/$$name.toml --seed 1 $$budget --name atlas-$$name-seed1 \
 	    --storage build/atlas/$$name-1.db --report build/atlas; \
 	done
 	@$(BIN)/python -m relaxbench atlas build/atlas --out reports/atlas
@@ -73,7 +78,8 @@ clean:
 # Both stamps are renewed when what is to be installed changes; what is there already is not fetched again.
 $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "Installing relaxbench into $(VENV) (PyTorch is large: minutes, the first time) ..."
-	@$(INSTALL) -c constraints.txt -e .
+	@$(if $(TORCH),$(if $(UV),,$(PIP) install -c constraints.txt uv))
+	@$(INSTALL) -c constraints.txt -e '.[study]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.made
@@ -84,7 +90,7 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.made
 $(VENV)-min/.test: pyproject.toml constraints-min.txt
 	@echo "Installing the lowest versions into $(VENV)-min (PyTorch is large: minutes, the first time) ..."
 	@$(PYTHON) -m venv $(VENV)-min
-	@$(VENV)-min/bin/python -m pip --disable-pip-version-check -qq install -c constraints-min.txt -e '.[postgres,grpc]' \
+	@$(VENV)-min/bin/python -m pip --disable-pip-version-check -qq install -c constraints-min.txt -e '.[study,postgres,grpc]' \
 	  axe-playwright-python hypothesis packaging playwright pytest pytest-xdist
 	@touch $@
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from relaxbench.errors import missing_library
 from relaxbench.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -23,16 +24,22 @@ __all__ = ["__version__", "load_study", "optim", "problems", "trial"]
 
 def __getattr__(name: str) -> Any:
     # torch, pandas and SQLAlchemy take seconds to import: load each only when it is used.
-    if name == "load_study":
-        from relaxbench.analysis.frames import load_study
+    try:
+        if name == "load_study":
+            from relaxbench.analysis.frames import load_study
 
-        return load_study
-    if name == "trial":
-        from relaxbench.loop.current import trial
+            return load_study
+        if name == "trial":
+            from relaxbench.loop.current import trial
 
-        return trial
-    if name in {"optim", "problems"}:
-        return import_module(f"relaxbench.{name}")
+            return trial
+        if name in {"optim", "problems"}:
+            return import_module(f"relaxbench.{name}")
+    except ModuleNotFoundError as error:
+        message = missing_library(error)
+        if message is None:
+            raise
+        raise ModuleNotFoundError(message, name=error.name) from None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

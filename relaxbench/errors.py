@@ -11,6 +11,23 @@ SOME = 12
 """Of more, this many."""
 LONGEST = 200
 """Characters of an unknown name that are compared and shown."""
+LIBRARIES = (
+    *(
+        "alembic",
+        "curvlinops",
+        "jinja2",
+        "numpy",
+        "optuna",
+        "pandas",
+        "plotly",
+        "psutil",
+        "pyarrow",
+        "pydantic",
+        "rich",
+    ),
+    *("scipy", "sklearn", "sqlalchemy", "torchvision", "typer"),
+)
+"""The modules of the extra `study` of pyproject.toml: what everything but the optimizers needs."""
 
 
 class UserError(Exception):
@@ -55,3 +72,13 @@ def _alike(given: str) -> float:
     much of it. Longer names that share half of their letters are other words, such as "sampler" and "name".
     """
     return 0.5 if len(given) <= 4 else 0.7
+
+
+def missing_library(error: ModuleNotFoundError) -> str | None:
+    """Say what to install for a library of `LIBRARIES` that is not there; None for any other module."""
+    name = (error.name or "").partition(".")[0]
+    if name not in LIBRARIES:
+        return None
+    return (
+        f"this needs {name!r}, which is not installed: pip install 'relaxbench[study]' (only relaxbench.optim does not)"
+    )

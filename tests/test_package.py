@@ -72,7 +72,7 @@ def test_wheel_describes_the_project(wheel: Path) -> None:
     assert "License-Expression: MIT" in about
     assert "Requires-Python: >=3.11" in about
     assert {"postgres", "dashboard", "ray", "test"} <= set(re.findall(r"^Provides-Extra: (.+)$", about, re.MULTILINE))
-    assert "relaxbench = relaxbench.cli.main:main" in archive.read(f"{info}/entry_points.txt").decode()
+    assert "relaxbench = relaxbench.__main__:main" in archive.read(f"{info}/entry_points.txt").decode()
     assert not (ROOT / "README.md").exists() or "Description-Content-Type: text/markdown" in about
 
 

@@ -10,6 +10,8 @@ from relaxbench.analysis.sentences import listed, ratio
 from relaxbench.util.text import counted
 
 NOT_YET = "No claim can be made yet."
+FEW = 2
+"""So many methods without a part are named where nothing is shown of them."""
 
 
 def headline(results: Sequence[MethodResult]) -> str:
@@ -31,13 +33,16 @@ def _parts(results: Sequence[MethodResult]) -> str:
     }
     if not groups or set(groups) == {"no claim"}:
         return NOT_YET if groups else ""
-    told = [
-        f"{_titles(group)} {'is' if len(group) == 1 else 'are'} better "
-        f"({listed(ratio(each.ratio) for each in _comparisons(group))} times)"
-        if verdict == "better"
-        else _others(group, cast(Verdict, verdict))
-        for verdict, group in groups.items()
-    ]
+    told = []
+    for verdict, group in groups.items():
+        if verdict == "better":
+            ratios = listed(ratio(each.ratio) for each in _comparisons(group))
+            told.append(f"{_titles(group)} {'is' if len(group) == 1 else 'are'} better ({ratios} times)")
+        elif verdict == "worse" or len(group) <= FEW:
+            told.append(_others(group, cast(Verdict, verdict)))
+        else:  # their names are in the figure
+            rest = _others(group, cast(Verdict, verdict)).replace(_titles(group), f"{len(group)} without a part")
+            told.append(rest)
     return f"Against the whole {'method' if len({r.baseline for r in results}) == 1 else 'methods'}: {', '.join(told)}."
 
 

@@ -13,7 +13,7 @@ Ablated = tuple[MethodResult, Comparison]
 SHORT = {
     "worse": "helps",
     "better": "harms",
-    "equivalent": "no difference",
+    "equivalent": "equivalent",
     "undecided": "undecided",
     "no claim": "no claim",
 }
@@ -44,12 +44,14 @@ def worth(result: MethodResult, comparison: Comparison) -> str:
         "better": f"{part} harms",
         "equivalent": f"{part} makes no difference beyond the margin of {comparison.margin}",
     }.get(comparison.verdict, f"it is undecided whether {part} helps, and it {_at_most(comparison)}")
-    return " ".join(filter(None, (f"{times}: {says}.", look(comparison), prospect(comparison))))
+    needed = prospect(comparison) if comparison.verdict == "undecided" else ""
+    return " ".join(filter(None, (f"{times}: {says}.", look(comparison), needed)))
 
 
 def instead(result: MethodResult) -> str:
     """Return what stands in the place of a part."""
-    return capital(result.instead) if result.instead else "–"
+    text = result.instead or "–"
+    return capital(text) if text[0].isascii() else text  # γ is not Γ
 
 
 def _at_most(comparison: Comparison) -> str:

@@ -66,6 +66,7 @@ class Cell:
         band_low, band_high: the ratios that are equivalent.
         family, looks, look: the comparisons and looks that share the study's level; the look of the verdict.
         blocks: behind the method's side. trials: T, per block; 0 as published.
+        needed: blocks that would decide an undecided comparison if ratio and spread stayed the same.
         metric, unit: that are compared. level: geometric mean of the method's metric.
         missed, reference_missed: runs of both that did not reach the tolerance, of `runs` of the method.
         disasters, disaster_runs, disaster_bound: runs far above the baseline's median.
@@ -101,6 +102,7 @@ class Cell:
     look: int = 0
     blocks: int = 0
     trials: int = 0
+    needed: float = NAN
     metric: str = ""
     unit: str = ""
     level: float = NAN
@@ -228,6 +230,7 @@ def _compared(cell: Cell, comparison: Comparison) -> Cell:
         looks=comparison.looks,
         look=comparison.look,
         blocks=comparison.blocks,
+        needed=_number(comparison.needed),
         runs=comparison.runs or cell.runs,
         missed=comparison.missed,
         reference_missed=comparison.reference_missed,

@@ -158,14 +158,14 @@ def summaries(atlas: Atlas) -> list[Summary]:
 
 
 def state(cell: Cell, entry: Entry) -> str:
-    """Return what a reader must know beside a cell's verdict: that its study goes on, or why there is no claim."""
+    """Return what to know beside a verdict: that the study goes on, why there is no claim, or what may decide."""
     if cell.look == 0 and cell.waiting and entry.missing:
         return "before its first look"
     if cell.verdict == "no claim":
         return cell.reason
     if cell.waiting and entry.missing:
         return "its study goes on"
-    return ""
+    return f"{cell.needed:,.0f} blocks may decide" if math.isfinite(cell.needed) else ""
 
 
 def _manifest(entry: Entry) -> str:

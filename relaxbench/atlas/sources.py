@@ -122,12 +122,13 @@ def _files(places: Sequence[str]) -> Iterator[tuple[str, bool]]:
     for place in places:
         path = Path(place)
         if path.is_dir():
-            inside = sorted(each for each in path.iterdir() if each.suffix in (*DATABASES, PLANS) and each.is_file())
+            inside = [each for each in path.iterdir() if each.suffix in (*DATABASES, PLANS) and each.is_file()]
             if not inside:
                 raise UserError(
                     f"folder {place!r} holds no study: expected databases or exports ({', '.join(DATABASES)}); write "
                     "one with python -m relaxbench export"
                 )
+            inside.sort(key=lambda each: (each.stem, each.suffix))  # digits.db before digits-1.db, which repeats it
             yield from ((str(each), True) for each in inside)
         elif path.suffix == ".toml":
             raise UserError(

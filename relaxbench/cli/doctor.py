@@ -64,7 +64,7 @@ def findings_of(storage: str) -> Iterator[Finding]:
     yield _tried("population engine", _engine, "report this as a bug: a small population should train anywhere")
     yield _gpu()
     for package in ("optuna", "sqlalchemy", "pandas", "plotly", "scipy"):
-        yield _tried(package, partial(importlib.metadata.version, package), "pip install relaxbench again")
+        yield _tried(package, partial(importlib.metadata.version, package), "pip install 'relaxbench[study]'")
     yield _storage(storage)
     yield _data()
     for extra, module, use in (

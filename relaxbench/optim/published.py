@@ -18,6 +18,7 @@ KINDS: Mapping[str, str] = {
     "cifar-10": "a convolutional network on CIFAR-10 or other photographs",
     "char-lstm": "a recurrent network on the characters of a text",
     "transformer": "a transformer on a text",
+    "equation": "a network that solves or finds a differential equation",
     "rosenbrock": "Rosenbrock's function",
     "linear-net": "a degenerate linear network",
     "landscape": "another function of a few variables",

@@ -98,6 +98,7 @@ def lista(
         budget=budget,
         worst=1e4,
         margin=0.01,
+        kind="fully-connected",
         title=f"LISTA: {layers} learned iterations for sparse codes (Gregor & LeCun, ICML 2010)",
         source="drawn sparse codes and their noisy measurements",
         caution="Doubtful: a rival of FIRENETs (Colbrook, Antun & Hansen, PNAS 2022), which are not trained.",

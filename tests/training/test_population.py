@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,35 @@ def test_a_trial_is_the_same_bit_for_bit_whatever_its_slot_and_neighbours(name: 
     assert len(refilled) == 8 and all(same(outcome, together[i]) for i, outcome in refilled.items())
 
 
+def test_a_pruned_trial_frees_its_slot_and_its_neighbours_stay_as_they_are() -> None:
+    """It is asked at the end of every round but the last, and what it has spent is billed."""
+    task, rule = digits_mlp(), RULES["sgd"]
+    task.rounds = 4
+    asked: dict[int, list[int]] = {}
+
+    def prune(job: int, end: int) -> Callable[[Sequence[float]], bool]:
+        def ask(losses: Sequence[float]) -> bool:
+            asked.setdefault(job, []).append(len(losses))
+            return len(losses) == end
+
+        return ask
+
+    plain = train([Job(i, i, settings(rule, i)) for i in range(5)], rule(), 2, task)
+    ends = {0: 1, 1: 9, 2: 2, 3: 1}  # job → the round at which it is pruned; 9: never; job 4 is not asked
+    jobs = [Job(i, i, settings(rule, i), prune=prune(i, ends[i]) if i in ends else None) for i in range(5)]
+    found = train(jobs, rule(), 2, task)
+    assert {i: outcome.ending for i, outcome in found.items()} == {
+        **dict.fromkeys((0, 2, 3), "pruned"),
+        **dict.fromkeys((1, 4), "complete"),
+    }
+    assert asked == {0: [1], 1: [1, 2, 3], 2: [1, 2], 3: [1]}
+    for i in (0, 2, 3):
+        points = found[i].curve.shape[1]
+        assert points == ends[i] and np.array_equal(found[i].curve[:4], plain[i].curve[:4, :points])
+        assert found[i].ledger.gradients == points * BUDGET // 4 and found[i].value == found[i].curve[2, -1]
+    assert same(found[1], plain[1]) and same(found[4], plain[4])
+
+
 def test_neighbours_that_diverge_are_contained_and_complete_with_the_worst_value() -> None:
     task, rule = digits_mlp(), RULES["sgd"]
     healthy = {**defaults(rule.wide), "lr": 0.05}
@@ -109,7 +139,7 @@ def test_budget_ends_on_the_last_completed_outer_step(name: str) -> None:
     several = {"sam": 2, "asam": 2, "lpf-sgd": 4, "elastic-sgd": 3, "hj-implicit": 15, "parle": 42}
     period = several.get(name, 14 if "inner_steps" in rule.wide else 1)
     outcome = train([Job(0, 5, params)], rule, 1, task)[0]
-    steps = BUDGET // (period * 41 / 15) if name == "curveball" else BUDGET // period * period
+    steps = BUDGET // rule.price if rule.curvature else BUDGET // period * period
     assert outcome.ledger.gradients == steps
     assert outcome.ledger.examples == outcome.ledger.gradients * 64
     # Nothing after that step counts: a budget cut to it gives the same weights.

@@ -48,7 +48,7 @@ class AdamLBFGS(LBFGS):
     default_fixed: ClassVar[Mapping[str, Value]] = {**BETAS, "newton_lr": 1.0}
     publications: ClassVar[tuple[Published, ...]] = (
         Published(
-            "fully-connected",
+            "equation",
             {**BETAS, "adam_lr": 1e-3, "switch": 0.27, "newton_lr": 1.0, "weight_decay": 0.0},
             RELEASE,
             {"adam_lr": "the authors tune it per problem on 1e-5 to 0.1; here the default of torch.optim.Adam"},

@@ -51,7 +51,7 @@ class LBFGS(Rule):
     )
     space: ClassVar[Space] = {"newton_lr": NEWTON_LR, "weight_decay": WEIGHT_DECAY}
     publications: ClassVar[tuple[Published, ...]] = (
-        Published("fully-connected", {"newton_lr": 1.0, "weight_decay": 0.0}, RELEASE, {}, {"history": 100}),
+        Published("equation", {"newton_lr": 1.0, "weight_decay": 0.0}, RELEASE, {}, {"history": 100}),
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "newton_lr": "up to 1, the whole quasi-Newton step and the published value; the line search corrects it",

@@ -7,7 +7,6 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -166,6 +165,8 @@ def _flat(params: Sequence[Tensor]) -> Tensor:
 
 def generators() -> list[Tensor]:
     """Return the states of the generators of PyTorch, Python and numpy."""
+    import numpy as np  # the optimizers need none
+
     numpy_state = np.random.get_state()
     numbers = [int(n) for n in numpy_state[1]] + [int(numpy_state[2])]  # type: ignore[index]
     python = [n for n in random.getstate()[1] if n is not None]

@@ -60,6 +60,7 @@ class Prolongation(Problem):
     published = ""
     caution = "Without training, the test metric is 0.074 by black-box multigrid and 0.35 by bilinear interpolation."
     dtype = torch.float64
+    kind = "equation"
     batch_size = 8
     train_examples = EXAMPLES["train"]
     worst, worst_metric, margin = 1e6, 1.0, 0.001

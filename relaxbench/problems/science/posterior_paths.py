@@ -53,6 +53,7 @@ class PosteriorPaths(Problem):
     title = "posterior of a neural stochastic differential equation in one dimension (Xu et al., 2022)"
     metric, unit, metric_scale = "gap to the log evidence", "nats", 1.0
     dtype = torch.float64
+    kind = "equation"
     batch_size = 32
     worst, worst_metric, margin = 1e4, 100.0, 0.02
     fixed: Mapping[str, float] = {"weight_decay": 0.0, "decoupled_decay": 0.0}

@@ -47,6 +47,7 @@ class ResidualProblem(Problem):
 
     metric, unit, metric_scale = "relative L2 error", "", 1.0
     dtype = torch.float64
+    kind = "equation"
     worst, worst_metric, margin = 1e6, 10.0, "25 %"
     fixed: Mapping[str, float] = {"weight_decay": 0.0, "decoupled_decay": 0.0}  # a decay would move the minimum
     decades = True

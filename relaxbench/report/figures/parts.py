@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +12,7 @@ from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.sentences import ratio, scope
 from relaxbench.analysis.worth import SHORT, ablated
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import Look, axis, file_name, layout, plain, row_axis, rows_height, two_lines
+from relaxbench.pages.theme import BAND, Look, axis, file_name, layout, plain, row_axis, rows_height, two_lines
 from relaxbench.report.figures.ratios import band_of, ratio_axis, reference_shapes, span, whiskers
 
 COLUMNS = ("ratio", "low", "high", "error", "freedom", "band_low", "band_high", "look", "verdict")
@@ -49,14 +51,16 @@ def parts(results: Sequence[MethodResult], look: Look, problem: str) -> Figure |
         return None
     comparisons = [comparison for _, comparison in ablated(results) if comparison.known]
     figure, band = Drawing(), band_of(comparisons)
-    for shape in reference_shapes(band):
+    several = table["whole"].nunique() > 1
+    for shape in reference_shapes(None if several else band):
         figure.add_shape(**shape)
     left, right = span([*table[["ratio", "low", "high"]].to_numpy(dtype=float).ravel(), *(band or ())])
-    several = table["whole"].nunique() > 1
     rows = list(table.itertuples())
     for position, row in enumerate(reversed(rows)):
         colour = look.colours[row.whole]
-        claimed = row.low == row.low  # not NaN
+        if several and math.isfinite(row.band_low):  # a margin in points is another ratio of every method
+            figure.add_shape(**_band(row.band_low, row.band_high, position))
+        claimed = math.isfinite(row.low)
         interval = f" ({ratio(row.low)} to {ratio(row.high)})" if claimed else ""
         figure.add(
             "scatter",
@@ -69,7 +73,10 @@ def parts(results: Sequence[MethodResult], look: Look, problem: str) -> Figure |
             error_x=whiskers(row.ratio, row.low, row.high, colour),
             hovertemplate=f"without {plain(row.part)}: {ratio(row.ratio)} times{interval}, {row.worth}<extra></extra>",
         )
-    labels = [two_lines(f"{look.titles[row.whole]}: {row.part}" if several else row.part) for row in reversed(rows)]
+    labels = [
+        f"{plain(look.titles[row.whole])}:<br>{plain(row.part)}" if several else two_lines(row.part)
+        for row in reversed(rows)
+    ]
     whose = "the whole method" if several else look.title(rows[0].whole)
     metric = plain(comparisons[0].metric)
     figure.update_layout(
@@ -79,7 +86,8 @@ def parts(results: Sequence[MethodResult], look: Look, problem: str) -> Figure |
             yaxis=row_axis(labels),
         )
     )
-    shaded = f" The shaded band is the margin of equivalence, {comparisons[0].margin}." if band else ""
+    each = ", for every method at its own level" if several else ""
+    shaded = f" The shaded band is the margin of equivalence, {comparisons[0].margin}{each}." if band else ""
     return Figure(
         f"parts-{file_name(problem)}",
         "What each part is worth",
@@ -89,3 +97,9 @@ def parts(results: Sequence[MethodResult], look: Look, problem: str) -> Figure |
         figure,
         data=table,
     )
+
+
+def _band(low: float, high: float, position: int) -> dict[str, Any]:
+    """The band of equivalence of one row."""
+    box = {"type": "rect", "fillcolor": BAND, "line": {"width": 0}, "layer": "below"}
+    return box | {"x0": low, "x1": high, "y0": position - 0.42, "y1": position + 0.42}

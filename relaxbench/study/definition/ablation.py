@@ -124,7 +124,7 @@ def _asked(table: object) -> Ablation:
     try:
         asked = Ablation.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         keys = [str(key) for key in first["loc"] if isinstance(key, str)]
         if first["type"] == "extra_forbidden":
             raise unknown("key in table [ablation]:", keys[-1], Ablation.model_fields) from None

@@ -9,12 +9,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from relaxbench.errors import UserError
-from relaxbench.optim.hyper import defaults
 from relaxbench.problems import Problem
 from relaxbench.space import Choice, Space
 from relaxbench.store.facts import RANDOM, PrunerFacts, SearchFacts
 from relaxbench.study.coordination.judge import BlockPruner, Past
-from relaxbench.study.coordination.pruners import CLASSES as PRUNERS
 from relaxbench.study.coordination.pruners import NONE, make_pruner
 from relaxbench.study.coordination.samplers import CLASSES, WITHOUT_CHOICES, make_sampler
 from relaxbench.study.coordination.tuner import Finished, Tuner
@@ -95,7 +93,7 @@ def check_search(search: Search, key: str, trials: int) -> None:
         if search.sampler != RANDOM:
             make_sampler(search.facts, 0, trials)
         if search.pruner != NONE:
-            make_pruner(search.facts["pruner"], trials, rounds=2)
+            _try_pruner(search.facts["pruner"], trials)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
 
@@ -120,19 +118,17 @@ def check_search_of(facts: SearchFacts, label: str, space: Space, problem: Probl
         _try(facts, label, space, problem, trials)
 
 
-def check_pruner_of(facts: SearchFacts, label: str, space: Space, problem: Problem, trials: int, rounds: int) -> None:
+def check_pruner_of(facts: SearchFacts, label: str, problem: Problem, rounds: int) -> None:
     """Check that a pruner can stop the trials of a method: that they have rounds at which it can be asked.
 
     Args:
         facts: how trials are chosen and stopped.
         label: of the method.
-        space: that it searches.
         problem: on which.
-        trials: T.
         rounds: measurements on validation data in a trial of the method.
 
     Raises:
-        UserError: for a trial without rounds, or a class of another package that fails or contradicts itself.
+        UserError: for a trial without rounds.
     """
     pruner = facts.get("pruner")
     if pruner is None:
@@ -148,8 +144,6 @@ def check_pruner_of(facts: SearchFacts, label: str, space: Space, problem: Probl
             f"{where}: a trial has no round but its last, so there is nothing to ask it before the end: raise the "
             'budget, or use pruner "none"'
         )
-    if pruner["name"] not in PRUNERS:
-        _try_pruner(pruner, where, space, trials, rounds)
 
 
 def _first(choice: object) -> object:
@@ -176,22 +170,22 @@ def _try(facts: SearchFacts, label: str, space: Space, problem: Problem, trials:
         )
 
 
-def _try_pruner(pruner: PrunerFacts, where: str, space: Space, trials: int, rounds: int) -> None:
-    """Ask a pruner of another package about trials that get worse and worse, twice: it must repeat itself."""
-    params = defaults(space)
+def _try_pruner(pruner: PrunerFacts, trials: int) -> None:
+    """Ask a pruner about a trial that is worse than all earlier ones, twice: it must be able to, and repeat itself."""
+    name, rounds = pruner["name"], 9
+    losses = [[(1 + place) / (1 + step) for step in range(rounds)] for place in range(6)]
+    earlier = [Past(place, {}, own[-1], losses=own) for place, own in enumerate(losses[:-1])]
 
     def ask() -> list[bool]:
-        made = BlockPruner("try", space, lambda: make_pruner(pruner, trials, rounds))
-        losses = [[(1 + place) / (1 + step) for step in range(rounds)] for place in range(4)]
-        earlier = [Past(place, params, own[-1], losses=own) for place, own in enumerate(losses[:3])]
-        judge = made.judge([earlier], 3, params)
-        return [] if judge is None else [judge(losses[3][: step + 1]) for step in range(rounds - 1)]
+        judge = BlockPruner("try", {}, lambda: make_pruner(pruner, trials, rounds)).judge([earlier], len(earlier), {})
+        return [] if judge is None else [judge(losses[-1][: step + 1]) for step in range(rounds - 1)]
 
-    one, other = _twice(ask, where, 'correct its class, or use pruner "median"')
+    fails = f"pruner {name!r} with options {pruner['options']!r} fails when it is asked about a trial"
+    one, other = _twice(ask, fails, "correct its options or its class")
     if one != other:
         raise UserError(
-            f"pruner {pruner['name']!r} answers otherwise when it is asked again, so a study could not be continued or "
-            "shared: use another one"
+            f"pruner {name!r} answers otherwise when it is asked again, so a study could not be continued or shared: "
+            "use another one"
         )
 
 

@@ -135,7 +135,7 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
                 params["inner_steps"] = steps.high
             rule = spec.make_rule(label, problem)
             rounds = min(problem.rounds, int(spec.budget_of(problem) / (rule.price * rule.replicas)))
-            check_pruner_of(spec.sampling_of(label), label, spec.space_of(label, problem), problem, spec.trials, rounds)
+            check_pruner_of(spec.sampling_of(label), label, problem, rounds)
             if rule.curvature:
                 problem.convex_loss()
             queries = int(rule.period(stack([params], torch.device("cpu"), torch.float32)))

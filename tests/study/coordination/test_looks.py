@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from sqlalchemy import Engine, select
 
 from relaxbench.analysis.comparison import Comparison
+from relaxbench.analysis.looks import Outcome, fold
+from relaxbench.analysis.simultaneous import Judgement
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import load_study
 from relaxbench.store.schema import Study
@@ -18,7 +21,18 @@ from tests.synthetic import Writer, manifest, memory, spec
 LEVELS = {"sgd": 0.0, "hj": 0.02, "heat": 0.5, "entropy-sgd": -0.5}
 METHODS = list(LEVELS)
 LOOKS = (6, 9, 12)
-KINDS = ("usual", "close", "missing", "all missed", "sgd missed", "one lost", "sgd lost", "negative", "published")
+KINDS = (
+    "usual",
+    "close",
+    "missing",
+    "all missed",
+    "sgd missed",
+    "one lost",
+    "sgd lost",
+    "negative",
+    "published",
+    "parts",
+)
 
 
 def random_study(seed: int, kind: str, problem: str) -> Engine:
@@ -26,6 +40,8 @@ def random_study(seed: int, kind: str, problem: str) -> Engine:
     rng = np.random.default_rng(seed)
     asked = spec(methods=METHODS, problems=[problem], controls=[], looks=list(LOOKS), trials=2, exploit=0, recommend=0)
     asked["margin"] = "50 %"
+    if kind == "parts":
+        asked["method"] = {"heat": {"against": "hj"}, "entropy-sgd": {"against": "hj"}}
     about = manifest(asked)
     if kind == "published":
         about["methods"]["heat"]["arm"] = "published"
@@ -55,7 +71,7 @@ def random_study(seed: int, kind: str, problem: str) -> Engine:
 @cache
 def both(kind: str, seed: int = 0) -> tuple[Monitor, dict[str, Comparison]]:
     """The monitor of the plan, and the comparisons of the report."""
-    problem = "digits-mlp" if kind in ("close", "published") else "rosenbrock"
+    problem = "digits-mlp" if kind in ("close", "published", "parts") else "rosenbrock"
     database = random_study(seed, kind, problem)
     with database.connect() as connection:
         row = connection.execute(select(Study.id, Study.spec, Study.manifest)).one()
@@ -69,12 +85,13 @@ def test_the_plan_and_the_report_agree(kind: str) -> None:
     monitor, comparisons = both(kind)
     assert set(comparisons) == set(METHODS[1:])
     for method, comparison in comparisons.items():
+        assert comparison.reference == ("hj" if kind == "parts" and method != "hj" else "sgd")
         outcome = monitor.outcomes(0)[method]
         if outcome is None:
             assert (comparison.verdict, comparison.look) == ("no claim", 0)
             continue
         assert (comparison.verdict, comparison.look) == (outcome.verdict, outcome.look)
-        if outcome.look < len(LOOKS):
+        if outcome.look < len(LOOKS) and (kind, method) != ("parts", "hj"):  # as an opponent it may go on
             assert monitor.goes_on(method, 0, outcome.look - 1) is (comparison.following is not None)
 
 
@@ -99,3 +116,27 @@ def test_nothing_to_claim_ends_a_comparison(kind: str, method: str, told: str) -
     comparison = comparisons[method]
     assert comparison.verdict == "no claim" and told in comparison.reason
     assert monitor.goes_on(method, 0, comparison.look - 1) is False
+
+
+OPEN, OVER = Judgement("undecided", 0.0), Judgement("better", 0.0)
+GOING: list[tuple[dict[str, list[Judgement]], int, dict[str, bool | None]]] = [
+    ({"hj": [OVER], "heat": [OPEN]}, 0, {"sgd": False, "hj": True, "heat": True}),
+    ({"hj": [OPEN], "heat": [OVER]}, 0, {"sgd": True, "hj": True, "heat": False}),
+    ({"hj": [OVER], "heat": [OVER]}, 0, {"sgd": False, "hj": False, "heat": False}),
+    ({"hj": [OVER], "heat": []}, 0, {"sgd": False, "hj": None, "heat": None}),
+    ({"hj": [], "heat": [OVER]}, 0, {"sgd": None, "hj": None, "heat": False}),
+    ({"hj": [OVER], "heat": [OPEN, OVER]}, 1, {"hj": False, "heat": False}),
+    ({"hj": [OVER], "heat": [OPEN, OPEN]}, 1, {"hj": True, "heat": True}),
+]
+
+
+@pytest.mark.parametrize(("judged", "look", "expected"), GOING)
+def test_an_opponent_goes_on_while_a_method_that_is_compared_with_it_does(
+    judged: dict[str, list[Judgement]], look: int, expected: dict[str, bool | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HEAT is compared with HJ, and HJ with SGD."""
+    asked = spec(methods=["sgd", "hj", "heat"], controls=[], looks=list(LOOKS), method={"heat": {"against": "hj"}})
+    monitor = Monitor.of(memory(), 1, "digits-mlp", cast(Any, asked), cast(Any, manifest(asked)))
+    outcomes: dict[str, Outcome | None] = {method: fold(steps) for method, steps in judged.items()}
+    monkeypatch.setattr(Monitor, "outcomes", lambda self, repetition: outcomes)
+    assert {method: monitor.goes_on(method, 0, look) for method in expected} == expected

@@ -45,6 +45,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("reports = 4", 'integer = ["lr"]'), "`integer` names it, so expected whole numbers"),
         (("budget = 40", ""), "the key 'budget' is missing"),
         (
+            ("budget = 40", 'budget = 40\nsearch = { pruner = "median" }'),
+            "search.pruner = 'median': a script's trial runs",
+        ),
+        (
             ("budget = 40", 'budget = 40\nproblems = ["digits-mlp"]'),
             "a study with a table [script] has that script alone",
         ),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from typing import Any
 
 import pytest
+from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler, TPESampler
 
 from relaxbench.errors import UserError
@@ -54,6 +56,20 @@ MISTAKES: list[tuple[Any, tuple[str, ...]]] = [
     ({"sampler": "no.such:Sampler"}, ("'no.such:Sampler' cannot be imported", "install its package")),
     ({"sampler": "json:JSONDecoder"}, ("is not a class of samplers", "BaseSampler")),
     ({"sampler": f"{HERE}:Seedless"}, ("takes no seed",)),
+    ({"pruner": "hyperbnad"}, ("search: unknown pruner 'hyperbnad'", "did you mean 'hyperband'?")),
+    ({"pruner": "median", "pruner_options": {"n_startup": 3}}, ("option of pruner 'median'", "'n_startup_trials'?")),
+    (
+        {"pruner": "hyperband", "pruner_options": {"reduction_factor": 1}},
+        ("pruner 'hyperband'", "{'reduction_factor': 1} fails"),
+    ),
+    ({"pruner": f"{HERE}:Moody"}, ("answers otherwise when it is asked again",)),
+    ({"pruner": f"{HERE}:Broken"}, ("(no idea)", "correct its options or its class")),
+    ({"pruner_options": {"n_startup_trials": 3}}, ("search.pruner_options", 'pruner "none"', "leave them out")),
+    ({"pruner": "median", "spot_checks": 1.5}, ("search.spot_checks = 1.5", "at most 1")),
+    ({"pruner": "optuna.pruners:ThresholdPruner"}, ("pruner 'optuna.pruners:ThresholdPruner'", "upper")),
+    ({"pruner": "optuna.pruners:PatientPruner"}, ("it needs wrapped_pruner, patience",)),
+    ({"pruner": "json:JSONDecoder"}, ("is not a class of pruners", "BasePruner")),
+    ({"prunner": "median"}, ("table [search]", "'prunner'", "did you mean 'pruner'?")),
 ]
 
 
@@ -94,6 +110,56 @@ def test_a_sampler_that_cannot_search_a_space_is_refused(sampler: str, parts: tu
         check_on(spec, [problem("rosenbrock")])
     line = str(refused.value)
     assert "\n" not in line and all(part in line for part in parts), line
+
+
+class Moody(BasePruner):
+    """A pruner that answers otherwise every time."""
+
+    answers = itertools.cycle([True, False, False])
+
+    def prune(self, study: Any, trial: Any) -> bool:
+        return next(self.answers)
+
+
+class Broken(BasePruner):
+    """A pruner that fails."""
+
+    def prune(self, study: Any, trial: Any) -> bool:
+        raise RuntimeError("no idea")
+
+
+@pytest.mark.parametrize(
+    ("task", "pruner", "budget", "parts"),
+    [
+        ("rosenbrock", "median", 100, ("cannot stop trials of sgd on rosenbrock", "gradients until a tolerance")),
+        ("digits-mlp", "median", 1, ("cannot stop trials of sgd on digits-mlp", "no round but its last")),
+        ("rugged-1d", "hyperband", 100, ("cannot stop trials of sgd on rugged-1d",)),
+    ],
+)
+def test_a_pruner_that_cannot_stop_trials_is_refused(
+    task: str, pruner: str, budget: int, parts: tuple[str, ...]
+) -> None:
+    values = {**GOOD, "problems": [task], "methods": ["sgd"], "budget": budget, "search": {"pruner": pruner}}
+    with pytest.raises(UserError) as refused:
+        check_on(parse(values, "my.toml"), [problem(task)])
+    line = str(refused.value)
+    assert "\n" not in line and all(part in line for part in parts), line
+
+
+def test_a_pruner_goes_with_any_sampler_and_belongs_to_a_method() -> None:
+    own = {"heat": {"search": {"sampler": "tpe", "pruner": "median", "pruner_options": {"n_warmup_steps": 2}}}}
+    spec = parse({**GOOD, "method": own, "search": {"pruner": "optuna.pruners:NopPruner"}}, "my.toml")
+    assert spec.sampling_of("sgd")["pruner"]["name"] == "optuna.pruners:NopPruner"
+    pruner = spec.sampling_of("heat")["pruner"]
+    assert pruner == {"name": "median", "options": {"n_warmup_steps": 2}, "spot_checks": 0.1}
+    refused, _ = merge(parse(GOOD, "my.toml").model_dump(), spec.model_dump())
+    assert any(line.startswith("search: none → ") and "declared" in line for line in refused)
+
+
+def test_a_study_without_a_pruner_is_stored_as_before_there_were_any() -> None:
+    spec = parse({**GOOD, "search": {"sampler": "tpe"}}, "my.toml")
+    assert spec.model_dump()["search"] == {"sampler": "tpe", "options": {}, "generation": 4}
+    assert spec.sampling_of("sgd") == {"sampler": "tpe", "options": {}, "generation": 4}
 
 
 def test_a_class_of_another_package_can_be_the_sampler() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import signal
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -111,9 +112,8 @@ def test_two_processes_share_a_study(tmp_path: Path, whole: Results, processes: 
 
 
 @pytest.mark.usefixtures("steady")
-def test_an_extended_study_keeps_its_rows_and_adds_blocks(tmp_path: Path, whole: Results) -> None:
-    home = folder(tmp_path, "extended")
-    tiny.run(home, spec(home))
+def test_an_extended_study_keeps_its_rows_and_adds_blocks(tmp_path: Path, whole: Results, undisturbed: Path) -> None:
+    home = Path(shutil.copytree(undisturbed, tmp_path / "extended"))
     summary = tiny.run(home, spec(home, more_blocks=1))
     assert summary.missing == 0 and summary.ran > 0
     again = tiny.results(home)
