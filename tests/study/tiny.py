@@ -124,7 +124,7 @@ def bits(data: bytes) -> bytes:
     return np.where(np.isnan(numbers), np.float32("nan"), numbers).tobytes()
 
 
-def settle(database: Database, s: StudySpec) -> None:
+def settle(database: Database, s: StudySpec, population: int = 6) -> None:
     """A study that has begun, with all that a clock decides: for other processes, whose clocks cannot be turned."""
     from relaxbench.study.coordination.manifest import edit_manifest
 
@@ -132,7 +132,7 @@ def settle(database: Database, s: StudySpec) -> None:
 
     def decide(manifest: dict[str, Any]) -> None:
         manifest["device"] = "cpu"
-        manifest["engines"] = {name: engine(6).as_dict() for name in manifest["problems"]}
+        manifest["engines"] = {name: engine(population).as_dict() for name in manifest["problems"]}
         for method in manifest["methods"].values():
             method["calibration"] = {name: dict(COST) for name in manifest["problems"]}
 

@@ -62,7 +62,7 @@ def cluster() -> Iterator[Any]:
 def settled(folder: Path, s: StudySpec) -> None:
     """The study in its database, its engine and costs set and not measured (in processes that a test cannot reach)."""
     database = open_database(str(folder / "study.db"))
-    tiny.settle(database, s)
+    tiny.settle(database, s, population=3)
     database.dispose()
 
 
