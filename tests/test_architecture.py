@@ -318,6 +318,7 @@ def test_every_folder_of_the_package_has_a_room() -> None:
         ("space.py", "from relaxbench.optim.hyper import defaults"),
         ("space.py", "from optuna.distributions import BaseDistribution"),
         ("random.py", "from .optim import rule"),
+        ("atlas/page.py", "from relaxbench.report.study_page import write_report"),
         ("bench/run.py", "from relaxbench.report import study_page"),
         ("__init__.py", "from .cli import main"),
         ("attic/box.py", ""),
@@ -348,7 +349,7 @@ def imported(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "libraries"),
     [
-        ("import relaxbench.report.study_page, relaxbench.server.live", TORCH),
+        ("import relaxbench.report.study_page, relaxbench.server.live, relaxbench.atlas.page", TORCH),
         (
             "import relaxbench.analysis.verdicts, relaxbench.analysis.compare",
             TORCH | DRAWING,
