@@ -1,12 +1,14 @@
 """`python -m relaxbench`, and `relaxbench`."""
 
 import sys
+import warnings
 
 from relaxbench.errors import missing_library
 
 
 def main() -> int:
     """Run a command; say in one line what to install if it needs a library that is not there."""
+    silence_torch()
     try:
         from relaxbench.cli.main import main as run
 
@@ -17,6 +19,14 @@ def main() -> int:
             raise
         print(f"relaxbench: {message}", file=sys.stderr)
         return 2
+
+
+def silence_torch() -> None:
+    """Keep PyTorch's warnings on its own code out of the terminal, unless -W or PYTHONWARNINGS asks for some."""
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", module=r"torch(\.|$)")
+        # A warning of its C++ code is attributed to whatever line of Python called it.
+        warnings.filterwarnings("ignore", message=r"(?s).*\(Triggered internally at ")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+import warnings
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from relaxbench.__main__ import silence_torch
 from relaxbench.errors import LIBRARIES, missing_library
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +76,22 @@ def test_a_command_without_them_is_one_line(command: str) -> None:
 def test_so_is_the_rest_of_the_library(name: str) -> None:
     done = python(f"import relaxbench; relaxbench.{name}")
     assert "which is not installed: pip install 'relaxbench[study]'" in done.stderr.splitlines()[-1]
+
+
+def test_warnings_of_torch_itself_are_kept_out_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen() -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.resetwarnings()
+            silence_torch()
+            warnings.warn_explicit("of torch", UserWarning, "functional.py", 1, "torch.nn.functional")
+            warnings.warn_explicit("x\ny (Triggered internally at /a.cpp:1.)", UserWarning, "mine.py", 1, "mine")
+            warnings.warn_explicit("of a problem", UserWarning, "mine.py", 2, "torchlike")
+        return [str(each.message) for each in caught]
+
+    monkeypatch.setattr(sys, "warnoptions", [])
+    assert seen() == ["of a problem"]
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    assert len(seen()) == 3
 
 
 def test_a_module_of_somebody_else_is_their_own() -> None:

@@ -109,7 +109,8 @@ def obstacle(one: StudyFrames, other: StudyFrames, problem: str, method: str) ->
     differing = [f"budgets ({' and '.join(budgets)} gradients)" if kind == "budgets" else kind for kind in differing]
     if one.method(method)["rule"] != other.method(method)["rule"]:
         differing.append("rules of this name")
-    if one.baseline != other.baseline or _rule(one, one.baseline) != _rule(other, other.baseline):
+    ours, theirs = (frames.opponents.get(method, frames.baseline) for frames in (one, other))
+    if ours != theirs or _rule(one, ours) != _rule(other, theirs):
         differing.append("baselines")
     reasons = [f"the studies have different {listed(differing)}"] if differing else []
     if max(one.repetitions, other.repetitions) > 1:

@@ -112,6 +112,11 @@ Known = Annotated[
         help="Begin every block with the best settings of another study, FILE.db#STUDY or a database's only one.",
     ),
 ]
+NoExploit = Annotated[bool, typer.Option("--no-exploit", help="Leave out TPE's trials, which are shown separately.")]
+NoRecommend = Annotated[
+    bool, typer.Option("--no-recommend", help="Leave out the best settings on fresh seeds; they enter no verdict.")
+]
+NoFlatness = Annotated[bool, typer.Option("--no-flatness", help="Measure no flatness.")]
 Workers = Annotated[
     int | None,
     typer.Option(

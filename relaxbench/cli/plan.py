@@ -69,6 +69,9 @@ def plan(
     data_dir: DataDir = None,
     download: Download = False,
     skip_unfit: options.SkipUnfit = False,
+    no_exploit: options.NoExploit = False,
+    no_recommend: options.NoRecommend = False,
+    no_flatness: options.NoFlatness = False,
     spread: Annotated[
         float | None,
         typer.Option(help="Standard deviation of the log metric between blocks.  \\[default: an earlier study's]"),
@@ -80,6 +83,7 @@ def plan(
         raise UserError(f"--spread {spread:g}: expected a positive number, such as 0.3, at least 1e-06 and at most 100")
     checks.check_storage(storage)
     given = Overrides(name, looks, more_blocks, trials, budget, method, problem, seed)
+    given = given.without(no_exploit, no_recommend, no_flatness)
     spec, _ = read_spec(file, given)
     checks.check_counts(population, options.RETRIES)
     checks.use_data(data_dir, download)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from relaxbench.cli.live_table import table_of
 from relaxbench.store.schema import PHASES
-from relaxbench.store.workers import at_work
+from relaxbench.store.workers import PREPARING, at_work
 from relaxbench.study.coordination.progress import Progress, look_words
 from relaxbench.util.text import counted, duration, listed
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from relaxbench.study.definition.spec import StudySpec
 
 REFRESH_SECONDS = 0.25
-BAR = 20
-"""Columns of a progress bar; the table then fits into a terminal of 80 columns."""
+WORKERS = 16
+"""Of more workers than these some are shown."""
 LOG_SECONDS = 30.0
 """Longest time between two lines without a terminal."""
 
@@ -81,12 +81,12 @@ class Display:
             self.began = sum(p.done for p in progress) + 1
         if self.live:
             if now - self.shown >= REFRESH_SECONDS or finished:
-                self.live.update(Group(self._table(progress), *workers_table(present)), refresh=True)
+                self.live.update(self._view(progress, present), refresh=True)
                 self.shown = now
             return
-        self._log(progress, now)
+        self._log(progress, present, now)
 
-    def _log(self, progress: list[Progress], now: float) -> None:
+    def _log(self, progress: list[Progress], present: Sequence[Any], now: float) -> None:
         """Print one line per phase that begins, and one every `LOG_SECONDS` in between."""
         for p in progress:
             reached = (p.problem, p.method, p.words)
@@ -100,45 +100,32 @@ class Display:
                 self._line(now, f"{p.problem} {p.method}: {listed(begun)}, {p.done:,} of {p.total:,} done{best}")
         done, total = sum(p.done for p in progress), sum(p.total for p in progress)
         if now - self.shown >= LOG_SECONDS and done < total:
-            self._line(now, f"{done:,} of {total:,} trials; {self._left(done, total)}; {look_words(progress)}")
+            self._line(now, f"{done:,} of {total:,} trials; {self._state(progress, present)}; {look_words(progress)}")
 
     def _line(self, now: float, text: str) -> None:
         self.console.print(f"{now - self.start:5.0f} s  {text}", markup=False, soft_wrap=True)
         self.shown = now
 
-    def _table(self, progress: list[Progress]) -> Group:
-        reference = {p.problem: p.best for p in progress if p.method == self.baseline}
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        several = len({p.problem for p in progress}) > 1
-        table.add_column("method", no_wrap=True)
-        table.add_column("", width=BAR)
-        for column in ("trials", "best loss", "against baseline"):
-            table.add_column(column, justify="right")
-        table.add_column("look", no_wrap=True)
-        table.add_column("now", min_width=9)
-        problem = ""
-        for p in progress:
-            if several and p.problem != problem:
-                table.add_row(Text(p.problem, style="bold"))
-            problem = p.problem
-            against = p.best - reference.get(p.problem, math.inf)
-            known = math.isfinite(p.best)
-            versus = f"{against:+.4g}" if known and math.isfinite(against) and p.method != self.baseline else ""
-            table.add_row(
-                Text(f"  {p.method}" if several else p.method),
-                ProgressBar(total=p.total, completed=p.done, width=BAR),
-                f"{p.done}/{p.total}",
-                f"{p.best:.4g}" if known else "",
-                versus,
-                f"{p.look}/{p.looks}",
-                Text(
-                    ", ".join(p.running) or ("done" if p.done >= p.total else ""), style="bold" if p.running else "dim"
-                ),
-            )
+    def _view(self, progress: list[Progress], present: Sequence[Any]) -> Group:
+        """Return all that is shown, no higher than the terminal: the time left is never cut off."""
         done, total = sum(p.done for p in progress), sum(p.total for p in progress)
-        line = Text(f"{done:,} of {total:,} trials · {self._left(done, total)}", style="dim")
         words = look_words(progress)
-        return Group(table, line, *([Text(words[0].upper() + words[1:], style="dim")] if words else []))
+        below = [Text(f"{done:,} of {total:,} trials · {self._state(progress, present)}", style="dim")]
+        below += [Text(words[0].upper() + words[1:], style="dim")] if words else []
+        height = self.console.height - 1 - len(below)
+        workers = workers_table(present, min(WORKERS, max(1, height // 4)))
+        used = 2 + min(len(present), height // 4) + 1 if workers else 0
+        return Group(*table_of(progress, self.baseline, height - used), *below, *workers)
+
+    def _state(self, progress: Sequence[Progress], present: Sequence[Any]) -> str:
+        """Say what is prepared, or how long the rest takes."""
+        for row in present:
+            if row.doing.startswith(PREPARING):
+                return str(row.doing)
+        for p in progress:
+            if "compile" in p.running:
+                return f"compiling {p.method} on {p.problem}"
+        return self._left(sum(p.done for p in progress), sum(p.total for p in progress))
 
     def _left(self, done: int, total: int) -> str:
         spent, ran = time.monotonic() - self.start, done - self.began + 1
@@ -148,7 +135,7 @@ class Display:
         return f"about {seconds:.0f} s left" if seconds < 120 else f"about {seconds / 60:.0f} min left"
 
 
-def workers_table(present: Sequence[Any], shown: int = 16) -> list[Any]:
+def workers_table(present: Sequence[Any], shown: int = WORKERS) -> list[Any]:
     """Return a table of workers: device, current work, and when each was last seen; empty without workers."""
     if not present:
         return []

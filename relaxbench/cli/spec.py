@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from relaxbench.study.definition.spec import StudySpec
 
 
-FLAGS = {"methods": "--method", "problems": "--problem", "more_blocks": "--more-blocks"}
+FLAGS = {
+    **{"methods": "--method", "problems": "--problem", "more_blocks": "--more-blocks"},
+    **{"exploit": "--no-exploit", "recommend": "--no-recommend", "flatness": "--no-flatness"},
+}
 """Options whose names are not those of the keys that they replace."""
 
 
@@ -29,6 +32,18 @@ class Overrides:
     methods: list[str] | None
     problems: list[str] | None
     seed: int | None
+    exploit: int | None = None
+    recommend: int | None = None
+    flatness: bool | None = None
+
+    def without(self, exploit: bool, recommend: bool, flatness: bool) -> Overrides:
+        """Return the same without these phases, and without the measurement of flatness."""
+        return replace(
+            self,
+            exploit=0 if exploit else None,
+            recommend=0 if recommend else None,
+            flatness=False if flatness else None,
+        )
 
     def check(self) -> None:
         """Raise a UserError that names the first option out of range."""

@@ -64,6 +64,9 @@ def study(
     retries: options.Retries = options.RETRIES,
     skip_unfit: options.SkipUnfit = False,
     quick: options.Quick = False,
+    no_exploit: options.NoExploit = False,
+    no_recommend: options.NoRecommend = False,
+    no_flatness: options.NoFlatness = False,
     known: options.Known = None,
     report: ReportDir = Path("reports"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
@@ -83,6 +86,7 @@ def study(
     from relaxbench.training.devices import torch_device
 
     given = Overrides(name, looks, more_blocks, trials, budget, method, problem, seed)
+    given = given.without(no_exploit, no_recommend, no_flatness)
     spec, source = read_spec(file, given)
     if quick:
         spec = quicken(spec, given)

@@ -15,6 +15,9 @@ from relaxbench.store.facts import MachineFacts
 from relaxbench.store.schema import Trial, Worker
 from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
 
+PREPARING = ("compiling", "measuring")
+"""So begins what a worker does before it trains."""
+
 
 @dataclass
 class Presence:

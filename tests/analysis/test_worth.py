@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from relaxbench.analysis.compare import obstacle
 from relaxbench.analysis.comparison import Comparison, MethodResult
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames, load_study
@@ -79,3 +80,10 @@ def test_the_headline_names_whole_methods_and_parts_apart() -> None:
     assert table["without"].to_dict() == {"sgd": "", "hj": "", **PARTS}
     assert table["reference"].to_dict() == {"sgd": "sgd", "hj": "sgd", **dict.fromkeys(PARTS, "hj")}
     assert not both.missing and all(result.planned for result in both.results)
+
+
+def test_studies_that_compare_a_method_with_different_ones_are_not_set_side_by_side() -> None:
+    one = taken_apart(baseline="sgd", methods=["sgd", "hj", *PARTS])
+    other = replace(one, spec={**one.spec, "method": {}})
+    assert obstacle(one, other, "digits-mlp", "no-noise") == "the studies have different baselines"
+    assert obstacle(one, other, "digits-mlp", "hj") == ""

@@ -153,6 +153,68 @@ def test_of_many_workers_some_are_shown(clock: Clock) -> None:
     assert table_lines(present[:17])[-1] == "and 1 more worker" and len(table_lines(present, shown=20)) == 21
 
 
+def many(problems: int, methods: int, running: int = 0) -> list[Progress]:
+    """Methods on problems; the last problem runs its last methods."""
+    last = (f"p{problems - 1}", [f"m{m}" for m in range(methods - running, methods)])
+    return [
+        Progress(f"p{p}", f"m{m}", 1, 10, running={"explore": 1} if (f"p{p}", f"m{m}") in at_work(last) else {})
+        for p in range(problems)
+        for m in range(methods)
+    ]
+
+
+def at_work(last: tuple[str, list[str]]) -> set[tuple[str, str]]:
+    return {(last[0], method) for method in last[1]}
+
+
+def lines_of(progress: list[Progress], workers: int = 0, height: int = 24) -> list[str]:
+    """What a terminal of 80 columns shows."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, height=height, highlight=False)
+    view = Display(console, tiny.spec())
+    options = console.options.update(height=None)
+    shown = view._view(progress, [member(f"node:{i}:1000") for i in range(workers)])
+    return ["".join(part.text for part in line).rstrip() for line in console.render_lines(shown, options, pad=False)]
+
+
+@pytest.mark.parametrize(("problems", "methods"), [(1, 7), (3, 7), (3, 2), (1, 40), (40, 1), (40, 7), (12, 30)])
+@pytest.mark.parametrize("workers", [0, 2, 64])
+@pytest.mark.parametrize("height", [24, 50])
+def test_the_time_left_is_never_cut_off(problems: int, methods: int, workers: int, height: int, clock: Clock) -> None:
+    lines = lines_of(many(problems, methods, running=1), workers, height)
+    assert len(lines) < height
+    count = problems * methods
+    assert sum(line.startswith(f"{count} of {10 * count:,} trials · estimating") for line in lines) == 1
+    at_work = {line.split()[0] for line in lines if line.endswith("explore")}
+    assert at_work & {f"m{methods - 1}", f"p{problems - 1}"}
+
+
+def test_what_does_not_fit_is_summed_up(clock: Clock) -> None:
+    lines = lines_of(many(3, 7, running=2))
+    heads = [line for line in lines if line.startswith("p")]
+    assert [(line.split()[0], line.split()[2]) for line in heads] == [(f"p{p}", "7/70") for p in range(3)]
+    shown = [line.split()[0] for line in lines[lines.index(heads[2]) + 1 :] if line.startswith("  ")]
+    assert {"m5", "m6"} <= set(shown) and len(lines) == 23
+    # Of 24 lines one stays free, two are below, two name the columns, and one says what is left out.
+    assert [line for line in lines_of(many(1, 40)) if line == "and 22 more methods"]
+    assert [line for line in lines_of(many(40, 1, running=1)) if line == "and 22 more problems"]
+    everything = lines_of(many(3, 7), height=60)
+    assert len([line for line in everything if line.startswith("  m")]) == 21
+
+
+def test_compiling_is_said_in_place_of_the_time_left(clock: Clock) -> None:
+    view, file = shown(terminal=True)
+    with view:
+        view.update([Progress("p", "sgd", 0, 10, running={"compile": 1})])
+        assert "0 of 10 trials · compiling sgd on p" in file.getvalue()
+        clock.now += 1
+        view.update([Progress("p", "sgd", 0, 10)], [member("node:1:1000", doing="compiling muon on p")])
+        assert "0 of 10 trials · compiling muon on p" in file.getvalue()
+        clock.now += 1
+        view.update([Progress("p", "sgd", 0, 10)], [member("node:1:1000", doing="measuring the machine")])
+        assert "0 of 10 trials · measuring the machine" in file.getvalue()
+
+
 def test_quiet_shows_nothing(clock: Clock) -> None:
     view, file = shown(terminal=True, quiet=True)
     with view:

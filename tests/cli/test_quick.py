@@ -70,3 +70,15 @@ def test_quick_excludes_options_that_size_a_study(option: tuple[str, str], capsy
 def test_a_name_that_would_become_too_long_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.toml").write_text(STUDY)
     assert "has more than 200 characters: give a shorter --name" in refused(capsys, *QUICK, "--name", "n" * 195)
+
+
+def test_phases_can_be_left_out(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.set_engine(monkeypatch)
+    Path("mine.toml").write_text(STUDY.replace("flatness = false", "flatness = true"))
+    options = ("--no-exploit", "--no-recommend", "--no-flatness", "--method", "sgd", "--no-report")
+    printed(capsys, "study", "mine.toml", "--population", "8", *options)
+    assert {row.phase for row in rows("relaxbench.db")} == {"explore", "confirm"}
+    database = open_database("relaxbench.db", create=False, read_only=True)
+    spec = load_study(database, "tiny").spec
+    database.dispose()
+    assert (spec["exploit"], spec["recommend"], spec["flatness"]) == (0, 0, False)

@@ -17,7 +17,7 @@ def test_a_finished_study_can_be_read_by_report_and_show(
 ) -> None:
     before = (finished / "study.db").read_bytes()
     out = printed(capsys, "show", "small", "--storage", storage)
-    assert all(name in out for name in RULES) and "bit for bit" in out
+    assert all(name in out for name, rule in RULES.items() if not rule.compares_losses) and "bit for bit" in out
     out = printed(capsys, "report", "small", "--storage", storage, "--report", "r")
     assert list(Path("r").rglob("*.html")) and list(Path("r").rglob("*.csv"))
     assert (finished / "study.db").read_bytes() == before

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Query
+from relaxbench.optim.rules.levenberg_marquardt import LevenbergMarquardt
 from relaxbench.problems import Problem, SupervisedProblem, problem
 from relaxbench.problems.digits import digits, digits_mlp, mlp
 from relaxbench.problems.measurements import FORWARD
@@ -202,6 +203,10 @@ def test_the_bill_equals_the_computed_passes(name: str) -> None:
     population.admit([Job(0, 0, {**defaults(rule.wide), **({"inner_steps": 14} if "inner_steps" in rule.wide else {})}, test=True)])  # fmt: skip # noqa: E501
     population.run(lambda free: [], got.extend, 1)
     bill = got[0].ledger
+    if isinstance(rule, LevenbergMarquardt):  # at x, with a tangent for each conjugate gradient, and at x + p
+        assert task.trained == bill.gradients * (1 + rule.cg_steps + 1) and bill.total <= 100
+        assert bill.total == pytest.approx(bill.gradients * (4 + 5 * rule.cg_steps) / 3)
+        return
     if rule.curvature:
         # In passes forward: two with tangents of three each and one back of two a step; every fifth looks again.
         steps, looks = bill.gradients, task.trained - 2 * bill.gradients

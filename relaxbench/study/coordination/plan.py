@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine as Database
-from sqlalchemy import Row, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Row, func, select
 
 from relaxbench.space import Space, Value
 from relaxbench.store.allowance import affordable, bills
@@ -24,16 +23,17 @@ from relaxbench.store.facts import (
     problem_facts,
     space_on,
 )
-from relaxbench.store.schema import FINISHED, SEARCHED, SPOT_CHECK, Curve, Study, Trial
-from relaxbench.store.transactions import read, write
+from relaxbench.store.schema import FINISHED, SEARCHED, SPOT_CHECK, Study, Trial
+from relaxbench.store.transactions import read
 from relaxbench.store.winners import best_so_far, rank, winner_of_complete_search
 from relaxbench.study.coordination.judge import Judge
 from relaxbench.study.coordination.learned_search import LearnedSearch
 from relaxbench.study.coordination.looks import Monitor
+from relaxbench.study.coordination.plan_rows import PlanRows
 from relaxbench.study.coordination.pruned_search import PrunedSearch
 from relaxbench.study.coordination.random_search import sample
 from relaxbench.study.coordination.size import Size
-from relaxbench.study.coordination.spot_checks import is_checked
+from relaxbench.study.coordination.spot_checks import chosen
 from relaxbench.study.coordination.tpe import GENERATION, propose
 from relaxbench.util.seeds import derive
 
@@ -42,16 +42,10 @@ Done = Mapping[tuple[str, str, int], int]
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(PlanRows):
     """The trials of one method on one problem.
 
     Attributes:
-        database: that holds them.
-        study: id of the study.
-        name: the study's name.
-        size: numbers of trials.
-        problem: the problem's name.
-        method: the method's label.
         space: the searched hyperparameters.
         fixed: the other hyperparameters, with their values.
         monitor: of the problem's looks; None for a plan that ends with its first look.
@@ -60,12 +54,6 @@ class Plan:
         known: settings that replace the first random trials of every block.
     """
 
-    database: Database
-    study: int
-    name: str
-    size: Size
-    problem: str
-    method: str
     space: Space
     fixed: dict[str, Value]
     monitor: Monitor | None = None
@@ -192,14 +180,6 @@ class Plan:
                 rows.append(self._row("explore", block, number, seed, {**params, **self.fixed}))
         return rows
 
-    def _so_far(self, block: int) -> list[Row[Any]]:
-        """Finished trials of a block, pruned ones too, with their ledgers and curves, in the order of their numbers."""
-        columns = (Trial.number, Trial.params, Trial.value, Trial.status, Trial.diverged, Trial.ledger)
-        where = (*self.here(), Trial.phase == "explore", Trial.block == block, Trial.status.in_(FINISHED))
-        query = select(*columns, Curve.data.label("curve")).outerjoin(Curve, Curve.trial_id == Trial.id)
-        query = query.where(*where).order_by(Trial.number)
-        return list(read(self.database, lambda connection: connection.execute(query).all()))
-
     def judge(self, trial: Trial) -> Judge | None:
         """Return what stops a trial; None for one that runs to its end."""
         if trial.phase != "explore" or not isinstance(self.learned, PrunedSearch):
@@ -211,14 +191,9 @@ class Plan:
         if not isinstance(self.learned, PrunedSearch):
             return 0
         place, share = (self.size.seed, self.problem, self.method), self.learned.pruner["spot_checks"]
-        query = select(Trial.id, Trial.block, Trial.number).where(*self.here(), Trial.status == "pruned")
-        pruned = read(self.database, lambda connection: connection.execute(query).all())
-        new = [row for row in pruned if row.id not in self._checked]
-        chosen = [row.id for row in new if is_checked(*place, row.block, row.number, share)]
-        trials = select(Trial.id, Trial.block, Trial.number, Trial.seed, Trial.params).where(Trial.id.in_(chosen))
-        found = read(self.database, lambda connection: connection.execute(trials).all()) if chosen else []
-        added = self._insert([self._row(SPOT_CHECK, t.block, t.number, t.seed, t.params, t.id) for t in found])
-        self._checked.update(row.id for row in new)
+        trials, seen = chosen(self.database, self.here(), place, share, self._checked)
+        added = self._insert([self._row(SPOT_CHECK, t.block, t.number, t.seed, t.params, t.id) for t in trials])
+        self._checked.update(seen)
         return added
 
     def _best(self, repetition: int, look: int) -> list[dict[str, Any]]:
@@ -274,15 +249,6 @@ class Plan:
             planned = self.size.exploit + sum(trial.phase == "explore" for trial in trials)
         return winner_of_complete_search(trials, planned)
 
-    def finished(self, phase: str, blocks: range | None = None) -> list[Row[Any]]:
-        """Finished trials of a phase, in order: id, phase, block, number, parent, value, params."""
-        columns = (Trial.id, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.value, Trial.params)
-        where = (*self.here(), Trial.phase == phase, Trial.status == "done")
-        if blocks is not None:
-            where = (*where, Trial.block.between(blocks.start, blocks.stop - 1))
-        query = select(*columns).where(*where).order_by(Trial.block, Trial.number)
-        return list(read(self.database, lambda connection: connection.execute(query).all()))
-
     def is_flatness_planned(self, trial: Trial) -> bool:
         """Whether a trial is one of the runs whose flatness is measured.
 
@@ -301,10 +267,6 @@ class Plan:
         winner = winner_of_complete_search(self.finished("explore", range(trial.block, trial.block + 1)), planned)
         return winner is not None and trial.parent == winner.id
 
-    def here(self) -> tuple[Any, ...]:
-        """Conditions that select the trials of this method on this problem."""
-        return (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method == self.method)
-
     def _done(self) -> Done:
         """Count the finished trials and confirmations of this method and of its opponent by block."""
         methods = {self.method, self._opponent()}
@@ -313,44 +275,6 @@ class Plan:
         query = select(*place, func.count()).where(*here, Trial.status.in_(FINISHED)).group_by(*place)
         rows = read(self.database, lambda connection: connection.execute(query).all())
         return Counter({(method, phase, block): count for method, phase, block, count in rows})
-
-    def _exploited(self) -> tuple[int, int]:
-        """Count TPE's trials: all planned ones, and those that are done."""
-        done = func.count().filter(Trial.status == "done")
-        query = select(func.count(), done).where(*self.here(), Trial.phase == "exploit")
-        planned, finished = read(self.database, lambda connection: connection.execute(query).one())
-        return planned, finished
-
-    def _row(
-        self, phase: str, block: int, number: int, seed: int, params: dict[str, Value], parent: int = 0
-    ) -> dict[str, Any]:
-        place = {"study_id": self.study, "problem": self.problem, "method": self.method, "phase": phase}
-        return {**place, "block": block, "number": number, "parent": parent, "seed": seed, "params": params}
-
-    def _drop_stale(self, phase: str, parent: int) -> None:
-        """Delete waiting trials of a phase whose parent no longer wins since the study was extended."""
-        stale = (*self.here(), Trial.phase == phase, Trial.status == "waiting", Trial.parent != parent)
-        query = select(func.count()).select_from(Trial).where(*stale)
-        if read(self.database, lambda connection: connection.scalar(query)):
-            write(self.database, lambda connection: connection.execute(delete(Trial).where(*stale)))
-
-    def _insert(self, rows: Sequence[dict[str, Any]]) -> int:
-        """Add the rows that do not exist yet; returns how many."""
-        if not rows:
-            return 0
-        key = ("phase", "block", "number", "parent")
-        blocks = [row["block"] for row in rows]
-        here = (*self.here(), Trial.phase == rows[0]["phase"], Trial.block.between(min(blocks), max(blocks)))
-        query = select(*(getattr(Trial, name) for name in key)).where(*here)
-        existing = {tuple(row) for row in read(self.database, lambda connection: connection.execute(query).all())}
-        neutral = {"status": "waiting", "token": 0, "failures": 0, "diverged": False, "mirrored": False}
-        new = [{**row, **neutral, "measures": {}, "ledger": {}} for row in rows]
-        new = [row for row in new if tuple(row[name] for name in key) not in existing]
-        dialect = postgresql if self.database.dialect.name == "postgresql" else sqlite
-        if new:  # another worker may add the same rows at this moment
-            insert = dialect.insert(Trial).on_conflict_do_nothing()
-            write(self.database, lambda connection: connection.execute(insert, new))
-        return len(new)
 
 
 def plans(database: Database, study: int, problems: Sequence[str] = (), methods: Sequence[str] = ()) -> list[Plan]:

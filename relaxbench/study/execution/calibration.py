@@ -27,6 +27,7 @@ from relaxbench.training import costs
 from relaxbench.training import engine as engines
 from relaxbench.util.pause import sleep
 
+MEASURING = "measuring the machine"
 REPORT_SECONDS = 1.0
 """Time between two reports of what is measured."""
 
@@ -41,7 +42,7 @@ class Calibration:
         worker: name of this process.
         presence: its row in the database.
         stopping: True ends the wait.
-        measuring: receives the plan whose cost is measured next.
+        measuring: receives the plan whose step is compiled or whose cost is measured next, and the phase.
         announce: receives lines for people.
     """
 
@@ -50,7 +51,7 @@ class Calibration:
     worker: str
     presence: Presence
     stopping: Callable[[], bool]
-    measuring: Callable[[Plan], None]
+    measuring: Callable[[Plan, str], None]
     announce: Callable[[str], None]
 
     def __post_init__(self) -> None:
@@ -72,10 +73,11 @@ class Calibration:
                 return manifest
             with turn(database, study, "measure", self.worker) as granted:
                 if granted:
-                    self.presence.doing = "measuring the machine"
+                    self.presence.doing = MEASURING
                     self.presence.seen()
                     self._choose(population)
                     self._compile()
+                    self.presence.doing = MEASURING
                     self._calibrate()
             if not granted:
                 sleep(random.uniform(0.2, 0.6))
@@ -135,7 +137,9 @@ class Calibration:
             for plan in [plan for plan in self.plans if plan.problem == name]:
                 if not lacking(engine, [plan.method]) or self.stopping():
                     continue
-                self.measuring(plan)
+                self.presence.doing = f"compiling {plan.method} on {name}"
+                self.presence.seen()
+                self.measuring(plan, "compile")
                 torch.set_num_threads(engine["threads"])
                 facts, note = describe_step(self.spec, problem, plan.method, engine)
                 if note:
@@ -195,7 +199,7 @@ class Calibration:
         def begin(index: int) -> bool:
             nonlocal due
             if time.monotonic() >= due:  # a report reads the database
-                self.measuring(first[index])
+                self.measuring(first[index], "calibrate")
                 due = time.monotonic() + REPORT_SECONDS
             return not self.stopping()
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import torch
@@ -22,7 +23,7 @@ from relaxbench.store.facts import MachineFacts, Manifest
 from relaxbench.store.schema import Weights
 from relaxbench.store.transactions import write
 from relaxbench.store.winners import best_so_far
-from relaxbench.store.workers import arrive
+from relaxbench.store.workers import Presence, arrive
 from relaxbench.study.coordination import optuna_proxy
 from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.manifest import read_manifest
@@ -145,13 +146,14 @@ class StudyRun:
         try:
             if missing:
                 calibration = Calibration(
-                    opened, device, claims.worker, presence, options.stopping, observer.calibrating, options.announce
+                    opened, device, claims.worker, presence, options.stopping, observer.preparing, options.announce
                 )
                 with heartbeat(claims, presence):
                     manifest = calibration.complete(options.population)
                 _announce_engines(options, manifest)
             checkpoints = Checkpoints(options.checkpoints, manifest["key"])
-            with _trainer(opened, device, checkpoints, options.announce) as train:
+            shown = partial(_compiling, presence, observer)
+            with _trainer(opened, device, checkpoints, options.announce, shown) as train:
                 hooks = (train, options.stopping, observer.look)
                 Session(claims, opened.plans, presence, *hooks, options.optuna).work()
         finally:
@@ -162,11 +164,15 @@ class StudyRun:
 
 @contextmanager
 def _trainer(
-    opened: OpenStudy, device: torch.device, checkpoints: Checkpoints, announce: Callable[[str], None]
+    opened: OpenStudy,
+    device: torch.device,
+    checkpoints: Checkpoints,
+    announce: Callable[[str], None],
+    compiling: Callable[[Plan], AbstractContextManager[None]],
 ) -> Iterator[Callable[[Shift], None]]:
     """Make what runs the trials of a shift: a population, or the user's own script."""
     if opened.spec.script is None:
-        yield Trainer(opened, device, checkpoints, FlatnessMeter(announce), announce).train
+        yield Trainer(opened, device, checkpoints, FlatnessMeter(announce), announce, compiling).train
         return
     scripts = ScriptTrainer(opened, str(device), checkpoints, announce)
     try:
@@ -190,11 +196,22 @@ class _Observer:
             self.options.observe(tally(self.plans))
             self.due = time.monotonic() + max(OBSERVE_SECONDS, 20 * (time.monotonic() - begin))
 
-    def calibrating(self, plan: Plan) -> None:
-        """Report that the cost of a method is being measured."""
+    def preparing(self, plan: Plan, phase: str) -> None:
+        """Report that the step of a method is being compiled, or its cost measured."""
         progress = tally(self.plans)
-        progress[self.plans.index(plan)].running = {"calibrate": 1}
+        progress[self.plans.index(plan)].running = {phase: 1}
         self.options.observe(progress)
+
+
+@contextmanager
+def _compiling(presence: Presence, observer: _Observer, plan: Plan) -> Iterator[None]:
+    """Show here and to others that the step of a plan is compiled, for tens of seconds without a trial."""
+    before, presence.doing = presence.doing, f"compiling {plan.method} on {plan.problem}"
+    presence.seen()
+    observer.preparing(plan, "compile")
+    yield
+    presence.doing = before
+    presence.seen()
 
 
 def _announce_engines(options: RunOptions, manifest: Manifest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ class Trainer:
         checkpoints: of unfinished trials.
         meter: of flatness.
         announce: receives lines for people.
+        compiling: the context in which the step of a plan is compiled, so that people see it.
     """
 
     study: OpenStudy
@@ -49,8 +51,10 @@ class Trainer:
     checkpoints: Checkpoints
     meter: FlatnessMeter
     announce: Callable[[str], None]
+    compiling: Callable[[Plan], AbstractContextManager[None]]
     _said: bool = field(default=False, repr=False)
     _notes: set[str] = field(default_factory=set, repr=False)
+    _made: set[tuple[str, str]] = field(default_factory=set, repr=False)
 
     def train(self, shift: Shift) -> None:
         """Run trials until the shift has no more, is stopped, or memory does not suffice."""
@@ -62,7 +66,10 @@ class Trainer:
         rule, budget = spec.make_rule(plan.method, problem), spec.budget_of(problem)
         torch.set_num_threads(engine["threads"])  # as it was measured: sums in another order have other last digits
         oracle = Oracle(problem, oracle_path(engine["path"]), engine["precision"])
-        step = step_of(spec, problem, plan.method, engine)
+        first = engine["path"] == "compiled" and (plan.problem, plan.method) not in self._made
+        with self.compiling(plan) if first else nullcontext():
+            step = step_of(spec, problem, plan.method, engine)
+        self._made.add((plan.problem, plan.method))
         if step is not None and step.note and step.note not in self._notes:
             self._notes.add(step.note)
             self.announce(f"{problem.name}, {plan.method}: {step.note}")

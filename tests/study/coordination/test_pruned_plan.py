@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -10,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from sqlalchemy import Engine, insert, select, update
 
 from relaxbench.analysis.frames import load_study
 from relaxbench.analysis.progress import progress
+from relaxbench.analysis.pruning import prunings
 from relaxbench.analysis.study_arms import StudyArms
+from relaxbench.report.figures.incumbents import incumbents
 from relaxbench.space import Float
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import CURVE_COLUMNS, Curve, Study, Trial
@@ -189,3 +193,38 @@ def test_curvature_is_billed_and_rounding_loses_no_trial(database: Engine) -> No
     assert affordable(12, 600, sum([599.9999999999999] * 3)) == 9
     assert affordable(12, 600, sum([600.0000000000001] * 11)) == 1
     assert [affordable(3, 100, cost) for cost in (0, 1, 100, 200.5, 300, 301)] == [3, 2, 2, 0, 0, 0]
+
+
+def test_what_pruning_saved_and_lost_is_what_a_plain_count_says(database: Engine) -> None:
+    begin(database, pruner="hyperband")
+    run(database)
+    mine = [row for row in rows(database) if row.method == "a"]
+    explored = [row for row in mine if row.phase == "explore"]
+    pruned = [row for row in explored if row.status == "pruned"]
+    checks = [row for row in mine if row.phase == "spot-check"]
+    best = {row.block: min(e.value for e in explored if (e.block, e.status) == (row.block, "done")) for row in explored}
+    lost = [row for row in checks if row.value < best[row.block]]
+    (found,) = prunings(load_study(database, "s"))
+    assert (found.method, found.pruner, found.blocks) == ("a", "hyperband", 6)
+    assert (found.trials, found.pruned, found.checks) == (len(explored), len(pruned), len(checks))
+    assert found.saved == sum(BUDGET - row.ledger["gradients"] for row in pruned) > 0
+    assert found.unspent == sum(T * BUDGET - cost for cost in spent(database).values())
+    assert found.audit == BUDGET * len(checks) > 0
+    checked, unlucky = {row.block for row in checks}, {row.block for row in lost}
+    assert (found.lost, found.checked, found.kept) == (len(lost), len(checked), len(checked - unlucky))
+    assert found.bound == pytest.approx(stats.beta.ppf(0.95, len(lost) + 1, len(checks) - len(lost)))
+    assert f"kept the winner in {found.kept} of {len(checked)} block" in found.sentence
+
+    # The course of the tuning: after each whole trial's gradients, the best that they have paid for.
+    rows_ = incumbents(load_study(database, "s"), "p").query("method == 'a' and phase == 'explore'")
+    for count, mean in zip(rows_["trials"], rows_["mean"], strict=True):
+        paid = []
+        for block in range(6):
+            bill, so_far = 0.0, math.inf
+            for row in sorted((e for e in explored if e.block == block), key=lambda e: e.number):
+                bill += row.ledger["gradients"]
+                if bill <= count * BUDGET and row.status == "done":
+                    so_far = min(so_far, row.value)
+            paid.append(so_far)
+        assert mean == pytest.approx(np.mean(paid))
+    assert list(rows_["pruned"])[-1] == len(pruned)
