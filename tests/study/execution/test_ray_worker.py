@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,13 +25,12 @@ from relaxbench.study.coordination.ray_cluster import Cluster, check_storage
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.ray_worker import Order
 from tests.postgres import free_port
-from tests.processes import Forked
 from tests.study import tiny
 
 STORE = 80 * 2**20
 """Bytes of a node's object store, which is hardly used."""
 PATIENCE = 120.0
-STARTED: list[Forked] = []
+STARTED: list[subprocess.Popen[str]] = []
 """To be ended with the cluster, whatever became of their tests."""
 
 BROKEN = """
@@ -66,19 +66,19 @@ def settled(folder: Path, s: StudySpec) -> None:
     database.dispose()
 
 
-def study(folder: Path, cluster: Any, s: StudySpec) -> Forked:
+def study(folder: Path, cluster: Any, s: StudySpec) -> subprocess.Popen[str]:
     """The command, on a cluster."""
     file = folder / "tiny.toml"
     file.write_text("".join(f"{key} = {value!r}\n" for key, value in s.model_dump(exclude_unset=True).items()))
-    line = ["-m", "relaxbench", "study", str(file), "--storage", str(folder / "study.db")]
+    line = [sys.executable, "-m", "relaxbench", "study", str(file), "--storage", str(folder / "study.db")]
     line += ["--engine", "ray", "--address", cluster.address, "--workers", "2", "--no-report"]
     line += ["--checkpoints", str(folder / "checkpoints")]
-    process = Forked(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     STARTED.append(process)
     return process
 
 
-def until(condition: Callable[[], Any], process: Forked) -> Any:
+def until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
     """What a condition gives as soon as it is true."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
@@ -89,7 +89,7 @@ def until(condition: Callable[[], Any], process: Forked) -> Any:
     raise AssertionError(f"it did not come to that:\n{process.communicate()[0]}")
 
 
-def ended(process: Forked) -> str:
+def ended(process: subprocess.Popen[str]) -> str:
     """What a command printed."""
     return process.communicate(timeout=PATIENCE)[0]
 
