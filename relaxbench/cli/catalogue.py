@@ -104,7 +104,7 @@ def list_tables() -> list[RenderableType]:
             size = "parameters unknown until its data are here"
         facts = [f"{size}; {_budget(p)}; judged by {target}{published}"]
         if f"{name}-small" in names:
-            facts.append(f"{name}-small: {_budget(problem(f'{name}-small'))}")
+            facts.append(f"{name}-small: {_variant(p, problem(f'{name}-small'))}")
         lines.append(_entry(name, p.title, *facts, f"data: {p.data}"))
     lines.append(
         Text(
@@ -158,6 +158,15 @@ def _spaces(rule: type[Rule]) -> list[str]:
         also = f"; others for {', '.join(other.kind for other in others)}" if others else ""
         lines.append(f"published for {first.kind}: {values}{note}{also}")
     return lines
+
+
+def _variant(large: Problem, small: Problem) -> str:
+    """Say what a small variant has: its budget, and its parameters where they are others."""
+    try:
+        other = f"; {counted(small.size, 'parameter')}" if small.size != large.size else ""
+    except UserError:  # depends on data
+        other = ""
+    return _budget(small) + other
 
 
 def _budget(problem: Problem) -> str:

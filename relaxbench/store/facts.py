@@ -39,7 +39,7 @@ class ProblemFacts(TypedDict):
     base: str  # the problem's own name; on a ladder of budgets this one is called base@rung
     rung: int | None  # its budget on a ladder; None without a ladder
     rounds: int | None  # measurements on validation data per trial
-    decades: NotRequired[bool]  # losses of runs span decades: their logarithms are averaged
+    decades: bool  # losses of runs span decades: their logarithms are averaged
 
 
 class CostFacts(TypedDict):
@@ -299,6 +299,7 @@ def problem_facts(manifest: Manifest, problem: str) -> ProblemFacts:
         "base": problem,
         "rung": None,
         "rounds": None,
+        "decades": False,
     }
     known = manifest.get("problems", {}).get(problem)
     return {**neutral, **known} if known else neutral

@@ -104,6 +104,7 @@ def make(database: Database, name: str, load: Load) -> int:
         "base": PROBLEM,
         "rung": None,
         "rounds": None,
+        "decades": False,
     }
     manifest: Manifest = {
         "key": uuid.uuid4().hex[:12],

@@ -19,7 +19,21 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 COMMANDS = (
-    *("study", "worker", "status", "reap", "plan", "report", "atlas", "dashboard", "list", "show", "best"),
+    *(
+        "study",
+        "ablate",
+        "log",
+        "worker",
+        "status",
+        "reap",
+        "plan",
+        "report",
+        "atlas",
+        "dashboard",
+        "list",
+        "show",
+        "best",
+    ),
     *("copy", "export", "import", "upgrade"),
     *("doctor", "bench", "check", "theory", "reproduce"),
 )

@@ -45,7 +45,7 @@ def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
 
 def loss_name(frames: StudyFrames, problem: str) -> str:
     """Return what is averaged on a problem: `LOSS` or `LOGARITHM`."""
-    return LOGARITHM if frames.problem(problem).get("decades") else LOSS
+    return LOGARITHM if frames.problem(problem)["decades"] else LOSS
 
 
 def _compared(frames: StudyFrames, problem: str) -> dict[str, Matrix]:

@@ -15,7 +15,7 @@ from relaxbench.study.definition.spec import StudySpec
 
 def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
     """Describe a problem for the report."""
-    facts: ProblemFacts = {
+    return {
         "title": problem.title,
         "metric": problem.metric,
         "unit": problem.unit,
@@ -35,8 +35,8 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
         "base": base_name(problem) if spec.budgets else problem.name,
         "rung": problem.budget if spec.budgets else None,
         "rounds": problem.rounds,
+        "decades": problem.decades,
     }
-    return {**facts, "decades": True} if problem.decades else facts
 
 
 def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) -> MethodFacts:

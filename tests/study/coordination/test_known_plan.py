@@ -86,7 +86,7 @@ def test_samplers_try_known_settings_first_whatever_the_generations(name: str) -
                 tuner = Tuner(space, make_sampler(facts, 7, 6), known)
             proposed = tuner.propose(generations, size)
             generations.append([Finished(params, float(params["x"])) for params in proposed])
-        return [params for generation in generations for params, _ in generation]
+        return [dict(each.params) for generation in generations for each in generation]
 
     for size in (1, 4):
         trials = run(False, size)
