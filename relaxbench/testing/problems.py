@@ -181,12 +181,14 @@ class ProblemConformance:
         p = self._make()
         shapes = [shape for _, shape in p.layout()]
         suited = [cls for cls in RULES.values() if cls.unfit(shapes) is None]
-        one_batch = has_one_batch(p)
-        suited = [cls for cls in suited if one_batch or not cls.compares_losses]
         rules = [cls() for cls in suited if p.loss.convex or not cls.curvature]
-        unfit = {rule: reason for rule in rules if (reason := why_unfit(p, rule))}
+        unfit = {rule: reason for rule in rules if not rule.compares_losses and (reason := why_unfit(p, rule))}
         for rule, reason in unfit.items():
             require(rule.curvature, f"{rule.name} cannot take a step: {reason}")
+        if has_one_batch(p):
+            for rule in rules:
+                reason = why_unfit(p, rule) if rule.compares_losses else None
+                require(reason is None, f"{rule.name} cannot take a step: {reason}")
         for rule, reason in unfit.items():
             skip(f"{rule.name} cannot train it: {reason}; study --skip-unfit leaves it out")
 

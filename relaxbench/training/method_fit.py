@@ -30,7 +30,11 @@ def why_unfit(problem: Problem, rule: Rule) -> str | None:
     unfit = rule.unfit([shape for _, shape in problem.layout()])
     if unfit:
         return unfit
-    if rule.compares_losses and not has_one_batch(problem):
+    try:
+        one_batch = not rule.compares_losses or has_one_batch(problem)
+    except Exception as error:  # a model may raise any kind
+        return _reason(problem, rule, error)
+    if not one_batch:
         return (
             "it compares losses of different steps, which must be of the same examples, and each step has others: "
             "give the problem fixed points, or all its data as one mini-batch"

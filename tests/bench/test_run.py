@@ -229,6 +229,7 @@ def test_ratios_follow_from_rates(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert list(found["population"]["methods"]) == list(RULES) and set(found["steps"]) == set(steps.NAMES)
     for name in RULES:
         assert found["population"]["methods"][name]["ratio"] == 5
+    for name in steps.NAMES:
         assert found["steps"][name]["ratio"] == 2
     assert "5.00 ×" in out
     lines = {line.split("  ")[0]: line.rstrip() for line in out.splitlines() if "2.00 ×" in line}

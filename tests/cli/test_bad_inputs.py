@@ -36,7 +36,7 @@ COMMANDS = [
     (f"study --method {LONG}", "unknown method"),
     ("study --method sgd/", "unknown method 'sgd/': did you mean 'sgd'?"),
     ("study --method ", "unknown method ''"),
-    ("study --method qqq", "unknown method 'qqq': known: adamw, adamw-ema, "),
+    ("study --method qqq", "unknown method 'qqq': known: adam-lbfgs, adamw, "),
     ("study --problem qqq", "unknown problem 'qqq': known: allcnn"),
     ("study --problem ", "--name '': expected at least 1 character"),
     (f"study --name s --problem {LONG}.py", "name too long"),
@@ -186,7 +186,7 @@ KEYS = [
     (HEAD + "method = 3\n", "method = 3: expected a table"),
     (
         HEAD + "[method.sgd]\nqqq = 3\n",
-        "table [method.sgd]: 'qqq': known: arm, fixed, options, rule, search, space, title",
+        "table [method.sgd]: 'qqq': known: against, arm, fixed, instead, options, rule, search, space, title",
     ),
     (HEAD + "[method.heat]\nrule = 3\n", "method.heat.rule = 3: expected a text"),
     (HEAD + "[method.heat]\ntitle = []\n", "method.heat.title = []: expected a text"),

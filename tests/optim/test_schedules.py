@@ -37,7 +37,8 @@ def factor(kind: str, progress: float) -> float:
 def width(kind: str, start: float, end: float, progress: float) -> float:
     """The scope, written down a second time."""
     weight = {"linear": progress, "cosine": math.sin(math.pi * progress / 2) ** 2, "constant": 0.0}
-    if kind == "geometric":
+    if kind in ("geometric", "mean"):
+        progress = 0.5 if kind == "mean" else progress
         return float(start ** (1 - progress) * end**progress)
     return (1 - weight[kind]) * start + weight[kind] * end
 
@@ -109,7 +110,7 @@ def test_scopes_in_closed_form(kind: str, start: float, end: float, progress: fl
     assert min(start, end) * (1 - 1e-12) - rounding <= found <= max(start, end) * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("kind", SCOPINGS)
+@pytest.mark.parametrize("kind", [kind for kind in SCOPINGS if kind != "mean"])  # that one is constant in between
 @given(start=SCOPE, end=SCOPE)
 def test_scopes_go_from_start_to_end_without_turning(kind: str, start: float, end: float) -> None:
     assume(abs(start - end) > 1e-6 * start)

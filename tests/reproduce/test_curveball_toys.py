@@ -158,7 +158,7 @@ def test_the_table_is_printed_and_fits_80_columns(cells: list[Cell]) -> None:
 
 def test_the_command_prints_the_table(reproduced: Reproduced, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        (["curveball"], "unknown table 'curveball': did you mean 'curveball-toys'"),
+        (["curveball-toy"], "unknown table 'curveball-toy': did you mean 'curveball-toys'"),
         (["curveball-toys", "--runs", "1"], "--runs 1: expected at least 2"),
     ):
         assert main(["reproduce", *arguments]) == 2

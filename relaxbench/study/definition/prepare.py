@@ -7,7 +7,7 @@ from relaxbench.problems import Problem, problem
 from relaxbench.study.definition.ladder import rungs
 from relaxbench.study.definition.script_tryout import prepare_script
 from relaxbench.study.definition.spec import StudySpec
-from relaxbench.study.definition.validation import check_on
+from relaxbench.study.definition.validation import check_on, check_pruners_on
 from relaxbench.training.compatibility import try_out
 from relaxbench.training.method_fit import why_unfit
 from relaxbench.training.precision import Precision
@@ -42,7 +42,9 @@ def prepare(spec: StudySpec, download: bool = False, tries: bool = True) -> list
                     f"method {label!r} cannot train problem {task.name!r}: {reason}; or leave {label} out of the "
                     "study, as --skip-unfit does"
                 )
-    return [rung for task in problems for rung in rungs(task, spec)]
+    ladder = [rung for task in problems for rung in rungs(task, spec)]
+    check_pruners_on(spec, ladder)
+    return ladder
 
 
 def prepare_fit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, list[Problem], dict[str, str]]:
@@ -73,6 +75,7 @@ def prepare_fit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, lis
     fit = spec.model_copy(update={"methods": [label for label in spec.methods if label not in unfit]})
     ladder = [rung for task in problems for rung in rungs(task, fit)]
     check_on(fit, ladder)
+    check_pruners_on(fit, ladder)
     return fit, ladder, unfit
 
 

@@ -134,8 +134,6 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
             if isinstance(steps, Int):
                 params["inner_steps"] = steps.high
             rule = spec.make_rule(label, problem)
-            rounds = min(problem.rounds, int(spec.budget_of(problem) / (rule.price * rule.replicas)))
-            check_pruner_of(spec.sampling_of(label), label, problem, rounds)
             if rule.curvature:
                 problem.convex_loss()
             queries = int(rule.period(stack([params], torch.device("cpu"), torch.float32)))
@@ -146,6 +144,20 @@ def check_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
                     f"{key} = {spec.budget_of(problem)}: smaller than one outer step of {label} on {problem.name} (up "
                     f"to {period} gradients): raise the budget, or lower inner_steps in [space]"
                 )
+
+
+def check_pruners_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
+    """Check that trials have rounds at which a pruner can stop them; their number may depend on the data.
+
+    Raises:
+        UserError: for a method whose trials no pruner can stop.
+    """
+    for problem in problems:
+        for label in spec.methods:
+            if "pruner" in (sampling := spec.sampling_of(label)):
+                rule = spec.make_rule(label, problem)
+                rounds = min(problem.rounds, int(spec.budget_of(problem) / (rule.price * rule.replicas)))
+                check_pruner_of(sampling, label, problem, rounds)
 
 
 def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:

@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler, TPESampler
 from relaxbench.errors import UserError
 from relaxbench.problems import problem
 from relaxbench.study.definition.changes import merge
-from relaxbench.study.definition.validation import check_on, parse
+from relaxbench.study.definition.validation import check_on, check_pruners_on, parse
 from tests.study.definition.test_validation import GOOD, refusal
 
 HERE = "tests.study.definition.test_search"
@@ -141,7 +141,7 @@ def test_a_pruner_that_cannot_stop_trials_is_refused(
 ) -> None:
     values = {**GOOD, "problems": [task], "methods": ["sgd"], "budget": budget, "search": {"pruner": pruner}}
     with pytest.raises(UserError) as refused:
-        check_on(parse(values, "my.toml"), [problem(task)])
+        check_pruners_on(parse(values, "my.toml"), [problem(task)])
     line = str(refused.value)
     assert "\n" not in line and all(part in line for part in parts), line
 
