@@ -69,7 +69,7 @@ def pytest_report_header() -> str:
     return f"MNIST in these tests: {SMALL.what}"
 
 
-settings.register_profile("relaxbench", max_examples=30, deadline=None, derandomize=True)
+settings.register_profile("relaxbench", deadline=None, derandomize=True)
 settings.load_profile("relaxbench")
 
 

@@ -26,7 +26,7 @@ def painted(page: Page, colours: Iterable[str]) -> list[str]:
     return page.evaluate(probe, list(colours))
 
 
-@pytest.mark.parametrize(("width", "schemes"), [(1200, ("light", "dark")), (390, ("dark",))])
+@pytest.mark.parametrize(("width", "schemes"), [(1200, ("light", "dark")), (390, ("dark", "light"))])
 def test_everything_is_drawn_and_nothing_is_too_wide(
     both_page: Path, visit: Visit, width: int, schemes: tuple[Scheme, ...]
 ) -> None:

@@ -19,7 +19,7 @@ from tests.optim.populations import PLAIN, RULES, Members, members, tensors, tra
 
 
 @given(st.integers(0, 10**6), st.floats(1e-3, 0.1), st.floats(0, 0.99), st.floats(0.9, 0.9999), st.floats(0, 0.5))
-@settings(max_examples=12)
+@settings(max_examples=25)
 def test_adamw_is_torch_optim_adamw(seed: int, lr: float, beta1: float, beta2: float, decay: float) -> None:
     population = members("adamw", 1, 4, 25, seed)
     now = tensors({"adam_lr": lr, "beta1": beta1, "beta2": beta2, "decoupled_decay": decay})
@@ -40,7 +40,7 @@ def test_adamw_is_torch_optim_adamw(seed: int, lr: float, beta1: float, beta2: f
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.floats(1e-3, 0.3), st.floats(0.01, 0.99), st.floats(0, 0.1))
 def test_sgd_is_torch_optim_sgd(nesterov: bool, seed: int, lr: float, momentum: float, weight_decay: float) -> None:
     population = members("sgd", 1, 4, 25, seed)
@@ -59,7 +59,7 @@ def test_sgd_is_torch_optim_sgd(nesterov: bool, seed: int, lr: float, momentum: 
 
 
 @given(st.integers(0, 10**6), st.integers(5, 500))
-@settings(max_examples=8)
+@settings(max_examples=10)
 def test_a_young_average_is_the_plain_mean(seed: int, ema_steps: int) -> None:
     population = members("sgd-ema", 2, 3, 40, seed)
     population.hyper["ema_steps"] = torch.full((2, 1), float(ema_steps), dtype=torch.float64)
@@ -97,7 +97,7 @@ RATES = st.floats(0.01, 0.3)
 GAMMAS = st.floats(0.2, 100)
 
 
-@settings(max_examples=20)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), RATES, GAMMAS, st.floats(0, 0.95), st.integers(1, 30), st.floats(0.05, 1))
 @example(seed=0, rate=0.1, gamma=1.0, a=0.75, L=20, outer_lr=1.0)
 def test_t11_the_inner_loop_in_closed_form(
@@ -125,7 +125,7 @@ def test_t11_the_inner_loop_in_closed_form(
     assert np.allclose(state["x"][0].numpy(), x - outer_lr * (x - y), rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), RATES, st.floats(1e-2, 1e6), st.floats(0, 0.95), st.floats(0.05, 1), st.floats(0, 0.01))
 def test_t11_one_inner_step_is_sgd_whatever_gamma(
     seed: int, rate: float, gamma: float, a: float, outer_lr: float, weight_decay: float
@@ -144,7 +144,7 @@ def test_t11_one_inner_step_is_sgd_whatever_gamma(
 
 
 @pytest.mark.parametrize("name", ["entropy-sgd", "hj"])
-@settings(max_examples=8)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6), st.floats(0.2, 20))
 def test_t11_a_long_inner_loop_is_the_prox_step(name: str, seed: int, gamma: float) -> None:
     """x ← (I + γA)^{-1}(x − γc), twice in a row, for f = ½ xᵀA x + cᵀx."""
@@ -159,7 +159,7 @@ def test_t11_a_long_inner_loop_is_the_prox_step(name: str, seed: int, gamma: flo
 
 
 @pytest.mark.parametrize("name", ["entropy-sgd", "hj"])
-@settings(max_examples=8)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), RATES, st.floats(0, 0.95), st.floats(0.05, 1), st.integers(1, 6), st.floats(0, 0.01))
 def test_t11_without_coupling_it_is_lookahead_bit_for_bit(
     name: str, seed: int, rate: float, momentum: float, outer_lr: float, L: int, weight_decay: float
@@ -175,7 +175,7 @@ def test_t11_without_coupling_it_is_lookahead_bit_for_bit(
     assert torch.equal(state["x"], expected_state["x"]) and torch.equal(state["y"], expected_state["y"])
 
 
-@settings(max_examples=8)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_hj_is_entropy_sgd_at_temperature_zero_without_averaging(seed: int) -> None:
     """Bit for bit, with momentum in both loops and a scheduled γ."""
@@ -196,7 +196,7 @@ def test_hj_is_entropy_sgd_at_temperature_zero_without_averaging(seed: int) -> N
 # HJ implicit.
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.floats(0.05, 1.5), st.floats(0.5, 0.9), st.floats(0, 0.1))
 def test_the_fixed_point_of_hj_implicit(seed: int, gamma: float, b: float, weight_decay: float) -> None:
     """p = (I + γA)^{-1}(Ax + c), the gradient of the Moreau envelope, with A + wd I for A."""
@@ -215,7 +215,7 @@ def test_the_fixed_point_of_hj_implicit(seed: int, gamma: float, b: float, weigh
     assert np.allclose(p, decayed @ (x - gamma * p) + c, rtol=1e-10, atol=1e-11)
 
 
-@settings(max_examples=15)
+@settings(max_examples=30)
 @given(st.floats(0, 0.95), st.floats(0.02, 1.5), st.floats(0.1, 10), st.integers(1, 40))
 def test_the_rate_of_hj_implicit(b: float, share: float, curvature: float, L: int) -> None:
     """Its error is multiplied by b − (1 − b) γλ a gradient: exactly, whether that contracts or not."""
@@ -252,7 +252,7 @@ def test_hj_implicit_at_its_defaults_contracts_where_its_docstring_says() -> Non
 # HEAT.
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.floats(0, 10), st.sampled_from([2, 6, 20]), st.floats(0, 0.9))
 def test_heat_on_a_quadratic_is_sgd(seed: int, sigma: float, L: int, momentum: float) -> None:
     """Antithetic pairs cancel what is linear: the smoothed gradient is the gradient, however wide the Gaussian."""

@@ -30,7 +30,7 @@ def close(found: Tensor, expected: Vector, scale: float) -> bool:
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=12)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 5), st.booleans())
 def test_a_rule_is_its_algorithm_in_plain_loops(name: str, seed: int, K: int, P: int, groups: bool) -> None:
     """Every query and every iterate in float64, members with inner loops of different lengths under schedules.
@@ -77,7 +77,7 @@ def test_the_iterate_moves_at_the_end_of_an_outer_step_only(name: str) -> None:
         assert moved == (t % int(period[k]) == 0)
 
 
-@settings(max_examples=12)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.booleans(), st.booleans())
 def test_the_options_of_entropy_sgd_are_those_of_its_released_code(seed: int, restart: bool, outside: bool) -> None:
     population = members("entropy-sgd", 2, 3, 31, seed)
@@ -103,7 +103,7 @@ def test_the_options_of_entropy_sgd_are_those_of_its_released_code(seed: int, re
             point, deployed = machine.send(population.A[k].numpy() @ point + population.noise[t, k].numpy())
 
 
-@settings(max_examples=12)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.booleans(), st.booleans())
 def test_the_options_of_parle_are_variants_of_its_loop(seed: int, restart: bool, mpi: bool) -> None:
     population = members("parle", 2, 3, 31, seed)
@@ -172,7 +172,7 @@ def test_a_query_changes_nothing_and_update_leaves_its_arguments_alone(name: str
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=5)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6), st.permutations(range(5)))
 def test_permuted_members_give_permuted_results(name: str, seed: int, order: list[int]) -> None:
     population = members(name, 5, 7, 20, seed, torch.float32)
@@ -184,7 +184,7 @@ def test_permuted_members_give_permuted_results(name: str, seed: int, order: lis
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=5)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6), st.integers(1, 4))
 def test_a_member_alone_is_what_it_is_among_others(name: str, seed: int, K: int) -> None:
     population = members(name, K, 7, 20, seed, torch.float32)
