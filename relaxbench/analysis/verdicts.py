@@ -152,7 +152,7 @@ def _disasters(arms: StudyArms, problem: str, opponent: str | None, runs: pd.Dat
 
 
 def _outer_steps(frames: StudyFrames, problem: str, method: str, runs: pd.DataFrame) -> float:
-    """The median outer steps of a run: its gradients by the length of the inner loop.
+    """The median outer steps of a run: its gradients by those of an outer step, of all replicas.
 
     NaN for methods that smooth the loss over no scope: the inner loop of Lookahead, for one, relaxes nothing.
     """
@@ -160,7 +160,8 @@ def _outer_steps(frames: StudyFrames, problem: str, method: str, runs: pd.DataFr
         return math.nan
     fixed = frames.fixed(method, problem).get("inner_steps", np.nan)
     inner = pd.Series([params.get("inner_steps", fixed) for params in runs["params"]], index=runs.index, dtype=float)
-    return float((runs["gradients"] / inner).median())
+    each, beside = frames.method(method)["outer_step"]
+    return float((runs["gradients"] / (each * inner + beside)).median())
 
 
 def _of(rows: pd.DataFrame, problem: str, method: str) -> pd.DataFrame:

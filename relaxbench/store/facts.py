@@ -111,6 +111,7 @@ class MethodFacts(TypedDict):
     known: list[KnownFacts]
     publications: dict[str, PublicationFacts]  # by problem; empty for a method that is tuned
     copies: float | None  # of the parameters, held by the rule
+    outer_step: list[float]  # its gradients: of each inner step (all replicas' together), and beside them
     scope: str | None  # gamma, sigma
     calibration: dict[str, CostFacts]  # by problem
 
@@ -326,6 +327,7 @@ def method_facts(manifest: Manifest, method: str, role: str = "candidate") -> Me
         "known": [],
         "publications": {},
         "copies": None,
+        "outer_step": [1.0, 0.0],
         "scope": None,
         "calibration": {},
     }

@@ -79,6 +79,7 @@ def make(database: Database, name: str, load: Load) -> int:
             "known": [],
             "publications": {},
             "copies": 1,
+            "outer_step": [1.0, 0.0],
             "scope": None,
             "calibration": {PROBLEM: {"seconds_per_gradient": 1e-3, "seconds_spread": 0.0, "peak_bytes": 1000}},
         }

@@ -198,4 +198,7 @@ def test_only_methods_that_smooth_the_loss_have_outer_steps() -> None:
         }
     steps = {r.method: r for r in verdicts(load_study(synthetic.fill(Writer(memory(), asked, about))))}
     assert steps["hj"].outer_steps == 60 and steps["hj"].short
+    about["methods"]["hj"]["outer_step"] = [3.0, 2.0]  # three replicas, and two gradients beside the inner loop
+    again = verdicts(load_study(synthetic.fill(Writer(memory(), asked, about))))
+    assert [r.outer_steps for r in again if r.method == "hj"] == [600 / 32]
     assert np.isnan(steps["lookahead"].outer_steps) and not steps["lookahead"].short

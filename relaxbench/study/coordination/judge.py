@@ -73,9 +73,8 @@ class Judge:
     def __call__(self, losses: Sequence[float]) -> bool:
         """Whether the trial is to stop, from the validation losses of all its rounds so far."""
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Optuna's notes on experimental features, and on losses that are not finite
+            # Optuna notes experimental features, and losses that are not finite.
+            warnings.simplefilter("ignore")
             for step in range(self._seen, len(losses)):
                 self._trial.report(float(np.float32(losses[step])), step + 1)  # as curves are stored
                 self._answer = self._trial.should_prune()

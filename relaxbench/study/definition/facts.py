@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
+from relaxbench.optim.hyper import defaults, stack
 from relaxbench.optim.published import KINDS
+from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.space import to_stored
 from relaxbench.store.facts import MethodFacts, ProblemFacts, PublicationFacts
@@ -39,6 +43,16 @@ def describe_problem(problem: Problem, spec: StudySpec) -> ProblemFacts:
     }
 
 
+def outer_step_of(rule: Rule) -> list[float]:
+    """Return the gradients of an outer step: of each inner step, with all replicas, and those beside the inner loop."""
+    values, lengths = defaults(rule.wide), []
+    for inner_steps in (10, 20):
+        hyper = stack([{**values, "inner_steps": inner_steps}], torch.device("cpu"), torch.float32)
+        lengths.append(float(rule.period(hyper)) * rule.price * rule.replicas)
+    each = (lengths[1] - lengths[0]) / 10
+    return [each, lengths[0] - 10 * each]
+
+
 def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) -> MethodFacts:
     """Describe a method for the report and the plan of trials. Its calibration is added when it has been measured."""
     rule = spec.rule_of(label)
@@ -63,6 +77,7 @@ def describe_method(label: str, spec: StudySpec, problems: Sequence[Problem]) ->
             problem.name: facts for problem in problems if (facts := describe_publication(label, spec, problem))
         },
         "copies": spec.make_rule(label, problems[0]).copies,
+        "outer_step": outer_step_of(spec.make_rule(label, problems[0])),
         "scope": rule.scope,
         "calibration": {},
     }

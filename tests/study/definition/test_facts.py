@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from relaxbench.optim.registry import RULES
 from relaxbench.problems import problem as named
 from relaxbench.space import StoredChoice, StoredFloat, StoredInt
 from relaxbench.store.facts import (
@@ -20,7 +21,7 @@ from relaxbench.store.facts import (
     SpecFacts,
 )
 from relaxbench.study.coordination.manifest import read_manifest
-from relaxbench.study.definition.facts import describe_method
+from relaxbench.study.definition.facts import describe_method, outer_step_of
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import restore
 from tests.study import tiny
@@ -75,3 +76,17 @@ def test_the_publication_of_a_method_as_published(rule: str, name: str, kind: st
 
 def test_a_stored_specification_has_the_keys_that_its_type_names() -> None:
     assert set(StudySpec.model_fields) == keys(SpecFacts)
+
+
+@pytest.mark.parametrize(
+    ("rule", "gradients"),
+    [
+        ("sgd", [0, 1]),
+        ("entropy-sgd", [1, 0]),
+        ("hj-implicit", [1, 1]),  # one at x, before the inner loop
+        ("parle", [3, 0]),  # of three replicas
+        ("elastic-sgd", [0, 3]),
+    ],
+)
+def test_the_gradients_of_an_outer_step(rule: str, gradients: list[float]) -> None:
+    assert outer_step_of(RULES[rule]()) == gradients
