@@ -133,6 +133,13 @@ def known_settings(frames: StudyFrames) -> list[str]:
 def _origin(frames: StudyFrames, title: str, origin: str) -> str:
     """What the origin of known settings means for a verdict; empty for a study on other problems."""
     shared = frames.manifest.get("known_from", {}).get(origin)
+    tuned = [label for label in frames.methods if frames.method(label)["arm"] == "tuned"]
+    if shared and all(any(each["origin"] == origin for each in frames.known.get(label, [])) for label in tuned):
+        return (
+            f"Known settings of {title} come from {origin}, a study on {listed(shared)} too, with the same test set. "
+            "All tuned methods begin so, which favours none of them; but their search has begun before this study, "
+            "outside its budget."
+        )
     if shared:
         return (
             f"Known settings of {title} come from {origin}, a study on {listed(shared)} too, with the same test set: "

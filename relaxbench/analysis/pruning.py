@@ -61,10 +61,13 @@ class Pruning:
     @property
     def sentence(self) -> str:
         """Return it in words."""
+        stopped = f"of {counted(self.trials, 'trial')} of {self.title} on {self.problem}"
+        if not self.pruned:
+            return f"Pruner {self.pruner} stopped none {stopped}."
         parts = [
-            f"Pruner {self.pruner} stopped {self.pruned:,} of {counted(self.trials, 'trial')} of {self.title} on "
-            f"{self.problem}. It saved {self.saved:,.0f} gradients, which the blocks spend on further trials; what is "
-            f"left, less than a whole trial in every block, stays unspent ({self.unspent:,.0f}).",
+            f"Pruner {self.pruner} stopped {self.pruned:,} {stopped}. It saved {self.saved:,.0f} gradients, which pay "
+            f"for further trials of the same block; {self.unspent:,.0f} gradients stay unspent, less than a whole "
+            "trial in every block.",
         ]
         if not self.checks:
             return f"{parts[0]} No spot check says whether it threw good trials away."

@@ -74,7 +74,9 @@ QUICK = "-quick"
 """End of the name of a quick study, which keeps it apart from the study itself."""
 QUICK_BLOCKS, QUICK_TRIALS = 2, 2
 """Of a quick study. So few blocks make no claim, whatever their results."""
-QUICK_LABEL = f"A quick try: {QUICK_BLOCKS} blocks of {QUICK_TRIALS} trials show that all works, and decide nothing."
+QUICK_LABEL = (
+    f"A quick try, {QUICK_BLOCKS} blocks of {QUICK_TRIALS} trials: it shows whether all works, and decides nothing."
+)
 """Said in the terminal and at the top of the page."""
 
 

@@ -6,6 +6,7 @@ choice holds (``MLFLOW_TRACKING_URI``, else a local file).
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -41,6 +42,7 @@ class Mlflow:
     """Runs in an experiment of MLflow."""
 
     def __init__(self, project: str, address: str | None) -> None:
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # not the steps by which it creates its database
         self.project, self.client = project, MlflowClient(tracking_uri=address)
         self.unfinished: dict[str, str] = {}
 

@@ -115,3 +115,16 @@ def test_known_settings_are_told_with_what_their_origin_means() -> None:
     printed = "\n".join(map(str, verdict_lines(Findings.of(told))))
     assert all(line in printed for line in lines)
     assert {row.sampler for row in verdicts(told)} == {"known, random"}
+
+
+def test_known_settings_of_all_tuned_methods_favour_none(digits: StudyFrames) -> None:
+    known: list[KnownFacts] = [{"params": {"lr": 0.03}, "origin": "before"}]
+    own = digits.manifest["methods"]
+
+    def told(labels: list[str]) -> str:
+        methods = {label: {**about, "known": known} if label in labels else about for label, about in own.items()}
+        manifest = {**digits.manifest, "methods": methods, "known_from": {"before": ["digits-mlp"]}}
+        return "\n".join(warnings(replace(digits, manifest=manifest)))  # type: ignore[arg-type]
+
+    assert "favours SGD" in told(["sgd"]) and "favours none" not in told(["sgd"])
+    assert "favours none of them" in told([*own]) and "favours SGD" not in told([*own])

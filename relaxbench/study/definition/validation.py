@@ -155,6 +155,12 @@ def check_pruners_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
     for problem in problems:
         for label in spec.methods:
             if "pruner" in (sampling := spec.sampling_of(label)):
+                if sampling["generation"] >= spec.trials:
+                    raise UserError(
+                        f"pruner {sampling['pruner']['name']!r} is never asked for {label}: a generation of "
+                        f"{sampling['generation']} is a whole block of {spec.trials} trials, and the first one runs "
+                        "to its end: raise `trials`, or lower `generation` in [search]"
+                    )
                 rule = spec.make_rule(label, problem)
                 rounds = min(problem.rounds, int(spec.budget_of(problem) / (rule.price * rule.replicas)))
                 check_pruner_of(sampling, label, problem, rounds)

@@ -146,6 +146,15 @@ def test_a_pruner_that_cannot_stop_trials_is_refused(
     assert "\n" not in line and all(part in line for part in parts), line
 
 
+def test_a_pruner_whose_first_generation_is_the_whole_block_is_refused() -> None:
+    values = {**GOOD, "problems": ["digits-mlp"], "methods": ["sgd"], "budget": 100, "trials": 5}
+    check_pruners_on(parse({**values, "search": {"pruner": "median"}}, "my.toml"), [problem("digits-mlp")])
+    for trials in (3, 4):
+        spec = parse({**values, "trials": trials, "search": {"pruner": "median"}}, "my.toml")
+        with pytest.raises(UserError, match=f"never asked for sgd: .* a whole block of {trials} trials"):
+            check_pruners_on(spec, [problem("digits-mlp")])
+
+
 def test_a_pruner_goes_with_any_sampler_and_belongs_to_a_method() -> None:
     own = {"heat": {"search": {"sampler": "tpe", "pruner": "median", "pruner_options": {"n_warmup_steps": 2}}}}
     spec = parse({**GOOD, "method": own, "search": {"pruner": "optuna.pruners:NopPruner"}}, "my.toml")
