@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,6 +93,4 @@ def _findings(storage: str, names: list[str], rows: list[str]) -> list[Findings]
 
 def _is_there(storage: str) -> bool:
     """Whether the file of the default database exists."""
-    from pathlib import Path
-
     return Path(storage.removeprefix("sqlite:///")).is_file()

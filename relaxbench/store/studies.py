@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.store.schema import Study
+from relaxbench.store.soundness import sound
 from relaxbench.store.transactions import read
 
 
@@ -47,8 +48,6 @@ def study_problems(database: Database) -> dict[str, list[str]]:
     Raises:
         UserError: naming a study whose stored specification is damaged.
     """
-    from relaxbench.store.soundness import sound
-
     query = select(Study.name, Study.spec).order_by(Study.id)
     problems = {}
     for name, spec in read(database, lambda connection: connection.execute(query).all()):
