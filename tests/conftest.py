@@ -17,8 +17,6 @@ from playwright.sync_api import Browser
 from tests import browser, postgres
 from tests.mnist import REAL, small_mnist
 
-pytest_plugins = ["tests.known_studies"]
-
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 # torch.compile starts no pool of processes for the few kernels of a test, and does not compile programs to find out
@@ -48,6 +46,12 @@ LONGEST = (
     "optim/rules/test_identities.py", "theory/test_two_scale.py", "testing/test_runner.py",
 )  # fmt: skip
 """Files that take longer than the others, the longest first: pytest-xdist begins with them and ends with short ones."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import what tests share, but not in the process that only hands them out to pytest-xdist's workers."""
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        config.pluginmanager.import_plugin("tests.known_studies")
 
 
 @pytest.hookimpl(trylast=True)
