@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.inner_products import gram
 from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.parts import Part
 from relaxbench.optim.published import Published
-from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters, row_sums
+from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters
 from relaxbench.recording import recording
 from relaxbench.space import Float, Space, Value
 
@@ -102,22 +103,23 @@ class CurveBall(Rule):
     def step(self, state: State, oracle: CurvatureOracle, hyper: Hyper) -> tuple[State, Tensor]:
         x, z, decay = state["x"], state["z"], hyper["weight_decay"]
         alpha, damping = hyper["newton_lr"], hyper["damping"] * state["factor"]
+        ridge = damping + decay
         here = oracle.linearize(x, z, state["t"])
         bent = here.bend(here.tangent)
-        dz = here.pull(bent + here.gradient) + damping * z + decay * (z + x)
+        dz = here.pull(bent + here.gradient).add_(ridge * z).add_(decay * x)
         pushed = here.push(dz)
 
-        ridge = damping + decay  # [K, 1], or [K, P] if groups differ: so it stays inside the products
-        a12 = _dot(bent, pushed) + _dot(ridge * z, dz)
-        a22 = _dot(bent, here.tangent) + _dot(ridge * z, z)
-        a11 = _dot(here.bend(pushed), pushed) + _dot(ridge * dz, dz)
-        b1 = _dot(here.gradient, pushed) + _dot(decay * x, dz)
-        b2 = _dot(here.gradient, here.tangent) + _dot(decay * x, z)
+        # zᵀz and so on, weighted: by λ + wd, and by wd where x is one of the two
+        zz, z_dz, dz_dz, xz, x_dz, xx = _weighted(x, z, dz, ridge, decay)
+        logits = gram([v.flatten(1) for v in (here.tangent, pushed, bent, here.bend(pushed), here.gradient)])
+        a22, a12 = logits[:, 2, 0, None] + zz, logits[:, 2, 1, None] + z_dz
+        a11 = logits[:, 3, 1, None] + dz_dz
+        b2, b1 = logits[:, 4, 0, None] + xz, logits[:, 4, 1, None] + x_dz
         beta, rho = _minimize(a11, a12, a22, b1, b2)
 
-        z.mul_(rho.to(x.dtype)).sub_(beta.to(x.dtype) * dz)
-        before = here.loss.double() + 0.5 * _dot(decay * x, x)
-        x.add_(alpha * z)
+        z.mul_(rho.to(x.dtype)).sub_(dz.mul_(beta.to(x.dtype)))
+        before = here.loss.double() + 0.5 * xx
+        x.add_(torch.mul(alpha, z, out=dz))  # in the memory of Δz, which nobody needs any longer
         if self.auto_damping:
             self._adapt_damping(state, hyper, here, before, -0.5 * (b1 * beta - b2 * rho))
         state["t"] += 1
@@ -129,7 +131,9 @@ class CurveBall(Rule):
         if due.device.type == "cpu" and not recording() and not bool(due.any()):
             return
         x, alpha = state["x"], hyper["newton_lr"].double()
-        after = here.loss_at(x).double() + 0.5 * _dot(hyper["weight_decay"] * x, x)
+        decay = hyper["weight_decay"]
+        size = decay.double() * gram((x,))[:, 0] if decay.shape[1] == 1 else gram((x, decay * x))[:, 0, 1, None]
+        after = here.loss_at(x).double() + 0.5 * size
         ratio = (after - before) / ((2 * alpha - alpha**2) * model)
         step = (hyper["damping_factor"] ** EVERY).to(x.dtype)
         one = torch.ones_like(step)
@@ -137,9 +141,22 @@ class CurveBall(Rule):
         state["factor"].mul_(torch.where(due, change, one))
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Compute inner products member by member, float64 ``[K, 1]``."""
-    return row_sums(a.double() * b.double())
+def _weighted(x: Tensor, z: Tensor, dz: Tensor, ridge: Tensor, decay: Tensor) -> tuple[Tensor, ...]:
+    """Compute zᵀRz, zᵀRΔz, ΔzᵀRΔz, xᵀWz, xᵀWΔz and xᵀWx for diagonal R (ridge) and W (decay), float64 ``[K, 1]`` each.
+
+    Args:
+        x, z, dz: ``[K, P]``.
+        ridge, decay: ``[K, 1]``, or ``[K, P]`` if the groups of parameters differ: then inside the products.
+    """
+    if ridge.shape[1] == 1:
+        products, r, w = gram((x, z, dz)), ridge[:, 0].double(), decay[:, 0].double()
+        x_row, z_row = products[:, 0] * w[:, None], products[:, 1] * r[:, None]
+        rows = (z_row[:, 1], z_row[:, 2], products[:, 2, 2] * r, x_row[:, 1], x_row[:, 2], x_row[:, 0])
+    else:
+        products = gram((x, z, dz, decay * x, ridge * z, ridge * dz))
+        pairs = ((1, 4), (2, 4), (2, 5), (1, 3), (2, 3), (0, 3))
+        rows = tuple(products[:, i, j] for i, j in pairs)
+    return tuple(row[:, None] for row in rows)
 
 
 def _minimize(a11: Tensor, a12: Tensor, a22: Tensor, b1: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
