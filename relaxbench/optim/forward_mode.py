@@ -24,6 +24,13 @@ ForwardMode = Callable[[Outputs, Tensor, Tensor], tuple[Tensor, Tensor | None]]
 LAYERS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
 """Functions of (input, weight, bias, …), linear in weight and bias."""
 
+FUSED = (
+    torch.backends.cuda.flash_sdp_enabled,
+    torch.backends.cuda.mem_efficient_sdp_enabled,
+    torch.backends.cuda.cudnn_sdp_enabled,
+)
+"""Whether a fused kernel of attention may be chosen."""
+
 
 def forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
     """Compute φ(x) and Jφ(x) z for points x and directions z, ``[K, P]``.
@@ -53,6 +60,8 @@ def uncompiled() -> contextlib.AbstractContextManager[object]:
 
 def plain_attention() -> contextlib.AbstractContextManager[object]:
     """Compute attention by plain operations: PyTorch's fused kernels have no forward mode."""
+    if not any(enabled() for enabled in FUSED):
+        return contextlib.nullcontext()
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     return cast(contextlib.AbstractContextManager[object], sdpa_kernel(SDPBackend.MATH))

@@ -64,7 +64,8 @@ class Linearized:
         self.depends = reached or self._graph_reaches_points()
         self.at = self._graph.detach()
         self.tangent = torch.zeros_like(self.at) if direction is None else self._or_zero(tangent)
-        self.loss, self.gradient = loss.value(self.at), loss.gradient(self.at)
+        self.gradient = loss.gradient(self.at)
+        self.loss = loss.value(self.at)
 
     def bend(self, tangent: Tensor) -> Tensor:
         """Multiply a tangent by H_L."""
