@@ -67,6 +67,11 @@ def plain_attention() -> contextlib.AbstractContextManager[object]:
     return cast(contextlib.AbstractContextManager[object], sdpa_kernel(SDPBackend.MATH))
 
 
+def unspared() -> contextlib.AbstractContextManager[object]:
+    """Run operations that are no layers, as the splitting of a vector: `forward_mode` then looks at none of them."""
+    return cast(contextlib.AbstractContextManager[object], torch._C.DisableTorchFunction())  # type: ignore[no-untyped-call]
+
+
 def compiled_forward_mode() -> ForwardMode:
     """Make a `forward_mode` that is compiled together with the model, which must not be an `OptimizedModule` already.
 
@@ -117,13 +122,18 @@ def _load() -> None:
     """Load PyTorch's forward mode, which at its first use warns of its own internals."""
     with warnings.catch_warnings(), forward_ad.dual_level():
         warnings.simplefilter("ignore", FutureWarning)
-        _dual(torch.zeros(1), torch.zeros(1))
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))  # type: ignore[no-untyped-call]
 
 
 def _dual(value: Tensor, tangent: Tensor) -> Tensor:
-    return cast(Tensor, forward_ad.make_dual(value, tangent))  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling():
+        return cast(Tensor, forward_ad.make_dual(value, tangent))  # type: ignore[no-untyped-call]
+    return torch._VF._make_dual(value, tangent, level=0)  # see `_unpack`
 
 
 def _unpack(dual: Tensor) -> tuple[Tensor, Tensor | None]:
-    value, tangent = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling():
+        value, tangent = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
+    else:  # the same without its preparations for export, which take as long as a small layer
+        value, tangent = torch._VF._unpack_dual(dual, level=0)
     return value, tangent

@@ -51,4 +51,5 @@ def _pairs(n: int) -> list[tuple[int, int]]:
 def _symmetric(pairs: dict[tuple[int, int], Tensor], n: int) -> Tensor:
     """Arrange numbers ``[…]`` of pairs (i ≤ j) as ``[…, n, n]``."""
     entries = [pairs[min(i, j), max(i, j)] for i in range(n) for j in range(n)]
-    return torch.stack(entries, dim=-1).unflatten(-1, (n, n))
+    together = torch.stack(entries, dim=-1)
+    return together.view(*together.shape[:-1], n, n)

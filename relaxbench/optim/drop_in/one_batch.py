@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from relaxbench.optim.drop_in.flat import Flat
-from relaxbench.optim.forward_mode import ForwardMode, Outputs, uncompiled
+from relaxbench.optim.forward_mode import ForwardMode, Outputs, uncompiled, unspared
 from relaxbench.optim.linearize import Linearized
 
 REMEDIES = {
@@ -119,30 +119,42 @@ class OneBatch:
 
     def outputs(self, points: Tensor) -> Tensor:
         """Compute the outputs ``[1, B, C]`` at ``[1, P]``."""
-        with self._replay(), uncompiled():
-            return self._outputs(points)
+        self._replay()
+        with uncompiled():
+            result = self._outputs(points)
+        self._record()
+        return result
 
     def with_tangent(self, _: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compute the outputs and their tangent along a direction."""
-        with self._replay():
-            return self.forward(self._outputs, points, direction)
+        self._replay()
+        result = self.forward(self._outputs, points, direction)
+        self._record()
+        return result
 
     def _outputs(self, points: Tensor) -> Tensor:
-        parts = zip(self.names, torch.split(points[0], self.flat.sizes), self.flat.shapes, self.flat.kinds, strict=True)
-        values = {name: part.view(shape).to(kind[0]) for name, part, shape, kind in parts}
+        with unspared():
+            split = torch.split(points[0], self.flat.sizes)
+            parts = zip(self.names, split, self.flat.shapes, self.flat.kinds, strict=True)
+            values = {
+                name: part.view(shape) if part.dtype == kind[0] else part.view(shape).to(kind[0])
+                for name, part, shape, kind in parts
+            }
         result = functional_call(self.call, values, (), tie_weights=self.tied)
         if not isinstance(result, Tensor):
             raise TypeError(f"model_fn returned a {type(result).__name__}: expected the outputs as one tensor")
-        return result[None]
+        with unspared():
+            return result[None]
 
-    @contextlib.contextmanager
-    def _replay(self) -> Iterator[None]:
-        """Let all passes draw the same random numbers, and record the buffers after the first pass."""
+    def _replay(self) -> None:
+        """Let a pass draw the same random numbers as the first one."""
         if self.buffers is not None and self.draws:
             self.rewind()
-        yield
+
+    def _record(self) -> None:
+        """Keep the buffers as they are after the first pass, and whether it drew random numbers."""
         if self.buffers is None:
-            self.buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
+            self.buffers = [(buffer, buffer.detach().clone()) for buffer, _ in self.initial]
             self.draws = bool(self.random[1]) or not torch.equal(torch.get_rng_state(), self.random[0])
 
     def rewind(self) -> None:

@@ -109,16 +109,15 @@ class CurveBall(Rule):
         dz = here.pull(bent + here.gradient).add_(ridge * z).add_(decay * x)
         pushed = here.push(dz)
 
-        # zᵀz and so on, weighted: by λ + wd, and by wd where x is one of the two
-        zz, z_dz, dz_dz, xz, x_dz, xx = _weighted(x, z, dz, ridge, decay)
+        # Rows: z, Δz and x with their weights λ + wd, λ + wd and wd; columns: z and Δz, by which the model is spanned.
+        weighted = _weighted(z, dz, x, ridge, decay)
         logits = gram([v.flatten(1) for v in (here.tangent, pushed, bent, here.bend(pushed), here.gradient)])
-        a22, a12 = logits[:, 2, 0, None] + zz, logits[:, 2, 1, None] + z_dz
-        a11 = logits[:, 3, 1, None] + dz_dz
-        b2, b1 = logits[:, 4, 0, None] + xz, logits[:, 4, 1, None] + x_dz
+        model = logits[:, 2:, :2] + weighted[:, :, :2]
+        a22, a12, a11, b2, b1 = (model[:, i, j, None] for i, j in ((0, 0), (0, 1), (1, 1), (2, 0), (2, 1)))
         beta, rho = _minimize(a11, a12, a22, b1, b2)
 
         z.mul_(rho.to(x.dtype)).sub_(dz.mul_(beta.to(x.dtype)))
-        before = here.loss.double() + 0.5 * xx
+        before = here.loss.double() + 0.5 * weighted[:, 2, 2, None]
         x.add_(torch.mul(alpha, z, out=dz))  # in the memory of Δz, which nobody needs any longer
         if self.auto_damping:
             self._adapt_damping(state, hyper, here, before, -0.5 * (b1 * beta - b2 * rho))
@@ -141,22 +140,16 @@ class CurveBall(Rule):
         state["factor"].mul_(torch.where(due, change, one))
 
 
-def _weighted(x: Tensor, z: Tensor, dz: Tensor, ridge: Tensor, decay: Tensor) -> tuple[Tensor, ...]:
-    """Compute zᵀRz, zᵀRΔz, ΔzᵀRΔz, xᵀWz, xᵀWΔz and xᵀWx for diagonal R (ridge) and W (decay), float64 ``[K, 1]`` each.
+def _weighted(z: Tensor, dz: Tensor, x: Tensor, ridge: Tensor, decay: Tensor) -> Tensor:
+    """Compute the inner products of ridge z, ridge Δz and decay x with z, Δz and x, float64 ``[K, 3, 3]``.
 
     Args:
-        x, z, dz: ``[K, P]``.
+        z, dz, x: ``[K, P]``.
         ridge, decay: ``[K, 1]``, or ``[K, P]`` if the groups of parameters differ: then inside the products.
     """
-    if ridge.shape[1] == 1:
-        products, r, w = gram((x, z, dz)), ridge[:, 0].double(), decay[:, 0].double()
-        x_row, z_row = products[:, 0] * w[:, None], products[:, 1] * r[:, None]
-        rows = (z_row[:, 1], z_row[:, 2], products[:, 2, 2] * r, x_row[:, 1], x_row[:, 2], x_row[:, 0])
-    else:
-        products = gram((x, z, dz, decay * x, ridge * z, ridge * dz))
-        pairs = ((1, 4), (2, 4), (2, 5), (1, 3), (2, 3), (0, 3))
-        rows = tuple(products[:, i, j] for i, j in pairs)
-    return tuple(row[:, None] for row in rows)
+    if ridge.shape[1] > 1:
+        return gram((z, dz, x, ridge * z, ridge * dz, decay * x))[:, 3:, :3]
+    return gram((z, dz, x)) * torch.cat((ridge, ridge, decay), dim=1).double()[:, :, None]
 
 
 def _minimize(a11: Tensor, a12: Tensor, a22: Tensor, b1: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
