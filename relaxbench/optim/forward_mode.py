@@ -24,7 +24,7 @@ ForwardMode = Callable[[Outputs, Tensor, Tensor], tuple[Tensor, Tensor | None]]
 LAYERS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
 """Functions of (input, weight, bias, …), linear in weight and bias."""
 
-FUSED = (
+FUSED: tuple[Callable[[], bool], ...] = (
     torch.backends.cuda.flash_sdp_enabled,
     torch.backends.cuda.mem_efficient_sdp_enabled,
     torch.backends.cuda.cudnn_sdp_enabled,
@@ -69,7 +69,8 @@ def plain_attention() -> contextlib.AbstractContextManager[object]:
 
 def unspared() -> contextlib.AbstractContextManager[object]:
     """Run operations that are no layers, as the splitting of a vector: `forward_mode` then looks at none of them."""
-    return cast(contextlib.AbstractContextManager[object], torch._C.DisableTorchFunction())  # type: ignore[no-untyped-call]
+    nothing_looks: contextlib.AbstractContextManager[object] = torch._C.DisableTorchFunction()
+    return nothing_looks
 
 
 def compiled_forward_mode() -> ForwardMode:

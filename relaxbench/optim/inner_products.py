@@ -11,7 +11,7 @@ from relaxbench.optim.rule import row_sums
 
 SMALL = 8192
 """Numbers per vector up to which one product of matrices computes all members and pairs."""
-BLOCK = 65_536
+BLOCK = 32_768
 """Numbers of a longer vector that are converted together: three vectors of them stay in the processor's cache."""
 
 
@@ -37,11 +37,14 @@ def gram(vectors: Sequence[Tensor]) -> Tensor:
 
 
 def _gram_of_member(vectors: Sequence[Tensor]) -> Tensor:
-    blocks = []
+    pairs, blocks = _pairs(len(vectors)), []
+    room = torch.empty(len(vectors), BLOCK, dtype=torch.float64)  # once: fresh memory costs more than the products
     for begin in range(0, vectors[0].numel(), BLOCK):
-        part = [v[begin : begin + BLOCK].double() for v in vectors]
-        blocks.append(_symmetric({(i, j): part[i].dot(part[j]) for i, j in _pairs(len(part))}, len(part)))
-    return torch.stack(blocks).sum(dim=0)
+        several = [v[begin : begin + BLOCK] for v in vectors]
+        part = [row[: v.numel()].copy_(v) for row, v in zip(room, several, strict=True)]
+        blocks += [part[i].dot(part[j]) for i, j in pairs]
+    sums = torch.stack(blocks).view(-1, len(pairs)).sum(dim=0)
+    return _symmetric(dict(zip(pairs, sums, strict=True)), len(vectors))
 
 
 def _pairs(n: int) -> list[tuple[int, int]]:

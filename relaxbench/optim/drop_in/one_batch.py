@@ -134,7 +134,7 @@ class OneBatch:
 
     def _outputs(self, points: Tensor) -> Tensor:
         with unspared():
-            split = torch.split(points[0], self.flat.sizes)
+            split = torch.split(points.view(-1), self.flat.sizes)  # a row's derivative would be filled with zeros
             parts = zip(self.names, split, self.flat.shapes, self.flat.kinds, strict=True)
             values = {
                 name: part.view(shape) if part.dtype == kind[0] else part.view(shape).to(kind[0])

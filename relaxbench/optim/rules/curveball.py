@@ -47,7 +47,7 @@ class CurveBall(Rule):
     r = (f(x + α z) − f(x))/((2α − α²) M), where M is the minimum of the quadratic model. If r < 0.5, λ is divided by
     `damping_factor`⁵; if r > 1.5, it is multiplied by it.
 
-    Memory: 4 copies: x, z, Δz, and x once more while it is linearized.
+    Memory: 4 copies: x, z, Δz, and one for products.
 
     Args:
         auto_damping: Adapt λ. If False, a step costs a fifth of a forward pass less.
@@ -106,7 +106,10 @@ class CurveBall(Rule):
         ridge = damping + decay
         here = oracle.linearize(x, z, state["t"])
         bent = here.bend(here.tangent)
-        dz = here.pull(bent + here.gradient).add_(ridge * z).add_(decay * x)
+        dz = here.pull(bent + here.gradient)
+        scratch = ridge * z
+        dz.add_(scratch).add_(torch.mul(decay, x, out=scratch))
+        del scratch
         pushed = here.push(dz)
 
         # Rows: z, Δz and x with their weights λ + wd, λ + wd and wd; columns: z and Δz, by which the model is spanned.
