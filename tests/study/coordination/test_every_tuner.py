@@ -5,6 +5,8 @@ All are methods of one study, whose curves are simulated, see `test_pruned_plan`
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ from relaxbench.analysis.pruning import Pruning, prunings
 from relaxbench.space import Float, to_stored
 from relaxbench.store.allowance import bills
 from relaxbench.store.database import open_database
-from tests.study.coordination.test_plan import rows
-from tests.study.coordination.test_pruned_plan import BUDGET, GENERATION, T, begin_with, run
+from relaxbench.study.coordination.plan import plans
+from tests.study.coordination.test_plan import rows, waiting
+from tests.study.coordination.test_pruned_plan import BUDGET, GENERATION, T, begin_with, finish, run
 
 BLOCKS = 2
 SAMPLERS = ("random", "tpe", "gp", "cmaes", "qmc", "optuna.samplers:RandomSampler")
@@ -73,3 +76,30 @@ def test_what_is_billed_and_what_is_left_are_all_gradients(sampler: str, pruner:
 def test_every_pruner_stops_trials_of_most_samplers(pruner: str, study: Study) -> None:
     _, _, stated = study
     assert sum(stated[f"{sampler}+{pruner}"].pruned > 0 for sampler in SAMPLERS) > len(SAMPLERS) / 2
+
+
+def test_every_tuner_goes_on_after_an_interruption_as_if_there_had_been_none(study: Study, tmp_path: Path) -> None:
+    """A session ends after every few trials, and the next one knows nothing but the rows."""
+    pairs = list(zip(SAMPLERS, (*PRUNERS[1:], "none"), strict=True))
+    methods = {f"{sampler}+{pruner}": facts(sampler, pruner) for sampler, pruner in pairs}
+    database, draw = open_database(str(tmp_path / "study.db")), random.Random(0)
+    begin_with(database, {"sgd": {}, **methods}, (BLOCKS,))
+    while True:
+        planned = plans(database, 1)
+        for plan in planned:
+            plan.begin()
+            plan.unlock()
+        ids = waiting(database)
+        if not ids:
+            break
+        finish(database, {plan.method: plan for plan in planned}, draw.sample(ids, min(len(ids), 12)))
+    explored, _, _ = study
+    again = [row for row in rows(database) if row.phase == "explore" and row.method in methods]
+    database.dispose()
+
+    def told(found: list[Any]) -> list[Any]:
+        keys = ("method", "block", "number", "seed", "params", "value", "status", "ledger")
+        return sorted(tuple(str(getattr(row, key)) for key in keys) for row in found)
+
+    assert {row.status for row in again} == {"done", "pruned"}
+    assert told(again) == told([row for row in explored if row.method in methods])
