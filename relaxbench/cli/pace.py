@@ -138,7 +138,8 @@ def paces_of(
             continue
         begin = time.perf_counter()
         rules = [spec.make_rule(label, p) for label in spec.methods]
-        engine = engines.choose_engine(p, place, population, spec.precision, rules, wish)
+        ready = max(size.ready for size in sizes.values())
+        engine = engines.choose_engine(p, place, population, spec.precision, rules, wish, ready)
         start["choice of engines"] += time.perf_counter() - begin
         rate = engines.throughput(Oracle(p, "direct", spec.precision), spec.make_rule(spec.baseline, p), 1, place, 0.0)
         start["calibration"] += costs.expected_seconds(1 / rate) * _kinds(spec, p)
@@ -162,8 +163,7 @@ def paces_of(
         testing = durations.measuring(oracle, engine.population, place, "test") / engine.population
         for label in spec.methods:
             size = sizes[label]
-            most = max(size.looks[0] * max(1, size.trials) * size.repetitions, size.recommend)
-            slots = min(engine.population, most)  # no more trials are ready at once
+            slots = min(engine.population, size.ready)
             wave, run, evaluation = _wave(spec, label, oracle, slots, place, measured, steps.get(label))
             known = (spec.budget_of(p), slots, wave, run, workers, evaluation, testing, flatness)
             paces.append(Pace(p.name, label, size, *known, flat["runs"] if flat else None))

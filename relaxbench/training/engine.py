@@ -84,6 +84,7 @@ def choose_engine(
     precision: Precision = "float32",
     rules: Sequence[Rule] = (),
     wish: Wish = "auto",
+    ready: int | None = None,
 ) -> Engine:
     """Choose the engine with the most member-steps per second of plain SGD, or make the one that a person asks for.
 
@@ -94,6 +95,7 @@ def choose_engine(
         precision: see `precision.PRECISIONS`.
         rules: of the study's methods, whose states must fit into memory.
         wish: the path, or ``"auto"``.
+        ready: how many trials are ever ready to be trained together; None for any number. More slots would stay empty.
 
     Raises:
         UserError: if the problem cannot be trained on the path that is asked for.
@@ -106,9 +108,10 @@ def choose_engine(
         cannot_be_trained(problem, device, wish)
         path, obstacle = wish, "as asked for"
         if path != "direct" and not population:
-            size = _size(problem, device, precision, rules, wish)
+            size = _size(problem, device, precision, rules, wish, ready)
     elif obstacle is None:
-        sizes = (population,) if population else sizes_that_fit(problem, _candidates(device), device, precision, rules)
+        tried = _candidates(device, ready)
+        sizes = (population,) if population else sizes_that_fit(problem, tried, device, precision, rules)
         rates = _rates(problem, sizes, device, precision)
         if not rates:
             obstacle = "a population would not fit into memory"
@@ -139,17 +142,20 @@ def cannot_be_trained(problem: Problem, device: torch.device, wish: Wish) -> Non
         )
 
 
-def _size(problem: Problem, device: torch.device, precision: Precision, rules: Sequence[Rule], wish: Wish) -> int:
+def _size(
+    problem: Problem, device: torch.device, precision: Precision, rules: Sequence[Rule], wish: Wish, ready: int | None
+) -> int:
     """Return K for a path that is asked for.
 
     Raises:
         UserError: if no population fits into memory.
     """
     if wish == "compiled":
-        fitting = sizes_that_fit(problem, [k for k in CANDIDATES if k <= COMPILED_SIZE], device, precision, rules)
+        tried = [k for k in _candidates(device, ready) if k <= COMPILED_SIZE]
+        fitting = sizes_that_fit(problem, tried, device, precision, rules)
         best = max(fitting, default=None)
     else:
-        sizes = sizes_that_fit(problem, _candidates(device), device, precision, rules)
+        sizes = sizes_that_fit(problem, _candidates(device, ready), device, precision, rules)
         rates = _rates(problem, sizes, device, precision)
         best = min((k for k in rates if rates[k] >= 0.9 * max(rates.values())), default=None)
     if best is None:
@@ -157,8 +163,12 @@ def _size(problem: Problem, device: torch.device, precision: Precision, rules: S
     return best
 
 
-def _candidates(device: torch.device) -> tuple[int, ...]:
-    return CANDIDATES + MORE if device.type == "cuda" else CANDIDATES
+def _candidates(device: torch.device, ready: int | None) -> tuple[int, ...]:
+    """Return the population sizes to try: none with more slots than trials that are ready together, and that number."""
+    sizes = CANDIDATES + MORE if device.type == "cuda" else CANDIDATES
+    if ready is None or ready >= sizes[-1]:
+        return sizes
+    return (*(k for k in sizes if k < ready), ready)
 
 
 def _rates(problem: Problem, sizes: Sequence[int], device: torch.device, precision: Precision) -> dict[int, float]:

@@ -111,7 +111,8 @@ class Calibration:
                 chosen.setdefault(name, script_engine(self.place))
             elif name not in chosen:
                 rules = [self.spec.make_rule(label, problem) for label in self.spec.methods]
-                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules, wish)
+                ready = max(plan.size.ready for plan in self.plans if plan.problem == name)
+                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules, wish, ready)
                 chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}
