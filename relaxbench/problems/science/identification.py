@@ -18,6 +18,7 @@ from relaxbench.problems.science.networks import Dense
 from relaxbench.problems.science.pinn import HELD_OUT
 from relaxbench.problems.science.points import Box, branches, normals, split_key
 from relaxbench.problems.science.residual import ResidualProblem
+from relaxbench.problems.solution import Solution, solution_on
 
 DIRECTIONS = ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 """Both axes, and the diagonal, whose second derivative has the mixed one in it."""
@@ -110,6 +111,10 @@ class Identification(ResidualProblem):
         away = torch.minimum((found - exact).norm(), (found + exact).norm())  # accurate where the cosine is near 1
         error: Tensor = away / math.sqrt(2)
         return error
+
+    def solution(self, params: Params) -> Solution | None:
+        low, high = self.domain.low, self.domain.high
+        return solution_on(low, high, self.exact, lambda x: self.network(params, Jet(x)).value, "u", self.coordinates)
 
     def check(self) -> None:
         super().check()
