@@ -143,7 +143,7 @@ class Identification(ResidualProblem):
         Raises:
             UserError: naming the term or the number.
         """
-        x, y = self.coordinates
+        x, y = tuple(self.coordinates)
         known = [f"u_{x}", f"u_{y}", "u", f"u_{x}{x}", f"u_{y}{x}", f"u_{y}{y}"]
         for term in self.terms_of_law:
             if term.count("·") > 1 or not set(term.split("·")) <= set(known):
