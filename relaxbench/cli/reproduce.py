@@ -82,16 +82,11 @@ def measure_toys(runs: int) -> None:
 
 def measure_science(runs: int) -> None:
     """Train methods on scientific problems, each with one setting, and print their errors beside published ones."""
-    from relaxbench.reproduce.science import ROWS, measure, table
+    from relaxbench.reproduce.science import measure, sentence
 
-    measured = []
-    with console.status("Training") as status:
+    with console.status("Training"):
         for own in measure(runs):
-            measured.append(own)
-            status.update(f"{own.row.problem}, {own.row.method}: {own.interval()[0]:.2g}")
-    console.print(table(measured))
-    for row in ROWS:
-        console.print(f"{row.problem}, {row.method}: {row.protocol}.", style="dim")
+            console.print(sentence(own))
 
 
 def measure_hand_over(runs: int) -> None:
