@@ -8,7 +8,7 @@ baseline, is compiled to measure both; not even that happens where the training 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,7 +45,12 @@ class Work:
 
 
 def repaid(
-    problem: Problem, engine: Engine, rules: Sequence[Rule], work: Work, population: int | None = None
+    problem: Problem,
+    engine: Engine,
+    rules: Sequence[Rule],
+    work: Work,
+    population: int | None = None,
+    compiling: Callable[[], object] = lambda: None,
 ) -> Engine:
     """Return the engine of a problem with the path that repays: the given one, or the compiled one in its place.
 
@@ -58,6 +63,7 @@ def repaid(
         rules: of the study's methods, that of the baseline first.
         work: what is to be trained.
         population: K that a person asks for.
+        compiling: called before a step is compiled.
     """
     if engine.path != "vectorized" or engine.device != "cpu" or not engine.rate or not rules:
         return engine
@@ -69,6 +75,7 @@ def repaid(
     if work.shared:
         reason = "workers on other machines may join, with other compilers; --path compiled asks for it"
     if reason is None:
+        compiling()
         try:
             return _measured(problem, engine, rules, training, kinds, population)
         except Exception as error:  # of a compiler, of a user's model, or of memory
