@@ -184,6 +184,7 @@ def test_a_compiler_is_tried_with_its_cache(monkeypatch: pytest.MonkeyPatch, tmp
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
     assert not found or tried()[2] == f"the folder of compiled steps cannot be written: {tmp_path / 'file' / 'cache'}"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     broken = tmp_path / "g++"
     broken.write_text("#!/bin/sh\necho fatal: no header >&2\nexit 1\n")
     broken.chmod(0o755)
