@@ -14,9 +14,8 @@ import pandas as pd
 
 from relaxbench.analysis.disasters import rate_bound
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.sentences import percent
 from relaxbench.store.schema import FINISHED, SPOT_CHECK
-from relaxbench.util.text import counted
+from relaxbench.util.text import counted, percent
 
 
 @dataclass(frozen=True)

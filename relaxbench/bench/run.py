@@ -65,9 +65,11 @@ def run(options: BenchOptions, tell: Tell) -> Iterator[RenderableType]:
     parts = [part for part in PARTS if not options.only or part in options.only]
     device = torch_device(options.device)
     if options.compiled:
-        if "steps" not in parts:
+        if not {"steps", "residual"} & {*parts}:
             raise UserError(
-                "compiled steps are measured by the part 'steps', which is not requested", "compile", "only"
+                "compiled steps are measured by the parts 'residual' and 'steps', none of which is requested",
+                "compile",
+                "only",
             )
         steps.check_compiler(device)
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
@@ -122,7 +124,7 @@ def _measure(part: str, device: torch.device, options: BenchOptions, tell: Tell)
         case "population":
             return population.measure(device, quick, tell)
         case "residual":
-            return residual.measure(device, quick, tell)
+            return residual.measure(device, quick, options.compiled, tell)
         case "alone":
             return alone.measure(device, quick, tell)
         case "trials":

@@ -35,7 +35,7 @@ from relaxbench.cli.options import (
 from relaxbench.cli.pace import PARTS, Pace, paces_of
 from relaxbench.cli.spec import Overrides, prepare_spec, read_spec
 from relaxbench.errors import UserError
-from relaxbench.util.text import duration, listed
+from relaxbench.util.text import duration, listed, percent
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine as Database
@@ -221,7 +221,7 @@ def _expected(
             blocks = {**dict(zip(others, found.blocks, strict=True)), stored["baseline"]: found.reference_blocks}
             runs, seconds = (sum(f(p, blocks[p.method]) for p in mine) for f in (Pace.runs, Pace.seconds))
             mean = sum(found.blocks) / len(found.blocks)
-            cells = (f"{found.decided:.0%}", f"{mean:.0f}", f"{runs:,.0f}", duration(seconds))
+            cells = (percent(found.decided), f"{mean:.0f}", f"{runs:,.0f}", duration(seconds))
             table.add_row(p.name, f"{ratio:g}", *cells)
         notes.setdefault(origin, []).append(p.name)
         if margin is not None and margin.kind == "points" and spreads.level is None:

@@ -80,6 +80,13 @@ class SearchFacts(TypedDict):
     pruner: NotRequired[PrunerFacts]  # missing where all trials run to their end
 
 
+class LenderFacts(TypedDict):
+    """A study that known settings come from."""
+
+    shared: list[str]  # the problems of the borrowing study whose data it had too
+    search: list[int]  # the blocks of its last look, and their trials
+
+
 class KnownFacts(TypedDict):
     """Settings that every block of a method tries first; see `study.definition.known`."""
 
@@ -205,6 +212,7 @@ class Manifest(Circumstances, total=False):
     extra_looks: list[int]  # blocks of the looks beyond the declared ones that a later extension has followed
     copied_from: OriginFacts
     known_from: dict[str, list[str]]  # by study that known settings come from: the problems here that it had too
+    known_search: dict[str, list[int]]  # by the same: the blocks of its last look, and their trials
     restated: list[RestatedFacts]  # in the order of time; the first one of a statement has its first value
     load: dict[str, Any]  # of a simulated study, see `stress.simulated.Load`
 
@@ -261,6 +269,11 @@ def looks_of(spec: SpecFacts) -> tuple[int, ...]:
         blocks = cast(Mapping[str, int], spec).get("blocks")
         return (int(blocks),) if blocks else ()
     return tuple(spec["looks"])
+
+
+def search_of(spec: SpecFacts) -> list[int]:
+    """The size of a study's search: the blocks of its last look, and their trials."""
+    return [max(looks_of(spec), default=0), int(spec.get("trials", 0))]
 
 
 def planned_looks(spec: SpecFacts, manifest: Manifest) -> tuple[int, ...]:
