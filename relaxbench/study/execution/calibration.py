@@ -14,17 +14,21 @@ from typing import cast
 import torch
 
 from relaxbench.optim.rule import Rule
+from relaxbench.problems import Problem
 from relaxbench.store.facts import CompiledFacts, CostFacts, EngineFacts, Manifest
 from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
 from relaxbench.study.coordination.plan import Plan
+from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.circumstances import circumstances
 from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.definition.script_problem import LoopProblem
+from relaxbench.study.execution.processes import most_workers
 from relaxbench.study.execution.script_cost import script_costs, script_engine
 from relaxbench.study.execution.steps import describe_step, lacking, refuse_size
 from relaxbench.training import costs
 from relaxbench.training import engine as engines
+from relaxbench.training.repayment import Work, repaid
 from relaxbench.util.pause import sleep
 
 MEASURING = "measuring the machine"
@@ -113,6 +117,8 @@ class Calibration:
                 rules = [self.spec.make_rule(label, problem) for label in self.spec.methods]
                 ready = max(plan.size.ready for plan in self.plans if plan.problem == name)
                 engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules, wish, ready)
+                if wish == "auto":
+                    engine = self._repaid(problem, engine, population)
                 chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}
@@ -128,6 +134,19 @@ class Calibration:
             stored["engines"] = {**known, **chosen} if population else {**chosen, **known}
 
         edit_manifest(database, study, edit)
+
+    def _repaid(self, problem: Problem, engine: engines.Engine, population: int | None) -> engines.Engine:
+        """Choose the compiled path where the study is long enough to repay it."""
+        plans = [plan for plan in self.plans if plan.problem == problem.name]
+        plans.sort(key=lambda plan: plan.method != self.spec.baseline)
+        rules = [self.spec.make_rule(plan.method, problem) for plan in plans]
+        recordable = [plan for plan, rule in zip(plans, rules, strict=True) if rule.capturable]
+        trials = sum(progress.total - progress.done for progress in tally(recordable)) if recordable else 0
+        shared = plans[0].database.dialect.name != "sqlite"
+        ready = max(plan.size.ready for plan in plans)
+        work = Work(trials * self.spec.budget_of(problem), most_workers(engine.threads), shared, ready)
+        self.measuring(plans[0], "compile")
+        return repaid(problem, engine, rules, work, population)
 
     def _compile(self) -> None:
         """Compile the steps of the methods of problems on the compiled path."""
