@@ -404,12 +404,14 @@ def shapes(P: int) -> list[torch.Size]:
     return [torch.Size([2, P // 3]), torch.Size([P - 2 * (P // 3)])] if P > 2 else [torch.Size([P])]
 
 
-def released(x: Vector, at: Hypers, L: int, noise: Noise, restart: bool, outside: bool) -> Machine:
-    """Entropy-SGD with the options of its released code."""
+def released(
+    x: Vector, at: Hypers, L: int, noise: Noise, restart: bool, outside: bool, uniform: bool = False
+) -> Machine:
+    """Entropy-SGD with the options of its released code, or with the mean of its inner iterates."""
     v, v_x, t = 0 * x, 0 * x, 0
     for k in itertools.count():
         h = at(k)
-        y, z = x.copy(), x.copy()
+        y, z, seen = x.copy(), x.copy(), list[Vector]()
         m, a, rate = h["momentum"], h["averaging"], h["inner_lr"]
         if restart:
             v = 0 * x
@@ -420,7 +422,8 @@ def released(x: Vector, at: Hypers, L: int, noise: Noise, restart: bool, outside
             v = m * v + inside
             y = y - rate * (inside + m * v) - rate * after + np.sqrt(2 * rate * h["temperature"] / (1 - m)) * noise(t)
             z = a * z + (1 - a) * y
+            seen.append(y)
             t += 1
-        d = x - z
+        d = x - (np.mean(seen, axis=0) if uniform else z)
         v_x = h["outer_momentum"] * v_x + d
         x = x - h["outer_lr"] * (d + h["outer_momentum"] * v_x)
