@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser
 
+from relaxbench.util.malloc import keep_freed_memory
 from tests import browser, postgres
 from tests.mnist import REAL, small_mnist
 
@@ -54,8 +55,9 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Import what tests share, but not in the process that only hands them out to pytest-xdist's workers."""
+    """Prepare a process that runs tests: not the one that only hands them out to pytest-xdist's workers."""
     if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        keep_freed_memory()  # as the commands do
         config.pluginmanager.import_plugin("tests.known_studies")
 
 
