@@ -10,10 +10,10 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.progress import progress
 from relaxbench.analysis.pruning import prunings
 from relaxbench.analysis.publications import warning
-from relaxbench.analysis.sentences import listed, percent
+from relaxbench.analysis.sentences import listed
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
 from relaxbench.store.facts import protocol
-from relaxbench.util.text import counted
+from relaxbench.util.text import counted, percent
 
 OLD = (
     "This study was made by the old protocol: a fixed number of blocks whose winners were confirmed. Its verdicts rest "
@@ -115,43 +115,61 @@ def pruners(frames: StudyFrames) -> list[str]:
 
 
 def known_settings(frames: StudyFrames) -> list[str]:
-    """Return which methods begin every block with known settings, and whether these come from the same problems."""
-    told = []
+    """Return which methods begin every block with known settings, and what their origins mean: a text per origin."""
+    groups: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for label, settings in frames.known.items():
-        title = frames.method(label)["title"]
-        origins = list(dict.fromkeys(each["origin"] for each in settings if each["origin"]))
+        origins = tuple(dict.fromkeys(each["origin"] for each in settings if each["origin"]))
+        groups.setdefault((len(settings), origins), []).append(label)
+    told = []
+    for (count, origins), labels in groups.items():
+        titles = listed(frames.method(label)["title"] for label in labels)
         source = f" (from {listed(origins)})" if origins else ""
+        first = (
+            f"Every block of {titles} begins with {counted(count, 'known setting')}{source}: its trials are not all "
+            "drawn alike, so a verdict rests on one run of every block's winner, and holds for a tuning that begins "
+            f"so. Figures of random trials leave {'it' if len(labels) == 1 else 'them'} out."
+        )
         told.append(
-            f"Every block of {title} begins with {counted(len(settings), 'known setting')}{source}: its trials are not "
-            "all drawn alike, so a verdict rests on one run of every block's winner, and holds for a tuning that "
-            "begins with them. Figures of random trials leave it out."
+            " ".join([first, *(line for origin in origins or ("",) for line in _origin(frames, titles, origin))])
         )
-        told += [_origin(frames, title, origin) for origin in origins or [""]]
-    return [line for line in told if line]
+    return told
 
 
-def _origin(frames: StudyFrames, title: str, origin: str) -> str:
+def small_search(origin: str, search: Sequence[int]) -> str:
+    """Say that known settings come from a search too small for a claim, as of `study --quick`; else empty.
+
+    Args:
+        origin: the study.
+        search: its blocks, and their trials.
+    """
+    if not search or search[0] >= MIN_BLOCKS:
+        return ""
+    blocks, trials = search
+    return (
+        f"Study {origin} was a quick try, {counted(blocks, 'block')} of {counted(trials, 'trial')}: its best settings "
+        "are the best of few."
+    )
+
+
+def _origin(frames: StudyFrames, titles: str, origin: str) -> list[str]:
     """What the origin of known settings means for a verdict; empty for a study on other problems."""
+    small = small_search(origin, frames.manifest.get("known_search", {}).get(origin, []))
     shared = frames.manifest.get("known_from", {}).get(origin)
-    tuned = [label for label in frames.methods if frames.method(label)["arm"] == "tuned"]
-    if shared and all(any(each["origin"] == origin for each in frames.known.get(label, [])) for label in tuned):
-        return (
-            f"Known settings of {title} come from {origin}, a study on {listed(shared)} too, with the same test set. "
-            "All tuned methods begin so, which favours none of them; but their search has begun before this study, "
-            "outside its budget."
-        )
-    if shared:
-        return (
-            f"Known settings of {title} come from {origin}, a study on {listed(shared)} too, with the same test set: "
-            f"on {'it' if len(shared) == 1 else 'them'} the comparison favours {title}, because its search has begun "
-            "before this study, outside its budget."
-        )
     if shared is None:
-        return (
-            f"Known settings of {title} do not come from a study of this database, so nobody can tell here whether "
-            "the same test set was used to find them."
-        )
-    return ""
+        what = f"{origin} is" if origin else "they come from"
+        return [
+            f"Nobody can tell here whether the same test set was used to find them: {what} no study of this database."
+        ]
+    if not shared:
+        return [small] if small else []
+    tuned = [label for label in frames.methods if frames.method(label)["arm"] == "tuned"]
+    fair = all(any(each["origin"] == origin for each in frames.known.get(label, [])) for label in tuned)
+    whose, favoured = ("all tuned methods", "none of them") if fair else (titles, titles)
+    told = (
+        f"{origin} is a study on {listed(shared)} too, with the same test set: the search of {whose} began there, "
+        f"outside the budget of this study, which favours {favoured}."
+    )
+    return [told, small] if small else [told]
 
 
 def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
@@ -169,7 +187,8 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
     if result.disasters and result.disasters.count:
         warnings.append(
             f"{result.disasters.count:,} of {result.disasters.runs:,} runs on fresh seeds were disasters, at "
-            f"{result.disasters.limit:.3g} or more; up to {percent(result.disasters.bound)} of runs may be."
+            f"{result.disasters.limit:.3g} or more; up to {percent(result.disasters.bound)} of runs may be, "
+            "with 95 % confidence."
         )
     return warnings + _edges(frames, result.problem, result.method)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from relaxbench.analysis.comparison import SHORT, VERDICTS, Comparison, MethodResult, Rates
 from relaxbench.analysis.simultaneous import LEVEL
-from relaxbench.util.text import counted
+from relaxbench.util.text import counted, percent
 
 
 def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
@@ -27,12 +27,6 @@ def ratio(value: float | None) -> str:
     while value != 1 and round(value, decimals) == 1 and decimals < 9:
         decimals += 1
     return number(value, decimals)
-
-
-def percent(share: float) -> str:
-    """Return a share as text: "8 %", "0.4 %", "12.5 %"."""
-    value = 100 * share
-    return f"{value:.0f} %" if value >= 9.95 else f"{value:.2g} %"
 
 
 def listed(names: Iterable[str]) -> str:
@@ -63,7 +57,7 @@ def explanation(result: MethodResult) -> str:
     comparison = result.against("baseline")
     if comparison is None:
         return f"The study has no baseline to compare with. {_alone(result)}"
-    short = [short_budget(result)] if result.short and comparison.known else []
+    short = [short_budget(result)] if result.short and comparison.verdict != "no claim" else []
     return " ".join([evidence(comparison), *short])
 
 
@@ -231,7 +225,7 @@ def _disasters(comparison: Comparison) -> str:
     verb = "was" if failures.count == 1 else "were" if failures.count else "was"
     return (
         f"{count} of its {counted(failures.runs, 'run')} {verb} a disaster (3 times {comparison.reference_title}'s "
-        f"median or more); up to {percent(failures.bound)} of runs may be."
+        f"median or more); up to {percent(failures.bound)} of runs may be, with 95 % confidence."
     )
 
 

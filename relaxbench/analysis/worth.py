@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relaxbench.analysis.comparison import Comparison, MethodResult
-from relaxbench.analysis.sentences import capital, look, percent, prospect, ratio
+from relaxbench.analysis.sentences import capital, look, prospect, ratio
+from relaxbench.util.text import percent
 
 Ablated = tuple[MethodResult, Comparison]
 """A method without one of its parts, and its comparison with the whole method."""

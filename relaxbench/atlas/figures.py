@@ -6,7 +6,8 @@ import pandas as pd
 
 from relaxbench.analysis.targets import REACH
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, key_above, layout, plain
+from relaxbench.pages.theme import INK, MUTED, SHARES, Look, axis, file_name, key_above, layout, plain
+from relaxbench.util.text import percent
 
 
 def profile_panels(table: pd.DataFrame) -> list[Figure]:
@@ -41,14 +42,15 @@ def _panel(own: pd.DataFrame, reference: pd.DataFrame, look: Look) -> Figure:
             mode="lines",
             line={"shape": "hv", "color": colour, "width": 2.5, "dash": dash},
             name=plain(str(part["title"].iloc[0])),
-            hovertemplate="within %{x:.2f} times the best: %{y:.0%} of rows<extra></extra>",
+            text=list(map(percent, part["share"])),
+            hovertemplate="within %{x:.2f} times the best: %{text} of rows<extra></extra>",
             showlegend=False,
         )
     drawing.update_layout(
         layout(
             height=250,
             xaxis=axis("times the best method's metric") | {"range": [1, REACH], "tickvals": [1, 2, 3, 4]},
-            yaxis=axis("") | {"range": [0, 1.03], "tickformat": ".0%", "tickvals": [0, 0.5, 1]},
+            yaxis=axis("") | {"range": [0, 1.03]} | SHARES,
             margin={"l": 8, "r": 16, "t": 34, "b": 48},
         ),
         annotations=[key_above(f"<b>{look.title(method)}</b> · {count} rows · {score:.2f}")],

@@ -27,7 +27,7 @@ from relaxbench.errors import UserError
 from relaxbench.pages import html
 from relaxbench.pages.theme import file_name
 from relaxbench.util import files
-from relaxbench.util.text import counted, duration
+from relaxbench.util.text import counted, duration, percent
 from relaxbench.version import __version__
 
 NAME = "atlas"
@@ -104,7 +104,7 @@ def render(atlas: Atlas, tables: Mapping[str, pd.DataFrame], texts: Mapping[str,
     templates.filters |= {
         "number": sentences.number,
         "ratio": sentences.ratio,
-        "percent": sentences.percent,
+        "percent": percent,
         "duration": duration,
         "counted": counted,
     }

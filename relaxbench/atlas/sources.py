@@ -135,6 +135,11 @@ def _files(places: Sequence[str]) -> Iterator[tuple[str, bool]]:
                 f"{place!r} is a study file, which has no results: give the database of the study, or its cost, "
                 f"saved by python -m relaxbench plan {place} --json > {path.stem}.json"
             )
+        elif "://" not in place and not Path(_split(place)[0]).exists():
+            raise UserError(
+                f"{place!r} does not exist: give a folder, a database or an export of studies, or what plan --json "
+                "prints, in a file"
+            )
         else:
             yield place, False
 

@@ -34,7 +34,7 @@ def best(
         Path | None,
         typer.Option(
             parser=options.named_path,
-            metavar="<Path>",
+            metavar="PATH",
             help="Also write the best run's weights to this file (.pt).",
         ),
     ] = None,
@@ -77,7 +77,8 @@ def best_answer(
     tried = mine[mine["phase"] == "confirm"] if published else mine[mine["phase"].isin(SEARCHED)]
     if not len(tried):
         raise UserError(
-            f"study {study!r} has no finished trial of {method!r} yet: run it with python -m relaxbench study"
+            f"study {study!r} has no finished trial of {method!r} on {name} yet: go on with python -m relaxbench study "
+            f"FILE, the study file of {study!r}"
         )
     if published and weights is not None:
         raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
@@ -29,6 +30,8 @@ WORKERS = 16
 """Of more workers than these some are shown."""
 LOG_SECONDS = 30.0
 """Longest time between two lines without a terminal."""
+COLUMNS = 80
+"""Of these lines; a longer one goes on below."""
 
 
 class Display:
@@ -103,7 +106,8 @@ class Display:
             self._line(now, f"{done:,} of {total:,} trials; {self._state(progress, present)}; {look_words(progress)}")
 
     def _line(self, now: float, text: str) -> None:
-        self.console.print(f"{now - self.start:5.0f} s  {text}", markup=False, soft_wrap=True)
+        line = textwrap.fill(f"{now - self.start:5.0f} s  {text}", COLUMNS, subsequent_indent=" " * 9)
+        self.console.print(line, markup=False, soft_wrap=True)
         self.shown = now
 
     def _view(self, progress: list[Progress], present: Sequence[Any]) -> Group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from relaxbench.errors import UserError
 
 if TYPE_CHECKING:
     from relaxbench.problems import Problem
+    from relaxbench.store.facts import LenderFacts
     from relaxbench.study.definition.spec import StudySpec
 
 
@@ -156,3 +158,12 @@ def prepare_spec(
             raise
         given = {"budget": "--budget"} if overrides.budget is not None else {}
         raise placed(error, str(find(file)), given) from None
+
+
+def lender_notes(lenders: Mapping[str, LenderFacts]) -> list[str]:
+    """Return a warning for every study whose search was too small to lend its best settings."""
+    if not lenders:
+        return []
+    from relaxbench.analysis.caveats import small_search
+
+    return [line for origin, each in lenders.items() if (line := small_search(origin, each["search"]))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +31,7 @@ from relaxbench.cli.options import (
 )
 from relaxbench.cli.outcome import conclude, finish
 from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
-from relaxbench.cli.spec import QUICK_LABEL, Overrides, prepare_spec, quicken, read_spec
+from relaxbench.cli.spec import QUICK_LABEL, Overrides, lender_notes, prepare_spec, quicken, read_spec
 from relaxbench.cli.supervise import LocalWorkers, supervise, work_on_this_machine
 from relaxbench.cli.tracking import Tracking, destination_of
 
@@ -78,7 +77,7 @@ def study(
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
     from relaxbench.store.soundness import check_stored
-    from relaxbench.study.definition.borrowed import borrow
+    from relaxbench.study.definition.borrowed import Borrowed, borrow
     from relaxbench.study.definition.opening import open_study
     from relaxbench.study.definition.paths import parse_path, refuse_problems
     from relaxbench.study.execution.options import RunOptions, parse_device
@@ -117,10 +116,8 @@ def study(
 
         reach(optuna)  # before a database is created
     spec, problems, unfit = prepare_spec(spec, file, given, download, skip_unfit)
-    shared: Mapping[str, list[str]] = {}
-    if known is not None:
-        borrowed = borrow(spec, problems, known, storage)
-        spec, shared = borrowed.spec, borrowed.shared
+    borrowed = Borrowed(spec) if known is None else borrow(spec, problems, known, storage)
+    spec = borrowed.spec
     refuse_problems(spec, problems, place or torch_device("auto"), wish)
     session = RunOptions(place, population, checkpoints, retries, optuna)
     with Tracking(destination, storage, say, quiet) as tracking:
@@ -130,9 +127,9 @@ def study(
             with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
                 reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
                 run = StudyRun(database, reporting)
-                for note in (*([QUICK_LABEL] if quick else []), *unfit, *notes):
+                for note in (*([QUICK_LABEL] if quick else []), *unfit, *lender_notes(borrowed.lenders), *notes):
                     display.say(note)
-                opened = open_study(database, spec, source, problems, place, restate, wish, shared)
+                opened = open_study(database, spec, source, problems, place, restate, wish, borrowed.lenders)
                 tracking.start(spec.name)
                 if cluster is not None:
                     summary = distribute(run, opened, cluster, storage, display)

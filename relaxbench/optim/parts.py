@@ -41,4 +41,6 @@ NO_SCOPING = Part(
 NO_INNER_MOMENTUM = Part("inner-momentum", "inner momentum", "plain gradient steps inside", fixed={"momentum": 0.0})
 NO_OUTER_MOMENTUM = Part("outer-momentum", "outer momentum", "plain outer steps", fixed={"outer_momentum": 0.0})
 NO_MOMENTUM = Part("momentum", "momentum", "plain gradient steps", fixed={"momentum": 0.0})
-HALF_STEPS = Part("inner-steps", "half of its inner steps", "inner loops of half the length", half="inner_steps")
+HALF_STEPS = Part(
+    "inner-steps", "the second half of its inner steps", "inner loops of half the length", half="inner_steps"
+)

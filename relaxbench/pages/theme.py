@@ -129,6 +129,10 @@ def axis(title: str) -> dict[str, Any]:
     }
 
 
+SHARES: dict[str, Any] = {"tickvals": [0, 0.25, 0.5, 0.75, 1], "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"]}
+"""The marks of an axis of shares."""
+
+
 def log_axis(low: float, high: float) -> dict[str, Any]:
     """Return a logarithmic axis with ticks at 1, 2 and 5, or fewer for many decades."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from relaxbench.util.text import percent
+
 SHARE = 0.25
 """Largest share of the budget for measurements, unless the number of rounds is stated or `FEWEST` cost more."""
 FORWARD = 1 / 3
@@ -74,8 +76,8 @@ def say_expensive(name: str, planned: Measurements) -> str:
     if planned.share <= SHARE:
         return ""
     return (
-        f"{name}: measurements in {planned.rounds} rounds cost {planned.share:.0%} of a tested run's training, more "
-        f"than {SHARE:.0%}: a larger budget, or smaller validation and test splits, lower that."
+        f"{name}: measurements in {planned.rounds} rounds cost {percent(planned.share)} of a tested run's training, "
+        f"more than {percent(SHARE)}: a larger budget, or smaller validation and test splits, lower that."
     )
 
 

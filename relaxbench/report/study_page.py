@@ -19,6 +19,7 @@ from relaxbench.pages.theme import Look, file_name
 from relaxbench.report import sections
 from relaxbench.store.facts import public
 from relaxbench.util import files
+from relaxbench.util.text import percent
 
 EMBED = 3_000_000
 """Packed tables are part of the page up to this total size in bytes; the other tables, and all curves, are files."""
@@ -79,7 +80,7 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
     templates.filters |= {
         "number": sentences.number,
         "ratio": sentences.ratio,
-        "percent": sentences.percent,
+        "percent": percent,
         "memory": sentences.memory,
         "setting": sentences.setting,
         "seconds": sentences.seconds,

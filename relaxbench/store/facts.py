@@ -80,6 +80,13 @@ class SearchFacts(TypedDict):
     pruner: NotRequired[PrunerFacts]  # missing where all trials run to their end
 
 
+class LenderFacts(TypedDict):
+    """A study that known settings come from."""
+
+    shared: list[str]  # the problems of the borrowing study whose data it had too
+    search: list[int]  # the blocks of its last look, and their trials
+
+
 class KnownFacts(TypedDict):
     """Settings that every block of a method tries first; see `study.definition.known`."""
 
@@ -124,6 +131,15 @@ class CompiledFacts(TypedDict):
     digest: str  # of the numbers that its check has computed: another machine must compute the same
 
 
+class RepaymentFacts(TypedDict):
+    """Whether compiling the steps of a problem repays; see `training.engine.Repayment`."""
+
+    reason: str  # "" where the training is too short to ask
+    training: float  # seconds of a worker on the vectorized path, of the trials that were certain
+    gain: float | None  # gradients per second of the compiled path, relative to the vectorized one
+    compilation: float | None  # seconds of all steps, in a worker that makes them and one that loads them
+
+
 class EngineFacts(TypedDict):
     """How a problem's trials are run; see `training.engine.Engine`."""
 
@@ -135,6 +151,8 @@ class EngineFacts(TypedDict):
     threads: int
     invariance: str
     note: str
+    rate: NotRequired[float]  # gradients per second of SGD, where paths were compared by it; else 0
+    repayment: NotRequired[RepaymentFacts | None]  # where the path was chosen by measuring
     compiled: NotRequired[dict[str, CompiledFacts]]  # by method, on the compiled path
 
 
@@ -205,6 +223,7 @@ class Manifest(Circumstances, total=False):
     extra_looks: list[int]  # blocks of the looks beyond the declared ones that a later extension has followed
     copied_from: OriginFacts
     known_from: dict[str, list[str]]  # by study that known settings come from: the problems here that it had too
+    known_search: dict[str, list[int]]  # by the same: the blocks of its last look, and their trials
     restated: list[RestatedFacts]  # in the order of time; the first one of a statement has its first value
     load: dict[str, Any]  # of a simulated study, see `stress.simulated.Load`
 
@@ -261,6 +280,11 @@ def looks_of(spec: SpecFacts) -> tuple[int, ...]:
         blocks = cast(Mapping[str, int], spec).get("blocks")
         return (int(blocks),) if blocks else ()
     return tuple(spec["looks"])
+
+
+def search_of(spec: SpecFacts) -> list[int]:
+    """The size of a study's search: the blocks of its last look, and their trials."""
+    return [max(looks_of(spec), default=0), int(spec.get("trials", 0))]
 
 
 def planned_looks(spec: SpecFacts, manifest: Manifest) -> tuple[int, ...]:

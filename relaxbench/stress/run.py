@@ -21,7 +21,7 @@ from relaxbench.stress.postgres import Server
 from relaxbench.stress.simulated import Load
 from relaxbench.util import files
 from relaxbench.util.cores import cores
-from relaxbench.util.text import counted, duration
+from relaxbench.util.text import counted, duration, percent
 from relaxbench.version import __version__
 
 BACKENDS = ("SQLite", "PostgreSQL")
@@ -89,7 +89,7 @@ class Figures:
                 if backend == "SQLite" and m.rate < RATES.get(kind, 0.0):
                     lines.append(f"{what}: {m.rate:.0f} per second, target {RATES[kind]:.0f}")
                 if (backend, kind, m.workers) == ("PostgreSQL", "1 s", 16) and (m.overhead or 0) > OVERHEAD:
-                    lines.append(f"{what}: {m.overhead:.1%} overhead, target {OVERHEAD:.0%}")
+                    lines.append(f"{what}: {percent(m.overhead or 0.0)} overhead, target {percent(OVERHEAD)}")
         return lines
 
 
@@ -163,7 +163,7 @@ def load_table(figures: Figures) -> Table:
 
 
 def _cell(m: LoadFigures) -> str:
-    overhead = "" if m.overhead is None else f" ({m.overhead:.1%})"
+    overhead = "" if m.overhead is None else f" ({percent(m.overhead)})"
     return f"{m.rate:.3g}{overhead}{' locked' if m.locked else ''}{' crashed' if m.stopped else ''}"
 
 

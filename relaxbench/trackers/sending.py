@@ -11,6 +11,9 @@ from relaxbench.trackers.runs import Summary, TrackedRun
 from relaxbench.trackers.tracker import Destination, Tracker, open_tracker
 from relaxbench.util.text import one_line
 
+LONGEST = 200
+"""Characters of an error that are told."""
+
 
 @dataclass
 class Sending:
@@ -71,5 +74,16 @@ class Sending:
         except UserError:
             raise
         except Exception as error:
-            words = one_line(str(error).strip().split("\n")[0])[:200]
-            self.reason = f"{type(error).__name__}: {words}" if words else type(error).__name__
+            self.reason = _words(error)
+
+
+def _words(error: Exception) -> str:
+    """Return what a library or the system says of an error, in one line: its first one, or what it is called."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{str(error.filename)!r}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    words = one_line(str(error).strip().split("\n")[0])[:LONGEST]
+    name = type(error).__name__
+    if isinstance(error, OSError) or type(error).__module__ != "builtins":  # else a bug, which its name helps to find
+        return words or name
+    return f"{name}: {words}" if words else name

@@ -26,6 +26,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def percent(share: float) -> str:
+    """A share as text: "8 %", "0.4 %", "12 %"."""
+    value = 100 * share
+    return f"{value:.0f} %" if value >= 9.95 else f"{value:.2g} %"
+
+
 def listed(values: Sequence[object]) -> str:
     """Values as text: 10; 10 and 20; 10, 20 and 40."""
     *most, last = map(str, values)

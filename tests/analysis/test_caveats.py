@@ -109,9 +109,15 @@ def test_known_settings_are_told_with_what_their_origin_means() -> None:
     shared: dict[str, list[str]] = {"before": ["digits-mlp"], "elsewhere": []}
     told = replace(frames, manifest={**frames.manifest, "methods": methods, "known_from": shared})  # type: ignore[typeddict-item]
     lines = [line for line in warnings(told) if "nown setting" in line]
-    assert "begins with 4 known settings (from before, elsewhere and a paper)" in lines[0] and len(lines) == 3
-    assert "come from before, a study on digits-mlp too, with the same test set" in lines[1]
-    assert "do not come from a study of this database" in lines[2]
+    assert len(lines) == 1
+    assert "begins with 4 known settings (from before, elsewhere and a paper)" in lines[0]
+    assert "before is a study on digits-mlp too, with the same test set: the search of all tuned methods" in lines[0]
+    assert "a paper is no study of this database" in lines[0] and "elsewhere is" not in lines[0]
+    assert "few" not in lines[0]
+    sizes = {**told.manifest, "known_search": {"before": [2, 3], "elsewhere": [6, 3]}}
+    (line,) = [line for line in warnings(replace(told, manifest=sizes)) if "nown setting" in line]  # type: ignore[arg-type]
+    small = "Study before was a quick try, 2 blocks of 3 trials: its best settings are the best of few."
+    assert line == lines[0].replace("none of them. Nobody", f"none of them. {small} Nobody")
     printed = "\n".join(map(str, verdict_lines(Findings.of(told))))
     assert all(line in printed for line in lines)
     assert {row.sampler for row in verdicts(told)} == {"known, random"}

@@ -31,7 +31,8 @@ def test_what_is_unfinished_or_left_out_is_said(folder: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere.db"], "does not exist"),
+        (["nowhere.db"], "'nowhere.db' does not exist: give a folder, a database"),
+        (["nodir"], "'nodir' does not exist: give a folder, a database"),
         (["."], "folder '.' holds no study"),
         (["study.toml"], "is a study file, which has no results"),
     ],

@@ -194,3 +194,10 @@ def test_best_says_which_fresh_runs_missed_the_tolerance(
     writer.close().dispose()
     assert main(["best", "digits", "sgd", "--storage", storage]) == 0
     assert told in capsys.readouterr().out
+
+
+def test_a_method_without_a_finished_trial_names_where_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    writer = Writer(open_database("empty.db"), spec(methods=["sgd"], controls=[], looks=[6]))
+    writer.close().dispose()
+    line = refused(capsys, "best", "digits", "sgd", "--storage", "empty.db")
+    assert "has no finished trial of 'sgd' on digits-mlp yet: go on with python -m relaxbench study FILE" in line

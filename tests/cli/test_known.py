@@ -86,7 +86,7 @@ def test_every_block_begins_with_the_best_of_the_other_study(capsys: pytest.Capt
     assert all(row.params == best("old", row.method) for row in began)
     assert manifest()["known_from"] == {"old": ["rugged-1d"]}
     assert {method["known"][0]["origin"] for method in manifest()["methods"].values()} == {"old"}
-    assert "Known settings of SGD come from old, a study on rugged-1d too, with the same test set" in out
+    assert "old is a study on rugged-1d too, with the same test set: the search of all" in " ".join(out.split())
 
 
 def test_a_study_goes_on_with_the_settings_that_it_began_with(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,8 +108,22 @@ def test_a_file_lends_too_and_is_named(capsys: pytest.CaptureFixture[str], lende
     origin = f"old in sqlite:///{lender}"
     assert manifest("new.db")["known_from"] == {origin: ["rugged-1d"]}
     assert [row.params for row in first_trials("new.db")] == [best("old", row.method) for row in first_trials("new.db")]
-    assert f"SGD come from {origin}, a study on rugged-1d too" in out
+    assert f"{origin} is a study on rugged-1d too" in " ".join(out.split())
     assert "nothing was run" in printed(capsys, *RUN[:-1], *there, f"{lender}#old")
+
+
+def test_a_quick_try_that_lends_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    edit("UPDATE relaxbench_studies SET spec = json_set(spec, '$.looks', json('[2]')) WHERE name = 'old'")
+    told = "Study old was a quick try, 2 blocks of 2 trials: its best settings are the best of few."
+    first = printed(capsys, *RUN[:-1], "--known", "old")
+    assert manifest()["known_search"] == {"old": [2, 2]}
+    assert " ".join(first.split()).count(told) == 2  # before it begins, and below the verdicts
+
+
+def test_a_storage_that_does_not_exist_is_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, *RUN, "--known", "old", "--storage", "missing.db")
+    assert line.startswith("relaxbench: storage 'sqlite:///missing.db' does not exist yet, so it has no study 'old'")
+    assert "FILE.db#old" in line
 
 
 def test_settings_follow_those_of_the_file_and_stand_there_once() -> None:

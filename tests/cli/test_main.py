@@ -64,8 +64,11 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("study", "--data-dir", ""), ("'--data-dir'", "'' names no file or folder")),
     (("bench", "--json", ""), ("'--json'", "'' names no file or folder")),
     (("best", "tiny", "sgd", "--weights", ""), ("'--weights'", "'' names no file or folder")),
-    (("study", "missing.toml"), ("'missing.toml' does not exist", "studies/digits.toml")),
-    (("study", "studies/digit.toml"), ("digit.toml", "does not exist")),
+    (("study", "missing.toml"), ("'missing.toml' does not exist", "such as studies/", "relaxbench's own are in")),
+    (
+        ("study", "studies/digit.toml"),
+        ("digit.toml", "does not exist", "such as studies/digits.toml, studies/aa-digits.toml, "),
+    ),
     (("study", "--device", "cuda:77"), ("cuda:77", "not there", "use cpu")),
     (("study", "--device", "cuda:99999"), ("'cuda:99999' is not there",)),
     (("study", "--device", "gpu"), ("'gpu'", "auto, cpu, cuda or cuda:N")),
@@ -182,6 +185,8 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         out = printed(capsys, name, "--help")
         assert printed(capsys, name, "-h") == out
     assert "Usage: relaxbench" in out and name in out
+    options = out[out.index("Options") :]
+    assert not any(f"<{kind}" in options for kind in ("bool", "str", "int", "float", "list", "Path"))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_plan_shows_the_first_look_the_worst_case_and_what_to_expect(capsys: pyt
     assert re.search(rf"total {2 * first} \S+ \S+ {2 * last} \S+ \S+ {2 * last * 40:,} ", out)
     assert "first look (6 blocks), and at worst" in out and "last one (24 blocks)" in out
     for ratio in ("1", "1.25"):  # hardly any spread: all is decided at the first look
-        assert re.search(rf"rosenbrock {ratio} 100% 6 {2 * first} ", out)
+        assert re.search(rf"rosenbrock {ratio} 100 % 6 {2 * first} ", out)
     assert "rosenbrock: for the stated spread of 0.001 between blocks." in out
     out = " ".join(printed(capsys, *PLAN, *options, "--spread", "3").split())
     (decided, runs) = re.search(r"rosenbrock 1 (\d+)% 24 (\d+) ", out).groups()  # type: ignore[union-attr]
@@ -149,5 +149,5 @@ def test_plan_says_that_measurements_are_dear_and_that_flatness_is_left_out_or_c
     Path("mine.toml").write_text(STUDY.replace("flatness = false", ""))
     monkeypatch.setattr(Landscape, "_stated_rounds", 100)
     out = " ".join(printed(capsys, *PLAN).split())
-    assert "rosenbrock: flatness is left out, because with it measurements would cost more than 25%" in out
-    assert "rosenbrock: measurements in 100 rounds cost 84% of a tested run's training, more than 25%" in out
+    assert "rosenbrock: flatness is left out, because with it measurements would cost more than 25 %" in out
+    assert "rosenbrock: measurements in 100 rounds cost 84 % of a tested run's training, more than 25 %" in out

@@ -60,8 +60,10 @@ def test_without_a_terminal_a_phase_is_a_line_and_silence_ends_after_a_while(clo
         view.update(states(700, "confirm"))
     assert file.getvalue().splitlines() == [
         "    0 s  rosenbrock sgd: explore, 0 of 1,000 done, best validation loss 0.25",
-        f"   30 s  300 of 2,000 trials; about 3 min left; {LOOK}",
-        f"   60 s  600 of 2,000 trials; about 2 min left; {LOOK}",
+        "   30 s  300 of 2,000 trials; about 3 min left; look 1 of 3: 10 blocks; nothing",
+        "         is decided before it is complete",
+        "   60 s  600 of 2,000 trials; about 2 min left; look 1 of 3: 10 blocks; nothing",
+        "         is decided before it is complete",
         "   60 s  rosenbrock sgd: confirm, 700 of 1,000 done, best validation loss 0.25",
     ]
 

@@ -55,7 +55,9 @@ def test_what_is_stated_stays_and_what_cannot_be_cheaper_is_said() -> None:
     short = task(30, 500)
     assert run(short).curve.shape[1] == 3
     for p, share in ((stated, (20 * (50 + 256) + 40 + 256) / 48 / 200), (short, (3 * 756 + 296) / 48 / 30)):
-        assert f"{p.rounds} rounds cost {share:.0%} of a tested run's training" in say_expensive(p.name, p.measurements)
+        assert f"{p.rounds} rounds cost {100 * share:.0f} % of a tested run's training" in say_expensive(
+            p.name, p.measurements
+        )
 
 
 def test_as_many_rounds_as_fit_and_fewer_examples_only_for_ten_of_them() -> None:

@@ -98,7 +98,7 @@ def test_missed_targets_are_listed() -> None:
         "bare trials on SQLite, 16 workers: 99 per second, target 100",
         "bare trials on SQLite, 4 workers: the database was locked 1 time",
         "1 s trials on PostgreSQL, 16 workers: 2 workers crashed",
-        "1 s trials on PostgreSQL, 16 workers: 3.1% overhead, target 3%",
+        "1 s trials on PostgreSQL, 16 workers: 3.1 % overhead, target 3 %",
     ]
 
 

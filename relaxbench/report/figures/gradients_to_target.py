@@ -8,7 +8,8 @@ import pandas as pd
 from relaxbench.analysis import targets
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import INK, Look, axis, file_name, layout, row_axis, vertical
+from relaxbench.pages.theme import INK, SHARES, Look, axis, file_name, layout, row_axis, vertical
+from relaxbench.util.text import percent
 
 TARGET = 0.75
 """Share of the budget at which the baseline's loss is the target."""
@@ -158,13 +159,14 @@ def profile(steps: pd.DataFrame, scores: pd.DataFrame, look: Look) -> Figure | N
             mode="lines",
             name=f"{look.title(method)} {known[method]:.2f}",
             line={"color": colour, "width": 2.5, "shape": "hv", "dash": "dot" if method == look.baseline else "solid"},
-            hovertemplate=f"{look.title(method)}: %{{y:.0%}} within %{{x:.2f}} times the fastest<extra></extra>",
+            text=list(map(percent, part["share"])),
+            hovertemplate=f"{look.title(method)}: %{{text}} within %{{x:.2f}} times the fastest<extra></extra>",
         )
     figure.update_layout(
         layout(
             height=440,
             xaxis=axis("τ, gradients over the fastest method's") | {"range": [1, targets.REACH]},
-            yaxis=axis("share of problems solved") | {"range": [-0.02, 1.02], "tickformat": ".0%"},
+            yaxis=axis("share of problems solved") | {"range": [-0.02, 1.02]} | SHARES,
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK, "size": 12}},
             margin={"l": 62, "r": 12, "t": 34, "b": 48},
         )

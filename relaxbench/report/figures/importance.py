@@ -108,7 +108,7 @@ def importance(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         textfont={"size": 12},
         xgap=2,
         ygap=2,
-        hovertemplate="%{z:.1%}<extra></extra>",
+        hovertemplate="%{text} %<extra></extra>",
         hoverongaps=False,
     )
     columns = {"tickvals": list(range(len(methods))), "ticktext": [look.title(method) for method in methods]}

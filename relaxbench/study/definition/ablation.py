@@ -175,6 +175,7 @@ def _tables(whole: str, values: Mapping[str, Any], names: Sequence[str]) -> dict
     for part in [there[name] for name in names] if names else parts:
         changed = without(part, rule, table, ranges_in(values))
         assert changed is not None  # as parts_of says
-        told = {"title": f"{title} without {part.title}", "against": whole, "without": part.title}
+        name = f"{title} with {part.instead}" if part.half else f"{title} without {part.title}"
+        told = {"title": name, "against": whole, "without": part.title}
         made[label_of(whole, part)] = {**changed, **told, "instead": part.instead}
     return made

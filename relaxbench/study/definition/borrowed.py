@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine as Database
@@ -13,7 +14,7 @@ from relaxbench.errors import UserError, unknown
 from relaxbench.problems import Problem
 from relaxbench.space import Value
 from relaxbench.store.database import open_database
-from relaxbench.store.facts import method_facts, problem_facts, protocol
+from relaxbench.store.facts import LenderFacts, method_facts, problem_facts, protocol, search_of
 from relaxbench.store.schema import Study
 from relaxbench.store.soundness import check_stored
 from relaxbench.store.studies import find_study
@@ -32,12 +33,12 @@ class Borrowed:
 
     Attributes:
         spec: the study; the settings follow those of its own ``[[known]]`` tables.
-        shared: the other study, as the tables name it → the problems here whose data it had too. Empty where the
-            stored study has the settings already: what their origin means is in its manifest.
+        lenders: the other study, as the tables name it → what is known of it. Empty where the stored study has the
+            settings already: what their origin means is in its manifest.
     """
 
     spec: StudySpec
-    shared: Mapping[str, list[str]] = field(default_factory=dict)
+    lenders: Mapping[str, LenderFacts] = field(default_factory=dict)
 
 
 def borrow(spec: StudySpec, problems: Sequence[Problem], source: str, storage: str) -> Borrowed:
@@ -56,14 +57,22 @@ def borrow(spec: StudySpec, problems: Sequence[Problem], source: str, storage: s
         UserError: if there is no such study, its search is not finished, it is of other problems or lacks a method, or
             its settings lie outside of what is searched here.
     """
+    place, name = place_of(source, storage)
+    url = parse_url(place)
+    if place == storage and url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        raise UserError(
+            f"storage {show_url(url)!r} does not exist yet, so it has no study {source!r} whose settings could be "
+            f"taken: name the database of that study too, as FILE.db#{source}",
+            "storage",
+            "known",
+        )
     try:
-        return _borrow(spec, problems, source, storage)
+        return _borrow(spec, problems, place, name, storage)
     except UserError as error:
         raise UserError(f"known settings from {source!r}: {error}", "known") from None
 
 
-def _borrow(spec: StudySpec, problems: Sequence[Problem], source: str, storage: str) -> Borrowed:
-    place, name = place_of(source, storage)
+def _borrow(spec: StudySpec, problems: Sequence[Problem], place: str, name: str | None, storage: str) -> Borrowed:
     database = open_database(place, create=False, read_only=True)
     try:
         id_, name = find_study(database, name)
@@ -74,7 +83,8 @@ def _borrow(spec: StudySpec, problems: Sequence[Problem], source: str, storage: 
         kept = _kept(storage, spec.name, origin)
         if kept:
             return Borrowed(_with(spec, kept))
-        found, shared = _Lender.of(database, id_, name).settings(spec, problems)
+        lender = _Lender.of(database, id_, name)
+        found, shared = lender.settings(spec, problems)
     finally:
         database.dispose()
     known = [Known.model_validate({"method": m, "params": params, "from": origin}) for m, params in found]
@@ -83,7 +93,7 @@ def _borrow(spec: StudySpec, problems: Sequence[Problem], source: str, storage: 
     check_known(borrowed, borrowed.methods)
     for problem in problems:
         check_known_on(borrowed, problem)
-    return Borrowed(borrowed, {origin: shared})
+    return Borrowed(borrowed, {origin: {"shared": shared, "search": search_of(lender.row.spec)}})
 
 
 def _with(spec: StudySpec, known: Sequence[Known]) -> StudySpec:

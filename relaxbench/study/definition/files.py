@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ from relaxbench.errors import UserError
 from relaxbench.study.definition.ablation import expanded, opponents_in
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.definition.validation import parse
+
+NEAREST = 3
+"""So many study files are named where one does not exist."""
 
 
 def load(
@@ -88,11 +92,10 @@ def find(file: str | None) -> Path:
 
 def read(file: Path) -> tuple[dict[str, Any], str]:
     """Return the values of a TOML file by key, and its text."""
-    hint = f"give a TOML file, e.g. one of {', '.join(shipped())}"
     if file.is_dir():
-        raise UserError(f"study file {str(file)!r} is a folder: {hint}")
+        raise UserError(f"study file {str(file)!r} is a folder: {_nearest(file)}")
     if not file.is_file():
-        raise UserError(f"study file {str(file)!r} does not exist: {hint}")
+        raise UserError(f"study file {str(file)!r} does not exist: {_nearest(file)}")
     refused = f"study file {str(file)!r} cannot be read"
     if file.suffix == ".py":
         raise UserError(f"{refused}: it is a Python file; give a problem as --problem")
@@ -108,6 +111,15 @@ def read(file: Path) -> tuple[dict[str, Any], str]:
         raise UserError(f"{refused}: its lists or tables are nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
         raise UserError(f"{refused}: {_toml(error, text)}") from None
+
+
+def _nearest(file: Path) -> str:
+    """Return what to give in place of a path that is no file: study files with names like it, and where others are."""
+    folder = file if file.is_dir() else file.parent
+    here = sorted(str(path) for path in folder.glob("*.toml") if path.name != "pyproject.toml")
+    names = {Path(name).stem: name for name in (*shipped(), *here)}
+    nearest = [names[stem] for stem in difflib.get_close_matches(file.stem, names, n=NEAREST, cutoff=0.0)]
+    return f"give a TOML file, such as {', '.join(nearest)} (relaxbench's own are in {studies_folder()})"
 
 
 def _toml(error: ValueError, text: str) -> str:

@@ -24,6 +24,7 @@ from relaxbench.study.coordination.size import Size
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.training.flatness.hessian import most_examples
 from relaxbench.training.flatness.measure import passes
+from relaxbench.util.text import percent
 
 LEAST = 256
 """Examples at least, of a training split that has so many: on fewer, the largest eigenvalue is mostly chance."""
@@ -129,6 +130,6 @@ def say_left_out(name: str, stored: Mapping[str, FlatnessFacts]) -> str:
     if name not in stored or stored[name]["runs"]:
         return ""
     return (
-        f"{name}: flatness is left out, because with it measurements would cost more than {SHARE:.0%} of training; "
-        'flatness = "full" in the study file measures it all the same.'
+        f"{name}: flatness is left out, because with it measurements would cost more than {percent(SHARE)} of "
+        'training; flatness = "full" in the study file measures it all the same.'
     )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import Problem
 from relaxbench.space import Choice, Hyperparameter, Int, Space, Value
-from relaxbench.store.facts import KnownFacts, Manifest, ProblemFacts
+from relaxbench.store.facts import KnownFacts, LenderFacts, Manifest, ProblemFacts, search_of
 from relaxbench.store.schema import Study
 from relaxbench.study.definition.ranges import Number
 from relaxbench.util.text import counted
@@ -135,7 +135,7 @@ def _expected(declared: Hyperparameter, value: float | str) -> str:
 
 
 def keep_origins(
-    connection: Connection, manifest: Manifest, spec: StudySpec, told: Mapping[str, list[str]] | None = None
+    connection: Connection, manifest: Manifest, spec: StudySpec, told: Mapping[str, LenderFacts] | None = None
 ) -> None:
     """Keep which problems of this study the studies had that known settings come from.
 
@@ -145,17 +145,20 @@ def keep_origins(
         connection: to the database.
         manifest: of this study; changed in place.
         spec: of this study.
-        told: what `borrowed.borrow` has found out: origin → problems of this study that it had too.
+        told: what `borrowed.borrow` has found out, by origin.
     """
-    kept = {**manifest.get("known_from", {}), **(told or {})}
-    names = {known.origin for known in spec.known or []} - {"", spec.name, *(told or {})}
-    query = select(Study.name, Study.manifest).where(Study.name.in_(names))
+    told = told or {}
+    kept = {**manifest.get("known_from", {}), **{origin: each["shared"] for origin, each in told.items()}}
+    sizes = {**manifest.get("known_search", {}), **{origin: each["search"] for origin, each in told.items()}}
+    names = {known.origin for known in spec.known or []} - {"", spec.name, *told}
+    query = select(Study.name, Study.spec, Study.manifest).where(Study.name.in_(names))
     for row in connection.execute(query).all() if names else []:
         theirs = row.manifest.get("problems", {})
         shared = [name for name, about in manifest["problems"].items() if _is_among(name, about, theirs)]
         kept[row.name] = sorted({*kept.get(row.name, []), *shared})
+        sizes.setdefault(row.name, search_of(row.spec))
     if kept:
-        manifest["known_from"] = kept
+        manifest["known_from"], manifest["known_search"] = kept, sizes
 
 
 def _is_among(name: str, about: ProblemFacts, theirs: dict[str, ProblemFacts]) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine as Database
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem
-from relaxbench.store.facts import Manifest, SpecFacts, method_facts, protocol
+from relaxbench.store.facts import LenderFacts, Manifest, SpecFacts, method_facts, protocol
 from relaxbench.store.identity_facts import IdentityFacts
 from relaxbench.store.schema import Study
 from relaxbench.store.transactions import read, write
@@ -87,7 +87,7 @@ def open_study(
     device: torch.device | None = None,
     restate: bool = False,
     path: Wish = "auto",
-    known_from: Mapping[str, list[str]] | None = None,
+    lenders: Mapping[str, LenderFacts] | None = None,
 ) -> OpenStudy:
     """Create a study, or continue or extend the stored one of that name.
 
@@ -101,7 +101,7 @@ def open_study(
         device: where this session will run; None for the kind of device on which the study began.
         restate: whether margin, baseline and controls may change although test data have been read; see `restated`.
         path: on which problems are trained that have no engine yet; ``"auto"``: as asked for before, or the fastest.
-        known_from: what is known of studies that known settings come from, see `borrowed.Borrowed.shared`.
+        lenders: what is known of studies that known settings come from, see `borrowed.Borrowed`.
 
     Raises:
         UserError: if the stored study, or one of its problems or methods, differs in something that cannot change; it
@@ -111,7 +111,7 @@ def open_study(
     stored = stored_manifest(database, spec.name)
     keep_measurements(stored or Manifest(), problems)
     identity = identify(spec, problems, sources, stored)
-    asked = _Request(spec, source, problems, identity, device, restate, path, known_from)
+    asked = _Request(spec, source, problems, identity, device, restate, path, lenders)
 
     def open_(connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
         query = select(Study.id, Study.spec, Study.manifest).where(Study.name == spec.name).with_for_update()
@@ -135,14 +135,14 @@ class _Request:
     device: torch.device | None
     restate: bool
     path: Wish
-    known_from: Mapping[str, list[str]] | None
+    lenders: Mapping[str, LenderFacts] | None
 
     def create(self, connection: Connection) -> tuple[int, StudySpec, bool, list[str]]:
         """Add the row of a new study."""
         # The key keeps files of this study apart from those of any other, in whatever database it lies.
         manifest: Manifest = {"key": uuid.uuid4().hex[:12], "version": __version__}
         _describe(manifest, self.spec, self.problems)
-        keep_origins(connection, manifest, self.spec, self.known_from)
+        keep_origins(connection, manifest, self.spec, self.lenders)
         keep_path(manifest, self.path)
         keep_identity(manifest, self.identity)
         values = {
@@ -181,7 +181,7 @@ class _Request:
         if spec.flatness == "full":
             measure_fully(connection, row.id, manifest, spec.name)
         _describe(manifest, spec, problems)
-        keep_origins(connection, manifest, spec, self.known_from)
+        keep_origins(connection, manifest, spec, self.lenders)
         keep_path(manifest, self.path)
         _keep_extra_look(manifest, row.spec, merged)
         assign_roles(manifest, merged)

@@ -56,6 +56,11 @@ def _tried(own: LoopProblem, spec: StudySpec, label: str, host: Host) -> Told:
     job = own.job(label, script_middle(spec, label), derive(spec.seed, "try-out"), "try-out", budget)
     told = host.run(job)
     reason = why_unfit(told, own.script)
+    if not reason and not told.asked and (pruner := spec.sampling_of(label).get("pruner")):
+        reason = (
+            f"pruner {pruner['name']!r} is to stop its trials, but it never asks trial.should_prune(): ask after every "
+            "report, and end the script if it is true; or leave the pruner out"
+        )
     if not reason and not told.diverged and told.test is not None and not math.isfinite(told.test):
         reason = f"trial.test(…) gives {told.test:g}, although what it reports is finite: look at the test data"
     if reason:
@@ -90,7 +95,7 @@ def why_unfit(told: Told, script: Script) -> str:
         return "it reports a loss, by which trials are chosen: state that of a diverged run, worst_loss, in [script]"
     if given == {False} and script.worst_loss is not None:
         return "[script] states worst_loss, but trial.report() has no loss: leave worst_loss out, or report one"
-    if not told.tested:
+    if not (told.tested or told.pruned):
         return "it never calls trial.test(…), so nothing could be confirmed: call it last"
     return ""
 

@@ -39,7 +39,8 @@ def test_every_rule_can_be_taken_apart(name: str) -> None:
     whole, kept = spec.space_of(name, digits), spec.fixed_of(name, digits)
     for label, part in zip(spec.methods[1:], parts_of(name, BASE), strict=True):
         assert spec.variant(label).against == name and spec.arm_of(label) == "tuned"
-        assert spec.title_of(label) == f"{RULES[name].title} without {part.title}"
+        how = f"with {part.instead}" if part.half else f"without {part.title}"
+        assert spec.title_of(label) == f"{RULES[name].title} {how}"
         space, fixed = spec.space_of(label, digits), spec.fixed_of(label, digits)
         if part.rule:
             assert spec.rule_of(label) is RULES[part.rule]
@@ -63,7 +64,10 @@ def test_what_a_study_says_of_the_whole_holds_without_a_part() -> None:
     for label in spec.methods[1:]:
         variant, space = spec.variant(label), spec.space_of(label, digits)
         assert variant.rule == "entropy-sgd" and variant.options == {"restart_momentum": True}
-        assert variant.title.startswith("Mine without ") and spec.sampling_of(label)["sampler"] == "tpe"
+        assert (
+            variant.title.startswith(("Mine without ", "Mine with inner loops of half"))
+            and spec.sampling_of(label)["sampler"] == "tpe"
+        )
         assert space["inner_lr"] == whole["inner_lr"]
     assert spec.fixed_of("mine-no-averaging", digits)["averaging"] == 0.0
     assert spec.fixed_of("mine-no-noise", digits)["averaging"] == 0.5

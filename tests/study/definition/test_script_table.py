@@ -45,10 +45,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("reports = 4", 'integer = ["lr"]'), "`integer` names it, so expected whole numbers"),
         (("budget = 40", ""), "the key 'budget' is missing"),
         (
-            ("budget = 40", 'budget = 40\nsearch = { pruner = "median" }'),
-            "search.pruner = 'median': a script's trial runs",
-        ),
-        (
             ("budget = 40", 'budget = 40\nproblems = ["digits-mlp"]'),
             "a study with a table [script] has that script alone",
         ),
@@ -74,6 +70,26 @@ def test_a_mistake_in_the_file_is_one_line(folder: Path, change: tuple[str, str]
     with pytest.raises(UserError) as error:
         load(Path("loop.toml"))
     assert words in str(error.value) and "\n" not in str(error.value) and "loop.toml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("search", "reports", "words"),
+    [
+        ({"pruner": "median"}, 4, "never asked for one: a generation of 4 is a whole block of 2 trials"),
+        ({"pruner": "median", "generation": 1}, 1, "a trial has no round but its last, so there is nothing to ask"),
+        (
+            {"pruner": "median", "generation": 1},
+            4,
+            "method 'one': pruner 'median' is to stop its trials, but it never asks trial.should_prune(): ask after",
+        ),
+    ],
+)
+def test_a_pruner_that_could_stop_nothing_is_refused(
+    tmp_path: Path, search: dict[str, object], reports: int, words: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        prepare(scripts.spec(scripts.write(tmp_path), search=search, script={"reports": reports}))
+    assert words in str(error.value) and "\n" not in str(error.value)
 
 
 BILL, REPORT = "    trial.bill(gradients=1)\n", "        trial.report(validation=x * x + 0.01, training=abs(x))\n"
