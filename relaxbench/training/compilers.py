@@ -40,23 +40,23 @@ def tried() -> tuple[str, Path, str]:
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
     cache = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default_cache_dir())
+    there = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        return COMPILERS[0], cache, f"the folder of compiled steps cannot be written: {cache}"
     compiler, reason = _found()
     if reason:
         return "", cache, reason
-    there = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
     try:
-        told = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60).stdout
+        version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60).stdout
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "empty.cpp")
             source.write_text("#include <Python.h>\n#include <omp.h>\n")
             options = ["-shared", "-fPIC", "-fopenmp", f"-I{sysconfig.get_path('include')}", "-o", f"{folder}/empty.so"]
             made = subprocess.run([compiler, *options, str(source)], capture_output=True, text=True, timeout=60)
-        problem = "" if made.returncode == 0 else f"{compiler} fails: {_first(made.stderr)}"
+        problem = f"{compiler} fails: {_first(made.stderr)}" if made.returncode else ""
+        return _first(version) or compiler, cache, problem
     except (OSError, subprocess.TimeoutExpired) as error:
-        told, problem = "", f"{compiler} fails: {_first(str(error))}"
-    if not problem and not (there.is_dir() and os.access(there, os.W_OK)):
-        problem = f"the folder of compiled steps cannot be written: {cache}"
-    return _first(told) or compiler, cache, problem
+        return compiler, cache, f"{compiler} fails: {_first(str(error))}"
 
 
 def _found() -> tuple[str, str]:
@@ -66,6 +66,8 @@ def _found() -> tuple[str, str]:
             from torch._inductor import cpp_builder
 
             compiler = cpp_builder.get_cpp_compiler()
+    except OSError as error:  # inductor makes the folder of its cache when it is imported
+        return "", f"the folder of compiled steps cannot be used ({error.strerror}): {error.filename}"
     except Exception:  # inductor has several errors for a missing compiler
         return "", f"no C++ compiler ({', '.join(COMPILERS)}) is found"
     if shutil.which(compiler) is None:

@@ -30,7 +30,8 @@ from relaxbench.training.trial import Job
 EnginePath = Literal["vectorized", "direct", "compiled"]
 """How the steps of an engine are taken."""
 Wish = Literal["auto", "vectorized", "direct", "compiled"]
-"""A path that a person asks for; ``"auto"``: the faster one of the vectorized and the direct path."""
+"""A path that a person asks for; ``"auto"``: the faster one of the vectorized and the direct path, or in a long study
+the compiled one, see `repayment`."""
 WISHES: tuple[Wish, ...] = get_args(Wish)
 COMPILED_SIZE = 32
 """K of the compiled path, unless a person chooses it: larger ones are not faster on the CPU, and are refilled less."""

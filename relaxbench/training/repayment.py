@@ -8,7 +8,7 @@ baseline, is compiled to measure both; not even that happens where the training 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -47,7 +47,12 @@ class Work:
 
 
 def repaid(
-    problem: Problem, engine: Engine, rules: Sequence[Rule], work: Work, population: int | None = None
+    problem: Problem,
+    engine: Engine,
+    rules: Sequence[Rule],
+    work: Work,
+    population: int | None = None,
+    compiling: Callable[[], object] = lambda: None,
 ) -> Engine:
     """Return the engine of a problem with the path that repays: the given one, or the compiled one in its place.
 
@@ -60,6 +65,7 @@ def repaid(
         rules: of the study's methods, that of the baseline first.
         work: what is to be trained.
         population: K that a person asks for.
+        compiling: called before a step is compiled.
     """
     if engine.path != "vectorized" or engine.device != "cpu" or not engine.rate or not rules:
         return engine
@@ -71,6 +77,7 @@ def repaid(
     if work.shared:
         reason = "workers on other machines may join, with other compilers; --path compiled asks for it"
     if reason is None:
+        compiling()
         try:
             size = population or compiled_size(problem, torch.device("cpu"), engine.precision, rules, work.ready)
             return _measured(problem, engine, rules, training, kinds, size)

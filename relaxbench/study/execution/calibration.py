@@ -145,8 +145,13 @@ class Calibration:
         shared = plans[0].database.dialect.name != "sqlite"
         ready = max(plan.size.ready for plan in plans)
         work = Work(trials * self.spec.budget_of(problem), most_workers(engine.threads), shared, ready)
-        self.measuring(plans[0], "compile")
-        return repaid(problem, engine, rules, work, population)
+        return repaid(problem, engine, rules, work, population, lambda: self._announce_compiling(plans[0]))
+
+    def _announce_compiling(self, plan: Plan) -> None:
+        """Show here and to others that a step is compiled, for tens of seconds without a trial."""
+        self.presence.doing = f"compiling {plan.method} on {plan.problem}"
+        self.presence.seen()
+        self.measuring(plan, "compile")
 
     def _compile(self) -> None:
         """Compile the steps of the methods of problems on the compiled path."""
@@ -157,9 +162,7 @@ class Calibration:
             for plan in [plan for plan in self.plans if plan.problem == name]:
                 if not lacking(engine, [plan.method]) or self.stopping():
                     continue
-                self.presence.doing = f"compiling {plan.method} on {name}"
-                self.presence.seen()
-                self.measuring(plan, "compile")
+                self._announce_compiling(plan)
                 torch.set_num_threads(engine["threads"])
                 facts, note = describe_step(self.spec, problem, plan.method, engine)
                 if note:
