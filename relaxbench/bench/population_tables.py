@@ -11,10 +11,10 @@ COLUMNS = ("way", "steps/CPU-s", "ours to it", "95 % interval", "target")
 
 
 READING = (
-    "Member-steps per CPU-second. JAX is jit(vmap(train)) with lax.scan over the steps, on the same network, batch size "
-    "and defaults, noise included, and draws its mini-batches without replacement as we do. No measurements, and nothing "
-    "of what compiling takes. Ratio: of our compiled population (without a compiler, of the vectorized one) to another "
-    "way, in turn, the median over rounds."
+    "Member-steps per CPU-second. JAX is jit(vmap(train)) with lax.scan over the steps, on the same network, batch "
+    "size and defaults, noise included, and draws its mini-batches without replacement as we do. No measurements, and "
+    "nothing of what compiling takes. Ratio: of our compiled population (without a compiler, of the vectorized one) to "
+    "another way, in turn, the median over rounds."
 )
 
 
