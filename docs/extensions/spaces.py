@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from relaxbench.optim.options import in_toml, options_of
 from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
@@ -15,7 +16,7 @@ MARK = "<!-- From here on written by docs/extensions/spaces.py: change the rule,
 
 
 def section(rule: type[Rule]) -> str:
-    """Return the section of a rule: a table of its hyperparameters, and the sources of its published settings."""
+    """Return the section of a rule: a table of its hyperparameters, its options, the sources of what was published."""
     searched = len(rule.space)
     lines = [
         f"### {rule.title} (`{rule.name}`)",
@@ -28,6 +29,9 @@ def section(rule: type[Rule]) -> str:
         f"| `{row.name}` | {row.published.replace('*', ESCAPED)} | {row.default} | {row.wide} | {row.reason} |"
         for row in rows(rule)
     ]
+    if described := options_of(rule):
+        lines += ["", "Options:", ""]
+        lines += [f"- `{name} = {in_toml(option)}`: {option.text}" for name, option in described.items()]
     sources: dict[str, list[str]] = {}
     assumed: dict[str, list[str]] = {}
     for publication in rule.publications:

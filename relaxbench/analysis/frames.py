@@ -48,6 +48,8 @@ from relaxbench.store.facts import (
     ProblemFacts as ProblemFacts,
 )
 from relaxbench.store.schema import FINISHED, Curve, Study, Trial
+from relaxbench.store.solutions import StoredSolution as StoredSolution
+from relaxbench.store.solutions import unpack_solution
 from relaxbench.store.soundness import check_answers, check_curve, check_facts, check_trials, sound
 from relaxbench.store.studies import choose_study
 from relaxbench.util import files
@@ -76,6 +78,7 @@ class StudyFrames:
             largest eigenvalue), and ``local_entropy_γ`` for every γ of the study, ascending; NaN where there is none.
         correct: id of a confirm run → whether it classified each test example correctly, bool ``[test_examples]``;
             empty for problems without classes.
+        solutions: id of a recommended run → its solution on a grid, with the exact one; for problems that have one.
         unmeasured: problem → why the flatness of a run could not be measured; empty where it could.
     """
 
@@ -91,6 +94,7 @@ class StudyFrames:
     flatness: pd.DataFrame
     correct: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    solutions: Mapping[int, StoredSolution] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return its size in one line: the tables would fill screens."""
@@ -299,7 +303,14 @@ def _filled(
         flatness=flatness_of(fresh, raw["measures"]),
         correct=correct,
         unmeasured=unmeasured_of(fresh, raw["measures"]),
+        solutions=_solutions(raw, set(recommended["id"])),
     )
+
+
+def _solutions(raw: pd.DataFrame, ids: set[int]) -> dict[int, StoredSolution]:
+    """The solutions of these runs by their id."""
+    stored = {int(row.id): row.measures.get("solution") for row in raw.itertuples() if row.id in ids}
+    return {number: unpack_solution(value) for number, value in stored.items() if value is not None}
 
 
 def _scales(frames: StudyFrames) -> dict[str, float]:

@@ -60,13 +60,13 @@ class Pruning:
     @property
     def sentence(self) -> str:
         """Return it in words."""
+        left = f"{self.unspent:,.0f} gradients stay unspent, less than a whole trial in every block"
         stopped = f"of {counted(self.trials, 'trial')} of {self.title} on {self.problem}"
         if not self.pruned:
-            return f"Pruner {self.pruner} stopped none {stopped}."
+            return f"Pruner {self.pruner} stopped none {stopped}{f'; {left}' if self.unspent else ''}."
         parts = [
             f"Pruner {self.pruner} stopped {self.pruned:,} {stopped}. It saved {self.saved:,.0f} gradients, which pay "
-            f"for further trials of the same block; {self.unspent:,.0f} gradients stay unspent, less than a whole "
-            "trial in every block.",
+            f"for further trials of the same block; {left}.",
         ]
         if not self.checks:
             return f"{parts[0]} No spot check says whether it threw good trials away."

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from relaxbench.bench.interleave import interleaved, median_ratio, stretch
+from relaxbench.bench.interleave import Contender, interleaved, median_ratio, stretch
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
-from relaxbench.problems import problem
+from relaxbench.problems.science.networks import Dense
+from relaxbench.problems.science.poisson import Poisson
+from relaxbench.training.compilation import compiled_step
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job
 
-NAME, SIZE, TARGET = "pinn-poisson2d-small", 32, 3.0
-INSIDE, EDGE, WIDTH = 48, 16, 16
-"""Points of a gradient, and neurons per layer: those of the problem."""
+SIZES = {"pinn-poisson2d-small": 32, "pinn-poisson2d": 8}
+"""Problems, and the members of a population: the whole problem's intermediates fill a cache with few."""
+TARGETS = {("pinn-poisson2d-small", "vectorized"): 3.0, ("pinn-poisson2d", "compiled"): 3.0}
 ROUNDS, SECONDS = 15, 0.3
 QUICK = 3, 0.05
 CHUNK = 8
 """Queries of the population between two looks at the clock."""
+
+
+def task_of(name: str) -> Poisson:
+    """Return one of the problems of `SIZES`."""
+    return Poisson(name, small=name.endswith("-small"))
 
 
 class NestedLoop:
@@ -32,14 +40,17 @@ class NestedLoop:
     Satisfies `interleave.Contender`.
 
     Args:
+        task: whose network is trained, on as many points.
         device: where it is trained.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        layers = [nn.Linear(2, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1)]
-        self.network = nn.Sequential(*layers).to(device, torch.float64)
+    def __init__(self, task: Poisson, device: torch.device) -> None:
+        self.task, self.device = task, device
+        assert isinstance(task.network, Dense)
+        layers = [layer for m, n in pairwise(task.network.sizes) for layer in (nn.Linear(m, n), nn.Tanh())]
+        self.network = nn.Sequential(*layers[:-1]).to(device, torch.float64)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
+        self._points: tuple[Tensor, Tensor] | None = None
 
     def loss(self, inside: Tensor, edge: Tensor) -> Tensor:
         """Return the loss of the problem on points ``[N, 2]``."""
@@ -53,13 +64,11 @@ class NestedLoop:
         return loss
 
     def step(self) -> int:
-        """Train on fresh points."""
-        inside = torch.rand(INSIDE, 2, dtype=torch.float64, device=self.device)
-        edge = torch.rand(EDGE, 2, dtype=torch.float64, device=self.device)
-        edge[:, 0] = (edge[:, 0] * 2).floor()
-        edge[EDGE // 2 :] = edge[EDGE // 2 :].flip(1)
+        """Train on fresh points, or on fixed ones if the problem has such."""
+        if self._points is None or self.task.fresh:
+            self._points = self._draw()
         self.optimizer.zero_grad()
-        self.loss(inside, edge).backward()  # type: ignore[no-untyped-call]
+        self.loss(*self._points).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return 1
 
@@ -67,34 +76,68 @@ class NestedLoop:
         """Return steps per second."""
         return stretch(self.step, seconds, self.device)
 
+    def _draw(self) -> tuple[Tensor, Tensor]:
+        count, edges = self.task.points
+        inside = torch.rand(count, 2, dtype=torch.float64, device=self.device)
+        edge = torch.rand(edges, 2, dtype=torch.float64, device=self.device)
+        edge[:, 0] = (edge[:, 0] * 2).floor()
+        edge[edges // 2 :] = edge[edges // 2 :].flip(1)
+        return inside, edge
+
 
 class Members:
-    """A population of SGD on the vectorized path. Satisfies `interleave.Contender`.
+    """A population of SGD. Satisfies `interleave.Contender`.
 
     Args:
+        task: what is trained.
         device: where it is trained.
+        size: K.
+        compiled: whether on the compiled path, and not on the vectorized one.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, task: Poisson, device: torch.device, size: int, compiled: bool) -> None:
         rule = RULES["sgd"]()
-        self.device = device
-        self.population = Population(Oracle(problem(NAME), "vectorized"), rule, budget=10**9, device=device)
-        self.population.admit([Job(i, i, {**defaults(rule.wide), "lr": 1e-3}) for i in range(SIZE)])
+        self.device, self.size = device, size
+        step = compiled_step(task, rule, size) if compiled else None
+        self.population = Population(Oracle(task, "vectorized"), rule, 10**9, device, compiled=step)
+        self.population.admit([Job(i, i, {**defaults(rule.wide), "lr": 1e-3}) for i in range(size)])
 
     def step(self) -> int:
         """Advance all members."""
         self.population.advance(CHUNK)
-        return SIZE * CHUNK
+        return self.size * CHUNK
 
     def rate(self, seconds: float) -> float:
         """Return member-steps per second."""
         return stretch(self.step, seconds, self.device)
 
 
-def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
-    """Measure both in turn: their rates, and the ratio with its interval and target."""
-    tell(f"a population of {SIZE} on {NAME} against nested automatic differentiation")
+def measure(device: torch.device, quick: bool, compiled: bool, tell: Callable[[str], object]) -> dict[str, Any]:
+    """Measure populations and the nested loop in turn.
+
+    Args:
+        device: where they are trained.
+        quick: measure briefly.
+        compiled: whether populations on the compiled path are measured, too.
+        tell: called with each measurement as it begins.
+
+    Returns:
+        by problem: the ``size`` of the populations, the ``rates`` of all, and ``against``, by path the ratio to the
+        loop with its interval and target.
+    """
     rounds, seconds = QUICK if quick else (ROUNDS, SECONDS)
-    rates = interleaved({"ours": Members(device), "plain": NestedLoop(device)}, rounds, seconds)
-    against = median_ratio(rates["ours"], rates["plain"]) | {"target": TARGET}
-    return {"problem": NAME, "size": SIZE, "rates": rates, "against": against}
+    found: dict[str, Any] = {}
+    for name, size in SIZES.items():
+        tell(f"a population of {size} on {name} against nested automatic differentiation")
+        task = task_of(name)
+        contenders: dict[str, Contender] = {"plain": NestedLoop(task, device)}
+        for path in ("vectorized", "compiled") if compiled else ("vectorized",):
+            contenders[path] = Members(task, device, size, path == "compiled")
+        rates = interleaved(contenders, rounds, seconds)
+        against = {
+            path: {**median_ratio(rates[path], rates["plain"]), "target": TARGETS.get((name, path))}
+            for path in rates
+            if path != "plain"
+        }
+        found[name] = {"size": size, "rates": rates, "against": against}
+    return found

@@ -14,7 +14,20 @@ from typing import Any
 import torch
 from rich.console import RenderableType
 
-from relaxbench.bench import allcnn, alone, ledger, memory, plan, population, residual, steps, trials
+from relaxbench.bench import (
+    allcnn,
+    alone,
+    busy,
+    compiled,
+    contenders,
+    ledger,
+    memory,
+    plan,
+    population,
+    residual,
+    steps,
+    trials,
+)
 from relaxbench.bench.tables import TABLES
 from relaxbench.errors import UserError, unknown
 from relaxbench.training.devices import machine, torch_device
@@ -65,9 +78,11 @@ def run(options: BenchOptions, tell: Tell) -> Iterator[RenderableType]:
     parts = [part for part in PARTS if not options.only or part in options.only]
     device = torch_device(options.device)
     if options.compiled:
-        if "steps" not in parts:
+        if not {"steps", "residual"} & {*parts}:
             raise UserError(
-                "compiled steps are measured by the part 'steps', which is not requested", "compile", "only"
+                "compiled steps are measured by the parts 'residual' and 'steps', none of which is requested",
+                "compile",
+                "only",
             )
         steps.check_compiler(device)
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
@@ -121,8 +136,14 @@ def _measure(part: str, device: torch.device, options: BenchOptions, tell: Tell)
     match part:
         case "population":
             return population.measure(device, quick, tell)
+        case "contenders":
+            return contenders.measure(device, quick, tell)
+        case "compiled":
+            return compiled.measure(device, quick, tell)
+        case "busy":
+            return busy.measure(device, quick, tell)
         case "residual":
-            return residual.measure(device, quick, tell)
+            return residual.measure(device, quick, options.compiled, tell)
         case "alone":
             return alone.measure(device, quick, tell)
         case "trials":

@@ -25,7 +25,7 @@ def atlas(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", parser=named_path, metavar="<Path>", help="Folder for the page and the tables.")
+        Path, typer.Option("--out", parser=named_path, metavar="PATH", help="Folder for the page and the tables.")
     ] = Path("reports"),
 ) -> None:
     """Put many studies into one table of problems and methods: a page, and CSV files."""

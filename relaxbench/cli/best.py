@@ -34,7 +34,7 @@ def best(
         Path | None,
         typer.Option(
             parser=options.named_path,
-            metavar="<Path>",
+            metavar="PATH",
             help="Also write the best run's weights to this file (.pt).",
         ),
     ] = None,

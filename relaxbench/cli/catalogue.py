@@ -61,6 +61,7 @@ def _problem_answer(name: str) -> dict[str, Any]:
 
 def _method_answer(name: str) -> dict[str, Any]:
     """Return the facts of a method; of one in a plug-in that does not work, the error."""
+    from relaxbench.optim.options import options_of
     from relaxbench.optim.registry import rule_class
     from relaxbench.space import to_stored
 
@@ -76,6 +77,7 @@ def _method_answer(name: str) -> dict[str, Any]:
         "space": to_stored(rule.space),
         "fixed": dict(rule.default_fixed),
         "wide": to_stored(rule.wide),
+        "options": {option: {"default": o.default, "meaning": o.text} for option, o in options_of(rule).items()},
         "error": None,
     }
 
@@ -134,7 +136,8 @@ def list_tables() -> list[RenderableType]:
     lines.append(
         Text(
             'A study searches the default space. In the table [method.NAME] of a study file, space = "wide" searches '
-            'the wide one, and arm = "published" runs the published settings without any search.',
+            'the wide one, arm = "published" runs the published settings without any search, and options = {…} sets '
+            "options of the method.",
             style="dim",
         )
     )
@@ -142,7 +145,8 @@ def list_tables() -> list[RenderableType]:
 
 
 def _spaces(rule: type[Rule]) -> list[str]:
-    """Say what a study searches of a rule, what it keeps, what the wide space adds, and what was published."""
+    """Say what a study searches of a rule, what it keeps, what the wide space adds, its options, what was published."""
+    from relaxbench.optim.options import in_toml, options_of
     from relaxbench.optim.spaces import published_value, rows
 
     table = rows(rule)
@@ -151,6 +155,7 @@ def _spaces(rule: type[Rule]) -> list[str]:
     wide = [f"{row.name} {row.wide}" for row in table if row.wide != row.default]
     parts = {"searched by default": searched, "kept by default": kept, "in the wide space": wide}
     lines = [f"{what}: {'; '.join(texts)}" for what, texts in parts.items() if texts]
+    lines += [f"option {name} = {in_toml(option)}: {option.text}" for name, option in options_of(rule).items()]
     if rule.publications:
         first, *others = rule.publications
         values = "; ".join(f"{name} {published_value(first, name)}" for name in rule.wide)

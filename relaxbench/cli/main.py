@@ -26,6 +26,7 @@ from relaxbench.cli.status import status
 from relaxbench.cli.storage import copy, export, import_, upgrade
 from relaxbench.cli.study import study
 from relaxbench.cli.tools import bench, check, theory
+from relaxbench.cli.values import Command, Group
 from relaxbench.cli.workers import reap, stress, worker
 from relaxbench.errors import UserError
 from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom
@@ -33,6 +34,7 @@ from relaxbench.util.text import one_line
 from relaxbench.version import __version__
 
 app = typer.Typer(
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Does a relaxation optimizer beat a well-tuned SGD on this model, by how much, and how sure is that?",
@@ -83,7 +85,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 """Every command, in the order of --help."""
 
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=Command)(command)
 
 
 SYSTEM = {

@@ -60,7 +60,8 @@ TrainingPath = Annotated[
     str,
     typer.Option(
         "--path",
-        help="How trials are trained: auto (measured), vectorized, direct or compiled. A study keeps its path.",
+        help="How trials are trained: auto (measured; compiled where it clearly repays), vectorized, direct, compiled. "
+        "A study keeps its path.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]
@@ -69,18 +70,16 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         parser=named_path,
-        metavar="<Path>",
+        metavar="PATH",
         help=r"Folder of the data sets.  \[default: $RELAXBENCH_DATA]",
     ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Download missing data sets with torchvision.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed.")]
-ReportDir = Annotated[
-    Path, typer.Option("--report", parser=named_path, metavar="<Path>", help="Folder for the report.")
-]
+ReportDir = Annotated[Path, typer.Option("--report", parser=named_path, metavar="PATH", help="Folder for the report.")]
 JsonFile = Annotated[
     Path | None,
-    typer.Option("--json", parser=named_path, metavar="<Path>", help="Also write the numbers to this file."),
+    typer.Option("--json", parser=named_path, metavar="PATH", help="Also write the numbers to this file."),
 ]
 
 
@@ -88,7 +87,7 @@ Checkpoints = Annotated[
     Path,
     typer.Option(
         parser=named_path,
-        metavar="<Path>",
+        metavar="PATH",
         help="Folder for unfinished trials, shared by all workers on all machines.",
     ),
 ]

@@ -81,6 +81,7 @@ def plan(
     spec, _ = read_spec(file, given)
     checks.check_counts(population, options.RETRIES)
     checks.use_data(data_dir, download)
+    from relaxbench.store.urls import is_server
     from relaxbench.study.definition.paths import parse_path, refuse_problems
     from relaxbench.training.devices import torch_device
 
@@ -92,7 +93,7 @@ def plan(
     if as_json:
         from relaxbench.cli.plan_answer import plan_answer
 
-        print_json(plan_answer(spec, problems, place, population, wish, unfit))
+        print_json(plan_answer(spec, problems, place, population, wish, unfit, is_server(storage)))
         return
     for line in unfit:
         console.print(line, markup=False, highlight=False)
@@ -112,12 +113,13 @@ def plan_tables(
     """Return the tables of `plan`: gradients and time on this machine, and what to expect until all is decided."""
     from relaxbench.analysis.publications import origins
     from relaxbench.store.facts import SpecFacts, planned_looks
+    from relaxbench.store.urls import is_server
     from relaxbench.study.definition.facts import describe_method
     from relaxbench.study.definition.opening import stored_form
 
     stored = cast(SpecFacts, stored_form(spec, problems))
     looks = planned_looks(stored, {})
-    paces, start, notes = paces_of(spec, stored, problems, place, population, wish)
+    paces, start, notes = paces_of(spec, stored, problems, place, population, wish, is_server(storage))
     table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     ends = list(dict.fromkeys((looks[0], looks[-1])))
     for column in ("problem", "method"):

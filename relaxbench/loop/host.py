@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import resource
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from relaxbench.loop.current import give
-from relaxbench.loop.job import STOP, Job
+from relaxbench.loop.job import GO_ON, PRUNE, STOP, Job
 from relaxbench.loop.trial import Trial
 
 THREADED = {"equinox", "flax", "haiku", "jax", "keras", "optax", "tensorflow"}
@@ -64,7 +65,7 @@ def main(path: str) -> None:
     _write(pipe, {"kind": "ready"})
     lines = _Lines(0)
     while (line := lines.wait()) is not None:
-        if line.strip() != STOP:
+        if line.strip() not in (STOP, PRUNE, GO_ON):  # words for a trial that had ended
             _run(line, code, path, pipe, lines, wake)
 
 
@@ -98,21 +99,23 @@ class _Lines:
 
 def _run(line: str, code: types.CodeType, path: str, pipe: int, lines: _Lines, wake: int) -> None:
     """Run a trial in a forked process; tell how it ended."""
-    with tempfile.TemporaryFile() as output:
+    heard, answers = os.pipe()
+    with tempfile.TemporaryFile() as output, open(heard, "rb", 0) as hearing, open(answers, "wb", 0) as answering:
         child = os.fork()
         if child == 0:
-            _be_script(Job.of(line), code, path, pipe, output)  # does not return
+            answering.close()
+            _be_script(Job.of(line), code, path, pipe, output, hearing)  # does not return
         with contextlib.suppress(OSError):
             os.setpgid(child, child)
-        status, usage = _wait(child, lines, wake)
+        status, usage = _wait(child, lines, wake, answering)
         output.seek(max(0, output.seek(0, os.SEEK_END) - LONGEST_OUTPUT))
         told = output.read().decode(errors="replace")
     unit = 1 if sys.platform == "darwin" else 1024
     _write(pipe, {"kind": "exit", "status": status, "output": told, "peak_bytes": usage.ru_maxrss * unit})
 
 
-def _wait(child: int, lines: _Lines, wake: int) -> tuple[int, resource.struct_rusage]:
-    """Wait for a trial's process, and end it if asked to, or if nobody is there to ask any longer."""
+def _wait(child: int, lines: _Lines, wake: int, answering: io.FileIO) -> tuple[int, resource.struct_rusage]:
+    """Wait for a trial's process, pass answers on, and end it if asked to, or if nobody is there to ask any longer."""
     while True:
         done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
@@ -124,7 +127,9 @@ def _wait(child: int, lines: _Lines, wake: int) -> tuple[int, resource.struct_ru
                 os.read(wake, 512)
         if lines.descriptor in ready:
             lines.read()
-            if lines.closed or lines.next() == STOP:
+            while (line := lines.next()) in (PRUNE, GO_ON):
+                answering.write(b"1" if line == PRUNE else b"0")
+            if lines.closed or line == STOP:
                 _kill(child)
         if lines.closed:
             os.waitpid(child, 0)
@@ -139,7 +144,7 @@ def _kill(child: int) -> None:
         os.kill(child, signal.SIGKILL)
 
 
-def _be_script(job: Job, code: types.CodeType, path: str, pipe: int, output: BinaryIO) -> None:
+def _be_script(job: Job, code: types.CodeType, path: str, pipe: int, output: BinaryIO, hearing: io.FileIO) -> None:
     """Run the script as ``python SCRIPT`` would, and end this process."""
     os.setpgid(0, 0)
     signal.set_wakeup_fd(-1)
@@ -148,7 +153,7 @@ def _be_script(job: Job, code: types.CodeType, path: str, pipe: int, output: Bin
     os.dup2(nothing, 0)
     for stream in (1, 2):
         os.dup2(output.fileno(), stream)
-    trial = Trial(job, lambda message: _write(pipe, message))
+    trial = Trial(job, lambda message: _write(pipe, message), lambda: hearing.read(1) == b"1")
     give(trial)
     module = types.ModuleType("__main__")
     module.__file__ = path

@@ -11,6 +11,8 @@ from relaxbench.space import Value
 
 STOP = "stop"
 """The line that ends a running trial."""
+PRUNE, GO_ON = "prune", "go on"
+"""The lines that answer a running trial."""
 REPORTS = 20
 """How often a script is asked to report, by default."""
 SEEDS = 2**32
@@ -32,6 +34,7 @@ class Job:
         device: where the study works, such as ``"cpu"`` or ``"cuda:1"``.
         checkpoint: path of a file that the script may write, and find again after an interruption.
         limit: gradients at which a script that does not end is ended.
+        judged: whether a pruner answers `Trial.should_prune`.
     """
 
     method: str = ""
@@ -44,6 +47,7 @@ class Job:
     device: str = "cpu"
     checkpoint: str = ""
     limit: float = math.inf
+    judged: bool = False
 
     def line(self) -> str:
         """Return the job as a line of JSON."""

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from relaxbench.errors import UserError
-from relaxbench.loop.job import STOP, Job
+from relaxbench.loop.job import GO_ON, PRUNE, STOP, Job
 
 TICK_SECONDS = 0.2
 """Longest time between two questions whether to go on."""
@@ -34,6 +34,8 @@ class Told:
         test: the metric on test data; None if it was not measured.
         tested: whether the script called `Trial.test`.
         diverged: whether it said so, or reported a value that is not finite.
+        asked: whether the script called `Trial.should_prune`.
+        pruned: whether it was told to end there.
         billed: gradients in all.
         seconds: of its steps after the first one, without evaluation.
         gradients: of these steps.
@@ -48,6 +50,8 @@ class Told:
     test: float | None = None
     tested: bool = False
     diverged: bool = False
+    asked: bool = False
+    pruned: bool = False
     billed: float = 0.0
     seconds: float = 0.0
     gradients: float = 0.0
@@ -67,6 +71,8 @@ class Told:
             self.points = [dict(point) for point in message["curve"]]
         elif kind == "test":
             self.tested, self.test = True, message.get("value")
+        elif kind == "ask":
+            self.asked = True
         elif kind == "diverged":
             self.diverged, self.billed = True, message["gradients"]
         elif kind == "error":
@@ -101,21 +107,25 @@ class Host:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def run(self, job: Job, go_on: Callable[[], bool] = lambda: True) -> Told:
+    def run(
+        self,
+        job: Job,
+        go_on: Callable[[], bool] = lambda: True,
+        prune: Callable[[list[dict[str, float]]], bool] = lambda points: False,
+    ) -> Told:
         """Run a trial.
 
         Args:
             job: the trial.
             go_on: asked several times per second; False ends the trial.
+            prune: asked with the reports so far when the script asks; True stops the trial.
 
         Raises:
             UserError: if the script cannot be started.
         """
         told = Told()
         process = self._started()
-        assert process.stdin is not None
-        process.stdin.write(job.line().encode())
-        process.stdin.flush()
+        self._write(process, job.line())
         began = heard = asked = time.monotonic()
         for message in self._messages(process):
             now = time.monotonic()
@@ -124,14 +134,17 @@ class Host:
                 told.take(message)
                 if message["kind"] == "exit":
                     break
+                if message["kind"] == "ask" and message["waits"]:
+                    told.pruned = prune(told.points)
+                    self._say(process, PRUNE if told.pruned else GO_ON)
             if now - heard > self.silence and not told.error:
                 told.error = f"it has neither billed nor reported for {self.silence:g} seconds"
-                self._stop(process)
+                self._say(process, STOP)
             if now - asked >= TICK_SECONDS and not told.stopped:
                 asked = now
                 if not go_on():
                     told.stopped = True
-                    self._stop(process)
+                    self._say(process, STOP)
         else:
             self.close()
             told.error = told.error or "the process that ran it was killed"
@@ -182,11 +195,15 @@ class Host:
         self.close()
         raise UserError(f"script {self.script!r} cannot be run: Python ended while it imported its modules")
 
-    def _stop(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
+    def _say(self, process: subprocess.Popen[bytes], word: str) -> None:
+        """Say a word to a running trial, unless the host has ended: then its messages end, too."""
         with suppress(OSError):
-            process.stdin.write(f"{STOP}\n".encode())
-            process.stdin.flush()
+            self._write(process, f"{word}\n")
+
+    def _write(self, process: subprocess.Popen[bytes], line: str) -> None:
+        assert process.stdin is not None
+        process.stdin.write(line.encode())
+        process.stdin.flush()
 
     def _messages(self, process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any] | None]:
         """Yield messages as they come, and None where none came for `TICK_SECONDS`, until the host ends."""

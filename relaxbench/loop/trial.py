@@ -36,14 +36,16 @@ class Trial:
         billed: gradients so far.
     """
 
-    def __init__(self, job: Job, tell: Callable[[dict[str, Any]], None]) -> None:
-        self._job, self._tell = job, tell
+    def __init__(
+        self, job: Job, tell: Callable[[dict[str, Any]], None], hear: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._job, self._tell, self._hear = job, tell, hear
         self.method, self.params, self.seed = job.method, dict(job.params), job.seed
         self.budget, self.purpose, self.device = job.budget, job.purpose, job.device
         self.billed = 0.0
         self._reported = -1.0  # gradients at the last report
         self._curve: list[dict[str, float]] = []
-        self._tested = False
+        self._tested = self._pruned = False
         self._said = self._last = time.monotonic()
         self._paused = 0.0  # seconds of evaluation
         self._asked: float | None = None  # when evaluation began
@@ -73,12 +75,13 @@ class Trial:
 
         Raises:
             ValueError: if that is no positive number.
-            RuntimeError: after `test`, or if the script goes on far beyond its budget.
+            RuntimeError: after `test`, for a pruned trial, or if the script goes on far beyond its budget.
         """
         count = _number(gradients, "bill(gradients=…)")
         if not (count > 0 and math.isfinite(count)):
             raise ValueError(f"trial.bill(gradients={count:g}): expected a positive number")
         self._refuse_after_test("bill")
+        self._refuse_pruned("bill")
         if self.billed > self._job.limit:
             raise RuntimeError(
                 f"the budget of {self.budget:g} gradients was spent long ago ({self.billed:g} are billed): end the "
@@ -118,19 +121,38 @@ class Trial:
 
         Raises:
             TypeError: if one is no number.
-            RuntimeError: after `test`.
+            RuntimeError: after `test`, or for a pruned trial.
         """
         values = {"validation": _number(validation, "report(validation=…)")}
         values["training"] = _number(training, "report(training=…)")
         if loss is not None:
             values["loss"] = _number(loss, "report(loss=…)")
         self._refuse_after_test("report")
+        self._refuse_pruned("report")
         self._reported = self.billed
         self._curve.append({"gradients": self.billed, **values})
         self._tell({"kind": "report", "gradients": self.billed, **values})
         if not all(math.isfinite(values.get(name, 0.0)) for name in ("validation", "loss")):
             self.diverged()
         self._resume()
+
+    def should_prune(self) -> bool:
+        """Whether the study's pruner stops this trial. Ask after every report, and end the script if it does.
+
+        A trial that is stopped is billed what it has taken, and cannot win. Nothing is stopped outside a study, in one
+        without a pruner, or after the budget is spent.
+
+        Raises:
+            RuntimeError: after `test`.
+        """
+        self._refuse_after_test("should_prune")
+        if not self._pruned:
+            waits = self._job.judged and self.left > 0 and bool(self._curve)
+            self._asked = time.monotonic()  # the answer takes time that is not the training's
+            self._tell({"kind": "ask", "waits": waits})
+            self._pruned = waits and self._hear()
+            self._resume()
+        return self._pruned
 
     def diverged(self) -> NoReturn:
         """End the script: its parameters or losses are no longer finite. The trial counts as the worst one."""
@@ -151,7 +173,7 @@ class Trial:
         """
         self._refuse_after_test("test")
         self._tested = True
-        if not self._job.tested:
+        if not self._job.tested or self._pruned:
             self._tell({"kind": "test"})
             return None
         value = _number(measure(), "test(…)")
@@ -186,6 +208,10 @@ class Trial:
     def _refuse_after_test(self, what: str) -> None:
         if self._tested:
             raise RuntimeError(f"trial.{what}() comes after trial.test(), which ends a run: test last, and once")
+
+    def _refuse_pruned(self, what: str) -> None:
+        if self._pruned:
+            raise RuntimeError(f"trial.{what}() comes after trial.should_prune() was true: end the script there")
 
 
 def seed_all(seed: int) -> None:

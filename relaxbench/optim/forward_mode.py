@@ -24,6 +24,13 @@ ForwardMode = Callable[[Outputs, Tensor, Tensor], tuple[Tensor, Tensor | None]]
 LAYERS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
 """Functions of (input, weight, bias, …), linear in weight and bias."""
 
+FUSED: tuple[Callable[[], bool], ...] = (
+    torch.backends.cuda.flash_sdp_enabled,
+    torch.backends.cuda.mem_efficient_sdp_enabled,
+    torch.backends.cuda.cudnn_sdp_enabled,
+)
+"""Whether a fused kernel of attention may be chosen."""
+
 
 def forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
     """Compute φ(x) and Jφ(x) z for points x and directions z, ``[K, P]``.
@@ -53,9 +60,17 @@ def uncompiled() -> contextlib.AbstractContextManager[object]:
 
 def plain_attention() -> contextlib.AbstractContextManager[object]:
     """Compute attention by plain operations: PyTorch's fused kernels have no forward mode."""
+    if not any(enabled() for enabled in FUSED):
+        return contextlib.nullcontext()
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     return cast(contextlib.AbstractContextManager[object], sdpa_kernel(SDPBackend.MATH))
+
+
+def unspared() -> contextlib.AbstractContextManager[object]:
+    """Run operations that are no layers, as the splitting of a vector: `forward_mode` then looks at none of them."""
+    nothing_looks: contextlib.AbstractContextManager[object] = torch._C.DisableTorchFunction()
+    return nothing_looks
 
 
 def compiled_forward_mode() -> ForwardMode:
@@ -108,13 +123,18 @@ def _load() -> None:
     """Load PyTorch's forward mode, which at its first use warns of its own internals."""
     with warnings.catch_warnings(), forward_ad.dual_level():
         warnings.simplefilter("ignore", FutureWarning)
-        _dual(torch.zeros(1), torch.zeros(1))
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))  # type: ignore[no-untyped-call]
 
 
 def _dual(value: Tensor, tangent: Tensor) -> Tensor:
-    return cast(Tensor, forward_ad.make_dual(value, tangent))  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling():
+        return cast(Tensor, forward_ad.make_dual(value, tangent))  # type: ignore[no-untyped-call]
+    return torch._VF._make_dual(value, tangent, level=0)  # see `_unpack`
 
 
 def _unpack(dual: Tensor) -> tuple[Tensor, Tensor | None]:
-    value, tangent = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling():
+        value, tangent = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
+    else:  # the same without its preparations for export, which take as long as a small layer
+        value, tangent = torch._VF._unpack_dual(dual, level=0)
     return value, tangent

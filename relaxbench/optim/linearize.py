@@ -32,7 +32,8 @@ class Linearized:
     Args:
         loss: of the outputs on the mini-batch.
         outputs: the model on the mini-batch.
-        points, direction: ``[K, P]``; without a direction, the first pass has no tangents.
+        points, direction: ``[K, P]``; without a direction, the first pass has no tangents. The points are not copied:
+            a rule writes into them after its last `pull` and `push`.
         forward: how values and tangents are computed.
 
     Attributes:
@@ -51,8 +52,7 @@ class Linearized:
         forward: ForwardMode = forward_mode,
     ) -> None:
         self._convex, self._outputs, self._forward = loss, outputs, forward
-        # A copy, because a rule may write into its tensors between two calls.
-        self._leaf = points.detach().clone().requires_grad_()
+        self._leaf = points.detach().requires_grad_()
         with torch.enable_grad():
             if direction is None:
                 with plain_attention():
@@ -64,7 +64,8 @@ class Linearized:
         self.depends = reached or self._graph_reaches_points()
         self.at = self._graph.detach()
         self.tangent = torch.zeros_like(self.at) if direction is None else self._or_zero(tangent)
-        self.loss, self.gradient = loss.value(self.at), loss.gradient(self.at)
+        self.gradient = loss.gradient(self.at)
+        self.loss = loss.value(self.at)
 
     def bend(self, tangent: Tensor) -> Tensor:
         """Multiply a tangent by H_L."""

@@ -6,9 +6,12 @@ Progress is the share of the outer steps in the budget that are completed, in [0
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from relaxbench.recording import recording
 
 WARMUP = 0.05
 """Share of the budget over which "warmup" rises linearly before its cosine."""
@@ -23,14 +26,18 @@ def step_size(kind: Tensor, progress: Tensor) -> Tensor:
         kind: index into `hyper.SCHEDULES` (constant, step, cosine, warmup), any float tensor.
         progress: broadcasts with `kind`.
     """
-    one = torch.ones_like(progress)
-    steps = one  # products, because `pow` may round the last few numbers of a tensor differently from the rest
-    for at in STEPS:
-        steps = torch.where(progress >= at, FACTOR * steps, steps)
-    cosine = _cosine(progress)
-    rise = (progress + WARMUP / 10) / (WARMUP + WARMUP / 10)  # above zero, so that the first step counts
-    warmup = torch.where(progress < WARMUP, rise, _cosine((progress - WARMUP) / (1 - WARMUP)))
-    return _pick(kind, [one, steps, cosine, warmup])
+
+    def steps() -> Tensor:
+        factor = torch.ones_like(progress)
+        for at in STEPS:  # products, because `pow` may round the last few numbers of a tensor differently
+            factor = torch.where(progress >= at, FACTOR * factor, factor)
+        return factor
+
+    def warmup() -> Tensor:
+        rise = (progress + WARMUP / 10) / (WARMUP + WARMUP / 10)  # above zero, so that the first step counts
+        return torch.where(progress < WARMUP, rise, _cosine((progress - WARMUP) / (1 - WARMUP)))
+
+    return _pick(kind, [lambda: torch.ones_like(progress), steps, lambda: _cosine(progress), warmup])
 
 
 def warm_up(share: Tensor, progress: Tensor) -> Tensor:
@@ -57,19 +64,29 @@ def scope(kind: Tensor, start: Tensor, end: Tensor, progress: Tensor) -> Tensor:
         end: the value at progress 1, positive.
         progress: broadcasts with the others.
     """
-    geometric = start * torch.exp(progress * torch.log(end / start))
-    linear = start * (1 - progress) + end * progress  # reaches `end` itself, in any precision
-    cosine = end + (start - end) * _cosine(progress)
-    mean = (start.sqrt() * end.sqrt()).expand_as(linear)  # of the roots, because a product could overflow
-    return _pick(kind, [geometric, linear, cosine, start.expand_as(linear), mean])
+    shape = torch.broadcast_shapes(start.shape, progress.shape)  # type: ignore[no-untyped-call]
+    return _pick(
+        kind,
+        [
+            lambda: start * torch.exp(progress * torch.log(end / start)),
+            lambda: start * (1 - progress) + end * progress,  # reaches `end` itself, in any precision
+            lambda: end + (start - end) * _cosine(progress),
+            lambda: start.expand(shape),
+            lambda: (start.sqrt() * end.sqrt()).expand(shape),  # of the roots, because a product could overflow
+        ],
+    )
 
 
 def _cosine(progress: Tensor) -> Tensor:
     return 0.5 * (1 + torch.cos(math.pi * progress))
 
 
-def _pick(kind: Tensor, curves: list[Tensor]) -> Tensor:
-    picked = curves[0]
+def _pick(kind: Tensor, curves: Sequence[Callable[[], Tensor]]) -> Tensor:
+    """Compute the curve with a number; of a single member on the CPU no other one, because steps are short there."""
+    if kind.numel() == 1 and kind.device.type == "cpu" and not recording() and 0 <= int(kind) < len(curves):
+        only = curves[int(kind)]()
+        return only.expand(torch.broadcast_shapes(kind.shape, only.shape))  # type: ignore[no-untyped-call]
+    picked = curves[0]()
     for index, curve in enumerate(curves[1:], start=1):
-        picked = torch.where(kind == index, curve, picked)
+        picked = torch.where(kind == index, curve(), picked)
     return picked

@@ -11,6 +11,7 @@ from torch import Tensor
 from relaxbench.errors import UserError
 from relaxbench.problems.losses import Batch, Loss
 from relaxbench.problems.measurements import Measurements, Sizes, affordable, unadapted
+from relaxbench.problems.solution import Solution
 
 Params = dict[str, Tensor]
 """Parameters by name, of one member or with a first axis K."""
@@ -197,6 +198,10 @@ class Problem:
 
     def metric_at(self, params: Params, batch: Batch) -> Tensor | None:
         """Return the metric of one member on a split, a scalar, where the outputs do not tell it; else None."""
+        return None
+
+    def solution(self, params: Params) -> Solution | None:
+        """Return one member's solution beside the exact one, on the CPU, for figures; None without such a thing."""
         return None
 
     def check(self) -> None:

@@ -35,6 +35,7 @@ from relaxbench.report.figures.parts import parts
 from relaxbench.report.figures.search_space import explore_trials, reference
 from relaxbench.report.figures.sharpness import confirmed_flatness, sharpness
 from relaxbench.report.figures.slices import slices
+from relaxbench.report.figures.solution import chosen, solutions
 from relaxbench.report.figures.theory import expectation, measured
 from relaxbench.report.figures.verdicts import forest
 from relaxbench.store.facts import ProblemFacts
@@ -77,6 +78,7 @@ class ProblemSections:
         parts: the figure of what each part of a method is worth, and `ablated` its rows.
         verdicts: figures of the looks and of every block.
         curves: one panel of learning curves per method.
+        solution: panels of the exact solution, and of the baseline's and the best method's, for equations.
         target: gradients to a target.
         budget: panels over the tuning budget, by kind.
         why: figures of hyperparameters, by kind.
@@ -96,6 +98,7 @@ class ProblemSections:
     ablated: list[Ablated]
     verdicts: list[Figure]
     curves: list[Figure]
+    solution: list[Figure]
     target: list[Figure]
     budget: dict[str, list[Figure]]
     why: dict[str, list[Figure]]
@@ -145,6 +148,7 @@ def _problem(
         ablated=[] if frames.repetitions > 1 else ablated(results),
         verdicts=[] if frames.repetitions > 1 else _verdicts(frames, results, look, name),
         curves=_curves(frames, look, name),
+        solution=solutions(chosen(frames, name), look, name, frames.problem(name)),
         target=_some(gradients_to_target.target(gradients_to_target.to_target(frames, name), look, name)),
         budget=_budget(frames, look, name),
         why=_why(frames, look, name, shares),

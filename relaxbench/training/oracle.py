@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, vmap
 
-from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode
+from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode, unspared
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
 from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, layers
@@ -48,18 +48,25 @@ class OnBatch:
 
     loss: Loss
     batch: Batch
+    path: Path = "vectorized"
 
     def value(self, outputs: Tensor) -> Tensor:
         """Return the losses, ``[K, 1]``."""
-        return vmap(self.loss.value)(outputs, self.batch)[:, None]
+        return self._by_member(self.loss.value, outputs)[:, None]
 
     def gradient(self, outputs: Tensor) -> Tensor:
         """Return ∇L with respect to the outputs, ``[K, B, C]``."""
-        return vmap(self.loss.gradient)(outputs, self.batch)
+        return self._by_member(self.loss.gradient, outputs)
 
     def curvature(self, outputs: Tensor, v: Tensor) -> Tensor:
         """Return H_L v, ``[K, B, C]``."""
-        return vmap(self.loss.curvature)(outputs, self.batch, v)
+        return self._by_member(self.loss.curvature, outputs, v)
+
+    def _by_member(self, function: Callable[..., Tensor], outputs: Tensor, *more: Tensor) -> Tensor:
+        if self.path == "vectorized":
+            return vmap(function)(outputs, self.batch, *more)
+        rows = range(len(outputs))
+        return torch.stack([function(outputs[k], _row(self.batch, k), *(v[k] for v in more)) for k in rows])
 
 
 class Oracle:
@@ -105,7 +112,7 @@ class Oracle:
         for k in range(points.shape[0]):
             # Each parameter by itself: the gradient of a view would be a copy of the whole vector.
             params = {name: p.detach().requires_grad_() for name, p in self.problem.trainable(points[k]).items()}
-            loss = self._loss(params, {name: value[k] for name, value in batch.items()})
+            loss = self._loss(params, _row(batch, k))
             parts = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
             # Detached, because older versions of PyTorch give zeros that require a gradient for what has none.
             torch.cat([part.detach().flatten() for part in parts], out=grads[k])
@@ -125,14 +132,14 @@ class Oracle:
         """
 
         def outputs(x: Tensor) -> Tensor:
-            params = self.problem.trainable(x)
             if self.path == "vectorized":
-                return _together(lambda own, part: self._outputs_on(own, part, True))(params, batch)
-            rows = [({n: p[k] for n, p in params.items()}, {n: b[k] for n, b in batch.items()}) for k in range(len(x))]
+                return _together(lambda own, part: self._outputs_on(own, part, True))(self.problem.trainable(x), batch)
+            with unspared():
+                rows = [(self.problem.trainable(x[k]), _row(batch, k)) for k in range(len(x))]
             return torch.stack([self._outputs_on(own, part, True) for own, part in rows])
 
         forward = batched_forward_mode if self.path == "vectorized" else forward_mode
-        return Linearized(OnBatch(self.problem.convex_loss(), batch), outputs, points, direction, forward)
+        return Linearized(OnBatch(self.problem.convex_loss(), batch, self.path), outputs, points, direction, forward)
 
     @torch.no_grad()
     def measure(self, points: Tensor, split: str) -> Measurement:
@@ -219,6 +226,10 @@ def _together(function: Callable[..., Result]) -> Callable[..., Result]:
         return result
 
     return run
+
+
+def _row(batch: Batch, k: int) -> Batch:
+    return {name: value[k] for name, value in batch.items()}
 
 
 def _members(params: Params) -> list[Params]:

@@ -6,17 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from relaxbench.bench.residual import EDGE, INSIDE, NAME, NestedLoop
-from relaxbench.problems import problem
+from relaxbench.bench.residual import SIZES, NestedLoop, task_of
 from relaxbench.training.oracle import Oracle
 
 CPU = torch.device("cpu")
 
 
-def test_the_nested_loop_has_the_loss_and_the_gradient_of_the_problem() -> None:
-    task, loop = problem(NAME), NestedLoop(CPU)
+@pytest.mark.parametrize("name", SIZES)
+def test_the_nested_loop_has_the_loss_and_the_gradient_of_the_problem(name: str) -> None:
+    task = task_of(name)
+    loop = NestedLoop(task, CPU)
     batch = task.sampler([3], [0], 1, CPU).batch(torch.zeros(1, 1, dtype=torch.int64))
-    assert batch["inside"].shape == (1, 1, INSIDE, 2) and batch["edge"].shape == (1, 1, EDGE, 2)
+    inside, edge = loop._draw()
+    assert batch["inside"].shape == (1, 1, *inside.shape) and batch["edge"].shape == (1, 1, *edge.shape)
     nn.utils.vector_to_parameters(task.init(3), loop.network.parameters())
     loss = loop.loss(batch["inside"][0, 0].clone(), batch["edge"][0, 0])
     loss.backward()  # type: ignore[no-untyped-call]

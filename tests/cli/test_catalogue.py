@@ -37,6 +37,7 @@ def test_list_shows_the_three_spaces_of_a_method(capsys: pytest.CaptureFixture[s
     assert "in the wide space: lr 0.001 to 1 (log); inner_steps 6 to 30 in steps of 2; momentum 0 to 0.99; " in entry
     assert "published for fully-connected: lr 0.1*; inner_steps 5; momentum 0.9; " in entry
     assert "(* not given by the source); others for mnist-conv, cifar-10" in entry
+    assert "option mpi_code = false: Take the steps of the released parle_mpi.py" in out
     sgd = out[out.index("sgd SGD") : out.index("sgd-ema SGD with EMA")]
     assert "kept by default" not in sgd and "in the wide space" not in sgd
 

@@ -185,6 +185,8 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
         out = printed(capsys, name, "--help")
         assert printed(capsys, name, "-h") == out
     assert "Usage: relaxbench" in out and name in out
+    options = out[out.index("Options") :]
+    assert not any(f"<{kind}" in options for kind in ("bool", "str", "int", "float", "list", "Path"))
 
 
 @pytest.mark.parametrize(

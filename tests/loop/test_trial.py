@@ -51,6 +51,37 @@ def test_fractions_of_gradients_add_up() -> None:
     assert [trial.bill(gradients=0.5) for _ in range(4)] == [True, True, True, False]
 
 
+def test_a_pruned_trial_neither_bills_nor_reports_nor_tests() -> None:
+    answers = iter([False, False, True])
+    told: list[dict[str, Any]] = []
+    trial = Trial(Job("sgd", budget=10, reports=5, judged=True), told.append, lambda: next(answers))
+    stops = []
+    for _ in range(3):
+        trial.bill()
+        stops.append(trial.should_prune())  # nothing is asked before there is a report
+        trial.report(validation=1.0)
+        if trial.should_prune():
+            break
+    assert stops == [False, False] and trial.billed == 2 and trial.should_prune()
+    assert [message["waits"] for message in told if message["kind"] == "ask"] == [False, True, True, True]
+    for refused in (trial.bill, lambda: trial.report(validation=1.0)):
+        with pytest.raises(RuntimeError, match=r"comes after trial.should_prune\(\) was true: end the script there"):
+            refused()
+    assert trial.test(lambda: pytest.fail("measured")) is None
+
+
+def test_nothing_is_pruned_without_a_pruner_or_at_the_end() -> None:
+    def fail() -> bool:
+        pytest.fail("asked")
+
+    for budget, judged in ((1, True), (10, False)):
+        told: list[dict[str, Any]] = []
+        trial = Trial(Job("sgd", budget=budget, judged=judged), told.append, fail)
+        trial.bill()
+        trial.report(validation=1.0)
+        assert not trial.should_prune() and told[-1] == {"kind": "ask", "waits": False}
+
+
 @pytest.mark.parametrize("gradients", [0, -1, math.nan, math.inf])
 def test_a_bill_is_a_positive_number(gradients: float) -> None:
     with pytest.raises(ValueError, match=r"trial\.bill\(gradients=\S+\): expected a positive number"):

@@ -38,10 +38,10 @@ def sgd_ema(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         v = h["momentum"] * v + d
         x = x - h["lr"] * (d + h["momentum"] * v)
         history.append(x)
-        share = [1 / np.minimum(i, h["ema_steps"]) for i in range(1, len(history) + 1)]
+        share = 1 / np.minimum(np.arange(1, len(history) + 1)[:, None], h["ema_steps"])
         average = 0 * x
         for i, past in enumerate(history):
-            average = average + past * share[i] * np.prod([1 - later for later in share[i + 1 :]], axis=0)
+            average = average + past * share[i] * np.prod(1 - share[i + 1 :], axis=0)
 
 
 def lookahead(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
@@ -143,10 +143,10 @@ def adamw_ema(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         h = at(k)
         point, _ = inner.send(g)
         history.append(point)
-        share = [1 / np.minimum(i, h["ema_steps"]) for i in range(1, len(history) + 1)]
+        share = 1 / np.minimum(np.arange(1, len(history) + 1)[:, None], h["ema_steps"])
         average = 0 * x
         for i, past in enumerate(history):
-            average = average + past * share[i] * np.prod([1 - later for later in share[i + 1 :]], axis=0)
+            average = average + past * share[i] * np.prod(1 - share[i + 1 :], axis=0)
 
 
 def adamw_lawa(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
@@ -404,12 +404,14 @@ def shapes(P: int) -> list[torch.Size]:
     return [torch.Size([2, P // 3]), torch.Size([P - 2 * (P // 3)])] if P > 2 else [torch.Size([P])]
 
 
-def released(x: Vector, at: Hypers, L: int, noise: Noise, restart: bool, outside: bool) -> Machine:
-    """Entropy-SGD with the options of its released code."""
+def released(
+    x: Vector, at: Hypers, L: int, noise: Noise, restart: bool, outside: bool, uniform: bool = False
+) -> Machine:
+    """Entropy-SGD with the options of its released code, or with the mean of its inner iterates."""
     v, v_x, t = 0 * x, 0 * x, 0
     for k in itertools.count():
         h = at(k)
-        y, z = x.copy(), x.copy()
+        y, z, seen = x.copy(), x.copy(), list[Vector]()
         m, a, rate = h["momentum"], h["averaging"], h["inner_lr"]
         if restart:
             v = 0 * x
@@ -420,7 +422,8 @@ def released(x: Vector, at: Hypers, L: int, noise: Noise, restart: bool, outside
             v = m * v + inside
             y = y - rate * (inside + m * v) - rate * after + np.sqrt(2 * rate * h["temperature"] / (1 - m)) * noise(t)
             z = a * z + (1 - a) * y
+            seen.append(y)
             t += 1
-        d = x - z
+        d = x - (np.mean(seen, axis=0) if uniform else z)
         v_x = h["outer_momentum"] * v_x + d
         x = x - h["outer_lr"] * (d + h["outer_momentum"] * v_x)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from relaxbench.optim.options import options_of
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.spaces import in_words, rows
+from relaxbench.problems import problem
 from relaxbench.space import Choice, Float, Int
+from relaxbench.study.definition.files import load
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROWS = re.compile(r"^\| .*\| `(rule = .+?)`, `(options = .+?)`", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,36 @@ def test_the_page_has_the_numbers_of_the_specification() -> None:
         "| `radius` | 0.05 | 0.01 to 0.5 (log) | 0.001 to 1 (log) |",
     ):
         assert line in page
+
+
+def test_the_variants_of_the_page_are_options_that_a_study_takes(tmp_path: Path) -> None:
+    part = (DOCS / "spaces.md").read_text(encoding="utf-8").split("## Variants of")[1].split("\n## ")[0]
+    (table,) = re.findall(r"```toml\n(.*?)```", part, re.DOTALL)
+    tables = [f"[method.m{i}]\n{rule}\n{options}\n" for i, (rule, options) in enumerate(ROWS.findall(part))]
+    file = tmp_path / "variants.toml"
+    names = [*(f"m{i}" for i in range(len(tables))), "heat-research"]
+    file.write_text(f'name = "v"\nproblems = ["digits-mlp"]\nmethods = {["sgd", *names]}\n{table}{"".join(tables)}')
+    spec, _ = load(file)
+    task = problem("digits-mlp")
+    rules = [spec.make_rule(name, task) for name in names]
+    assert [rule.name for rule in rules] == ["entropy-sgd", "parle", "parle", "entropy-sgd"]
+    assert [{k for k, v in vars(rule).items() if v is True} for rule in rules] == [
+        {"restart_momentum", "coupling_outside_momentum"},
+        {"restart_average"},
+        {"mpi_code"},
+        {"uniform_average"},
+    ]
+    searched, fixed = spec.space_of("heat-research", task), spec.fixed_of("heat-research", task)
+    assert {**spec.rule_of("heat-research").default_fixed, **fixed}["gamma_start"] == 0.1 and "outer_lr" in searched
+
+
+def test_every_option_of_a_rule_is_on_the_page() -> None:
+    page = (DOCS / "spaces.md").read_text(encoding="utf-8")
+    for name, rule in RULES.items():
+        options = set(inspect.signature(rule).parameters)
+        section = page.split(f"(`{name}`)")[1].split("###")[0]
+        listed = set(re.findall(r"^- `(\w+) = [^`]+`: \S", section, re.MULTILINE))
+        assert options == set(options_of(rule)) == listed, name
 
 
 def test_rows_say_what_is_searched_and_what_is_kept() -> None:

@@ -46,6 +46,19 @@ def test_the_smallest_population_that_is_nearly_as_fast_as_any_is_taken(monkeypa
     assert json.loads(json.dumps(chosen.as_dict())) == chosen.as_dict()
 
 
+@pytest.mark.parametrize(
+    ("ready", "sizes", "chosen"),
+    [(40, (8, 16, 32, 40), 40), (32, (8, 16, 32), 32), (5, (5,), 5), (900, CANDIDATES, 64)],
+)
+def test_no_more_slots_are_tried_than_trials_are_ready_together(
+    ready: int, sizes: tuple[int, ...], chosen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = rates({("direct", 1): 1.0, **{("vectorized", k): 10.0 * min(k, 64) for k in range(1, 257)}}, monkeypatch)
+    assert choose_engine(digits_mlp(), CPU, ready=ready).population == chosen
+    assert [k for path, k in measured if path == "vectorized"][: len(sizes)] == list(sizes)
+    assert max(k for _, k in measured) == sizes[-1]
+
+
 def test_the_direct_path_is_taken_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     rates({("direct", 1): 500.0, **{("vectorized", k): 400.0 for k in CANDIDATES}}, monkeypatch)
     chosen = choose_engine(digits_mlp(), CPU)

@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from relaxbench.optim.drop_in.base import RuleOptimizer
 from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.one_batch import OneBatch
-from relaxbench.optim.forward_mode import compiled_forward_mode, forward_mode
+from relaxbench.optim.forward_mode import compiled_forward_mode, forward_mode, plain_attention
 from relaxbench.optim.rule import Oracle
 from relaxbench.optim.rules import curveball
 from relaxbench.space import Value
@@ -65,6 +65,7 @@ class CurvatureOptimizer(RuleOptimizer):
         chosen = model.parameters() if params is None else params
         super().__init__(chosen, total_steps=total_steps, seed=seed, **hyper)
         self._named = [(name, p) for name, p in model.named_parameters()]
+        self._tied = len(list(model.named_parameters(remove_duplicate=False))) > len(self._named)
         known = {id(p) for _, p in self._named}
         foreign = [tuple(p.shape) for group in self.param_groups for p in group["params"] if id(p) not in known]
         if foreign:
@@ -109,10 +110,11 @@ class CurvatureOptimizer(RuleOptimizer):
         self._adopt()
         if not self._checked:
             self._try_out(model_fn, loss_fn)
-        batch = OneBatch(self._model, self._names, self._flat, model_fn, loss_fn, self._forward)
+        batch = OneBatch(self._model, self._names, self._flat, self._tied, model_fn, loss_fn, self._forward)
         try:
             oracle = cast(Oracle, batch)  # a rule that also requests gradients cannot be used with this class
-            self._rule_state, loss = self.rule.step(self._rule_state, oracle, self._scheduled())
+            with plain_attention():  # once for all passes
+                self._rule_state, loss = self.rule.step(self._rule_state, oracle, self._scheduled())
         except BaseException:
             batch.restore()
             raise
@@ -128,7 +130,7 @@ class CurvatureOptimizer(RuleOptimizer):
 
     def _try_out(self, model_fn: Callable[[], Tensor], loss_fn: Callable[[Tensor], Tensor]) -> None:
         """Raise before the first step on misuse that would fail silently; undo every side effect."""
-        batch = OneBatch(self._model, self._names, self._flat, model_fn, loss_fn, forward_mode)
+        batch = OneBatch(self._model, self._names, self._flat, self._tied, model_fn, loss_fn, forward_mode)
         try:
             with contextlib.nullcontext() if self._forward is forward_mode else _refuse_compiled():
                 x = self.rule.iterate(self._rule_state)

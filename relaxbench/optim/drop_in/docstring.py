@@ -12,6 +12,7 @@ import torch
 from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.drop_in.names import stands_for
 from relaxbench.optim.hyper import OPTIONS, defaults, expected, stack
+from relaxbench.optim.options import entries, options_of
 from relaxbench.optim.rule import Rule
 from relaxbench.space import Choice, Float, Hyperparameter, Int
 
@@ -84,7 +85,7 @@ def compose(summary: str, constructor: str, rule_class: type[Rule], base: type) 
         _fill(" ".join([step, *([REPLICAS] if rule and rule.replicas > 1 else []), DEPLOY])),
         *_schedulers(rule_class),
         _section("Args", {**_shared_arguments(base), **_hyperparameters(rule_class), **_options(rule_class)}),
-        _section("Raises", _entries(base, "Raises")),
+        _section("Raises", entries(base, "Raises")),
         "Examples:\n" + textwrap.indent(example.format(constructor=constructor), "    "),
     ]
     return "\n\n".join(parts)
@@ -118,7 +119,7 @@ def _mathematics(rule_class: type[Rule]) -> list[str]:
 
 
 def _shared_arguments(base: type) -> dict[str, str]:
-    return {name: text for name, text in _entries(base, "Args").items() if name != "hyper"}
+    return {name: text for name, text in entries(base, "Args").items() if name != "hyper"}
 
 
 def _hyperparameters(rule_class: type[Rule]) -> dict[str, str]:
@@ -129,18 +130,14 @@ def _hyperparameters(rule_class: type[Rule]) -> dict[str, str]:
 
 
 def _options(rule_class: type[Rule]) -> dict[str, str]:
-    """The rule's options as its docstring, or that of the rule it extends, describes them; with type and default."""
-    texts: dict[str, str] = {}
-    for ancestor in reversed(rule_class.__mro__):
-        texts |= _entries(ancestor, "Args")
-    parameters, options = inspect.signature(rule_class).parameters, {}
-    for name in (name for name in parameters if name in texts):
-        default = parameters[name].default
-        if default is inspect.Parameter.empty:
-            options[name] = texts[name]
+    """The rule's options with type and default."""
+    described = {}
+    for name, option in options_of(rule_class).items():
+        if option.default is inspect.Parameter.empty:
+            described[name] = option.text
         else:
-            options[f"{name} ({type(default).__name__})"] = f"{texts[name]} Default: {default}."
-    return options
+            described[f"{name} ({type(option.default).__name__})"] = f"{option.text} Default: {option.default}."
+    return described
 
 
 def _rule_with_defaults(rule_class: type[Rule]) -> Rule | None:
@@ -202,13 +199,6 @@ def _range(declared: Hyperparameter) -> str:
     if isinstance(declared, Int):
         return ends if declared.step == 1 else f"{ends} in steps of {declared.step}"
     return f"{ends}, on a log scale" if declared.log else ends
-
-
-def _entries(documented: type, title: str) -> dict[str, str]:
-    """The entries of a section of a class's Google-style docstring: name and text."""
-    section = re.search(rf"^{title}:\n((?: {{4}}.*(?:\n|$))+)", inspect.getdoc(documented) or "", re.MULTILINE)
-    entries = re.findall(r"^ {4}(\S[^:\n]*): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def _section(title: str, entries: Mapping[str, str]) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vjp
+from torch.func import functional_call
 
 from relaxbench.optim.drop_in.flat import Flat
-from relaxbench.optim.forward_mode import ForwardMode, Outputs, uncompiled
+from relaxbench.optim.forward_mode import ForwardMode, Outputs, uncompiled, unspared
 from relaxbench.optim.linearize import Linearized
 
 REMEDIES = {
@@ -32,50 +33,80 @@ class _Call(nn.Module):
         return self.model_fn()
 
 
+@dataclass(frozen=True)
+class _Differentiated:
+    """A loss at outputs ``[1, B, C]``: the leaf ``[B, C]``, the loss ``[1, 1]``, and ∇L with its graph."""
+
+    outputs: Tensor
+    leaf: Tensor
+    loss: Tensor
+    slope: Tensor
+
+
 class OneBatch:
-    """One mini-batch: the user's two functions as a curvature oracle and its loss, for one member."""
+    """One mini-batch: the user's two functions as a curvature oracle and its loss, for one member.
+
+    Args:
+        model: the model.
+        names: of the parameters in `flat`, under ``model.``.
+        flat: the parameters.
+        tied: whether a parameter of the model has several names, which takes long to find out.
+        model_fn: returns the outputs.
+        loss_fn: maps outputs to their mean loss.
+        forward: how values and tangents are computed.
+    """
 
     def __init__(
         self,
         model: nn.Module,
         names: list[str],
         flat: Flat,
+        tied: bool,
         model_fn: Callable[[], Tensor],
         loss_fn: Callable[[Tensor], Tensor],
         forward: ForwardMode,
     ) -> None:
         self.call, self.model, self.loss_fn = _Call(model, model_fn), model, loss_fn
-        self.names, self.flat, self.forward = names, flat, forward
+        self.names, self.flat, self.tied, self.forward = names, flat, tied, forward
         self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         self.initial = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
         self.buffers: list[tuple[Tensor, Tensor]] | None = None
+        self.draws = True  # whether the model draws random numbers: known after the first pass
+        self._last: _Differentiated | None = None
 
     def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearized:
         """Linearize the loss; an error names the layer that has no forward-mode derivative."""
-        layers: list[tuple[str, nn.Module]] = []
-        hooks = [
-            module.register_forward_pre_hook(lambda _, __, name=name, module=module: layers.append((name, module)))
-            for name, module in self.model.named_modules()
-        ]
         try:
             here = Linearized(self, self.outputs, points, direction, self.with_tangent)
         except NotImplementedError as error:
-            name, layer = layers[-1] if layers else ("", self.model)
+            name, layer = self._last_layer(points, direction)
             kind = type(layer).__name__
             where = f"layer {name!r}" if name else "the model"
             raise TypeError(
                 f"{where} ({kind}) has no forward-mode derivative, which is needed here: "
                 f"{REMEDIES.get(kind, 'replace it')} ({str(error).splitlines()[0]})"
             ) from error
-        finally:
-            for hook in hooks:
-                hook.remove()
         if not here.depends:
             raise ValueError(
                 "what model_fn returns does not depend on the model's parameters: it must call the model that the "
                 "optimizer was made for, without torch.no_grad() or detach()"
             )
         return here
+
+    def _last_layer(self, points: Tensor, direction: Tensor | None) -> tuple[str, nn.Module]:
+        """Fail once more, and return the name of the layer that is called last, and the layer."""
+        layers: list[tuple[str, nn.Module]] = [("", self.model)]
+        hooks = [
+            module.register_forward_pre_hook(lambda _, __, name=name, module=module: layers.append((name, module)))
+            for name, module in self.model.named_modules()
+        ]
+        try:
+            with contextlib.suppress(NotImplementedError):
+                Linearized(self, self.outputs, points, direction, self.with_tangent)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return layers[-1]
 
     def refuse_flat_losses(self, here: Linearized) -> None:
         """Raise on a loss that is linear in the outputs, which would silently change the method."""
@@ -88,30 +119,43 @@ class OneBatch:
 
     def outputs(self, points: Tensor) -> Tensor:
         """Compute the outputs ``[1, B, C]`` at ``[1, P]``."""
-        with self._replay(), uncompiled():
-            return self._outputs(points)
+        self._replay()
+        with uncompiled():
+            result = self._outputs(points)
+        self._record()
+        return result
 
     def with_tangent(self, _: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compute the outputs and their tangent along a direction."""
-        with self._replay():
-            return self.forward(self._outputs, points, direction)
+        self._replay()
+        result = self.forward(self._outputs, points, direction)
+        self._record()
+        return result
 
     def _outputs(self, points: Tensor) -> Tensor:
-        parts = zip(self.names, torch.split(points[0], self.flat.sizes), self.flat.shapes, self.flat.kinds, strict=True)
-        values = {name: part.view(shape).to(kind[0]) for name, part, shape, kind in parts}
-        result = functional_call(self.call, values, ())
+        with unspared():
+            split = torch.split(points.view(-1), self.flat.sizes)  # a row's derivative would be filled with zeros
+            parts = zip(self.names, split, self.flat.shapes, self.flat.kinds, strict=True)
+            values = {
+                name: part.view(shape) if part.dtype == kind[0] else part.view(shape).to(kind[0])
+                for name, part, shape, kind in parts
+            }
+        result = functional_call(self.call, values, (), tie_weights=self.tied)
         if not isinstance(result, Tensor):
             raise TypeError(f"model_fn returned a {type(result).__name__}: expected the outputs as one tensor")
-        return result[None]
+        with unspared():
+            return result[None]
 
-    @contextlib.contextmanager
-    def _replay(self) -> Iterator[None]:
-        """Let all passes draw the same random numbers, and record the buffers after the first pass."""
-        if self.buffers is not None:
+    def _replay(self) -> None:
+        """Let a pass draw the same random numbers as the first one."""
+        if self.buffers is not None and self.draws:
             self.rewind()
-        yield
+
+    def _record(self) -> None:
+        """Keep the buffers as they are after the first pass, and whether it drew random numbers."""
         if self.buffers is None:
-            self.buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
+            self.buffers = [(buffer, buffer.detach().clone()) for buffer, _ in self.initial]
+            self.draws = bool(self.random[1]) or not torch.equal(torch.get_rng_state(), self.random[0])
 
     def rewind(self) -> None:
         """Put the random generators back to the start of the step."""
@@ -130,8 +174,35 @@ class OneBatch:
             buffer.copy_(value)
 
     def value(self, outputs: Tensor) -> Tensor:
-        """Compute the loss, ``[1, 1]``."""
-        value = self.loss_fn(outputs[0])
+        """Compute the loss, ``[1, 1]``; that of the outputs whose gradient was computed last is known."""
+        if self._last is not None and self._last.outputs is outputs:
+            return self._last.loss
+        return self._mean(outputs[0])
+
+    def gradient(self, outputs: Tensor) -> Tensor:
+        """Compute ∇L."""
+        return self._differentiated(outputs).slope.detach()[None]
+
+    def curvature(self, outputs: Tensor, v: Tensor) -> Tensor:
+        """Compute H_L v by reverse-mode differentiation of the gradient."""
+        here = self._differentiated(outputs)
+        if not here.slope.requires_grad:
+            return torch.zeros_like(outputs)
+        (product,) = torch.autograd.grad(here.slope, here.leaf, v[0], retain_graph=True, materialize_grads=True)
+        return product[None]
+
+    def _differentiated(self, outputs: Tensor) -> _Differentiated:
+        """Differentiate the loss, or return what was differentiated last, if it was at these outputs."""
+        if self._last is None or self._last.outputs is not outputs:
+            with torch.enable_grad():
+                leaf = outputs[0].detach().requires_grad_()
+                loss = self._mean(leaf)
+                (slope,) = torch.autograd.grad(loss, leaf, create_graph=True, materialize_grads=True)
+            self._last = _Differentiated(outputs, leaf, loss.detach(), slope)
+        return self._last
+
+    def _mean(self, outputs: Tensor) -> Tensor:
+        value = self.loss_fn(outputs)
         if not isinstance(value, Tensor):
             raise TypeError(f"loss_fn returned a {type(value).__name__}: expected the mean loss as a tensor")
         if value.numel() != 1:
@@ -139,13 +210,3 @@ class OneBatch:
                 f"loss_fn returned shape {tuple(value.shape)}: expected one number, the mean of the losses"
             )
         return value.view(1, 1)
-
-    def gradient(self, outputs: Tensor) -> Tensor:
-        """Compute ∇L."""
-        slope: Tensor = grad(self.loss_fn)(outputs[0])
-        return slope[None]
-
-    def curvature(self, outputs: Tensor, v: Tensor) -> Tensor:
-        """Compute H_L v by reverse-mode differentiation of the gradient."""
-        product: Tensor = vjp(grad(self.loss_fn), outputs[0])[1](v[0])[0]
-        return product[None]

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.inner_products import gram
 from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.parts import Part
 from relaxbench.optim.published import Published
-from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters, row_sums
+from relaxbench.optim.rule import CurvatureOracle, Linearization, Rule, State, counters
 from relaxbench.recording import recording
 from relaxbench.space import Float, Space, Value
 
@@ -46,7 +47,7 @@ class CurveBall(Rule):
     r = (f(x + α z) − f(x))/((2α − α²) M), where M is the minimum of the quadratic model. If r < 0.5, λ is divided by
     `damping_factor`⁵; if r > 1.5, it is multiplied by it.
 
-    Memory: 4 copies: x, z, Δz, and x once more while it is linearized.
+    Memory: 4 copies: x, z, Δz, and one for products.
 
     Args:
         auto_damping: Adapt λ. If False, a step costs a fifth of a forward pass less.
@@ -102,22 +103,25 @@ class CurveBall(Rule):
     def step(self, state: State, oracle: CurvatureOracle, hyper: Hyper) -> tuple[State, Tensor]:
         x, z, decay = state["x"], state["z"], hyper["weight_decay"]
         alpha, damping = hyper["newton_lr"], hyper["damping"] * state["factor"]
+        ridge = damping + decay
         here = oracle.linearize(x, z, state["t"])
         bent = here.bend(here.tangent)
-        dz = here.pull(bent + here.gradient) + damping * z + decay * (z + x)
+        dz = here.pull(bent + here.gradient)
+        scratch = ridge * z
+        dz.add_(scratch).add_(torch.mul(decay, x, out=scratch))
+        del scratch
         pushed = here.push(dz)
 
-        ridge = damping + decay  # [K, 1], or [K, P] if groups differ: so it stays inside the products
-        a12 = _dot(bent, pushed) + _dot(ridge * z, dz)
-        a22 = _dot(bent, here.tangent) + _dot(ridge * z, z)
-        a11 = _dot(here.bend(pushed), pushed) + _dot(ridge * dz, dz)
-        b1 = _dot(here.gradient, pushed) + _dot(decay * x, dz)
-        b2 = _dot(here.gradient, here.tangent) + _dot(decay * x, z)
+        # Rows: z, Δz and x with their weights λ + wd, λ + wd and wd; columns: z and Δz, by which the model is spanned.
+        weighted = _weighted(z, dz, x, ridge, decay)
+        logits = gram([v.flatten(1) for v in (here.tangent, pushed, bent, here.bend(pushed), here.gradient)])
+        model = logits[:, 2:, :2] + weighted[:, :, :2]
+        a22, a12, a11, b2, b1 = (model[:, i, j, None] for i, j in ((0, 0), (0, 1), (1, 1), (2, 0), (2, 1)))
         beta, rho = _minimize(a11, a12, a22, b1, b2)
 
-        z.mul_(rho.to(x.dtype)).sub_(beta.to(x.dtype) * dz)
-        before = here.loss.double() + 0.5 * _dot(decay * x, x)
-        x.add_(alpha * z)
+        z.mul_(rho.to(x.dtype)).sub_(dz.mul_(beta.to(x.dtype)))
+        before = here.loss.double() + 0.5 * weighted[:, 2, 2, None]
+        x.add_(torch.mul(alpha, z, out=dz))  # in the memory of Δz, which nobody needs any longer
         if self.auto_damping:
             self._adapt_damping(state, hyper, here, before, -0.5 * (b1 * beta - b2 * rho))
         state["t"] += 1
@@ -129,7 +133,9 @@ class CurveBall(Rule):
         if due.device.type == "cpu" and not recording() and not bool(due.any()):
             return
         x, alpha = state["x"], hyper["newton_lr"].double()
-        after = here.loss_at(x).double() + 0.5 * _dot(hyper["weight_decay"] * x, x)
+        decay = hyper["weight_decay"]
+        size = decay.double() * gram((x,))[:, 0] if decay.shape[1] == 1 else gram((x, decay * x))[:, 0, 1, None]
+        after = here.loss_at(x).double() + 0.5 * size
         ratio = (after - before) / ((2 * alpha - alpha**2) * model)
         step = (hyper["damping_factor"] ** EVERY).to(x.dtype)
         one = torch.ones_like(step)
@@ -137,9 +143,16 @@ class CurveBall(Rule):
         state["factor"].mul_(torch.where(due, change, one))
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Compute inner products member by member, float64 ``[K, 1]``."""
-    return row_sums(a.double() * b.double())
+def _weighted(z: Tensor, dz: Tensor, x: Tensor, ridge: Tensor, decay: Tensor) -> Tensor:
+    """Compute the inner products of ridge z, ridge Δz and decay x with z, Δz and x, float64 ``[K, 3, 3]``.
+
+    Args:
+        z, dz, x: ``[K, P]``.
+        ridge, decay: ``[K, 1]``, or ``[K, P]`` if the groups of parameters differ: then inside the products.
+    """
+    if ridge.shape[1] > 1:
+        return gram((z, dz, x, ridge * z, ridge * dz, decay * x))[:, 3:, :3]
+    return gram((z, dz, x)) * torch.cat((ridge, ridge, decay), dim=1).double()[:, :, None]
 
 
 def _minimize(a11: Tensor, a12: Tensor, a22: Tensor, b1: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:

@@ -107,7 +107,12 @@ class EntropySGD(Rule):
     η_y (λ + 1/γ) ≪ (1 − m)² in a well of curvature λ: there momentum m would shrink the variance T/(λ + 1/γ) to its
     (1 − m)-fold, which the 1/(1 − m) under the root compensates. With longer steps the chain is hotter than T.
 
-    Both options, with `outer_momentum` = 0, give the code that was released with the paper.
+    The first two options, with `outer_momentum` = 0, give the code that was released with the paper.
+
+    With `uniform_average`, z is the mean of y over the inner loop, and `averaging` has no effect. At γ = η_y and m = 0
+    every y is then x + √(2 η_y T) ξ − η_y (∇f + wd y) of the y before it, so that x follows the gradient of the loss
+    convolved with a Gaussian: the heat equation as the research code of arXiv 1704.04932 solves it, with
+    g = 1/γ = 10 and η_y = 0.1.
 
     Memory: 6 copies: x, y, z, v, v_x, the gradient.
 
@@ -115,6 +120,7 @@ class EntropySGD(Rule):
         restart_momentum: Set v to zero at the end of every outer step.
         coupling_outside_momentum: Update v ← m v + ∇f(y) alone and add coupling and weight decay after the momentum.
             The chain then has the scope γ/(1 − m): its variance is T/(λ + (1 − m)/γ).
+        uniform_average: Weigh all inner iterates equally in z, in place of z ← a z + (1 − a) y.
     """
 
     name, title = "entropy-sgd", "Entropy-SGD"
@@ -166,9 +172,12 @@ class EntropySGD(Rule):
     copies = 6
     scope = "gamma"
 
-    def __init__(self, restart_momentum: bool = False, coupling_outside_momentum: bool = False) -> None:
+    def __init__(
+        self, restart_momentum: bool = False, coupling_outside_momentum: bool = False, uniform_average: bool = False
+    ) -> None:
         self.restart_momentum = restart_momentum
         self.coupling_outside_momentum = coupling_outside_momentum
+        self.uniform_average = uniform_average
 
     def init(self, x: Tensor, seed: Tensor) -> State:
         zero = x.new_zeros(x.shape)
@@ -219,6 +228,10 @@ class EntropySGD(Rule):
         self._average(state, hyper)
 
     def _average(self, state: State, hyper: Hyper) -> None:
+        if self.uniform_average:  # z = x = y before the first of the L iterates
+            count = place(state["t"], hyper["inner_steps"]) + 1
+            state["z"].add_((state["y"] - state["z"]).div_(count))
+            return
         state["z"].mul_(hyper["averaging"]).add_(hyper["renewal"] * state["y"])
 
     def _outer(self, state: State, hyper: Hyper) -> State:

@@ -109,6 +109,9 @@ class HJ(EntropySGD):
     elementwise = True
     copies = 6
 
+    def __init__(self, restart_momentum: bool = False, coupling_outside_momentum: bool = False) -> None:
+        super().__init__(restart_momentum, coupling_outside_momentum)
+
     def _average(self, state: State, hyper: Hyper) -> None:
         state["z"].copy_(state["y"])
 

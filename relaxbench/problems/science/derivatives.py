@@ -27,27 +27,29 @@ class Activation:
     Attributes:
         name: for messages.
         value: maps z to σ(z).
-        slopes: maps z and σ(z) to σ′ and σ″.
+        slopes: maps z and σ(z) to σ′ and σ″/factor.
         smooth: whether it has a second derivative that is not zero.
+        factor: a number within σ″, which is multiplied where there are fewer numbers.
     """
 
     name: str
     value: Callable[[Tensor], Tensor]
     slopes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     smooth: bool = True
+    factor: float = 1.0
 
 
 def _tanh_slopes(z: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     first = 1 - value * value
-    return first, -2 * value * first
+    return first, value * first
 
 
 def _relu_slopes(z: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return (z > 0).to(z.dtype), torch.zeros_like(z)
 
 
-TANH = Activation("tanh", torch.tanh, _tanh_slopes)
-SINE = Activation("sin", torch.sin, lambda z, value: (z.cos(), -value))
+TANH = Activation("tanh", torch.tanh, _tanh_slopes, factor=-2.0)
+SINE = Activation("sin", torch.sin, lambda z, value: (z.cos(), value), factor=-1.0)
 QUARTER = Activation("z/4", lambda z: z / 4, lambda z, value: (torch.full_like(z, 0.25), torch.zeros_like(z)))
 QUARTER_SQUARE = Activation("z²/4", lambda z: z * z / 4, lambda z, value: (z / 2, torch.full_like(z, 0.5)))
 BELL = Activation(
@@ -93,15 +95,12 @@ class Jet:
         return cls(points, first, None, order, weights)
 
     def linear(self, weight: Tensor, bias: Tensor) -> Jet:
-        """Apply a layer: z = W a + b, for W ``[C', C]`` and b ``[C']``."""
-        if self.first is None:
-            return replace(self, value=self.value @ weight.T + bias)
-        if self.second is None or self.first.shape[1] != len(self.value):
-            second = None if self.second is None else self.second @ weight.T
-            return replace(self, value=self.value @ weight.T + bias, first=self.first @ weight.T, second=second)
-        count = len(self.first)
-        out = torch.cat([self.value[None], self.first, self.second]) @ weight.T  # one product for all
-        return replace(self, value=out[0] + bias, first=out[1 : count + 1], second=out[count + 1 :])
+        """Apply a layer: z = W a + b, for W ``[C', C]`` and b ``[C']``.
+
+        One product for all rows would copy them, and pass gradients through those that a loss does not use.
+        """
+        first, second = (None if part is None else part @ weight.T for part in (self.first, self.second))
+        return replace(self, value=self.value @ weight.T + bias, first=first, second=second)
 
     def apply(self, activation: Activation) -> Jet:
         """Apply a function to every number.
@@ -120,7 +119,7 @@ class Jet:
         slope, bend = activation.slopes(self.value, value)
         first, second = slope * self.first, None
         if self.order > 1:
-            second = bend * self._total(self.first * self.first)
+            second = bend * (activation.factor * self._total(self.first * self.first))
             second = second if self.second is None else second + slope * self.second
         return replace(self, value=value, first=first, second=second)
 

@@ -18,6 +18,7 @@ from relaxbench.problems.science.networks import Dense
 from relaxbench.problems.science.pinn import HELD_OUT
 from relaxbench.problems.science.points import Box, branches, normals, split_key
 from relaxbench.problems.science.residual import ResidualProblem
+from relaxbench.problems.solution import Solution, solution_on
 
 DIRECTIONS = ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 """Both axes, and the diagonal, whose second derivative has the mixed one in it."""
@@ -56,6 +57,7 @@ class Identification(ResidualProblem):
     def __init__(self, name: str, small: bool = False) -> None:
         super().__init__()
         self.name = name
+        self._refuse_misspelled()
         self.network, self.points = Dense((2, 50, 50, 50, 1)), (1000, 1000)
         if small:
             self.network, self.points, self.budget = Dense((2, 24, 24, 1)), (512, 512), 2000
@@ -111,6 +113,10 @@ class Identification(ResidualProblem):
         error: Tensor = away / math.sqrt(2)
         return error
 
+    def solution(self, params: Params) -> Solution | None:
+        low, high = self.domain.low, self.domain.high
+        return solution_on(low, high, self.exact, lambda x: self.network(params, Jet(x)).value, "u", self.coordinates)
+
     def check(self) -> None:
         super().check()
         values, null = self.spectrum()
@@ -129,6 +135,26 @@ class Identification(ResidualProblem):
             raise UserError(
                 f"problem {self.name!r}: the stated law is not the one that holds for its solution (error {away:.1e}): "
                 f"expected a multiple of ({', '.join(f'{number:.3g}' for number in null.tolist())})"
+            )
+
+    def _refuse_misspelled(self) -> None:
+        """Refuse terms that do not exist, and a law with another number of coefficients.
+
+        Raises:
+            UserError: naming the term or the number.
+        """
+        x, y = tuple(self.coordinates)
+        known = [f"u_{x}", f"u_{y}", "u", f"u_{x}{x}", f"u_{y}{x}", f"u_{y}{y}"]
+        for term in self.terms_of_law:
+            if term.count("·") > 1 or not set(term.split("·")) <= set(known):
+                raise UserError(
+                    f"problem {self.name!r}: the term {term!r} of its law is unknown: expected one of "
+                    f"{', '.join(known)}, or a product of two, as u·u_{x}"
+                )
+        if len(self.law) != len(self.terms_of_law) or not any(self.law):
+            raise UserError(
+                f"problem {self.name!r}: its law is {self.law}: expected {len(self.terms_of_law)} numbers, one per "
+                "term, and not all zero"
             )
 
     def spectrum(self) -> tuple[Tensor, Tensor]:

@@ -88,6 +88,7 @@ class Oscillator(SolutionProblem):
 
     caution = "Slow: a trial of the whole budget lasts minutes on one core, and no published figure is comparable."
     domain = Box((-REACH, 0.0), (REACH, TIME))
+    quantity, coordinates = "Re ψ", "xt"
 
     def __init__(self, name: str, gated: bool = False, small: bool = False) -> None:
         super().__init__()

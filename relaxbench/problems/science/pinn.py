@@ -14,6 +14,7 @@ from relaxbench.problems.samplers import Words
 from relaxbench.problems.science.derivatives import Activation, Jet
 from relaxbench.problems.science.points import Box
 from relaxbench.problems.science.residual import ResidualProblem
+from relaxbench.problems.solution import Solution, solution_on
 
 HELD_OUT, HELD_OUT_BOUNDARY = 1024, 256
 """Points of the validation loss: in the interior, and of every term on the boundary."""
@@ -57,10 +58,13 @@ class SolutionProblem(ResidualProblem):
     Attributes:
         domain: the box.
         network: of its coordinates.
+        quantity, coordinates: names of the first function and of the axes, for figures.
     """
 
     domain: Box
     network: Network
+    quantity: str = "u"
+    coordinates: Sequence[str] = "xy"
 
     def exact(self, x: Tensor) -> Tensor:
         """Return the exact solution ``[…, 1]`` at points ``[…, d]``."""
@@ -84,6 +88,12 @@ class SolutionProblem(ResidualProblem):
         away = self.field(params, Jet(batch["at"])).value - batch["exact"]
         relative: Tensor = away.norm() / batch["exact"].norm()
         return relative
+
+    def solution(self, params: Params) -> Solution | None:
+        def trained(x: Tensor) -> Tensor:
+            return self.field(params, Jet(x)).value
+
+        return solution_on(self.domain.low, self.domain.high, self.exact, trained, self.quantity, self.coordinates)
 
     def refuse_unsound(self, batch: Batch) -> None:
         for points in batch.values():

@@ -38,6 +38,7 @@ class SpaceTime(SolutionProblem):
     equation: str
     figures: str
     right: float = 2 * math.pi
+    coordinates = "xt"
 
     def __init__(self, name: str, small: bool = False) -> None:
         super().__init__()

@@ -16,20 +16,25 @@ def is_path(name: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
 
 
-def class_at(name: str, base: type, kind: str, known: Collection[str]) -> type[Any]:
+def class_at(name: str, base: type, kind: str, default: str, classes: Mapping[str, str]) -> type[Any]:
     """Import a class.
 
     Args:
         name: its path.
         base: of which it must be a subclass.
         kind: what it is, in messages: sampler, pruner.
-        known: the names that a study file may give instead of a path.
+        default: the name of what is no class.
+        classes: Optuna's classes by the names that a study file may give instead of a path.
 
     Raises:
         UserError: for a name that is no path, or a class that cannot be imported or is of another kind.
     """
     if not is_path(name):
-        raise unknown(kind, name, known, 'or the path of a class, "package.module:Class"')
+        hint = 'or the path of a class, "package.module:Class"'
+        for short, own in classes.items():
+            if name.rpartition(".")[2] == own:  # as Optuna calls it
+                raise UserError(f"unknown {kind} {name!r}: did you mean {short!r}? ({hint})")
+        raise unknown(kind, name, (default, *classes), hint)
     try:
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:

@@ -16,6 +16,7 @@ from sqlalchemy import event, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from relaxbench.store.database import BUSY_SECONDS
+from relaxbench.store.facts import RANDOM
 from relaxbench.store.schema import FINISHED, SEARCHED, Curve, Trial
 from relaxbench.store.transactions import patiently, read, write
 from relaxbench.study.coordination import optuna_proxy
@@ -106,6 +107,7 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
             name = f"{plan.name}/{plan.problem}/{plan.method}/{phase}"
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
             known = _last(storage, study._study_id)
+            _describe(study, plan, phase)
         trials = [
             create_trial(
                 state=TrialState.PRUNED if row.status == "pruned" else TrialState.COMPLETE,
@@ -121,6 +123,19 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
         add_trials(storage, study, trials)
         marks = update(Trial).where(Trial.id.in_([row.id for row in rows])).values(mirrored=True)
         write(plan.database, lambda connection, marks=marks: connection.execute(marks))  # type: ignore[misc]
+
+
+def _describe(study: optuna.Study, plan: Plan, phase: str) -> None:
+    """Say in the study's attributes what chose and stopped its trials, so that Optuna's dashboard shows it."""
+    facts = plan.learned.facts if plan.learned is not None else None
+    about: dict[str, object] = {"sampler": "tpe" if phase == "exploit" else facts["sampler"] if facts else RANDOM}
+    if facts is not None and phase == "explore":
+        about |= {"sampler options": facts["options"], "generation": facts["generation"]}
+        if pruner := facts.get("pruner"):
+            about |= {"pruner": pruner["name"], "pruner options": pruner["options"]}
+    known = study.user_attrs
+    for key in about.keys() - known.keys():
+        study.set_user_attr(key, about[key])
 
 
 def _last(storage: BaseStorage, study: int) -> set[int]:

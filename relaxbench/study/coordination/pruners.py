@@ -39,7 +39,7 @@ def pruner_class(name: str) -> type[BasePruner]:
     if name in CLASSES:
         built_in: type[BasePruner] = getattr(optuna.pruners, CLASSES[name])
         return built_in
-    return class_at(name, BasePruner, "pruner", (NONE, *CLASSES))
+    return class_at(name, BasePruner, "pruner", NONE, CLASSES)
 
 
 def make_pruner(facts: PrunerFacts, trials: int, rounds: int) -> BasePruner:

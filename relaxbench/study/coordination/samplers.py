@@ -45,7 +45,7 @@ def sampler_class(name: str) -> type[BaseSampler]:
             )
         built_in: type[BaseSampler] = getattr(optuna.samplers, CLASSES[name])
         return built_in
-    return class_at(name, BaseSampler, "sampler", (RANDOM, *CLASSES))
+    return class_at(name, BaseSampler, "sampler", RANDOM, CLASSES)
 
 
 def make_sampler(search: SearchFacts, seed: int, trials: int) -> BaseSampler:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from relaxbench.store.facts import (
+    RANDOM,
     Manifest,
     MethodFacts,
     SpecFacts,
@@ -33,6 +34,8 @@ class Size:
             method with known settings, of one with a pruner, and in studies without looks.
         budget: gradients of a trial, of a method with a pruner: the trials of a block share T times as many. None where
             a block has T trials.
+        generation: trials of a block that are chosen together, of a sampler that learns or beside a pruner; 0 where all
+            are known from the beginning.
     """
 
     seed: int
@@ -44,6 +47,7 @@ class Size:
     declared: int = 1
     winners_only: bool = False
     budget: int | None = None
+    generation: int = 0
 
     @classmethod
     def of(cls, spec: SpecFacts, method: MethodFacts, manifest: Manifest, problem: str = "") -> Size:
@@ -56,7 +60,9 @@ class Size:
             problem: on which a pruner stops trials; empty for the size in whole trials.
         """
         tuned = method["arm"] == "tuned"
-        pruned = bool(problem) and tuned and "pruner" in method["search"]
+        search = method["search"]
+        pruned = bool(problem) and tuned and "pruner" in search
+        waits = tuned and (search["sampler"] != RANDOM or "pruner" in search)
         return cls(
             spec["seed"],
             planned_looks(spec, manifest),
@@ -67,6 +73,7 @@ class Size:
             len(looks_of(spec)),
             protocol(spec) == 1 or (tuned and not is_random(method)),
             problem_facts(manifest, problem)["budget"] if pruned else None,
+            search["generation"] if waits else 0,
         )
 
     def confirmed(self, blocks: int) -> int:
@@ -86,6 +93,12 @@ class Size:
         explore, confirm = sum(blocks) * self.trials, sum(map(self.confirmed, blocks))
         counts = {"explore": explore, "confirm": confirm, "exploit": self.exploit, "recommend": self.recommend}
         return {phase: counts[phase] for phase in PHASES if phase in counts}
+
+    @property
+    def ready(self) -> int:
+        """How many trials are ready to be trained together until the first look, at most: what keeps slots full."""
+        block = min(self.generation, self.trials) or self.trials or 1
+        return max(self.repetitions * self.looks[0] * block, self.recommend)
 
     @property
     def first(self) -> list[int]:

@@ -80,7 +80,9 @@ def prepare_fit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, lis
 
 
 def _prepared_script(spec: StudySpec, tries: bool = True) -> list[Problem]:
-    check_on(spec, prepare_script(spec, tries=False))
+    untried = prepare_script(spec, tries=False)
+    check_on(spec, untried)
+    check_pruners_on(spec, untried)
     return prepare_script(spec, tries)
 
 

@@ -189,13 +189,6 @@ def _check_rest(spec: StudySpec, script: Script) -> None:
         raise UserError("the key 'budget' is missing: state how many gradients a run of the script may take")
     if spec.flatness:
         raise UserError(f"flatness = {spec.flatness!r}: it cannot be measured in a script: leave the key out")
-    searches = {"search": spec.search, **{f"method.{label}.search": own.search for label, own in spec.method.items()}}
-    for key, search in searches.items():
-        if search is not None and search.pruner != "none":
-            raise UserError(
-                f"{key}.pruner = {search.pruner!r}: a script's trial runs to its end, so no pruner can stop it: leave "
-                "the key out"
-            )
     if spec.precision != "float32":
         raise UserError(f"precision = {spec.precision!r}: a script chooses its own precision: leave the key out")
     if spec.space:

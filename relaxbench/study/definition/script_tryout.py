@@ -14,8 +14,9 @@ from relaxbench.study.definition.script_table import Script, script_middle
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.util.seeds import derive
 
-SHARE = 0.02
-"""Budget of a try-out, as a share of that of a run."""
+SHARE, LEAST = 0.02, 10
+"""Budget of a try-out: a share of that of a run, and at least so many gradients of it, of which an iteration may take
+several."""
 UNSTEADY = "Two runs with the same seed reported different numbers, so its results depend on more than the seed."
 """What is said of a script whose runs cannot be repeated."""
 
@@ -51,10 +52,15 @@ def _tried(own: LoopProblem, spec: StudySpec, label: str, host: Host) -> Told:
     Raises:
         UserError: if it fails, or misses something.
     """
-    budget = max(1, math.ceil(SHARE * own.budget))
+    budget = min(own.budget, max(LEAST, math.ceil(SHARE * own.budget)))
     job = own.job(label, script_middle(spec, label), derive(spec.seed, "try-out"), "try-out", budget)
     told = host.run(job)
     reason = why_unfit(told, own.script)
+    if not reason and not told.asked and (pruner := spec.sampling_of(label).get("pruner")):
+        reason = (
+            f"pruner {pruner['name']!r} is to stop its trials, but it never asks trial.should_prune(): ask after every "
+            "report, and end the script if it is true; or leave the pruner out"
+        )
     if not reason and not told.diverged and told.test is not None and not math.isfinite(told.test):
         reason = f"trial.test(…) gives {told.test:g}, although what it reports is finite: look at the test data"
     if reason:
@@ -89,7 +95,7 @@ def why_unfit(told: Told, script: Script) -> str:
         return "it reports a loss, by which trials are chosen: state that of a diverged run, worst_loss, in [script]"
     if given == {False} and script.worst_loss is not None:
         return "[script] states worst_loss, but trial.report() has no loss: leave worst_loss out, or report one"
-    if not told.tested:
+    if not (told.tested or told.pruned):
         return "it never calls trial.test(…), so nothing could be confirmed: call it last"
     return ""
 

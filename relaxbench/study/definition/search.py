@@ -102,7 +102,8 @@ def check_search_of(facts: SearchFacts, label: str, space: Space, problem: Probl
     """Check that a sampler can search a method's space.
 
     Raises:
-        UserError: for a sampler without choices that meets one, or a class of another package that fails on the space.
+        UserError: for a sampler without choices that meets one, or a class of another package, or options, that fail on
+            the space.
     """
     name = facts["sampler"]
     choices = [key for key, declared in space.items() if isinstance(declared, Choice)]
@@ -114,7 +115,7 @@ def check_search_of(facts: SearchFacts, label: str, space: Space, problem: Probl
             f"{'it' if len(choices) == 1 else 'each'} in [method.{label}], such as "
             f'fixed = {{ {key} = "{_first(space[key])}" }}, or use sampler "tpe", "gp" or "qmc"'
         )
-    if name not in CLASSES and name != RANDOM:
+    if name != RANDOM and (name not in CLASSES or facts["options"]):
         _try(facts, label, space, problem, trials)
 
 
@@ -151,7 +152,7 @@ def _first(choice: object) -> object:
 
 
 def _try(facts: SearchFacts, label: str, space: Space, problem: Problem, trials: int) -> None:
-    """Ask a sampler of another package for two generations, twice: it must be able to, and repeat itself."""
+    """Ask a sampler for two generations, twice: it must be able to, and repeat itself."""
     size = min(facts["generation"], trials)
 
     def ask() -> list[dict[str, Any]]:
@@ -162,6 +163,10 @@ def _try(facts: SearchFacts, label: str, space: Space, problem: Problem, trials:
 
     sampler, on = f"sampler {facts['sampler']!r}", f"the space of {label} on {problem.name}"
     advice = 'fix the hyperparameters that it cannot search, or use sampler "tpe"'
+    if facts["options"]:
+        sampler, advice = f"{sampler} with options {facts['options']!r}", f"correct its options; or {advice}"
+    if facts["sampler"] in CLASSES:
+        advice = "correct its options"
     one, other = _twice(ask, f"{sampler} cannot search {on}", advice)
     if one != other:
         raise UserError(
@@ -190,7 +195,7 @@ def _try_pruner(pruner: PrunerFacts, trials: int) -> None:
 
 
 def _twice(ask: Callable[[], T], fails: str, advice: str) -> tuple[T, T]:
-    """Return what a class of another package answers when it is asked twice.
+    """Return what a class, or one with options, answers when it is asked twice.
 
     Raises:
         UserError: if it fails.

@@ -16,6 +16,7 @@ from relaxbench.loop.runs import Host, Told
 from relaxbench.store.claims import Result
 from relaxbench.store.schema import TESTED, Trial
 from relaxbench.study.coordination.checkpoints import Checkpoints
+from relaxbench.study.coordination.judge import Judge
 from relaxbench.study.coordination.manifest import read_manifest
 from relaxbench.study.coordination.session import Shift
 from relaxbench.study.definition.opening import OpenStudy
@@ -60,7 +61,9 @@ class ScriptTrainer:
             (trial,) = trials
             own.refuse_edits()
             file = self._checkpoint(trial, own)
-            told = host.run(self._job(trial, own, file), go_on)
+            judge = plan.judge(trial)
+            job = replace(self._job(trial, own, file), judged=judge is not None)
+            told = host.run(job, go_on, _pruning(judge, own))
             if told.stopped:
                 if trial.id not in lost:
                     return  # the session gives the trial back
@@ -146,10 +149,23 @@ def result_of(trial: Trial, told: Told, own: LoopProblem) -> Result:
         token=trial.token,
         value=own.worst if diverged else min(chosen, own.worst),
         diverged=diverged,
+        pruned=told.pruned and not diverged,
         measures=measures,
         ledger={"gradients": told.billed, "jvps": 0.0, "examples": 0, "measurement": 0.0},
         curve=_curve(told, own).tobytes(),
     )
+
+
+def _pruning(judge: Judge | None, own: LoopProblem) -> Callable[[list[dict[str, float]]], bool]:
+    """Return what answers a script, from all its reports so far."""
+    if judge is None:
+        return lambda points: False
+    return lambda points: judge([_chosen(point, own) for point in points])
+
+
+def _chosen(point: dict[str, float], own: LoopProblem) -> float:
+    """Return what trials are chosen by, of a report."""
+    return point.get("loss", own.script.distance(point["validation"]))
 
 
 def _curve(told: Told, own: LoopProblem) -> np.ndarray:
@@ -158,7 +174,7 @@ def _curve(told: Told, own: LoopProblem) -> np.ndarray:
         [
             point["gradients"],
             point.get("training", math.nan),
-            point.get("loss", own.script.distance(point["validation"])),
+            _chosen(point, own),
             own.script.distance(point["validation"]),
             math.nan,
         ]

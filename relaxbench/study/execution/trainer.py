@@ -12,9 +12,11 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from relaxbench.problems import Problem
 from relaxbench.store.claims import Result
 from relaxbench.store.facts import EngineFacts, Manifest
 from relaxbench.store.schema import TESTED, Trial
+from relaxbench.store.solutions import pack_solution
 from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest
 from relaxbench.study.coordination.plan import Plan
@@ -89,7 +91,7 @@ class Trainer:
             for outcome in outcomes:
                 trial = claimed.pop(outcome.job.id)
                 flatness = self.meter.measure(plan, trial, problem, outcome, self.device) if spec.flatness else {}
-                results.append(_result(outcome, trial, flatness))
+                results.append(_result(outcome, trial, flatness | _solution(problem, outcome, trial)))
             shift.report(results)
             for result in results:
                 self.checkpoints.remove(result.trial)
@@ -146,7 +148,7 @@ class Trainer:
             )
 
 
-def _result(outcome: Outcome, trial: Trial, flatness: dict[str, Any]) -> Result:
+def _result(outcome: Outcome, trial: Trial, further: dict[str, Any]) -> Result:
     measures = {name: value if math.isfinite(value) else None for name, value in outcome.measures.items()}
     keep = trial.phase == "recommend"
     return Result(
@@ -154,10 +156,23 @@ def _result(outcome: Outcome, trial: Trial, flatness: dict[str, Any]) -> Result:
         token=trial.token,
         value=outcome.value,
         diverged=outcome.diverged,
-        measures={**measures, **flatness},
+        measures={**measures, **further},
         ledger=outcome.ledger.as_dict(),
         curve=outcome.curve.tobytes(),
         correct=None if outcome.correct is None else np.packbits(outcome.correct).tobytes(),
         weights=outcome.weights.numpy().tobytes() if keep else None,
         pruned=outcome.ending == "pruned",
     )
+
+
+@torch.no_grad()
+def _solution(problem: Problem, outcome: Outcome, trial: Trial) -> dict[str, Any]:
+    """Return the measure ``solution`` of a recommended run; empty where there is nothing to show."""
+    if trial.phase != "recommend" or outcome.diverged:
+        return {}
+    shown = problem.solution(problem.unflatten(outcome.weights))
+    if shown is None:
+        return {}
+    exact, error = shown.exact.double().numpy(), shown.error.double().numpy()
+    packed = pack_solution(shown.quantity, shown.coordinates, shown.low, shown.high, exact, error)
+    return {"solution": packed} if packed else {}

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.rule import Query, Rule, State
+from relaxbench.optim.rules.entropy_sgd import EntropySGD
+from tests import splitmix
 from tests.optim.loops import Vector
 from tests.optim.populations import PLAIN, RULES, Members, members, tensors, trace
 
@@ -277,6 +279,24 @@ def test_a_pair_of_heat_never_straddles_two_outer_steps() -> None:
     for first in (0, 3):
         assert np.array_equal(points[first], -points[first + 1])
     assert len({abs(point[0]) for point in points}) == 4  # two pairs and two without a partner
+
+
+def test_the_mean_of_an_inner_loop_that_returns_to_x_is_a_mean_of_gradients() -> None:
+    """The heat equation of the research code: at γ = η_y, m = 0, each y is one gradient step and one ξ from x."""
+    values = {"gamma": 0.1, "inner_lr": 0.1, "inner_steps": 7, "outer_lr": 0.4, "averaging": 0.75, "temperature": 0.2}
+    x, gradients, rule = np.array([0.3, -1.0, 2.0]), list[Vector](), EntropySGD(uniform_average=True)
+
+    def gradient(t: int, y: Vector) -> Vector:
+        gradients.append(np.sin(3 * y) + t)
+        return gradients[-1]
+
+    points, state = descend(rule, x, gradient, tensors({**PLAIN, **values}), 7)
+    assert np.array_equal(points[0], x)
+    noise = [splitmix.noise(0, t, 3) * math.sqrt(2 * 0.1 * 0.2) for t in range(7)]
+    for before, xi, point in zip(gradients, noise, points[1:], strict=False):
+        assert np.allclose(point, x - 0.1 * before + xi, rtol=1e-12, atol=1e-12)
+    step = 0.4 * (0.1 * np.mean(gradients, axis=0) - np.mean(noise, axis=0))
+    assert np.allclose(state["x"][0].numpy(), x - step, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("k", "sigma"), [(1.0, 0.7), (2.0, 0.5), (5.0, 0.1), (3.0, 0.8)])

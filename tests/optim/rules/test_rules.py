@@ -46,9 +46,10 @@ def test_a_rule_is_its_algorithm_in_plain_loops(name: str, seed: int, K: int, P:
         samples = int(population.hyper["samples"][k]) if "samples" in population.hyper else 0
         period = queries_of(name, L, samples)
 
-        def at(outer: int, k: int = k, period: int = period) -> dict[str, Vector]:
-            now = scheduled(table, outer * period)
-            return {key: value[k].expand(P).numpy() for key, value in now.items()}
+        expanded = {key: value[..., k, :].expand(*value.shape[:-2], P).numpy() for key, value in table.items()}
+
+        def at(outer: int, table: dict[str, Vector] = expanded, period: int = period) -> dict[str, Vector]:
+            return {key: value[outer * period] if value.ndim == 2 else value for key, value in table.items()}
 
         def noise(t: int, k: int = k) -> Vector:
             return splitmix.noise(int(population.seeds[k]), t, P)
@@ -78,10 +79,12 @@ def test_the_iterate_moves_at_the_end_of_an_outer_step_only(name: str) -> None:
 
 
 @settings(max_examples=25)
-@given(st.integers(0, 10**6), st.booleans(), st.booleans())
-def test_the_options_of_entropy_sgd_are_those_of_its_released_code(seed: int, restart: bool, outside: bool) -> None:
+@given(st.integers(0, 10**6), st.booleans(), st.booleans(), st.booleans())
+def test_the_options_of_entropy_sgd_are_variants_of_its_loop(
+    seed: int, restart: bool, outside: bool, uniform: bool
+) -> None:
     population = members("entropy-sgd", 2, 3, 31, seed)
-    rule = EntropySGD(restart_momentum=restart, coupling_outside_momentum=outside)
+    rule = EntropySGD(restart, outside, uniform)
     queries, iterates, _ = trace("entropy-sgd", population, 31, rule)
     table = schedules("entropy-sgd", population, 31)
     for k in range(2):
@@ -94,7 +97,7 @@ def test_the_options_of_entropy_sgd_are_those_of_its_released_code(seed: int, re
         def noise(t: int, k: int = k) -> Vector:
             return splitmix.noise(int(population.seeds[k]), t, 3)
 
-        machine = released(population.x[k].numpy(), at, L, noise, restart, outside)
+        machine = released(population.x[k].numpy(), at, L, noise, restart, outside, uniform)
         point, deployed = next(machine)
         largest = 1.0
         for t in range(31):

@@ -77,6 +77,23 @@ class Wrong(Helmholtz):
     law = (1, 1, 0, 0, 0, 2, 0, 0, 0)
 
 
+class Misspelled(Helmholtz):
+    terms_of_law = ("u_yy", "u_xy", "u")
+    law = (1, 1, 0)
+
+
+class Short(Helmholtz):
+    law = (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"), [(Misspelled, "the term 'u_xy' of its law is unknown"), (Short, "expected 9 numbers")]
+)
+def test_a_misspelled_law_is_refused_at_once(make: type[Helmholtz], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make("spelled")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -43,7 +43,12 @@ def begin(database: Engine, sampler: str = "random", looks: tuple[int, ...] = (6
     options = {"n_warmup_steps": 1} if pruner == "median" else {}
     facts = {"name": pruner, "options": options, "spot_checks": 0.5}
     search = {"sampler": sampler, "options": {}, "generation": GENERATION, "pruner": facts}
-    make(database, {"sgd": {}, "a": {"search": search}}, list(looks))
+    begin_with(database, {"sgd": {}, "a": {"search": search}}, looks)
+
+
+def begin_with(database: Engine, methods: dict[str, dict[str, Any]], looks: tuple[int, ...]) -> None:
+    """A study of methods with these facts, on a problem with rounds."""
+    make(database, methods, list(looks))
     with database.begin() as connection:
         spec, manifest = connection.execute(select(Study.spec, Study.manifest)).one()
         about = {**manifest["problems"]["p"], "budget": BUDGET, "rounds": ROUNDS}
@@ -62,6 +67,7 @@ def finish(database: Engine, planned: dict[str, Plan], ids: list[int]) -> None:
     with database.connect() as connection:
         trials = [Trial(**row._mapping) for row in connection.execute(select(Trial.__table__).where(Trial.id.in_(ids)))]
     judges = {trial.id: planned[trial.method].judge(trial) for trial in trials}  # all before anything is stored
+    results, curves = [], []
     for trial in trials:
         curve, judge, ended = losses(trial), judges[trial.id], ROUNDS
         if judge is not None:
@@ -74,9 +80,13 @@ def finish(database: Engine, planned: dict[str, Plan], ids: list[int]) -> None:
             "measures": {"test_metric": 1 + curve[ended - 1]},
             "ledger": {"gradients": ended * STEP, "jvps": 0.0},
         }
-        with database.begin() as connection:
-            connection.execute(update(Trial).where(Trial.id == trial.id).values(**done))
-            connection.execute(insert(Curve).values(trial_id=trial.id, data=points.tobytes()))
+        results.append(update(Trial).where(Trial.id == trial.id).values(**done))
+        curves.append({"trial_id": trial.id, "data": points.tobytes()})
+    with database.begin() as connection:
+        for result in results:
+            connection.execute(result)
+        for values in curves:
+            connection.execute(insert(Curve).values(**values))
 
 
 def run(database: Engine) -> list[Plan]:

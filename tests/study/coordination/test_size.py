@@ -33,6 +33,15 @@ def test_a_method_as_published_is_not_searched() -> None:
     assert size.planned([9]) == {"explore": 0, "confirm": 9, "exploit": 0, "recommend": 0}
 
 
+def test_trials_of_a_generation_alone_are_ready_together() -> None:
+    assert of(repetitions=2).ready == 2 * 6 * 4 and of(arm="published").ready == 6 and of(recommend=30).ready == 30
+    pruner: Any = {"name": "median", "options": {}, "spot_checks": 0.1}
+    for search in ({"sampler": "tpe"}, {"sampler": "random", "pruner": pruner}):
+        for generation, trials in ((3, 3), (9, 4)):
+            method: Any = {**TUNED, "search": {"options": {}, "generation": generation, **search}}
+            assert Size.of(SPEC, method, {}).ready == 6 * trials
+
+
 def test_every_extension_is_a_look_beyond_the_declared_ones() -> None:
     size = of(more_blocks=3)
     assert (size.looks, size.declared) == ((6, 9, 12, 15), 3)

@@ -45,10 +45,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("reports = 4", 'integer = ["lr"]'), "`integer` names it, so expected whole numbers"),
         (("budget = 40", ""), "the key 'budget' is missing"),
         (
-            ("budget = 40", 'budget = 40\nsearch = { pruner = "median" }'),
-            "search.pruner = 'median': a script's trial runs",
-        ),
-        (
             ("budget = 40", 'budget = 40\nproblems = ["digits-mlp"]'),
             "a study with a table [script] has that script alone",
         ),
@@ -76,6 +72,26 @@ def test_a_mistake_in_the_file_is_one_line(folder: Path, change: tuple[str, str]
     assert words in str(error.value) and "\n" not in str(error.value) and "loop.toml" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("search", "reports", "words"),
+    [
+        ({"pruner": "median"}, 4, "never asked for one: a generation of 4 is a whole block of 2 trials"),
+        ({"pruner": "median", "generation": 1}, 1, "a trial has no round but its last, so there is nothing to ask"),
+        (
+            {"pruner": "median", "generation": 1},
+            4,
+            "method 'one': pruner 'median' is to stop its trials, but it never asks trial.should_prune(): ask after",
+        ),
+    ],
+)
+def test_a_pruner_that_could_stop_nothing_is_refused(
+    tmp_path: Path, search: dict[str, object], reports: int, words: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        prepare(scripts.spec(scripts.write(tmp_path), search=search, script={"reports": reports}))
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
 BILL, REPORT = "    trial.bill(gradients=1)\n", "        trial.report(validation=x * x + 0.01, training=abs(x))\n"
 
 
@@ -90,7 +106,7 @@ BILL, REPORT = "    trial.bill(gradients=1)\n", "        trial.report(validation
         ("x * x + 0.02", "float('nan')", "trial.test(…) gives nan"),
         ("x * x + 0.01", "-1", "trial.report(validation=-1) gives -1, better than the best possible square, 0"),
         ("abs(x))", "abs(x), loss=x)", "state that of a diverged run, worst_loss, in [script]"),
-        ("while trial.left:", "while True:", "RuntimeError: the budget of 1 gradients was spent long ago"),
+        ("while trial.left:", "while True:", "RuntimeError: the budget of 10 gradients was spent long ago"),
         ('["lr"]', '["rate"]', "KeyError: 'rate' (line 8 of descent.py)"),
         ("import random\n", "import random,\n", "script 'descent.py' cannot be run: SyntaxError"),
         ("import random\n", "import nothing_here\n", "ModuleNotFoundError: No module named 'nothing_here'"),

@@ -45,6 +45,8 @@ class Numeric(RandomSampler):
 
 MISTAKES: list[tuple[Any, tuple[str, ...]]] = [
     ({"sampler": "tpee"}, ("search: unknown sampler 'tpee'", "did you mean 'tpe'?", "package.module:Class")),
+    ({"sampler": "optuna.samplers.TPESampler"}, ("search: unknown sampler", "did you mean 'tpe'?", "module:Class")),
+    ({"pruner": "SuccessiveHalvingPruner"}, ("search: unknown pruner", "did you mean 'successive-halving'?")),
     ({"sampler": "tpe", "options": {"n_startup_trial": 3}}, ("'n_startup_trial'", "did you mean 'n_startup_trials'?")),
     ({"sampler": "tpe", "options": {"seed": 3}}, ("option of sampler 'tpe'", "'seed'")),
     ({"sampler": "qmc", "options": {"qmc_type": "sobel"}}, ("sampler 'qmc'", "sobel")),
@@ -153,6 +155,12 @@ def test_a_pruner_whose_first_generation_is_the_whole_block_is_refused() -> None
         spec = parse({**values, "trials": trials, "search": {"pruner": "median"}}, "my.toml")
         with pytest.raises(UserError, match=f"never asked for sgd: .* a whole block of {trials} trials"):
             check_pruners_on(spec, [problem("digits-mlp")])
+
+
+def test_options_with_which_a_sampler_fails_later_are_refused_before() -> None:
+    search = {"sampler": "tpe", "options": {"n_startup_trials": "many"}}
+    with pytest.raises(UserError, match=r"^sampler 'tpe' with options .* cannot search .*: correct its options$"):
+        check_on(parse({**GOOD, "methods": ["sgd"], "search": search}, "my.toml"), [problem("rosenbrock")])
 
 
 def test_a_pruner_goes_with_any_sampler_and_belongs_to_a_method() -> None:

@@ -133,4 +133,8 @@ def test_optuna_shows_pruned_trials_with_their_values_on_the_way(undisturbed: Pa
         if not row.diverged:
             assert trial.intermediate_values[trial.last_step] == pytest.approx(row.value, rel=1e-6)
     assert {trial.state for trial in study.trials} == {TrialState.PRUNED, TrialState.COMPLETE}
+    tuner = {"sampler": "random", "sampler options": {}, "generation": 2, "pruner": "hyperband", "pruner options": {}}
+    assert study.user_attrs == tuner
+    storage = study._storage
+    assert optuna.load_study(study_name="tiny/mine/sgd/exploit", storage=storage).user_attrs == {"sampler": "tpe"}
     assert math.isfinite(study.best_value) and study.best_trial.state is TrialState.COMPLETE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import problem
 from relaxbench.store.schema import Trial as Row
 from relaxbench.study.definition.script_problem import LoopProblem
+from relaxbench.study.definition.script_tryout import prepare_script
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.script_trainer import result_of
 from relaxbench.training.oracle import Oracle
@@ -62,8 +64,6 @@ def test_a_study_of_a_script_ends_with_verdicts(whole: Path, script: str) -> Non
 
 def test_the_numbers_of_a_trial_are_those_of_the_script(whole: Path) -> None:
     """Recomputed here, from the params and the seed of each row."""
-    import random
-
     tested = 0
     for row in tiny.rows(whole):
         random.seed(row.seed % 2**32)
@@ -111,6 +111,37 @@ def test_two_workers_after_one_that_was_killed_give_the_same_bits(
     assert len({row.worker for row in tiny.rows(tmp_path)}) >= 2
 
 
+def test_a_pruner_stops_trials_where_the_script_asks_and_bills_what_they_took(tmp_path: Path) -> None:
+    ask = "        if trial.should_prune():\n            break\n"
+    text = scripts.QUADRATIC.replace("training=abs(x))\n", f"training=abs(x))\n{ask}")
+    search = {"pruner": "median", "generation": 2, "spot_checks": 0.5}
+    method = {"one": {"space": {"lr": [1e-3, 0.5]}}, "other": {"fixed": {"lr": 0.5}, "search": {"pruner": "none"}}}
+    study = scripts.spec(scripts.write(tmp_path, text), trials=4, exploit=0, recommend=0, search=search, method=method)
+    folders = [tmp_path / "whole", tmp_path / "parts"]
+    for folder in folders:
+        folder.mkdir()
+    tiny.run(folders[0], study)
+    while tiny.run(folders[1], study, tiny.After(12)).stopped:
+        pass
+    assert tiny.results(folders[0]) == tiny.results(folders[1])
+    rows = tiny.rows(folders[0])
+    pruned = [row for row in rows if row.status == "pruned"]
+    assert pruned and {row.method for row in pruned} == {"one"}
+    for row in rows:
+        assert row.ledger["gradients"] in ((10, 20, 30) if row.status == "pruned" else (40,))
+        random.seed(row.seed % 2**32)  # a pruned trial is the beginning of a whole one
+        x = random.gauss(0, 1) + 3
+        for _ in range(int(row.ledger["gradients"])):
+            x -= row.params["lr"] * (x + random.gauss(0, 0.1))
+        assert row.value == x * x + 0.01
+    for block in range(2):
+        spent = [r.ledger["gradients"] for r in rows if (r.method, r.phase, r.block) == ("one", "explore", block)]
+        assert 120 < sum(spent) <= 160
+    checks = [row for row in rows if row.phase == "spot-check"]
+    assert {row.parent for row in checks} <= {row.id for row in pruned} and all(r.status == "done" for r in checks)
+    assert {row.parent for row in rows if row.phase == "confirm"}.isdisjoint(row.id for row in pruned)
+
+
 def test_a_trial_that_fails_is_said_and_given_up_and_the_others_go_on(tmp_path: Path) -> None:
     text = scripts.QUADRATIC.replace(
         "x = random", "assert trial.purpose == 'try-out' or trial.params['lr'] == 0.5\nx = random"
@@ -124,6 +155,12 @@ def test_a_trial_that_fails_is_said_and_given_up_and_the_others_go_on(tmp_path: 
         by_method.setdefault(row.method, set()).add(row.status)
     assert by_method["other"] == {"done"} and "failed" in by_method["one"] and "done" not in by_method["one"]
     assert summary.failed and summary.code == 3
+
+
+def test_an_iteration_of_several_gradients_fits_into_a_try_out(tmp_path: Path) -> None:
+    text = scripts.QUADRATIC.replace("trial.left:", "trial.left >= 2:").replace("gradients=1", "gradients=2")
+    (task,) = prepare_script(scripts.spec(scripts.write(tmp_path, text)))
+    assert isinstance(task, LoopProblem) and set(task.measured) == {"one", "other"}
 
 
 def test_bills_beyond_the_budget_are_said(tmp_path: Path) -> None:
