@@ -9,6 +9,7 @@ import pytest
 
 from relaxbench.cli.main import app, main
 from relaxbench.optim.registry import RULES
+from relaxbench.problems import problem
 from relaxbench.study.definition.files import load
 from tests.study import tiny
 
@@ -33,9 +34,16 @@ def test_the_problem_file_makes_a_study(
 def test_the_study_file_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my_problem.py").write_text(blocks("python")[0])
-    Path("mine.toml").write_text(blocks("toml")[1])
+    Path("mine.toml").write_text(blocks("toml")[2])
     spec, _ = load(Path("mine.toml"))
     assert spec.rule_of("hot").name == "entropy-sgd"
+
+
+def test_a_baseline_with_settings_of_ones_own_is_not_searched(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(blocks("toml")[1])
+    spec, _ = load(tmp_path / "own.toml")
+    digits = problem("digits-mlp")
+    assert spec.baseline == "my-sgd" and not spec.space_of("my-sgd", digits) and spec.space_of("sgd", digits)
 
 
 def test_the_study_file_of_optimizers_is_valid(tmp_path: Path) -> None:
