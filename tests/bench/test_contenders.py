@@ -105,12 +105,13 @@ def test_without_jax_or_a_compiler_the_rest_is_measured_and_a_line_says_what_to_
     found = contenders.measure(CPU, True, lambda what: None)
     assert [[*case["rates"]] for case in found["cases"]] == [["vectorized", "loader"], ["vectorized"]]
     assert found["cases"][0]["against"]["loader"]["ratio"] == 30
-    rows = contender_tables(found)[0].rows
-    assert [row[0] for row in rows[:2]] == [
+    absent, table, _ = contender_tables(found)
+    assert [row[0] for row in absent.rows] == [
         "not measured: no C++ compiler (g++) is found",
         "not measured: JAX is not installed: pip install 'relaxbench[bench]'",
     ]
-    assert rows[3] == ("plain PyTorch loop, DataLoader", "sgd", "32", "10.0", "30.00 ×", "", "≥ 20.00 × ✓")
+    assert table.title.startswith("sgd on digits-mlp, 32 members")
+    assert table.rows[1] == ("PyTorch, DataLoader", "10.0", "30.00 ×", "", "≥ 20.00 × ✓")
     assert "not on cuda" in contender_tables(contenders.measure(torch.device("cuda"), True, print))[0].rows[0][0]
     monkeypatch.setattr(compiled, "why_not_here", lambda device: "no C++ compiler (g++) is found")
     assert compiled_tables(compiled.measure(CPU, True, print))[0].rows[0][0].startswith("not measured: no C++")
