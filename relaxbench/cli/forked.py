@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 
 IMPORTED = [
@@ -34,6 +35,16 @@ def can_fork(devices: Sequence[str]) -> bool:
     return sys.platform == "linux" and set(devices) == {"cpu"}
 
 
+def prepare() -> None:
+    """Start the process that workers are forked from: it imports what they need while this one imports the same.
+
+    Without an effect where workers are not forked.
+    """
+    if can_fork(["cpu"]):
+        multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
+        forkserver.ensure_running()
+
+
 class ForkedWorker:
     """A worker process, with the methods of a `subprocess.Popen` that a supervisor calls.
 
@@ -44,8 +55,8 @@ class ForkedWorker:
     """
 
     def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+        prepare()
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(IMPORTED)
         self._process = context.Process(target=_work, args=(command[3:], dict(environment), str(log)))
         self._process.start()
         assert self._process.pid is not None

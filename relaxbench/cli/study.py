@@ -10,6 +10,7 @@ import typer
 
 from relaxbench.cli import checks, options
 from relaxbench.cli.console import console, say
+from relaxbench.cli.forked import prepare
 from relaxbench.cli.options import (
     STORAGE,
     Budget,
@@ -34,6 +35,7 @@ from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
 from relaxbench.cli.spec import QUICK_LABEL, Overrides, lender_notes, prepare_spec, quicken, read_spec
 from relaxbench.cli.supervise import LocalWorkers, supervise, work_on_this_machine
 from relaxbench.cli.tracking import Tracking, destination_of
+from relaxbench.util.cores import cores
 
 
 def study(
@@ -74,6 +76,10 @@ def study(
     quiet: options.Quiet = False,
 ) -> None:
     """Tune, compare with SGD and write the report. Run the same command again to continue or extend the study."""
+    default = file is None and not quick and (looks, trials, budget, method, problem) == (None,) * 5
+    if ((workers or 0) > 1 and devices in (None, "cpu")) or (default and workers is None and cores() > 1):
+        prepare()
+
     from relaxbench.cli.progress import Display, interruptible
     from relaxbench.store.database import open_database
     from relaxbench.store.soundness import check_stored

@@ -143,11 +143,11 @@ class StudyRun:
         observer = _Observer(options, opened.plans)
         threads = torch.get_num_threads()
         torch.set_num_threads(options.threads or threads)
+        calibration = Calibration(
+            opened, device, claims.worker, presence, options.stopping, observer.preparing, options.announce
+        )
         try:
             if missing:
-                calibration = Calibration(
-                    opened, device, claims.worker, presence, options.stopping, observer.preparing, options.announce
-                )
                 with heartbeat(claims, presence):
                     manifest = calibration.complete(options.population)
                 _announce_engines(options, manifest)
@@ -156,6 +156,9 @@ class StudyRun:
             with _trainer(opened, device, checkpoints, options.announce, shown) as train:
                 hooks = (train, options.stopping, observer.look)
                 Session(claims, opened.plans, presence, *hooks, options.optuna).work()
+            if missing:
+                with heartbeat(claims, presence):
+                    calibration.complete(None, costs=True)  # of a worker that ended before it had measured them
         finally:
             torch.set_num_threads(threads)
             presence.leave()
