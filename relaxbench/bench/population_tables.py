@@ -40,15 +40,7 @@ def _contest(case: Figures, reading: str) -> Table:
 def compiled_tables(figures: Figures) -> list[Table]:
     """Return what compiling gains each rule, and its speed relative to SGD's."""
     title = "Compiled populations on digits-mlp"
-    columns = (
-        "method",
-        "gradients per CPU-second",
-        "to vectorized",
-        "to sgd",
-        "95 % interval",
-        "target",
-        "compiled in",
-    )
+    columns = ("method", "per CPU-s", "vectorized", "sgd", "95 % interval", "target", "made in")
     if "missing" in figures:
         return [Table(title, columns, ((f"not measured: {figures['missing']}", *[""] * 6),), "")]
     rows = list[Row]()

@@ -118,8 +118,8 @@ def long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which training takes very long, and a quarter of that if it is compiled."""
 
     def choose(*given: Any) -> Engine:
-        wish = "vectorized" if given[-1] == "auto" else given[-1]
-        return replace(tiny.engine(8, wish), rate=1e-3)
+        path = "compiled" if "compiled" in given else "vectorized"
+        return replace(tiny.engine(8, path), rate=1e-3)
 
     monkeypatch.setattr(engines, "choose_engine", choose)
     monkeypatch.setattr(repayment, "compiled_size", lambda *_: 8)
