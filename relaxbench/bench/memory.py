@@ -41,7 +41,7 @@ def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) ->
         for name in rules:
             tell(f"memory of a population of {network}: {name}")
             few, many = SIZES[network]
-            stated = peak_bytes(problem, RULES[name](), device)
+            stated = peak_bytes(problem, RULES[name](), device, path="vectorized")
             rows[name] = {"copies": RULES[name].copies, "stated": stated}
             try:
                 low, high = peaks(network, name, (few, many), device)

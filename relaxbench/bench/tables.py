@@ -204,8 +204,9 @@ def memory_tables(figures: Figures) -> list[Table]:
                 ("method", "copies declared", "stated MB", "measured MB", "ratio"),
                 tuple(rows),
                 f"Measured: the slope of the peak between populations of {few} and {many} on the vectorized path. "
-                "Stated, as in a report: the declared copies of the parameters and the most that a member alone holds "
-                "while its gradient is computed. What lies between the two are the passing results of a step.",
+                "Stated, as in a report of trials on that path: the most that a member alone holds within an outer "
+                "step. What lies between the two are temporaries within operations, and what the allocator leaves "
+                "unused.",
             )
         )
     return tables

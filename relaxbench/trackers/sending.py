@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from relaxbench.errors import UserError
@@ -42,12 +41,15 @@ class Sending:
         """
         wanted = list(runs)
         self.left = len(wanted)
-        with self._attempt() as tracker:
+
+        def send_missing(tracker: Tracker) -> None:
             missing = tracker.missing(wanted)
             self.left, self.present = len(missing), len(wanted) - len(missing) - self.sent
             for run in missing:
                 tracker.send(run)
                 self.sent, self.left = self.sent + 1, self.left - 1
+
+        self._attempt(send_missing)
 
     def summarize(self, summary: Summary) -> None:
         """Send the summary of a study, unless the runs could not be sent.
@@ -56,21 +58,19 @@ class Sending:
             UserError: if the tracker cannot be used here at all.
         """
         if not self.reason:
-            with self._attempt() as tracker:
-                tracker.summarize(summary)
+            self._attempt(lambda tracker: tracker.summarize(summary))
 
     @property
     def place(self) -> str:
         """Where the runs go, for people."""
         return f"{self.destination.to}, {self._tracker.place}" if self._tracker else self.destination.to
 
-    @contextlib.contextmanager
-    def _attempt(self) -> Iterator[Tracker]:
-        """Connect once; note why an attempt failed, whatever a library or a network raised."""
+    def _attempt(self, send: Callable[[Tracker], None]) -> None:
+        """Connect once, and send; note why an attempt failed, whatever a library or a network raised."""
         self.reason = ""
         try:
             self._tracker = self._tracker or open_tracker(self.destination)
-            yield self._tracker
+            send(self._tracker)
         except UserError:
             raise
         except Exception as error:

@@ -83,7 +83,7 @@ class Trackio:
         rows: Iterable[tuple[int, Mapping[str, Any]]],
         page: Path | None = None,
     ) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):  # it tells of its dashboard
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # of its dashboard
             run = self.trackio.init(
                 **{"project": self.project, "name": name, "group": group, "config": dict(facts), "embed": False},
                 **{"auto_log_gpu": False, "auto_log_cpu": False},

@@ -12,8 +12,8 @@ import torch
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
-from relaxbench.training.memory import does_not_fit, gradient_bytes, out_of_memory
-from relaxbench.training.oracle import Oracle
+from relaxbench.training.memory import LiveBytes, does_not_fit, out_of_memory
+from relaxbench.training.oracle import Oracle, Path
 from relaxbench.training.population import Population
 from relaxbench.training.precision import Precision, dtype_for
 from relaxbench.training.trial import Job
@@ -88,8 +88,9 @@ def calibrate(
     precision: Precision = "float32",
     begin: Callable[[int], bool] = lambda index: True,
     most: int | None = None,
+    path: Path = "direct",
 ) -> list[dict[str, float]]:
-    """Measure time and memory of one gradient of each rule at K = 1 on the direct path.
+    """Measure the time of one gradient of each rule at K = 1 on the direct path, and the memory of a step.
 
     Args:
         problem: what is trained.
@@ -98,6 +99,7 @@ def calibrate(
         precision: of the model's matrix products.
         begin: called with the index of a rule before it is timed; False stops.
         most: stretches of each rule at most, `MOST` by default; fewer if the spread is small.
+        path: on which memory is measured: that of the trials.
 
     Returns:
         for each rule ``seconds_per_gradient``, with the arithmetic of the rule, and ``seconds_spread``, see `levels`;
@@ -107,7 +109,7 @@ def calibrate(
         UserError: if memory does not suffice.
     """
     try:
-        memory = [peak_bytes(problem, rule, device, precision) for rule in rules]
+        memory = [peak_bytes(problem, rule, device, precision, path) for rule in rules]
         watch = _watches(problem, rules, device, precision)
         times: list[list[float]] = []
         limit, end = MOST if most is None else most, time.monotonic() + PATIENCE_SECONDS * len(rules)
@@ -148,11 +150,40 @@ def _watches(
     return [make(index) for index in range(len(rules))].__getitem__
 
 
-def peak_bytes(problem: Problem, rule: Rule, device: torch.device, precision: Precision = "float32") -> int:
-    """Return the declared copies of the parameters plus the memory of one gradient, see `memory.gradient_bytes`."""
-    # Both terms contain the gradient.
-    copy = problem.size * dtype_for(problem, precision).itemsize
-    return (rule.copies - 1) * copy + gradient_bytes(problem, device, precision)
+def peak_bytes(
+    problem: Problem, rule: Rule, device: torch.device, precision: Precision = "float32", path: Path = "direct"
+) -> int:
+    """Measure the peak memory of one member while it takes the steps of an outer step, and the first of the next.
+
+    State, activations, the gradient and the temporary results of the rule count. On CUDA the allocator is asked. On
+    the CPU the results of PyTorch's operations count, but not the temporaries within an operation, nor what the
+    allocator leaves unused.
+
+    Args:
+        problem: what is trained.
+        rule: the mathematics of the method; an inner loop has two steps here, which hold as much as many.
+        device: where.
+        precision: of the model's matrix products.
+        path: of the gradients: vectorized ones hold more at once, of several replicas for example.
+    """
+    short = {"inner_steps": 2.0} if "inner_steps" in rule.wide else {}
+
+    def step() -> None:
+        population = Population(Oracle(problem, path, precision), rule, budget=10**9, device=device)
+        population.admit([Job(0, 0, {**defaults(rule.wide), **short})])
+        population.advance(population.slots[0].period + 1)
+
+    first = torch.zeros(1, 1, dtype=torch.int64, device=device)
+    problem.sampler([0], [0], 1, device).batch(first)  # the data set itself belongs to no member
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    live = LiveBytes()
+    with live:
+        step()
+    return live.peak
 
 
 def levels(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -39,7 +39,7 @@ def gradient_bytes(problem: Problem, device: torch.device, precision: Precision 
         torch.cuda.reset_peak_memory_stats(device)
         oracle.gradient_on(points, batch)
         return int(torch.cuda.max_memory_allocated(device) - before)
-    live = _LiveBytes()
+    live = LiveBytes()
     with live:
         oracle.gradient_on(points, batch)
     return live.peak
@@ -78,15 +78,18 @@ def sizes_that_fit(
     """
     shapes = [shape for _, shape in problem.layout()]
     known = [rule.copies for rule in RULES.values() if not rule.compares_losses]  # these keep far more than others
+    replicas = 1
     for rule in rules:
         rule.bind(shapes)
         known.append(rule.copies)
+        replicas = max(replicas, rule.replicas)
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
         free = psutil.virtual_memory().available // max(1, cores() // torch.get_num_threads())
     copies = max(known) + 2  # temporaries of a rule
-    member = copies * problem.size * dtype_for(problem, precision).itemsize + gradient_bytes(problem, device, precision)
+    member = copies * problem.size * dtype_for(problem, precision).itemsize
+    member += replicas * gradient_bytes(problem, device, precision)  # replicas are members of a larger population
     member += batch_bytes(problem, device, precision)
     return [k for k in sizes if k * member <= free / 2]
 
@@ -125,7 +128,7 @@ def does_not_fit(problem: str, device: torch.device | str) -> UserError:
     )
 
 
-class _LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
     """Bytes of all tensors that operations in this block have created and that are still alive.
 
     Attributes:

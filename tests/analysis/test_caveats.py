@@ -61,7 +61,7 @@ def test_many_diverged_trials_are_a_warning() -> None:
 
 def test_few_blocks_are_a_warning() -> None:
     assert warnings(searched({}, blocks=5)) == [
-        "SGD on digits-mlp: 5 complete blocks are too few for a claim (at least 6)."
+        "SGD on digits-mlp: 5 complete blocks, too few for a claim (at least 6)."
     ]
 
 

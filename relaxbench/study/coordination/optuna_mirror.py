@@ -134,8 +134,9 @@ def _describe(study: optuna.Study, plan: Plan, phase: str) -> None:
         if pruner := facts.get("pruner"):
             about |= {"pruner": pruner["name"], "pruner options": pruner["options"]}
     known = study.user_attrs
-    for key in about.keys() - known.keys():
-        study.set_user_attr(key, about[key])
+    for key, value in about.items():
+        if key not in known:
+            study.set_user_attr(key, value)
 
 
 def _last(storage: BaseStorage, study: int) -> set[int]:

@@ -1,6 +1,7 @@
 """Choose each problem's engine and time one gradient per method, once for a study.
 
-One worker measures while the others wait, so that nothing of the study runs at the same time.
+One worker measures. On the CPU with one thread the others begin as soon as there is an engine, because the time of the
+measuring process counts alone; elsewhere they wait, so that nothing of the study runs at the same time.
 """
 
 from __future__ import annotations
@@ -62,18 +63,21 @@ class Calibration:
         self.spec, self.plans = self.study.spec, self.study.plans
         self.problems = {problem.name: problem for problem in self.study.problems}
 
-    def complete(self, population: int | None) -> Manifest:
+    def complete(self, population: int | None, costs: bool = False) -> Manifest:
         """Measure, or wait until another worker has; returns the complete manifest, or an incomplete one at a stop.
 
         Args:
             population: K for all problems from now on; None for the stored one, or for the fastest.
+            costs: whether to wait for costs that another worker measures, if they do not stand in the way of training.
         """
         database, study = self.plans[0].database, self.plans[0].study
+        beside = not costs and self.place.type == "cpu" and torch.get_num_threads() == 1
         while True:
             manifest = read_manifest(database, study)
             for name, engine in manifest.get("engines", {}).items():
                 refuse_size(engine, name, population)
-            if (self._measured(manifest) and not self._other(manifest, population)) or self.stopping():
+            ready = self._ready(manifest) and not self._other(manifest, population)
+            if (ready and self._timed(manifest)) or self.stopping():
                 return manifest
             with turn(database, study, "measure", self.worker) as granted:
                 if granted:
@@ -84,14 +88,18 @@ class Calibration:
                     self.presence.doing = MEASURING
                     self._calibrate()
             if not granted:
+                if ready and beside:
+                    return manifest
                 sleep(random.uniform(0.2, 0.6))
 
-    def _measured(self, manifest: Manifest) -> bool:
-        """Whether every problem has an engine, every plan a cost, and on the compiled path a step or a reason."""
-        costs = (plan.problem in manifest["methods"][plan.method]["calibration"] for plan in self.plans)
+    def _ready(self, manifest: Manifest) -> bool:
+        """Whether every problem has an engine, and on the compiled path a step or a reason."""
         engines = manifest.get("engines", {})
-        steps = (name in engines and not lacking(engines[name], self._methods(name)) for name in self.problems)
-        return all(steps) and all(costs)
+        return all(name in engines and not lacking(engines[name], self._methods(name)) for name in self.problems)
+
+    def _timed(self, manifest: Manifest) -> bool:
+        """Whether every plan has a cost."""
+        return all(plan.problem in manifest["methods"][plan.method]["calibration"] for plan in self.plans)
 
     def _methods(self, problem: str) -> list[str]:
         return [plan.method for plan in self.plans if plan.problem == problem]
@@ -226,11 +234,13 @@ class Calibration:
                 due = time.monotonic() + REPORT_SECONDS
             return not self.stopping()
 
+        chosen = read_manifest(plans[0].database, plans[0].study)["engines"][problem.name]
         if isinstance(problem, LoopProblem):
-            chosen = read_manifest(plans[0].database, plans[0].study)["engines"][problem.name]
             return script_costs(problem, self.spec, [plan.method for plan in first], chosen, begin)
         rules = [self.spec.make_rule(plan.method, problem) for plan in first]
-        measured = cast(list[CostFacts], costs.calibrate(problem, rules, self.place, self.spec.precision, begin))
+        path = engines.oracle_path(cast(engines.EnginePath, chosen["path"]))
+        found = costs.calibrate(problem, rules, self.place, self.spec.precision, begin, None, path)
+        measured = cast(list[CostFacts], found)
         if not measured:
             return []
         cost = {plan: one for same, one in zip(kinds.values(), measured, strict=True) for plan in same}
