@@ -14,10 +14,9 @@ import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser
 
+from relaxbench.util.malloc import keep_freed_memory
 from tests import browser, postgres
 from tests.mnist import REAL, small_mnist
-
-pytest_plugins = ["tests.known_studies"]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,17 +36,29 @@ os.environ.update(RELAXBENCH_DATA=str(SMALL.folder / "data"), RELAXBENCH_CACHE=s
 
 LONGEST = (
     "cli/test_supervise.py", "study/execution/test_ray_worker.py", "report/test_browser.py",
-    "optim/test_forward_mode.py", "training/test_population.py", "reproduce/test_curveball_toys.py",
-    "testing/test_rules.py",
-    "study/execution/test_extended.py", "study/execution/test_continued.py", "stress/test_faults.py",
-    "cli/test_study.py", "bench/test_run.py", "testing/test_problems.py", "test_plugins.py",
-    "problems/test_image_problems.py", "theory/test_expectation.py", "theory/test_page.py",
-    "study/execution/test_flatness.py", "report/test_hostile.py", "training/test_compiled.py", "test_examples.py",
-    "report/test_recompute.py", "report/test_states.py", "report/test_keyboard.py", "optim/rules/test_rules.py",
-    "training/flatness/test_measure.py", "test_package.py", "study/execution/test_run.py", "report/test_study_page.py",
-    "optim/rules/test_identities.py", "theory/test_two_scale.py", "testing/test_runner.py",
+    "training/test_population.py", "reproduce/test_curveball_toys.py", "study/execution/test_continued.py",
+    "report/test_states.py", "report/test_keyboard.py", "report/test_hostile.py", "test_examples.py",
+    "problems/test_image_problems.py", "cli/test_best.py", "optim/rules/test_rules.py", "test_plugins.py",
+    "bench/test_run.py", "bench/test_counts.py", "server/test_live.py",
+    "report/test_compare_page.py", "optim/drop_in/test_ranks.py", "report/test_downloads.py",
+    "optim/drop_in/test_base.py", "report/test_table_browser.py", "store/test_connections.py",
+    "optim/test_forward_mode.py", "testing/test_rules.py", "study/execution/test_extended.py",
+    "stress/test_faults.py", "cli/test_study.py", "testing/test_problems.py", "theory/test_expectation.py",
+    "theory/test_page.py", "study/execution/test_flatness.py", "training/test_compiled.py", "report/test_recompute.py",
+    "training/flatness/test_measure.py", "test_package.py", "study/execution/test_run.py",
+    "report/test_study_page.py", "optim/rules/test_identities.py", "theory/test_two_scale.py",
+    "testing/test_runner.py", "study/execution/test_out_of_memory.py", "cli/test_bad_inputs.py",
+    "optim/rules/test_curveball.py", "optim/drop_in/test_flat.py", "analysis/test_frequent_failures.py",
+    "store/test_claims.py",
 )  # fmt: skip
 """Files that take longer than the others, the longest first: pytest-xdist begins with them and ends with short ones."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare a process that runs tests: not the one that only hands them out to pytest-xdist's workers."""
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        keep_freed_memory()  # as the commands do
+        config.pluginmanager.import_plugin("tests.known_studies")
 
 
 @pytest.hookimpl(trylast=True)

@@ -107,8 +107,10 @@ ALLOWED: dict[str, set[str]] = {
         "optim.rules",
         "problems",
         "problems.landscapes",
+        "problems.science",
         "errors",
         "random",
+        "space",
         "util",
     },
     "bench": {
@@ -118,6 +120,7 @@ ALLOWED: dict[str, set[str]] = {
         "optim.rules",
         "optim.drop_in",
         "problems",
+        "problems.science",
         "version",
         "errors",
         "random",

@@ -11,7 +11,8 @@ import torch
 
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
-from relaxbench.problems import problem
+from relaxbench.problems import Problem, problem
+from relaxbench.problems.registry import ATTRIBUTES, METHODS
 from relaxbench.study.definition.files import load
 from relaxbench.training.compatibility import try_out
 from relaxbench.training.oracle import Oracle
@@ -65,3 +66,13 @@ def test_a_hand_tuned_method_can_be_the_baseline(tmp_path: Path) -> None:
     rule = spec.make_rule("mine", problem("digits-mlp"))
     assert spec.baseline == "mine" and rule.name == "sgd"
     assert tomllib.loads(text)["method"]["mine"]["fixed"].keys() <= RULES["sgd"].wide.keys()
+
+
+def test_the_page_names_what_a_problem_overrides() -> None:
+    part = (DOCS / "add-a-problem.md").read_text().split("## A function instead of data")[1]
+    needed, others = (
+        {name for cell in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)", cell)}
+        for table in re.findall(r"\|---\|---\|\n((?:\|.*\n)+)", part)
+    )
+    assert needed == {*ATTRIBUTES, *METHODS}
+    assert others and all(hasattr(Problem, name) for name in others) and not others & needed

@@ -64,6 +64,7 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
             f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
     warnings += restated(frames) + unmeasured(frames) + samplers(frames) + pruners(frames) + known_settings(frames)
+    warnings += _few(results)
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
@@ -172,6 +173,19 @@ def _origin(frames: StudyFrames, titles: str, origin: str) -> list[str]:
     return [told, small] if small else [told]
 
 
+def _few(results: Sequence[MethodResult]) -> list[str]:
+    """Methods with too few blocks for a claim, one sentence per problem and number of blocks."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for result in results:
+        if 0 < result.blocks < MIN_BLOCKS:
+            groups.setdefault((result.problem, result.blocks), []).append(result.title)
+    return [
+        f"{listed(titles)} on {problem}: {counted(blocks, 'complete block')}{' each' if len(titles) > 1 else ''}, too "
+        f"few for a claim (at least {MIN_BLOCKS})."
+        for (problem, blocks), titles in groups.items()
+    ]
+
+
 def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
     """Warnings about one method on one problem, without its name."""
     published = warning(frames.method(result.method)["publications"].get(result.problem))
@@ -182,8 +196,6 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
     if result.confirm_diverged:
         warnings.append(f"{result.confirm_diverged} confirming runs diverged and count as the worst result.")
     warnings += _undefined(frames, result) + _billed(frames, result)
-    if 0 < result.blocks < MIN_BLOCKS:
-        warnings.append(f"{result.blocks} complete blocks are too few for a claim (at least {MIN_BLOCKS}).")
     if result.disasters and result.disasters.count:
         warnings.append(
             f"{result.disasters.count:,} of {result.disasters.runs:,} runs on fresh seeds were disasters, at "

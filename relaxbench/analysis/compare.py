@@ -225,7 +225,7 @@ def _facts(frames: StudyFrames, against: StudyFrames) -> dict[tuple[str, str], s
             {**frames.problem(name), "margin": frames.spec.get("margin") or frames.problem(name)["margin"]},
         )
         engine: Mapping[str, Any] = about.get("engines", {}).get(name, {})
-        facts |= _flat(f"engine for {name}", {key: value for key, value in engine.items() if key != "compiled"})
+        facts |= _flat(f"engine for {name}", {k: v for k, v in engine.items() if k not in _MEASURED})
     for label in frames.methods:
         if label in against.methods:
             method = frames.method(label)
@@ -236,6 +236,8 @@ def _facts(frames: StudyFrames, against: StudyFrames) -> dict[tuple[str, str], s
     return facts
 
 
+_MEASURED = ("compiled", "rate", "repayment")
+"""What a clock decides of an engine beside its path and K."""
 _LEFT_OUT = ("name", "description", "problems", "methods", "engines", "key", "origins", "turns")
 """Keys that the page shows elsewhere, or that differ between any two studies."""
 

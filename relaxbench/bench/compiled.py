@@ -1,68 +1,52 @@
-"""The compiled population beside the vectorized one, in turn: ``python -m relaxbench.bench.compiled``."""
+"""Every rule's compiled population, beside the vectorized one and SGD's compiled one."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
+from relaxbench.bench.cpu_time import OurPopulation, one_thread
+from relaxbench.bench.interleave import interleaved, median_ratio
 from relaxbench.bench.workloads import WORKLOADS
-from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES
-from relaxbench.problems import SupervisedProblem
-from relaxbench.training.compilation import compiled_step
-from relaxbench.training.oracle import Oracle
-from relaxbench.training.population import Population
-from relaxbench.training.trial import Job
+from relaxbench.training.compiled import UnfitError
+from relaxbench.training.compilers import why_not_here
 
-CASES = (("sgd", 8), ("sgd", 32), ("sgd", 128))
-"""Rule and K."""
-ROUNDS, STEPS = 7, 64
-"""Stretches of each population, and the steps of one."""
+SIZE = 32
+ROUNDS, SECONDS = 9, 0.2
+"""Stretches of each population, and their shortest duration in CPU-seconds."""
+QUICK = ("sgd", "entropy-sgd"), 3, 0.05
+TARGET = 0.6
+"""Least speed of a rule relative to SGD's, in gradients: noise and inner loops included."""
 
 
-def measure(
-    task: SupervisedProblem, cases: Sequence[tuple[str, int]] = CASES, rounds: int = ROUNDS
-) -> Iterator[tuple[str, int, float, float]]:
-    """Measure member-steps per CPU-second of this process, the median of stretches in turn.
+def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
+    """Measure every rule that has a compiled step: ``rates`` in turn, and the ratios ``vectorized`` and ``sgd``.
 
-    Yields:
-        for each case rule, K, and the rates of the vectorized and the compiled population.
-
-    Raises:
-        UnfitError: if a step cannot be compiled.
-        NoCompilerError: if nothing can be compiled here.
+    A rule without one has ``reason``. Where nothing can be compiled, the whole result is ``missing``.
     """
-    for name, size in cases:
-        populations = []
-        for compiled in (False, True):
-            rule = RULES[name]()
-            step = compiled_step(task, rule, size) if compiled else None
-            population = Population(Oracle(task), rule, 10**9, compiled=step)
-            population.admit([Job(i, i % 8, defaults(rule.wide)) for i in range(size)])
-            population.advance(8)  # the first steps allocate
-            populations.append(population)
-        rates: tuple[list[float], list[float]] = ([], [])
-        for _ in range(rounds):
-            for population, found in zip(populations, rates, strict=True):
-                begin = time.process_time()
-                population.advance(STEPS)
-                found.append(size * STEPS / (time.process_time() - begin))
-        yield name, size, statistics.median(rates[0]), statistics.median(rates[1])
+    if reason := why_not_here(device):
+        return {"missing": reason}
+    names, rounds, seconds = QUICK if quick else (tuple(RULES), ROUNDS, SECONDS)
+    with one_thread():
+        return {"size": SIZE, "rules": _rules(names, rounds, seconds, tell)}
 
 
-def main() -> None:
-    """Print the rates on the digits, with one thread."""
-    torch.set_num_threads(1)
-    for name, size, vectorized, compiled in measure(WORKLOADS["digits-mlp"].problem()):
-        print(
-            f"{name}, K = {size}: vectorized {vectorized:,.0f}, compiled {compiled:,.0f} member-steps per CPU-second, "
-            f"{compiled / vectorized:.2f} ×",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main()
+def _rules(names: Sequence[str], rounds: int, seconds: float, tell: Callable[[str], object]) -> dict[str, Any]:
+    problem, found = WORKLOADS["digits-mlp"].problem(), dict[str, Any]()
+    sgd = OurPopulation(problem, "sgd", SIZE, True)
+    for name in names:
+        tell(f"a compiled population of {name}")
+        try:
+            ours = OurPopulation(problem, name, SIZE, True)
+        except UnfitError as error:
+            found[name] = {"reason": str(error)}
+            continue
+        contenders = {"compiled": ours, "vectorized": OurPopulation(problem, name, SIZE, False), "sgd": sgd}
+        rates = interleaved(contenders, rounds, seconds)
+        against = {other: median_ratio(rates["compiled"], rates[other]) for other in ("vectorized", "sgd")}
+        found[name] = {"rates": rates, "seconds": ours.seconds, **against}
+        found[name]["sgd"]["target"] = TARGET
+    return found

@@ -14,7 +14,20 @@ from typing import Any
 import torch
 from rich.console import RenderableType
 
-from relaxbench.bench import allcnn, alone, ledger, memory, plan, population, residual, steps, trials
+from relaxbench.bench import (
+    allcnn,
+    alone,
+    busy,
+    compiled,
+    contenders,
+    ledger,
+    memory,
+    plan,
+    population,
+    residual,
+    steps,
+    trials,
+)
 from relaxbench.bench.tables import TABLES
 from relaxbench.errors import UserError, unknown
 from relaxbench.training.devices import machine, torch_device
@@ -123,6 +136,12 @@ def _measure(part: str, device: torch.device, options: BenchOptions, tell: Tell)
     match part:
         case "population":
             return population.measure(device, quick, tell)
+        case "contenders":
+            return contenders.measure(device, quick, tell)
+        case "compiled":
+            return compiled.measure(device, quick, tell)
+        case "busy":
+            return busy.measure(device, quick, tell)
         case "residual":
             return residual.measure(device, quick, options.compiled, tell)
         case "alone":

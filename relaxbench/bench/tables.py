@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
+from relaxbench.bench.population_tables import busy_tables, compiled_tables, contender_tables
 from relaxbench.bench.steps import BATCH, INNER_STEPS
 from relaxbench.bench.table import Figures, Row, Table, between, megabytes, met, number, times
 from relaxbench.util.text import counted
@@ -256,6 +257,9 @@ def plan_tables(figures: Figures) -> list[Table]:
 
 TABLES: dict[str, tuple[str, Callable[[Figures], list[Table]]]] = {
     "population": ("A population on a tiny network", population_tables),
+    "contenders": ("Beside JAX and a DataLoader", contender_tables),
+    "compiled": ("Compiled populations", compiled_tables),
+    "busy": ("On a busy machine", busy_tables),
     "residual": ("A differential equation", residual_tables),
     "alone": ("A gradient of each rule", alone_tables),
     "trials": ("Parallel trials", trials_tables),

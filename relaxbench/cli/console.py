@@ -16,6 +16,12 @@ def say(line: str) -> None:
     console.print(line, markup=False, soft_wrap=True, highlight=False)
 
 
+def working(what: str) -> None:
+    """Tell a person at a terminal what takes a while, on the error stream."""
+    if sys.stderr.isatty():
+        print(f"{what} ...", file=sys.stderr, flush=True)
+
+
 def replace_unprintable() -> None:
     """Print "?" for characters that the encoding of the output lacks, e.g. in a pipe on Windows or under LC_ALL=C."""
     for stream in (sys.stdout, sys.stderr):

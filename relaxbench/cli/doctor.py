@@ -63,6 +63,7 @@ def findings_of(storage: str) -> Iterator[Finding]:
     )
     yield _tried("population engine", _engine, "report this as a bug: a small population should train anywhere")
     yield _gpu()
+    yield _compiler()
     for package in ("optuna", "sqlalchemy", "pandas", "plotly", "scipy"):
         yield _tried(package, partial(importlib.metadata.version, package), "pip install 'relaxbench[study]'")
     yield _storage(storage)
@@ -126,6 +127,21 @@ def _gpu() -> Finding:
         return Finding("GPU", "broken", str(error).splitlines()[0], "check nvidia-smi, or use --device cpu")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return Finding("GPU", "works", ", ".join(names))
+
+
+def _compiler() -> Finding:
+    """Compile an empty extension, as the steps of long studies on the CPU are; leave nothing."""
+    from relaxbench.training.compilers import tried
+
+    part = "C++ compiler"
+    found, cache, problem = tried()
+    if not found:
+        advice = "nothing, unless studies are long: then install g++, which makes them several times as fast"
+        return Finding(part, "absent", problem, advice)
+    if problem:
+        advice = "install g++ and Python's headers, or set TORCHINDUCTOR_CACHE_DIR to a folder that can be written"
+        return Finding(part, "broken", problem, advice)
+    return Finding(part, "works", f"{found}; compiled steps are kept in {cache} (TORCHINDUCTOR_CACHE_DIR)")
 
 
 def _storage(storage: str) -> Finding:

@@ -60,7 +60,8 @@ TrainingPath = Annotated[
     str,
     typer.Option(
         "--path",
-        help="How trials are trained: auto (measured), vectorized, direct or compiled. A study keeps its path.",
+        help="How trials are trained: auto (measured; compiled where it clearly repays), vectorized, direct, compiled. "
+        "A study keeps its path.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]

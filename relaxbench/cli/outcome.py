@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from relaxbench.cli.console import console, say
+from relaxbench.cli.console import console, say, working
 from relaxbench.cli.options import reader
 from relaxbench.util.text import duration
 
@@ -62,6 +62,7 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> Path | 
         return None
     from relaxbench.report.study_page import write_report
 
+    working("Writing the report")
     page = write_report(findings, directory, theory(frames))
     say(f"\nReport: {page}")
     return page

@@ -102,6 +102,7 @@ def paces_of(
     place: Any,
     population: int | None,
     wish: Wish = "auto",
+    shared: bool = False,
 ) -> tuple[list[Pace], dict[str, float], list[str]]:
     """Measure the speed of every method on every problem as `study` runs it.
 
@@ -113,6 +114,7 @@ def paces_of(
 
     from relaxbench.cli.script_pace import calibration_seconds, script_paces
     from relaxbench.problems.measurements import say_expensive
+    from relaxbench.store.engines import describe_repayment
     from relaxbench.study.coordination.size import Size
     from relaxbench.study.definition.facts import describe_method
     from relaxbench.study.definition.flatness_share import planned_flatness, say_left_out
@@ -140,11 +142,14 @@ def paces_of(
         rules = [spec.make_rule(label, p) for label in spec.methods]
         ready = max(size.ready for size in sizes.values())
         engine = engines.choose_engine(p, place, population, spec.precision, rules, wish, ready)
+        if wish == "auto":
+            engine = _repaid(spec, p, engine, sizes, shared, population)
         start["choice of engines"] += time.perf_counter() - begin
         rate = engines.throughput(Oracle(p, "direct", spec.precision), spec.make_rule(spec.baseline, p), 1, place, 0.0)
         start["calibration"] += costs.expected_seconds(1 / rate) * _kinds(spec, p)
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{how}{why}")
+        notes += describe_repayment(p.name, cast("EngineFacts", engine.as_dict()))
         if expensive := say_expensive(p.name, p.measurements):
             notes.append(expensive)
         oracle, measured = Oracle(p, engines.oracle_path(engine.path), spec.precision), dict[int, float]()
@@ -169,6 +174,21 @@ def paces_of(
             paces.append(Pace(p.name, label, size, *known, flat["runs"] if flat else None))
     torch.set_num_threads(usual)
     return paces, start, notes
+
+
+def _repaid(
+    spec: StudySpec, problem: Problem, engine: Engine, sizes: Mapping[str, Size], shared: bool, population: int | None
+) -> Engine:
+    """Choose the compiled path where the study is long enough to repay it, as `study` does."""
+    from relaxbench.study.execution.processes import most_workers
+    from relaxbench.training.repayment import Work, repaid
+
+    labels = sorted(spec.methods, key=lambda label: label != spec.baseline)
+    rules = {label: spec.make_rule(label, problem) for label in labels}
+    trials = sum(sum(sizes[label].planned(sizes[label].first).values()) for label in labels if rules[label].capturable)
+    ready = max(size.ready for size in sizes.values())
+    work = Work(trials * spec.budget_of(problem), most_workers(engine.threads), shared, ready)
+    return repaid(problem, engine, list(rules.values()), work, population)
 
 
 def _compiled(spec: StudySpec, problem: Problem, engine: Engine) -> tuple[dict[str, CompiledStep], float, list[str]]:

@@ -20,6 +20,7 @@ def plan_answer(
     population: int | None,
     wish: Wish,
     unfit: Sequence[str],
+    shared: bool = False,
 ) -> dict[str, Any]:
     """Measure the speed of a study on this machine, and return what it costs.
 
@@ -30,13 +31,14 @@ def plan_answer(
         population: trials that train in parallel; None for the fastest.
         wish: the path of training.
         unfit: a line for each method that is left out.
+        shared: whether the storage is a server.
     """
     from relaxbench.store.facts import SpecFacts, planned_looks
     from relaxbench.study.definition.opening import stored_form
 
     stored = cast(SpecFacts, stored_form(spec, problems))
     looks = planned_looks(stored, {})
-    paces, start, notes = paces_of(spec, stored, problems, place, population, wish)
+    paces, start, notes = paces_of(spec, stored, problems, place, population, wish, shared)
     begin = sum(start.values())
     return {
         "study": spec.name,

@@ -42,9 +42,6 @@ def reproduce(
 
     curveball-toys, science and hand-over are measured now, the others are read from studies.
     """
-    from relaxbench.reproduce.errors_beside import beside, tables
-    from relaxbench.reproduce.published_errors import TABLES
-
     if table in NOW:
         if studies:
             raise UserError(f"{table} is measured now, not read from a study: leave {studies[0]!r} out")
@@ -53,6 +50,9 @@ def reproduce(
             raise UserError(f"--runs {runs}: expected at least 2, {NOW[table]} as usual, and at most {MOST_RUNS:,}")
         {TOYS: measure_toys, SCIENCE: measure_science, HAND_OVER: measure_hand_over}[table](runs)
         return
+    from relaxbench.reproduce.errors_beside import beside, tables
+    from relaxbench.reproduce.published_errors import TABLES
+
     if table not in TABLES:
         raise unknown("table", table, [*TABLES, *NOW])
     published = TABLES[table]

@@ -21,7 +21,8 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="PART",
-            help=r"Measure this part only: population, trials, steps, allcnn, memory or ledger; may be repeated.  "
+            help=r"Measure this part only: population, contenders, compiled, busy, residual, alone, trials, steps, "
+            r"allcnn, memory, ledger or plan; may be repeated.  "
             r"\[default: all]",
         ),
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 
 from relaxbench import plugins
@@ -98,3 +99,11 @@ def rule_class(name: str, options: Mapping[str, Option] | None = None) -> type[R
         wrong = getattr(rule, "name", None)
         raise UserError(f"method {name!r} of another package calls itself {wrong!r}: expected the same name")
     return rule
+
+
+def option_defaults(name: str) -> dict[str, Option]:
+    """Return the options that a rule has where none are stated; empty for a wrapped optimizer, and for no rule."""
+    if locate.is_path(name) or not is_rule(name):
+        return {}
+    parameters = inspect.signature(rule_class(name)).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}

@@ -7,7 +7,7 @@ import html
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,20 +40,36 @@ _FIXED = {
 
 @dataclass(frozen=True)
 class Look:
-    """The titles and colours of methods, and the label of the baseline."""
+    """The titles and colours of methods, the label of the baseline, and with which method another one is compared."""
 
     titles: Mapping[str, str]
     colours: Mapping[str, str]
     baseline: str | None
+    opponents: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, methods: Mapping[str, Mapping[str, Any]], baseline: str | None) -> Look:
-        """Build it from the manifest's methods. The baseline is neutral; known rules have fixed colours."""
+    def of(
+        cls,
+        methods: Mapping[str, Mapping[str, Any]],
+        baseline: str | None,
+        opponents: Mapping[str, str] | None = None,
+    ) -> Look:
+        """Build it from the manifest's methods. The baseline is neutral; known rules have fixed colours.
+
+        Args:
+            methods: the facts of every method.
+            baseline: its label.
+            opponents: method → the one that it is compared with, where that is not the baseline for all.
+        """
         colours: dict[str, str] = {}
         for index, (label, about) in enumerate(methods.items()):
             fixed = _FIXED.get(str(about["rule"])) if about["rule"] == label else None
             colours[label] = INK if label == baseline else PALETTE[index % 8 if fixed is None else fixed]
-        return cls({label: str(about["title"]) for label, about in methods.items()}, colours, baseline)
+        return cls({label: str(about["title"]) for label, about in methods.items()}, colours, baseline, opponents or {})
+
+    def opponent(self, method: str) -> str | None:
+        """Return the method that one is compared with: the baseline, or the whole method for one without a part."""
+        return self.opponents.get(method, self.baseline)
 
     def title(self, method: str) -> str:
         """Return a method's title, escaped for plotly."""

@@ -73,8 +73,8 @@ def check_values(problem: str, split: str, labels: Tensor, classes: int, ignored
         )
 
 
-def number(metric: str, value: Any) -> float:
-    """Return what a metric gives as a number.
+def number(problem: str, metric: str, value: Any) -> float:
+    """Return what a metric of a problem gives as a number.
 
     Raises:
         UserError: if it is none.
@@ -82,4 +82,8 @@ def number(metric: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise UserError(f"metric {metric!r} gives {type(value).__name__}: expected a number") from None
+        shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+        raise UserError(
+            f"problem {problem!r}: metric {metric!r} gives {type(value).__name__}{shape}: expected one number for all "
+            "examples together, such as a mean"
+        ) from None

@@ -282,7 +282,7 @@ class SupervisedProblem(Problem):
             return None
         name, function = self._score
         own = self.loss.structure.unpack(outputs) if isinstance(self.loss, OwnLoss) else outputs
-        return labels.number(name, function(own, batch["y"]))
+        return labels.number(self.name, name, function(own, batch["y"]))
 
     def fingerprint(self) -> str:
         return splits.digest(self.splits)

@@ -184,16 +184,16 @@ def _curves(frames: StudyFrames, look: Look, name: str) -> list[Figure]:
 
 def _why(frames: StudyFrames, look: Look, name: str, shares: pd.DataFrame) -> dict[str, list[Figure]]:
     """Figures by kind: importances of all methods, then one figure per method; empty without a search."""
-    baseline = reference(frames, name)
+    others = {method: reference(frames, name, look.opponent(method)) for method in frames.methods}
     trials = {method: explore_trials(frames, name, method) for method in frames.methods}
     scopes = {method: str(scope) for method in frames.methods if (scope := frames.method(method)["scope"])}
     figures = {
         "importance": _some(importance(shares, look, name)),
         "schedules": _schedules(frames, look, name),
         "interactions": _some(*(interaction(trials[m], look, name, m, scope) for m, scope in scopes.items())),
-        "slices": _some(*(slices(trials[m], look, name, m, baseline) for m in scopes)),
-        "others": _some(*(slices(trials[m], look, name, m, baseline) for m in frames.methods if m not in scopes)),
-        "parallel": _some(*(parallel(trials[m], look, name, m, baseline) for m in frames.methods)),
+        "slices": _some(*(slices(trials[m], look, name, m, others[m]) for m in scopes)),
+        "others": _some(*(slices(trials[m], look, name, m, others[m]) for m in frames.methods if m not in scopes)),
+        "parallel": _some(*(parallel(trials[m], look, name, m, others[m]) for m in frames.methods)),
     }
     return {kind: group for kind, group in figures.items() if group}
 

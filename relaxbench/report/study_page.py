@@ -75,7 +75,7 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         theory: as for `write_report`.
     """
     frames = findings.frames
-    look = Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline)
+    look = Look.of({label: frames.method(label) for label in frames.methods}, frames.baseline, frames.opponents)
     templates = html.environment("relaxbench.report")
     templates.filters |= {
         "number": sentences.number,

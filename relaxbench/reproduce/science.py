@@ -17,7 +17,7 @@ from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job, Outcome
 
-POISSON = "1,000 s a run, best of at most 50 settings by the test error"
+STEPS, LONG = "after 1,000 steps of the best setting", "after 1,000 s; best of at most 50 settings by the test error"
 HJB = "Adam, 30,000 epochs, 10,000 samples, noise 10^(−½)"
 
 
@@ -42,11 +42,14 @@ class Row:
 
 
 ROWS = (
-    Row("pinn-poisson2d", "lbfgs", 3.6e-4, POISSON, {}),
+    Row("pinn-poisson2d", "sgd", 0.072, STEPS, {"lr": 0.1}, 1000),
+    Row("pinn-poisson2d", "adamw", 0.24, f"Adam {STEPS}", {"adam_lr": 0.01}, 1000),
+    Row("pinn-poisson2d", "levenberg-marquardt", 1.6e-6, f"Hessian-free {STEPS}", {"damping": 0.01}, 1000),
+    Row("pinn-poisson2d", "lbfgs", 3.6e-4, LONG, {}, 1000),
+    Row("pinn-poisson2d", "adam-lbfgs", None, "not among the published methods", {"adam_lr": 0.01}, 1000),
+    Row("pinn-poisson2d", "lbfgs", 3.6e-4, LONG, {}),
     Row("pinn-poisson2d", "adam-lbfgs", None, "not among the published methods", {"adam_lr": 0.01}),
-    Row("pinn-poisson2d", "levenberg-marquardt", 6.4e-7, f"Hessian-free, {POISSON}", {"damping": 0.01}),
-    Row("pinn-poisson2d", "adamw", 1.9e-4, f"Adam, {POISSON}", {"adam_lr": 0.01}),
-    Row("pinn-poisson2d", "sgd", 7.2e-5, POISSON, {"lr": 0.1}),
+    Row("pinn-poisson2d", "levenberg-marquardt", 6.4e-7, f"Hessian-free {LONG}", {"damping": 0.01}),
     Row("multigrid-prolongation", "adamw", 0.074, "black-box multigrid, measured here", {"adam_lr": 0.01}),
     Row("pde-id-hjb", "adam-lbfgs", 2.9e-2, HJB, {"adam_lr": 0.01}, 2000),
 )

@@ -21,7 +21,21 @@ def describe_engine(name: str, engine: EngineFacts, invariance: bool = False) ->
         line += f"; gradients are the same in any slot: {engine['invariance']}"
     elif engine["note"]:
         line += f" ({engine['note']})"
-    return [line, *describe_steps(name, engine)]
+    return [line, *describe_repayment(name, engine), *describe_steps(name, engine)]
+
+
+def describe_repayment(name: str, engine: EngineFacts) -> list[str]:
+    """Return the line that says why steps are compiled, or not; none where the training is short, or a path was asked.
+
+    Args:
+        name: of the problem.
+        engine: as stored.
+    """
+    facts = engine.get("repayment")
+    if not facts or not facts["reason"]:
+        return []
+    chosen = "steps are compiled" if engine["path"] == "compiled" else "steps are not compiled"
+    return [f"{name}: {chosen}: {facts['reason']}"]
 
 
 def describe_steps(name: str, engine: EngineFacts) -> list[str]:

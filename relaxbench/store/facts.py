@@ -131,6 +131,15 @@ class CompiledFacts(TypedDict):
     digest: str  # of the numbers that its check has computed: another machine must compute the same
 
 
+class RepaymentFacts(TypedDict):
+    """Whether compiling the steps of a problem repays; see `training.engine.Repayment`."""
+
+    reason: str  # "" where the training is too short to ask
+    training: float  # seconds of a worker on the vectorized path, of the trials that were certain
+    gain: float | None  # gradients per second of the compiled path, relative to the vectorized one
+    compilation: float | None  # seconds of all steps, in a worker that makes them and one that loads them
+
+
 class EngineFacts(TypedDict):
     """How a problem's trials are run; see `training.engine.Engine`."""
 
@@ -142,6 +151,8 @@ class EngineFacts(TypedDict):
     threads: int
     invariance: str
     note: str
+    rate: NotRequired[float]  # gradients per second of SGD, where paths were compared by it; else 0
+    repayment: NotRequired[RepaymentFacts | None]  # where the path was chosen by measuring
     compiled: NotRequired[dict[str, CompiledFacts]]  # by method, on the compiled path
 
 

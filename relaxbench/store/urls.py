@@ -93,6 +93,15 @@ def parse_url(text: str) -> URL:
     return url
 
 
+def is_server(text: str) -> bool:
+    """Return whether a storage is a server, which other machines can reach.
+
+    Raises:
+        UserError: see `parse_url`.
+    """
+    return parse_url(text).get_backend_name() != "sqlite"
+
+
 def place_of(text: str, storage: str) -> tuple[str, str | None]:
     """Return the storage and the name of a study; the name is None where only a database is given.
 

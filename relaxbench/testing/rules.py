@@ -97,9 +97,14 @@ class RuleConformance:
         require(not name_in_use, f"name {rule.name!r} is that of a built-in method: choose another one")
 
     def test_every_hyperparameter_does_something(self) -> None:
-        """Require that, early in a run, every hyperparameter changes the iterates: else a search would waste trials."""
-        low, high = ({n: getattr(d, end, d.default) for n, d in self.rule.wide.items()} for end in ("low", "high"))
-        for name, declared in self.rule.wide.items():
+        """Require that, early in a run, every hyperparameter changes the iterates: else a search would waste trials.
+
+        Of a wrapped optimizer only those that are searched by default: the others are arguments of its class, whose
+        ranges nobody stated.
+        """
+        declared_all = self.rule.space if issubclass(self.rule, WrappedRule) else self.rule.wide
+        low, high = ({n: getattr(d, end, d.default) for n, d in declared_all.items()} for end in ("low", "high"))
+        for name, declared in declared_all.items():
             others = declared.options if isinstance(declared, Choice) else (declared.low, declared.high)
             # It may matter only if other hyperparameters are large or small.
             matters = any(

@@ -34,9 +34,6 @@ STEPS = 3
 ALIKE = 1e-2
 """A compiled step may differ from the plain one by this share of the change, as a ReLU at its kink makes it differ;
 ten times as much with products of fewer bits."""
-PLAIN_ERRORS = (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, AssertionError, KeyError)
-"""What recording raises for code that reads numbers, or that has no operation of its own."""
-
 _made: dict[tuple[Any, ...], tuple[Problem, CompiledStep | UnfitError]] = {}
 """Steps of this process, and why there is none; the problem is kept because its id is in the key."""
 
@@ -54,8 +51,7 @@ def compiled_step(problem: Problem, rule: Rule, size: int, precision: Precision 
         UnfitError: if the step cannot be recorded or compiled, or if the compiled step is not the plain one.
         NoCompilerError: if nothing can be compiled here.
     """
-    options = repr(sorted((name, repr(value)) for name, value in vars(rule).items()))
-    key = (id(problem), type(rule), options, size, precision, torch.get_num_threads())
+    key = (id(problem), *kind_of(rule), size, precision, torch.get_num_threads())
     if key not in _made:
         if reason := why_not_here(torch.device("cpu")):
             raise NoCompilerError(reason)
@@ -68,6 +64,11 @@ def compiled_step(problem: Problem, rule: Rule, size: int, precision: Precision 
     if isinstance(step, UnfitError):
         raise step
     return step
+
+
+def kind_of(rule: Rule) -> tuple[type[Rule], str]:
+    """Return what makes the step of one rule another than that of the next: its class and its options."""
+    return type(rule), repr(sorted((name, repr(value)) for name, value in vars(rule).items()))
 
 
 def record(
@@ -99,8 +100,8 @@ def record(
                 layout.take(members.oracle, sampler, tensors)
 
             graph = make_fx(step)(*_copies(layout, arguments))
-        except PLAIN_ERRORS as error:
-            raise UnfitError(f"its step cannot be recorded ({_first_line(error)})") from error
+        except Exception as error:  # of code that reads numbers, has no operation of its own, or is a user's
+            raise UnfitError(f"its step cannot be recorded ({first_line(error)})") from error
     return layout, graph, arguments
 
 
@@ -121,9 +122,9 @@ def _make(problem: Problem, rule: Rule, size: int, precision: Precision) -> Comp
         if failure is not None:
             unfit = isinstance(failure, UnfitError)
             raise UnfitError(
-                str(failure) if unfit else f"its step cannot be compiled ({_first_line(failure)})"
+                str(failure) if unfit else f"its step cannot be compiled ({first_line(failure)})"
             ) from failure
-        note = f"compiled without the cache in {folder}, which failed ({_first_line(error)}): delete that folder"
+        note = f"compiled without the cache in {folder}, which failed ({first_line(error)}): delete that folder"
     return replace(step, seconds=time.perf_counter() - begin, note=note)
 
 
@@ -256,6 +257,7 @@ def _compare(
             raise UnfitError(f"its compiled step gives other numbers than the plain one (in {name!r})")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of its message."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {line[:160]}" if line else type(error).__name__

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
+import subprocess
+import sysconfig
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -21,16 +26,57 @@ def why_not_here(device: torch.device) -> str | None:
     """Return why no step can be compiled on this machine; None if nothing is known against it."""
     if device.type != "cpu":
         return f"the compiled path is for the CPU; on {device.type} a step is captured as a graph"
+    _, reason = _found()
+    return reason or None
+
+
+def tried() -> tuple[str, Path, str]:
+    """Try the C++ compiler on the smallest extension of Python.
+
+    Returns:
+        the compiler with its version, or "" if there is none; the folder in which compiled steps are kept; what does
+        not work, or "".
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    cache = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default_cache_dir())
+    there = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        return COMPILERS[0], cache, f"the folder of compiled steps cannot be written: {cache}"
+    compiler, reason = _found()
+    if reason:
+        return "", cache, reason
+    try:
+        version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60).stdout
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "empty.cpp")
+            source.write_text("#include <Python.h>\n#include <omp.h>\n")
+            options = ["-shared", "-fPIC", "-fopenmp", f"-I{sysconfig.get_path('include')}", "-o", f"{folder}/empty.so"]
+            made = subprocess.run([compiler, *options, str(source)], capture_output=True, text=True, timeout=60)
+        problem = f"{compiler} fails: {_first(made.stderr)}" if made.returncode else ""
+        return _first(version) or compiler, cache, problem
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return compiler, cache, f"{compiler} fails: {_first(str(error))}"
+
+
+def _found() -> tuple[str, str]:
+    """Return the compiler that inductor would call, and why there is none, or ""."""
     try:
         with quiet():
             from torch._inductor import cpp_builder
 
             compiler = cpp_builder.get_cpp_compiler()
+    except OSError as error:  # inductor makes the folder of its cache when it is imported
+        return "", f"the folder of compiled steps cannot be used ({error.strerror}): {error.filename}"
     except Exception:  # inductor has several errors for a missing compiler
-        return f"no C++ compiler ({', '.join(COMPILERS)}) is found"
+        return "", f"no C++ compiler ({', '.join(COMPILERS)}) is found"
     if shutil.which(compiler) is None:
-        return f"the C++ compiler {compiler!r} is not found"
-    return None
+        return "", f"the C++ compiler {compiler!r} is not found"
+    return str(compiler), ""
+
+
+def _first(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.training.compatibility import invariance_of, why_not_vectorized
+from relaxbench.training.compiled import CompiledStep
 from relaxbench.training.compilers import why_not_here
 from relaxbench.training.memory import out_of_memory, sizes_that_fit
 from relaxbench.training.oracle import Oracle, Path
@@ -29,7 +30,8 @@ from relaxbench.training.trial import Job
 EnginePath = Literal["vectorized", "direct", "compiled"]
 """How the steps of an engine are taken."""
 Wish = Literal["auto", "vectorized", "direct", "compiled"]
-"""A path that a person asks for; ``"auto"``: the faster one of the vectorized and the direct path."""
+"""A path that a person asks for; ``"auto"``: the faster one of the vectorized and the direct path, or in a long study
+the compiled one, see `repayment`."""
 WISHES: tuple[Wish, ...] = get_args(Wish)
 COMPILED_SIZE = 32
 """K of the compiled path, unless a person chooses it: larger ones are not faster on the CPU, and are refilled less."""
@@ -41,6 +43,23 @@ PAIRS = 3
 """Number of alternating measurements of both paths before one is chosen."""
 STRETCH_SECONDS = 0.02
 """Minimum duration of a timed stretch of steps."""
+
+
+@dataclass(frozen=True)
+class Repayment:
+    """Whether compiling the steps of a problem repays; see `repayment`.
+
+    Attributes:
+        reason: why steps are compiled, or not; "" where the training is too short to ask.
+        training: seconds of a worker on the vectorized path.
+        gain: speed of the compiled path relative to the vectorized one; None if it was not measured.
+        compilation: seconds of all steps, in a worker that makes them and in one that loads them; None if unknown.
+    """
+
+    reason: str
+    training: float
+    gain: float | None = None
+    compilation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,8 @@ class Engine:
         threads: CPU threads of torch.
         invariance: how much a gradient depends on K and the slot: ``"bit for bit"``, or the largest difference.
         note: why the path was chosen, if it is not the vectorized one, or why K was reduced, or "".
+        rate: gradients per second of SGD, where paths and sizes were compared by it; else 0.
+        repayment: whether compiling repays, where that was asked; see `repayment`.
     """
 
     path: EnginePath
@@ -66,6 +87,8 @@ class Engine:
     threads: int
     invariance: str
     note: str = ""
+    rate: float = 0.0
+    repayment: Repayment | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the engine as a manifest stores it."""
@@ -103,7 +126,7 @@ def choose_engine(
     precision = precision_of(problem, precision)
     obstacle = why_not_vectorized(problem)
     path: EnginePath = "direct"
-    size = population or 1
+    size, rate = population or 1, 0.0
     if wish != "auto":
         cannot_be_trained(problem, device, wish)
         path, obstacle = wish, "as asked for"
@@ -119,12 +142,13 @@ def choose_engine(
             # The smallest size that is nearly as fast as the fastest: its slots are refilled more often.
             best = min(k for k in rates if rates[k] >= 0.9 * max(rates.values()))
             if _gain(problem, best, device, precision) > 1:
-                path, size = "vectorized", best
+                path, size, rate = "vectorized", best, rates[best]
             else:
                 obstacle = "the direct path is faster"
     invariance = "bit for bit" if path == "direct" else invariance_of(problem, size, device, precision)
     dtype = str(dtype_of(precision)).removeprefix("torch.")
-    return Engine(path, size, str(device), dtype, precision, torch.get_num_threads(), invariance, obstacle or "")
+    threads = torch.get_num_threads()
+    return Engine(path, size, str(device), dtype, precision, threads, invariance, obstacle or "", rate)
 
 
 def cannot_be_trained(problem: Problem, device: torch.device, wish: Wish) -> None:
@@ -151,9 +175,7 @@ def _size(
         UserError: if no population fits into memory.
     """
     if wish == "compiled":
-        tried = [k for k in _candidates(device, ready) if k <= COMPILED_SIZE]
-        fitting = sizes_that_fit(problem, tried, device, precision, rules)
-        best = max(fitting, default=None)
+        best = compiled_size(problem, device, precision, rules, ready)
     else:
         sizes = sizes_that_fit(problem, _candidates(device, ready), device, precision, rules)
         rates = _rates(problem, sizes, device, precision)
@@ -161,6 +183,14 @@ def _size(
     if best is None:
         raise UserError(f"problem {problem.name!r}: a population would not fit into memory: leave the path out", "path")
     return best
+
+
+def compiled_size(
+    problem: Problem, device: torch.device, precision: Precision, rules: Sequence[Rule], ready: int | None = None
+) -> int | None:
+    """Return K of the compiled path; None if no population fits into memory."""
+    sizes = [k for k in _candidates(device, ready) if k <= COMPILED_SIZE]
+    return max(sizes_that_fit(problem, sizes, device, precision, rules), default=None)
 
 
 def _candidates(device: torch.device, ready: int | None) -> tuple[int, ...]:
@@ -200,7 +230,13 @@ def _gain(problem: Problem, size: int, device: torch.device, precision: Precisio
 
 
 def throughput(
-    oracle: Oracle, rule: Rule, size: int, device: torch.device, seconds: float = 0.15, **params: float
+    oracle: Oracle,
+    rule: Rule,
+    size: int,
+    device: torch.device,
+    seconds: float = 0.15,
+    compiled: CompiledStep | None = None,
+    **params: float,
 ) -> float:
     """Measure member-steps (gradient equivalents) per second, without initialization and measurements.
 
@@ -212,9 +248,10 @@ def throughput(
         size: K, the number of members.
         device: where they are trained.
         seconds: total duration of the measurement.
+        compiled: takes the steps, if it is given.
         params: hyperparameters that differ from the defaults.
     """
-    population = Population(oracle, rule, budget=10**9, device=device)
+    population = Population(oracle, rule, budget=10**9, device=device, compiled=compiled)
     values = {**defaults(rule.wide), **params}
     population.admit([Job(i, i % 8, values) for i in range(size)])  # eight seeds: drawing weights is not timed
     chunk, spent, fastest = 1, 0.0, 0.0

@@ -127,7 +127,8 @@ class Population:
         """Advance every member by one round, measure, and empty the slots of trials that have ended."""
         longest = max(member.total - member.done for member in self.slots)
         counts, losses, table = self.advance(min(self.round_length, longest))
-        gamma = table["gamma"] if "gamma" in table else table["sigma"] ** 2 if "sigma" in table else None
+        scope = self.rule.scope  # of another rule, a wrapped optimizer's say, `gamma` is a number like any other
+        gamma = table["gamma"] if scope == "gamma" else table["sigma"] ** 2 if scope == "sigma" else None
         last = [gamma[count - 1, k, 0].item() if gamma is not None else math.nan for k, count in enumerate(counts)]
         means = [loss / count for loss, count in zip(losses[:, 0].tolist(), counts, strict=True)]
         return self._measure(means, last)

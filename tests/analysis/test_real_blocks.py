@@ -4,7 +4,7 @@
 
     problems = ["digits-mlp"], methods = ["sgd"], looks = [240], trials = 8, exploit = 0, recommend = 0, budget = 200
 
-with ``[search] sampler = "tpe"``, or ``[search] pruner = "hyperband"``.
+with ``[search] sampler = "tpe"``, ``pruner = "hyperband"``, or both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def looks(logs: Array) -> list[Arm]:
     return [disjoint_blocks(logs[:, :blocks], in_full=False) for blocks in LOOKS]
 
 
-@pytest.mark.parametrize("tuner", ["hyperband", "tpe"])
+@pytest.mark.parametrize("tuner", ["hyperband", "tpe", "tpe-hyperband"])
 def test_sgd_against_itself_with_whole_blocks(tuner: str) -> None:
     with np.load(FILE) as stored:
         logs = log_metric(stored[tuner], half_example(359, 100))

@@ -13,14 +13,29 @@ from typing import Any
 import pytest
 import torch
 
-from relaxbench.bench import allcnn, alone, ledger, memory, plan, population, process_pool, residual, run, steps, trials
+from relaxbench.bench import (
+    allcnn,
+    alone,
+    busy,
+    compiled,
+    contenders,
+    ledger,
+    memory,
+    plan,
+    population,
+    process_pool,
+    residual,
+    run,
+    steps,
+    trials,
+)
 from relaxbench.bench.page import render
 from relaxbench.bench.table import met
 from relaxbench.bench.tables import TABLES, step_tables
 from relaxbench.cli.console import console
 from relaxbench.cli.main import main
 from relaxbench.optim.registry import RULES
-from relaxbench.training import engine
+from relaxbench.training import compilation, engine
 from relaxbench.util import files
 from tests import browser
 from tests.browser import Visit
@@ -35,10 +50,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every measurement fails the test."""
-    for module in (population, residual, alone, trials, steps, allcnn, memory, ledger, plan):
+    for module in PARTS:
         monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("it was measured first"))
 
 
+PARTS = (population, contenders, compiled, busy, residual, alone, trials, steps, allcnn, memory, ledger, plan)
 RATIO = {"ratio": 1.5, "low": 1.25, "high": 1.75}
 
 
@@ -56,6 +72,28 @@ def figures() -> dict[str, Any]:
         "population": {
             "size": 32,
             "methods": {"sgd": {"member_steps": 5e4, "plain_steps": 1e4, "ratio": 5.0, "median_ratio": 4.5}},
+        },
+        "contenders": {
+            "missing": {"jax": "JAX is not installed"},
+            "cases": [
+                {
+                    "rule": "sgd", "size": 32, "ours": "vectorized", "rates": {"vectorized": [2e4], "loader": [1e3]},
+                    "against": {"loader": RATIO | {"target": 20.0}},
+                }
+            ],
+        },
+        "compiled": {
+            "size": 32,
+            "rules": {
+                "heat": {
+                    "rates": {"compiled": [3e4]}, "vectorized": RATIO, "sgd": RATIO | {"target": 0.6}, "seconds": 9.0,
+                },
+                "lbfgs": {"reason": "<it reads numbers>"},
+            },
+        },
+        "busy": {
+            "processes": 2, "load": 0.4,
+            "paths": {"vectorized": RATIO | {"rates": {"idle": [2e4], "busy": [1e4]}, "target": 1.3}},
         },
         "residual": {
             "pinn-poisson2d-small": {
@@ -97,7 +135,7 @@ def figures() -> dict[str, Any]:
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found = figures()
-    for module in (population, residual, alone, trials, steps, allcnn, memory, ledger, plan):
+    for module in PARTS:
         part = module.__name__.rsplit(".", 1)[-1]
         monkeypatch.setattr(module, "measure", lambda *_, part=part: found[part])
     return found
@@ -252,12 +290,17 @@ def test_a_target_is_met_only_if_the_whole_interval_meets_it(
     assert step_tables({"heat": row})[0].rows[0][-1] == f"≤ 1.05 × {at_most}"
 
 
+def interpret(graph: torch.fx.GraphModule, arguments: object) -> Any:
+    return lambda tensors: graph(*tensors)
+
+
 def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Only sizes are replaced; the numbers are not checked."""
     for module, name, value in (
         (trials, "QUICK", (2, 0.01)), (steps, "QUICK_PAIRS", 1), (steps, "QUICK_LEAST", 1), (steps, "BATCH", 4),
         (allcnn, "QUICK_BATCH", 1), (allcnn, "SIDE", {"cpu": 64}), (allcnn, "SECONDS", 0.0),
-        (residual, "QUICK", (1, 0.01)),
+        (residual, "QUICK", (1, 0.01)), (busy, "QUICK", (1, 0.0)), (compiled, "QUICK", (("sgd",), 1, 0.0)),
+        (contenders, "QUICK", ((("sgd", 2),), 1, 0.0)), (compilation, "_compile", interpret),
         (memory, "QUICK", {"lenet": ("sgd",)}), (process_pool, "cores", lambda: 1),
         (plan, "QUICK", ()), (ledger, "DEPTH", 2), (ledger, "RULES", {"sgd": RULES["sgd"]}),
         (engine, "CANDIDATES", (8, 16)), (engine, "throughput", partial(engine.throughput, seconds=0.0)),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from relaxbench.analysis.planning import Expectation, Spreads
 from relaxbench.cli.pace import Pace
+from relaxbench.cli.plan_expected import _blocks
 from relaxbench.problems.landscapes.landscape import Landscape
 from relaxbench.study.coordination.size import Size
 from relaxbench.study.execution import processes
@@ -43,8 +46,8 @@ def test_plan_shows_the_first_look_the_worst_case_and_what_to_expect(capsys: pyt
         assert re.search(rf"rosenbrock {ratio} 100 % 6 {2 * first} ", out)
     assert "rosenbrock: for the stated spread of 0.001 between blocks." in out
     out = " ".join(printed(capsys, *PLAN, *options, "--spread", "3").split())
-    (decided, runs) = re.search(r"rosenbrock 1 (\d+)% 24 (\d+) ", out).groups()  # type: ignore[union-attr]
-    assert int(decided) <= 5 and 0.95 * 2 * last < int(runs) < 2 * last  # a false difference now and then
+    (decided, runs) = re.search(r"rosenbrock 1 ([\d.]+) % 24 (\d+) ", out).groups()  # type: ignore[union-attr]
+    assert float(decided) <= 5 and 0.95 * 2 * last < int(runs) < 2 * last  # a false difference now and then
 
 
 def test_a_margin_in_points_needs_a_first_study_whose_spread_is_used(
@@ -151,3 +154,17 @@ def test_plan_says_that_measurements_are_dear_and_that_flatness_is_left_out_or_c
     out = " ".join(printed(capsys, *PLAN).split())
     assert "rosenbrock: flatness is left out, because with it measurements would cost more than 25 %" in out
     assert "rosenbrock: measurements in 100 rounds cost 84 % of a tested run's training, more than 25 %" in out
+
+
+def test_a_method_without_a_part_is_expected_against_the_whole() -> None:
+    """A whole method that varies a lot leaves those without a part open, and goes on with them; SGD does not."""
+    stored: Any = {"baseline": "sgd", "methods": ["sgd", "hj", "part"], "method": {"part": {"against": "hj"}}}
+
+    def expect(spreads: Spreads) -> Expectation:
+        open_ = spreads.reference > 1
+        return Expectation(
+            1.0, 0.0 if open_ else 1.0, tuple(40.0 if open_ else 10.0 for _ in spreads.methods), 40.0 if open_ else 10.0
+        )
+
+    blocks, decided = _blocks(stored, ["hj", "part"], Spreads(0.1, (5.0, 0.1)), expect)
+    assert blocks == {"sgd": 10.0, "hj": 40.0, "part": 40.0} and decided == 0.5

@@ -38,10 +38,10 @@ def sgd_ema(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         v = h["momentum"] * v + d
         x = x - h["lr"] * (d + h["momentum"] * v)
         history.append(x)
-        share = [1 / np.minimum(i, h["ema_steps"]) for i in range(1, len(history) + 1)]
+        share = 1 / np.minimum(np.arange(1, len(history) + 1)[:, None], h["ema_steps"])
         average = 0 * x
         for i, past in enumerate(history):
-            average = average + past * share[i] * np.prod([1 - later for later in share[i + 1 :]], axis=0)
+            average = average + past * share[i] * np.prod(1 - share[i + 1 :], axis=0)
 
 
 def lookahead(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
@@ -143,10 +143,10 @@ def adamw_ema(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:
         h = at(k)
         point, _ = inner.send(g)
         history.append(point)
-        share = [1 / np.minimum(i, h["ema_steps"]) for i in range(1, len(history) + 1)]
+        share = 1 / np.minimum(np.arange(1, len(history) + 1)[:, None], h["ema_steps"])
         average = 0 * x
         for i, past in enumerate(history):
-            average = average + past * share[i] * np.prod([1 - later for later in share[i + 1 :]], axis=0)
+            average = average + past * share[i] * np.prod(1 - share[i + 1 :], axis=0)
 
 
 def adamw_lawa(x: Vector, at: Hypers, L: int, noise: Noise) -> Machine:

@@ -207,10 +207,10 @@ def test_class_weights_label_smoothing_and_ignored_labels() -> None:
     [
         ({"loss": 3}, "loss = 3: expected cross-entropy"),
         ({"loss": nn.BCEWithLogitsLoss(reduction="none")}, "expected a scalar tensor, the mean over the examples"),
-        ({"loss": brier, "metric": ("m", lambda outputs, labels: "high")}, "metric 'm' gives str: expected a number"),
+        ({"loss": brier, "metric": ("m", lambda outputs, labels: "high")}, "metric 'm' gives str: expected one number"),
         (
             {"loss": brier, "metric": ("m", lambda outputs, labels: outputs)},
-            "metric 'm' gives Tensor: expected a number",
+            "problem 'own': metric 'm' gives Tensor of shape .* expected one number",
         ),
         ({"loss": brier, "metric": ("m", lambda outputs, labels: float("nan"))}, "'m' is nan on the validation data"),
         ({"loss": lambda outputs, labels: labels.mean()}, "make the loss depend on the parameters of the model"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,18 @@ def test_a_row_is_trained_with_its_seeds_and_its_interval_is_students() -> None:
     low, high = stats.t.interval(0.95, 2, np.mean(np.log10(own.errors)), stats.sem(np.log10(own.errors)))
     mean = math.prod(own.errors) ** (1 / 3)
     assert own.interval() == pytest.approx((mean, 10**low, 10**high))
+
+
+def test_the_page_repeats_what_was_published_and_asked() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "science.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| .+? \| ([\d,]+) \| ([\d.e-]+) \(.+?\) \| ([\d.e-]+) after", text, re.MULTILINE
+    )
+    assert len(rows) >= 4
+    for method, gradients, _, published in rows:
+        known = [row.published for row in ROWS if row.method == method and row.problem == "pinn-poisson2d"]
+        budgets = {row.budget or 5000 for row in ROWS if row.method == method}
+        assert float(published) in known and int(gradients.replace(",", "")) in budgets
 
 
 def test_sweeps_are_those_of_a_loop_over_the_nodes(coarse: int) -> None:

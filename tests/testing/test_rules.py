@@ -13,6 +13,7 @@ from relaxbench.optim.hyper import LR, Hyper
 from relaxbench.optim.published import Published
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Oracle, Query, Rule, State, counters
+from relaxbench.optim.wrapped import wrap
 from relaxbench.space import Float, Int
 from relaxbench.testing import RuleConformance, run_checks
 from tests.testing.single import check_alone
@@ -311,6 +312,14 @@ def test_the_intact_rule_passes_and_every_check_has_a_broken_one() -> None:
     checks = list(run_checks(type("Suite", (RuleConformance,), {"rule": Good})()))
     assert all(check.passed for check in checks), [check for check in checks if not check.passed]
     assert {check.name for check in checks} == {check for _, check, _ in BROKEN}
+
+
+def test_a_wrapped_optimizer_answers_for_what_is_searched_of_it() -> None:
+    """ASGD's t0 moves an average that nobody evaluates, and Adafactor refuses a small d: neither is searched."""
+    words, asgd = "every hyperparameter does something", wrap("torch.optim.ASGD")
+    assert check_alone(asgd, words).passed and check_alone(wrap("torch.optim.Adafactor"), words).passed
+    searched = type("Searched", (asgd,), {"space": {**asgd.space, "t0": asgd.wide["t0"]}})
+    assert "t0 changes nothing" in check_alone(searched, words).reason
 
 
 class TestInPytest(RuleConformance):

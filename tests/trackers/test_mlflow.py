@@ -14,12 +14,18 @@ from relaxbench.trackers.sending import Sending
 from relaxbench.trackers.tracker import Destination
 from tests.trackers.studies import assert_same, wanted
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of what it imports
-    pytest.importorskip("mlflow", reason="needs pip install 'relaxbench[mlflow]'")
-    from relaxbench.trackers import mlflow as ours
-
+ours: Any = None
+"""Our module for MLflow, which is imported for its tests alone: every process collects them, and it takes seconds."""
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    global ours
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it imports
+        pytest.importorskip("mlflow", reason="needs pip install 'relaxbench[mlflow]'")
+        from relaxbench.trackers import mlflow as ours
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,17 @@ from relaxbench.trackers.sending import Sending
 from relaxbench.trackers.tracker import Destination
 from tests.trackers.studies import assert_same, wanted
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of what it imports
-    wandb: Any = pytest.importorskip("wandb", reason="needs pip install 'relaxbench[wandb]'")
-
+wandb: Any = None
+"""W&B's package, which is imported for its tests alone: every process collects them, and it takes a second."""
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    global wandb
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it imports
+        wandb = pytest.importorskip("wandb", reason="needs pip install 'relaxbench[wandb]'")
 
 
 @pytest.fixture(autouse=True)

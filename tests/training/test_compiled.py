@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +16,10 @@ from relaxbench.optim.rule import State
 from relaxbench.optim.rules.lookahead import Lookahead
 from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import SupervisedProblem
-from relaxbench.training import compilation
+from relaxbench.training import compilation, compilers
 from relaxbench.training.compilation import compiled_step, record
 from relaxbench.training.compiled import LONGEST, CompiledStep, Function, UnfitError
-from relaxbench.training.compilers import NoCompilerError, why_not_here
+from relaxbench.training.compilers import NoCompilerError, tried, why_not_here
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Checkpoint, Job, Outcome
@@ -173,6 +174,22 @@ def test_a_cache_that_fails_is_left_aside_and_named(
         note == f"compiled without the cache in {tmp_path}, which failed (OSError: file too short): delete that folder"
     )
     assert folders[1] != folders[0] == str(tmp_path)
+
+
+def test_a_compiler_is_tried_with_its_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "new" / "cache"))
+    found, cache, problem = tried()
+    assert cache == tmp_path / "new" / "cache"
+    assert bool(found) == (why_not_here(CPU) is None) and bool(problem) == (not found)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert not found or tried()[2] == f"the folder of compiled steps cannot be written: {tmp_path / 'file' / 'cache'}"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    broken = tmp_path / "g++"
+    broken.write_text("#!/bin/sh\necho fatal: no header >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(compilers, "_found", lambda: (str(broken), ""))
+    assert tried()[2] == f"{broken} fails: fatal: no header"
 
 
 def test_nothing_is_compiled_without_a_compiler_or_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

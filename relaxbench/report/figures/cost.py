@@ -7,7 +7,7 @@ import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, row_axis, rows_height, vertical
+from relaxbench.pages.theme import INK, MUTED, Look, axis, file_name, layout, plain, row_axis, rows_height, vertical
 
 LEDGER = ("gradients", "jvps", "examples", "measurement")
 
@@ -18,8 +18,8 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
     Columns: method; gradients (equivalents, of which jvps are Jacobian-vector products), examples, measurement (passes
     that evaluate a run without training it, in gradient equivalents); measurement_share, measurement relative to
     gradients, of all finished trials of the method; seconds_per_gradient, seconds and peak_bytes, calibrated one run at
-    a time; ``seconds_ratio`` and ``peak_bytes_ratio`` to the baseline; trials and total_gradients of all its finished
-    trials.
+    a time; ``seconds_ratio`` and ``peak_bytes_ratio`` to the method that it is compared with; trials and
+    total_gradients of all its finished trials.
     """
     done = _finished(frames, problem)
     runs = frames.confirmations[frames.confirmations["problem"] == problem]
@@ -29,8 +29,8 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
     for key in ("seconds_per_gradient", "peak_bytes"):
         table[key] = [frames.cost(method, problem, key) for method in table.index]
     for key in ("seconds", "peak_bytes"):
-        base = table[key].get(frames.baseline, np.nan)
-        table[f"{key}_ratio"] = table[key] / base
+        others = [frames.opponents.get(method, frames.baseline) for method in table.index]
+        table[f"{key}_ratio"] = table[key] / table[key].reindex(others).to_numpy()
     spent = done.groupby("method")["gradients"].agg(["size", "sum"]).reindex(table.index)
     return table.assign(trials=spent["size"], total_gradients=spent["sum"]).rename_axis("method").reset_index()
 
@@ -48,7 +48,7 @@ def _finished(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
-    """Draw seconds and memory of a run as multiples of the baseline's (a frame of `costs`)."""
+    """Draw seconds and memory of a run as multiples of those of the method that it is compared with (see `costs`)."""
     rows = table[table[["seconds_ratio", "peak_bytes_ratio"]].notna().all(axis=1)].iloc[::-1]
     rows = rows[rows["method"] != look.baseline]
     if rows.empty or look.baseline is None:
@@ -70,12 +70,14 @@ def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
         )
     high = float(rows[["seconds_ratio", "peak_bytes_ratio"]].max(axis=None))
     low = float(rows[["seconds_ratio", "peak_bytes_ratio"]].min(axis=None))
-    base, labels = look.title(look.baseline), [look.row(method) for method in rows["method"]]
+    labels, others = [look.row(method) for method in rows["method"]], {look.opponent(m) for m in rows["method"]}
+    base = look.titles[str(others.pop())] if len(others) == 1 else "the method that each is compared with"
     figure.update_layout(
         layout(
             height=130 + rows_height(labels, 34),
             hovermode="closest",
-            xaxis=axis(f"multiple of {base}") | {"range": [min(0.0, low), 1.06 * max(high, 1.1)], "ticksuffix": "×"},
+            xaxis=axis(f"multiple of {plain(base, 60)}")
+            | {"range": [min(0.0, low), 1.06 * max(high, 1.1)], "ticksuffix": "×"},
             yaxis=row_axis(labels),
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": MUTED, "size": 12}},
             margin={"l": 8, "r": 16, "t": 34, "b": 48},
@@ -83,9 +85,9 @@ def relative(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     )
     return Figure(
         f"cost-{file_name(problem)}",
-        f"Cost of a run relative to {look.titles[look.baseline]}",
+        f"Cost of a run relative to {base}",
         "Each dot is the time of a run with the same number of gradients, each square its memory, both as multiples of "
-        "the baseline's (dotted line). Farther right costs more.",
+        f"those of {base} (dotted line). Farther right costs more.",
         figure,
         data=table,
     )

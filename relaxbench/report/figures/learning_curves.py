@@ -1,4 +1,4 @@
-"""Learning curves: one panel per method, with the tuned baseline in every panel."""
+"""Learning curves: one panel per method, with the method that it is compared with."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def scales(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def curves(views: Mapping[str, pd.DataFrame], scales: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """Draw one panel per method: its median and middle half, and the tuned baseline's mean.
+    """Draw one panel per method: its median and middle half, and the mean of the one that it is compared with.
 
     Args:
         views: label of a measure, e.g. "validation loss" → frame of `bands`; the first is shown first.
@@ -106,9 +106,9 @@ def _panel(
 ) -> Figure:
     figure, layouts = Drawing(), dict[str, dict[str, Any]]()
     owners: list[tuple[str, str]] = []  # of the traces: measure and method
+    base = look.opponent(method)
     for label, frame in views.items():
-        if look.baseline in set(frame["method"]):
-            base = str(look.baseline)
+        if base is not None and base in set(frame["method"]):
             reference = frame[frame["method"] == base]
             figure.add("scatter", **_band(reference, INK))
             figure.add("scatter", **_line(reference, "mean", INK, f"tuned {look.title(base)}, mean", "dot"))
@@ -144,17 +144,16 @@ def _panel(
     figure.update_layout({**layouts[first], **_along("gradients", limits)})
     for trace, visible in zip(figure.data, switch[first]["visible"], strict=True):
         trace["visible"] = visible
-    parts = [
-        frame[frame["method"].isin([method, look.baseline])].assign(measure=label) for label, frame in views.items()
-    ]
+    parts = [frame[frame["method"].isin([method, base])].assign(measure=label) for label, frame in views.items()]
     data = pd.concat(parts, ignore_index=True)
     for label, factors in axes.items():
         data[label] = data["gradients"] * data["method"].map(factors).astype(float)
     runs = int(next(iter(views.values())).query("method == @method")["runs"].max())
+    mean = f", and the mean of tuned {look.titles[base]}" if base is not None and base != method else ""
     return Figure(
         f"curve-{file_name(problem)}-{file_name(method)}",
         look.titles[method],
-        f"{look.titles[method]}: median of {runs} confirming runs over gradients, and the baseline's mean.",
+        f"{look.titles[method]}: median of {runs} confirming runs over gradients{mean}.",
         figure,
         switch,
         data,
@@ -169,8 +168,9 @@ def _along(label: str, limits: Mapping[str, float]) -> dict[str, Any]:
 def _key(look: Look, method: str) -> dict[str, Any]:
     """The key of a panel's lines."""
     words = f"<span style='color:{look.colours[method]}'>━</span> {plain(look.titles[method], 22)}"
-    if look.baseline:
-        dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}, mean"
+    base = look.opponent(method)
+    if base:
+        dotted = f"<span style='color:{INK}'>┅</span> {look.title(base)}, mean"
         words = dotted if method == look.baseline else f"{words}   {dotted}"
     return key_above(words)
 

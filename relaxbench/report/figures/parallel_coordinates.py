@@ -83,7 +83,9 @@ def parallel(
     )
     mark = ""
     if baseline:
-        mark = f" The dotted mark is the mean of tuned {look.titles[str(look.baseline)]} with its 95 % interval."
+        mark = (
+            f" The dotted mark is the mean of tuned {look.titles[str(look.opponent(method))]} with its 95 % interval."
+        )
     rows = np.union1d(sample, np.flatnonzero(winner))
     return Figure(
         f"parallel-{file_name(problem)}-{file_name(method)}",

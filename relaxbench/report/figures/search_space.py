@@ -191,9 +191,10 @@ class Reference:
     high: float
 
 
-def reference(frames: StudyFrames, problem: str) -> Reference | None:
-    """Return the baseline's validation loss on a problem; None where it has no complete block."""
-    runs = frames.blocks[(frames.blocks["problem"] == problem) & (frames.blocks["method"] == frames.baseline)]
+def reference(frames: StudyFrames, problem: str, method: str | None = None) -> Reference | None:
+    """Return the validation loss of a method, usually the baseline, on a problem; None without a complete block."""
+    label = method or frames.baseline
+    runs = frames.blocks[(frames.blocks["problem"] == problem) & (frames.blocks["method"] == label)]
     runs = runs[runs["value"].notna()]
     if runs.empty:
         return None

@@ -82,7 +82,9 @@ def slices(
     total, diverged = len(exploration.trials), int(exploration.trials["diverged"].sum())
     line = ""
     if baseline:
-        line = f" The dotted line is the mean of tuned {look.titles[str(look.baseline)]} with its 95 % interval."
+        line = (
+            f" The dotted line is the mean of tuned {look.titles[str(look.opponent(method))]} with its 95 % interval."
+        )
     return Figure(
         f"slices-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: one hyperparameter at a time",

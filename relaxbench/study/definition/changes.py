@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from relaxbench.optim.registry import option_defaults
 from relaxbench.study.definition.spec import Variant
 
 EXTENDABLE = ("problems", "methods", "more_blocks", "exploit", "recommend", "repetitions", "method")
@@ -33,10 +34,16 @@ def _changed_methods(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
     for name in sorted(both):
         before, after = old["method"].get(name, neutral), new["method"].get(name, neutral)
         for key in sorted((before.keys() | after.keys()) - {"title", "without", "instead"}):  # words change no number
-            if before.get(key) != after.get(key):
+            usual = option_defaults(after.get("rule") or name) if key == "options" else None
+            if _resolved(before.get(key), usual) != _resolved(after.get(key), usual):
                 declared = " (declared before the study began)" if key in DECLARED_OF_METHODS else ""
                 lines.append(f"method.{name}.{key}: {_shown(before.get(key))} → {_shown(after.get(key))}{declared}")
     return lines
+
+
+def _resolved(value: Any, usual: Mapping[str, Any] | None) -> Any:
+    """A value of a method's table; an option that is stated as the rule has it anyway (`usual`) says nothing."""
+    return value if usual is None else {**usual, **(value or {})}
 
 
 def _shown(value: object) -> str:

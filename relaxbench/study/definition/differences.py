@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from relaxbench.optim.wrapped.arguments import Option
 from relaxbench.store.facts import MethodFacts
 from relaxbench.store.identity_facts import MethodIdentity, ProblemIdentity, TensorFacts
 from relaxbench.study.definition.probes import differs
@@ -45,18 +46,21 @@ def problem_differences(was: ProblemIdentity, now: ProblemIdentity) -> list[str]
     return _probe(was, now) + settings
 
 
-def method_differences(was: MethodIdentity, now: MethodIdentity, edited: Collection[str] = ()) -> list[str]:
+def method_differences(
+    was: MethodIdentity, now: MethodIdentity, edited: Collection[str] = (), usual: Mapping[str, Option] | None = None
+) -> list[str]:
     """Return what differs between two identities of a method; empty if they are one method.
 
     Args:
         was: when the study began.
         now: what is here.
         edited: problems that differ themselves, on which any method takes other steps.
+        usual: the options of the rule where none are stated.
     """
     lines = [
         f"options {_plain(options)} on {name}, were {_plain(was['options'][name])}"
         for name, options in now["options"].items()
-        if name in was["options"] and options != was["options"][name]
+        if name in was["options"] and {**(usual or {}), **options} != {**(usual or {}), **was["options"][name]}
     ]
     for problem, old in was.get("settings", {}).items():
         new = now["settings"].get(problem, old)

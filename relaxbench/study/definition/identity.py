@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
-from relaxbench.optim.registry import RULES
+from relaxbench.optim.registry import RULES, option_defaults
 from relaxbench.problems import Problem
 from relaxbench.store.facts import Manifest
 from relaxbench.store.identity_facts import IdentityFacts, MethodIdentity, ProblemIdentity, TensorFacts
@@ -140,7 +140,8 @@ def refuse_edits(
     for label in spec.methods:
         facts = manifest.get("methods", {}).get(label)
         known = stored["methods"].get(label)
-        told = method_differences(known, identity["methods"][label], edited) if known else []
+        usual = option_defaults(spec.variant(label).rule or label)
+        told = method_differences(known, identity["methods"][label], edited, usual) if known else []
         if facts:
             told = space_differences(facts, describe_method(label, spec, problems), names) + told
         lines += [f"method {label!r}: {line}" for line in told]

@@ -14,8 +14,9 @@ from relaxbench.study.definition.script_table import Script, script_middle
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.util.seeds import derive
 
-SHARE = 0.02
-"""Budget of a try-out, as a share of that of a run."""
+SHARE, LEAST = 0.02, 10
+"""Budget of a try-out: a share of that of a run, and at least so many gradients of it, of which an iteration may take
+several."""
 UNSTEADY = "Two runs with the same seed reported different numbers, so its results depend on more than the seed."
 """What is said of a script whose runs cannot be repeated."""
 
@@ -51,7 +52,7 @@ def _tried(own: LoopProblem, spec: StudySpec, label: str, host: Host) -> Told:
     Raises:
         UserError: if it fails, or misses something.
     """
-    budget = max(1, math.ceil(SHARE * own.budget))
+    budget = min(own.budget, max(LEAST, math.ceil(SHARE * own.budget)))
     job = own.job(label, script_middle(spec, label), derive(spec.seed, "try-out"), "try-out", budget)
     told = host.run(job)
     reason = why_unfit(told, own.script)

@@ -15,17 +15,21 @@ from typing import cast
 import torch
 
 from relaxbench.optim.rule import Rule
+from relaxbench.problems import Problem
 from relaxbench.store.facts import CompiledFacts, CostFacts, EngineFacts, Manifest
 from relaxbench.store.workers import Presence
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
 from relaxbench.study.coordination.plan import Plan
+from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.circumstances import circumstances
 from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.definition.script_problem import LoopProblem
+from relaxbench.study.execution.processes import most_workers
 from relaxbench.study.execution.script_cost import script_costs, script_engine
 from relaxbench.study.execution.steps import describe_step, lacking, refuse_size
 from relaxbench.training import costs
 from relaxbench.training import engine as engines
+from relaxbench.training.repayment import Work, repaid
 from relaxbench.util.pause import sleep
 
 MEASURING = "measuring the machine"
@@ -121,6 +125,8 @@ class Calibration:
                 rules = [self.spec.make_rule(label, problem) for label in self.spec.methods]
                 ready = max(plan.size.ready for plan in self.plans if plan.problem == name)
                 engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules, wish, ready)
+                if wish == "auto":
+                    engine = self._repaid(problem, engine, population)
                 chosen[name] = cast(EngineFacts, engine.as_dict())
             elif population:
                 chosen[name] = {**chosen[name], "population": population}
@@ -137,6 +143,24 @@ class Calibration:
 
         edit_manifest(database, study, edit)
 
+    def _repaid(self, problem: Problem, engine: engines.Engine, population: int | None) -> engines.Engine:
+        """Choose the compiled path where the study is long enough to repay it."""
+        plans = [plan for plan in self.plans if plan.problem == problem.name]
+        plans.sort(key=lambda plan: plan.method != self.spec.baseline)
+        rules = [self.spec.make_rule(plan.method, problem) for plan in plans]
+        recordable = [plan for plan, rule in zip(plans, rules, strict=True) if rule.capturable]
+        trials = sum(progress.total - progress.done for progress in tally(recordable)) if recordable else 0
+        shared = plans[0].database.dialect.name != "sqlite"
+        ready = max(plan.size.ready for plan in plans)
+        work = Work(trials * self.spec.budget_of(problem), most_workers(engine.threads), shared, ready)
+        return repaid(problem, engine, rules, work, population, lambda: self._announce_compiling(plans[0]))
+
+    def _announce_compiling(self, plan: Plan) -> None:
+        """Show here and to others that a step is compiled, for tens of seconds without a trial."""
+        self.presence.doing = f"compiling {plan.method} on {plan.problem}"
+        self.presence.seen()
+        self.measuring(plan, "compile")
+
     def _compile(self) -> None:
         """Compile the steps of the methods of problems on the compiled path."""
         database, study = self.plans[0].database, self.plans[0].study
@@ -146,9 +170,7 @@ class Calibration:
             for plan in [plan for plan in self.plans if plan.problem == name]:
                 if not lacking(engine, [plan.method]) or self.stopping():
                     continue
-                self.presence.doing = f"compiling {plan.method} on {name}"
-                self.presence.seen()
-                self.measuring(plan, "compile")
+                self._announce_compiling(plan)
                 torch.set_num_threads(engine["threads"])
                 facts, note = describe_step(self.spec, problem, plan.method, engine)
                 if note:

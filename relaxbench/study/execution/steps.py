@@ -69,10 +69,15 @@ def step_of(spec: StudySpec, problem: Problem, method: str, engine: EngineFacts)
     try:
         step = compiled_step(problem, spec.make_rule(method, problem), engine["population"], engine["precision"])
     except (NoCompilerError, UnfitError) as error:
-        raise UserError(f"{what}, which this worker cannot make: {error}: {ADVICE}") from error
+        raise UserError(f"{what}, which this worker cannot make: {error}: {_advice(engine)}") from error
     if step.digest != known["digest"]:
         raise UserError(
             f"{what}, and those of this worker compute other last digits than where it began (another processor, "
-            f"compiler or version of PyTorch): {ADVICE}"
+            f"compiler or version of PyTorch): {_advice(engine)}"
         )
     return step
+
+
+def _advice(engine: EngineFacts) -> str:
+    """Say what to do with a worker that cannot train a study; a study may have chosen its path by itself."""
+    return f"{ADVICE} (this one chose to compile, because it is long)" if engine.get("repayment") else ADVICE

@@ -15,11 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from relaxbench.optim.drop_in.base import RuleOptimizer
 from relaxbench.optim.drop_in.classes import DROP_INS
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import pytorch_lightning as lightning
-    from pytorch_lightning.callbacks import ModelCheckpoint
-
+lightning: Any = None
+"""Its package, which is imported for these tests alone: every process collects them, and it takes a second."""
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:pytorch_lightning", "ignore:.*deprecated", "ignore:.*workers")
 
 PAGE = (Path(__file__).parents[3] / "docs" / "training-loops.md").read_text()
@@ -28,6 +25,14 @@ Y = (X[:, 0] > 0).long()
 LOADER = DataLoader(TensorDataset(X, Y), batch_size=16)
 EPOCHS = 4
 STEPS = EPOCHS * len(LOADER)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    global lightning
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pytorch_lightning as lightning
 
 
 def documented() -> Any:
@@ -101,8 +106,10 @@ def test_it_takes_the_steps_of_a_plain_loop(method: str, tmp_path: Path) -> None
 
 def test_every_checkpoint_holds_the_deployed_weights(tmp_path: Path) -> None:
     """Within an epoch (and within an inner loop), and the best one by its validated loss."""
-    best = ModelCheckpoint(dirpath=tmp_path, filename="best", monitor="loss")
-    often = ModelCheckpoint(dirpath=tmp_path, filename="{step}", every_n_train_steps=7, save_top_k=-1)
+    best = lightning.callbacks.ModelCheckpoint(dirpath=tmp_path, filename="best", monitor="loss")
+    often = lightning.callbacks.ModelCheckpoint(
+        dirpath=tmp_path, filename="{step}", every_n_train_steps=7, save_top_k=-1
+    )
     trainer(tmp_path, callbacks=[best, often], enable_checkpointing=True).fit(Classifier("entropy-sgd"), LOADER, LOADER)
     torch.manual_seed(1)
     model = nn.Linear(10, 2)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from relaxbench.optim.drop_in.classes import DROP_INS
+from tests.processes import Forked
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_two_processes_stay_equal_or_are_refused(tmp_path: Path) -> None:
     """One run of two processes answers for all classes, because starting them takes longer than training."""
-    command = [sys.executable, "-m", "tests.optim.drop_in.two_ranks"]
-    running = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=ROOT) for rank in (0, 1)]
+    command = ["-m", "tests.optim.drop_in.two_ranks"]
+    running = [Forked([*command, str(rank), str(tmp_path)], cwd=ROOT) for rank in (0, 1)]
     try:
         assert [process.wait(timeout=300) for process in running] == [0, 0]
     finally:

@@ -46,9 +46,10 @@ def test_a_rule_is_its_algorithm_in_plain_loops(name: str, seed: int, K: int, P:
         samples = int(population.hyper["samples"][k]) if "samples" in population.hyper else 0
         period = queries_of(name, L, samples)
 
-        def at(outer: int, k: int = k, period: int = period) -> dict[str, Vector]:
-            now = scheduled(table, outer * period)
-            return {key: value[k].expand(P).numpy() for key, value in now.items()}
+        expanded = {key: value[..., k, :].expand(*value.shape[:-2], P).numpy() for key, value in table.items()}
+
+        def at(outer: int, table: dict[str, Vector] = expanded, period: int = period) -> dict[str, Vector]:
+            return {key: value[outer * period] if value.ndim == 2 else value for key, value in table.items()}
 
         def noise(t: int, k: int = k) -> Vector:
             return splitmix.noise(int(population.seeds[k]), t, P)

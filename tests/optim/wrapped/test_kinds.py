@@ -151,6 +151,26 @@ def test_an_optimizer_that_raises_on_nan_loses_that_member_alone() -> None:
         rule.update(rule.init(x, seeds), torch.full((3, 4), 11.0), torch.zeros(3, 1), hyper)
 
 
+class Scaled(torch.optim.Optimizer):
+    """Has names that relaxation rules use for their scopes."""
+
+    def __init__(self, params: Any, lr: float = 0.1, gamma: float = 0.5, sigma: float = 0.25) -> None:
+        super().__init__(params, {"lr": lr, "gamma": gamma, "sigma": sigma})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(p.grad, alpha=group["lr"] * group["gamma"] * group["sigma"])
+
+
+def test_arguments_may_have_the_names_of_scopes() -> None:
+    rule = wrap(Scaled)
+    found = trained(rule, [job(rule, seed, {"lr": 0.8}) for seed in (5, 3)], 1)
+    expected = loop(lambda params: [torch.optim.SGD(params, lr=0.1)], 3)[0]
+    assert torch.allclose(found[3], expected, rtol=0, atol=1e-6)
+
+
 class Signs(torch.optim.Optimizer):
     """The sign of NaN is 0: such a run would stand still and look finished."""
 

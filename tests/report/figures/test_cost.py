@@ -44,3 +44,16 @@ def test_a_method_without_a_block_has_no_row_and_without_the_baseline_there_are_
     assert "sgd" not in set(table["method"]) and table["seconds_ratio"].isna().all()
     look = Look.of({label: digits.method(label) for label in digits.methods}, digits.baseline)
     assert relative(table, look, "digits-mlp") is None
+
+
+def test_a_method_without_a_part_costs_a_multiple_of_the_whole(digits: StudyFrames) -> None:
+    spec = {**digits.spec, "method": {"heat": {"against": "hj"}}}
+    look = Look.of({label: digits.method(label) for label in digits.methods}, "sgd", {"heat": "hj"})
+    table = costs(replace(digits, spec=spec), "digits-mlp")  # type: ignore[arg-type]
+    own, usual = table.set_index("method"), costs(digits, "digits-mlp").set_index("method")
+    assert (
+        own["seconds_ratio"]["heat"] == own["seconds"]["heat"] / own["seconds"]["hj"] != usual["seconds_ratio"]["heat"]
+    )
+    assert own["seconds_ratio"]["hj"] == usual["seconds_ratio"]["hj"]
+    figure = relative(table, look, "digits-mlp")
+    assert figure is not None and "relative to the method that each is compared with" in figure.title

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from relaxbench.report import StudyFrames
 from relaxbench.report.figures.learning_curves import GRID, bands, curves, scales
+from relaxbench.report.figures.search_space import reference
 from tests.report.figures.looks import DIGITS, look_of
 
 
@@ -41,3 +44,18 @@ def test_every_panel_shows_its_method_and_the_baseline(digits: StudyFrames) -> N
         assert list(panel.axes) == ["gradients", "seconds"] and panel.data is not None
         assert set(panel.data["method"]) == {method, "sgd"}
     assert len({str(panel.figure.layout["yaxis"]["range"]) for panel in panels}) == 1
+
+
+def test_a_method_without_a_part_is_shown_beside_the_whole(digits: StudyFrames) -> None:
+    views = {"validation loss": bands(digits, DIGITS, "validation_loss")}
+    look = replace(look_of(digits), opponents={"heat": "hj"})
+    panels = {
+        panel.key.removeprefix(f"curve-{DIGITS}-"): panel
+        for panel in curves(views, scales(digits, DIGITS), look, DIGITS)
+    }
+    own, other = panels["heat"], panels["hj"]
+    assert own.data is not None and set(own.data["method"]) == {"heat", "hj"}
+    assert "mean of tuned Hamilton" in own.reading and "mean of tuned SGD" in other.reading
+    mean = views["validation loss"].query("method == 'hj'")["mean"].to_numpy()
+    assert np.asarray(own.figure.data[1]["y"]) == pytest.approx(mean, rel=1e-6)
+    assert reference(digits, DIGITS, "hj") != reference(digits, DIGITS)

@@ -106,7 +106,7 @@ BILL, REPORT = "    trial.bill(gradients=1)\n", "        trial.report(validation
         ("x * x + 0.02", "float('nan')", "trial.test(…) gives nan"),
         ("x * x + 0.01", "-1", "trial.report(validation=-1) gives -1, better than the best possible square, 0"),
         ("abs(x))", "abs(x), loss=x)", "state that of a diverged run, worst_loss, in [script]"),
-        ("while trial.left:", "while True:", "RuntimeError: the budget of 1 gradients was spent long ago"),
+        ("while trial.left:", "while True:", "RuntimeError: the budget of 10 gradients was spent long ago"),
         ('["lr"]', '["rate"]', "KeyError: 'rate' (line 8 of descent.py)"),
         ("import random\n", "import random,\n", "script 'descent.py' cannot be run: SyntaxError"),
         ("import random\n", "import nothing_here\n", "ModuleNotFoundError: No module named 'nothing_here'"),

@@ -21,6 +21,7 @@ from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import problem
 from relaxbench.store.schema import Trial as Row
 from relaxbench.study.definition.script_problem import LoopProblem
+from relaxbench.study.definition.script_tryout import prepare_script
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.script_trainer import result_of
 from relaxbench.training.oracle import Oracle
@@ -154,6 +155,12 @@ def test_a_trial_that_fails_is_said_and_given_up_and_the_others_go_on(tmp_path: 
         by_method.setdefault(row.method, set()).add(row.status)
     assert by_method["other"] == {"done"} and "failed" in by_method["one"] and "done" not in by_method["one"]
     assert summary.failed and summary.code == 3
+
+
+def test_an_iteration_of_several_gradients_fits_into_a_try_out(tmp_path: Path) -> None:
+    text = scripts.QUADRATIC.replace("trial.left:", "trial.left >= 2:").replace("gradients=1", "gradients=2")
+    (task,) = prepare_script(scripts.spec(scripts.write(tmp_path, text)))
+    assert isinstance(task, LoopProblem) and set(task.measured) == {"one", "other"}
 
 
 def test_bills_beyond_the_budget_are_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The steps are recorded, and the recordings run by plain operations: the compiler
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from relaxbench.study.definition.paths import parse_path, refuse_problems
 from relaxbench.study.definition.prepare import prepare
 from relaxbench.study.execution.options import RunOptions, parse_device
 from relaxbench.study.execution.run import StudyRun, Summary
-from relaxbench.training import compilation
+from relaxbench.training import compilation, repayment
+from relaxbench.training import engine as engines
+from relaxbench.training.engine import Engine
 from tests.study import tiny
 from tests.study.results import study_row
 
@@ -108,6 +111,55 @@ def test_a_worker_that_cannot_make_the_step_is_refused_and_trials_stay(
 
 def steps_of(manifest: Any) -> Any:
     return manifest["engines"]["rosenbrock"]["compiled"]
+
+
+@pytest.fixture
+def long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which training takes very long, and a quarter of that if it is compiled."""
+
+    def choose(*given: Any) -> Engine:
+        wish = "vectorized" if given[-1] == "auto" else given[-1]
+        return replace(tiny.engine(8, wish), rate=1e-3)
+
+    monkeypatch.setattr(engines, "choose_engine", choose)
+    monkeypatch.setattr(repayment, "compiled_size", lambda *_: 8)
+    monkeypatch.setattr(repayment, "throughput", lambda *_, compiled=None: 4.0 if compiled else 1.0)
+
+
+def test_a_long_study_chooses_compiled_steps_and_says_why(
+    long: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run(tmp_path, stopping=tiny.After(14)).missing > 0
+    manifest = study_row(tmp_path).manifest
+    engine = manifest["engines"]["rosenbrock"]
+    assert engine["path"] == "compiled" and "path" not in manifest
+    assert {m for m, facts in engine["compiled"].items() if facts["digest"]} == {"sgd", "heat"}
+    assert engine["repayment"]["gain"] == 4 and engine["repayment"]["compilation"] > 0
+    said = describe_engine("rosenbrock", engine)[1]
+    assert said.startswith("rosenbrock: steps are compiled: that repays: ") and "2 steps about" in said
+    monkeypatch.setattr(compilation, "_made", {})
+    monkeypatch.setattr(compilation, "why_not_here", lambda device: "no C++ compiler (g++) is found")
+    with pytest.raises(UserError, match=r"begin another study with --path vectorized \(this one chose to compile"):
+        run(tmp_path)
+
+
+def test_a_study_goes_on_on_its_path_however_long_it_is(long: None, tmp_path: Path) -> None:
+    assert run(tmp_path, stopping=tiny.After(14), path="vectorized").missing > 0
+    assert run(tmp_path, stopping=tiny.After(3)).missing > 0
+    engine = study_row(tmp_path).manifest["engines"]["rosenbrock"]
+    assert engine["path"] == "vectorized" and not engine["repayment"] and "compiled" not in engine
+
+
+def test_a_long_study_without_a_compiler_trains_as_a_short_one_and_says_so(
+    long: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(repayment, "why_not_here", lambda device: "no C++ compiler (g++) is found")
+    assert run(tmp_path, stopping=tiny.After(14)).missing > 0
+    engine = study_row(tmp_path).manifest["engines"]["rosenbrock"]
+    assert engine["path"] == "vectorized"
+    assert describe_engine("rosenbrock", engine)[1:] == [
+        "rosenbrock: steps are not compiled: no C++ compiler (g++) is found"
+    ]
 
 
 def test_a_path_that_is_not_possible_is_refused_before_a_study_begins(monkeypatch: pytest.MonkeyPatch) -> None:
