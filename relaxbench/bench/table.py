@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from rich.text import Text
 
 Figures = dict[str, Any]
 Row = tuple[str, ...]
+HEADING = 8
+"""Characters of a line of a heading, so that tables of many columns fit into a terminal."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,12 @@ class Table:
     def printed(self) -> Iterator[RenderableType]:
         """Format the table for a terminal."""
         grid = Grid(box=None, pad_edge=False, header_style="dim")
-        for column in self.columns:
-            first = not grid.columns
-            grid.add_column(column, justify="left" if first else "right", no_wrap=not first)
+        names, *numbers = self.columns
+        longest = max((len(word) for row in self.rows for word in row[0].split()), default=0)
+        grid.add_column(names, min_width=longest, vertical="bottom")
+        for column in numbers:
+            heading = textwrap.fill(column, HEADING, break_long_words=False, break_on_hyphens=False)
+            grid.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
         for row in self.rows:
             grid.add_row(*map(Text, row))
         yield from (Text(f"\n{self.title}"), grid, Text(self.reading, style="dim"))

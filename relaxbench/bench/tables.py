@@ -221,11 +221,11 @@ def ledger_tables(figures: Figures) -> list[Table]:
             cells += [f"{row[count]:.4g}", f"{row[count] / row['billed']:.3f}"]
             holds = holds and abs(row[count] / row["billed"] - 1) <= figures["within"]
         rows.append((*cells, f"{row['own']['profiler']:.2g}", "✓" if holds else "✗"))
-    within = f"within {100 * figures['within']:.0f} %"
+    within = f"within {100 * figures['within']:.0f}\N{NO-BREAK SPACE}%"
     return [
         Table(
             "The ledger's cost of an outer step against PyTorch's counts of FLOPs",
-            ("method", "billed", "torch.profiler", "ratio", "FLOP counter", "ratio", "own products", within),
+            ("method", "billed", "profiler", "ratio", "FLOP counter", "ratio", "own products", within),
             tuple(rows),
             "All in gradients: FLOPs of the outer step divided by those of one gradient, in matrix products and "
             "convolutions. torch.profiler on 20 full layers, torch.utils.flop_counter on LeNet, whose first layer "

@@ -43,9 +43,12 @@ def gradient(layers: list[tuple[int, int, int, int]]) -> int:
 
 
 def curveball(layers: list[tuple[int, int, int, int]]) -> float:
-    """Values and tangents (dW a + W da, of which the images have no da) twice, back once, values every fifth time."""
-    once, first = forward(layers), forward(layers[:1])
-    return 2 * (once + 2 * once - first) + 2 * once - first + once / 5
+    """Values and tangents (dW a + W da, of which the images have no da) twice, back once, values every fifth time.
+
+    And the products of five vectors of outputs with each other, as one product of matrices.
+    """
+    once, first, outputs = forward(layers), forward(layers[:1]), layers[-1][1]
+    return 2 * (once + 2 * once - first) + 2 * once - first + once / 5 + 2 * 5 * 5 * outputs
 
 
 def orthogonalization(layers: list[tuple[int, int, int, int]]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from relaxbench.bench import (
     allcnn,
@@ -30,7 +32,7 @@ from relaxbench.bench import (
     trials,
 )
 from relaxbench.bench.page import render
-from relaxbench.bench.table import met
+from relaxbench.bench.table import Table, met
 from relaxbench.bench.tables import TABLES, step_tables
 from relaxbench.cli.console import console
 from relaxbench.cli.main import main
@@ -175,16 +177,13 @@ def test_terminal_page_and_file_say_the_same(known: dict[str, Any], capsys: pyte
     assert json.loads(html.unescape(text.split('<pre id="figures">')[1].split("</pre>")[0])) == written
     parsed = Tables()
     parsed.feed(text)
-    expected = [
-        list(row)
-        for part, (_, tables) in TABLES.items()
-        for table in tables(written[part])
-        for row in (table.columns, *table.rows)
-    ]
-    assert parsed.rows == expected
+    shown = [table for part, (_, tables) in TABLES.items() for table in tables(written[part])]
+    assert parsed.rows == [list(row) for table in shown for row in (table.columns, *table.rows)]
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    for row in expected:
-        assert " ".join(" ".join(row).split()) in lines
+    for table in shown:
+        rows = [lines.index(" ".join(" ".join(row).split())) for row in table.rows]
+        heading = " ".join(lines[lines.index(table.title) + 1 : rows[0]])
+        assert sorted(heading.split()) == sorted(" ".join(table.columns).split())
     for words in (
         written["about"]["version"],
         written["machine"]["torch"],
@@ -329,3 +328,13 @@ def test_costs_alone_are_ratios_to_sgd_with_the_spread_of_both(monkeypatch: pyte
     expected = {"ratio": 1.2, "low": 1.2 * (1 - spread), "high": 1.2 * (1 + spread), "target": 1.25}
     assert found["entropy-sgd"] == pytest.approx(expected)
     assert found["sgd again"]["ratio"] == 1 and found["sgd again"]["high"] == pytest.approx(1 + spread)
+
+
+def test_a_narrow_terminal_shows_the_names_of_all_rows_whole() -> None:
+    numbers = ("billed", "profiler", "ratio", "FLOP counter", "ratio", "own products", "within 5\N{NO-BREAK SPACE}%")
+    rows = tuple((name, "34.67", "34.55", "0.997", "33.79", "0.975", "0", "✓") for name in RULES)
+    printed = io.StringIO()
+    for part in Table("ledger", ("method", *numbers), rows, "").printed():
+        Console(width=80, file=printed, color_system=None).print(part)
+    lines = printed.getvalue().splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("✓")] == list(RULES)

@@ -118,7 +118,7 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("study", "--checkpoints", "/proc/nowhere"), ("--checkpoints '/proc/nowhere'", "'/proc' is not writable")),
     (("study", "--problem", "allcnn-bn:"), ("'allcnn-bn:' names no data after the colon",)),
     (("bench", "--only", "step"), ("unknown part 'step'", "did you mean 'steps'?")),
-    (("bench", "--only", "ledger", "--compile"), ("the part 'steps'", "(options --compile, --only)")),
+    (("bench", "--only", "ledger", "--compile"), ("the parts 'residual' and 'steps'", "(options --compile, --only)")),
 ]
 
 
