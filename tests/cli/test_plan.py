@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +70,7 @@ def test_plan_says_how_many_workers_share_the_runs(
     Path("mine.toml").write_text(STUDY)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(processes, "cores", lambda: 6)
+    monkeypatch.setattr(processes.psutil, "virtual_memory", lambda: SimpleNamespace(available=100 * 2**30))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     threads = torch.get_num_threads()
     assert "K = 8 on cpu, by 1 worker of 2 threads" in " ".join(printed(capsys, *PLAN).split())  # soon done
