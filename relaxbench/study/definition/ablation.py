@@ -109,7 +109,7 @@ def parts_of(whole: str, values: Mapping[str, Any]) -> list[Part]:
     if not rule.parts:
         having = [name for name in rule_names() if is_rule(name) and rule_class(name).parts]
         raise UserError(
-            f"method {whole!r} has no parts that could be left out: others build on it; methods with parts are "
+            f"method {whole!r} has no parts that could be left out: its rule declares none; rules with parts are "
             f"{listed(having)}"
         )
     return [part for part in rule.parts if without(part, rule, table, ranges_in(values)) is not None]
