@@ -106,7 +106,8 @@ class Display:
             self._line(now, f"{done:,} of {total:,} trials; {self._state(progress, present)}; {look_words(progress)}")
 
     def _line(self, now: float, text: str) -> None:
-        line = textwrap.fill(f"{now - self.start:5.0f} s  {text}", COLUMNS, subsequent_indent=" " * 9)
+        line = f"{now - self.start:5.0f} s  {text}"
+        line = textwrap.fill(line, COLUMNS, subsequent_indent=" " * 9, break_on_hyphens=False)  # names stay whole
         self.console.print(line, markup=False, soft_wrap=True)
         self.shown = now
 
