@@ -92,6 +92,12 @@ class Visit:
         page.wait_for_function("document.documentElement.dataset.drawn", polling=POLL)
         return page
 
+    def leave(self) -> None:
+        """Open an empty page in every tab, in place of what was open."""
+        for tab in self._tabs.values():
+            tab.goto("about:blank")
+        self.check()
+
     def stay(self, place: Path, width: int = 1200, height: int = 900, scheme: Scheme = "light") -> Page:
         """The page as it was left, if it is the one that is open; else open it."""
         page = self._tab(offline=True)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from playwright.sync_api import Browser
 
 from relaxbench.util.malloc import keep_freed_memory
 from tests import browser, postgres
 from tests.mnist import REAL, small_mnist
+from tests.shared_tab import SharedTab
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -96,17 +96,20 @@ def server() -> Iterator[postgres.Server]:
         server.remove()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A browser, one per test file, because other files may need their own event loop."""
-    with browser.chromium() as running:
-        yield running
+@pytest.fixture(scope="session")
+def shared_tab() -> Iterator[SharedTab]:
+    """One browser and one tab of it per process: the first page in a new one takes longer than the next."""
+    shared = SharedTab()
+    try:
+        yield shared
+    finally:
+        shared.close()
 
 
 @pytest.fixture(scope="module")
-def tab(chromium: Browser) -> Iterator[browser.Visit]:
-    """The tab in which the pages of a test file are opened."""
-    with browser.Visit(chromium, browser.artefacts()) as visit:
+def tab(shared_tab: SharedTab) -> Iterator[browser.Visit]:
+    """The tab in which the pages of a test file are opened: empty at first, and at the end."""
+    with shared_tab.lent() as visit:
         yield visit
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from relaxbench.report import StudyFrames
 from tests.browser import Visit, eventually, with_one_figure
@@ -60,10 +59,8 @@ def same(page: Page, expected: pd.DataFrame) -> None:
 
 
 @pytest.fixture(scope="module")
-def opened(chromium: Browser, digits_page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    copy = tmp_path_factory.mktemp("tables") / "digits.html"
-    with Visit(chromium, digits_page.parent) as visit:
-        yield visit.open(with_one_figure(digits_page, copy))
+def opened(tab: Visit, digits_page: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return tab.open(with_one_figure(digits_page, tmp_path_factory.mktemp("tables") / "digits.html"))
 
 
 @pytest.fixture
