@@ -153,7 +153,9 @@ def rows_of(findings: Findings, study: str) -> list[Row]:
                 study=study,
                 problem=problem,
                 base=about["base"],
-                title=about["title"],
+                title=about["title"].removesuffix(
+                    f", {about['budget']:,.0f} gradients"
+                ),  # a ladder's rung says its budget
                 metric=about["metric"],
                 unit=about["unit"],
                 censored=about["censored"],
