@@ -56,7 +56,7 @@ def test_gradients_are_those_of_plain_pytorch(change: Callable[[nn.Sequential], 
     task = of(change)
     net = task.adapted.original(0).train()
     loss = nn.functional.cross_entropy(net(X), Y)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     points = torch.cat([p.detach().flatten() for p in net.parameters()])[None]
     right = torch.cat([torch.as_tensor(p.grad).flatten() for p in net.parameters()])
     batch = task.sampler([0], [0], 1, torch.device("cpu")).batch(torch.zeros(1, 1, dtype=torch.int64))
