@@ -30,6 +30,8 @@ COMMANDS = [
     ("study --population 99999999999", "expected 1 to 100,000 trials at a time"),
     ("study --storage sqlite:///a.db?mode=zzz", "options after the ?"),
     ("study --storage \t", "names no file"),
+    ("study --storage postgresql://u@h/a\udc80", "holds bytes that are not UTF-8"),
+    ("show --storage a\udc80.db", "holds bytes that are not UTF-8"),
     ("study --storage file:x.db", "is not a database URL"),
     ("study --storage loop", "unable to open database file"),
     ("study --storage fifo", "is not a regular file"),
