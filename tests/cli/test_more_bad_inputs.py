@@ -44,6 +44,7 @@ COMMANDS = [
     ("study --checkpoints loop", "is a link that leads to no folder"),
     ("study --data-dir missing", "is not a folder"),
     ("study --optuna host:８０", "expected HOST:PORT"),
+    ("study --optuna a\udc80:80", "expected HOST:PORT"),
     ("study --optuna http://h:80", "expected HOST:PORT"),
     ("study --name \t", "not blanks"),
     ("study --budget 1000000000000000000000000000000", "expected at most 1,000,000,000,000"),
