@@ -139,6 +139,10 @@ class ProblemConformance:
             for split in ("validation", "test"):
                 first, second = (Oracle(p, path).measure(points, split) for _ in range(2))
                 require(
+                    not bool(first.loss.isnan().any()),
+                    f"the {split} loss is not a number: look for NaN or infinity among the {split} examples",
+                )
+                require(
                     torch.equal(first.loss, second.loss), f"the {split} loss changes from one measurement to the next"
                 )
                 alone = Oracle(p, path).measure(points[:1], split).loss
