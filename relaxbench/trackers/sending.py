@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from socket import gaierror
 
 from relaxbench.errors import UserError
 from relaxbench.trackers.runs import Summary, TrackedRun
@@ -78,7 +79,11 @@ class Sending:
 
 
 def _words(error: Exception) -> str:
-    """Return what a library or the system says of an error, in one line: its first one, or what it is called."""
+    """Return what a library or the system says of an error, in one line: its first one, or what it is called.
+
+    Where a connection failed, the system's words say so best: a library quotes its own retries and addresses.
+    """
+    error = _network_error(error) or error
     if isinstance(error, OSError) and error.strerror:
         where = f"{str(error.filename)!r}: " if error.filename else ""
         return f"{where}{error.strerror}"
@@ -87,3 +92,13 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError) or type(error).__module__ != "builtins":  # else a bug, which its name helps to find
         return words or name
     return f"{name}: {words}" if words else name
+
+
+def _network_error(error: BaseException | None) -> Exception | None:
+    """Return the failed connection that an error comes from; None where there is none."""
+    seen = None
+    while error is not None:
+        if isinstance(error, ConnectionError | TimeoutError | gaierror):
+            seen = error
+        error = error.__cause__ or error.__context__
+    return seen

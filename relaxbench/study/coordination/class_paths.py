@@ -9,6 +9,13 @@ from typing import Any
 
 from relaxbench.errors import UserError, unknown
 
+KINDS: Mapping[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+}
+"""What an argument may be, by the type of its default: a text is as good as true where Python asks for a truth."""
+
 
 def is_path(name: str) -> bool:
     """Whether a name is the path of a class: ``package.module:Class``."""
@@ -64,4 +71,9 @@ def options_of(made: type[Any], given: Mapping[str, Any], kind: str, name: str, 
         for option in given:
             if option not in known or option in but:
                 raise unknown(f"option of {kind} {name!r}:", option, set(known) - set(but))
+    for option, value in given.items():
+        usual = known[option].default if option in known else None
+        types, words = KINDS.get(type(usual), ((object,), ""))
+        if words and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            raise UserError(f"option of {kind} {name!r}: {option} = {value!r}: expected {words}, such as {usual}")
     return set(known)

@@ -131,6 +131,8 @@ def _asked(table: object) -> Ablation:
         raise UserError(
             f'[ablation] {".".join(keys)}: expected methods = ["entropy-sgd"], and perhaps parts = ["scoping"]'
         ) from None
+    if isinstance(table, Mapping) and table.get("parts") == []:
+        raise UserError("[ablation] parts is empty: name at least one, or leave the key out for all")
     for key, names in (("methods", asked.methods), ("parts", asked.parts)):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:

@@ -158,7 +158,7 @@ def test_a_pruner_whose_first_generation_is_the_whole_block_is_refused() -> None
 
 
 def test_options_with_which_a_sampler_fails_later_are_refused_before() -> None:
-    search = {"sampler": "tpe", "options": {"n_startup_trials": "many"}}
+    search = {"sampler": "tpe", "options": {"gamma": "many"}}
     with pytest.raises(UserError, match=r"^sampler 'tpe' with options .* cannot search .*: correct its options$"):
         check_on(parse({**GOOD, "methods": ["sgd"], "search": search}, "my.toml"), [problem("rosenbrock")])
 
