@@ -197,8 +197,8 @@ class ProblemConformance:
             require(rule.curvature, f"{rule.name} cannot take a step: {reason}")
         if has_one_batch(p):
             for rule in rules:
-                reason = why_unfit(p, rule) if rule.compares_losses else None
-                require(reason is None, f"{rule.name} cannot take a step: {reason}")
+                obstacle = why_unfit(p, rule) if rule.compares_losses else None
+                require(obstacle is None, f"{rule.name} cannot take a step: {obstacle}")
         for rule, reason in unfit.items():
             skip(f"{rule.name} cannot train it: {reason}; study --skip-unfit leaves it out")
 
