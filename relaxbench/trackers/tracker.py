@@ -69,10 +69,10 @@ class Tracker(Protocol):
 
 
 def check_destination(destination: Destination) -> None:
-    """Check that a destination names a tracker and a project.
+    """Check that a destination names a tracker and a project, in characters that names and addresses have.
 
     Raises:
-        UserError: naming the nearest tracker, or what is missing.
+        UserError: naming the nearest tracker, or what is wrong.
     """
     if destination.to not in TRACKERS:
         raise unknown("tracker", destination.to, TRACKERS)
@@ -80,6 +80,9 @@ def check_destination(destination: Destination) -> None:
         raise unknown("choice of runs", destination.runs, get_args(Which))
     if not destination.project.strip():
         raise UserError(f"project {destination.project!r}: expected a name, such as {PROJECT!r}", "project")
+    for key, text in (("project", destination.project), ("where", destination.where)):
+        if not text.isprintable():
+            raise UserError(f"{key} {text!r}: expected printable characters, without line breaks", key)
 
 
 def installed(module: str) -> bool:
