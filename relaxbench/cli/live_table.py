@@ -100,11 +100,11 @@ def table_of(progress: Sequence[Progress], baseline: str, room: int, width: int)
         table.add_column(name, justify="right", min_width=max(map(len, name.split("\n"))), no_wrap=True)
     table.add_column("look", no_wrap=True)
     table.add_column("now", min_width=9, max_width=NOW, no_wrap=True)
-    for line, (name, *others) in zip(lines, rows, strict=True):
+    for line, (label, *others) in zip(lines, rows, strict=True):
         done, total = line.done
         bars = [ProgressBar(total=total, completed=done, width=bar)] if bar >= SHORTEST_BAR else []
-        name.truncate(max(8, width - taken), overflow="ellipsis")
-        table.add_row(name, *bars, *others)
+        label.truncate(max(8, width - taken), overflow="ellipsis")
+        table.add_row(label, *bars, *others)
     return [table, *([Text(f"and {hidden}", style="dim")] if hidden else [])]
 
 
