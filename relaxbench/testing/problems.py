@@ -16,8 +16,6 @@ from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES
-from relaxbench.optim.rule import Rule
-from relaxbench.optim.rules.levenberg_marquardt import LevenbergMarquardt
 from relaxbench.problems import Batch, Problem, SupervisedProblem
 from relaxbench.problems import problem as problem_of
 from relaxbench.testing.runner import require, skip
@@ -188,8 +186,8 @@ class ProblemConformance:
         shapes = [shape for _, shape in p.layout()]
         suited = [cls for cls in RULES.values() if cls.unfit(shapes) is None]
         # Two conjugate gradients are of the same operations as twenty.
-        brief: dict[type[Rule], Rule] = {LevenbergMarquardt: LevenbergMarquardt(cg_steps=2)}
-        rules = [brief.get(cls) or cls() for cls in suited if p.loss.convex or not cls.curvature]
+        brief = {"levenberg-marquardt": {"cg_steps": 2}}
+        rules = [cls(**brief.get(cls.name, {})) for cls in suited if p.loss.convex or not cls.curvature]
         vectorizes = self._obstacle(p) is None
         tried = ((rule, why_unfit(p, rule, vectorizes)) for rule in rules if not rule.compares_losses)
         unfit = {rule: reason for rule, reason in tried if reason}
