@@ -20,7 +20,15 @@ HERE = [name for name in PROBLEMS if f"{name}-small" not in PROBLEMS and not pro
 
 @pytest.mark.parametrize("name", HERE)
 def test_every_problem_that_is_built_in_passes(name: str) -> None:
-    checks = list(run_checks(type("Suite", (ProblemConformance,), {"problem": name})()))
+    """With mini-batches of at most 16 examples: what is required holds for any."""
+
+    def small() -> Problem:
+        task = problem(name)
+        if isinstance(task, SupervisedProblem):
+            task.batch_size = min(task.batch_size, 16)
+        return task
+
+    checks = list(run_checks(type("Suite", (ProblemConformance,), {"problem": staticmethod(small)})()))
     assert len(checks) == 11
     assert [(check.name, check.reason) for check in checks if check.failed] == []
 

@@ -124,7 +124,7 @@ def test_neighbours_that_diverge_are_contained_and_complete_with_the_worst_value
 @pytest.mark.parametrize("name", RULES)
 def test_vectorized_and_direct_paths_agree_in_float64(name: str) -> None:
     double = {split: (x.double(), y) for split, (x, y) in digits().items()}
-    task = SupervisedProblem("digits-64", lambda: mlp(dropout=0.2).double(), lambda: double, budget=48)
+    task = SupervisedProblem("digits-64", lambda: mlp(dropout=0.2).double(), lambda: double, budget=48, rounds=4)
     found: list[Outcome] = []
     paths: tuple[Path, ...] = ("vectorized", "direct")
     for path in paths:
@@ -138,6 +138,7 @@ def test_vectorized_and_direct_paths_agree_in_float64(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_budget_ends_on_the_last_completed_outer_step(name: str) -> None:
     rule, task = RULES[name](), digits_mlp()
+    task.rounds = 4
     params = {**defaults(rule.wide), **({"inner_steps": 14} if "inner_steps" in rule.wide else {})}
     several = {"sam": 2, "asam": 2, "lpf-sgd": 4, "elastic-sgd": 3, "hj-implicit": 15, "parle": 42}
     period = several.get(name, 14 if "inner_steps" in rule.wide else 1)

@@ -15,31 +15,39 @@ from relaxbench.problems.problem import Params, Problem
 class NumberedDraws:
     """Mini-batches of a problem whose only data are random numbers: uniform in [low, high), one per gradient.
 
-    All of a round are drawn at once: one alone would be mostly the overhead of calls.
-
     Args:
         seeds: K seeds, one per member.
-        first: number of each member's first mini-batch.
-        steps: mini-batches per member.
         low, high: the range; where they are equal, nothing is drawn.
         device: where the numbers are needed.
+        first: number of each member's first mini-batch in this round.
+        steps: mini-batches of the round, which are drawn at once: one alone is mostly the overhead of calls. 0: each is
+            drawn when it is asked for.
     """
 
     def __init__(
-        self, seeds: Sequence[int], first: Sequence[int], steps: int, low: float, high: float, device: torch.device
+        self,
+        seeds: Sequence[int],
+        low: float,
+        high: float,
+        device: torch.device,
+        first: Sequence[int] = (),
+        steps: int = 0,
     ) -> None:
-        self.first = torch.tensor(list(first))[:, None].to(device)
-        self.drawn = low < high
-        if not self.drawn:
-            self.draws = torch.full_like(self.first, low, dtype=torch.float32)
-        else:
-            numbers = self.first + torch.arange(steps, device=device)
-            words = random.key(torch.tensor(list(seeds))[:, None].to(device), random.DATA, numbers)
-            self.draws = low + (high - low) * random.uniform(words, torch.zeros_like(numbers))
+        self.seeds = torch.tensor(list(seeds))[:, None].to(device)
+        self.low, self.high, self.steps = low, high, steps if low < high else 0
+        self.first = torch.tensor(list(first), dtype=torch.int64)[:, None].to(device)
+        if self.steps:
+            self.ahead = self._draw(self.first + torch.arange(steps, device=device))
 
     def batch(self, number: Tensor) -> Batch:
         """Return ``{"draw": [K, 1]}`` for the mini-batches with these numbers, int64 ``[K, 1]``."""
-        return {"draw": self.draws.gather(1, number - self.first) if self.drawn else self.draws}
+        if self.low == self.high:
+            return {"draw": torch.full_like(number, self.low, dtype=torch.float32)}
+        return {"draw": self.ahead.gather(1, number - self.first) if self.steps else self._draw(number)}
+
+    def _draw(self, number: Tensor) -> Tensor:
+        words = random.key(self.seeds, random.DATA, number)
+        return self.low + (self.high - self.low) * random.uniform(words, torch.zeros_like(number))
 
 
 SCOPES: Mapping[str, tuple[float, float]] = {"gamma_start": (0.03, 300.0), "gamma_end": (0.01, 30.0)}
@@ -102,7 +110,7 @@ class Rosenbrock(Landscape):
         return torch.full((2,), -0.25) + shift
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> NumberedDraws:
-        return NumberedDraws(seeds, first, steps, self.low, self.high, device)
+        return NumberedDraws(seeds, self.low, self.high, device, first, steps)
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         u, v = params["w"][..., 0], params["w"][..., 1]
@@ -139,7 +147,7 @@ class ChainedRosenbrock(Landscape):
         return Rosenbrock().init(seed)[:1].repeat(self.n)
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> NumberedDraws:
-        return NumberedDraws(seeds, first, steps, 1.0, 1.0, device)
+        return NumberedDraws(seeds, 1.0, 1.0, device)
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         w = params["w"]
@@ -172,7 +180,7 @@ class Rugged1D(Landscape):
         return 24.0 * random.uniform(words, torch.tensor([0])) - 12.0
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> NumberedDraws:
-        return NumberedDraws(seeds, first, steps, 1.0, 1.0, device)
+        return NumberedDraws(seeds, 1.0, 1.0, device)
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         x = params["x"]

@@ -45,7 +45,7 @@ class DoubleWell(Landscape):
         return 3.0 * random.uniform(words, torch.tensor([0])) - 1.5
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> NumberedDraws:
-        return NumberedDraws(seeds, first, steps, 1.0, 1.0, device)
+        return NumberedDraws(seeds, 1.0, 1.0, device)
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         x = params["x"]
@@ -117,7 +117,7 @@ class GaussianWells(Landscape):
         return 4.0 * random.uniform(words, torch.arange(self.size)) - 2.0
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> NumberedDraws:
-        return NumberedDraws(seeds, first, steps, 1.0, 1.0, device)
+        return NumberedDraws(seeds, 1.0, 1.0, device)
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         x = params["x"]
