@@ -17,7 +17,6 @@ from relaxbench.optim.hyper import defaults
 from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
-from relaxbench.optim.rules.levenberg_marquardt import LevenbergMarquardt
 from relaxbench.problems import Batch, Problem, SupervisedProblem
 from relaxbench.problems import problem as problem_of
 from relaxbench.testing.runner import require, skip
@@ -183,9 +182,7 @@ class ProblemConformance:
         p = self._make()
         shapes = [shape for _, shape in p.layout()]
         suited = [cls for cls in RULES.values() if cls.unfit(shapes) is None]
-        # Two conjugate gradients are of the same operations as twenty.
-        brief: dict[type[Rule], Rule] = {LevenbergMarquardt: LevenbergMarquardt(cg_steps=2)}
-        rules = [brief.get(cls) or cls() for cls in suited if p.loss.convex or not cls.curvature]
+        rules = [_brief(cls) for cls in suited if p.loss.convex or not cls.curvature]
         vectorizes = self._obstacle(p) is None
         tried = ((rule, why_unfit(p, rule, vectorizes)) for rule in rules if not rule.compares_losses)
         unfit = {rule: reason for rule, reason in tried if reason}
@@ -266,6 +263,12 @@ class ProblemConformance:
     def _outputs(self, p: Problem, x: Tensor, batch: Batch) -> Tensor:
         with torch.no_grad():
             return p.outputs(p.unflatten(x), batch, False)
+
+
+def _brief(rule: type[Rule]) -> Rule:
+    """Make a rule whose step is short: two conjugate gradients are of the same operations as twenty."""
+    few: dict[str, Any] = {"cg_steps": 2} if "cg_steps" in inspect.signature(rule).parameters else {}
+    return rule(**few)
 
 
 def _is_margin(margin: object) -> bool:
