@@ -95,10 +95,8 @@ def _words(error: Exception) -> str:
 
 
 def _network_error(error: BaseException | None) -> Exception | None:
-    """Return the failed connection that an error comes from; None where there is none."""
-    seen = None
-    while error is not None:
-        if isinstance(error, ConnectionError | TimeoutError | gaierror):
-            seen = error
-        error = error.__cause__ or error.__context__
-    return seen
+    """Return the failed connection that an error comes from, the first one; None where there is none."""
+    if error is None:
+        return None
+    earlier = _network_error(error.__cause__) or _network_error(error.__context__)
+    return earlier or (error if isinstance(error, ConnectionError | TimeoutError | gaierror) else None)

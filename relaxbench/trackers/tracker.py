@@ -72,10 +72,10 @@ class Tracker(Protocol):
 
 
 def check_destination(destination: Destination) -> None:
-    """Check that a destination names a tracker and a project.
+    """Check that a destination names a tracker and a project, in characters that names and addresses have.
 
     Raises:
-        UserError: naming the nearest tracker, or what is missing.
+        UserError: naming the nearest tracker, or what is wrong.
     """
     if destination.to not in TRACKERS:
         raise unknown("tracker", destination.to, TRACKERS)

@@ -206,6 +206,6 @@ def _twice(ask: Callable[[], T], fails: str, advice: str) -> tuple[T, T]:
         return ask(), ask()
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{fails} ({reason}): {advice}") from None
