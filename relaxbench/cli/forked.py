@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -42,7 +44,21 @@ def prepare() -> None:
     """
     if can_fork(["cpu"]):
         multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
-        forkserver.ensure_running()
+        with ignored(signal.SIGINT):  # the process inherits this: Ctrl-C while it imports is for the command alone
+            forkserver.ensure_running()
+
+
+@contextmanager
+def ignored(number: signal.Signals) -> Iterator[None]:
+    """Ignore a signal for a moment. Python lets the main thread alone do so; in another one, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 class ForkedWorker:
@@ -88,6 +104,7 @@ class ForkedWorker:
 def _work(arguments: list[str], environment: dict[str, str], log: str) -> None:
     """Be a worker: in the forked process."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in an interpreter that has just started
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -79,3 +80,40 @@ def test_a_worker_notices_that_its_supervisor_was_killed(tmp_path: Path) -> None
         supervisor.kill()
         supervisor.wait()
     until((tmp_path / "noticed").exists)
+
+
+IMPORTS = """
+import os, time
+from relaxbench.cli import forked
+forked.IMPORTED[:] = ["slow"]
+forked.prepare()
+try:
+    while not os.path.exists("imported"):
+        time.sleep(0.01)
+except KeyboardInterrupt:
+    while not os.path.exists("imported"):
+        time.sleep(0.01)
+"""
+SLOW = """
+import os, time
+open("began", "w").close()
+while not os.path.exists("interrupted"):
+    time.sleep(0.01)
+open("imported", "w").close()
+"""
+"""Stands for what workers import: it goes on until Ctrl-C was sent, and then ends as it would have without it."""
+
+
+def test_ctrl_c_while_workers_import_is_for_the_command_alone(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    process = subprocess.Popen(
+        [sys.executable, "-c", IMPORTS], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        until((tmp_path / "began").exists)
+        os.killpg(process.pid, signal.SIGINT)
+        (tmp_path / "interrupted").touch()
+        assert process.communicate(timeout=60)[1] == "" and process.returncode == 0
+    finally:
+        process.kill()
+    assert (tmp_path / "imported").exists()

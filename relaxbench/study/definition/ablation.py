@@ -130,6 +130,8 @@ def _asked(table: object) -> Ablation:
             raise unknown("key in table [ablation]:", keys[-1], Ablation.model_fields) from None
         where = " ".join(["[ablation]", *([".".join(keys)] if keys else [])])
         raise UserError(f'{where}: expected methods = ["entropy-sgd"], and perhaps parts = ["scoping"]') from None
+    if isinstance(table, Mapping) and table.get("parts") == []:
+        raise UserError("[ablation] parts is empty: name at least one, or leave the key out for all")
     for key, names in (("methods", asked.methods), ("parts", asked.parts)):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:

@@ -90,7 +90,7 @@ def check_search(search: Search, key: str, trials: int) -> None:
     if search.pruner == NONE and search.pruner_options:
         raise UserError(f'{key}.pruner_options = {search.pruner_options}: pruner "none" has no options: leave them out')
     if search.pruner == NONE and "spot_checks" in search.model_fields_set:
-        raise UserError(f'{key}.spot_checks = {search.spot_checks}: pruner "none" stops no trial: leave it out')
+        raise UserError(f'{key}.spot_checks = {search.spot_checks}: pruner "none" stops no trials: leave it out')
     try:
         if search.sampler != RANDOM:
             make_sampler(search.facts, 0, trials)

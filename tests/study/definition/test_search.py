@@ -78,7 +78,7 @@ MISTAKES: list[tuple[Any, tuple[str, ...]]] = [
     ({"pruner": "wilcoxon", "pruner_options": {"p_threshold": "a"}}, ("p_threshold = 'a': expected a number",)),
     ({"pruner": "hyperband", "pruner_options": {"max_resource": 1.5}}, ("a text in quotes or a whole number",)),
     ({"pruner": f"{HERE}:Exits"}, ("fails when it is asked", "correct its options or its class")),
-    ({"spot_checks": 0.5}, ("search.spot_checks = 0.5", 'pruner "none" stops no trial: leave it out')),
+    ({"spot_checks": 0.5}, ("search.spot_checks = 0.5", 'pruner "none" stops no trials: leave it out')),
     ({"prunner": "median"}, ("table [search]", "'prunner'", "did you mean 'pruner'?")),
 ]
 
