@@ -87,7 +87,8 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{str(error.filename)!r}: " if error.filename else ""
         return f"{where}{error.strerror}"
-    words = one_line(str(error).strip().split("\n")[0])[:LONGEST]
+    words = one_line(str(error).strip().split("\n")[0])
+    words = words if len(words) <= LONGEST else f"{words[: LONGEST - 1]}…"
     name = type(error).__name__
     if isinstance(error, OSError) or type(error).__module__ != "builtins":  # else a bug, which its name helps to find
         return words or name

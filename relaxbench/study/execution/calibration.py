@@ -19,6 +19,7 @@ import torch
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.store.facts import CompiledFacts, CostFacts, EngineFacts, Manifest
+from relaxbench.store.identity_facts import IdentityFacts
 from relaxbench.store.workers import Presence, at_work, workers
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
 from relaxbench.study.coordination.plan import Plan
@@ -26,6 +27,7 @@ from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.circumstances import circumstances
 from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.definition.script_problem import LoopProblem
+from relaxbench.study.execution.engine_request import EngineRequest
 from relaxbench.study.execution.processes import most_workers
 from relaxbench.study.execution.script_cost import script_costs, script_engine
 from relaxbench.study.execution.steps import describe_step, lacking, refuse_size
@@ -152,7 +154,9 @@ class Calibration:
             elif name not in chosen:
                 rules = [self.spec.make_rule(label, problem) for label in self.spec.methods]
                 ready = max(plan.size.ready for plan in self.plans if plan.problem == name)
-                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules, wish, ready)
+                known = manifest.get("identity", IdentityFacts(problems={}, methods={}))["problems"].get(name)
+                request = EngineRequest(problem, self.place, population, self.spec.precision, rules, wish, ready)
+                engine = request.choose() if known is None else request.choose_once(known)
                 if wish == "auto":
                     engine = self._repaid(problem, engine, population)
                 chosen[name] = cast(EngineFacts, engine.as_dict())

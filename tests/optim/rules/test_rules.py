@@ -175,7 +175,7 @@ def test_a_query_changes_nothing_and_update_leaves_its_arguments_alone(name: str
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.integers(0, 10**6), st.permutations(range(5)))
 def test_permuted_members_give_permuted_results(name: str, seed: int, order: list[int]) -> None:
     population = members(name, 5, 7, 20, seed, torch.float32)
@@ -187,7 +187,7 @@ def test_permuted_members_give_permuted_results(name: str, seed: int, order: lis
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.integers(0, 10**6), st.integers(1, 4))
 def test_a_member_alone_is_what_it_is_among_others(name: str, seed: int, K: int) -> None:
     population = members(name, K, 7, 20, seed, torch.float32)
