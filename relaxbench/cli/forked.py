@@ -27,6 +27,7 @@ IMPORTED = [
     "rich.live",
     "rich.progress_bar",
     "rich.table",
+    "torch.fx.experimental.symbolic_shapes",  # at its first vectorized loss
     "typer",
 ]
 """What a worker imports. Not the console, which asks at its import what it writes to."""
