@@ -25,6 +25,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers
 # which vector instructions there are: what the processor reports is used.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
+# XLA optimizes nothing: its programs run for milliseconds here, and take seconds to optimize.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # Images of the published sizes, a few of each class: real ones where they are at hand. Tests of commands and of other
 # processes see them, too.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
@@ -20,6 +21,8 @@ from relaxbench.training.precision import Precision
 from relaxbench.util.files import cache_dir
 from relaxbench.util.remembered import recall, remember
 from relaxbench.version import __version__
+
+ENGINE = TypeAdapter(engines.Engine)
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,21 @@ class EngineRequest:
         states = sorted((rule.name, rule.copies) for rule in self.rules)  # they limit K
         wished = (self.population, self.precision, self.wish, engines.candidates(self.device, self.ready))
         key = [identity, str(self.device), wished, states, machine(), __version__]
-        kept = recall(cache_dir(), "engine", key)
-        if kept is not None:
-            engine = replace(engines.Engine(**kept[0]), measured=kept[1])
-            if engine.path == "direct" or self._fits(engine.population):
-                return engine
+        kept = _kept(key)
+        if kept is not None and (kept.path == "direct" or self._fits(kept.population)):
+            return kept
         engine = self.choose()
         remember(cache_dir(), "engine", key, engine.as_dict())
         return engine
 
     def _fits(self, size: int) -> bool:
         return bool(sizes_that_fit(self.problem, (size,), self.device, self.precision, self.rules))
+
+
+def _kept(key: object) -> engines.Engine | None:
+    """Return the engine that is kept under a key; None if there is none, or the file has something else."""
+    kept = recall(cache_dir(), "engine", key)
+    try:
+        return kept and replace(ENGINE.validate_python(kept[0]), measured=kept[1])
+    except ValidationError:
+        return None

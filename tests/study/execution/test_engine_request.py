@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -67,3 +68,16 @@ def test_another_problem_request_or_memory_is_measured(
     assert request.choose_once(another).measured == "" and len(chosen) == 6
     monkeypatch.setattr(engine_request, "sizes_that_fit", lambda *_: [])
     assert request.choose_once(identity).measured == "" and len(chosen) == 7
+
+
+def test_a_file_with_something_else_is_measured_again(tmp_path: Path, chosen: list[int | None]) -> None:
+    request = EngineRequest(problem("rosenbrock"), torch.device("cpu"), None, "float32", (), "auto", 64)
+    identity: Any = {"probe": [1.0]}
+    request.choose_once(identity)
+    (file,) = (tmp_path / "cache").iterdir()
+    stored = json.loads(file.read_text())
+    for facts in ({}, {**stored["facts"], "path": "fast"}, {**stored["facts"], "population": "many"}):
+        file.write_text(json.dumps({**stored, "facts": facts}))
+        before = len(chosen)
+        assert request.choose_once(identity).measured == "" and len(chosen) == before + 1
+    assert request.choose_once(identity).measured
