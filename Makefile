@@ -50,7 +50,7 @@ stress: $(VENV)/.test
 
 # A study has a database of its own in build/atlas; those named in AGAIN are run with a second seed, too.
 ATLAS ?= digits linear-net rosenbrock tabular wells
-AGAIN ?= digits linear-net tabular
+AGAIN ?= digits linear-net rosenbrock tabular
 atlas: $(VENV)/.base
 	@mkdir -p build/atlas
 	@set -e; for name in $(ATLAS); do \

@@ -53,6 +53,11 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Us
     return UserError(f"unknown {kind} {given!r}: {guess}" + (f" ({hint})" if hint else ""))
 
 
+def is_slip(given: str, name: str) -> bool:
+    """Return whether a name may have been meant by what was given, as `unknown` decides it."""
+    return difflib.SequenceMatcher(None, name.casefold(), given.casefold()).ratio() >= _alike(given)
+
+
 def _alike(given: str) -> float:
     """Return the likeness (of difflib, 0 to 1) from which a name is what was meant.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from relaxbench.util import remembered
 from relaxbench.util.malloc import keep_freed_memory
 from tests import browser, postgres
 from tests.mnist import REAL, small_mnist
@@ -24,6 +25,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: the workers
 # which vector instructions there are: what the processor reports is used.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
+# XLA optimizes nothing: its programs run for milliseconds here, and take seconds to optimize.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 # Images of the published sizes, a few of each class: real ones where they are at hand. Tests of commands and of other
 # processes see them, too.
@@ -32,6 +35,7 @@ atexit.register(shutil.rmtree, SMALL.folder, ignore_errors=True)
 os.environ.setdefault("RELAXBENCH_TESTS_DATA", str(REAL))
 os.environ.pop("RELAXBENCH_STORAGE", None)
 os.environ.update(RELAXBENCH_DATA=str(SMALL.folder / "data"), RELAXBENCH_CACHE=str(SMALL.folder / "cache"))
+remembered.KEPT_DAYS = 0.0  # a test measures, or pretends to, whatever another one has measured
 
 
 LONGEST = (

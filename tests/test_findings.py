@@ -1,4 +1,4 @@
-"""Every figure of docs/findings.md, docs/claims.md and the README's lines is recomputed from the committed tables."""
+"""Every ratio in docs/findings.md, claims.md, science.md and the README is recomputed from the committed tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import stats
 from relaxbench.analysis.sentences import ratio
 
 ROOT = Path(__file__).parents[1]
-TABLES = ROOT / "reports" / "atlas" / "atlas"
+TABLES, SCIENCE = ROOT / "reports" / "atlas" / "atlas", ROOT / "reports" / "science"
 CLAIM = re.compile(
     r"`([\w.-]+)@([\d,]+) ([\w-]+)( again)?: (better|worse|equivalent|undecided) ([\d.]+) \(([\d.]+) to ([\d.]+)\)`"
     r"(?:,\s+about\s+([\d,]+)\s+blocks)?"
@@ -28,10 +28,17 @@ def cells() -> pd.DataFrame:
     return pd.read_csv(TABLES / "cells.csv")
 
 
+@pytest.fixture(scope="module")
+def verdicts(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells of the atlas and those of the scientific studies, which have a table each."""
+    science = [pd.read_csv(table).assign(study=table.stem) for table in sorted(SCIENCE.glob("*.csv"))]
+    return pd.concat([cells, *science], ignore_index=True)
+
+
 def texts() -> list[tuple[str, str]]:
     return [
         (name, (ROOT / name).read_text(encoding="utf-8"))
-        for name in ("docs/findings.md", "docs/claims.md", "README.md")
+        for name in ("docs/findings.md", "docs/claims.md", "docs/science.md", "README.md")
     ]
 
 
@@ -45,8 +52,8 @@ def interval(cell: pd.Series) -> tuple[float, float]:
     )
 
 
-def test_intervals_and_verdicts_follow_from_their_errors(cells: pd.DataFrame) -> None:
-    claimed = cells[cells["low"].notna()]
+def test_intervals_and_verdicts_follow_from_their_errors(verdicts: pd.DataFrame) -> None:
+    claimed = verdicts[verdicts["low"].notna()]
     assert len(claimed) > 20
     for _, cell in claimed.iterrows():
         low, high = interval(cell)
@@ -70,15 +77,17 @@ def test_the_stars_are_those_of_benjamini_and_yekutieli(cells: pd.DataFrame) -> 
 
 
 @pytest.mark.parametrize(("name", "text"), texts(), ids=[name for name, _ in texts()])
-def test_every_cell_in_a_text_is_that_of_the_table(name: str, text: str, cells: pd.DataFrame) -> None:
+def test_every_cell_in_a_text_is_that_of_the_table(name: str, text: str, verdicts: pd.DataFrame) -> None:
     for match in CLAIM.finditer(text):
         problem, budget, method, again, verdict, *numbers, needed = match.groups()
         here = (
-            (cells["base"] == problem)
-            & (cells["budget"] == float(budget.replace(",", "")))
-            & (cells["method"] == method)
+            (verdicts["base"] == problem)
+            & (verdicts["budget"] == float(budget.replace(",", "")))
+            & (verdicts["method"] == method)
         )
-        found = cells[here & (cells["study"].str.endswith("-seed1") == bool(again)) & (cells["verdict"] != "not run")]
+        found = verdicts[
+            here & (verdicts["study"].str.endswith("-seed1") == bool(again)) & (verdicts["verdict"] != "not run")
+        ]
         assert len(found) == 1, match.group()
         cell = found.iloc[0]
         assert cell["verdict"] == verdict, match.group()

@@ -48,6 +48,16 @@ def sentence(result: MethodResult) -> str:
     return " ".join([f"{against}: {result.verdict}. {explanation(result)}", *_tested(result)])
 
 
+def sentences(results: Iterable[MethodResult]) -> list[str]:
+    """Return the answer about every method, in order; methods without a claim for the same reason share a sentence."""
+    groups: dict[tuple[str, ...], list[MethodResult]] = {}
+    for result in results:
+        shared = result.verdict == "no claim" and bool(result.baseline_title) and not result.rates
+        reason = (result.baseline_title, explanation(result)) if shared else (result.method,)
+        groups.setdefault((result.problem, *reason), []).append(result)
+    return [_together(group) if len(group) > 1 else sentence(group[0]) for group in groups.values()]
+
+
 def explanation(result: MethodResult) -> str:
     """Return the part of a sentence after the verdict: how much, how sure, and what prevents a claim."""
     if result.verdict == "baseline":
@@ -210,6 +220,12 @@ def _tested(result: MethodResult) -> list[str]:
         for each in result.comparisons[1:]
         if each.verdict in VERDICTS and each.verdict != "no claim"
     ]
+
+
+def _together(group: list[MethodResult]) -> str:
+    """The answer about methods that have no claim for the same reason."""
+    first, titles = group[0], listed(result.title for result in group)
+    return f"{titles} against {first.baseline_title} on {first.problem}: no claim. {explanation(first)}"
 
 
 def _whose(comparison: Comparison) -> str:

@@ -40,12 +40,7 @@ class Atlas:
         """Put studies together."""
         run = [cell for entry in entries if entry.run for cell in entry.cells]
         named = {cell.method: cell for cell in reversed(run)}
-        titles = {
-            row.base: row.title.removesuffix(f", {row.budget:,.0f} gradients")
-            for entry in entries
-            if entry.run
-            for row in entry.rows
-        }
+        titles = {row.base: row.title for entry in entries if entry.run for row in entry.rows}
         planned = [
             replace(cell, title=known.title, role=known.role, arm=known.arm, space=known.space)
             if (known := named.get(cell.method))

@@ -147,17 +147,18 @@ def rows_of(findings: Findings, study: str) -> list[Row]:
     for problem in frames.problems:
         about = frames.problem(problem)
         baseline = next((each for each in findings.on(problem) if each.method == frames.baseline), None)
-        batch = _setting(frames, problem, "batch size")
+        batch, budget = _setting(frames, problem, "batch size"), _number(about["budget"])
         rows.append(
             Row(
                 study=study,
                 problem=problem,
                 base=about["base"],
-                title=about["title"],
+                # The title of a rung of a ladder of budgets ends with its own.
+                title=about["title"].removesuffix(f", {budget:,.0f} gradients"),
                 metric=about["metric"],
                 unit=about["unit"],
                 censored=about["censored"],
-                budget=_number(about["budget"]),
+                budget=budget,
                 batch=batch,
                 parameters=_number(about["parameters"]),
                 examples=_number(about["train_examples"]),

@@ -120,6 +120,8 @@ def gather(places: Sequence[str]) -> tuple[list[Entry], list[str]]:
 def _files(places: Sequence[str]) -> Iterator[tuple[str, bool]]:
     """Every file or URL, and whether it is passed over, with a line, if it is nothing for the atlas."""
     for place in places:
+        if not place.strip():
+            raise UserError(f"study {place!r} names no file: give a database, or leave it out for the usual one")
         path = Path(place)
         if path.is_dir():
             inside = [each for each in path.iterdir() if each.suffix in (*DATABASES, PLANS) and each.is_file()]

@@ -35,6 +35,7 @@ def ablate(
     """
     name, text = ablation_file(method, file, part or [])
     if show:
+        _refuse_options_of_study(rest)
         print(text, end="")
         return
     target = Path(re.sub(r"[^\w.-]+", "-", name) + ".toml")
@@ -54,6 +55,19 @@ def ablate(
         if new:
             target.unlink(missing_ok=True)  # what is refused leaves nothing behind
         raise
+
+
+def _refuse_options_of_study(given: Mapping[str, Any]) -> None:
+    """Refuse options that a printed file would not show.
+
+    Raises:
+        UserError: naming the first one.
+    """
+    usual = inspect.signature(command.study).parameters
+    for name, value in given.items():
+        if name in usual and value != usual[name].default and value is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option}: --print prints the file, without the options of study: leave {option} out")
 
 
 def ablation_file(method: str, file: str | None, parts: list[str]) -> tuple[str, str]:

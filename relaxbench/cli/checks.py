@@ -32,7 +32,7 @@ def check_address(option: str, address: str, expected: str = "HOST:PORT") -> Non
     Raises:
         UserError: naming the option.
     """
-    found = re.fullmatch(r"[^\s/]+:([0-9]{1,5})", address)
+    found = re.fullmatch(r"[^\s/\ud800-\udfff]+:([0-9]{1,5})", address)
     if not found or not 0 < int(found[1]) < 65536:
         raise UserError(f"{option} {address!r}: expected {expected}")
 

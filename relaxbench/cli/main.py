@@ -28,7 +28,7 @@ from relaxbench.cli.study import study
 from relaxbench.cli.tools import bench, check, theory
 from relaxbench.cli.values import Command, Group
 from relaxbench.cli.workers import reap, stress, worker
-from relaxbench.errors import UserError
+from relaxbench.errors import UserError, is_slip
 from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom
 from relaxbench.util.text import one_line
 from relaxbench.version import __version__
@@ -121,6 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.TyperException as error:
         if getattr(error, "option_name", "") == "--blocks":  # the option before studies had looks
             return _mistake("--blocks is no option: say --looks 6, or --more-blocks 6 for blocks beyond the last look")
+        if meant := getattr(error, "possibilities", None):  # click finds "sampler" like "name"
+            given = str(getattr(error, "option_name", "")).lstrip("-")
+            error.possibilities = [name for name in meant if is_slip(given, name.lstrip("-"))]  # type: ignore[attr-defined]
         return _mistake(f"{error.format_message().rstrip('.')}{_given(error)} (see python -m relaxbench --help)")
     except (KeyboardInterrupt, typer.Abort):
         print("relaxbench: interrupted; finished trials are kept", file=sys.stderr)

@@ -69,9 +69,9 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> Path | 
 
 
 def verdict_lines(findings: Findings) -> list[Text]:
-    """Return one sentence per problem and method, the baseline's first; then what was special of the study."""
+    """Return the answers per problem, the baseline's first, then what was special of the study."""
     from relaxbench.analysis.caveats import OLD, known_settings, unmeasured
-    from relaxbench.analysis.sentences import sentence
+    from relaxbench.analysis.sentences import sentences
     from relaxbench.store.facts import protocol
 
     if not findings.results:
@@ -81,7 +81,7 @@ def verdict_lines(findings: Findings) -> list[Text]:
     old = [Text(OLD, style="dim")] if protocol(findings.frames.spec) == 1 else []
     told = [*unmeasured(findings.frames), *known_settings(findings.frames)]
     notes = [*old, *(Text(line, style="dim") for line in told)]
-    return [*(Text(sentence(result)) for result in results), *notes]
+    return [*(Text(line) for line in sentences(results)), *notes]
 
 
 def theory(frames: StudyFrames) -> Mapping[str, Theorem]:

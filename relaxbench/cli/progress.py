@@ -120,7 +120,7 @@ class Display:
         height = self.console.height - 1 - len(below)
         workers = workers_table(present, min(WORKERS, max(1, height // 4)))
         used = 2 + min(len(present), height // 4) + 1 if workers else 0
-        return Group(*table_of(progress, self.baseline, height - used), *below, *workers)
+        return Group(*table_of(progress, self.baseline, height - used, self.console.width), *below, *workers)
 
     def _state(self, progress: Sequence[Progress], present: Sequence[Any]) -> str:
         """Say what is prepared, or how long the rest takes."""

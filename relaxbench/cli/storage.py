@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,7 +40,7 @@ def copy(
     check_name(name)  # before a database is created
     with _closing(open_database(storage, create=False, read_only=True)) as source:
         study_to_copy(source, study)  # before a database is created
-        with _closing(_receiver(to), source) as target:
+        with _receiving(to, source, _receiver) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Copied {study!r} to {show_url(target.url)!r}", study, copied)
 
@@ -80,7 +81,7 @@ def import_(
     check_name(name)
     with _closing(open_export(file)) as source:
         study = study_to_copy(source, study)  # before a database is created
-        with _closing(open_database(storage), source) as target:
+        with _receiving(storage, source, open_database) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Imported {study!r} from {str(file)!r}", study, copied)
 
@@ -105,6 +106,33 @@ def _receiver(to: str) -> Engine:
         return open_database(to)
     except UserError as error:
         raise UserError(str(error), "to") from None
+
+
+@contextmanager
+def _receiving(storage: str, source: Engine, opened: Callable[[str], Engine]) -> Iterator[Engine]:
+    """Open the database that receives a copy; a file that was created for a copy that fails is removed."""
+    new = _new_file(storage)
+    try:
+        with _closing(opened(storage), source) as target:
+            yield target
+    except BaseException:
+        if new is not None:
+            for ending in ("", "-wal", "-shm", "-journal"):
+                Path(f"{new}{ending}").unlink(missing_ok=True)
+        raise
+
+
+def _new_file(storage: str) -> Path | None:
+    """Return the file that opening a storage will create; None for one that is there, and for a server."""
+    from relaxbench.store.urls import parse_url
+
+    try:
+        url = parse_url(storage)
+    except UserError:
+        return None  # opening it says the same
+    if url.get_backend_name() != "sqlite" or os.path.lexists(url.database or ""):  # a broken link is there, too
+        return None
+    return Path(url.database or "")
 
 
 @contextmanager

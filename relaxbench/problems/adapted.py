@@ -68,6 +68,7 @@ class AdaptedModel:
     def _parts(self) -> tuple[nn.Module, list[nn.Module]]:
         """The adapted model, and its parts that are always in evaluation mode."""
         model = self.original(0)
+        _refuse_hooks(model)
         for part in _asleep(model):
             part.training = False
         model = layers.adapt(model)  # replaced layers take the mode of the original
@@ -157,6 +158,20 @@ class AdaptedModel:
             given = params.get(alias.get(name, name))
             state[name] = value.clone() if given is None else given.detach().to(value.device, value.dtype).clone()
         return state
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    """Refuse hooks on parameters: a trial's parameters are other tensors, on which they would not be called.
+
+    Raises:
+        UserError: naming the parameter.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise UserError(
+                f"parameter {name!r} has a hook on its gradient, which a study would not call: do in forward what the "
+                "hook does, and freeze with requires_grad_(False)"
+            )
 
 
 def _asleep(model: nn.Module) -> list[nn.Module]:

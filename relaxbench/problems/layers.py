@@ -213,6 +213,12 @@ def _frozen(norm: nn.modules.batchnorm._BatchNorm) -> bool:
     return not norm.training or (bool(parameters) and not any(parameters))
 
 
+REPLACED = (nn.Dropout, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Conv2d)
+"""Types of layers that `adapt` may replace."""
+HOOKED = ("_is_full_backward_hook",)
+"""What belongs to the hooks of a layer, beside the dictionaries of these."""
+
+
 def _batch_norm(norm: nn.modules.batchnorm._BatchNorm) -> BatchNorm | FrozenBatchNorm:
     return FrozenBatchNorm(norm) if _frozen(norm) else BatchNorm(norm)
 
@@ -227,12 +233,17 @@ def adapt(model: nn.Module) -> nn.Module:
     for name, parent in list(model.named_modules()):
         for child_name, child in list(parent._modules.items()):  # named_children() lists a layer used twice only once
             path = f"{name}.{child_name}".lstrip(".")
+            if "forward" in vars(child) and type(child) in REPLACED:
+                raise UserError(
+                    f"layer {path!r} ({type(child).__name__}) has a forward of its own, set from outside, which a "
+                    "study would not call: make it a layer of a class of your own"
+                )
             if type(child) is nn.Dropout:
                 setattr(parent, child_name, Dropout(child.p))
             elif type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) and child.track_running_stats:
                 setattr(parent, child_name, norms.setdefault(child, _batch_norm(child)))  # used twice, it stays one
             elif type(child) is nn.Conv2d and child.groups == 1 and not isinstance(child.padding, str):
-                if child.padding_mode == "zeros":
+                if child.padding_mode == "zeros" and not child._forward_pre_hooks:  # weight_norm is such a hook
                     setattr(parent, child_name, Conv2d(child))
             elif isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0:
                 raise UserError(
@@ -240,7 +251,9 @@ def adapt(model: nn.Module) -> nn.Module:
                     "replayed: use relaxbench.problems.Dropout instead"
                 )
             # A replaced layer takes the mode. `train()` would also set the layers below, some of which may be frozen.
-            getattr(parent, child_name).training = child.training
+            now = getattr(parent, child_name)
+            now.training = child.training
+            vars(now).update({key: value for key, value in vars(child).items() if "_hooks" in key or key in HOOKED})
     for layer, module in enumerate(m for m in model.modules() if isinstance(m, Dropout)):
         module.layer = layer
     for name, module in model.named_modules():

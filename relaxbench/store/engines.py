@@ -21,6 +21,7 @@ def describe_engine(name: str, engine: EngineFacts, invariance: bool = False) ->
         line += f"; gradients are the same in any slot: {engine['invariance']}"
     elif engine["note"]:
         line += f" ({engine['note']})"
+    line += f"; measured on {day}" if (day := engine.get("measured")) else ""
     return [line, *describe_repayment(name, engine), *describe_steps(name, engine)]
 
 

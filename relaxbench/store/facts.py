@@ -154,6 +154,7 @@ class EngineFacts(TypedDict):
     rate: NotRequired[float]  # gradients per second of SGD, where paths were compared by it; else 0
     repayment: NotRequired[RepaymentFacts | None]  # where the path was chosen by measuring
     compiled: NotRequired[dict[str, CompiledFacts]]  # by method, on the compiled path
+    measured: NotRequired[str]  # the day, if paths and sizes were compared for an earlier study; else ""
 
 
 class FlatnessFacts(TypedDict):

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from relaxbench.errors import UserError
 from relaxbench.store.database import snapshot
 from relaxbench.store.schema import FINISHED, Base, Curve, Study, Trial, Weights, Worker
-from relaxbench.store.soundness import DAMAGED, REPAIR, check_curve, check_facts, check_trials, damage
+from relaxbench.store.soundness import DAMAGED, REPAIR, check_answers, check_curve, check_facts, check_trials, damage
 from relaxbench.store.studies import choose_study
 from relaxbench.store.urls import advice, reason, show_url
 
@@ -118,6 +118,10 @@ def _copy(reading: Connection, writing: Connection, name: str, copy_name: str) -
             for some in result.partitions():
                 if model is Trial:
                     check_trials(some)
+                    for row in some:
+                        if row.correct is not None:
+                            examples = old.manifest.get("problems", {}).get(row.problem, {}).get("test_examples")
+                            check_answers(row.id, row.correct, examples)
                 writing.execute(insert(model), [change(row._asdict()) for row in some])
                 count += len(some)
         return count

@@ -71,6 +71,8 @@ def parse_url(text: str) -> URL:
         raise UserError(f"storage {text!r} names no file: {EXPECTED}")
     if "\0" in text:
         raise UserError(f"storage {label!r} contains a NUL character: {EXPECTED}")
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"storage {label!r} holds bytes that are not UTF-8: {EXPECTED}")
     if "://" not in text:
         if URL_LIKE.match(text):
             raise UserError(f"storage {label!r} is not a database URL: {EXPECTED}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,12 @@ class _FirstBatch:
 STEADY = copy.copy(TASK)
 STEADY.sampler = lambda seeds, *_: _FirstBatch(TASK.sampler(seeds, [0] * len(seeds), 1, CPU))  # type: ignore[method-assign]
 """The classifier with one mini-batch per member, for rules that compare losses."""
+
+
+@functools.cache
+def start_of(seed: int) -> Tensor:
+    """Return the initial parameters of a seed, which nobody may change."""
+    return TASK.init(seed)
 
 
 class Probe:
@@ -96,7 +103,7 @@ class Probe:
         """
         seeds = list(seeds)[:members]
         if start is None:
-            start = torch.stack([TASK.init(seed) for seed in seeds]).to(dtype)
+            start = torch.stack([start_of(seed) for seed in seeds]).to(dtype)
         return Ensemble(Oracle(self.task, path), self.make(), start, seeds, 400, self.values(inner_steps))
 
     def trace(self, seeds: list[int], steps: int, factor: float = 1.0) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from socket import gaierror
 
 from relaxbench.errors import UserError
 from relaxbench.trackers.runs import Summary, TrackedRun
@@ -78,12 +79,25 @@ class Sending:
 
 
 def _words(error: Exception) -> str:
-    """Return what a library or the system says of an error, in one line: its first one, or what it is called."""
+    """Return what a library or the system says of an error, in one line: its first one, or what it is called.
+
+    Where a connection failed, the system's words say so best: a library quotes its own retries and addresses.
+    """
+    error = _network_error(error) or error
     if isinstance(error, OSError) and error.strerror:
         where = f"{str(error.filename)!r}: " if error.filename else ""
         return f"{where}{error.strerror}"
-    words = one_line(str(error).strip().split("\n")[0])[:LONGEST]
+    words = one_line(str(error).strip().split("\n")[0])
+    words = words if len(words) <= LONGEST else f"{words[: LONGEST - 1]}…"
     name = type(error).__name__
     if isinstance(error, OSError) or type(error).__module__ != "builtins":  # else a bug, which its name helps to find
         return words or name
     return f"{name}: {words}" if words else name
+
+
+def _network_error(error: BaseException | None) -> Exception | None:
+    """Return the failed connection that an error comes from, the first one; None where there is none."""
+    if error is None:
+        return None
+    earlier = _network_error(error.__cause__) or _network_error(error.__context__)
+    return earlier or (error if isinstance(error, ConnectionError | TimeoutError | gaierror) else None)

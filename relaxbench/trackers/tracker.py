@@ -20,6 +20,9 @@ TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 Which = Literal["winners", "trials"]
 """The runs that are sent: those of the best settings on fresh seeds, with test results, or every finished trial."""
 PROJECT = "relaxbench"
+LONGEST_PROJECT = 200
+SCHEMES = ("http", "https", "file", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc")
+"""Of the addresses that MLflow understands."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,31 @@ class Tracker(Protocol):
 
 
 def check_destination(destination: Destination) -> None:
-    """Check that a destination names a tracker and a project.
+    """Check that a destination names a tracker and a project, in characters that names and addresses have.
 
     Raises:
-        UserError: naming the nearest tracker, or what is missing.
+        UserError: naming the nearest tracker, or what is wrong.
     """
     if destination.to not in TRACKERS:
         raise unknown("tracker", destination.to, TRACKERS)
     if destination.runs not in get_args(Which):
         raise unknown("choice of runs", destination.runs, get_args(Which))
-    if not destination.project.strip():
-        raise UserError(f"project {destination.project!r}: expected a name, such as {PROJECT!r}", "project")
+    project, where = destination.project, destination.where
+    if not project.strip():
+        raise UserError(f"project {project!r}: expected a name, such as {PROJECT!r}", "project")
+    if not project.isprintable() or len(project) > LONGEST_PROJECT:
+        raise UserError(
+            f"project {project!r}: expected at most {LONGEST_PROJECT} printable characters, without line breaks",
+            "project",
+        )
+    if destination.to == "wandb" and project.count("/") > 1:
+        raise UserError(f"project {project!r}: expected PROJECT, or ENTITY/PROJECT for a team of W&B", "project")
+    if not where.isprintable():
+        raise UserError(f"where {where!r}: expected an address or a folder, without line breaks", "where")
+    scheme = where.partition("://")[0].partition("+")[0].lower() if "://" in where else ""
+    if scheme and scheme not in (SCHEMES if destination.to == "mlflow" else ()):
+        known = f"expected a folder or {', '.join(SCHEMES)}" if destination.to == "mlflow" else "expected a folder"
+        raise UserError(f"where {where!r}: {known}", "where")
 
 
 def installed(module: str) -> bool:

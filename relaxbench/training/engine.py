@@ -77,6 +77,7 @@ class Engine:
         note: why the path was chosen, if it is not the vectorized one, or why K was reduced, or "".
         rate: gradients per second of SGD, where paths and sizes were compared by it; else 0.
         repayment: whether compiling repays, where that was asked; see `repayment`.
+        measured: day on which paths and sizes were compared, if that was for an earlier study; else "".
     """
 
     path: EnginePath
@@ -89,6 +90,7 @@ class Engine:
     note: str = ""
     rate: float = 0.0
     repayment: Repayment | None = None
+    measured: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the engine as a manifest stores it."""
@@ -133,7 +135,7 @@ def choose_engine(
         if path != "direct" and not population:
             size = _size(problem, device, precision, rules, wish, ready)
     elif obstacle is None:
-        tried = _candidates(device, ready)
+        tried = candidates(device, ready)
         sizes = (population,) if population else sizes_that_fit(problem, tried, device, precision, rules)
         rates = _rates(problem, sizes, device, precision)
         if not rates:
@@ -177,7 +179,7 @@ def _size(
     if wish == "compiled":
         best = compiled_size(problem, device, precision, rules, ready)
     else:
-        sizes = sizes_that_fit(problem, _candidates(device, ready), device, precision, rules)
+        sizes = sizes_that_fit(problem, candidates(device, ready), device, precision, rules)
         rates = _rates(problem, sizes, device, precision)
         best = min((k for k in rates if rates[k] >= 0.9 * max(rates.values())), default=None)
     if best is None:
@@ -189,11 +191,11 @@ def compiled_size(
     problem: Problem, device: torch.device, precision: Precision, rules: Sequence[Rule], ready: int | None = None
 ) -> int | None:
     """Return K of the compiled path; None if no population fits into memory."""
-    sizes = [k for k in _candidates(device, ready) if k <= COMPILED_SIZE]
+    sizes = [k for k in candidates(device, ready) if k <= COMPILED_SIZE]
     return max(sizes_that_fit(problem, sizes, device, precision, rules), default=None)
 
 
-def _candidates(device: torch.device, ready: int | None) -> tuple[int, ...]:
+def candidates(device: torch.device, ready: int | None) -> tuple[int, ...]:
     """Return the population sizes to try: none with more slots than trials that are ready together, and that number."""
     sizes = CANDIDATES + MORE if device.type == "cuda" else CANDIDATES
     if ready is None or ready >= sizes[-1]:

@@ -57,6 +57,30 @@ def refuse_hidden_state(problem: Problem, points: Tensor, batch: Batch) -> None:
                 "state of its own, or draws random numbers that a trial's seed does not fix; make it a function of "
                 "parameters and inputs"
             )
+    _refuse_own_parameters(problem, points, batch, first[0])
+
+
+def _refuse_own_parameters(problem: Problem, points: Tensor, batch: Batch, gradient: Tensor) -> None:
+    """Compute a gradient while the module's own parameters, which stand for none of a trial, are not numbers."""
+    if not isinstance(problem, SupervisedProblem):
+        return
+    own = [p for p in problem.model.parameters() if p.requires_grad]
+    kept = [p.detach().clone() for p in own]
+    try:
+        with torch.no_grad():
+            for p in own:
+                p.fill_(torch.nan)
+        now, _ = Oracle(problem, "direct").gradient_on(points, {name: value.clone() for name, value in batch.items()})
+    finally:
+        with torch.no_grad():
+            for p, value in zip(own, kept, strict=True):
+                p.copy_(value)
+    if bool((now.isnan() & ~gradient.isnan()).any()):
+        raise UserError(
+            f"problem {problem.name!r}: the gradient depends on parameters that the model keeps beside those of a "
+            "trial: leave gradient checkpointing out, which runs layers again after a trial's parameters are gone, "
+            "and use parameters as attributes of their layers, not from a list or a closure"
+        )
 
 
 def _refuse_own_steps(problem: Problem, points: Tensor, batch: Batch) -> None:

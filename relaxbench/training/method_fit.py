@@ -21,8 +21,13 @@ SAME = 1e-4
 """Relative difference of gradients up to which their mini-batches count as one and the same."""
 
 
-def why_unfit(problem: Problem, rule: Rule) -> str | None:
+def why_unfit(problem: Problem, rule: Rule, vectorizes: bool | None = None) -> str | None:
     """Take one step of a rule on a problem, on every path on which a study could train it.
+
+    Args:
+        problem: what would be trained.
+        rule: the mathematics of the method.
+        vectorizes: whether the problem does, see `why_not_vectorized`; None: it is tried where it matters.
 
     Returns:
         None if that works, else the reason in one line, with the layer that fails and the remedy.
@@ -40,7 +45,7 @@ def why_unfit(problem: Problem, rule: Rule) -> str | None:
             "give the problem fixed points, or all its data as one mini-batch"
         )
     paths: list[Path] = ["direct"]
-    if rule.curvature and why_not_vectorized(problem) is None:
+    if rule.curvature and (why_not_vectorized(problem) is None if vectorizes is None else vectorizes):
         paths.append("vectorized")
     with torch.random.fork_rng(devices=[]):
         for path in paths:

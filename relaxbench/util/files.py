@@ -1,4 +1,4 @@
-"""Write files that appear whole or not at all, and tables as CSV (for every program) or Parquet (small and fast)."""
+"""Files that appear whole or not at all, tables as CSV (for every program) or Parquet (small and fast), the cache."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from relaxbench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMATS = ("parquet", "csv")
 
@@ -57,6 +59,12 @@ def write(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: ``$RELAXBENCH_CACHE``, or ``relaxbench`` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("RELAXBENCH_CACHE") or Path(base) / "relaxbench")
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:

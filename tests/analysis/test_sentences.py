@@ -12,7 +12,7 @@ from scipy import stats
 from relaxbench.analysis.comparison import Comparison
 from relaxbench.analysis.disasters import Disasters
 from relaxbench.analysis.headline import headline
-from relaxbench.analysis.sentences import amount, evidence, number, percent, ratio, sentence
+from relaxbench.analysis.sentences import amount, evidence, number, percent, ratio, sentence, sentences
 from tests.analysis.known import SGD, comparison, result, shifted, study
 
 HJ = "HJ against SGD on digits-mlp:"
@@ -70,6 +70,18 @@ def test_few_blocks_and_missing_blocks() -> None:
     assert sentence(result(study({"sgd": SGD, "hj": []}), "hj")).endswith(missing)
     assert sentence(result(study({"sgd": [], "hj": SGD}), "hj")).endswith(missing)
     assert sentence(result(study({"sgd": [], "hj": SGD}), "sgd")).endswith("It has no complete look yet.")
+
+
+def test_methods_without_a_claim_for_the_same_reason_share_a_sentence() -> None:
+    """Each method is named once; one with a claim keeps a sentence of its own."""
+    lost = [100.0] * 10
+    frames = study({"sgd": SGD, "hj": lost, "heat": shifted(-3), "parle": lost, "adamw": lost})
+    own = [result(frames, name) for name in ("sgd", "hj", "heat", "parle", "adamw")]
+    together = (
+        f"Hamilton–Jacobi, parle and adamw against SGD on digits-mlp: no claim. Every confirming run diverged. {RANGES}"
+    )
+    assert sentences(own) == [sentence(own[0]), together, sentence(own[2])]
+    assert sentences(own[:2]) == [sentence(own[0]), sentence(own[1])]
 
 
 RANGES = "Ranges with smaller step sizes on digits-mlp may help; more blocks would not."

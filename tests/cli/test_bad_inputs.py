@@ -77,6 +77,8 @@ COMMANDS = [
     (f"study {LONG}.toml", "name too long"),
     ("study --blocks 6", "--blocks is no option: say --looks 6, or --more-blocks 6"),
     ("study --colour red", "--colour"),
+    ("study --sampler tpe", "No such option: --sampler (see python"),
+    ("study --trails 3", "No such option: --trails (Possible options: --trials"),
     ("study --report notes.txt", "is not a folder"),
     ("study --checkpoints notes.txt/x", "is not a folder"),
     ("study --data-dir notes.txt", "is not a folder"),

@@ -204,6 +204,20 @@ def test_what_does_not_fit_is_summed_up(clock: Clock) -> None:
     assert len([line for line in everything if line.startswith("  m")]) == 21
 
 
+def test_no_number_is_cut_where_names_are_long(clock: Clock) -> None:
+    """The bar gives way to the names, and what does not fit of these is cut, with what a method is at."""
+    running = {"explore": 1, "spot-check": 1, "exploit": 1}
+    for name in ("sgd", "entropy-sgd-no-scoping", "entropy-sgd-without-something-long"):
+        own = Progress("p", name, 1000, 2000, best=123456.0, running=running)
+        lines = lines_of([Progress("p", "tiny", 1000, 2000, best=0.0997123), own])
+        assert max(map(len, lines)) <= 80
+        row = next(line for line in lines if line.endswith("…"))
+        assert row.split()[0].rstrip("…") == name[: len(row.split()[0].rstrip("…"))] and len(row.split()[0]) > 2
+        assert "1000/2000" in row and "1.235e+05" in row and "explore, spot-check" in row
+        assert ("━" in row) == (name == "sgd")
+        assert "against" in lines[0] and "baseline" in lines[1]
+
+
 def test_compiling_is_said_in_place_of_the_time_left(clock: Clock) -> None:
     view, file = shown(terminal=True)
     with view:

@@ -108,6 +108,15 @@ def test_a_refused_import_leaves_no_file_of_sqlite_s(capsys: pytest.CaptureFixtu
     assert sorted(os.listdir()) == before
 
 
+@pytest.mark.usefixtures("stored")
+def test_a_damaged_study_that_is_imported_or_copied_leaves_no_new_database(capsys: pytest.CaptureFixture[str]) -> None:
+    with sqlite3.connect("relaxbench.db") as connection:
+        connection.execute("UPDATE relaxbench_curves SET data = substr(data, 2)")
+    connection.close()
+    for command in ("import relaxbench.db s --storage new.db", "copy s --to new.db"):
+        assert "the curve of trial" in refused(capsys, *command.split())  # which sees that nothing was written
+
+
 def test_upgrade_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     engine = create_engine("sqlite:///relaxbench.db")
     with engine.begin() as connection:

@@ -118,7 +118,7 @@ def test_networks_for_cifar_take_any_folder_of_such_images_and_are_named_after_i
     assert task.name == f"{name}-small:pets" and task.missing() == "" and task.published == ""
     assert task.data == "ImageFolder pets, 135/15/30 for training/validation/test"
     assert task.statistics_examples == (135 if "bn" in name or "resnet" in name else 0)
-    task.batch_size = 16
+    task.batch_size, task._statistics_limit = 4, 20
     try_out(task)
     assert task.outputs(task.unflatten(task.init(0)), {"x": task.tensors["test"][0][:4]}, False).shape == (4, 3)
 

@@ -114,6 +114,11 @@ def test_a_study_with_other_answers_than_test_examples_is_not_shown(whole: Path,
     connection.close()
     with pytest.raises(UserError, match=r"has 8 answers, and its problem 1,000,000,000,000 test examples"):
         load_study(file)
+    source, target = open_export(file), open_database(str(tmp_path / "target.db"))
+    with pytest.raises(UserError, match="1,000,000,000,000 test examples"):
+        copy_study(source, target, "digits")
+    source.dispose()
+    target.dispose()
 
 
 def test_a_sound_study_is_copied_and_shown(whole: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""MLflow with a local SQLite store, read back by MLflow's client."""
+"""MLflow with a local SQLite store, read back by MLflow's client, and with a server that dies."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from relaxbench.trackers.runs import Summary, TrackedRun
 from relaxbench.trackers.sending import Sending
 from relaxbench.trackers.tracker import Destination
+from tests.trackers.mlflow_server import serving
 from tests.trackers.studies import assert_same, wanted
 
 ours: Any = None
@@ -85,6 +86,37 @@ def test_an_interrupted_log_continues_and_runs_are_read_back(
         assert mine.info.status == "FINISHED" and mine.info.run_name == run.name
         assert {name: mine.data.params[name] for name in row.params} == {n: str(v) for n, v in row.params.items()}
         assert_same(series(client, mine), row)
+
+
+@pytest.mark.parametrize("answered", [0, 3, 9])
+def test_a_server_that_dies_gets_the_rest_when_it_is_back(
+    answered: int, runs: list[TrackedRun], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever request was its last one, nothing is there twice; and MLflow prints nothing on our output."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    some = runs[:3]
+    with serving() as server:
+        live = Sending(Destination("mlflow", project="p", where=server.address))  # as it follows a study
+        server.answers = answered
+        live.send(some)
+        assert live.reason == "Remote end closed connection without response" and live.sent + live.left == len(some)
+        sent = live.sent
+        live.send(some)
+        assert live.reason and live.sent == sent and (sent > 0) == (answered == 9)
+        server.answers = None
+        live.send(some)
+        assert (live.reason, live.sent, live.left, live.present) == ("", len(some), 0, 0)
+        there = [run for run in server.runs.values() if run["info"]["status"] != "DELETED"]
+    assert [run["info"] for run in there] == [
+        {"run_id": run["info"]["run_id"], "run_name": own.name, "status": "FINISHED"}
+        for run, own in zip(there, some, strict=True)
+    ]
+    for run, own in zip(there, some, strict=True):
+        points = [(point["key"], point["step"], point["value"]) for point in run["data"]["metrics"]]
+        assert points == [(key, step, value) for step, values in own.rows for key, value in values.items()]
+        params = {param["key"]: param["value"] for param in run["data"]["params"]}
+        assert params == {key: str(value) for key, value in {**own.params, **own.facts}.items()}
+    assert capsys.readouterr().out == ""
 
 
 def test_the_summary_is_one_run_with_its_files(store: str, summary: Summary, tmp_path: Path) -> None:

@@ -9,6 +9,23 @@ from relaxbench.trackers.sending import Sending
 from relaxbench.trackers.tracker import Destination, Tracker
 
 
+class LibraryError(Exception):
+    """What a client makes of the system's error, after two steps of its own."""
+
+
+def wrapped(cause: Exception) -> Exception:
+    try:
+        try:
+            raise cause
+        except Exception as error:
+            raise LibraryError("HTTPConnectionPool(host='localhost', port=1)") from error
+    except LibraryError:
+        try:
+            raise LibraryError("Max retries exceeded with url: /api")
+        except LibraryError as last:
+            return last
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -16,6 +33,9 @@ from relaxbench.trackers.tracker import Destination, Tracker
         (ConnectionError("the server is gone\nand more"), "the server is gone"),
         (TimeoutError(), "TimeoutError"),
         (KeyError("x"), "KeyError: 'x'"),
+        (OSError("x" * 300), "x" * 199 + "…"),
+        (wrapped(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
+        (wrapped(KeyError("of no network")), "Max retries exceeded with url: /api"),
     ],
 )
 def test_a_tracker_that_cannot_be_opened_is_said(error: Exception, told: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from relaxbench.errors import UserError
 from relaxbench.problems import SupervisedProblem
@@ -96,6 +97,29 @@ class WritingInEvaluation(Net):
         return h
 
 
+class Checkpointed(Net):
+    """Runs a layer again in the backward pass, when a trial's parameters are gone."""
+
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        again = checkpoint(lambda value: torch.tanh(self.c(value)), h, use_reentrant=False)
+        return torch.as_tensor(again)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = nn.Linear(6, 6)
+
+
+class Listed(Net):
+    """Punishes weights that it keeps in a list: those of no trial."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = [self.a.weight]
+
+    def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        return h + self.kept[0].square().sum()
+
+
 def from_numpy() -> nn.Module:
     net = Net()
     net.scale.copy_(torch.tensor(np.random.rand(6)))  # a constant, which is no parameter
@@ -130,6 +154,8 @@ REFUSED = [
     (Numpy, "draws random numbers from numpy.random"),
     (OwnGenerator, "draws random numbers from a torch.Generator of its own"),
     (from_numpy, "'scale' starts with other values each time"),
+    (Checkpointed, "the gradient depends on parameters that the model keeps beside those of a trial: leave gradient"),
+    (Listed, "the gradient depends on parameters that the model keeps"),
     (Writing, "the model writes into its input"),
     (WritingInEvaluation, "the model writes into its input"),
 ]

@@ -180,6 +180,7 @@ class RuleOptimizer(Saving):
         """Put the deployed iterate into the model within this block: `eval()`, and `train()` at its end.
 
         What the block writes into the parameters counts: all points that the method keeps move by the same way.
+        The wrapper that Accelerate's ``prepare`` returns lacks this: use ``wrapper.optimizer.deployed()``.
         """
         nested = self._evaluating
         self.eval()

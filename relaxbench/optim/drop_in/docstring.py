@@ -37,7 +37,8 @@ REPLICAS = "Each call serves one replica, with its own mini-batch; all replicas 
 NESTEROV = "N(v, d) is Nesterov's momentum as in PyTorch: v ← m v + d, and the direction is d + m v."
 DEPLOY = (
     "Between steps the parameters hold the point of the next gradient. Evaluate and save the model within `with "
-    "optimizer.deployed():`, which puts the deployed weights into the model and takes them out again."
+    "optimizer.deployed():`, which puts the deployed weights into the model and takes them out again "
+    "(with Accelerate, whose wrapper lacks it, `optimizer.optimizer.deployed()`)."
 )
 SCHEDULERS = (
     "The step size has its own schedule. To use a scheduler of `torch.optim.lr_scheduler` instead, pass "

@@ -12,18 +12,13 @@ import torch
 from torch import Tensor
 
 from relaxbench.errors import UserError
+from relaxbench.util.files import cache_dir
 
 FORMAT = 1
 """Version of the file format. A file of another version is not used."""
 
 Tensors = Mapping[str, Tensor]
 """Tensors by name."""
-
-
-def cache_dir() -> Path:
-    """Return the cache folder: ``$RELAXBENCH_CACHE``, or ``relaxbench`` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("RELAXBENCH_CACHE") or Path(base) / "relaxbench")
 
 
 def cached(name: str, key: str, make: Callable[[], Tensors]) -> dict[str, Tensor]:

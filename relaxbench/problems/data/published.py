@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from relaxbench.errors import UserError
-from relaxbench.problems.data.cache import cache_dir, cached
+from relaxbench.problems.data.cache import cached
 from relaxbench.problems.data.images import Images, first_line
+from relaxbench.util.files import cache_dir
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,37 @@ class NumberedDraws:
 
     Args:
         seeds: K seeds, one per member.
-        low, high: the range.
+        low, high: the range; where they are equal, nothing is drawn.
         device: where the numbers are needed.
+        first: number of each member's first mini-batch in this round.
+        steps: mini-batches of the round, which are drawn at once: one alone is mostly the overhead of calls. 0: each is
+            drawn when it is asked for.
     """
 
-    def __init__(self, seeds: Sequence[int], low: float, high: float, device: torch.device) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        low: float,
+        high: float,
+        device: torch.device,
+        first: Sequence[int] = (),
+        steps: int = 0,
+    ) -> None:
         self.seeds = torch.tensor(list(seeds))[:, None].to(device)
-        self.low, self.high = low, high
+        self.low, self.high, self.steps = low, high, steps if low < high else 0
+        self.first = torch.tensor(list(first), dtype=torch.int64)[:, None].to(device)
+        if self.steps:
+            self.ahead = self._draw(self.first + torch.arange(steps, device=device))
 
     def batch(self, number: Tensor) -> Batch:
         """Return ``{"draw": [K, 1]}`` for the mini-batches with these numbers, int64 ``[K, 1]``."""
+        if self.low == self.high:
+            return {"draw": torch.full_like(number, self.low, dtype=torch.float32)}
+        return {"draw": self.ahead.gather(1, number - self.first) if self.steps else self._draw(number)}
+
+    def _draw(self, number: Tensor) -> Tensor:
         words = random.key(self.seeds, random.DATA, number)
-        draw = random.uniform(words, torch.zeros_like(number))
-        return {"draw": self.low + (self.high - self.low) * draw}
+        return self.low + (self.high - self.low) * random.uniform(words, torch.zeros_like(number))
 
 
 SCOPES: Mapping[str, tuple[float, float]] = {"gamma_start": (0.03, 300.0), "gamma_end": (0.01, 30.0)}
@@ -92,7 +110,7 @@ class Rosenbrock(Landscape):
         return torch.full((2,), -0.25) + shift
 
     def sampler(self, seeds: Sequence[int], first: Sequence[int], steps: int, device: torch.device) -> NumberedDraws:
-        return NumberedDraws(seeds, self.low, self.high, device)
+        return NumberedDraws(seeds, self.low, self.high, device, first, steps)
 
     def outputs(self, params: Params, batch: Batch, training: bool) -> Tensor:
         u, v = params["w"][..., 0], params["w"][..., 1]

@@ -57,11 +57,12 @@ def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure 
         )
     )
     shaded = f" The shaded band is the margin of equivalence, {rows[0][1].margin}." if band else ""
+    controls = " Diamonds are controls." if any(result.role == "control" for result, _ in rows) else ""
     return Figure(
         f"ratio-{file_name(problem)}",
         f"Ratio to {look.titles[str(look.baseline)]}",
         f"Each mark is a ratio with its interval {scope(comparisons[0])}; the verdict is where the interval "
-        f"lies: left of 1 better, right of 1 worse, within the band equivalent.{shaded} Diamonds are controls.",
+        f"lies: left of 1 better, right of 1 worse, within the band equivalent.{shaded}{controls}",
         figure,
         data=_data(rows),
     )

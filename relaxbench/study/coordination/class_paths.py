@@ -46,6 +46,11 @@ def class_at(name: str, base: type, kind: str, default: str, classes: Mapping[st
     return found
 
 
+PLAIN: Mapping[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
+"""Types of arguments that are checked, by the names in annotations: a class may take the text "no" for a truth."""
+WORDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text in quotes"}
+
+
 def options_of(made: type[Any], given: Mapping[str, Any], kind: str, name: str, but: Collection[str] = ()) -> set[str]:
     """Return the names of the arguments of a class, after a check that it takes the given ones.
 
@@ -57,11 +62,27 @@ def options_of(made: type[Any], given: Mapping[str, Any], kind: str, name: str, 
         but: arguments that a study file may not give.
 
     Raises:
-        UserError: for an argument that it does not take.
+        UserError: for an argument that it does not take, or not with a value of this type.
     """
     known = inspect.signature(made).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         for option in given:
             if option not in known or option in but:
                 raise unknown(f"option of {kind} {name!r}:", option, set(known) - set(but))
+    for option, value in given.items():
+        types = _plain_types(known[option].annotation) if option in known else []
+        if types and not any(_is(value, each) for each in types):
+            wanted = " or ".join(WORDS[each] for each in types)
+            raise UserError(f"option of {kind} {name!r}: {option} = {value!r}: expected {wanted}")
     return set(known)
+
+
+def _plain_types(annotation: Any) -> list[str]:
+    """Return the types of an argument, without None; none if any of them is not plain, or nothing is stated."""
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    names = [name for name in text.split(" | ") if name != "None"]
+    return names if all(name in PLAIN for name in names) else []
+
+
+def _is(value: object, name: str) -> bool:
+    return isinstance(value, PLAIN[name]) and (name == "bool" or not isinstance(value, bool))

@@ -16,8 +16,12 @@ from relaxbench.study.coordination.class_paths import class_at, options_of
 
 CLASSES = {"tpe": "TPESampler", "gp": "GPSampler", "cmaes": "CmaEsSampler", "qmc": "QMCSampler"}
 """Optuna's classes, by the name in a study file."""
-SETTINGS: Mapping[str, Mapping[str, Any]] = {"tpe": {"multivariate": True}, "qmc": {"scramble": True}}
-"""Options that differ from Optuna's defaults: TPE models hyperparameters together, and blocks of QMC differ by seed."""
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "tpe": {"multivariate": True, "constant_liar": True},
+    "qmc": {"scramble": True},
+}
+"""Options that are set: TPE models hyperparameters together and keeps a generation's trials apart (Optuna's default,
+on which generations rest), and blocks of QMC differ by seed."""
 LEARNING = ("tpe", "gp")
 """Samplers whose first trials are random; by default a third of a block, at most Optuna's ten."""
 FEWEST_RANDOM, MOST_RANDOM = 2, 10

@@ -106,6 +106,7 @@ class Session:
         stopping: called between rounds; True ends the session.
         observe: called often.
         optuna: address of Optuna's gRPC storage proxy; None to use Optuna's tables directly.
+        between: called after every shift.
     """
 
     claims: Claims
@@ -115,6 +116,7 @@ class Session:
     stopping: Callable[[], bool] = lambda: False
     observe: Callable[[], None] = lambda: None
     optuna: str | None = None
+    between: Callable[[], None] = lambda: None
     _mirrored: float = -math.inf
     _unlocked: dict[Plan, int] = field(default_factory=dict)
 
@@ -127,6 +129,7 @@ class Session:
                     shift = self._next()
                     if shift is not None:
                         self._run(shift)
+                        self.between()
                         pause = IDLE_SECONDS[0]
                     elif self._over():
                         break

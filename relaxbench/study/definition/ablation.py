@@ -109,8 +109,8 @@ def parts_of(whole: str, values: Mapping[str, Any]) -> list[Part]:
     if not rule.parts:
         having = [name for name in rule_names() if is_rule(name) and rule_class(name).parts]
         raise UserError(
-            f"method {whole!r} has no parts that could be left out: its rule declares none; rules with parts are "
-            f"{listed(having)}"
+            f"method {whole!r} has no parts that could be left out: its rule declares none; write a variant with "
+            f"`against` = {whole!r}, or name a method with one of the rules {listed(having)}"
         )
     return [part for part in rule.parts if without(part, rule, table, ranges_in(values)) is not None]
 
@@ -128,9 +128,10 @@ def _asked(table: object) -> Ablation:
         keys = [str(key) for key in first["loc"] if isinstance(key, str)]
         if first["type"] == "extra_forbidden":
             raise unknown("key in table [ablation]:", keys[-1], Ablation.model_fields) from None
-        raise UserError(
-            f'[ablation] {".".join(keys)}: expected methods = ["entropy-sgd"], and perhaps parts = ["scoping"]'
-        ) from None
+        where = " ".join(["[ablation]", *([".".join(keys)] if keys else [])])
+        raise UserError(f'{where}: expected methods = ["entropy-sgd"], and perhaps parts = ["scoping"]') from None
+    if isinstance(table, Mapping) and table.get("parts") == []:
+        raise UserError("[ablation] parts is empty: name at least one, or leave the key out for all")
     for key, names in (("methods", asked.methods), ("parts", asked.parts)):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:

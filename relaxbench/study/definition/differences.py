@@ -10,7 +10,7 @@ from typing import Any
 from relaxbench.optim.wrapped.arguments import Option
 from relaxbench.store.facts import MethodFacts
 from relaxbench.store.identity_facts import MethodIdentity, ProblemIdentity, TensorFacts
-from relaxbench.study.definition.probes import differs
+from relaxbench.study.definition.probes import COARSER, differs
 
 SHORT = 60
 """Longest quotation of a line of code."""
@@ -28,10 +28,12 @@ WORDS = {
     "rare": "the same parameters give another loss on examples with rare inputs or labels",
     "inputs": "larger inputs give another loss (a limit or threshold in the forward pass changed)",
     "far": "large parameters give another loss (a limit or threshold in the forward pass changed)",
+    "as trained": "whole mini-batches give other outputs in the precision of training (type, autocast or batch size)",
+    "beyond": "outputs that are far off give another loss or metric (a limit of it changed)",
+    "vast": "parameters of a diverging trial give another loss (a limit in the forward pass changed)",
+    "undefined": "parameters that are not numbers give another loss, so that diverged trials would count otherwise",
 }
 """What a difference of the probe's numbers means, the first one that holds."""
-COARSER = {"metric": "float32", "answers": "float32", "batches": "mixed", "data": "mixed"}
-"""Numbers that are computed in a coarser precision than the others."""
 
 
 def problem_differences(was: ProblemIdentity, now: ProblemIdentity) -> list[str]:

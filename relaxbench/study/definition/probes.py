@@ -24,8 +24,12 @@ Numbers = dict[str, list[float | None]]
 Measure = Callable[[], list[Tensor]]
 SPREADS = (0.3, 3.0, 30.0)
 """Sizes by which outputs are disturbed: a loss or a metric may have a threshold anywhere."""
+BEYOND = 3000.0
+"""Size of a disturbance of outputs that no limit of a loss or a metric is meant for."""
 FACTORS = (3.0, 10.0)
 """Factors of all weights: a model may have a limit that its first weights do not reach."""
+VAST = 1e4
+"""Factor of all weights that a trial only has when it diverges."""
 LONGEST = 160
 """Longest quotation of an error, in characters."""
 LARGER_INPUTS = 3.0
@@ -33,10 +37,15 @@ LARGER_INPUTS = 3.0
 PRECISIONS = ("float64", "lifted", "mixed", "float32")
 """Of a probe, the finest first; "lifted" is a model that converts to float32, which is then float64; "mixed" is a model
 in float64 with a loss that only takes float32."""
-TOLERANCE = {"float64": 1e-6, "lifted": 1e-5, "mixed": 1e-5, "float32": 1e-3}
+TOLERANCE = {"float64": 1e-6, "lifted": 1e-5, "mixed": 1e-5, "float32": 1e-3, "trained": 1e-4}
 """Largest difference of equal numbers, relative to the larger one."""
-FLOOR = {"float64": 1e-9, "lifted": 1e-7, "mixed": 1e-7, "float32": 1e-5}
+FLOOR = {"float64": 1e-9, "lifted": 1e-7, "mixed": 1e-7, "float32": 1e-5, "trained": 1e-5}
 """The same, relative to the largest number of its list: a gradient that vanishes is rounding noise."""
+COARSER = {
+    **{"metric": "float32", "answers": "float32", "batches": "mixed", "data": "mixed", "beyond": "mixed"},
+    "as trained": "trained",
+}
+"""Numbers that are computed in a coarser precision than the others."""
 
 
 class Probe(NamedTuple):
@@ -116,11 +125,25 @@ def _numbers_of(task: Problem, precision: str, first: bool) -> Numbers:
         nudged = point * (1 + (1e-7 if dtype == torch.float32 else 1e-11) * wave)
         with torch.no_grad():
             numbers |= _further(_measures(task, precision, point), first, _measures(task, precision, nudged), precision)
+    with torch.no_grad():
+        own, shaken = ({"as trained": _as_trained(task, at)} for at in (point, point * (1 + 1e-6 * wave)))
+        numbers |= _further(own, first, shaken, precision)
     return numbers
 
 
 def _loss_of(task: Problem, precision: str, outputs: Tensor, batch: Batch) -> Tensor:
     return task.loss.value(outputs.float() if precision == "mixed" else outputs, batch)
+
+
+def _as_trained(task: Problem, point: Tensor) -> Measure:
+    """Return outputs and loss of a whole mini-batch in training, in the type of the parameters of trials."""
+
+    def measure() -> list[Tensor]:
+        batch = telling.whole(task)
+        outputs = task.outputs(task.unflatten(point.to(task.dtype)), {**batch}, True)
+        return [task.loss.value(outputs, batch), outputs.norm(), telling.weighted(outputs)]
+
+    return measure
 
 
 def _at(task: Problem, precision: str, point: Tensor) -> Numbers:
@@ -178,8 +201,17 @@ def _measures(task: Problem, precision: str, point: Tensor) -> dict[str, Measure
             batch["x"] = LARGER_INPUTS * batch["x"]
         return [loss(batch)]
 
+    def beyond() -> list[Tensor]:
+        batch, examples = few(task), telling.held_out(task)
+        found = task.score(_spread(_outputs(task, point, examples).float(), BEYOND), examples)
+        own = [] if found is None else [torch.tensor(found, dtype=torch.float64)]
+        return [*own, _loss_of(task, precision, _spread(_outputs(task, point, batch), BEYOND), batch)]
+
     return {
         "outside": outside,
+        "beyond": beyond,
+        "vast": lambda: [loss(few(task), VAST * point)],
+        "undefined": lambda: [loss(few(task), torch.nan * point)],
         "metric": scores,
         "far": lambda: [loss(few(task), factor * point) for factor in FACTORS],
         "held out": lambda: [loss(telling.held_out(task))],
@@ -191,7 +223,7 @@ def _measures(task: Problem, precision: str, point: Tensor) -> dict[str, Measure
     }
 
 
-SENSITIVE = ("far", "held out", "rare", "inputs")
+SENSITIVE = ("far", "held out", "rare", "inputs", "vast", "as trained")
 """Numbers that are compared only where a nudge does not change them: there another machine would differ as well."""
 
 
@@ -201,7 +233,8 @@ def _further(measures: Mapping[str, Measure], first: bool, nudged: Mapping[str, 
     for name, measure in measures.items():
         with contextlib.suppress(Exception):  # what a model of a person raises may be of any kind
             found = finite(measure())
-            if not first or name not in SENSITIVE or not differs(found, finite(nudged[name]()), precision):
+            own = COARSER.get(name, precision)
+            if not first or name not in SENSITIVE or not differs(found, finite(nudged[name]()), own):
                 numbers[name] = found
     return numbers
 

@@ -161,6 +161,14 @@ def check_script(spec: StudySpec) -> StudySpec:
 
 
 def _check_table(script: Script) -> None:
+    for key in ("name", "title", "metric", "unit"):
+        text = getattr(script, key)
+        blank = not text.strip() if key == "metric" or (key == "name" and key in script.model_fields_set) else False
+        if blank or text != text.strip() or not text.isprintable() or (key == "name" and "@" in text):
+            kind = "a name without @" if key == "name" else "a text"
+            raise UserError(
+                f"script.{key} = {text!r}: expected {kind} of printable characters, without blanks around it"
+            )
     for key in ("best", "worst", "worst_loss", "scale"):
         value = getattr(script, key)
         if value is not None and not math.isfinite(value):

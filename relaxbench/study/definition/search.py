@@ -89,6 +89,8 @@ def check_search(search: Search, key: str, trials: int) -> None:
         raise UserError(f'{key}.options = {search.options}: sampler "random" has no options: leave them out')
     if search.pruner == NONE and search.pruner_options:
         raise UserError(f'{key}.pruner_options = {search.pruner_options}: pruner "none" has no options: leave them out')
+    if search.pruner == NONE and "spot_checks" in search.model_fields_set:
+        raise UserError(f'{key}.spot_checks = {search.spot_checks}: pruner "none" stops no trials: leave it out')
     try:
         if search.sampler != RANDOM:
             make_sampler(search.facts, 0, trials)
@@ -204,6 +206,6 @@ def _twice(ask: Callable[[], T], fails: str, advice: str) -> tuple[T, T]:
         return ask(), ask()
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{fails} ({reason}): {advice}") from None

@@ -24,10 +24,15 @@ NUMBERS = (0, 1, 5)
 
 def few(task: Problem) -> Batch:
     """Return the first examples of the first mini-batch."""
+    count = task.batch_size
+    cut = whole(task).items()
+    return {name: value[:EXAMPLES] if value.dim() and len(value) == count else value for name, value in cut}
+
+
+def whole(task: Problem) -> Batch:
+    """Return the first mini-batch."""
     sampler = task.sampler([SEED], [0], 1, torch.device("cpu"))
-    batch = {name: value[0] for name, value in sampler.batch(torch.zeros(1, 1, dtype=torch.int64)).items()}
-    whole = task.batch_size
-    return {name: value[:EXAMPLES] if value.dim() and len(value) == whole else value for name, value in batch.items()}
+    return {name: value[0] for name, value in sampler.batch(torch.zeros(1, 1, dtype=torch.int64)).items()}
 
 
 def held_out(task: Problem) -> Batch:
@@ -51,7 +56,7 @@ def sums_of_batches(task: Problem) -> list[Tensor]:
         sampler = task.sampler([seed], [0], NUMBERS[-1] + 1, torch.device("cpu"))
         for number in NUMBERS:
             batch = sampler.batch(torch.tensor([[number]]))
-            sums += [_sum(batch[name]) for name in sorted(batch) if name not in ("seed", "step")]
+            sums += [weighted(batch[name]) for name in sorted(batch) if name not in ("seed", "step")]
     return sums
 
 
@@ -60,7 +65,9 @@ def sums_of_splits(task: Problem) -> list[Tensor]:
     if isinstance(task, SupervisedProblem):
         return []
     splits = [task.split(name, torch.device("cpu")) for name in ("validation", "test")]
-    return [number for batch in splits for name in sorted(batch) for number in (_sum(batch[name]), _size(batch[name]))]
+    return [
+        number for batch in splits for name in sorted(batch) for number in (weighted(batch[name]), _size(batch[name]))
+    ]
 
 
 def _first_of_each(values: Tensor) -> Tensor:
@@ -79,7 +86,7 @@ def _first_of_each(values: Tensor) -> Tensor:
     return chosen
 
 
-def _sum(values: Tensor) -> Tensor:
+def weighted(values: Tensor) -> Tensor:
     """Return a sum in which every place has its own weight."""
     flat = values.detach().reshape(-1).to(torch.float64)
     return (flat * torch.sin(0.7 + 1.3 * torch.arange(len(flat), dtype=torch.float64))).sum()

@@ -1,7 +1,9 @@
 """Choose each problem's engine and time one gradient per method, once for a study.
 
-One worker measures. On the CPU with one thread the others begin as soon as there is an engine, because the time of the
-measuring process counts alone; elsewhere they wait, so that nothing of the study runs at the same time.
+One worker chooses the engines, and trials begin. The worker that has first run all trials of a method that were waiting
+measures the costs of all methods, before which no two could be compared. On the CPU with one thread the others go on
+meanwhile, because the time of the measuring process counts alone. With more threads, or on a GPU, costs are measured
+before any trial, so that nothing of the study runs at the same time, unless there is one worker alone.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ import torch
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.store.facts import CompiledFacts, CostFacts, EngineFacts, Manifest
-from relaxbench.store.workers import Presence
+from relaxbench.store.identity_facts import IdentityFacts
+from relaxbench.store.workers import Presence, at_work, workers
 from relaxbench.study.coordination.manifest import edit_manifest, read_manifest, turn
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.circumstances import circumstances
 from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.definition.script_problem import LoopProblem
+from relaxbench.study.execution.engine_request import EngineRequest
 from relaxbench.study.execution.processes import most_workers
 from relaxbench.study.execution.script_cost import script_costs, script_engine
 from relaxbench.study.execution.steps import describe_step, lacking, refuse_size
@@ -63,34 +67,60 @@ class Calibration:
         self.spec, self.plans = self.study.spec, self.study.plans
         self.problems = {problem.name: problem for problem in self.study.problems}
 
-    def complete(self, population: int | None, costs: bool = False) -> Manifest:
-        """Measure, or wait until another worker has; returns the complete manifest, or an incomplete one at a stop.
+    def prepare(self, population: int | None) -> Manifest:
+        """Choose engines and compile steps, or wait until another worker has.
+
+        Costs are measured as well where they cannot wait until trials have run, see `measure`.
 
         Args:
             population: K for all problems from now on; None for the stored one, or for the fastest.
-            costs: whether to wait for costs that another worker measures, if they do not stand in the way of training.
+
+        Returns:
+            The manifest: complete but for costs, or incomplete at a stop.
         """
         database, study = self.plans[0].database, self.plans[0].study
-        beside = not costs and self.place.type == "cpu" and torch.get_num_threads() == 1
         while True:
             manifest = read_manifest(database, study)
             for name, engine in manifest.get("engines", {}).items():
                 refuse_size(engine, name, population)
-            ready = self._ready(manifest) and not self._other(manifest, population)
-            if (ready and self._timed(manifest)) or self.stopping():
+            if self.stopping():
                 return manifest
+            if self._ready(manifest) and not self._other(manifest, population):
+                break
             with turn(database, study, "measure", self.worker) as granted:
                 if granted:
                     self.presence.doing = MEASURING
                     self.presence.seen()
                     self._choose(population)
                     self._compile()
-                    self.presence.doing = MEASURING
-                    self._calibrate()
             if not granted:
-                if ready and beside:
-                    return manifest
                 sleep(random.uniform(0.2, 0.6))
+        own_time = self.place.type == "cpu" and torch.get_num_threads() == 1
+        if not own_time and not self._alone():
+            self.measure(wait=True)
+        return read_manifest(database, study)
+
+    def measure(self, wait: bool = False) -> None:
+        """Measure the costs that are missing, unless another worker does so now.
+
+        Args:
+            wait: whether to wait for that worker.
+        """
+        database, study = self.plans[0].database, self.plans[0].study
+        while not self._timed(read_manifest(database, study)) and not self.stopping():
+            with turn(database, study, "measure", self.worker) as granted:
+                if granted:
+                    self.presence.doing = MEASURING
+                    self.presence.seen()
+                    self._calibrate()
+            if not granted and not wait:
+                return
+            if not granted:
+                sleep(random.uniform(0.2, 0.6))
+
+    def _alone(self) -> bool:
+        """Whether no other worker is at work on the study."""
+        return sum(at_work(row) for row in workers(self.plans[0].database, self.plans[0].study)) <= 1
 
     def _ready(self, manifest: Manifest) -> bool:
         """Whether every problem has an engine, and on the compiled path a step or a reason."""
@@ -124,7 +154,9 @@ class Calibration:
             elif name not in chosen:
                 rules = [self.spec.make_rule(label, problem) for label in self.spec.methods]
                 ready = max(plan.size.ready for plan in self.plans if plan.problem == name)
-                engine = engines.choose_engine(problem, self.place, population, self.spec.precision, rules, wish, ready)
+                known = manifest.get("identity", IdentityFacts(problems={}, methods={}))["problems"].get(name)
+                request = EngineRequest(problem, self.place, population, self.spec.precision, rules, wish, ready)
+                engine = request.choose() if known is None else request.choose_once(known)
                 if wish == "auto":
                     engine = self._repaid(problem, engine, population)
                 chosen[name] = cast(EngineFacts, engine.as_dict())

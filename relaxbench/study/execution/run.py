@@ -149,16 +149,16 @@ class StudyRun:
         try:
             if missing:
                 with heartbeat(claims, presence):
-                    manifest = calibration.complete(options.population)
+                    manifest = calibration.prepare(options.population)
                 _announce_engines(options, manifest)
             checkpoints = Checkpoints(options.checkpoints, manifest["key"])
             shown = partial(_compiling, presence, observer)
             with _trainer(opened, device, checkpoints, options.announce, shown) as train:
                 hooks = (train, options.stopping, observer.look)
-                Session(claims, opened.plans, presence, *hooks, options.optuna).work()
+                Session(claims, opened.plans, presence, *hooks, options.optuna, calibration.measure).work()
             if missing:
                 with heartbeat(claims, presence):
-                    calibration.complete(None, costs=True)  # of a worker that ended before it had measured them
+                    calibration.measure(wait=True)
         finally:
             torch.set_num_threads(threads)
             presence.leave()

@@ -34,11 +34,11 @@ def loop(model: nn.Module, optimizer: RuleOptimizer, steps: int, x: Tensor = X) 
             optimizer.step(closure)
 
 
-def new(name: str, **changes: Any) -> tuple[nn.Module, RuleOptimizer]:
+def new(name: str, total_steps: int = 200, **changes: Any) -> tuple[nn.Module, RuleOptimizer]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
     given: Any = model if name == "curveball" else model.parameters()
-    return model, DROP_INS[name](given, total_steps=200, **changes)
+    return model, DROP_INS[name](given, total_steps=total_steps, **changes)
 
 
 def vector(model: nn.Module) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from pathlib import Path
@@ -43,16 +44,24 @@ def documented() -> Any:
     return names["Classifier"]
 
 
-class Classifier(documented()):  # type: ignore[misc]
-    """The same with any of the methods."""
+@functools.cache
+def adapted() -> Any:
+    """The same with any of the methods; made when it is needed, because its base imports the package."""
 
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.model, self.method = nn.Linear(10, 2), method
+    class Classifier(documented()):  # type: ignore[misc]
+        def __init__(self, method: str) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.model, self.method = nn.Linear(10, 2), method
 
-    def configure_optimizers(self) -> RuleOptimizer:
-        return made(self.method, self.model)
+        def configure_optimizers(self) -> RuleOptimizer:
+            return made(self.method, self.model)
+
+    return Classifier
+
+
+def classifier(method: str) -> Any:
+    return adapted()(method)
 
 
 def made(method: str, model: nn.Module) -> RuleOptimizer:
@@ -94,7 +103,7 @@ def plain(method: str, clip: float = 0.0) -> nn.Module:
 
 @pytest.mark.parametrize("method", [name for name in DROP_INS if name != "curveball"])
 def test_it_takes_the_steps_of_a_plain_loop(method: str, tmp_path: Path) -> None:
-    module = Classifier(method)
+    module = classifier(method)
     runner = trainer(tmp_path)
     runner.fit(module, LOADER, LOADER)
     runner.optimizers[0].eval()
@@ -110,7 +119,7 @@ def test_every_checkpoint_holds_the_deployed_weights(tmp_path: Path) -> None:
     often = lightning.callbacks.ModelCheckpoint(
         dirpath=tmp_path, filename="{step}", every_n_train_steps=7, save_top_k=-1
     )
-    trainer(tmp_path, callbacks=[best, often], enable_checkpointing=True).fit(Classifier("entropy-sgd"), LOADER, LOADER)
+    trainer(tmp_path, callbacks=[best, often], enable_checkpointing=True).fit(classifier("entropy-sgd"), LOADER, LOADER)
     torch.manual_seed(1)
     model = nn.Linear(10, 2)
     optimizer = made("entropy-sgd", model)
@@ -131,7 +140,7 @@ def test_every_checkpoint_holds_the_deployed_weights(tmp_path: Path) -> None:
 
 
 def test_gradients_are_clipped(tmp_path: Path) -> None:
-    module = Classifier("entropy-sgd")
+    module = classifier("entropy-sgd")
     runner = trainer(tmp_path, gradient_clip_val=0.01)
     runner.fit(module, LOADER)
     runner.optimizers[0].eval()
@@ -141,9 +150,9 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
 def test_a_checkpoint_of_lightning_continues_in_the_middle_of_an_inner_loop(tmp_path: Path) -> None:
     assert len(LOADER) % 4  # an epoch is not a number of outer steps
     first = trainer(tmp_path, max_epochs=1)
-    first.fit(Classifier("entropy-sgd"), LOADER, LOADER)
+    first.fit(classifier("entropy-sgd"), LOADER, LOADER)
     first.save_checkpoint(tmp_path / "one.ckpt")
-    module, second = Classifier("entropy-sgd"), trainer(tmp_path)
+    module, second = classifier("entropy-sgd"), trainer(tmp_path)
     second.fit(module, LOADER, LOADER, ckpt_path=tmp_path / "one.ckpt")
     second.optimizers[0].eval()
     assert torch.equal(vector(module.model), vector(plain("entropy-sgd")))
@@ -160,7 +169,7 @@ def test_the_module_of_the_documentation_trains(tmp_path: Path) -> None:
 def test_a_swap_before_the_checkpoint_is_refused_and_names_the_hook(tmp_path: Path) -> None:
     """Lightning saves after on_validation_end: what it saved then was the point of the next gradient."""
 
-    class Early(Classifier):
+    class Early(adapted()):  # type: ignore[misc]
         def on_validation_epoch_end(self) -> None:
             with self.trainer.optimizers[0].deployed():  # allowed: it ends as it began
                 pass

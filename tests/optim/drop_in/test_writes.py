@@ -80,9 +80,10 @@ def test_a_write_between_steps_counts_or_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", DROP_INS)
 def test_a_write_to_the_deployed_weights_counts(name: str) -> None:
     """In mid-sweep and in mid-loop: the deployed weights are those that were written, and training goes on there."""
+    model, optimizer = new(name)
+    loop(model, optimizer, 44)
     for write in WAYS:
-        model, optimizer = new(name)
-        loop(model, optimizer, 65)
+        loop(model, optimizer, 21)
         with optimizer.deployed():
             write(model)
             written = vector(model)

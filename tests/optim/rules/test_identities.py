@@ -151,7 +151,7 @@ def test_t11_one_inner_step_is_sgd_whatever_gamma(
 def test_t11_a_long_inner_loop_is_the_prox_step(name: str, seed: int, gamma: float) -> None:
     """x ← (I + γA)^{-1}(x − γc), twice in a row, for f = ½ xᵀA x + cᵀx."""
     A, x = quadratic(seed, low=0.3)
-    c, L = np.array([0.3, -1.0, 0.5]), 1200
+    c, L = np.array([0.3, -1.0, 0.5]), 400
     rate = 1 / (3 + 1 / gamma)
     hyper = tensors({**PLAIN, "inner_lr": rate, "gamma": gamma, "averaging": 0.0, "inner_steps": L, "outer_lr": 1.0})
     _, state = descend(RULES[name](), x, lambda t, y: A @ y + c, hyper, 2 * L)
@@ -204,7 +204,7 @@ def test_the_fixed_point_of_hj_implicit(seed: int, gamma: float, b: float, weigh
     """p = (I + γA)^{-1}(Ax + c), the gradient of the Moreau envelope, with A + wd I for A."""
     A, x = quadratic(seed, high=1.0)
     assume(gamma * (1 + weight_decay) < 0.8 * (1 + b) / (1 - b))
-    c, L = np.array([0.2, 0.4, -0.1]), 800
+    c, L = np.array([0.2, 0.4, -0.1]), 300
     hyper = tensors(
         {"lr": 0.3, "inner_steps": L, "momentum": 0, "averaging": b, "gamma": gamma, "weight_decay": weight_decay}
     )

@@ -30,7 +30,7 @@ def close(found: Tensor, expected: Vector, scale: float) -> bool:
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 5), st.booleans())
 def test_a_rule_is_its_algorithm_in_plain_loops(name: str, seed: int, K: int, P: int, groups: bool) -> None:
     """Every query and every iterate in float64, members with inner loops of different lengths under schedules.
@@ -78,7 +78,7 @@ def test_the_iterate_moves_at_the_end_of_an_outer_step_only(name: str) -> None:
         assert moved == (t % int(period[k]) == 0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6), st.booleans(), st.booleans(), st.booleans())
 def test_the_options_of_entropy_sgd_are_variants_of_its_loop(
     seed: int, restart: bool, outside: bool, uniform: bool
@@ -106,7 +106,7 @@ def test_the_options_of_entropy_sgd_are_variants_of_its_loop(
             point, deployed = machine.send(population.A[k].numpy() @ point + population.noise[t, k].numpy())
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6), st.booleans(), st.booleans())
 def test_the_options_of_parle_are_variants_of_its_loop(seed: int, restart: bool, mpi: bool) -> None:
     population = members("parle", 2, 3, 31, seed)
@@ -175,7 +175,7 @@ def test_a_query_changes_nothing_and_update_leaves_its_arguments_alone(name: str
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.integers(0, 10**6), st.permutations(range(5)))
 def test_permuted_members_give_permuted_results(name: str, seed: int, order: list[int]) -> None:
     population = members(name, 5, 7, 20, seed, torch.float32)
@@ -187,7 +187,7 @@ def test_permuted_members_give_permuted_results(name: str, seed: int, order: lis
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.integers(0, 10**6), st.integers(1, 4))
 def test_a_member_alone_is_what_it_is_among_others(name: str, seed: int, K: int) -> None:
     population = members(name, K, 7, 20, seed, torch.float32)

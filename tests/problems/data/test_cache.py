@@ -10,7 +10,8 @@ from torch import Tensor
 
 from relaxbench.errors import UserError
 from relaxbench.problems.data import cache
-from relaxbench.problems.data.cache import cache_dir, cached, fingerprint
+from relaxbench.problems.data.cache import cached, fingerprint
+from relaxbench.util.files import cache_dir
 
 MADE: list[int] = []
 

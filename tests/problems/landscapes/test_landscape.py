@@ -78,7 +78,7 @@ def test_draws_are_functions_of_seed_and_number() -> None:
     together = task.sampler(seeds, [0, 7, 9], 5, CPU).batch(torch.tensor([[4], [8], [12]]))["draw"]
     assert together.shape == (3, 1)
     for k, (seed, number) in enumerate(zip(seeds, (4, 8, 12), strict=True)):
-        assert torch.equal(task.sampler([seed], [0], 1, CPU).batch(torch.tensor([[number]]))["draw"][0], together[k])
+        assert torch.equal(task.sampler([seed], [0], 13, CPU).batch(torch.tensor([[number]]))["draw"][0], together[k])
     assert together.unique().numel() == 3
     # The deterministic function draws nothing.
     assert torch.equal(draws(Rosenbrock(), 3, 5), torch.ones(5))

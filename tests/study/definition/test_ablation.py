@@ -139,7 +139,7 @@ def test_the_opponent_is_declared_before_a_study_begins() -> None:
 
 
 TABLES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
-    ({"methods": ["sgd"]}, ("method 'sgd' has no parts", "its rule declares none", "entropy-sgd")),
+    ({"methods": ["sgd"]}, ("method 'sgd' has no parts", "its rule declares none", "`against` = 'sgd'", "entropy-sgd")),
     ({"methods": ["entropy-sdg"]}, ("unknown method 'entropy-sdg'", "did you mean 'entropy-sgd'?")),
     ({"methods": ["hj"], "parts": ["scopin"]}, ("unknown part of hj 'scopin'", "did you mean 'scoping'?")),
     ({"methods": ["hj"], "parts": ["noise"]}, ("unknown part of hj 'noise'", "known: coupling, inner-momentum")),

@@ -60,6 +60,9 @@ TRAINING = "the same parameters give another loss in training (dropout or noise 
 METRIC = "the same outputs give another metric (the function of the metric changed)"
 FAR = "large parameters give another loss (a limit or threshold in the forward pass changed)"
 ELSEWHERE = "; `mine.py` itself has the same code: look at the modules and files that it reads"
+TRAINED = "whole mini-batches give other outputs in the precision of training"
+BEYOND = "outputs that are far off give another loss or metric (a limit of it changed)"
+UNDEFINED = "parameters that are not numbers give another loss, so that diverged trials would count otherwise"
 FAILS = "the model no longer works in float64, as it did when the study began (TypeError: no), line 19: `if x.dtype"
 RAISE = "if x.dtype == torch.float64: raise TypeError('no')\n        return self.last("
 
@@ -118,6 +121,10 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> IdentityFacts:
         ("Dropout(0.1)", "Dropout(0.1001)", TRAINING),
         ("self.dropout(h))", "h)", TRAINING),
         ("max=9.0", "max=4.0", FAR),
+        ("SCALE * x", "SCALE * x * (1.1 if x.dtype == torch.float32 else 1.0)", TRAINED),
+        ("SCALE * x", "(SCALE * x if x.dtype == torch.float64 else (SCALE * x).bfloat16().float())", TRAINED),
+        ("(outputs.argmax", "(outputs.clamp(-40, 40).argmax", BEYOND),
+        ("self.dropout(h))", "self.dropout(h)).nan_to_num()", UNDEFINED),
         (".float().mean()", ".float().mean().sqrt()", METRIC),
         ("(outputs.argmax", "(outputs[:, :2].argmax", METRIC),
         ("block(self.second(h))", "block(self.second(h).detach())", "the same parameters give another gradient"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import sys
 from typing import Any
 
 import pytest
@@ -71,6 +72,13 @@ MISTAKES: list[tuple[Any, tuple[str, ...]]] = [
     ({"pruner": "optuna.pruners:ThresholdPruner"}, ("pruner 'optuna.pruners:ThresholdPruner'", "upper")),
     ({"pruner": "optuna.pruners:PatientPruner"}, ("it needs wrapped_pruner, patience",)),
     ({"pruner": "json:JSONDecoder"}, ("is not a class of pruners", "BasePruner")),
+    ({"sampler": "tpe", "options": {"group": "no"}}, ("group = 'no': expected true or false",)),
+    ({"sampler": "tpe", "options": {"n_startup_trials": True}}, ("n_startup_trials = True: expected a whole number",)),
+    ({"sampler": "gp", "options": {"deterministic_objective": 1}}, ("deterministic_objective = 1: expected true or",)),
+    ({"pruner": "wilcoxon", "pruner_options": {"p_threshold": "a"}}, ("p_threshold = 'a': expected a number",)),
+    ({"pruner": "hyperband", "pruner_options": {"max_resource": 1.5}}, ("a text in quotes or a whole number",)),
+    ({"pruner": f"{HERE}:Exits"}, ("fails when it is asked", "correct its options or its class")),
+    ({"spot_checks": 0.5}, ("search.spot_checks = 0.5", 'pruner "none" stops no trials: leave it out')),
     ({"prunner": "median"}, ("table [search]", "'prunner'", "did you mean 'pruner'?")),
 ]
 
@@ -130,6 +138,13 @@ class Broken(BasePruner):
         raise RuntimeError("no idea")
 
 
+class Exits(BasePruner):
+    """A pruner that ends the program."""
+
+    def prune(self, study: Any, trial: Any) -> bool:
+        sys.exit(3)
+
+
 @pytest.mark.parametrize(
     ("task", "pruner", "budget", "parts"),
     [
@@ -158,7 +173,7 @@ def test_a_pruner_whose_first_generation_is_the_whole_block_is_refused() -> None
 
 
 def test_options_with_which_a_sampler_fails_later_are_refused_before() -> None:
-    search = {"sampler": "tpe", "options": {"n_startup_trials": "many"}}
+    search = {"sampler": "tpe", "options": {"n_ei_candidates": 0}}
     with pytest.raises(UserError, match=r"^sampler 'tpe' with options .* cannot search .*: correct its options$"):
         check_on(parse({**GOOD, "methods": ["sgd"], "search": search}, "my.toml"), [problem("rosenbrock")])
 

@@ -19,6 +19,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.problems import problem
 from relaxbench.store.schema import Weights
 from relaxbench.study.coordination.optuna_mirror import optuna_storage
+from relaxbench.study.execution import calibration
 from relaxbench.training import costs
 from relaxbench.training import engine as engines
 from relaxbench.training.oracle import Oracle
@@ -216,6 +217,24 @@ def test_the_engine_is_chosen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert calls == [None]
     assert study_row(tmp_path).manifest["engines"]["rosenbrock"]["population"] == 4
     assert len(sessions(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(("here", "threads", "before"), [(1, 2, {"sgd"}), (2, 2, set()), (2, 1, {"sgd"})])
+def test_costs_are_measured_when_a_method_has_run_its_trials_unless_others_would_disturb_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: int, threads: int, before: set[str]
+) -> None:
+    done: list[set[str]] = []
+
+    def calibrate(problem: Any, rules: list[Any], *_: object) -> list[dict[str, float]]:
+        done.append({row.method for row in tiny.rows(tmp_path) if row.status == "done"})
+        return [dict(tiny.COST) for _ in rules]
+
+    tiny.set_engine(monkeypatch)
+    monkeypatch.setattr(costs, "calibrate", calibrate)
+    monkeypatch.setattr(calibration, "workers", lambda *_: [None] * here)
+    monkeypatch.setattr(calibration, "at_work", lambda row: True)
+    tiny.run(tmp_path, tiny.spec(exploit=0, recommend=0), threads=threads)
+    assert done == [before]
 
 
 def test_methods_that_are_one_rule_with_the_same_options_are_timed_once(
