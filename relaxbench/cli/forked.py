@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
@@ -27,14 +28,45 @@ IMPORTED = [
     "rich.live",
     "rich.progress_bar",
     "rich.table",
+    "torch.fx.experimental.symbolic_shapes",  # at its first vectorized loss
     "typer",
 ]
 """What a worker imports. Not the console, which asks at its import what it writes to."""
+
+LONG_GRADIENTS = 100_000
+"""Gradients of a study that several workers are likely to share: some 10 s of one worker on the digits."""
+BLOCKS, TRIALS, BUDGET = 40, 12, 600
+"""Of a study that does not say otherwise, as in `StudySpec`, which imports PyTorch; the budget is the digits'."""
 
 
 def can_fork(devices: Sequence[str]) -> bool:
     """Whether the workers of these devices can be forked."""
     return sys.platform == "linux" and set(devices) == {"cpu"}
+
+
+def long(
+    file: str | None, looks: str | None, trials: int | None, budget: int | None, methods: Sequence[str] | None
+) -> bool:
+    """Guess whether a study has work for several workers, before anything is imported that knows.
+
+    A wrong guess costs the time of a second core, or the workers' imports after those of the command.
+
+    Args:
+        file: of the study; what is wrong with it is said later.
+        looks: of the command line, like the others, which go before what the file says.
+        trials: per block.
+        budget: of a trial.
+        methods: which are compared with the baseline.
+    """
+    given = {"looks": looks and [looks.split(",")[-1]], "trials": trials, "budget": budget, "methods": methods}
+    try:
+        values = tomllib.loads(Path(file).read_text()) if file is not None else {}
+        values |= {key: value for key, value in given.items() if value}
+        blocks, trials_of_block = int(values.get("looks", [BLOCKS])[-1]), int(values.get("trials", TRIALS))
+        gradients = blocks * trials_of_block * int(values.get("budget", BUDGET)) * len(values.get("methods", "two"))
+    except (LookupError, OSError, TypeError, ValueError):
+        return False
+    return gradients >= LONG_GRADIENTS
 
 
 def prepare() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,8 +130,9 @@ def _new_file(storage: str) -> Path | None:
         url = parse_url(storage)
     except UserError:
         return None  # opening it says the same
-    file = Path(url.database or "")
-    return file if url.get_backend_name() == "sqlite" and not file.exists() else None
+    if url.get_backend_name() != "sqlite" or os.path.lexists(url.database or ""):  # a broken link is there, too
+        return None
+    return Path(url.database or "")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import typer
 
 from relaxbench.cli import checks, options
 from relaxbench.cli.console import console, say
-from relaxbench.cli.forked import prepare
+from relaxbench.cli.forked import long, prepare
 from relaxbench.cli.options import (
     STORAGE,
     Budget,
@@ -76,8 +76,10 @@ def study(
     quiet: options.Quiet = False,
 ) -> None:
     """Tune, compare with SGD and write the report. Run the same command again to continue or extend the study."""
-    default = file is None and not quick and (looks, trials, budget, method, problem) == (None,) * 5
-    if ((workers or 0) > 1 and devices in (None, "cpu")) or (default and workers is None and cores() > 1):
+    shared = (
+        workers >= 1 if workers is not None else cores() > 1 and not quick and long(file, looks, trials, budget, method)
+    )
+    if shared and engine == "local" and devices in (None, "cpu"):
         prepare()
 
     from relaxbench.cli.progress import Display, interruptible

@@ -64,17 +64,22 @@ def scope(kind: Tensor, start: Tensor, end: Tensor, progress: Tensor) -> Tensor:
         end: the value at progress 1, positive.
         progress: broadcasts with the others.
     """
-    shape = torch.broadcast_shapes(start.shape, progress.shape)  # type: ignore[no-untyped-call]
     return _pick(
         kind,
         [
             lambda: start * torch.exp(progress * torch.log(end / start)),
             lambda: start * (1 - progress) + end * progress,  # reaches `end` itself, in any precision
             lambda: end + (start - end) * _cosine(progress),
-            lambda: start.expand(shape),
-            lambda: (start.sqrt() * end.sqrt()).expand(shape),  # of the roots, because a product could overflow
+            lambda: _expanded(start, progress),
+            lambda: _expanded(start.sqrt() * end.sqrt(), progress),  # of the roots, because a product could overflow
         ],
     )
+
+
+def _expanded(value: Tensor, other: Tensor) -> Tensor:
+    """Expand a value to its shape when it broadcasts with another; `torch.broadcast_shapes` imports sympy for 0.4 s."""
+    expanded: Tensor = torch.broadcast_tensors(value, other)[0]  # type: ignore[no-untyped-call]
+    return expanded
 
 
 def _cosine(progress: Tensor) -> Tensor:
@@ -84,8 +89,7 @@ def _cosine(progress: Tensor) -> Tensor:
 def _pick(kind: Tensor, curves: Sequence[Callable[[], Tensor]]) -> Tensor:
     """Compute the curve with a number; of a single member on the CPU no other one, because steps are short there."""
     if kind.numel() == 1 and kind.device.type == "cpu" and not recording() and 0 <= int(kind) < len(curves):
-        only = curves[int(kind)]()
-        return only.expand(torch.broadcast_shapes(kind.shape, only.shape))  # type: ignore[no-untyped-call]
+        return _expanded(curves[int(kind)](), kind)
     picked = curves[0]()
     for index, curve in enumerate(curves[1:], start=1):
         picked = torch.where(kind == index, curve(), picked)

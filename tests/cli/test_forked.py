@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from relaxbench.cli import forked
-from relaxbench.cli.forked import ForkedWorker, can_fork
+from relaxbench.cli.forked import ForkedWorker, can_fork, long
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker is an interpreter of its own")
 
@@ -51,6 +51,41 @@ def test_workers_on_the_cpu_alone_are_forked(monkeypatch: pytest.MonkeyPatch) ->
     assert can_fork(["cpu", "cpu"]) and not can_fork(["cuda:0", "cuda:1"])
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not can_fork(["cpu"])
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "expected"),
+    [
+        (None, (None, None, None, None), True),  # the default study
+        (None, ("2", 2, None, None), False),
+        ("", (None, None, None, None), True),
+        ("looks = [3, 6]\ntrials = 2\nbudget = 40\nmethods = ['sgd', 'heat']", (None, None, None, None), False),
+        ("looks = [3, 6]\ntrials = 2\nbudget = 40\nmethods = ['sgd', 'heat']", ("10,20", 50, 600, None), True),
+        ("looks = [3, 6]\ntrials = 20\nbudget = 600\nmethods = ['sgd', 'heat']", (None, None, None, None), True),
+        ("looks = 3", (None, None, None, None), False),
+        ("looks = []", (None, None, None, None), False),
+        ("trials = {}", (None, None, None, None), False),
+        ("no TOML", ("a,b", None, None, None), False),
+    ],
+)
+def test_a_long_study_is_foreseen_from_what_is_written(
+    text: str | None,
+    arguments: tuple[str | None, int | None, int | None, list[str] | None],
+    expected: bool,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(text or "")
+    assert long(None if text is None else str(file), *arguments) == expected
+
+
+def test_what_a_study_does_not_say_is_foreseen_as_its_default() -> None:
+    from relaxbench.problems import problem
+    from relaxbench.study.definition.spec import StudySpec
+
+    fields = StudySpec.model_fields
+    defaults = (fields["looks"].default[-1], fields["trials"].default, problem("digits-mlp").budget)
+    assert defaults == (forked.BLOCKS, forked.TRIALS, forked.BUDGET)
 
 
 def test_what_a_worker_says_is_in_its_log_and_its_code_is_that_of_the_command(
