@@ -129,6 +129,15 @@ def test_a_changed_study_is_refused_with_what_to_do(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.usefixtures("database")
+def test_a_changed_range_is_offered_as_a_variant(capsys: pytest.CaptureFixture[str]) -> None:
+    changed = f"{Path('tiny.toml').read_text()}\n[method.heat]\nspace = {{ lr = [1e-4, 1e-3] }}\n"
+    Path("range.toml").write_text(changed)
+    advice = """leave 'heat' as it was and add the change as a variant, [method.heat-2] with rule = "heat"; or change"""
+    assert advice in refused(capsys, "study", "range.toml", "--storage", "study.db")
+    assert "variant" not in refused(capsys, "study", "range.toml", "--storage", "study.db", "--budget", "50")
+
+
+@pytest.mark.usefixtures("database")
 def test_more_trials_of_one_method_are_refused_before_anything_grows(capsys: pytest.CaptureFixture[str]) -> None:
     """The number of trials holds for all methods: it would grow them all, and take away verdicts that rest on it."""
     before = rows("study.db")

@@ -33,7 +33,7 @@ def wrapped(cause: Exception) -> Exception:
         (ConnectionError("the server is gone\nand more"), "the server is gone"),
         (TimeoutError(), "TimeoutError"),
         (KeyError("x"), "KeyError: 'x'"),
-        (OSError("x" * 300), "x" * 199 + "…"),
+        (OSError("no " * 100), "no " * 66 + "n…"),
         (wrapped(ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
         (wrapped(KeyError("of no network")), "Max retries exceeded with url: /api"),
     ],

@@ -7,11 +7,11 @@ controls may change until test data are read, and later only as restated: `resta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relaxbench.optim.registry import option_defaults
-from relaxbench.study.definition.spec import Variant
+from relaxbench.study.definition.spec import StudySpec, Variant
 
 EXTENDABLE = ("problems", "methods", "more_blocks", "exploit", "recommend", "repetitions", "method")
 """Keys that may grow in a study that has begun."""
@@ -86,3 +86,12 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], di
             declared = " (declared before the study began)" if key in DECLARED else ""
             refused.append(f"{key}: {_shown(before)} → {_shown(after)}{declared}")
     return refused, merged
+
+
+def variant_advice(refused: Sequence[str], spec: StudySpec) -> str:
+    """Advise to add what was changed of a single method as a method of its own; empty if more was changed."""
+    label = refused[0].removeprefix("method.").partition(": ")[0].rpartition(".")[0]
+    if label not in spec.methods or not all(line.startswith(f"method.{label}.") for line in refused):
+        return ""
+    rule = spec.variant(label).rule or label
+    return f'leave {label!r} as it was and add the change as a variant, [method.{label}-2] with rule = "{rule}"; or '

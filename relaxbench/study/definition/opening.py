@@ -20,7 +20,7 @@ from relaxbench.store.schema import Study
 from relaxbench.store.transactions import read, write
 from relaxbench.study.coordination.plan import Plan, plans
 from relaxbench.study.coordination.progress import tally
-from relaxbench.study.definition.changes import FREE, STATED, merge
+from relaxbench.study.definition.changes import FREE, STATED, merge, variant_advice
 from relaxbench.study.definition.facts import describe_method, describe_problem
 from relaxbench.study.definition.flatness_share import keep_flatness, measure_fully
 from relaxbench.study.definition.identity import (
@@ -164,7 +164,7 @@ class _Request:
         if refused:
             raise UserError(
                 f"study {spec.name!r} is already in this storage and differs ({'; '.join(refused)}): "
-                "change `name` in the study file, or use another storage",
+                f"{variant_advice(refused, spec)}change `name` in the study file, or use another storage",
                 "storage",
             )
         refuse_changes(row.manifest, spec.name, problems, self.device)

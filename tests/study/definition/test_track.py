@@ -37,8 +37,8 @@ def test_a_destination_is_stored_as_stated(tmp_path: Path) -> None:
         ('to = "mlflow"\nruns = "all"', "track.runs = 'all': expected 'winners' or 'trials'"),
         ('to = "mlflow"\nwere = "x"', "table [track]: 'were': did you mean 'where'?"),
         ('project = "p"', "'track.to' is missing"),
-        ('to = "mlflow"\nproject = "a\\nb"', "track: project 'a\\nb': expected printable characters"),
-        ('to = "tensorboard"\nwhere = "a\\u0000b"', "track: where 'a\\x00b': expected printable characters"),
+        ('to = "mlflow"\nproject = "a\\nb"', "track: project 'a\\nb': expected at most 200 printable"),
+        ('to = "tensorboard"\nwhere = "a\\u0000b"', "track: where 'a\\x00b': expected an address or a folder"),
         ("to = 3", "track.to = 3: expected a text in quotes"),
     ],
 )
