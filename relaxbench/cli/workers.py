@@ -39,6 +39,7 @@ def worker(
     from relaxbench.store.soundness import check_stored
     from relaxbench.store.transactions import OUTAGE_SECONDS
     from relaxbench.study.coordination.supervisor import orphaned, supervised
+    from relaxbench.study.coordination.worker_log import say
     from relaxbench.study.execution import join
     from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
@@ -61,7 +62,7 @@ def worker(
             optuna=optuna,
             observe=display.update,
             stopping=lambda: stopping() or orphaned(),
-            announce=display.say,
+            announce=say if supervised() else display.say,
         )
         summary = StudyRun(database, session).work(opened)
     if supervised():

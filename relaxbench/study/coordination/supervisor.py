@@ -22,6 +22,7 @@ import psutil
 from relaxbench.errors import UserError
 from relaxbench.store.claims import Claims, worker_name
 from relaxbench.store.schema import FINISHED, Trial
+from relaxbench.study.coordination.worker_log import last_words, said
 from relaxbench.study.coordination.worker_process import WorkerProcess, start_process
 from relaxbench.util.cores import cores
 from relaxbench.util.text import counted
@@ -49,6 +50,7 @@ class WorkerPlace:
         process: the current worker process.
         name: the worker's name.
         begin: offset of its output in the log.
+        heard: offset up to which what it says has been passed on.
         due: when to start the next worker, by the monotonic clock.
         over: whether its work is done or given up.
     """
@@ -59,6 +61,7 @@ class WorkerPlace:
     process: WorkerProcess | None = None
     name: str = ""
     begin: int = 0
+    heard: int = 0
     due: float = 0.0
     over: bool = False
 
@@ -87,6 +90,7 @@ class Supervisor:
     restarts: int = 0
     _failures: dict[str, int] = field(default_factory=dict)
     _last: WorkerPlace | None = None
+    _told: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Supervise until every worker is done, given up or stopped.
@@ -110,7 +114,7 @@ class Supervisor:
         given_up = [device for device, count in self._failures.items() if count >= BREAKER]
         if given_up and len(given_up) == len({place.device for place in self.places}):
             assert self._last is not None
-            words = self._last_words(self._last)
+            words = last_words(self._last.log, self._last.begin)
             raise UserError(
                 f"workers failed {BREAKER} times in a row on {', '.join(given_up)} without finishing a trial"
                 f"{f' ({words})' if words else ''}: see {self._last.log}, fix the cause and run it again"
@@ -127,13 +131,14 @@ class Supervisor:
                 self._start(place)
             return
         code = place.process.poll()
+        self._listen(place)
         if code is None:
             return
         place.process = None
         if code in (0, INCOMPLETE) or self.stopping():
             place.over = True
         elif code == MISTAKE:
-            words = self._last_words(place).removeprefix("relaxbench: ")
+            words = last_words(place.log, place.begin).removeprefix("relaxbench: ")
             raise UserError(words or f"a worker refused to work without a message: see {place.log}")
         else:
             self._crashed(place, code)
@@ -142,7 +147,7 @@ class Supervisor:
         command, environment = self.command(place)
         place.log.parent.mkdir(parents=True, exist_ok=True)
         with place.log.open("ab") as log:
-            place.begin = log.tell()
+            place.begin = place.heard = log.tell()
         whole = {**os.environ, **environment, SUPERVISOR: str(os.getpid())}
         place.process = self.start(command, whole, place.log)
         place.name = ""
@@ -156,7 +161,7 @@ class Supervisor:
         productive = self.claims.count(Trial.worker == place.name, Trial.status.in_(FINISHED)) > 0
         count = self._failures[place.device] = 1 if productive else self._failures.get(place.device, 0) + 1
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        words = self._last_words(place)
+        words = last_words(place.log, place.begin)
         if count >= BREAKER:
             self.announce(f"{place.device} is given up after {counted(count, 'failure')} in a row: {words or how}")
             for other in self.places:
@@ -170,15 +175,13 @@ class Supervisor:
         detail = f" ({words})" if words else ""
         self.announce(f"worker {place.index + 1} on {place.device} {how}{detail}: started again")
 
-    def _last_words(self, place: WorkerPlace) -> str:
-        """The last line of output of the place's latest worker."""
-        try:
-            with place.log.open("rb") as log:
-                log.seek(max(place.begin, log.seek(0, os.SEEK_END) - 10_000))
-                lines = log.read().decode(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return lines[-1][:300] if lines else ""
+    def _listen(self, place: WorkerPlace) -> None:
+        """Pass on what a worker says to people, and once what several say."""
+        lines, place.heard = said(place.log, place.heard)
+        for line in lines:
+            if line not in self._told:
+                self._told.add(line)
+                self.announce(line)
 
     def _signal(self, number: signal.Signals) -> None:
         for place in self.places:

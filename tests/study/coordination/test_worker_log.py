@@ -1,0 +1,40 @@
+"""What a worker says in its log is told from all else that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relaxbench.study.coordination.worker_log import last_words, said, say
+
+
+def test_only_whole_lines_for_people_are_heard_and_each_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("K is halved:\n  memory")
+    line = capsys.readouterr().err
+    log = tmp_path / "log"
+    log.write_text(f"a warning of another library\n{line}{line[:9]}")
+    lines, heard = said(log, 0)
+    assert lines == ["K is halved: memory"]
+    assert said(log, heard) == ([], heard)
+    with log.open("a") as file:
+        file.write(f"{line[9:]}a crash")
+    assert said(log, heard)[0] == ["K is halved: memory"]
+    assert said(tmp_path / "nowhere", 0) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("before\nTypeError: wrong\n", "TypeError: wrong"),
+        ("TypeError: wrong\nrelaxbench says: trial 3 begins anew\n", "TypeError: wrong"),
+        ("relaxbench says: trial 3 begins anew\n", ""),
+        ("", ""),
+    ],
+)
+def test_last_words_are_no_line_for_people(tmp_path: Path, text: str, words: str) -> None:
+    log = tmp_path / "log"
+    log.write_text("of an earlier worker\n" + text)
+    assert last_words(log, len("of an earlier worker\n")) == words
