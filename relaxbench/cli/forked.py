@@ -64,7 +64,7 @@ def long(
         values |= {key: value for key, value in given.items() if value}
         blocks, trials_of_block = int(values.get("looks", [BLOCKS])[-1]), int(values.get("trials", TRIALS))
         gradients = blocks * trials_of_block * int(values.get("budget", BUDGET)) * len(values.get("methods", "two"))
-    except (LookupError, OSError, TypeError, ValueError):
+    except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError):
         return False
     return gradients >= LONG_GRADIENTS
 
