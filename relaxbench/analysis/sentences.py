@@ -52,7 +52,9 @@ def sentences(results: Iterable[MethodResult]) -> list[str]:
     """Return the answer about every method, in order; methods without a claim for the same reason share a sentence."""
     groups: dict[tuple[str, ...], list[MethodResult]] = {}
     for result in results:
-        shared = result.verdict == "no claim" and bool(result.baseline_title) and not result.rates
+        comparison = result.against("baseline")
+        # What is said of runs that missed a tolerance is of "its" runs, and those "of both".
+        shared = result.verdict == "no claim" and comparison and not _missed(comparison) and not result.rates
         reason = (result.baseline_title, explanation(result)) if shared else (result.method,)
         groups.setdefault((result.problem, *reason), []).append(result)
     return [_together(group) if len(group) > 1 else sentence(group[0]) for group in groups.values()]

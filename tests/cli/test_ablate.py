@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import tomllib
 from pathlib import Path
 
@@ -70,8 +69,7 @@ def test_it_runs_what_it_has_written(capsys: pytest.CaptureFixture[str], monkeyp
     assert frames.methods == ["heat", "heat-no-noise", "heat-no-momentum"] and frames.baseline == "heat"
     assert set(frames.trials["status"]) == {"done"}
     assert {p["momentum"] for p in frames.trials.loc[frames.trials["method"] == "heat-no-momentum", "params"]} == {0.0}
-    answer = re.search(r"(Heat equation without.*?) against Heat equation on rugged-1d: ", " ".join(out.split()))
-    assert answer and "without noise" in answer[1] and "without inner momentum" in out.replace("\n", " ")
+    assert "Heat equation without noise against Heat equation on rugged-1d: " in " ".join(out.split())
     page = Path("reports/tiny-parts-of-heat.html").read_text()
     assert "What is each part of Heat equation worth?" in page
     assert "nothing was run" in printed(capsys, *asked, "--no-report")  # the same command goes on
