@@ -35,8 +35,9 @@ IMPORTED = [
 
 LONG_GRADIENTS = 100_000
 """Gradients of a study that several workers are likely to share: some 10 s of one worker on the digits."""
-BLOCKS, TRIALS, BUDGET = 40, 12, 600
-"""Of a study that does not say otherwise, as in `StudySpec`, which imports PyTorch; the budget is the digits'."""
+BLOCKS, TRIALS, BUDGET, METHODS = 40, 12, 600, 3
+"""Of a study that does not say otherwise, as in `StudySpec`, which imports PyTorch; the budget is the digits', and a
+study without a file has at least these methods."""
 
 
 def can_fork(devices: Sequence[str]) -> bool:
@@ -63,7 +64,8 @@ def long(
         values = tomllib.loads(Path(file).read_text()) if file is not None else {}
         values |= {key: value for key, value in given.items() if value}
         blocks, trials_of_block = int(values.get("looks", [BLOCKS])[-1]), int(values.get("trials", TRIALS))
-        gradients = blocks * trials_of_block * int(values.get("budget", BUDGET)) * len(values.get("methods", "two"))
+        methods_in_all = len(values["methods"]) if "methods" in values else METHODS
+        gradients = blocks * trials_of_block * int(values.get("budget", BUDGET)) * methods_in_all
     except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError):
         return False
     return gradients >= LONG_GRADIENTS

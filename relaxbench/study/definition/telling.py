@@ -24,9 +24,8 @@ NUMBERS = (0, 1, 5)
 
 def few(task: Problem) -> Batch:
     """Return the first examples of the first mini-batch."""
-    count = task.batch_size
-    cut = whole(task).items()
-    return {name: value[:EXAMPLES] if value.dim() and len(value) == count else value for name, value in cut}
+    batch, count = whole(task), task.batch_size
+    return {name: value[:EXAMPLES] if value.dim() and len(value) == count else value for name, value in batch.items()}
 
 
 def whole(task: Problem) -> Batch:
