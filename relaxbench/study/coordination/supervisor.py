@@ -196,7 +196,8 @@ class Supervisor:
             assert place.process is not None
             place.process.wait()
         for place in self.places:
-            if place.log.exists() and place.log.stat().st_size == 0:
+            self._listen(place)
+            if place.log.exists() and not last_words(place.log, 0):  # all that is there has been passed on
                 place.log.unlink()
         if ended:
             with contextlib.suppress(UserError):  # the database is away: the leases expire

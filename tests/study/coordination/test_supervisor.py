@@ -376,3 +376,9 @@ def test_what_workers_say_to_people_is_passed_on_once(database: Engine) -> None:
     watch.run()
     assert sorted(line for line in watch.said if "started again" not in line) == ["both say this", "life 1", "life 2"]
     assert "worker 2 on cpu ended with code 1 (for the log alone): started again" in watch.said
+
+
+def test_a_log_of_lines_for_people_alone_is_not_kept(database: Engine) -> None:
+    watch = Watch(database, ("cpu", "print('relaxbench says: memory is short')"), ("cpu", "print('a warning')"))
+    watch.run()
+    assert watch.said == ["memory is short"] and [log.name for log in Path("logs").iterdir()] == ["1.log"]
