@@ -109,6 +109,7 @@ class Rule:
         limited: hyperparameters whose default range theory limits: a problem may narrow it, but not move it.
         publications: the authors' settings, by kind of problem; the first serves where none is of the problem's kind.
         published: the values of the first publication; empty if there is none.
+        overruled: hyperparameters that have no effect where an option of the constructor is set, with its name.
         parts: what can be left out of the rule, for `relaxbench ablate`; empty for a rule that others build on.
         reasons: why `space` and `default_fixed` are as they are, where `optim.published` has no reason or another one.
         copies: memory, in copies of the P parameters, the gradient included.
@@ -137,6 +138,7 @@ class Rule:
     default_fixed: ClassVar[Mapping[str, Value]] = {}
     limited: ClassVar[frozenset[str]] = frozenset()
     publications: ClassVar[tuple[Published, ...]] = ()
+    overruled: ClassVar[Mapping[str, str]] = {}
     parts: ClassVar[tuple[Part, ...]] = ()
     published: ClassVar[Mapping[str, Value]] = {}
     reasons: ClassVar[Mapping[str, str]] = {}
@@ -174,6 +176,11 @@ class Rule:
     def reason(cls, name: str) -> str:
         """Return why a hyperparameter is searched, or fixed, as it is by default; "" if nothing says so."""
         return cls.reasons.get(name, REASONS.get(name, ""))
+
+    @classmethod
+    def without_effect(cls, options: Mapping[str, object]) -> dict[str, str]:
+        """Return the hyperparameters that have no effect with these options, and the option that overrules each."""
+        return {name: option for name, option in cls.overruled.items() if options.get(option)}
 
     @classmethod
     def publication(cls, kind: str) -> Published | None:

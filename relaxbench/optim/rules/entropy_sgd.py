@@ -169,6 +169,7 @@ class EntropySGD(Rule):
         "averaging": "a = 0.75 in all released code",
         "temperature": "ε = 1e-4 in all published runs, and T = ε²",
     }
+    overruled: ClassVar[Mapping[str, str]] = {"averaging": "uniform_average"}
     copies = 6
     scope = "gamma"
 

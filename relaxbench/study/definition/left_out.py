@@ -34,6 +34,8 @@ def without(part: Part, rule: type[Rule], whole: Variant, study: Ranges) -> dict
         whole: its table; neutral if it has none.
         study: ranges for all methods.
     """
+    if part.fixed and part.fixed.keys() <= rule.without_effect(whole.options).keys():
+        return None
     kept = _kept(rule, whole, study)
     if part.rule:
         other = rule_class(part.rule)

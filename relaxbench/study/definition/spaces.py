@@ -31,6 +31,7 @@ class Search:
         space: ``"default"``, ``"wide"``, or ranges that replace those of the default space.
         fixed: values of hyperparameters that are not searched.
         study: ranges that the study file gives for all methods.
+        options: of the rule's constructor, as the method's table states them.
     """
 
     rule: type[Rule]
@@ -38,6 +39,7 @@ class Search:
     space: SpaceName | Mapping[str, Bounds] = "default"
     fixed: Mapping[str, Value] = field(default_factory=dict)
     study: Mapping[str, Bounds] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
 
 
 def space_of(search: Search, problem: Problem) -> Space:
@@ -61,7 +63,7 @@ def fixed_of(search: Search, problem: Problem) -> dict[str, Value]:
     """Return what is not searched, with its value.
 
     Later values replace earlier ones: those of the default space (or of the publication for the problem's kind), the
-    problem's, the method's own.
+    problem's, the method's own. What has no effect with the method's options is not searched in any space.
 
     Raises:
         UserError: for an arm as published of a rule without published settings.
@@ -77,8 +79,9 @@ def fixed_of(search: Search, problem: Problem) -> dict[str, Value]:
     elif search.space != "wide":
         ranges = _ranges(search, problem)
         kept = {name: value for name, value in rule.default_fixed.items() if name not in ranges}
+    idle = {name: rule.wide[name].default for name in rule.without_effect(search.options)}
     shared = {name: value for name, value in problem.fixed.items() if name in rule.wide}
-    return {**kept, **shared, **search.fixed}
+    return {**idle, **kept, **shared, **search.fixed}
 
 
 def options_of(search: Search, problem: Problem) -> dict[str, Option]:

@@ -188,7 +188,9 @@ class StudySpec(BaseModel):
     def search_of(self, label: str) -> spaces.Search:
         """Return how a method is tuned, whatever the problem."""
         variant = self.variant(label)
-        return spaces.Search(self.rule_of(label), variant.arm, variant.space, variant.fixed, self.space)
+        return spaces.Search(
+            self.rule_of(label), variant.arm, variant.space, variant.fixed, self.space, variant.options
+        )
 
     def sampling_of(self, label: str) -> SearchFacts:
         """Return how the trials of a method are chosen: its own way, or the study's; none of an arm as published."""

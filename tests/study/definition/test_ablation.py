@@ -173,6 +173,14 @@ def test_a_study_that_cannot_be_taken_apart_is_refused(changes: dict[str, Any], 
     assert all(part in str(refused.value) for part in parts), refused.value
 
 
+def test_a_part_that_an_option_overrules_is_not_there() -> None:
+    whole = {"rule": "entropy-sgd", "options": {"uniform_average": True}}
+    made = expanded({**BASE, "method": {"mine": whole}, "ablation": {"methods": ["mine"]}})["methods"]
+    assert "mine-no-noise" in made and "mine-no-averaging" not in made
+    with pytest.raises(UserError, match="mine has no averaging here"):
+        expanded({**BASE, "method": {"mine": whole}, "ablation": {"methods": ["mine"], "parts": ["averaging"]}})
+
+
 OPPONENTS: list[tuple[dict[str, Any], str]] = [
     ({"heat": {"against": "hj"}}, "method.heat.against = 'hj': it is not among the methods"),
     ({"heat": {"against": "heat"}}, "'heat' is this method itself"),

@@ -57,6 +57,17 @@ def test_networks_have_the_declared_default_space() -> None:
     assert fixed_of(Search(ENTROPY, space="wide"), DIGITS) == {}
 
 
+def test_what_an_option_overrules_is_searched_in_no_space_and_refused_where_it_is_stated() -> None:
+    uniform = Search(ENTROPY, space="wide", options={"uniform_average": True})
+    assert set(ENTROPY.wide) - set(space_of(uniform, DIGITS)) == {"averaging"} == set(fixed_of(uniform, DIGITS))
+    off = Search(ENTROPY, space="wide", options={"uniform_average": False})
+    assert space_of(off, DIGITS) == ENTROPY.wide
+    for table in ({"fixed": {"averaging": 0.5}}, {"space": {"averaging": [0.1, 0.5]}}):
+        method = {"mine": {"rule": "entropy-sgd", "options": {"uniform_average": True}, **table}}
+        with pytest.raises(UserError, match=r"method\.mine: averaging has no effect with the option uniform_average"):
+            parse({"name": "s", "problems": ["digits-mlp"], "methods": ["sgd", "mine"], "method": method}, "my.toml")
+
+
 def ends(search: Search, task: Problem, name: str) -> tuple[float, float]:
     declared = space_of(search, task)[name]
     assert isinstance(declared, (Float, Int))
