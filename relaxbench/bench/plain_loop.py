@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from relaxbench.bench.interleave import stretch
 from relaxbench.bench.processes import fresh
 from relaxbench.bench.workloads import Workload
 from relaxbench.training.precision import Precision, forward
+from relaxbench.util.pause import sleep
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 SETTLE = 0.1
@@ -62,7 +62,7 @@ class PlainLoop:
         """Return steps per second."""
         rate = stretch(self.step, seconds, self.device, self.lead)
         if self.workers:
-            time.sleep(SETTLE)
+            sleep(SETTLE)
         return rate
 
 

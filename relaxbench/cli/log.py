@@ -18,6 +18,7 @@ import typer
 from relaxbench.cli.console import say
 from relaxbench.cli.options import STORAGE, Storage, Study, reader
 from relaxbench.errors import UserError
+from relaxbench.util.pause import sleep
 from relaxbench.util.text import counted
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _follow(sending: Sending, database: Database, name: str, over: Callable[[], 
         sending.send(tracked_runs(load_study(database, name), sending.destination.runs))
         due = time.monotonic() + max(EVERY, SHARE * (time.monotonic() - begin))
         while time.monotonic() < due and not over():
-            time.sleep(0.2)
+            sleep(0.2)
 
 
 def _missing_trials(database: Database, name: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from relaxbench.cli.console import console, say
 from relaxbench.cli.options import STORAGE, ReportDir, Storage, Study, reader
 from relaxbench.cli.outcome import conclude, theory
 from relaxbench.errors import UserError
+from relaxbench.util.pause import sleep
 from relaxbench.util.text import counted
 
 EVERY = 15.0
@@ -77,7 +77,7 @@ def dashboard(
     with dashboard_app(storage) as app, serving(app, host, port) as address, interruptible() as stopping:
         say(f"optuna-dashboard, read-only: {address} (Ctrl-C ends it)")
         while not stopping():
-            time.sleep(0.1)
+            sleep(0.1)
 
 
 def _check(study: str | None, modes: dict[str, bool]) -> None:
@@ -142,4 +142,4 @@ def _watch(study: str | None, storage: str, directory: Path, port: int, every: f
             if live.finished and not announced:
                 say(f"Study {live.name} is finished; its page stays until Ctrl-C.")
             announced = live.finished  # an extended study finishes again
-            time.sleep(0.2)
+            sleep(0.2)

@@ -178,11 +178,6 @@ class Rule:
         return cls.reasons.get(name, REASONS.get(name, ""))
 
     @classmethod
-    def without_effect(cls, options: Mapping[str, object]) -> dict[str, str]:
-        """Return the hyperparameters that have no effect with these options, and the option that overrules each."""
-        return {name: option for name, option in cls.overruled.items() if options.get(option)}
-
-    @classmethod
     def publication(cls, kind: str) -> Published | None:
         """Return the publication for a kind of problem, or else the first one; None if there is none."""
         own = [publication for publication in cls.publications if publication.kind == kind]

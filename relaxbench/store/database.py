@@ -20,6 +20,7 @@ from relaxbench.store.connections import HELD_SECONDS, close_idle
 from relaxbench.store.migrations.upgrade import Upgraded, no_study, prepare_tables
 from relaxbench.store.transactions import BEGIN, READS, crowded, passing, patiently
 from relaxbench.store.urls import ENCODING, advice, parse_url, reason, show_url
+from relaxbench.util.pause import sleep
 
 __all__ = ["BUSY_SECONDS", "open_database", "parse_url", "snapshot", "upgrade_database"]
 
@@ -224,4 +225,4 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            sleep(0.01)

@@ -18,6 +18,7 @@ from relaxbench.stress.postgres import Server
 from relaxbench.stress.simulated import Load
 from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.manifest import read_manifest
+from relaxbench.util.pause import sleep
 
 KILLS = 20
 OUTAGES = 2
@@ -41,7 +42,7 @@ def outage(run: DisturbedStudy) -> None:
     """Crash the server, and start it again after `AWAY_SECONDS`; `OUTAGES` times."""
     if run.server is not None and run.done < OUTAGES and run.finished() >= 20 * (run.done + 1):
         run.server.stop("immediate")
-        time.sleep(AWAY_SECONDS)
+        sleep(AWAY_SECONDS)
         run.server.start()
         run.done += 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from relaxbench.store.transactions import now, read
 from relaxbench.stress.simulated import METHODS, Load, make
 from relaxbench.stress.worker import FOLDER, START
 from relaxbench.study.coordination.supervisor import Supervisor, WorkerPlace
+from relaxbench.util.pause import sleep
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def measure_load(storage: str, folder: Path, workers: int, load: Load, name: str
     def tick() -> None:
         nonlocal began
         if not began and _ready(database, study) >= workers:
-            time.sleep(1.0)  # the last worker to arrive is still starting
+            sleep(1.0)  # the last worker to arrive is still starting
             began = read(database, now)
             start.touch()
 

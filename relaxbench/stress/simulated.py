@@ -24,6 +24,7 @@ from relaxbench.store.transactions import write
 from relaxbench.study.coordination.checkpoints import Checkpoints
 from relaxbench.study.coordination.plan import plans
 from relaxbench.study.coordination.session import Shift
+from relaxbench.util.pause import sleep
 from relaxbench.util.seeds import derive
 from relaxbench.version import __version__
 
@@ -166,7 +167,7 @@ class Simulation:
             done, due = self._resume(trial), time.monotonic()
             while done < rounds:
                 due += self.load.seconds / rounds
-                time.sleep(max(0.0, due - time.monotonic()))
+                sleep(max(0.0, due - time.monotonic()))
                 self._run_out_of_memory()
                 done += 1
                 if self.load.checkpoints:

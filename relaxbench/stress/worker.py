@@ -20,6 +20,7 @@ from relaxbench.study.coordination.manifest import read_manifest
 from relaxbench.study.coordination.plan import plans
 from relaxbench.study.coordination.session import Session
 from relaxbench.study.coordination.supervisor import INTERRUPTED, orphaned
+from relaxbench.util.pause import sleep
 
 FAULT = "RELAXBENCH_STRESS_FAULT"
 """The fault of this worker: ``clock``, ``disk`` or ``memory``."""
@@ -53,7 +54,7 @@ def main(study: int) -> int:
     presence = arrive(database, study, claims.worker, "cpu", {})
     start = os.environ.get(START)
     while start and not Path(start).exists() and not orphaned():
-        time.sleep(0.01)
+        sleep(0.01)
     checkpoints = Checkpoints(folder, manifest["key"])
     simulation = Simulation(Load(**manifest["load"]), checkpoints, folder / "memory" if fault == "memory" else None)
     Session(claims, plans(database, study), presence, simulation.train, lambda: stopped or orphaned()).work()

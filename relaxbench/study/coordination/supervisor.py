@@ -25,6 +25,7 @@ from relaxbench.store.schema import FINISHED, Trial
 from relaxbench.study.coordination.worker_log import last_words, said
 from relaxbench.study.coordination.worker_process import WorkerProcess, start_process
 from relaxbench.util.cores import cores
+from relaxbench.util.pause import sleep
 from relaxbench.util.text import counted
 
 BREAKER = 6
@@ -108,7 +109,7 @@ class Supervisor:
                 for place in self.places:
                     self._attend(place)
                 self.tick()
-                time.sleep(TICK)
+                sleep(TICK)
         finally:
             self._end()
         given_up = [device for device, count in self._failures.items() if count >= BREAKER]

@@ -11,6 +11,7 @@ from relaxbench.optim.registry import rule_class
 from relaxbench.optim.rule import Rule
 from relaxbench.space import Int, Value
 from relaxbench.study.definition.ranges import Bounds, narrow
+from relaxbench.study.definition.spaces import without_effect
 from relaxbench.study.definition.spec import Variant
 
 Ranges = Mapping[str, Bounds]
@@ -34,7 +35,7 @@ def without(part: Part, rule: type[Rule], whole: Variant, study: Ranges) -> dict
         whole: its table; neutral if it has none.
         study: ranges for all methods.
     """
-    if part.fixed and part.fixed.keys() <= rule.without_effect(whole.options).keys():
+    if part.fixed and part.fixed.keys() <= without_effect(rule, whole.options).keys():
         return None
     kept = _kept(rule, whole, study)
     if part.rule:

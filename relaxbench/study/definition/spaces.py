@@ -79,7 +79,7 @@ def fixed_of(search: Search, problem: Problem) -> dict[str, Value]:
     elif search.space != "wide":
         ranges = _ranges(search, problem)
         kept = {name: value for name, value in rule.default_fixed.items() if name not in ranges}
-    idle = {name: rule.wide[name].default for name in rule.without_effect(search.options)}
+    idle = {name: rule.wide[name].default for name in without_effect(rule, search.options)}
     shared = {name: value for name, value in problem.fixed.items() if name in rule.wide}
     return {**idle, **kept, **shared, **search.fixed}
 
@@ -88,6 +88,11 @@ def options_of(search: Search, problem: Problem) -> dict[str, Option]:
     """Return the options of the rule's constructor that belong to the published settings; empty for a tuned arm."""
     publication = search.rule.publication(problem.kind)
     return dict(publication.options) if publication and search.arm == "published" else {}
+
+
+def without_effect(rule: type[Rule], options: Mapping[str, Option]) -> dict[str, str]:
+    """Return the hyperparameters that have no effect with options of a rule, and the option that overrules each."""
+    return {name: option for name, option in rule.overruled.items() if options.get(option)}
 
 
 def typical(search: Search, problem: Problem) -> dict[str, Value]:

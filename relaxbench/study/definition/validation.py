@@ -176,7 +176,7 @@ def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:
             )
         if name not in space:
             raise unknown(f"hyperparameter of [method.{label}]", name, space)
-    for name, option in spec.rule_of(label).without_effect(variant.options).items():
+    for name, option in spaces.without_effect(spec.rule_of(label), variant.options).items():
         if name in variant.ranges or name in variant.fixed:
             raise UserError(f"method.{label}: {name} has no effect with the option {option}: leave one of them out")
     for name in variant.ranges.keys() & variant.fixed.keys():

@@ -19,6 +19,7 @@ from relaxbench.errors import UserError
 from relaxbench.store.claims import Claims
 from relaxbench.study.coordination.ray_cluster import Cluster
 from relaxbench.study.coordination.supervisor import BREAKER, LONGEST_PAUSE, TICK
+from relaxbench.util.pause import sleep
 
 RETRIES = 3
 """How often Ray itself repeats a task whose node or process is lost, immediately and on another node."""
@@ -168,7 +169,7 @@ class RayWorkers:
                 for place in places:
                     self._attend(place, task, stopped)
                 self.tick()
-                time.sleep(TICK)
+                sleep(TICK)
         finally:
             self._end(places)
         if all(place.failures >= BREAKER for place in places):
