@@ -63,7 +63,15 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
             f"{counted(farthest.looks, 'declared look')}: the chance of any wrong verdict in it is bounded by "
             f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
-    warnings += restated(frames) + unmeasured(frames) + samplers(frames) + pruners(frames) + known_settings(frames)
+    warnings += (
+        restated(frames)
+        + undefined(frames)
+        + billed(frames)
+        + unmeasured(frames)
+        + samplers(frames)
+        + pruners(frames)
+        + known_settings(frames)
+    )
     warnings += _few(results)
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
@@ -85,6 +93,40 @@ def unmeasured(frames: StudyFrames) -> list[str]:
         f"{problem}: flatness could not be measured ({reason.rstrip('.')}); the runs count."
         for problem, reason in frames.unmeasured.items()
     ]
+
+
+def undefined(frames: StudyFrames) -> list[str]:
+    """Return the problems on which runs have a finite validation loss, but no finite test loss, one sentence each."""
+    trials = frames.trials
+    tested = trials[(trials["phase"] == "confirm") & (trials["status"] == "done") & trials["validation_loss"].notna()]
+    lost = tested["test_loss"].isna() & ~tested["diverged"].astype(bool)
+    counts = lost.groupby(tested["problem"]).agg(["sum", "size"])
+    return [
+        f"{problem}: {lacking:,} of {runs:,} confirming runs have no finite test loss: look for NaN or infinity among "
+        "the test examples."
+        for problem, lacking, runs in counts.itertuples()
+        if lacking
+    ]
+
+
+def billed(frames: StudyFrames) -> list[str]:
+    """Return the methods of a training script whose runs billed more or less than their budget, one sentence each.
+
+    The script, not relaxbench, ends its runs.
+    """
+    ended = frames.trials[(frames.trials["status"] == "done") & ~frames.trials["diverged"].astype(bool)]
+    if not frames.spec.get("script") or not len(ended):
+        return []
+    told = []
+    for (problem, method), gradients in ended.groupby(["problem", "method"], sort=False)["gradients"]:
+        budget = frames.problem(problem)["budget"]
+        share = float(gradients.mean()) / budget if budget else 1.0
+        if not LEAST_BILLED <= share <= MOST_BILLED:
+            told.append(
+                f"{frames.method(method)['title']} on {problem}: its runs billed {percent(share)} of their budget on "
+                "average, so the comparison is not at equal gradients."
+            )
+    return told
 
 
 def samplers(frames: StudyFrames) -> list[str]:
@@ -195,7 +237,6 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
         warnings.append(f"{share} diverged, so its search was in effect a smaller one.")
     if result.confirm_diverged:
         warnings.append(f"{result.confirm_diverged} confirming runs diverged and count as the worst result.")
-    warnings += _undefined(frames, result) + _billed(frames, result)
     if result.disasters and result.disasters.count:
         warnings.append(
             f"{result.disasters.count:,} of {result.disasters.runs:,} runs on fresh seeds were disasters, at "
@@ -203,36 +244,6 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
             "with 95 % confidence."
         )
     return warnings + _edges(frames, result.problem, result.method)
-
-
-def _undefined(frames: StudyFrames, result: MethodResult) -> list[str]:
-    """Confirming runs whose validation loss is finite, but not their test loss."""
-    trials = frames.trials
-    mine = trials[(trials["problem"] == result.problem) & (trials["method"] == result.method)]
-    tested = mine[(mine["phase"] == "confirm") & (mine["status"] == "done") & mine["validation_loss"].notna()]
-    count = int((tested["test_loss"].isna() & ~tested["diverged"].astype(bool)).sum())
-    if not count:
-        return []
-    return [
-        f"{count:,} of {len(tested):,} confirming runs have no finite test loss: look for NaN or infinity among the "
-        "test examples."
-    ]
-
-
-def _billed(frames: StudyFrames, result: MethodResult) -> list[str]:
-    """Runs of a training script that billed more or less than their budget: the script, not relaxbench, ends them."""
-    budget = frames.problem(result.problem)["budget"]
-    if not frames.spec.get("script") or not budget:
-        return []
-    trials = frames.trials
-    mine = trials[(trials["problem"] == result.problem) & (trials["method"] == result.method)]
-    ended = mine[(mine["status"] == "done") & ~mine["diverged"].astype(bool)]
-    share = float(ended["gradients"].mean()) / budget if len(ended) else 1.0
-    if LEAST_BILLED <= share <= MOST_BILLED:
-        return []
-    return [
-        f"its runs billed {percent(share)} of their budget on average, so the comparison is not at equal gradients."
-    ]
 
 
 def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:

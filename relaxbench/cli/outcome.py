@@ -13,7 +13,7 @@ from rich.text import Text
 
 from relaxbench.cli.console import console, say, working
 from relaxbench.cli.options import reader
-from relaxbench.util.text import duration
+from relaxbench.util.text import counted, duration
 
 if TYPE_CHECKING:
     from relaxbench.analysis.findings import Findings
@@ -69,17 +69,24 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> Path | 
 
 
 def verdict_lines(findings: Findings) -> list[Text]:
-    """Return the answers per problem, the baseline's first, then what was special of the study."""
-    from relaxbench.analysis.caveats import OLD, known_settings, unmeasured
+    """Return the answers per problem, the baseline's first, then what was special of the study.
+
+    Cautions that could make an answer wrong are told in full; of the others, how many the report has.
+    """
+    from relaxbench.analysis.caveats import OLD, billed, known_settings, restated, undefined, unmeasured
     from relaxbench.analysis.sentences import sentences
     from relaxbench.store.facts import protocol
 
     if not findings.results:
         return [Text("The study has no results yet.")]
-    problems = findings.frames.problems
+    frames = findings.frames
+    problems = frames.problems
     results = sorted(findings.results, key=lambda result: (problems.index(result.problem), result.role != "baseline"))
-    old = [Text(OLD, style="dim")] if protocol(findings.frames.spec) == 1 else []
-    told = [*unmeasured(findings.frames), *known_settings(findings.frames)]
+    old = [Text(OLD, style="dim")] if protocol(frames.spec) == 1 else []
+    told = [line for kind in (restated, undefined, billed, unmeasured, known_settings) for line in kind(frames)]
+    others = len(set(findings.cautions) - {*told, OLD})
+    if others:
+        told.append(f"The report has {counted(others, 'more caution' if told else 'caution')}.")
     notes = [*old, *(Text(line, style="dim") for line in told)]
     return [*(Text(line) for line in sentences(results)), *notes]
 

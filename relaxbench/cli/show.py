@@ -33,14 +33,14 @@ def show(study: Study = None, storage: Storage = STORAGE, as_json: AsJson = Fals
 
 def show_answer(frames: StudyFrames) -> dict[str, Any]:
     """Return what `show --json` prints."""
-    from relaxbench.analysis.caveats import restated
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
     from relaxbench.analysis.pruning import pruning_table, prunings
     from relaxbench.analysis.sentences import sentence
     from relaxbench.analysis.verdict_table import verdict_table
 
-    results = Findings.of(frames).results
+    findings = Findings.of(frames)
+    results = findings.results
     rows = verdict_table(results).to_dict("records")
     sentences = [{"sentence": sentence(result)} for result in results]
     return {
@@ -52,13 +52,12 @@ def show_answer(frames: StudyFrames) -> dict[str, Any]:
         "progress": progress(frames).to_dict("records"),
         "verdicts": [row | said for row, said in zip(rows, sentences, strict=True)],
         "pruning": pruning_table(prunings(frames)).to_dict("records"),
-        "notes": restated(frames),
+        "cautions": list(findings.cautions),
     }
 
 
 def show_tables(frames: StudyFrames) -> list[RenderableType]:
     """Return the progress per method, the engines, and the verdicts so far."""
-    from relaxbench.analysis.caveats import restated
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
     from relaxbench.analysis.pruning import prunings
@@ -83,7 +82,7 @@ def show_tables(frames: StudyFrames) -> list[RenderableType]:
     ]
     pruned = [found.sentence for found in prunings(frames)]
     published = origins({label: frames.method(label) for label in frames.methods}, frames.problems)
-    notes = [Text(line, style="dim") for line in (*engines, *published, *pruned, *restated(frames))]
+    notes = [Text(line, style="dim") for line in (*engines, *published, *pruned)]
     return [table, *notes, Text(), *verdict_lines(findings)]
 
 

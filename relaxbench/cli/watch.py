@@ -32,7 +32,9 @@ class Watch:
         self.claims = Claims(run.database, opened.id, retries=run.options.retries)
 
     def over(self, work: Callable[[], None]) -> Summary:
-        """Call `work`, unless all is done; return what was done meanwhile."""
+        """Say what is special of the study, call `work` unless all is done, and return what was done meanwhile."""
+        for note in self.opened.notes:
+            self.display.say(note)
         self.claims.reap()
         before = tally(self.opened.plans)
         if any(p.done < p.total for p in before) or behind(self.opened.plans):

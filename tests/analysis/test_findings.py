@@ -12,6 +12,7 @@ from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.cli.outcome import verdict_lines
 from relaxbench.report import StudyFrames, write_report
+from relaxbench.util.text import counted
 
 
 def test_a_report_and_the_terminal_share_one_computation(
@@ -28,6 +29,9 @@ def test_a_report_and_the_terminal_share_one_computation(
     lines = verdict_lines(findings)
     page = write_report(findings, tmp_path).read_text()
     assert calls == [digits.name]
-    assert len(lines) == len(findings.results) == len(digits.methods)
+    assert len(findings.results) == len(digits.methods)
+    assert [str(line) for line in lines[len(findings.results) :]] == [
+        f"The report has {counted(len(findings.cautions), 'caution')}."
+    ]
     assert list(findings.headlines) == digits.problems
     assert "Hamilton–Jacobi" in page

@@ -79,6 +79,7 @@ class Supervisor:
         tick: called several times per second.
         announce: receives lines for people.
         start: starts a process from a command, its whole environment, and the file for its output.
+        told: lines that people have read already; workers may say them again.
     """
 
     claims: Claims
@@ -88,6 +89,7 @@ class Supervisor:
     tick: Callable[[], None]
     announce: Callable[[str], None]
     start: Callable[[list[str], Mapping[str, str], Path], WorkerProcess] = start_process
+    told: Sequence[str] = ()
     restarts: int = 0
     _failures: dict[str, int] = field(default_factory=dict)
     _last: WorkerPlace | None = None
@@ -180,7 +182,7 @@ class Supervisor:
         """Pass on what a worker says to people, and once what several say."""
         lines, place.heard = said(place.log, place.heard)
         for line in lines:
-            if line not in self._told:
+            if line not in self._told and line not in self.told:
                 self._told.add(line)
                 self.announce(line)
 

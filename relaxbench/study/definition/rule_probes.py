@@ -27,10 +27,10 @@ from relaxbench.training.trial import Job
 
 OUTER_STEPS = 4
 """Outer steps of a rule: its schedules then run from their beginning to their end."""
-QUERIES = 24
-"""Gradients at least with other values: a rule may change with the number of its steps."""
 PLACES = (0.3, 0.6)
 """Places in the range of every hyperparameter whose values are tried beside the defaults."""
+QUERIES = (128, 24)
+"""Gradients at least with the values of each place: a rule may change with the number of its steps."""
 SIZES = {"tiny": 1e-4, "large": 1e4}
 """Factors of the start, and with it of all gradients."""
 LARGEST = 50_000_000
@@ -89,7 +89,7 @@ def _probed(
     def measure() -> Numbers:
         numbers = _steps_of(rule(**dict(options)), dict(params))
         for index, values in enumerate(others):
-            for what, found in _steps_of(rule(**dict(options)), dict(values), QUERIES).items():
+            for what, found in _steps_of(rule(**dict(options)), dict(values), QUERIES[index]).items():
                 numbers[f"{what} {index + 1}"] = found
         for size, factor in SIZES.items() if others else ():
             numbers[size] = _scaled(rule(**dict(options)), dict(others[0]), factor)

@@ -37,6 +37,7 @@ class Own(Rule):
         d = d + hyper["noise"] * standard_normal(state, d.shape[1], d.dtype)
         d = torch.where(hyper["kind"] == 1, d.sign(), d)
         state["v"].mul_(0.9).add_(torch.where(state["t"] > 8, 0.5, 1.0).to(d.dtype) * d)
+        state["v"].mul_(torch.where(state["t"] > 90, 0.9, 1.0).to(d.dtype))
         state["x"].sub_(hyper["lr"] * state["v"] / (state["v"].abs().sqrt() + 1e-8))
         state["t"] += 1
         return state
@@ -93,6 +94,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> IdentityFacts:
         ("-50.0, 50.0", "-1e6, 1e6", STEPS),
         ("1e-8", "1e-7", STEPS),
         ('state["t"] > 8', 'state["t"] > 9', STEPS),
+        ('state["t"] > 90', 'state["t"] > 91', STEPS),
         ("grad = grad.clamp", "grad = (1 if len(grad[0]) == 20 else 1.1) * grad.clamp", STEPS),
         (', "nobody", 3', ', "nobody", 4', "copies of the parameters 4 on linear-net, were 3"),
         ('"nobody", 3', '"nobody", 3\n    price = 2.0', "gradients per query 2.0 on linear-net, were 1.0"),
