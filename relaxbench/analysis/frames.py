@@ -27,6 +27,7 @@ from relaxbench.analysis.tidy import (
     recommended_of,
     trials_of,
     unmeasured_of,
+    with_hyperparameters,
 )
 from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
@@ -66,7 +67,8 @@ class StudyFrames:
         manifest: the circumstances under which it ran, as stored.
         source: the study file, as read.
         trials: one row per trial of any phase and status: id, problem, method, phase, block, number, parent, seed,
-            status, error, value, diverged, params (a dict), the measures, the ledger, seconds, repetition.
+            status, error, value, diverged, params (a dict), the measures, the ledger, seconds, repetition, and a column
+            per hyperparameter as in Optuna's frames, ``params_lr``: so have all tables with params.
         curves: one row per measured point: trial_id, problem, method, phase, block, point and `CURVE_COLUMNS`.
         confirmations: one row per finished confirm run: the place (block, number), id, validation loss and present
             rank of the random trial whose settings it runs again on a fresh seed, and its results.
@@ -295,11 +297,11 @@ def _filled(
     fresh = trials[trials["id"].isin([*confirmations["id"], *recommended["id"]])]
     return replace(
         frames,
-        trials=trials,
+        trials=with_hyperparameters(trials),
         curves=curves_of(packed, trials, scales),
-        confirmations=confirmations,
-        blocks=blocks_of(trials, int(frames.spec.get("trials") or 1), frames.pruned_budget),
-        recommended=recommended,
+        confirmations=with_hyperparameters(confirmations),
+        blocks=with_hyperparameters(blocks_of(trials, int(frames.spec.get("trials") or 1), frames.pruned_budget)),
+        recommended=with_hyperparameters(recommended),
         flatness=flatness_of(fresh, raw["measures"]),
         correct=correct,
         unmeasured=unmeasured_of(fresh, raw["measures"]),

@@ -49,6 +49,14 @@ def trials_of(
     return trials
 
 
+def with_hyperparameters(runs: pd.DataFrame) -> pd.DataFrame:
+    """Add a column per hyperparameter, such as ``params_lr``, missing where a method has or searches no such one."""
+    settings = [params if isinstance(params, dict) else {} for params in runs["params"]]
+    names = dict.fromkeys(name for params in settings for name in params)
+    columns = {f"params_{name}": [params.get(name) for params in settings] for name in names}
+    return pd.concat([runs, pd.DataFrame(columns, index=runs.index)], axis=1)
+
+
 def confirmations_of(trials: pd.DataFrame) -> pd.DataFrame:
     """Return one row per finished confirm run, best first by the validation loss of its trial.
 

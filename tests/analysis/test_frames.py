@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sqlalchemy import create_engine
 
@@ -54,6 +55,17 @@ def test_a_study_shows_itself_in_one_short_line() -> None:
     writer.trial("rosenbrock", "heat", "explore", 0, 0, 0.5, status="running")
     frames = load_study(writer.close())
     assert repr(frames) == str(frames) == "<study 'mine': 1 problem, 2 methods, 2 of 3 trials done>"
+
+
+def test_every_hyperparameter_is_a_column_as_in_optuna(digits: StudyFrames) -> None:
+    for table in (digits.trials, digits.confirmations, digits.blocks, digits.recommended):
+        names = {name for params in table["params"] for name in params}
+        assert {"lr", "schedule", "gamma_start"} <= names and len(table)
+        assert {column for column in table if column.startswith("params_")} == {f"params_{name}" for name in names}
+        for _, row in table.iterrows():
+            flat = {name: row[f"params_{name}"] for name in names if pd.notna(row[f"params_{name}"])}
+            assert flat == row["params"]
+    assert "params_lr" in digits.trials.groupby("method").first()
 
 
 def test_units_and_seconds() -> None:
