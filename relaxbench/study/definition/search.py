@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -13,6 +14,7 @@ from relaxbench.problems import Problem
 from relaxbench.space import Choice, Space
 from relaxbench.store.facts import RANDOM, PrunerFacts, SearchFacts
 from relaxbench.study.coordination.judge import BlockPruner, Past
+from relaxbench.study.coordination.pruners import CLASSES as PRUNERS
 from relaxbench.study.coordination.pruners import NONE, make_pruner
 from relaxbench.study.coordination.samplers import CLASSES, WITHOUT_CHOICES, make_sampler
 from relaxbench.study.coordination.tuner import Finished, Tuner
@@ -22,6 +24,9 @@ GENERATION = 4
 """Trials of a block that are chosen together. In larger generations a sampler would learn too rarely."""
 SPOT_CHECKS = 0.1
 """Share of the pruned trials that are run to the end all the same."""
+
+ELDERS, HOPELESS = 12, 8
+"""Finished trials at least that a pruner has seen, and far worse ones after them, of which it has to stop one."""
 
 T = TypeVar("T")
 
@@ -121,17 +126,18 @@ def check_search_of(facts: SearchFacts, label: str, space: Space, problem: Probl
         _try(facts, label, space, problem, trials)
 
 
-def check_pruner_of(facts: SearchFacts, label: str, problem: Problem, rounds: int) -> None:
-    """Check that a pruner can stop the trials of a method: that they have rounds at which it can be asked.
+def check_pruner_of(facts: SearchFacts, label: str, problem: Problem, rounds: int, trials: int) -> None:
+    """Check that a pruner can stop the trials of a method: it can be asked, and stops one that is far too bad.
 
     Args:
         facts: how trials are chosen and stopped.
         label: of the method.
         problem: on which.
         rounds: measurements on validation data in a trial of the method.
+        trials: of a block.
 
     Raises:
-        UserError: for a trial without rounds.
+        UserError: for a trial without rounds, or options with which one of Optuna's pruners stops none.
     """
     pruner = facts.get("pruner")
     if pruner is None:
@@ -146,6 +152,15 @@ def check_pruner_of(facts: SearchFacts, label: str, problem: Problem, rounds: in
         raise UserError(
             f"{where}: a trial has no round but its last, so there is nothing to ask it before the end: raise the "
             'budget, or use pruner "none"'
+        )
+    if pruner["name"] in PRUNERS and not _stops(
+        pruner["name"], json.dumps(pruner["options"]), trials, facts["generation"], rounds
+    ):
+        options = f" with options {pruner['options']!r}" if pruner["options"] else ""
+        raise UserError(
+            f"pruner {pruner['name']!r}{options} stops no trial of {label} on {problem.name}, not even one that is far "
+            f"worse than all others at each of its {rounds} rounds: correct its options, raise the budget, or use "
+            'pruner "none"'
         )
 
 
@@ -194,6 +209,19 @@ def _try_pruner(pruner: PrunerFacts, trials: int) -> None:
             f"pruner {name!r} answers otherwise when it is asked again, so a study could not be continued or shared: "
             "use another one"
         )
+
+
+@lru_cache
+def _stops(name: str, options: str, trials: int, generation: int, rounds: int) -> bool:
+    """Whether a pruner of Optuna's stops any of a few hopeless trials; Hyperband alone spares some of them."""
+    pruner: PrunerFacts = {"name": name, "options": json.loads(options), "spot_checks": 0.0}
+    count = max(trials - 1, ELDERS)
+    losses = [[(1 + place / count) / (1 + step) for step in range(rounds)] for place in range(count)]
+    elders = [Past(place, {}, own[-1], losses=own) for place, own in enumerate(losses)]
+    generations = [elders[first : first + generation] for first in range(0, count, generation)]
+    block = BlockPruner("try", {}, lambda: make_pruner(pruner, trials, rounds))
+    judges = [block.judge(generations, count + place, {}) for place in range(HOPELESS)]
+    return any(judge([1e6] * step) for judge in judges if judge is not None for step in range(1, rounds))
 
 
 def _twice(ask: Callable[[], T], fails: str, advice: str) -> tuple[T, T]:

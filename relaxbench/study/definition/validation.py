@@ -163,7 +163,7 @@ def check_pruners_on(spec: StudySpec, problems: Sequence[Problem]) -> None:
                     )
                 rule = spec.make_rule(label, problem)
                 rounds = min(problem.rounds, int(spec.budget_of(problem) / (rule.price * rule.replicas)))
-                check_pruner_of(sampling, label, problem, rounds)
+                check_pruner_of(sampling, label, problem, rounds, spec.trials)
 
 
 def _check_values(spec: StudySpec, label: str, variant: Variant) -> None:

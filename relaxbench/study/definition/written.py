@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
 from relaxbench.space import Choice, Int
+from relaxbench.store.facts import RANDOM
 from relaxbench.study.definition.ranges import MOST_STEPS
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.util.text import counted
@@ -46,6 +47,7 @@ def check_written(spec: StudySpec, values: Mapping[str, object]) -> None:
                 "show one as the other: give this method a name of its own"
             )
         _check_options(spec, label)
+    _check_generations(spec)
     _check_ranges(spec)
 
 
@@ -92,6 +94,19 @@ def _check_options(spec: StudySpec, label: str) -> None:
         if isinstance(usual, bool) != isinstance(value, bool) and isinstance(usual, int):
             wanted = "true or false" if isinstance(usual, bool) else "a whole number"
             raise UserError(f"method.{label}.options.{key} = {value!r}: expected {wanted}")
+
+
+def _check_generations(spec: StudySpec) -> None:
+    """Check that a sampler that learns sees results before a block is over, where the generation is stated."""
+    tables = {f"method.{label}.search": variant.search for label, variant in spec.method.items()}
+    for where, search in {"search": spec.search, **tables}.items():
+        if search is None or search.sampler in (RANDOM, "qmc") or "generation" not in search.model_fields_set:
+            continue
+        if search.generation >= spec.trials:
+            raise UserError(
+                f"{where}.generation = {search.generation}: a block of {counted(spec.trials, 'trial')} is chosen at "
+                f"once, so that sampler {search.sampler!r} learns from none: lower it, or raise `trials`"
+            )
 
 
 def _check_ranges(spec: StudySpec) -> None:

@@ -172,6 +172,40 @@ def test_a_pruner_whose_first_generation_is_the_whole_block_is_refused() -> None
             check_pruners_on(spec, [problem("digits-mlp")])
 
 
+@pytest.mark.parametrize(
+    ("pruner", "stops"),
+    [
+        ({"pruner": "hyperband"}, True),
+        ({"pruner": "successive-halving"}, True),
+        ({"pruner": "median"}, True),
+        ({"pruner": "wilcoxon"}, True),
+        ({"pruner": "hyperband", "pruner_options": {"min_resource": 99_999}}, False),
+        ({"pruner": "successive-halving", "pruner_options": {"min_early_stopping_rate": 9}}, False),
+        ({"pruner": "median", "pruner_options": {"n_startup_trials": 50}}, False),
+        ({"pruner": "wilcoxon", "pruner_options": {"n_startup_steps": 50}}, False),
+    ],
+)
+def test_a_pruner_whose_options_stop_no_trial_is_refused(pruner: dict[str, Any], stops: bool) -> None:
+    spec = parse({**GOOD, "methods": ["sgd"], "problems": ["digits-mlp"], "search": pruner}, "my.toml")
+    if stops:
+        check_pruners_on(spec, [problem("digits-mlp")])
+        return
+    with pytest.raises(UserError, match=r"with options .* stops no trial of sgd on digits-mlp, not even"):
+        check_pruners_on(spec, [problem("digits-mlp")])
+
+
+def test_a_sampler_that_sees_no_result_is_refused_where_the_generation_is_stated() -> None:
+    values = {**GOOD, "trials": 4, "search": {"sampler": "tpe", "generation": 4}}
+    with pytest.raises(UserError, match=r"search.generation = 4: a block of 4 trials is chosen at once, .* from none"):
+        parse(values, "my.toml")
+    own = {**GOOD, "trials": 4, "methods": ["sgd", "mine"]}
+    table = {"rule": "heat", "search": {"sampler": "gp", "generation": 9}}
+    with pytest.raises(UserError, match=r"method.mine.search.generation = 9"):
+        parse({**own, "method": {"mine": table}}, "my.toml")
+    for search in ({"sampler": "tpe"}, {"sampler": "tpe", "generation": 3}, {"sampler": "qmc", "generation": 4}):
+        parse({**values, "search": search}, "my.toml")
+
+
 def test_options_with_which_a_sampler_fails_later_are_refused_before() -> None:
     search = {"sampler": "tpe", "options": {"n_ei_candidates": 0}}
     with pytest.raises(UserError, match=r"^sampler 'tpe' with options .* cannot search .*: correct its options$"):
