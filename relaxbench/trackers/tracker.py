@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args
+from urllib.parse import urlsplit
 
 from relaxbench.errors import UserError, unknown
 
@@ -97,6 +99,10 @@ def check_destination(destination: Destination) -> None:
     if scheme and scheme not in (SCHEMES if destination.to == "mlflow" else ()):
         known = f"expected a folder or {', '.join(SCHEMES)}" if destination.to == "mlflow" else "expected a folder"
         raise UserError(f"where {where!r}: {known}", "where")
+    if scheme in ("http", "https") and not urlsplit(where).hostname:
+        raise UserError(f"where {where!r}: expected the name of a server, such as http://localhost:5000", "where")
+    if where and not scheme and os.path.isfile(where):  # not Path: a name may be too long
+        raise UserError(f"where {where!r}: expected a folder, and this is a file", "where")
 
 
 def installed(module: str) -> bool:

@@ -98,6 +98,8 @@ COMMANDS = [
     ("log digits --to wandb --project a/b/c --storage there.db", "ENTITY/PROJECT"),
     ("log digits --to mlflow --where ftp://x --storage there.db", "expected a folder or http"),
     ("log digits --to tensorboard --where a\tb --storage there.db", "without line breaks"),
+    ("log digits --to tensorboard --where there.db --storage there.db", "expected a folder, and this is a file"),
+    ("log digits --to mlflow --where http:// --storage there.db", "expected the name of a server"),
     ("ablate hj --print --budget 100", "leave --budget out"),
     ("ablate hj --print --no-flatness", "leave --no-flatness out"),
     ("ablate sgd", "'sgd' has no parts"),
