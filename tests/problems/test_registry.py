@@ -76,7 +76,10 @@ problem = Mine()
         ("problem = 'digits'", "defines `problem` as str"),
         ("def problem(): ...", "defines `problem` as function"),
         ("from relaxbench.problems import Problem as problem", "defines `problem` as type"),
-        (UNFINISHED, r"defines a Mine without loss, space, init\(\), sampler\(\), outputs\(\), split\(\): every"),
+        (
+            UNFINISHED,
+            r"defines a Mine without loss, space, init\(\), sampler\(\), outputs\(\), split\(\): every .* your-loop",
+        ),
     ],
 )
 def test_a_file_without_a_problem_is_refused_in_one_line(tmp_path: Path, text: str | None, message: str) -> None:
