@@ -11,6 +11,7 @@ from torch import Tensor, nn, vmap
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.training.draws import where_drawn
+from relaxbench.training.faithful import refuse_another_model
 from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision, dtype_for
@@ -26,7 +27,7 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
     Raises:
         UserError: if the model, data or loss raise an error, which the message quotes; if a gradient draws from torch's
             generator, whose numbers are not a function of a trial's seed; if the initial loss or metric is not finite,
-            or the gradient zero; and for whatever `refuse_hidden_state` finds.
+            or the gradient zero; and for whatever `refuse_hidden_state` and `refuse_another_model` find.
     """
     generator = torch.get_rng_state()
     try:
@@ -58,6 +59,7 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
                 f"problem {problem.name!r}: the gradient of the loss is exactly zero at the initial weights: {CONSTANT}"
             )
         refuse_hidden_state(problem, points, batch)
+        refuse_another_model(problem, batch)
         if isinstance(problem, SupervisedProblem):
             _try_test_inputs(problem)
     except UserError:
