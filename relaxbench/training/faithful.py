@@ -154,7 +154,7 @@ def _refuse_unknown_tensors(problem: SupervisedProblem, model: nn.Module, inputs
     """Refuse a model whose outputs depend on its seed in another way than through its state dict."""
     other = problem.adapted.original(1)
     other.load_state_dict(model.state_dict())
-    with torch.no_grad():
+    with torch.no_grad(), _without_dropout(other):
         one, two = (_called(each.eval(), inputs) for each in (model, other))
     if not all(map(_near, one, two)):
         raise UserError(

@@ -120,6 +120,7 @@ def frozen() -> dict[str, Any]:
         (tied, lambda m, x: m.last(m.again(m.inner(x).tanh()))),
         (frozen, lambda m, x: m.last(m.norm(x))),
         (lambda: last(mask=torch.linspace(0, 1, 8)), lambda m, x: m.last(x * m.mask)),
+        (lambda: last(drop=nn.Dropout(0.5)), lambda m, x: m.last(m.drop(x) * (1 - m.drop.p))),
         (
             lambda: last(inner=nn.Linear(8, 8)),
             lambda m, x: m.last(checkpoint(m.inner, x, use_reentrant=False)),  # type: ignore[no-untyped-call]
