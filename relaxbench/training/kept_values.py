@@ -41,7 +41,7 @@ def kept_values(problem: Problem) -> Kept:
     kept: Kept = {}
     functions: list[Any] = []
     if isinstance(problem, SupervisedProblem):
-        functions = [problem.adapted._build]
+        functions = [problem._build]
         for name, module in problem.model.named_modules():
             kept |= _attributes(module, name)
             functions.append(type(module))

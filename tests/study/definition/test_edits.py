@@ -211,5 +211,7 @@ def test_a_changed_split_is_named() -> None:
         return describe_splits(SupervisedProblem("own", lambda: torch.nn.Linear(2, 2), lambda: data, batch_size=4))
 
     assert split_differences(described(10), described(10)) == []
+    same = {name: facts.get("same examples as") for name, facts in described(10).items()}
+    assert same == {"train": None, "validation": None, "test": "train"}
     assert split_differences(described(10), described(10, 2.0)) == ["validation has mean of inputs 19, was 9.5"]
     assert split_differences(described(10), described(12))[0].startswith("validation has examples 12, was 10")
