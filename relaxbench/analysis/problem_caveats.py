@@ -22,8 +22,8 @@ def worse_than_diverged(frames: StudyFrames) -> list[str]:
             key = "worst" if about["worst"] == about["worst_metric"] else "worst_metric"
             told.append(
                 f"{problem}: {count:,} of {len(metrics):,} confirming runs that did not diverge have a "
-                f"{about['metric']} of up to {metrics.max():.3g}{unit}, and a diverged run counts as {worst:.3g}{unit}, so diverging "
-                f"looks better than it is: state a larger {key} in the problem, and begin a study of another name."
+                f"{about['metric']} of up to {metrics.max():.3g}{unit}, and a diverged run counts as {worst:.3g}{unit}, so "
+                f"diverging looks better than it is: state a larger {key} in the problem, and begin a study of another name."
             )
     return told
 
