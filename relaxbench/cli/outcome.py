@@ -74,6 +74,7 @@ def verdict_lines(findings: Findings) -> list[Text]:
     Cautions that could make an answer wrong are told in full; of the others, how many the report has.
     """
     from relaxbench.analysis.caveats import OLD, billed, known_settings, restated, undefined, unmeasured
+    from relaxbench.analysis.problem_caveats import same_examples, worse_than_diverged
     from relaxbench.analysis.sentences import sentences
     from relaxbench.store.facts import protocol
 
@@ -83,7 +84,8 @@ def verdict_lines(findings: Findings) -> list[Text]:
     problems = frames.problems
     results = sorted(findings.results, key=lambda result: (problems.index(result.problem), result.role != "baseline"))
     old = [Text(OLD, style="dim")] if protocol(frames.spec) == 1 else []
-    told = [line for kind in (restated, undefined, billed, unmeasured, known_settings) for line in kind(frames)]
+    of_problems = (same_examples, undefined, worse_than_diverged)
+    told = [line for kind in (restated, *of_problems, billed, unmeasured, known_settings) for line in kind(frames)]
     others = len(set(findings.cautions) - {*told, OLD})
     if others:
         told.append(f"The report has {counted(others, 'more caution' if told else 'caution')}.")

@@ -191,7 +191,7 @@ def _load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     for name, value in weights.items():
         if name not in own:
             known = ", ".join([*own][:3])
-            raise UserError(f"pretrained weights have {name!r}, which the model has not: its names begin with {known}")
+            raise UserError(f"pretrained weights have {name!r}, which the model has not: its first names are {known}")
         if value.shape != own[name].shape:
             shapes = f"{tuple(value.shape)}, and in the model {tuple(own[name].shape)}"
             raise UserError(f"pretrained weights have {name!r} of shape {shapes}: leave it out, or change the model")

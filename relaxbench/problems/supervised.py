@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from relaxbench.errors import UserError
-from relaxbench.problems import arguments, labels, layers, metrics, splits
+from relaxbench.problems import arguments, labels, layers, metrics, splits, unsupported
 from relaxbench.problems.adapted import AdaptedModel, Pretrained
 from relaxbench.problems.custom_losses import OwnLoss, loss_of
 from relaxbench.problems.epochs import EpochSampler, Orders
@@ -137,7 +137,7 @@ class SupervisedProblem(Problem):
     @cached_property
     def adapted(self) -> AdaptedModel:
         """The model as a function of its trainable parameters."""
-        return AdaptedModel(self._build, self._pretrained)
+        return AdaptedModel(unsupported.checked(self._build), self._pretrained)
 
     @property
     def model(self) -> nn.Module:
