@@ -24,7 +24,7 @@ ITEMS = 64
 """Items at each end of a list, and in a dict, that are compared."""
 MOST = 20_000
 """Values that are compared for each name."""
-NUMBERS = 1 << 20
+NUMBERS = 1 << 16
 """Numbers of a tensor that are compared."""
 CLOSE = 1e-5
 """Largest relative difference of equal tensors, which may be results of a computation."""
