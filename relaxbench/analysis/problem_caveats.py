@@ -23,8 +23,8 @@ def worse_than_diverged(frames: StudyFrames) -> list[str]:
             level = f"{about['metric']} up to {metrics.max():.3g}{unit}"
             told.append(
                 f"{problem}: {count:,} of {len(metrics):,} confirming runs that did not diverge are worse than what a "
-                f"diverged run counts as ({level}, and {worst:.3g}{unit}), so diverging looks better than it is: state a "
-                f"larger {key} in the problem, and begin a study of another name."
+                f"diverged run counts as ({level}, and {worst:.3g}{unit}), so diverging looks better than it is: state "
+                f"a larger {key} in the problem, and begin a study of another name."
             )
     return told
 

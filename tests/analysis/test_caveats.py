@@ -144,8 +144,8 @@ def test_runs_that_are_worse_than_diverged_ones_are_told_with_both_numbers() -> 
         told = replace(frames, manifest={**frames.manifest, "problems": {"digits-mlp": about}})
         line = (
             f"digits-mlp: {count} of 24 confirming runs that did not diverge are worse than what a diverged run counts "
-            "as (test error up to 4.5 %, and 4.25 %), so diverging looks better than it is: state a larger worst_metric "
-            "in the problem, and begin a study of another name."
+            "as (test error up to 4.5 %, and 4.25 %), so diverging looks better than it is: state a larger "
+            "worst_metric in the problem, and begin a study of another name."
         )
         assert warnings(told) == ([line] if count else [])
         assert (line in map(str, verdict_lines(Findings.of(told)))) == bool(count)
