@@ -173,3 +173,30 @@ def test_known_settings_of_all_tuned_methods_favour_none(digits: StudyFrames) ->
 
     assert "favours SGD" in told(["sgd"]) and "favours none" not in told(["sgd"])
     assert "favours none of them" in told([*own]) and "favours SGD" not in told([*own])
+
+
+def test_runs_that_are_worse_than_diverged_ones_are_told_with_both_numbers() -> None:
+    """The runs of `searched` have errors of 4 to 4.5 %."""
+    frames = searched({})
+    for worst, count in ((0.0425, 12), (0.0451, 0)):
+        about: Any = {**frames.problem("digits-mlp"), "worst_metric": worst}
+        told = replace(frames, manifest={**frames.manifest, "problems": {"digits-mlp": about}})
+        line = (
+            f"digits-mlp: {count} of 24 confirming runs that did not diverge have a test error of up to 4.5 %, and a "
+            "diverged run counts as 4.25 %, so diverging looks better than it is: state a larger worst_metric in the "
+            "problem, and begin a study of another name."
+        )
+        assert warnings(told) == ([line] if count else [])
+        assert (line in map(str, verdict_lines(Findings.of(told)))) == bool(count)
+
+
+def test_splits_with_the_same_examples_are_told() -> None:
+    frames = searched({})
+    splits = {"train": {}, "validation": {"same examples as": "train"}, "test": {"same examples as": "train"}}
+    identity = {"problems": {"digits-mlp": {"splits": splits}}, "methods": {}}
+    told = replace(frames, manifest={**frames.manifest, "identity": identity})  # type: ignore[typeddict-item]
+    (line,) = warnings(told)
+    assert line.startswith(
+        "digits-mlp: train, validation and test are the same examples, so the results do not say how"
+    )
+    assert line in map(str, verdict_lines(Findings.of(told)))

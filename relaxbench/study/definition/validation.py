@@ -274,11 +274,16 @@ def _check_margin(margin: float | str | None) -> None:
 
 
 def _check_worst(problem: Problem) -> None:
-    """Check that a diverged trial has a loss and a metric that can be stored and compared."""
+    """Check that a diverged trial has a loss and a metric that can be stored and compared, the latter above 0."""
     for key in ("worst", "worst_metric"):
         value = getattr(problem, key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(f"problem {problem.name!r}: {key} = {value!r}: expected a finite number, such as 10.0")
+    if problem.worst_metric <= 0 and problem.tolerance is None:
+        raise UserError(
+            f"problem {problem.name!r}: worst_metric = {problem.worst_metric:g}: expected a positive number, larger "
+            "than the metric of any useful run, because methods are compared by ratios of it"
+        )
 
 
 def _check_ranges_of(spec: StudySpec, problem: Problem) -> None:
