@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from relaxbench.analysis.caveats import cautions, missing
+from relaxbench.analysis.disasters import Disasters, rate_bound
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.cli.outcome import verdict_lines
-from relaxbench.report import StudyFrames, load_study
-from relaxbench.store.facts import KnownFacts
+from relaxbench.report import StudyFrames, load_study, write_report
+from relaxbench.store.facts import KnownFacts, SearchFacts
 from tests.synthetic import Writer, memory, spec
 
 
@@ -77,6 +80,14 @@ def test_searches_of_more_dimensions_are_named(digits: StudyFrames) -> None:
     )
 
 
+def test_methods_that_search_nothing_are_named() -> None:
+    frames = searched({})
+    frames.manifest["methods"]["sgd"]["dimensions"] = 0
+    assert warnings(frames) == [
+        "SGD searches no hyperparameter: all of its trials have the settings of the study file."
+    ]
+
+
 def test_only_an_unfinished_study_lacks_something(digits: StudyFrames) -> None:
     assert missing(digits) == []
     assert missing(searched({}, recommend=3)) == ["SGD on digits-mlp: 0 of 3 runs of the recommended settings done."]
@@ -95,6 +106,42 @@ def test_flatness_that_could_not_be_measured_is_said_once_per_problem() -> None:
     assert warnings(frames) == [line]
     assert [str(text) for text in verdict_lines(Findings.of(frames))][-1] == line
     assert frames.flatness.empty
+
+
+def test_samplers_and_pruners_share_one_caution_and_the_page_fits_them(tmp_path: Path) -> None:
+    frames = searched({})
+    tuned: dict[str, SearchFacts] = {
+        "sgd": {"sampler": "tpe", "options": {}, "generation": 2},
+        "other": {
+            "sampler": "random",
+            "options": {},
+            "generation": 2,
+            "pruner": {"name": "median", "options": {}, "spot_checks": 0.1},
+        },
+    }
+    methods = {
+        label: {**frames.method(label), "search": search, "title": label.upper()} for label, search in tuned.items()
+    }
+    spec = {**frames.spec, "methods": list(tuned)}
+    told = replace(frames, spec=spec, manifest={**frames.manifest, "methods": methods})  # type: ignore[typeddict-item]
+    lines = [line for line in warnings(told) if "pruner" in line.lower() or "sampler" in line]
+    assert len(lines) == 2 and not any("median stopped" in line for line in lines)
+    assert "depend on each other for SGD (sampler tpe) and OTHER (pruner median): a verdict on them" in lines[0]
+    assert "as many trials as the gradients of 4 whole trials pay for" in lines[1]
+    page = write_report(Findings.of(told), tmp_path).read_text().replace("\u00a0", " ")
+    assert "Does OTHER beat SGD?" in page and "relaxation optimizer" not in page
+    assert "Every block is a run of its own" in page and "best third" not in page and "all ways to draw" not in page
+    assert "TPE: a single search" not in page and "Diamonds are geometric means of the dots" in page
+
+
+def test_disasters_are_told_in_the_terminal_where_the_answer_does_not_tell_them() -> None:
+    findings = Findings.of(searched({}))
+    (result,) = findings.results
+    failing = replace(result, disasters=Disasters(2, 6, 2 / 6, rate_bound(2, 6), 0.15))
+    told = [str(line) for line in verdict_lines(replace(findings, results=[failing]))]
+    bound = round(100 * float(stats.beta.ppf(0.95, 3, 4)))
+    line = f"{result.title} on digits-mlp: 2 of 6 runs on fresh seeds were disasters, at 0.15 or more; with 95 % "
+    assert f"{line}confidence, at most {bound} % of all its runs are." in told
 
 
 def test_known_settings_are_told_with_what_their_origin_means() -> None:

@@ -88,7 +88,8 @@ def check(spec: StudySpec) -> StudySpec:
         check_track(spec.track)
     if spec.script is not None:
         return check_script(spec)
-    labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
+    named = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
+    labels = sorted(named, key=lambda label: (bool(spec.variant(label).without), label))  # whole methods come first
     _check_searches(spec)
     _check_rules(spec)
     check_optimizers(spec, labels)
@@ -224,8 +225,9 @@ def _check_published(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check that a method that is run as published has published settings, and no others."""
     if variant.arm != "published":
         return
-    sampler = variant.search.sampler if variant.search else ""
-    stated = {"fixed": variant.fixed, "space": {} if variant.space == "default" else variant.space, "search": sampler}
+    own = variant.search
+    search = {key: getattr(own, key) for key in ("sampler", *sorted(own.model_fields_set))} if own else {}
+    stated = {"fixed": variant.fixed, "space": {} if variant.space == "default" else variant.space, "search": search}
     for key, value in stated.items():
         if value:
             raise UserError(
