@@ -95,7 +95,7 @@ def test_a_trial_is_judged_by_the_metric_of_its_name(name: str) -> None:
         (("AUROC",), None, "expected a name, or"),
         ("auroc", "high", "worst_metric = 'high': expected a finite number"),
         ("auroc", float("nan"), "worst_metric = nan: expected a finite number"),
-        (("AUROC", 3), None, "metric 'AUROC' is int: expected a function"),
+        (("AUROC", 3), None, "metric 'AUROC' is 3: expected a function"),
     ],
 )
 def test_metrics_that_cannot_be_used_are_refused(metric: Any, worst: Any, said: str) -> None:
