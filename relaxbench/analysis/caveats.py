@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.edges import crowded_edges
 from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.problem_caveats import same_examples, worse_than_diverged
 from relaxbench.analysis.progress import progress
 from relaxbench.analysis.pruning import prunings
 from relaxbench.analysis.publications import warning
@@ -23,6 +24,11 @@ OLD = (
 
 LEAST_BILLED, MOST_BILLED = 0.95, 1.01
 """Shares of the budget that the runs of a training script bill on average without a warning."""
+LEFT_OUT = (
+    "The figures of random trials (tuning budget, importance, results of random search) are drawn without such a "
+    "method."
+)
+"""What trials that are not independent change in a report."""
 DIVERGED = 0.2
 """A larger share of diverged explore trials is worth a warning."""
 
@@ -65,10 +71,12 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
         )
     warnings += (
         restated(frames)
+        + same_examples(frames)
         + undefined(frames)
+        + worse_than_diverged(frames)
         + billed(frames)
         + unmeasured(frames)
-        + samplers(frames)
+        + dependent(frames)
         + pruners(frames)
         + known_settings(frames)
     )
@@ -129,32 +137,29 @@ def billed(frames: StudyFrames) -> list[str]:
     return told
 
 
-def samplers(frames: StudyFrames) -> list[str]:
-    """Return what a sampler other than random search changes, one sentence per sampler."""
-    groups: dict[str, list[str]] = {}
-    for label, sampler in frames.learned.items():
-        groups.setdefault(sampler, []).append(frames.method(label)["title"])
+def dependent(frames: StudyFrames) -> list[str]:
+    """Return what samplers and pruners change: one sentence for all methods whose trials depend on each other."""
+    told = []
+    for label, sampler in {**dict.fromkeys(frames.pruned, ""), **frames.learned}.items():
+        pruner = frames.pruned[label]["name"] if label in frames.pruned else ""
+        by = [f"sampler {sampler}" if sampler else "", f"pruner {pruner}" if pruner else ""]
+        told.append((frames.methods.index(label), f"{frames.method(label)['title']} ({', '.join(filter(None, by))})"))
+    if not told:
+        return []
+    which = listed(title for _, title in sorted(told))
     return [
-        f"Sampler {sampler} chose the trials of {listed(titles)}: they depend on each other, so a verdict rests on one "
-        "run of every block's winner, not on all subsets of trials, and figures of random trials leave "
-        f"{'it' if len(titles) == 1 else 'them'} out."
-        for sampler, titles in groups.items()
+        f"The trials of a block depend on each other for {which}: a verdict on {'it' if len(told) == 1 else 'them'} "
+        f"rests on one run of every block's winner, not on all subsets of trials. {LEFT_OUT}"
     ]
 
 
 def pruners(frames: StudyFrames) -> list[str]:
-    """Return what a pruner changes, one sentence per pruner, and what each one did, one sentence per method."""
-    groups: dict[str, list[str]] = {}
-    for label, pruner in frames.pruned.items():
-        groups.setdefault(pruner["name"], []).append(frames.method(label)["title"])
-    changes = [
-        f"Pruner {pruner} stopped trials of {listed(titles)} early, so a block has as many trials as the gradients of "
-        f"{counted(int(frames.spec.get('trials') or 1), 'whole trial')} pay for, and they depend on each other: a "
-        "verdict rests on one run of every block's winner, and figures of random trials leave "
-        f"{'it' if len(titles) == 1 else 'them'} out."
-        for pruner, titles in groups.items()
-    ]
-    return changes + [found.sentence for found in prunings(frames)]
+    """Return what a pruner may do, in one sentence, and what each one did, one sentence per method and problem."""
+    if not frames.pruned:
+        return []
+    whole = counted(int(frames.spec.get("trials") or 1), "whole trial")
+    may = f"A block with a pruner has as many trials as the gradients of {whole} pay for: more, if some are stopped."
+    return [" ".join([may, *(found.sentence for found in prunings(frames))])]
 
 
 def known_settings(frames: StudyFrames) -> list[str]:
@@ -170,7 +175,7 @@ def known_settings(frames: StudyFrames) -> list[str]:
         first = (
             f"Every block of {titles} begins with {counted(count, 'known setting')}{source}: its trials are not all "
             "drawn alike, so a verdict rests on one run of every block's winner, and holds for a tuning that begins "
-            f"so. Figures of random trials leave {'it' if len(labels) == 1 else 'them'} out."
+            f"so. {LEFT_OUT}"
         )
         told.append(
             " ".join([first, *(line for origin in origins or ("",) for line in _origin(frames, titles, origin))])
@@ -237,13 +242,23 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
         warnings.append(f"{share} diverged, so its search was in effect a smaller one.")
     if result.confirm_diverged:
         warnings.append(f"{result.confirm_diverged} confirming runs diverged and count as the worst result.")
-    if result.disasters and result.disasters.count:
-        warnings.append(
-            f"{result.disasters.count:,} of {result.disasters.runs:,} runs on fresh seeds were disasters, at "
-            f"{result.disasters.limit:.3g} or more; up to {percent(result.disasters.bound)} of runs may be, "
-            "with 95 % confidence."
-        )
-    return warnings + _edges(frames, result.problem, result.method)
+    return warnings + _disasters(result) + _edges(frames, result.problem, result.method)
+
+
+def disasters(results: Iterable[MethodResult]) -> list[str]:
+    """Return which methods failed badly on fresh seeds, how often, and how often they may, one sentence each."""
+    return [f"{result.title} on {result.problem}: {line}" for result in results for line in _disasters(result)]
+
+
+def _disasters(result: MethodResult) -> list[str]:
+    found = result.disasters
+    if not found or not found.count:
+        return []
+    were = "was a disaster" if found.count == 1 else "were disasters"
+    return [
+        f"{found.count:,} of {counted(found.runs, 'run')} on fresh seeds {were}, at {found.limit:.3g} or more; "
+        f"{found.at_most}."
+    ]
 
 
 def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:

@@ -19,6 +19,7 @@ from scipy import special
 from relaxbench.analysis.log_scale import Array
 from relaxbench.analysis.simultaneous import LEVEL
 from relaxbench.analysis.winsorized import FACTOR
+from relaxbench.util.text import percent
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Disasters:
     share: float
     bound: float
     limit: float
+
+    @property
+    def at_most(self) -> str:
+        """The bound in words."""
+        return f"with 95 % confidence, at most {percent(self.bound)} of all its runs are"
 
 
 def disaster_limit(reference: ArrayLike, smallest: float = 0.0) -> float:

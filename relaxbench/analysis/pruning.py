@@ -71,11 +71,11 @@ class Pruning:
         if not self.checks:
             return f"{parts[0]} No spot check says whether it threw good trials away."
         parts += [
-            f"Pruning kept the winner in {self.kept:,} of {counted(self.checked, 'block')} with a spot check: of "
-            f"{counted(self.checks, 'pruned trial')} that ran again to the end, {self.lost:,} would have won "
-            f"({self.audit:,.0f} gradients beside the budget).",
-            "Most pruned trials are not checked, so a lost winner may go unseen: with 95 % confidence at most "
-            f"{percent(self.bound)} of all pruned trials would have won.",
+            f"Of its pruned trials, {self.checks:,} ran again to the end ({self.audit:,.0f} gradients beside the "
+            f"budget): {self.lost or 'none'} beat the winner of its block, so pruning kept the winner in "
+            f"{self.kept:,} of {counted(self.checked, 'block')} with such a check.",
+            f"With 95 % confidence, at most {percent(self.bound)} of all pruned trials would have beaten the winner of "
+            "their block.",
         ]
         return " ".join(parts)
 

@@ -240,10 +240,10 @@ def _disasters(comparison: Comparison) -> str:
     if failures is None or not failures.runs or (comparison.unit == "%" and failures.limit >= 100):
         return ""  # no run can be three times as bad as most runs are
     count = "None" if not failures.count else f"{failures.count:,}"
-    verb = "was" if failures.count == 1 else "were" if failures.count else "was"
+    were = "were disasters" if failures.count > 1 else "was a disaster"
     return (
-        f"{count} of its {counted(failures.runs, 'run')} {verb} a disaster (3 times {comparison.reference_title}'s "
-        f"median or more); up to {percent(failures.bound)} of runs may be, with 95 % confidence."
+        f"{count} of its {counted(failures.runs, 'run')} {were} (3 times {comparison.reference_title}'s median or "
+        f"more); {failures.at_most}."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ import typer
 from rich.text import Text
 
 from relaxbench.cli.console import console, say, working
-from relaxbench.cli.options import reader
+from relaxbench.cli.options import STORAGE, reader
 from relaxbench.util.text import counted, duration
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> Path | 
     for line in verdict_lines(findings):
         console.print(line)
     if directory is None:
+        hint_at_report(findings, storage)
         return None
     from relaxbench.report.study_page import write_report
 
@@ -68,13 +71,25 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> Path | 
     return page
 
 
+def hint_at_report(findings: Findings, storage: str) -> None:
+    """Print the command that writes the report with all cautions, without an address that holds a password."""
+    if not findings.results or not findings.cautions:
+        return
+    secret = re.search(r"//[^/@]*:[^/@]*@", storage)
+    usual = (STORAGE, os.environ.get("RELAXBENCH_STORAGE"))
+    place = [] if storage in usual or secret else ["--storage", storage]
+    again = shlex.join(["python", "-m", "relaxbench", "report", findings.frames.name, *place])
+    console.print(f"  report:     {again}", markup=False, soft_wrap=True)  # one line, to be copied
+
+
 def verdict_lines(findings: Findings) -> list[Text]:
     """Return the answers per problem, the baseline's first, then what was special of the study.
 
-    Cautions that could make an answer wrong are told in full; of the others, how many the report has.
+    Cautions that could make an answer wrong are told in full; of the others, how many there are and where they stand.
     """
-    from relaxbench.analysis.caveats import OLD, billed, known_settings, restated, undefined, unmeasured
-    from relaxbench.analysis.sentences import sentences
+    from relaxbench.analysis.caveats import OLD, billed, disasters, known_settings, restated, undefined, unmeasured
+    from relaxbench.analysis.problem_caveats import same_examples, worse_than_diverged
+    from relaxbench.analysis.sentences import sentence, sentences
     from relaxbench.store.facts import protocol
 
     if not findings.results:
@@ -83,12 +98,15 @@ def verdict_lines(findings: Findings) -> list[Text]:
     problems = frames.problems
     results = sorted(findings.results, key=lambda result: (problems.index(result.problem), result.role != "baseline"))
     old = [Text(OLD, style="dim")] if protocol(frames.spec) == 1 else []
-    told = [line for kind in (restated, undefined, billed, unmeasured, known_settings) for line in kind(frames)]
-    others = len(set(findings.cautions) - {*told, OLD})
+    answers = sentences(results)
+    of_problems = (same_examples, undefined, worse_than_diverged)
+    told = [line for kind in (restated, *of_problems, billed, unmeasured, known_settings) for line in kind(frames)]
+    told += disasters(result for result in results if "disaster" not in sentence(result))
+    others = len(set(findings.cautions) - {*told, *disasters(results), OLD})
     if others:
-        told.append(f"The report has {counted(others, 'more caution' if told else 'caution')}.")
+        told.append(f"{counted(others, 'more caution' if told else 'caution')}: see Warnings in the report.")
     notes = [*old, *(Text(line, style="dim") for line in told)]
-    return [*(Text(line) for line in sentences(results)), *notes]
+    return [*map(Text, answers), *notes]
 
 
 def theory(frames: StudyFrames) -> Mapping[str, Theorem]:

@@ -11,24 +11,28 @@ from rich.text import Text
 from relaxbench.cli.as_json import AsJson, print_json
 from relaxbench.cli.console import console
 from relaxbench.cli.options import STORAGE, Storage, Study, reader
-from relaxbench.cli.outcome import verdict_lines
+from relaxbench.cli.outcome import hint_at_report, verdict_lines
 
 if TYPE_CHECKING:
     from relaxbench.analysis.comparison import MethodResult
+    from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import StudyFrames
     from relaxbench.store.facts import EngineFacts
 
 
 def show(study: Study = None, storage: Storage = STORAGE, as_json: AsJson = False) -> None:
     """Show the progress of a study, and its verdicts so far."""
+    from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import load_study
 
     frames = load_study(reader(storage), study)
     if as_json:
         print_json(show_answer(frames))
         return
-    for part in show_tables(frames):
+    findings = Findings.of(frames)
+    for part in show_tables(findings):
         console.print(part)
+    hint_at_report(findings, storage)
 
 
 def show_answer(frames: StudyFrames) -> dict[str, Any]:
@@ -56,15 +60,15 @@ def show_answer(frames: StudyFrames) -> dict[str, Any]:
     }
 
 
-def show_tables(frames: StudyFrames) -> list[RenderableType]:
+def show_tables(findings: Findings) -> list[RenderableType]:
     """Return the progress per method, the engines, and the verdicts so far."""
-    from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.progress import progress
     from relaxbench.analysis.pruning import prunings
     from relaxbench.analysis.publications import origins
     from relaxbench.store.engines import describe_engine
 
-    counts, findings = progress(frames), Findings.of(frames)
+    frames = findings.frames
+    counts = progress(frames)
     looks = {(result.problem, result.method): _look(result) for result in findings.results}
     table = Table(title=f"Study {frames.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     phases = list(dict.fromkeys(counts["phase"])) if len(counts) else []

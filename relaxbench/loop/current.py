@@ -13,6 +13,7 @@ from relaxbench.space import Value
 
 _given: Trial | None = None
 """The trial of a study, if a host runs this process."""
+_taken = False
 
 
 def trial(
@@ -37,7 +38,8 @@ def trial(
     Raises:
         UserError: if that file cannot be read, or has no such method.
     """
-    found = _given
+    global _taken
+    _taken, found = True, _given
     if found is None:
         job = Job(method, dict(params or {}), seed, budget)
         if study is not None:
@@ -53,6 +55,11 @@ def give(given: Trial) -> None:
     """Let `trial` return this trial, in a process that a host has started for it."""
     global _given
     _given = given
+
+
+def taken() -> bool:
+    """Whether the script has called `trial`."""
+    return _taken
 
 
 def _show(message: dict[str, Any]) -> None:

@@ -28,9 +28,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from relaxbench.loop.current import give
+from relaxbench.loop.current import give, taken
 from relaxbench.loop.job import GO_ON, PRUNE, STOP, Job
-from relaxbench.loop.trial import Trial
+from relaxbench.loop.trial import Trial, TrialOver
 
 THREADED = {"equinox", "flax", "haiku", "jax", "keras", "optax", "tensorflow"}
 """Packages that are not forked once imported: they start threads."""
@@ -158,20 +158,21 @@ def _be_script(job: Job, code: types.CodeType, path: str, pipe: int, output: Bin
     module = types.ModuleType("__main__")
     module.__file__ = path
     sys.modules["__main__"] = module
-    status = 0
+    status, left = 0, False
     try:
         exec(code, module.__dict__)
     except SystemExit as end:
         failed = end.code not in (None, 0)
         if failed:
             _write(pipe, {"kind": "error", "error": f"SystemExit: {end.code}"})
-        status = int(failed)
+        status, left = int(failed), not isinstance(end, TrialOver)
     except BaseException as error:
         traceback.print_exc()
         _write(pipe, {"kind": "error", "error": _described(error, path)})
         status = 1
     seconds, gradients = trial.seconds()
-    _write(pipe, {"kind": "end", "billed": trial.billed, "seconds": seconds, "gradients": gradients})
+    spent = {"billed": trial.billed, "seconds": seconds, "gradients": gradients}
+    _write(pipe, {"kind": "end", **spent, "taken": taken(), "left": left})
     _leave(status)
 
 

@@ -36,6 +36,8 @@ class Told:
         diverged: whether it said so, or reported a value that is not finite.
         asked: whether the script called `Trial.should_prune`.
         pruned: whether it was told to end there.
+        taken: whether the script called `relaxbench.trial`.
+        left: whether it ended by `sys.exit`.
         billed: gradients in all.
         seconds: of its steps after the first one, without evaluation.
         gradients: of these steps.
@@ -52,6 +54,8 @@ class Told:
     diverged: bool = False
     asked: bool = False
     pruned: bool = False
+    taken: bool = False
+    left: bool = False
     billed: float = 0.0
     seconds: float = 0.0
     gradients: float = 0.0
@@ -79,6 +83,7 @@ class Told:
             self.error = message["error"]
         elif kind == "end":
             self.billed, self.seconds, self.gradients = message["billed"], message["seconds"], message["gradients"]
+            self.taken, self.left = message["taken"], message["left"]
         elif kind == "exit":
             self.peak_bytes, self.output = message["peak_bytes"], message["output"]
             if message["status"] and not self.error:

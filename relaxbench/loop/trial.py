@@ -169,8 +169,14 @@ class Trial:
             the metric, or None where the study does not read it.
 
         Raises:
+            TypeError: if that is no function.
             RuntimeError: if it is called twice.
         """
+        if not callable(measure):
+            raise TypeError(
+                f"trial.test(…): expected a function, got {type(measure).__name__}: call trial.test(lambda: …), which "
+                "reads the test data only where the study does"
+            )
         self._refuse_after_test("test")
         self._tested = True
         if not self._job.tested or self._pruned:

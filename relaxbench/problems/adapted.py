@@ -69,7 +69,7 @@ class AdaptedModel:
         """The adapted model, and its parts that are always in evaluation mode."""
         model = self.original(0)
         _refuse_hooks(model)
-        for part in _asleep(model):
+        for part in sleeping(model):
             part.training = False
         model = layers.adapt(model)  # replaced layers take the mode of the original
         return model, [part for part in model.modules() if not part.training]
@@ -174,7 +174,7 @@ def _refuse_hooks(model: nn.Module) -> None:
             )
 
 
-def _asleep(model: nn.Module) -> list[nn.Module]:
+def sleeping(model: nn.Module) -> list[nn.Module]:
     """Return the parts of a model in training mode that are in evaluation mode, also after the model's ``train()``."""
     asleep = {part for part in model.modules() if not part.training} if model.training else set()
     model.train()
@@ -191,7 +191,7 @@ def _load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     for name, value in weights.items():
         if name not in own:
             known = ", ".join([*own][:3])
-            raise UserError(f"pretrained weights have {name!r}, which the model has not: its names begin with {known}")
+            raise UserError(f"pretrained weights have {name!r}, which the model has not: its first names are {known}")
         if value.shape != own[name].shape:
             shapes = f"{tuple(value.shape)}, and in the model {tuple(own[name].shape)}"
             raise UserError(f"pretrained weights have {name!r} of shape {shapes}: leave it out, or change the model")

@@ -207,8 +207,10 @@ def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return x if weight is None or bias is None else x * weight.view(shape) + bias.view(shape)
 
 
-def _frozen(norm: nn.modules.batchnorm._BatchNorm) -> bool:
-    """Whether a layer is in evaluation mode, or has parameters and none of them is trained."""
+def is_frozen(norm: nn.Module) -> bool:
+    """Whether a layer is one of batch normalization in evaluation mode, or with parameters of which none is trained."""
+    if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
+        return False
     parameters = [p.requires_grad for p in norm.parameters()]
     return not norm.training or (bool(parameters) and not any(parameters))
 
@@ -220,7 +222,7 @@ HOOKED = ("_is_full_backward_hook",)
 
 
 def _batch_norm(norm: nn.modules.batchnorm._BatchNorm) -> BatchNorm | FrozenBatchNorm:
-    return FrozenBatchNorm(norm) if _frozen(norm) else BatchNorm(norm)
+    return FrozenBatchNorm(norm) if is_frozen(norm) else BatchNorm(norm)
 
 
 def adapt(model: nn.Module) -> nn.Module:

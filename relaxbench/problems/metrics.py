@@ -132,6 +132,11 @@ def metric_of(problem: str, metric: object, worst: object) -> tuple[tuple[str, M
         UserError: for an unknown name, another type, and an unbounded metric without a worst value.
     """
     if metric is None:
+        if worst is not None:
+            raise UserError(
+                f"problem {problem!r}: worst_metric = {worst!r} belongs to a metric of your own, and there is none: "
+                "state `metric`, or leave worst_metric out: a diverged trial has an error of 100 %, or the loss `worst`"
+            )
         return None
     stated = None if worst is None else _number(problem, worst)
     if isinstance(metric, str):

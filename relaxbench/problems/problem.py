@@ -252,7 +252,7 @@ class Problem:
         """Return views of vectors ``[K, P]`` (or ``[P]``) as named parameters."""
         names, shapes = zip(*self.layout(), strict=True)
         parts = x.split_with_sizes([shape.numel() for shape in shapes], dim=-1)
-        return {n: p.view(*x.shape[:-1], *s) for n, p, s in zip(names, parts, shapes, strict=True)}
+        return {n: p.view((*x.shape[:-1], *s)) for n, p, s in zip(names, parts, shapes, strict=True)}
 
     def unflatten(self, x: Tensor) -> Params:
         """Return all parameters of the model by name: those of `trainable`, and frozen ones."""

@@ -110,8 +110,8 @@ def _refuse_unfinished(own: Problem, what: str) -> None:
     if values or methods:
         raise UserError(
             f"{what} defines a {type(own).__name__} without {', '.join([*values, *methods])}: every Problem needs "
-            "these (docs/add-a-problem.md); use SupervisedProblem(...), or relaxbench.trial() in a loop of your own with "
-            "several losses or networks (docs/your-loop.md)"
+            "these (docs/add-a-problem.md); use SupervisedProblem(...), or relaxbench.trial() in a loop of your own, "
+            "with several losses or networks (docs/your-loop.md)"
         )
 
 

@@ -124,7 +124,10 @@ def _split(problem: str, name: str, data: Any, batch_size: int, in_memory: bool)
         return Split(reader.count, reader, (torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])))
     x, y = _tensors(problem, name, data)
     if len(x) != len(y) or not len(x):
-        raise UserError(f"problem {problem!r}: {name} has {len(x)} inputs and {len(y)} labels")
+        raise UserError(
+            f"problem {problem!r}: {name} has {len(x):,} inputs and {len(y):,} labels: expected as many labels as "
+            "inputs, at least one of each: look at how data() cuts them"
+        )
     return Split(len(x), None, (x, y))
 
 

@@ -29,7 +29,7 @@ class Structure:
         Raises:
             UserError: if they hold no tensor of numbers with a first axis of examples, or another form than before.
         """
-        leaves, tree = trees.tree_flatten(_plain(outputs))
+        leaves, tree = trees.tree_flatten(plain(outputs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         for tensor in tensors:
             if not tensor.is_floating_point() or (tensor.dim() and len(tensor) != examples):
@@ -66,7 +66,7 @@ class Structure:
         return _made(cls, value) if dataclasses.is_dataclass(cls) and type(value) is dict else value
 
 
-def _plain(outputs: object) -> object:
+def plain(outputs: object) -> object:
     """Return a dataclass that PyTorch does not know as a dict of its fields."""
     known = type(outputs) in trees.SUPPORTED_NODES
     if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type) and not known:

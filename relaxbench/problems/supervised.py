@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from relaxbench.errors import UserError
-from relaxbench.problems import arguments, labels, layers, metrics, splits
+from relaxbench.problems import arguments, labels, layers, metrics, splits, unsupported
 from relaxbench.problems.adapted import AdaptedModel, Pretrained
 from relaxbench.problems.custom_losses import OwnLoss, loss_of
 from relaxbench.problems.epochs import EpochSampler, Orders
@@ -137,7 +137,7 @@ class SupervisedProblem(Problem):
     @cached_property
     def adapted(self) -> AdaptedModel:
         """The model as a function of its trainable parameters."""
-        return AdaptedModel(self._build, self._pretrained)
+        return AdaptedModel(unsupported.checked(self._build), self._pretrained)
 
     @property
     def model(self) -> nn.Module:
@@ -176,7 +176,7 @@ class SupervisedProblem(Problem):
     @property
     def statistics_limit(self) -> int:  # type: ignore[override]
         """Largest number of training examples on which batch normalization is measured; 0 without such layers."""
-        return min(self._statistics_limit, self.splits["train"].count) if self._norms else 0
+        return min(self._statistics_limit, self.splits["train"].count) if self.norms else 0
 
     @property
     def train_examples(self) -> int:  # type: ignore[override]
@@ -201,7 +201,7 @@ class SupervisedProblem(Problem):
         return self.adapted.start(seed)
 
     def unflatten(self, x: Tensor) -> Params:
-        frozen = {name: value.expand(*x.shape[:-1], *value.shape) for name, value in self.adapted.frozen(x).items()}
+        frozen = {name: value.expand((*x.shape[:-1], *value.shape)) for name, value in self.adapted.frozen(x).items()}
         return {**self.trainable(x), **frozen}
 
     def state_dict(self, params: Params) -> Params:
@@ -242,13 +242,13 @@ class SupervisedProblem(Problem):
         with layers.collecting() as collected:
             self._call(params, batch["x"], batch.get("y"))
         return {
-            f"{self._norms[layer]}.{name}": torch.stack(values).mean(dim=0)
+            f"{self.norms[layer]}.{name}": torch.stack(values).mean(dim=0)
             for layer, pairs in collected.items()
             for name, values in zip(("running_mean", "running_var"), zip(*pairs, strict=True), strict=True)
         }
 
     @cached_property
-    def _norms(self) -> dict[layers.BatchNorm, str]:
+    def norms(self) -> dict[layers.BatchNorm, str]:
         """Layers of batch normalization with their names."""
         return {layer: name for name, layer in self.model.named_modules() if isinstance(layer, layers.BatchNorm)}
 

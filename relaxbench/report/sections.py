@@ -167,7 +167,14 @@ def _verdicts(frames: StudyFrames, results: Sequence[MethodResult], look: Look, 
     values = blocks.results(frames, name)
     return _some(
         looks(results, look, name),
-        blocks.dots(values, {result.method: result.level for result in results}, look, name, frames.problem(name)),
+        blocks.dots(
+            values,
+            {result.method: result.level for result in results},
+            look,
+            name,
+            frames.problem(name),
+            {method for method in frames.methods if frames.tuning(method) and not frames.is_random(method)},
+        ),
     )
 
 

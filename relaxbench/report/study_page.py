@@ -93,12 +93,14 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         "finite": sentences.finite,
         "longer_sentence": sentences.longer_sentence,
         "scope": sentences.scope,
+        "question": question(findings),
         "instead": worth.instead,
         "worth": worth.worth,
         "worth_short": worth.SHORT,
         "seconds_sentence": sentences.seconds_sentence,
         "verdicts": VERDICTS,
     }
+    tuned = [label for label in frames.methods if frames.tuning(label)]
     manifest = public(frames.manifest)
     counts = {name: len(table) for name, table in tables_of(findings).items()}
     return html.page(
@@ -110,6 +112,8 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         ladders=sections.ladders(findings, look),
         overall=sections.overall(frames, look),
         look=look,
+        independent=[label for label in tuned if frames.is_random(label)],
+        whole=[label for label in tuned if not frames.is_random(label)],
         missing=findings.missing,
         cautions=findings.cautions,
         counts=counts,
@@ -119,6 +123,23 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         spec_text=json.dumps(frames.spec, indent=2, ensure_ascii=False, default=str),
         manifest_text=json.dumps(manifest, indent=2, ensure_ascii=False, default=str),
     )
+
+
+def question(findings: Findings) -> str:
+    """Return what the study asks, the page's title: it fits the methods that are compared."""
+    frames = findings.frames
+    baseline = frames.method(frames.baseline)["title"] if frames.baseline else "SGD"
+    if frames.repetitions > 1:
+        return f"How often is a method called different from {baseline}?"
+    others = [frames.method(label) for label in frames.methods if label != frames.baseline]
+    candidates = [method for method in others if method["role"] == "candidate"]
+    if candidates and all(method["without"] for method in candidates):
+        return f"What is each part of {baseline} worth?"
+    if not others or any(method["scope"] for method in others):
+        return f"Does a relaxation optimizer beat {baseline}?"
+    if len(others) == 1:
+        return f"Does {others[0]['title']} beat {baseline}?"
+    return f"Which of {len(others)} methods beat {baseline}?"
 
 
 def _packed(texts: Mapping[str, str]) -> dict[str, str]:

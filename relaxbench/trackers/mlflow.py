@@ -22,8 +22,10 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from relaxbench.errors import UserError
 from relaxbench.trackers.runs import Summary, TrackedRun
 from relaxbench.trackers.tracker import Destination, without_password
 
@@ -37,7 +39,17 @@ PAGE = 1000
 
 def connect(destination: Destination) -> Mlflow:
     """Return the tracker; see `tracker.open_tracker`."""
-    return Mlflow(destination.project, destination.where or None)
+    try:
+        return Mlflow(destination.project, destination.where or None)
+    except MlflowException as error:
+        if "filesystem tracking backend" not in str(error):
+            raise
+        where = destination.where or os.environ.get("MLFLOW_TRACKING_URI", "")
+        raise UserError(
+            f"where {where!r}: this version of MLflow writes into no folder: expected a server or a database, such as "
+            "http://localhost:5000 or sqlite:///mlflow.db",
+            "where",
+        ) from None
 
 
 class Mlflow:

@@ -93,6 +93,8 @@ def check_destination(destination: Destination) -> None:
         )
     if destination.to == "wandb" and project.count("/") > 1:
         raise UserError(f"project {project!r}: expected PROJECT, or ENTITY/PROJECT for a team of W&B", "project")
+    if destination.to == "tensorboard" and ("/" in project or project.strip(". ") == ""):
+        raise UserError(f"project {project!r}: expected the name of a folder, without /; WHERE is its place", "project")
     if not where.isprintable():
         raise UserError(f"where {where!r}: expected an address or a folder, without line breaks", "where")
     scheme = where.partition("://")[0].partition("+")[0].lower() if "://" in where else ""

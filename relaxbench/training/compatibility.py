@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -10,10 +11,13 @@ from torch import Tensor, nn, vmap
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.problems.unsupported import mixed_types
 from relaxbench.training.draws import where_drawn
+from relaxbench.training.faithful import refuse_another_model
 from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision, dtype_for
+from relaxbench.training.scoring import refuse_negative_metric, refuse_random_metric, refuse_sum
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
 """The errors that `vmap` raises for a model that it cannot vectorize."""
@@ -26,7 +30,8 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
     Raises:
         UserError: if the model, data or loss raise an error, which the message quotes; if a gradient draws from torch's
             generator, whose numbers are not a function of a trial's seed; if the initial loss or metric is not finite,
-            or the gradient zero; and for whatever `refuse_hidden_state` finds.
+            the metric negative, or the gradient zero; for a metric that draws, a loss that is a sum, and whatever
+            `refuse_hidden_state` and `refuse_another_model` find.
     """
     generator = torch.get_rng_state()
     try:
@@ -53,25 +58,38 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
                 f"problem {problem.name!r}: {metric!r} is {number:g} on the validation data at the initial weights: "
                 "expected a finite number; the labels may be all of one class"
             )
+        refuse_negative_metric(problem, held_out.metric.item())
         if not grad.any():
             raise UserError(
                 f"problem {problem.name!r}: the gradient of the loss is exactly zero at the initial weights: {CONSTANT}"
             )
         refuse_hidden_state(problem, points, batch)
+        refuse_another_model(problem, batch)
+        refuse_random_metric(problem, points)
+        refuse_sum(problem, points)
         if isinstance(problem, SupervisedProblem):
             _try_test_inputs(problem)
     except UserError:
         raise
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "")
-        remedy = "make its model, data and loss fit together"
-        if "does not require grad" in reason or "requires_grad_" in reason:  # measurements take no gradients
-            remedy = (
-                f"{CONSTANT}; for derivatives within it use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
-            )
         raise UserError(
-            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): {remedy}"
+            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): "
+            f"{_remedy(problem, reason)}"
         ) from error
+
+
+def _remedy(problem: Problem, reason: str) -> str:
+    """Say what to do about an error of a model, data or loss."""
+    if "does not require grad" in reason or "requires_grad_" in reason:  # measurements take no gradients
+        return f"{CONSTANT}; for derivatives within it use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
+    if "is not an nn.Parameter" in reason:  # so says get_parameter
+        return "a trial's parameters are tensors: read them as attributes, as self.layer.weight, not by get_parameter"
+    if "type" in reason and isinstance(problem, SupervisedProblem):
+        with contextlib.suppress(Exception):  # the model function itself may have failed
+            if mixed := mixed_types(problem.model):
+                return f"the types of its parameters differ ({mixed}), and a study trains all in one: use model.float()"
+    return "make its model, data and loss fit together"
 
 
 def _try_test_inputs(problem: SupervisedProblem) -> None:

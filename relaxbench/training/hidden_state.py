@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Batch, Problem, SupervisedProblem
+from relaxbench.training.clocks import Clocks
+from relaxbench.training.kept_values import Kept, changed_values, kept_values
 from relaxbench.training.oracle import Oracle
 
 EXAMPLES = 32
@@ -36,20 +38,24 @@ def refuse_hidden_state(problem: Problem, points: Tensor, batch: Batch) -> None:
     oracle, held_out = Oracle(problem, "direct"), problem.part("validation", slice(0, EXAMPLES), points.device)
     part = {name: value.clone() for name, value in held_out.items()}
 
-    def twice() -> list[tuple[list[Tensor], dict[str, object]]]:
+    def twice() -> list[tuple[list[Tensor], Kept]]:
         results = []
         for _ in range(2):
             gradient, _ = oracle.gradient_on(points, {name: value.clone() for name, value in batch.items()})
             with torch.no_grad():
                 outputs = problem.outputs({n: p[0] for n, p in problem.trainable(points).items()}, part, False)
-            results.append(([gradient, outputs.clone()], _numbers(problem)))
+            results.append(([gradient, outputs.clone()], kept_values(problem)))
         return results
 
-    with _foreign_draws(problem), _watched(problem):
+    with _foreign_draws(problem), _watched(problem), Clocks() as clocks:
         (first, before), (second, after) = twice()
-    changed = [name for name, value in after.items() if before.get(name, value) != value]
-    if changed:
-        raise UserError(_own_state(problem, f"attribute {changed[0]!r}"))
+    if changed := changed_values(before, after):
+        raise UserError(_own_state(problem, changed[0]))
+    if clocks.place:
+        raise UserError(
+            f"problem {problem.name!r} reads the clock when the model is called ({clocks.place}), so that a trial "
+            "could not be repeated: make the model a function of parameters and inputs, and time it from outside"
+        )
     for what, one, other in zip(("gradient", "outputs"), first, second, strict=True):
         if not torch.allclose(one, other, rtol=CLOSE, atol=CLOSE * float(one.abs().max()), equal_nan=True):
             raise UserError(
@@ -180,18 +186,6 @@ def _watched(problem: Problem) -> Iterator[None]:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
-
-
-def _numbers(problem: Problem) -> dict[str, object]:
-    """Return the numbers among the attributes of all layers: counters of calls or steps are among them."""
-    if not isinstance(problem, SupervisedProblem):
-        return {}
-    return {
-        f"{name}.{key}".lstrip("."): value
-        for name, module in problem.model.named_modules()
-        for key, value in vars(module).items()
-        if isinstance(value, (int, float)) and key != "training"
-    }
 
 
 def _own_state(problem: Problem, what: str) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from relaxbench.analysis.caveats import cautions, missing
+from relaxbench.analysis.disasters import Disasters, rate_bound
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.cli.outcome import verdict_lines
-from relaxbench.report import StudyFrames, load_study
-from relaxbench.store.facts import KnownFacts
+from relaxbench.report import StudyFrames, load_study, write_report
+from relaxbench.store.facts import KnownFacts, SearchFacts
 from tests.synthetic import Writer, memory, spec
 
 
@@ -105,6 +108,42 @@ def test_flatness_that_could_not_be_measured_is_said_once_per_problem() -> None:
     assert frames.flatness.empty
 
 
+def test_samplers_and_pruners_share_one_caution_and_the_page_fits_them(tmp_path: Path) -> None:
+    frames = searched({})
+    tuned: dict[str, SearchFacts] = {
+        "sgd": {"sampler": "tpe", "options": {}, "generation": 2},
+        "other": {
+            "sampler": "random",
+            "options": {},
+            "generation": 2,
+            "pruner": {"name": "median", "options": {}, "spot_checks": 0.1},
+        },
+    }
+    methods = {
+        label: {**frames.method(label), "search": search, "title": label.upper()} for label, search in tuned.items()
+    }
+    spec = {**frames.spec, "methods": list(tuned)}
+    told = replace(frames, spec=spec, manifest={**frames.manifest, "methods": methods})  # type: ignore[typeddict-item]
+    lines = [line for line in warnings(told) if "pruner" in line.lower() or "sampler" in line]
+    assert len(lines) == 2 and not any("median stopped" in line for line in lines)
+    assert "depend on each other for SGD (sampler tpe) and OTHER (pruner median): a verdict on them" in lines[0]
+    assert "as many trials as the gradients of 4 whole trials pay for" in lines[1]
+    page = write_report(Findings.of(told), tmp_path).read_text().replace("\u00a0", " ")
+    assert "Does OTHER beat SGD?" in page and "relaxation optimizer" not in page
+    assert "Every block is a run of its own" in page and "best third" not in page and "all ways to draw" not in page
+    assert "TPE: a single search" not in page and "Diamonds are geometric means of the dots" in page
+
+
+def test_disasters_are_told_in_the_terminal_where_the_answer_does_not_tell_them() -> None:
+    findings = Findings.of(searched({}))
+    (result,) = findings.results
+    failing = replace(result, disasters=Disasters(2, 6, 2 / 6, rate_bound(2, 6), 0.15))
+    told = [str(line) for line in verdict_lines(replace(findings, results=[failing]))]
+    bound = round(100 * float(stats.beta.ppf(0.95, 3, 4)))
+    line = f"{result.title} on digits-mlp: 2 of 6 runs on fresh seeds were disasters, at 0.15 or more; with 95 % "
+    assert f"{line}confidence, at most {bound} % of all its runs are." in told
+
+
 def test_known_settings_are_told_with_what_their_origin_means() -> None:
     frames = searched({})
     assert not any("nown setting" in line for line in warnings(frames))
@@ -142,3 +181,30 @@ def test_known_settings_of_all_tuned_methods_favour_none(digits: StudyFrames) ->
 
     assert "favours SGD" in told(["sgd"]) and "favours none" not in told(["sgd"])
     assert "favours none of them" in told([*own]) and "favours SGD" not in told([*own])
+
+
+def test_runs_that_are_worse_than_diverged_ones_are_told_with_both_numbers() -> None:
+    """The runs of `searched` have errors of 4 to 4.5 %."""
+    frames = searched({})
+    for worst, count in ((0.0425, 12), (0.0451, 0)):
+        about: Any = {**frames.problem("digits-mlp"), "worst_metric": worst}
+        told = replace(frames, manifest={**frames.manifest, "problems": {"digits-mlp": about}})
+        line = (
+            f"digits-mlp: {count} of 24 confirming runs that did not diverge have a test error of up to 4.5 %, and a "
+            "diverged run counts as 4.25 %, so diverging looks better than it is: state a larger worst_metric in the "
+            "problem, and begin a study of another name."
+        )
+        assert warnings(told) == ([line] if count else [])
+        assert (line in map(str, verdict_lines(Findings.of(told)))) == bool(count)
+
+
+def test_splits_with_the_same_examples_are_told() -> None:
+    frames = searched({})
+    splits = {"train": {}, "validation": {"same examples as": "train"}, "test": {"same examples as": "train"}}
+    identity = {"problems": {"digits-mlp": {"splits": splits}}, "methods": {}}
+    told = replace(frames, manifest={**frames.manifest, "identity": identity})  # type: ignore[typeddict-item]
+    (line,) = warnings(told)
+    assert line.startswith(
+        "digits-mlp: train, validation and test are the same examples, so the results do not say how"
+    )
+    assert line in map(str, verdict_lines(Findings.of(told)))

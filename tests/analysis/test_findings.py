@@ -31,7 +31,7 @@ def test_a_report_and_the_terminal_share_one_computation(
     assert calls == [digits.name]
     assert len(findings.results) == len(digits.methods)
     assert [str(line) for line in lines[len(findings.results) :]] == [
-        f"The report has {counted(len(findings.cautions), 'caution')}."
+        f"{counted(len(findings.cautions), 'caution')}: see Warnings in the report."
     ]
     assert list(findings.headlines) == digits.problems
     assert "Hamilton–Jacobi" in page

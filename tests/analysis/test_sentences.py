@@ -21,7 +21,7 @@ HJ = "HJ against SGD on digits-mlp:"
 @pytest.mark.parametrize(
     ("metrics", "start", "end"),
     [
-        (shifted(-1.0), f"{HJ} better. 0.7", "up to 26 % of runs may be, with 95 % confidence."),
+        (shifted(-1.0), f"{HJ} better. 0.7", "with 95 % confidence, at most 26 % of all its runs are."),
         (shifted(1.0), f"{HJ} worse. 1.2", "Decided at look 1 of 1, after 10 blocks of 1 trial."),
         (shifted(0.05, 0.3), f"{HJ} equivalent. 1.0", "%."),
         (shifted(-0.3, 1.5), f"{HJ} undecided. 0.9", "blocks would decide it if ratio and spread stay as they are."),
@@ -131,9 +131,10 @@ def test_disasters_limit_a_better_and_an_equivalent() -> None:
     rare = Disasters(2, 53, 2 / 53, 0.1132, 12.4)
     words = evidence(replace(own, disasters=rare))
     assert (
-        "2 of its 53 runs were a disaster (3 times SGD's median or more); up to 11 % of runs may be, with 95" in words
+        "2 of its 53 runs were disasters (3 times SGD's median or more); with 95 % confidence, at most 11 % of all"
+        in words
     )
-    assert "2 of its 53 runs were a disaster" in evidence(replace(own, disasters=rare, verdict="equivalent"))
+    assert "2 of its 53 runs were disasters" in evidence(replace(own, disasters=rare, verdict="equivalent"))
     assert "disaster" not in evidence(replace(own, disasters=rare, verdict="worse"))
     never = Disasters(0, 53, 0.0, 0.055, 12.4)
     assert "None of its 53 runs was a disaster" in evidence(replace(own, disasters=never))

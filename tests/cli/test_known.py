@@ -146,6 +146,10 @@ REFUSALS = [
     ("old", {"space": {"lr": [1e-7, 1e-6]}}, ("entry 1 of known (sgd on rugged-1d): lr = ", "a number from 1e-07 to")),
     ("old", {"method": {"heat": {"fixed": {"schedule": "step"}}}}, ("(heat on rugged-1d): schedule = ", "is fixed at")),
     ("none.db", {}, ("'sqlite:///none.db' does not exist",)),
+    ("", {}, ("it names no study: name a study of the storage, or FILE.db#STUDY",)),
+    (".", {}, ("it is a folder: name a study",)),
+    ("#s", {}, ("there is no database before #",)),
+    ("s.toml", {}, ("a study file has no results: name its study",)),
     ("relaxbench.db", {}, ("which study? there are 3",)),
 ]
 

@@ -18,6 +18,9 @@ def test_a_finished_study_can_be_read_by_report_and_show(
     before = (finished / "study.db").read_bytes()
     out = printed(capsys, "show", "small", "--storage", storage)
     assert all(name in out for name, rule in RULES.items() if not rule.compares_losses) and "bit for bit" in out
+    assert out.endswith(
+        f"see Warnings in the report.\n  report:     python -m relaxbench report small --storage {storage}\n"
+    )
     out = printed(capsys, "report", "small", "--storage", storage, "--report", "r")
     assert list(Path("r").rglob("*.html")) and list(Path("r").rglob("*.csv"))
     assert (finished / "study.db").read_bytes() == before

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from relaxbench.errors import UserError
 from relaxbench.problems import SupervisedProblem
@@ -20,6 +21,33 @@ Y = (X.sum(1) > 0).long()
 
 def data(x: Any = X, y: Any = Y, **others: Any) -> Any:
     return lambda: {**dict.fromkeys(("train", "validation", "test"), (x, y)), **others}
+
+
+class Norm(nn.BatchNorm1d):
+    pass
+
+
+class Reading(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.get_parameter("weight").T
+
+
+class Rounding(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.bfloat16()).float()
+
+
+def with_parameter() -> nn.Module:
+    model = nn.Linear(3, 2)
+    model.extra = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    return model
+
+
+def mixed() -> nn.Module:
+    return nn.Sequential(Rounding(3, 4).bfloat16(), nn.Linear(4, 2))
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
@@ -46,6 +74,40 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("metric's name", {"metric": ("a\nb", lambda o, y: 1.0)}, "metric = 'a\\nb': expected a text"),
     ("no metric's name", {"metric": ("", lambda o, y: 1.0)}, "metric = '\\n': expected a text"),
     ("worst metric", {"metric": ("a", lambda o, y: 1.0), "worst_metric": "x"}, "worst_metric = 'x': expected a finite"),
+    ("worst of no metric", {"worst_metric": 2.0}, "worst_metric = 2.0 belongs to a metric of your own"),
+    (
+        "worst below 0",
+        {"metric": ("a", lambda o, y: 1.0), "worst_metric": -1.0},
+        "worst_metric = -1: expe",
+    ),
+    (
+        "negative metric",
+        {"metric": ("a", lambda o, y: -o.std())},
+        "expected 0 or more, because methods are compared by",
+    ),
+    ("random metric", {"metric": ("a", lambda o, y: torch.rand(()))}, "'a' of the same outputs is"),
+    ("numpy's metric", {"metric": ("a", lambda o, y: np.random.rand())}, "draws random numbers, or keeps a state"),
+    ("sum", {"loss": nn.CrossEntropyLoss(reduction="sum")}, "expected the mean over the examples, not their sum"),
+    ("fewer labels", {"data": data(y=Y[1:])}, "train has 40 inputs and 39 labels: expected as many labels as inputs"),
+    (
+        "lazy",
+        {"model": lambda: nn.LazyLinear(2)},
+        "parameter 'weight' of the model has no shape yet, as in nn.LazyLinear",
+    ),
+    (
+        "complex parameter",
+        {"model": with_parameter},
+        "parameter 'extra' of the model is complex64: expected real numbers",
+    ),
+    (
+        "mixed types",
+        {"model": mixed},
+        "types of its parameters differ ('0.weight' is bfloat16, and '1.weight' float32)",
+    ),
+    ("sparse gradient", {"model": lambda: nn.Embedding(5, 2, sparse=True)}, "layer '' (Embedding) has sparse=True"),
+    ("get_parameter", {"model": Reading}, "read them as attributes, as self.layer.weight, not by get_parameter"),
+    ("own norm", {"model": lambda: nn.Sequential(nn.Linear(3, 2), Norm(2))}, "'1' (Norm) is a subclass of BatchNorm1d"),
+    ("pretrained", {"pretrained": {"9.weight": X}}, "which the model has not: its first names are weight, bias"),
     ("space", {"space": {"qqq": (1, 2)}}, "unknown hyperparameter in the space of problem 'mine': 'qqq'"),
 ]
 
@@ -63,3 +125,13 @@ def test_a_wrong_problem_is_refused_in_one_line(changes: dict[str, Any], told: s
     with pytest.raises(UserError) as refusal:
         begin(changes)
     assert told in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def contrastive(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Compare every example with every other: the loss of more examples is larger, and is no sum over them."""
+    return nn.functional.cross_entropy(outputs @ outputs.T, torch.arange(len(outputs)))
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), contrastive], ids=["mean", "contrastive"])
+def test_a_loss_that_is_no_sum_is_accepted(loss: Any) -> None:
+    begin({"loss": loss, "metric": "auroc"})

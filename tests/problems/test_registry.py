@@ -78,7 +78,7 @@ problem = Mine()
         ("from relaxbench.problems import Problem as problem", "defines `problem` as type"),
         (
             UNFINISHED,
-            r"defines a Mine without loss, space, init\(\), sampler\(\), outputs\(\), split\(\): every .* your-loop",
+            r"defines a Mine without loss, space, init\(\), sampler\(\), outputs\(\), split\(\): every .*your-loop",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from relaxbench.errors import UserError
 from relaxbench.trackers.runs import Summary, TrackedRun
 from relaxbench.trackers.sending import Sending
 from relaxbench.trackers.tracker import Destination
@@ -131,6 +132,20 @@ def test_the_summary_is_one_run_with_its_files(store: str, summary: Summary, tmp
     files = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     assert (files / "sent.html").read_text() == "<p>The report.</p>"
     assert pd.read_csv(files / "verdicts.csv")["verdict"].tolist() == summary.verdicts["verdict"].tolist()
+
+
+def test_a_folder_into_which_mlflow_does_not_write_is_refused_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(tracking_uri: str | None) -> None:
+        raise ours.MlflowException(
+            f"The filesystem tracking backend (e.g., './mlruns') is in maintenance mode: {tracking_uri}"
+        )
+
+    monkeypatch.setattr(ours, "MlflowClient", refuse)
+    with pytest.raises(
+        UserError, match=r"where '/some': .* a server or a database, such as http://.* sqlite:///"
+    ) as told:
+        ours.connect(Destination("mlflow", where="/some"))
+    assert "maintenance" not in str(told.value) and told.value.settings == ("where",)
 
 
 def test_an_address_is_shown_without_its_password() -> None:

@@ -51,7 +51,7 @@ class Layout:
                 if name in self.rule.ages:
                     parts[index][name] = piece[..., :1].clone()
                 else:
-                    parts[index][name] = piece.reshape(*piece.shape[:-1], *shape).clone() if whole else piece.clone()
+                    parts[index][name] = piece.reshape((*piece.shape[:-1], *shape)).clone() if whole else piece.clone()
         return parts
 
     def join(self, parts: dict[int, dict[str, Tensor]], like: State) -> tuple[State, list[Tensor]]:

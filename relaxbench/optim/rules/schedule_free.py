@@ -160,9 +160,10 @@ class ScheduleFreeAdamW(ScheduleFree):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         v, beta2 = state["v"], hyper["beta2"]
         state["forgotten2"].mul_(beta2)
-        v.mul_(beta2).add_((1 - beta2) * grad * grad)
-        d = between(state, hyper["beta1"]).mul_(hyper["decoupled_decay"])
-        d.add_(grad / ((v / (1 - state["forgotten2"])).sqrt() + EPSILON))
+        v.mul_(beta2).add_(((1 - beta2) * grad).mul_(grad))
+        scale = (v / (1 - state["forgotten2"])).sqrt_().add_(EPSILON)
+        d = between(state, hyper["beta1"]).mul_(hyper["decoupled_decay"]).addcdiv_(grad, scale)
+        del scale
         state["z"].sub_(d.mul_(hyper["adam_lr"]))
         self._average(state, hyper["adam_lr"])
         return state

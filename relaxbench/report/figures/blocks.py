@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from relaxbench.pages.theme import (
     visible,
     with_unit,
 )
+from relaxbench.util.text import listed
 
 
 def results(frames: StudyFrames, problem: str) -> pd.DataFrame:
@@ -33,7 +34,12 @@ def results(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def dots(
-    values: pd.DataFrame, levels: Mapping[str, float], look: Look, problem: str, about: ProblemFacts
+    values: pd.DataFrame,
+    levels: Mapping[str, float],
+    look: Look,
+    problem: str,
+    about: ProblemFacts,
+    whole: Collection[str] = (),
 ) -> Figure | None:
     """Draw the test metric of every block, with the estimate that verdicts rest on.
 
@@ -43,6 +49,7 @@ def dots(
         look: titles and colours.
         problem: its name.
         about: its facts.
+        whole: methods whose blocks are used whole, because their trials are not independent random ones.
     """
     methods = [method for method in look.titles if method in set(values["method"])][::-1]
     if not methods:
@@ -74,11 +81,23 @@ def dots(
         f"blocks-{file_name(problem)}",
         "Every block",
         "Each dot is one block: one complete tuning of the method, and its winner run once more on a fresh seed. "
-        "Diamonds are geometric means of the best of that many trials, from all trials and their confirm runs; the "
-        "dotted line is the baseline's. Triangles are blocks beyond the axis.",
+        f"{_diamonds(methods[::-1], whole, look)}; the dotted line is the baseline's. Triangles are blocks beyond the "
+        "axis.",
         figure,
         data=values.assign(level=values["method"].map(dict(levels)).astype(float)),
     )
+
+
+def _diamonds(methods: Sequence[str], whole: Collection[str], look: Look) -> str:
+    """What the diamonds are: for random search they know more than the dots."""
+    best = "of the best of a block's number of trials, from all trials and their confirm runs"
+    dots = "of the dots, in which rare disasters count less"
+    own = [look.titles[method] for method in methods if method in whole]
+    if not own:
+        return f"Diamonds are geometric means {best}"
+    if len(own) == len(methods):
+        return f"Diamonds are geometric means {dots}"
+    return f"Diamonds are geometric means: for {listed(own)} {dots}; for the others {best}"
 
 
 def _marks(values: np.ndarray, span: tuple[float, float], position: int, colour: str) -> Properties:

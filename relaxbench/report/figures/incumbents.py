@@ -28,6 +28,12 @@ COLUMNS = [
 VIEWS = {"explore": "in blocks", "exploit": "TPE"}
 """The searches and their titles; their trials are never mixed."""
 
+READINGS = {
+    "in blocks": "In blocks: mean over blocks, which are independent tunings, with their middle half.",
+    "TPE": "TPE: a single search beside the blocks, which does not affect verdicts.",
+}
+"""What the figure says of each search that it shows."""
+
 SLACK = 1e-9
 """Rounding of a sum of bills, relative to it."""
 
@@ -162,8 +168,7 @@ def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference |
     return Figure(
         f"history-{file_name(problem)}",
         "Course of the tuning",
-        "In blocks: mean over blocks, which are independent tunings, with their middle half. TPE: a single search, "
-        f"which does not affect verdicts.{line}",
+        " ".join(READINGS[label] for label in views) + line,
         figure,
         switch if len(switch) > 1 else {},
         frame,

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from relaxbench.errors import UserError, unknown
+from relaxbench.util.text import listed
 
 
 def is_path(name: str) -> bool:
@@ -43,11 +44,14 @@ def class_at(name: str, base: type, kind: str, default: str, classes: Mapping[st
         ) from None
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise UserError(f"{kind} {name!r} is not a class of {kind}s: expected a subclass of optuna's {base.__name__}")
+    if inspect.isabstract(found):
+        raise UserError(f"{kind} {name!r} is abstract, what {kind}s have in common: name one that is complete")
     return found
 
 
 PLAIN: Mapping[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
 """Types of arguments that are checked, by the names in annotations: a class may take the text "no" for a truth."""
+BEYOND = "which a study file cannot give"
 WORDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text in quotes"}
 
 COUNTS = ("n_", "num_", "popsize")
@@ -73,7 +77,11 @@ def options_of(made: type[Any], given: Mapping[str, Any], kind: str, name: str, 
             if option not in known or option in but:
                 raise unknown(f"option of {kind} {name!r}:", option, set(known) - set(but))
     for option, value in given.items():
-        types = _plain_types(known[option].annotation) if option in known else []
+        text = _text(known[option].annotation) if option in known else ""
+        if _is_object(text):
+            what = "a function" if "Callable" in text else "an object"
+            raise UserError(f"option of {kind} {name!r}: {option} = {value!r}: it is {what}, {BEYOND}: leave it out")
+        types = _plain_types(text)
         if types and not any(_is(value, each) for each in types):
             wanted = " or ".join(WORDS[each] for each in types)
             raise UserError(f"option of {kind} {name!r}: {option} = {value!r}: expected {wanted}")
@@ -82,9 +90,33 @@ def options_of(made: type[Any], given: Mapping[str, Any], kind: str, name: str, 
     return set(known)
 
 
-def _plain_types(annotation: Any) -> list[str]:
-    """Return the types of an argument, without None; none if any of them is not plain, or nothing is stated."""
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+def needs(made: type[Any], given: Collection[str]) -> str:
+    """Return which arguments a class lacks, to follow its own words; empty if it lacks none."""
+    lacking = [
+        argument
+        for key, argument in inspect.signature(made).parameters.items()
+        if argument.default is argument.empty
+        and key not in given
+        and argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL)
+    ]
+    objects = [argument.name for argument in lacking if _is_object(_text(argument.annotation))]
+    if objects:
+        return f"; it needs {listed(objects)}, {BEYOND}: use another one"
+    return f"; it needs {', '.join(argument.name for argument in lacking)}" if lacking else ""
+
+
+def _text(annotation: Any) -> str:
+    """An annotation as it is written; empty without one."""
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+
+
+def _is_object(annotation: str) -> bool:
+    """Whether an argument is a function, or one of Optuna's objects."""
+    return any(word in annotation for word in ("Callable", "BaseSampler", "BasePruner"))
+
+
+def _plain_types(text: str) -> list[str]:
+    """Return the types of an annotation, without None; none if any of them is not plain, or nothing is stated."""
     names = [name for name in text.split(" | ") if name != "None"]
     return names if all(name in PLAIN for name in names) else []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from optuna.pruners import BasePruner
 
 from relaxbench.errors import UserError
 from relaxbench.store.facts import PrunerFacts
-from relaxbench.study.coordination.class_paths import class_at, options_of
+from relaxbench.study.coordination.class_paths import class_at, needs, options_of
 
 NONE = "none"
 """No pruner: every trial runs to its end."""
@@ -70,12 +69,5 @@ def make_pruner(facts: PrunerFacts, trials: int, rounds: int) -> BasePruner:
     except UserError:
         raise
     except Exception as error:
-        needed = [
-            key
-            for key, argument in inspect.signature(kind).parameters.items()
-            if argument.default is argument.empty and key not in given and argument.kind is not argument.VAR_KEYWORD
-        ]
-        missing = f"; it needs {', '.join(needed)}" if needed else ""
-        raise UserError(
-            f"options of pruner {name!r} = {dict(given)!r}: {' '.join(str(error).split())}{missing}"
-        ) from None
+        words = " ".join(str(error).split()) + needs(kind, given)
+        raise UserError(f"options of pruner {name!r} = {dict(given)!r}: {words}") from None

@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler
 
 from relaxbench.errors import UserError
 from relaxbench.store.facts import RANDOM, SearchFacts
-from relaxbench.study.coordination.class_paths import class_at, options_of
+from relaxbench.study.coordination.class_paths import class_at, needs, options_of
 
 CLASSES = {"tpe": "TPESampler", "gp": "GPSampler", "cmaes": "CmaEsSampler", "qmc": "QMCSampler"}
 """Optuna's classes, by the name in a study file."""
@@ -81,4 +81,5 @@ def make_sampler(search: SearchFacts, seed: int, trials: int) -> BaseSampler:
     except ImportError as error:
         raise UserError(f"sampler {name!r} needs a package that is not installed ({error}): install it") from None
     except Exception as error:
-        raise UserError(f"options of sampler {name!r} = {dict(given)!r}: {' '.join(str(error).split())}") from None
+        words = " ".join(str(error).split()) + needs(kind, (*given, "seed"))
+        raise UserError(f"options of sampler {name!r} = {dict(given)!r}: {words}") from None

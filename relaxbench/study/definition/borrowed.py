@@ -57,6 +57,7 @@ def borrow(spec: StudySpec, problems: Sequence[Problem], source: str, storage: s
         UserError: if there is no such study, its search is not finished, it is of other problems or lacks a method, or
             its settings lie outside of what is searched here.
     """
+    _check_source(source)
     place, name = place_of(source, storage)
     url = parse_url(place)
     if place == storage and url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
@@ -70,6 +71,27 @@ def borrow(spec: StudySpec, problems: Sequence[Problem], source: str, storage: s
         return _borrow(spec, problems, place, name, storage)
     except UserError as error:
         raise UserError(f"known settings from {source!r}: {error}", "known") from None
+
+
+def _check_source(source: str) -> None:
+    """Check that a text may name a study.
+
+    Raises:
+        UserError: if it is empty, a folder or a study file, or names no database before the #.
+    """
+    wanted = "name a study of the storage, or FILE.db#STUDY"
+    wrong = ""
+    if not source.strip():
+        wrong = "it names no study"
+    elif source.startswith("#"):
+        wrong = "there is no database before #"
+    elif source.endswith(".toml"):
+        wrong = "a study file has no results"
+        wanted = "name its study instead, or FILE.db#STUDY of another database"
+    elif not source.endswith(".db") and (source in (".", "..") or "/" in source) and Path(source).is_dir():
+        wrong = "it is a folder"
+    if wrong:
+        raise UserError(f"known settings from {source!r}: {wrong}: {wanted}", "known")
 
 
 def _borrow(spec: StudySpec, problems: Sequence[Problem], place: str, name: str | None, storage: str) -> Borrowed:

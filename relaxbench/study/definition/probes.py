@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from relaxbench.problems import Batch, Problem, SupervisedProblem
+from relaxbench.problems.losses import LOSSES
 from relaxbench.problems.seeding import torch_seeded
-from relaxbench.study.definition import telling
+from relaxbench.study.definition import score_probes, telling
 from relaxbench.study.definition.lifted import lifted
 from relaxbench.study.definition.telling import SEED, few
 
@@ -42,7 +43,14 @@ TOLERANCE = {"float64": 1e-6, "lifted": 1e-5, "mixed": 1e-5, "float32": 1e-3, "t
 FLOOR = {"float64": 1e-9, "lifted": 1e-7, "mixed": 1e-7, "float32": 1e-5, "trained": 1e-5}
 """The same, relative to the largest number of its list: a gradient that vanishes is rounding noise."""
 COARSER = {
-    **{"metric": "float32", "answers": "float32", "batches": "mixed", "data": "mixed", "beyond": "mixed"},
+    **{
+        "metric": "float32",
+        "pieces": "float32",
+        "answers": "float32",
+        "batches": "mixed",
+        "data": "mixed",
+        "beyond": "mixed",
+    },
     "as trained": "trained",
 }
 """Numbers that are computed in a coarser precision than the others."""
@@ -187,6 +195,17 @@ def _measures(task: Problem, precision: str, point: Tensor) -> dict[str, Measure
         own = [] if at is None else [at]
         return [*own, *(torch.tensor(score, dtype=torch.float64) for score in found if score is not None)]
 
+    def on_pieces() -> list[Tensor]:
+        batch = telling.held_out(task)
+        return score_probes.scores(task, _outputs(task, point, batch).float(), batch)
+
+    def nearly_right() -> list[Tensor]:
+        if task.loss in LOSSES.values():
+            return []  # named losses are what they are everywhere
+        batch = few(task)
+        outputs = _outputs(task, point, batch)
+        return score_probes.nearly_right(lambda at, part: _loss_of(task, precision, at, part), outputs, batch)
+
     def answers() -> list[Tensor]:
         if type(task).correct in (Problem.correct, SupervisedProblem.correct):
             return []  # right answers are what they are everywhere
@@ -213,6 +232,8 @@ def _measures(task: Problem, precision: str, point: Tensor) -> dict[str, Measure
         "vast": lambda: [loss(few(task), VAST * point)],
         "undefined": lambda: [loss(few(task), torch.nan * point)],
         "metric": scores,
+        "pieces": on_pieces,
+        "right": nearly_right,
         "far": lambda: [loss(few(task), factor * point) for factor in FACTORS],
         "held out": lambda: [loss(telling.held_out(task))],
         "rare": lambda: [loss(telling.rare(task))],
@@ -223,7 +244,7 @@ def _measures(task: Problem, precision: str, point: Tensor) -> dict[str, Measure
     }
 
 
-SENSITIVE = ("far", "held out", "rare", "inputs", "vast", "as trained")
+SENSITIVE = ("far", "held out", "rare", "inputs", "vast", "as trained", "right")
 """Numbers that are compared only where a nudge does not change them: there another machine would differ as well."""
 
 

@@ -14,17 +14,22 @@ from relaxbench.study.definition.known import KEYS
 from relaxbench.study.definition.script_table import Script
 from relaxbench.study.definition.search import Search
 from relaxbench.study.definition.track import Track
+from relaxbench.trackers.tracker import TRACKERS
 
 FEWEST, MOST = 6, 10_000_000
 """Blocks of a look that are proposed."""
 TABLE_OF_RANGES = 'expected "default", "wide" or a table of ranges'
+RANGE = "expected [low, high], or a list of choices"
+SEARCH = 'expected a table, such as { sampler = "tpe" }'
 OF_UNIONS = {
     "margin": 'expected a positive number, or a ratio above 0 and below 100 %, such as "10 %"',
     "flatness": 'expected true, false or "full"',
     "space": "expected a table of ranges, such as { lr = [1e-3, 0.5] }",
-    "space.*": "expected [low, high], or a list of choices",
+    "space.*": RANGE,
     "method.*.space": TABLE_OF_RANGES,
-    "method.*.space.*": "expected [low, high], or a list of choices",
+    "method.*.space.*": RANGE,
+    "search": SEARCH,
+    "method.*.search": SEARCH,
     "method.*.fixed.*": "expected a number, or a choice in quotes",
     "known.params.*": "expected a number, or a choice in quotes",
     "method.*.options.*": "expected true, false, a number or a text",
@@ -41,6 +46,7 @@ KINDS = {
     "int_from_float": "expected a whole number",
     "float_type": "expected a number",
     "literal_error": "expected {expected}",
+    "greater_than": "expected a number above {gt:,g}",
     "greater_than_equal": "expected at least {ge:,}",
     "less_than_equal": "expected at most {le:,}",
     "less_than": "expected less than {lt:,}",
@@ -48,6 +54,13 @@ KINDS = {
     "string_too_long": "expected at most {max_length} characters",
 }
 """Expected values by pydantic's kind of error."""
+TO_WRITE = {
+    "script.file": 'file = "train.py"',
+    "track.to": f'to = "{TRACKERS[0]}" (or {", ".join(TRACKERS[1:])})',
+    "known.method": 'method = "sgd"',
+    "known.params": "params = { lr = 0.1 }",
+}
+"""What stands in the place of a key that is missing."""
 EXAMPLES = {
     "looks": "[10, 20, 40]",
     "budgets": "[600, 2000]",
@@ -95,12 +108,27 @@ def refusal(
     if error["type"] == "too_short":
         return UserError(f"{where}: {key} is empty: name at least one")
     if error["type"] == "missing":
-        return UserError(f"{where}: the key {key!r} is missing")
+        return _missing(path, key, values, where)
     entry = next((f"entry {part + 1} of " for part in path if isinstance(part, int)), "")
+    if _pattern(path) == "method.*.space" and isinstance(value, Mapping):
+        name, value = next(((n, v) for n, v in value.items() if not isinstance(v, list)), (None, value))
+        if name is not None:
+            return UserError(f"{where}: {key}.{name} = {value!r}: {RANGE}; a fixed value belongs in `fixed`")
     option = names.get(str(path[0]))
     shown = value.isoformat() if isinstance(value, dt.date | dt.time) else repr(value)  # as TOML writes dates
     origin = f"{option} {shown}" if option else f"{where}: {entry}{key} = {shown}"
     return UserError(f"{origin}: {_expected(error, key)}")
+
+
+def _missing(path: Sequence[int | str], key: str, values: Mapping[str, object], where: str) -> UserError:
+    """Return which key is missing, and what to write there."""
+    if path == ["problems"] and "script" in values:  # whose file would be the problem
+        key = "script.file"
+    write = f", such as {TO_WRITE[key]}" if key in TO_WRITE else ""
+    entry = next((part + 1 for part in path if isinstance(part, int)), None)
+    if entry is not None:
+        return UserError(f"{where}: entry {entry} of {path[0]}: the key {path[-1]!r} is missing{write}")
+    return UserError(f"{where}: the key {key!r} is missing{write}")
 
 
 def _place(location: Sequence[int | str], values: Mapping[str, object]) -> tuple[list[int | str], object]:

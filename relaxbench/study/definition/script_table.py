@@ -18,6 +18,8 @@ from relaxbench.study.definition.ranges import Number
 if TYPE_CHECKING:
     from relaxbench.study.definition.spec import StudySpec
 
+EXAMPLE = ', such as "train.py"'
+
 
 class Script(BaseModel):
     """A training script and its metric. All numbers are those that the script reports.
@@ -123,6 +125,9 @@ def check_script(spec: StudySpec) -> StudySpec:
     """
     script = spec.script
     assert script is not None
+    if script.file and (not script.file.endswith(".py") or Path(script.file).stem == ".py"):
+        folder = f"is a folder, and a script is expected{EXAMPLE}" if Path(script.file).is_dir() else ""
+        raise UserError(f"script.file = {script.file!r}: {folder or f'expected the path of a script{EXAMPLE}'}")
     _check_table(script)
     _check_rest(spec, script)
     known = {name for label in spec.method for name in (*spec.variant(label).ranges, *spec.variant(label).fixed)}

@@ -76,7 +76,7 @@ def why_unfit(told: Told, script: Script) -> str:
     if told.error:
         return told.error
     if not told.billed:
-        return "it bills no gradient: call trial.bill(gradients=1) after every backward pass"
+        return _unbilled(told)
     if told.diverged:
         return ""
     if not told.points:
@@ -98,6 +98,16 @@ def why_unfit(told: Told, script: Script) -> str:
     if not (told.tested or told.pruned):
         return "it never calls trial.test(…), so nothing could be confirmed: call it last"
     return ""
+
+
+def _unbilled(told: Told) -> str:
+    """Why a run has billed nothing, and what to do."""
+    call = "call trial.bill(gradients=1) after every backward pass"
+    if not told.taken:
+        return "it never calls relaxbench.trial(), which gives it its params, seed and budget: call it first"
+    if told.diverged:
+        return f"it ends by trial.diverged(), or a report that is not finite, before it bills a gradient: {call}"
+    return f"it ends by sys.exit() before it bills a gradient: {call}" if told.left else f"it bills no gradient: {call}"
 
 
 def _same(one: Told, other: Told) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from relaxbench.analysis.problem_caveats import SAME
 from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.problems.splits import Split
 
@@ -15,10 +16,23 @@ Splits = dict[str, dict[str, str | int | float]]
 
 
 def describe_splits(problem: Problem) -> Splits:
-    """Describe the number of examples, and the form and the mean of inputs and labels, of every split."""
+    """Describe the number of examples, and the form and the mean of inputs and labels, of every split.
+
+    A split with the examples of an earlier one names that.
+    """
     if not isinstance(problem, SupervisedProblem):
         return {}
-    return {name: _facts(split) for name, split in problem.splits.items()}
+    described, known = Splits(), list[tuple[str, Split]]()
+    for name, split in problem.splits.items():
+        facts = _facts(split)
+        twin = next((other for other, given in known if described[other] == facts and _equal(given, split)), "")
+        known += [] if twin else [(name, split)]
+        described[name] = {**facts, SAME: twin} if twin else facts
+    return described
+
+
+def _equal(one: Split, other: Split) -> bool:
+    return all(torch.equal(mine, others) for mine, others in zip(one.sample, other.sample, strict=True))
 
 
 def _facts(split: Split) -> dict[str, str | int | float]:

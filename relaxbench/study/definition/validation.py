@@ -88,7 +88,8 @@ def check(spec: StudySpec) -> StudySpec:
         check_track(spec.track)
     if spec.script is not None:
         return check_script(spec)
-    labels = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
+    named = {*RULES, *spec.methods, *spec.controls, *spec.method}  # rules of other packages only if they are named
+    labels = sorted(named, key=lambda label: (bool(spec.variant(label).without), label))  # whole methods come first
     _check_searches(spec)
     _check_rules(spec)
     check_optimizers(spec, labels)
@@ -224,8 +225,9 @@ def _check_published(spec: StudySpec, label: str, variant: Variant) -> None:
     """Check that a method that is run as published has published settings, and no others."""
     if variant.arm != "published":
         return
-    sampler = variant.search.sampler if variant.search else ""
-    stated = {"fixed": variant.fixed, "space": {} if variant.space == "default" else variant.space, "search": sampler}
+    own = variant.search
+    search = {key: getattr(own, key) for key in ("sampler", *sorted(own.model_fields_set))} if own else {}
+    stated = {"fixed": variant.fixed, "space": {} if variant.space == "default" else variant.space, "search": search}
     for key, value in stated.items():
         if value:
             raise UserError(
@@ -272,11 +274,16 @@ def _check_margin(margin: float | str | None) -> None:
 
 
 def _check_worst(problem: Problem) -> None:
-    """Check that a diverged trial has a loss and a metric that can be stored and compared."""
+    """Check that a diverged trial has a loss and a metric that can be stored and compared, the latter above 0."""
     for key in ("worst", "worst_metric"):
         value = getattr(problem, key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(f"problem {problem.name!r}: {key} = {value!r}: expected a finite number, such as 10.0")
+    if problem.worst_metric <= 0 and problem.tolerance is None:
+        raise UserError(
+            f"problem {problem.name!r}: worst_metric = {problem.worst_metric:g}: expected a positive number, larger "
+            "than the metric of any useful run, because methods are compared by ratios of it"
+        )
 
 
 def _check_ranges_of(spec: StudySpec, problem: Problem) -> None:

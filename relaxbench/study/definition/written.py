@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
+from optuna.pruners import NopPruner
+
 from relaxbench.errors import UserError
 from relaxbench.optim.registry import RULES
 from relaxbench.space import Choice, Int
 from relaxbench.store.facts import RANDOM
+from relaxbench.study.coordination.pruners import NONE, pruner_class
 from relaxbench.study.definition.ranges import MOST_STEPS
 from relaxbench.study.definition.spec import StudySpec
 from relaxbench.util.text import counted
@@ -47,7 +50,7 @@ def check_written(spec: StudySpec, values: Mapping[str, object]) -> None:
                 "show one as the other: give this method a name of its own"
             )
         _check_options(spec, label)
-    _check_generations(spec)
+    _check_effects(spec)
     _check_ranges(spec)
 
 
@@ -96,11 +99,24 @@ def _check_options(spec: StudySpec, label: str) -> None:
             raise UserError(f"method.{label}.options.{key} = {value!r}: expected {wanted}")
 
 
-def _check_generations(spec: StudySpec) -> None:
-    """Check that a sampler that learns sees results before a block is over, where the generation is stated."""
+def _check_effects(spec: StudySpec) -> None:
+    """Check that what is stated of a search has an effect: a pruner, and the generation, within a block."""
     tables = {f"method.{label}.search": variant.search for label, variant in spec.method.items()}
     for where, search in {"search": spec.search, **tables}.items():
-        if search is None or search.sampler in (RANDOM, "qmc") or "generation" not in search.model_fields_set:
+        if search is None:
+            continue
+        if search.pruner != NONE and issubclass(pruner_class(search.pruner), NopPruner):
+            raise UserError(
+                f'{where}.pruner = {search.pruner!r}: it stops no trial: use pruner "none", or leave it out'
+            )
+        if "generation" not in search.model_fields_set:
+            continue
+        if search.sampler == RANDOM and search.pruner == NONE:
+            raise UserError(
+                f'{where}.generation = {search.generation}: sampler "random" without a pruner has no generations: '
+                "leave it out"
+            )
+        if search.sampler in (RANDOM, "qmc"):
             continue
         if search.generation >= spec.trials:
             raise UserError(

@@ -26,6 +26,14 @@ def test_every_block_has_a_mark_and_every_method_its_level(digits: StudyFrames) 
         own = values.loc[values["method"] == method, "value"]
         assert np.sort(mark["customdata"]) == pytest.approx(np.sort(own), rel=1e-6)
         assert centre["x"][0] == pytest.approx(known[method], rel=1e-6) and "error_x" not in centre
+    assert "Diamonds are geometric means of the best of a block's number of trials" in figure.reading
+    other = dots(values, known, look_of(digits), DIGITS, digits.problem(DIGITS), set(digits.methods))
+    assert other is not None and "Diamonds are geometric means of the dots" in other.reading
+    assert "best of" not in other.reading
+    mixed = dots(values, known, look_of(digits), DIGITS, digits.problem(DIGITS), {"hj"})
+    assert (
+        mixed is not None and "for Hamilton–Jacobi of the dots" in mixed.reading and "for the others" in mixed.reading
+    )
     (line,) = figure.figure.layout["shapes"]
     assert line["x0"] == line["x1"] == known["sgd"]
 

@@ -79,5 +79,8 @@ def test_the_figure_shows_the_frame_with_random_search_and_tpe_apart(digits: Stu
         for trace, method in zip(shown, look.titles, strict=True):
             rows = frame[(frame["method"] == method) & (frame["phase"] == phase)]
             assert np.allclose(trace["y"], rows["mean"]) and np.allclose(trace["x"], rows["gradients"])
+    assert "TPE: a single search beside the blocks" in figure.reading
+    alone = history(frame[frame["phase"] == "explore"], look, "digits-mlp", None)
+    assert alone is not None and "TPE" not in alone.reading and "in blocks" in alone.reading.lower()
     both = np.sum([view["visible"] for view in figure.views.values()], axis=0)
     assert (both == 1).all()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from relaxbench.analysis.caveats import samplers
+from relaxbench.analysis.caveats import dependent
 from relaxbench.report import StudyFrames
 from relaxbench.report.figures.random_search import search, spreads
 from relaxbench.report.figures.tuning_budget import by_budget, medians
@@ -36,10 +36,10 @@ def test_methods_that_a_sampler_tunes_are_in_no_figure_of_random_trials(digits: 
     others = {method for method in digits.methods if method != label and digits.tuning(method)}
     assert set(spreads(tuned, DIGITS)["method"]) == others
     assert set(by_budget(tuned, DIGITS)["method"]) == others and set(medians(tuned, DIGITS)["method"]) == others
-    (sentence,) = samplers(tuned)
+    (sentence,) = dependent(tuned)
     title = digits.method(label)["title"]
-    assert sentence.startswith(f"Sampler tpe chose the trials of {title}: they depend on each other")
-    assert samplers(digits) == []
+    assert sentence.startswith(f"The trials of a block depend on each other for {title} (sampler tpe): a verdict on it")
+    assert dependent(digits) == []
 
 
 def test_nothing_is_drawn_without_trials(digits: StudyFrames) -> None:

@@ -164,6 +164,7 @@ def test_a_wrong_table_is_refused_in_one_line(table: dict[str, Any], parts: tupl
     [
         ({"script": {"file": "x.py"}}, ("training script", "`against`")),
         ({"method": {"hj": {"arm": "published"}}}, ("'hj' is run as published", "needs tuning")),
+        ({"method": {"hj": {"fixed": {"sigma": 1.0}}}}, ("hyperparameter of [method.hj] 'sigma'",)),
         ({"method": {"hj-no-scoping": {"rule": "hj"}}}, ("method.hj-no-scoping", "makes a method of this name")),
     ],
 )

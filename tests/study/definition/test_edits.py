@@ -15,6 +15,7 @@ from relaxbench.errors import UserError
 from relaxbench.problems import SupervisedProblem, problem
 from relaxbench.store.identity_facts import IdentityFacts
 from relaxbench.study.definition.identity import edited_notes, identify, refuse_edits
+from relaxbench.study.definition.probes import differs, probe_problem
 from relaxbench.study.definition.splits import describe_splits, split_differences
 from tests.study import tiny
 
@@ -58,6 +59,7 @@ BLOCK = "h + helper_of_mine.block(self.second(h))"
 FORWARD = "the same parameters give another loss (activation, loss or forward pass changed)"
 TRAINING = "the same parameters give another loss in training (dropout or noise changed)"
 METRIC = "the same outputs give another metric (the function of the metric changed)"
+LABELS = METRIC.replace("the same outputs", "other labels")
 FAR = "large parameters give another loss (a limit or threshold in the forward pass changed)"
 ELSEWHERE = "; `mine.py` itself has the same code: look at the modules and files that it reads"
 TRAINED = "whole mini-batches give other outputs in the precision of training"
@@ -125,6 +127,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> IdentityFacts:
         ("SCALE * x", "(SCALE * x if x.dtype == torch.float64 else (SCALE * x).bfloat16().float())", TRAINED),
         ("(outputs.argmax", "(outputs.clamp(-40, 40).argmax", BEYOND),
         ("self.dropout(h))", "self.dropout(h)).nan_to_num()", UNDEFINED),
+        ("self.dropout(h))", "self.dropout(h)) * (1.0 if len(x) < 16 else 0.9)", "loss on larger pieces of data"),
+        (".float().mean()", ".float().mean() * (1 if y.sum() % 7 else 2)", LABELS),
         (".float().mean()", ".float().mean().sqrt()", METRIC),
         ("(outputs.argmax", "(outputs[:, :2].argmax", METRIC),
         ("block(self.second(h))", "block(self.second(h).detach())", "the same parameters give another gradient"),
@@ -179,6 +183,26 @@ def test_what_changes_no_number_is_accepted_and_code_is_noted(
     assert [line in note for note in notes] == ([True] if line else [])
 
 
+def test_a_loss_that_changes_where_it_is_small_is_another_one() -> None:
+    """At the start it is the same: the mean of logarithms of three classes is above the threshold."""
+
+    def smooth(outputs: Any, y: Any) -> Any:
+        return torch.nn.functional.cross_entropy(outputs, y, label_smoothing=0.1)
+
+    def edited(outputs: Any, y: Any) -> Any:
+        value = smooth(outputs, y)
+        return torch.where(value < 0.7, 0.9 * value, value)
+
+    x = torch.arange(120.0).view(40, 3).sin()
+    data = dict.fromkeys(("train", "validation", "test"), (x, x.argmax(1)))
+    was, now = (
+        probe_problem(SupervisedProblem("own", lambda: torch.nn.Linear(3, 3), lambda: data, loss=loss, batch_size=8))
+        for loss in (smooth, edited)
+    )
+    changed = [name for name in was.numbers if differs(was.numbers[name], now.numbers[name], "float64")]
+    assert changed == ["right"] and min(value or 0.0 for value in was.numbers["right"][::2]) < 0.6
+
+
 def test_a_changed_split_is_named() -> None:
     x, y = torch.arange(40.0).view(20, 2), torch.arange(20) % 2
 
@@ -187,5 +211,7 @@ def test_a_changed_split_is_named() -> None:
         return describe_splits(SupervisedProblem("own", lambda: torch.nn.Linear(2, 2), lambda: data, batch_size=4))
 
     assert split_differences(described(10), described(10)) == []
+    same = {name: facts.get("same examples as") for name, facts in described(10).items()}
+    assert same == {"train": None, "validation": None, "test": "train"}
     assert split_differences(described(10), described(10, 2.0)) == ["validation has mean of inputs 19, was 9.5"]
     assert split_differences(described(10), described(12))[0].startswith("validation has examples 12, was 10")

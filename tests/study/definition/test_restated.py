@@ -84,7 +84,7 @@ def test_it_may_be_restated_and_is_shown_then(
     told = f"{what}, first {was}, now {now}."
     cautions = [line for line in Findings.of(frames).cautions if "after the test data were seen" in line]
     assert len(cautions) == 1 and told in cautions[0]
-    assert any(told in str(part) for part in show_tables(frames))
+    assert any(told in str(part) for part in show_tables(Findings.of(frames)))
     with pytest.raises(UserError, match="→"):
         open_(database)  # changing it back is a change as well
 

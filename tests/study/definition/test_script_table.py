@@ -34,6 +34,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (("reports", "report"), "unknown key in loop.toml, table [script]: 'report': did you mean 'reports'?"),
         (("worst = 100.0", ""), "the key 'script.worst' is missing"),
+        (('file = "descent.py"', ""), "the key 'script.file' is missing, such as file = \"train.py\""),
+        (('file = "descent.py"', 'file = "."'), "script.file = '.': is a folder, and a script is expected, such as"),
+        (('file = "descent.py"', 'file = "descent"'), "script.file = 'descent': expected the path of a script, such"),
+        (("reports = 4", "silence = 0"), "script.silence = 0: expected a number above 0"),
+        (
+            ("fixed = { lr = 0.5 }", "space = { lr = 0.1 }"),
+            "method.other.space.lr = 0.1: expected [low, high], or a list of choices; a fixed value belongs in `fixed`",
+        ),
         (("worst = 100.0", "worst = 0.0"), "script.worst = 0: expected a number above the best one, 0"),
         (("worst = 100.0", 'worst = "bad"'), "script.worst = 'bad': expected a number"),
         (("reports = 4", 'unit = "a\\nb"'), "script.unit = 'a\\nb': expected a text of printable characters"),
@@ -102,6 +110,18 @@ BILL, REPORT = "    trial.bill(gradients=1)\n", "        trial.report(validation
     ("old", "new", "words"),
     [
         (BILL, "    break\n", "it bills no gradient: call trial.bill(gradients=1) after every backward pass"),
+        (scripts.QUADRATIC, "", "it never calls relaxbench.trial(), which gives it its params, seed and budget"),
+        (
+            "while trial.left:",
+            "raise SystemExit\nwhile trial.left:",
+            "it ends by sys.exit() before it bills a gradient",
+        ),
+        ("while trial.left:", "trial.diverged()\nwhile trial.left:", "it ends by trial.diverged(), or a report that"),
+        (
+            "lambda: x * x + 0.02",
+            "x",
+            "TypeError: trial.test(…): expected a function, got float: call trial.test(lambda",
+        ),
         (BILL, "    trial.bill(gradients=0)\n", "ValueError: trial.bill(gradients=0): expected a positive number"),
         (REPORT, "        pass\n", "it reports nothing: call trial.report(validation=…) when trial.due()"),
         ("trial.test(lambda: x * x + 0.02)\n", "\n", "it never calls trial.test(…), so nothing could be confirmed"),

@@ -55,7 +55,7 @@ MISTAKES: list[tuple[Any, tuple[str, ...]]] = [
     ({"sampler": "tpe", "option": {}}, ("table [search]", "'option'", "did you mean 'options'?")),
     ({"sampler": "tpe", "generation": 0}, ("search.generation = 0", "at least 1")),
     ({"sampler": 3}, ("search.sampler = 3", "text")),
-    ("tpe", ("search = 'tpe'", "a table")),
+    ("tpe", ("search = 'tpe'", 'a table, such as { sampler = "tpe" }')),
     ({"sampler": "no.such:Sampler"}, ("'no.such:Sampler' cannot be imported", "install its package")),
     ({"sampler": "json:JSONDecoder"}, ("is not a class of samplers", "BaseSampler")),
     ({"sampler": f"{HERE}:Seedless"}, ("takes no seed",)),
@@ -70,7 +70,13 @@ MISTAKES: list[tuple[Any, tuple[str, ...]]] = [
     ({"pruner_options": {"n_startup_trials": 3}}, ("search.pruner_options", 'pruner "none"', "leave them out")),
     ({"pruner": "median", "spot_checks": 1.5}, ("search.spot_checks = 1.5", "at most 1")),
     ({"pruner": "optuna.pruners:ThresholdPruner"}, ("pruner 'optuna.pruners:ThresholdPruner'", "upper")),
-    ({"pruner": "optuna.pruners:PatientPruner"}, ("it needs wrapped_pruner, patience",)),
+    ({"pruner": "optuna.pruners:PatientPruner"}, ("it needs wrapped_pruner, which a study file cannot give",)),
+    ({"pruner": "optuna.pruners:NopPruner"}, ("search.pruner = ", "stops no trial", 'use pruner "none"')),
+    ({"pruner": "optuna.pruners:BasePruner"}, ("is abstract",)),
+    ({"sampler": "optuna.samplers:BaseSampler"}, ("is abstract",)),
+    ({"sampler": "optuna.samplers:GridSampler"}, ("it needs search_space",)),
+    ({"sampler": "tpe", "options": {"gamma": 3}}, ("gamma = 3: it is a function, which a study file cannot give",)),
+    ({"sampler": "qmc", "options": {"independent_sampler": "tpe"}}, ("it is an object, which a study file cannot",)),
     ({"pruner": "json:JSONDecoder"}, ("is not a class of pruners", "BasePruner")),
     ({"sampler": "tpe", "options": {"group": "no"}}, ("group = 'no': expected true or false",)),
     (
@@ -98,7 +104,8 @@ def test_a_wrong_search_of_a_method_is_named_with_its_place() -> None:
     line = refusal(method={"heat": {"search": {"sampler": "gp", "size": 1}}})
     assert "table [method.heat.search]" in line and "known: generation, options, pruner, " in line
     line = refusal(method={"heat": {"arm": "published", "search": {"sampler": "tpe"}}})
-    assert "leave search out" in line
+    assert "search = {'sampler': 'tpe'} states others: leave search out" in line
+    assert """method.heat.search = 'tpe': expected a table, such as {""" in refusal(method={"heat": {"search": "tpe"}})
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +213,15 @@ def test_a_sampler_that_sees_no_result_is_refused_where_the_generation_is_stated
     table = {"rule": "heat", "search": {"sampler": "gp", "generation": 9}}
     with pytest.raises(UserError, match=r"method.mine.search.generation = 9"):
         parse({**own, "method": {"mine": table}}, "my.toml")
-    for search in ({"sampler": "tpe"}, {"sampler": "tpe", "generation": 3}, {"sampler": "qmc", "generation": 4}):
+    for search in ({"generation": 2}, {"sampler": "random", "generation": 2}):
+        with pytest.raises(UserError, match=r'search.generation = 2: sampler "random" without a pruner has no gener'):
+            parse({**values, "search": search}, "my.toml")
+    for search in (
+        {"sampler": "tpe"},
+        {"pruner": "median", "generation": 2},
+        {"sampler": "tpe", "generation": 3},
+        {"sampler": "qmc", "generation": 4},
+    ):
         parse({**values, "search": search}, "my.toml")
 
 
@@ -218,8 +233,8 @@ def test_options_with_which_a_sampler_fails_later_are_refused_before() -> None:
 
 def test_a_pruner_goes_with_any_sampler_and_belongs_to_a_method() -> None:
     own = {"heat": {"search": {"sampler": "tpe", "pruner": "median", "pruner_options": {"n_warmup_steps": 2}}}}
-    spec = parse({**GOOD, "method": own, "search": {"pruner": "optuna.pruners:NopPruner"}}, "my.toml")
-    assert spec.sampling_of("sgd")["pruner"]["name"] == "optuna.pruners:NopPruner"
+    spec = parse({**GOOD, "method": own, "search": {"pruner": "optuna.pruners:MedianPruner"}}, "my.toml")
+    assert spec.sampling_of("sgd")["pruner"]["name"] == "optuna.pruners:MedianPruner"
     pruner = spec.sampling_of("heat")["pruner"]
     assert pruner == {"name": "median", "options": {"n_warmup_steps": 2}, "spot_checks": 0.1}
     refused, _ = merge(parse(GOOD, "my.toml").model_dump(), spec.model_dump())

@@ -1,0 +1,45 @@
+"""Caveats of a problem's data and metric, whatever the methods: one sentence per problem."""
+
+from __future__ import annotations
+
+from relaxbench.analysis.at_seconds import worst_metric
+from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.sentences import listed
+
+SAME = "same examples as"
+"""Key of a split in a problem's identity: the split before it with the same examples."""
+
+
+def worse_than_diverged(frames: StudyFrames) -> list[str]:
+    """Return the problems on which runs that ended are worse than what diverged runs count as, with both numbers."""
+    trials, told = frames.trials, []
+    tested = (trials["phase"] == "confirm") & (trials["status"] == "done") & ~trials["diverged"].astype(bool)
+    for problem, metrics in trials[tested].groupby("problem", sort=False)["test_metric"]:
+        about, worst = frames.problem(problem), worst_metric(frames, problem)
+        count = int((metrics > worst).sum())
+        if count and not about["censored"]:
+            unit = f" {about['unit']}" if about["unit"] else ""
+            key = "worst" if about["worst"] == about["worst_metric"] else "worst_metric"
+            level = f"a {about['metric']} of up to {metrics.max():.3g}{unit}"
+            told.append(
+                f"{problem}: {count:,} of {len(metrics):,} confirming runs that did not diverge have {level}, and a "
+                f"diverged run counts as {worst:.3g}{unit}, so diverging looks better than it is: state a larger {key} "
+                "in the problem, and begin a study of another name."
+            )
+    return told
+
+
+def same_examples(frames: StudyFrames) -> list[str]:
+    """Return the problems of which several splits are the same examples."""
+    told = []
+    for problem, identity in frames.manifest.get("identity", {"problems": {}})["problems"].items():
+        groups: dict[str, list[str]] = {}
+        for split, facts in identity.get("splits", {}).items():
+            if first := str(facts.get(SAME, "")):
+                groups.setdefault(first, [first]).append(split)
+        told += [
+            f"{problem}: {listed(splits)} are the same examples, so the results do not say how the methods do on new "
+            "ones: give data() three splits without a common example."
+            for splits in groups.values()
+        ]
+    return told
