@@ -28,6 +28,8 @@ MANY = 128
 """Steps before a study begins: an optimizer may change with their number."""
 EVERY = 8
 """Of many steps, a population is interrupted after so many."""
+SMALL = 1e-4
+"""Factor of parameters that an optimizer may train alone."""
 CPU = torch.device("cpu")
 ALIKE = 1e-3
 """Difference of equal runs, relative to their way: products of matrices may round otherwise elsewhere in memory."""
@@ -91,12 +93,16 @@ def _require(rule: type[WrappedRule], settings: Sequence[Mapping[str, Any]], ste
 def _require_movement(
     rule: type[WrappedRule], settings: Sequence[Mapping[str, Any]], plain: Sequence[Sequence[Tensor]]
 ) -> None:
-    """Refuse an optimizer that leaves all of its parameters where they are; one that sums gradients moves later."""
+    """Refuse an optimizer that leaves all of its parameters where they are.
+
+    One that sums gradients moves later, and one that trains small parameters alone moves these.
+    """
     start = _flat([dry(shape, 0).float() for shape in SHAPES])
     mine = _flat([torch.full(s, not rule.dimensions or len(s) in rule.dimensions) for s in SHAPES])
     if any(not torch.equal(points[-1][mine], start[mine]) for points in plain):
         return
-    if all(torch.equal(_plain(rule, v, k, MANY)[-1][mine], start[mine]) for k, v in enumerate(settings)):
+    pairs = [(values, size) for values in settings for size in (1.0, SMALL)]
+    if all(torch.equal(_plain(rule, v, 0, MANY, size)[-1][mine], size * start[mine]) for v, size in pairs):
         raise UserError(
             f"optimizer {rule.recipe.path!r} moves no parameter in {MANY} steps whose gradients are not zero: its "
             "step() must change p.data of the parameters in `param_groups`"
@@ -139,9 +145,14 @@ def _others(rule: type[WrappedRule]) -> dict[str, Any]:
     return values
 
 
-def _plain(rule: type[WrappedRule], values: Mapping[str, Any], member: int, steps: int) -> list[Tensor]:
-    """Return the parameters of a plain training loop after each step, and the point where it is evaluated."""
-    params = [nn.Parameter(dry(shape, 0).float()) for shape in SHAPES]
+def _plain(
+    rule: type[WrappedRule], values: Mapping[str, Any], member: int, steps: int, size: float = 1.0
+) -> list[Tensor]:
+    """Return the parameters of a plain training loop after each step, and the point where it is evaluated.
+
+    They begin `size` times as large as usual.
+    """
+    params = [nn.Parameter(size * dry(shape, 0).float()) for shape in SHAPES]
     optimizers = plain_optimizers(rule, params, values)
     found = []
     for step in range(steps):

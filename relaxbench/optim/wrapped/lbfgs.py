@@ -23,8 +23,9 @@ from relaxbench.errors import UserError
 from relaxbench.optim.hyper import Hyper, stack
 from relaxbench.optim.rule import Query, State, counters
 from relaxbench.optim.wrapped.arguments import Recipe
+from relaxbench.optim.wrapped.generators import untouched
 from relaxbench.optim.wrapped.part import dry
-from relaxbench.optim.wrapped.rule import WrappedRule
+from relaxbench.optim.wrapped.rule import SELDOM, WrappedRule
 from relaxbench.space import Value
 
 SEARCH = 27
@@ -87,14 +88,16 @@ class LBFGSRule(WrappedRule):
         settings = torch.cat([hyper[name].double().expand(len(grad), 1) for name in names], dim=1)
         good = (torch.isfinite(grad).all(dim=1) & torch.isfinite(loss[:, 0])).tolist()
         state["t"] += 1
-        for k, asked in enumerate(state["asked"][:, 0].tolist()):
-            if not good[k]:
-                self._end(state, k, torch.full_like(grad[k], math.nan))
-                continue
-            if asked == 0:
-                state["settings"][k] = settings[k]
-            state["grads"][k, asked], state["losses"][k, asked] = grad[k], loss[k, 0]
-            self._step(state, k, asked + 1)
+        self._updates += 1
+        with untouched(self.recipe.path, grad.device, self._updates % SELDOM == 0):
+            for k, asked in enumerate(state["asked"][:, 0].tolist()):
+                if not good[k]:
+                    self._end(state, k, torch.full_like(grad[k], math.nan))
+                    continue
+                if asked == 0:
+                    state["settings"][k] = settings[k]
+                state["grads"][k, asked], state["losses"][k, asked] = grad[k], loss[k, 0]
+                self._step(state, k, asked + 1)
         return state
 
     def iterate(self, state: State) -> Tensor:
