@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 FEW = 24
 """So many names are listed in an error."""
@@ -58,6 +62,21 @@ def is_slip(given: str, name: str) -> bool:
     return difflib.SequenceMatcher(None, name.casefold(), given.casefold()).ratio() >= _alike(given)
 
 
+def kind_of(value: object) -> str:
+    """Say what a value is: plain ones as they are, others without their paths and addresses."""
+    if isinstance(value, (str, int, float, complex, type(None))):
+        return repr(value)
+    if isinstance(value, (list, tuple, dict, set)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, ModuleType):
+        return "a module"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType)):
+        return "a function"
+    return f"an object of class {type(value).__name__}"
+
+
 def _alike(given: str) -> float:
     """Return the likeness (of difflib, 0 to 1) from which a name is what was meant.
 
@@ -74,4 +93,31 @@ def missing_library(error: ModuleNotFoundError) -> str | None:
         return None
     return (
         f"this needs {name!r}, which is not installed: pip install 'relaxbench[study]' (only relaxbench.optim does not)"
+    )
+
+
+OWN = ("relaxbench", "typer", "click")
+"""Packages that end the program where they mean to: after a failed stress test, or a completion in the shell."""
+
+
+def exited(error: SystemExit) -> UserError | None:
+    """Make the error for code of a person that ends the program, which would look as if all were done.
+
+    Args:
+        error: as it was caught.
+
+    Returns:
+        None if the command line itself has raised it.
+    """
+    frames = [
+        (str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    foreign = [place for place in frames if place[0].partition(".")[0] not in sys.stdlib_module_names]
+    if not foreign or foreign[-1][0].partition(".")[0] in OWN:
+        return None
+    _, file, line = foreign[-1]
+    return UserError(
+        f"SystemExit({error.code!r}) is raised in line {line} of {Path(file).name}, which would end this program as if "
+        "all were done: raise another error that says what is wrong, or return"
     )

@@ -269,20 +269,23 @@ def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
 
 
 def _dimensions(frames: StudyFrames) -> list[str]:
-    """Methods that search more or fewer dimensions than the baseline."""
-    if frames.baseline is None:
-        return []
-    base = frames.method(frames.baseline)
+    """Methods that search nothing, and those that search more or fewer dimensions than the baseline."""
+    tuned = [about for about in map(frames.method, frames.methods) if about["arm"] == "tuned"]
+    idle = [about["title"] for about in tuned if about["dimensions"] == 0]
+    told = []
+    if idle:
+        verb, whose = ("searches", "its") if len(idle) == 1 else ("search", "their")
+        told = [f"{listed(idle)} {verb} no hyperparameter: all of {whose} trials have the settings of the study file."]
+    base = frames.method(frames.baseline) if frames.baseline is not None else None
+    if base is None or not base["dimensions"]:
+        return told
     usual = base["dimensions"]
-    if usual is None:
-        return []
     groups: dict[int, list[str]] = {}
-    for label in frames.methods:
-        about = frames.method(label)
+    for about in tuned:
         count = about["dimensions"]
-        if about["arm"] == "tuned" and count is not None and count != usual:
+        if count and count != usual:
             groups.setdefault(count, []).append(about["title"])
-    return [
+    return told + [
         f"{listed(titles)} {'searches' if len(titles) == 1 else 'search'} {count} dimensions, {base['title']} "
         f"{usual}: the same number of trials covers "
         f"{'more dimensions less' if count > usual else 'fewer dimensions more'} densely."

@@ -20,10 +20,11 @@ def worse_than_diverged(frames: StudyFrames) -> list[str]:
         if count and not about["censored"]:
             unit = f" {about['unit']}" if about["unit"] else ""
             key = "worst" if about["worst"] == about["worst_metric"] else "worst_metric"
+            level = f"a {about['metric']} of up to {metrics.max():.3g}{unit}"
             told.append(
-                f"{problem}: {count:,} of {len(metrics):,} confirming runs that did not diverge have a "
-                f"{about['metric']} of up to {metrics.max():.3g}{unit}, and a diverged run counts as {worst:.3g}{unit}, so "
-                f"diverging looks better than it is: state a larger {key} in the problem, and begin a study of another name."
+                f"{problem}: {count:,} of {len(metrics):,} confirming runs that did not diverge have {level}, and a "
+                f"diverged run counts as {worst:.3g}{unit}, so diverging looks better than it is: state a larger {key} "
+                "in the problem, and begin a study of another name."
             )
     return told
 

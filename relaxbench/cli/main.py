@@ -28,7 +28,7 @@ from relaxbench.cli.study import study
 from relaxbench.cli.tools import bench, check, theory
 from relaxbench.cli.values import Command, Group
 from relaxbench.cli.workers import reap, stress, worker
-from relaxbench.errors import UserError, is_slip
+from relaxbench.errors import UserError, exited, is_slip
 from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom
 from relaxbench.util.text import one_line
 from relaxbench.version import __version__
@@ -118,6 +118,11 @@ def main(arguments: list[str] | None = None) -> int:
         return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
     except UserError as error:
         return _mistake(described(error))
+    except SystemExit as error:
+        foreign = exited(error)
+        if foreign is None:
+            raise
+        return _mistake(str(foreign))
     except typer.TyperException as error:
         if getattr(error, "option_name", "") == "--blocks":  # the option before studies had looks
             return _mistake("--blocks is no option: say --looks 6, or --more-blocks 6 for blocks beyond the last look")

@@ -83,6 +83,7 @@ def plan(
     checks.use_data(data_dir, download)
     from relaxbench.store.urls import is_server
     from relaxbench.study.definition.paths import parse_path, refuse_problems
+    from relaxbench.study.definition.unsearched import unsearched
     from relaxbench.training.devices import torch_device
 
     wish = parse_path(path)
@@ -95,7 +96,7 @@ def plan(
 
         print_json(plan_answer(spec, problems, place, population, wish, unfit, is_server(storage)))
         return
-    for line in unfit:
+    for line in (*unfit, *unsearched(spec, problems)):
         console.print(line, markup=False, highlight=False)
     for part in plan_tables(spec, problems, storage, place, population, spread, wish):
         console.print(part)

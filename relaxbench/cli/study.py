@@ -88,6 +88,7 @@ def study(
     from relaxbench.study.definition.borrowed import Borrowed, borrow
     from relaxbench.study.definition.opening import open_study
     from relaxbench.study.definition.paths import parse_path, refuse_problems
+    from relaxbench.study.definition.unsearched import unsearched
     from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
     from relaxbench.training.devices import torch_device
@@ -135,7 +136,8 @@ def study(
             with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
                 reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
                 run = StudyRun(database, reporting)
-                for note in (*([QUICK_LABEL] if quick else []), *unfit, *lender_notes(borrowed.lenders), *notes):
+                told = [*unfit, *unsearched(spec, problems), *lender_notes(borrowed.lenders), *notes]
+                for note in (*([QUICK_LABEL] if quick else []), *told):
                     display.say(note)
                 opened = open_study(database, spec, source, problems, place, restate, wish, borrowed.lenders)
                 tracking.start(spec.name)

@@ -97,6 +97,8 @@ def check(
             passed += f", {len(skipped)} skipped"
         mark = "[red]✗[/]" if failures else "[green]✓[/]"
         console.print(f"{mark} {subject.kind} [bold]{subject.name}[/]: {passed}")
+        if subject.caution:
+            console.print(f"  {subject.caution}", markup=False, highlight=False)
         for outcome in [*failures, *skipped] if len(chosen) > 1 else outcomes:
             mark, style = {"passed": ("✓", "dim"), "failed": ("✗", "red"), "skipped": ("–", "yellow")}[outcome.outcome]
             console.print(f"  {mark} {outcome.name}", style=style)

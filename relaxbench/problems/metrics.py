@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from relaxbench.errors import UserError, unknown
+from relaxbench.errors import UserError, kind_of, unknown
 
 Metric = Callable[[Any, Tensor], object]
 """A function of the outputs and labels of a whole split."""
@@ -151,13 +151,13 @@ def metric_of(problem: str, metric: object, worst: object) -> tuple[tuple[str, M
             )
         return (named.title, function), bound
     if not isinstance(metric, tuple | list) or len(metric) != 2 or not isinstance(metric[0], str):
-        raise UserError(f"problem {problem!r}: metric = {metric!r}: expected a name, or (title, function)")
+        raise UserError(f"problem {problem!r}: metric = {kind_of(metric)}: expected a name, or (title, function)")
     if not callable(metric[1]):
-        raise UserError(f"problem {problem!r}: metric {metric[0]!r} is {type(metric[1]).__name__}: expected a function")
+        raise UserError(f"problem {problem!r}: metric {metric[0]!r} is {kind_of(metric[1])}: expected a function")
     return (metric[0], metric[1]), 1.0 if stated is None else stated
 
 
 def _number(problem: str, worst: object) -> float:
     if isinstance(worst, bool) or not isinstance(worst, int | float) or not isfinite(worst):
-        raise UserError(f"problem {problem!r}: worst_metric = {worst!r}: expected a finite number")
+        raise UserError(f"problem {problem!r}: worst_metric = {kind_of(worst)}: expected a finite number")
     return float(worst)

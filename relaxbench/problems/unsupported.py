@@ -62,7 +62,7 @@ def refuse_unsupported(model: nn.Module) -> None:
 def mixed_types(model: nn.Module) -> str:
     """Say which trained parameters have different types; "" if none do."""
     trained = [(name, p.dtype) for name, p in model.named_parameters() if p.requires_grad]
-    first, kind = trained[0]
+    first, kind = next(iter(trained), ("", torch.float32))
     other = next(((name, each) for name, each in trained if each != kind), None)
     return f"{first!r} is {_kind(kind)}, and {other[0]!r} {_kind(other[1])}" if other else ""
 

@@ -72,7 +72,7 @@ def _run_one(suite: object, name: str) -> tuple[Outcome, str]:
         return "skipped", str(skipped)
     except AssertionError as error:
         return "failed", str(error) or "the assertion has no message"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         first_line = str(error).splitlines()[0] if str(error) else ""
         if isinstance(error, UserError):  # it says by itself what is wrong
             return "failed", first_line

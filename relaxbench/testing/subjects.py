@@ -12,6 +12,7 @@ from relaxbench.errors import UserError, unknown
 from relaxbench.optim.registry import is_rule, rule_class, rule_names
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.wrapped.locate import is_path
+from relaxbench.optim.wrapped.rule import WrappedRule
 from relaxbench.problems import Problem, problem, problem_names
 from relaxbench.problems.registry import takes_data
 from relaxbench.testing.problems import ProblemConformance
@@ -33,6 +34,13 @@ class Subject:
     name: str
     suite: RuleConformance | ProblemConformance
     missing: str = ""
+
+    @property
+    def caution(self) -> str:
+        """What holds of it beside all checks: that nothing of an optimizer is searched; or ""."""
+        rule = getattr(self.suite, "rule", None)
+        told = rule.unsearched(rule.space) if isinstance(rule, type) and issubclass(rule, WrappedRule) else None
+        return told or ""
 
 
 def everything() -> list[Subject]:

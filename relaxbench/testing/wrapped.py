@@ -9,6 +9,7 @@ from relaxbench.optim.wrapped.arguments import has_iterate
 from relaxbench.optim.wrapped.closures import loop
 from relaxbench.optim.wrapped.examine import plain_optimizers
 from relaxbench.optim.wrapped.lbfgs import LBFGSRule
+from relaxbench.optim.wrapped.make import require_that_many_steps_can_be_stored
 from relaxbench.optim.wrapped.rule import WrappedRule
 from relaxbench.testing.probe import CPU, TASK, Probe
 from relaxbench.testing.runner import require
@@ -21,7 +22,9 @@ def require_the_steps_of_a_plain_loop(rule: type[WrappedRule], probe: Probe) -> 
 
     Raises:
         AssertionError: with the distance, if it goes elsewhere.
+        UserError: for what an optimizer does in a later step only.
     """
+    require_that_many_steps_can_be_stored(rule)
     ensemble = probe.ensemble(members=1)
     sampler = TASK.sampler([0], [0], STEPS, CPU)
     params = [nn.Parameter(part) for part in TASK.unflatten(TASK.init(0)).values()]

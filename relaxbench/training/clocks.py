@@ -12,8 +12,12 @@ from typing import Any
 
 import torch
 
-PACKAGES = (sysconfig.get_path("stdlib"), str(Path(torch.__file__).parent), str(Path(__file__).parent.parent))
-"""Folders of code that may read the clock, as a log does."""
+PACKAGES = (
+    *(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")),
+    str(Path(torch.__file__).parent),
+    str(Path(__file__).parent.parent),
+)
+"""Folders of code that may read the clock, as a log does, or what a package does whenever garbage is collected."""
 READS = ("now", "utcnow", "today")
 """Methods of dates that read the clock; functions of the module `time` all do, but one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -72,22 +73,23 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
         raise
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "")
-        remedy = "make its model, data and loss fit together"
-        if mixed := mixed_types(problem.model) if isinstance(problem, SupervisedProblem) else "":
-            remedy = (
-                f"the types of its parameters differ ({mixed}), and a study trains all in one: model.float() makes one"
-            )
-        if "is not an nn.Parameter" in reason:  # so says get_parameter
-            remedy = (
-                "a trial's parameters are tensors: read them as attributes, as self.layer.weight, not by get_parameter"
-            )
-        if "does not require grad" in reason or "requires_grad_" in reason:  # measurements take no gradients
-            remedy = (
-                f"{CONSTANT}; for derivatives within it use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
-            )
         raise UserError(
-            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): {remedy}"
+            f"problem {problem.name!r} fails on a mini-batch ({type(error).__name__}: {reason}): "
+            f"{_remedy(problem, reason)}"
         ) from error
+
+
+def _remedy(problem: Problem, reason: str) -> str:
+    """Say what to do about an error of a model, data or loss."""
+    if "does not require grad" in reason or "requires_grad_" in reason:  # measurements take no gradients
+        return f"{CONSTANT}; for derivatives within it use torch.func.grad or torch.func.vjp, not torch.autograd.grad"
+    if "is not an nn.Parameter" in reason:  # so says get_parameter
+        return "a trial's parameters are tensors: read them as attributes, as self.layer.weight, not by get_parameter"
+    if "type" in reason and isinstance(problem, SupervisedProblem):
+        with contextlib.suppress(Exception):  # the model function itself may have failed
+            if mixed := mixed_types(problem.model):
+                return f"the types of its parameters differ ({mixed}), and a study trains all in one: use model.float()"
+    return "make its model, data and loss fit together"
 
 
 def _try_test_inputs(problem: SupervisedProblem) -> None:

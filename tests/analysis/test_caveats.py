@@ -80,6 +80,14 @@ def test_searches_of_more_dimensions_are_named(digits: StudyFrames) -> None:
     )
 
 
+def test_methods_that_search_nothing_are_named() -> None:
+    frames = searched({})
+    frames.manifest["methods"]["sgd"]["dimensions"] = 0
+    assert warnings(frames) == [
+        "SGD searches no hyperparameter: all of its trials have the settings of the study file."
+    ]
+
+
 def test_only_an_unfinished_study_lacks_something(digits: StudyFrames) -> None:
     assert missing(digits) == []
     assert missing(searched({}, recommend=3)) == ["SGD on digits-mlp: 0 of 3 runs of the recommended settings done."]

@@ -72,6 +72,18 @@ BAD_PROBLEMS: list[tuple[str, tuple[str, ...]]] = [
         ("'mine' draws random numbers", "Dropout"),
     ),
     (
+        PROBLEM
+        + "class Ends(torch.nn.Linear):\n    def forward(self, x):\n        raise SystemExit(0)\n"
+        + "problem = SupervisedProblem('mine', lambda: Ends(3, 2), lambda: splits, batch_size=8)",
+        ("SystemExit(0) is raised in line", "of mine.py", "as if all were done"),
+    ),
+    (
+        PROBLEM
+        + "net = lambda: torch.nn.Linear(3, 2)\n"
+        + "problem = SupervisedProblem('mine', net, lambda: splits, batch_size=8, metric=torch)",
+        ("metric = a module: expected a name, or (title, function)",),
+    ),
+    (
         PROBLEM + "problem = SupervisedProblem('mine', lambda: 5, lambda: splits, batch_size=8)",
         ("int", "torch.nn.Module"),
     ),

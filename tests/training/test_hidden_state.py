@@ -6,6 +6,7 @@ import itertools
 import logging
 import random
 import re
+import sysconfig
 from collections.abc import Callable
 from typing import Any
 
@@ -181,10 +182,15 @@ def nonlocal_counter() -> nn.Module:
     return Closed()
 
 
+PACKAGE: dict[str, Any] = {}
+exec(compile("import time\ndef note(): time.time()", f"{sysconfig.get_path('purelib')}/log.py", "exec"), PACKAGE)
+
+
 class Caching(Net):
-    """Keeps what it computes: the same for the same input; a log in it may read the clock."""
+    """Keeps what it computes: the same for the same input; a log in it, or a package, may read the clock."""
 
     def middle(self, h: Tensor, x: Tensor) -> Tensor:
+        PACKAGE["note"]()
         self.cache = {**getattr(self, "cache", {}), len(x): torch.arange(len(x))}
         self.seen = h
         logging.getLogger(__name__).error("called") if len(x) < 0 else logging.makeLogRecord({"name": "own"})

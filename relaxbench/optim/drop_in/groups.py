@@ -16,14 +16,16 @@ from relaxbench.optim.rule import Rule, State
 RATES = ("lr", "inner_lr", "outer_lr", "adam_lr", "muon_lr")
 PER_GROUP = (*RATES, "momentum", "outer_momentum", "weight_decay", "decoupled_decay")
 """Hyperparameters that may differ between parameter groups; the others set when the rule takes its steps."""
-FREE = ("params", "lr", "name", "param_names")
+SCHEDULERS = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr")
+"""Keys that PyTorch's schedulers write into groups, and read there when a loop is resumed."""
+FREE = ("params", "lr", "name", "param_names", *SCHEDULERS)
 """Keys of a group that are PyTorch's own."""
 PROBES = (0.0, 0.04, 0.25, 0.5, 0.75, 1.0)
 """Progress at which schedules are compared: between any two of them, one that is not constant has changed."""
 
 
 def check_names(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a misspelt hyperparameter in a group (PyTorch's schedulers add their own keys later).
+    """Refuse a hyperparameter in a group that is misspelt, or one of another optimizer: it would have no effect.
 
     Raises:
         TypeError: for a key that the rule does not have.
@@ -31,7 +33,7 @@ def check_names(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
     for group in groups:
         for name in group:
             if name not in in_groups(rule) and name not in FREE:
-                raise unknown_hyperparameter(rule, name)
+                raise unknown_hyperparameter(rule, name, names=in_groups(rule))
 
 
 def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
@@ -56,25 +58,35 @@ def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
             if name not in group:
                 raise ValueError(f"a parameter group has no {name}: expected a value for every hyperparameter")
     owners = [own(rule, group) for group in groups]
+    names = {owned: name for name, all_of_them in known.items() for owned in all_of_them}
     for name, declared in rule.wide.items():
-        values = [group[name] for group in owners]
-        for value in values:
-            allowed = expected(name, declared, value)
+        shown = names.get(name, name)
+        for group, owner in zip(groups, owners, strict=True):
+            allowed = expected(name, declared, owner[name])
             if allowed:
-                raise ValueError(f"{name} = {value!r}: expected {allowed}")
-        if name not in PER_GROUP and any(value != values[0] for value in values):
-            raise ValueError(f"{name} differs between parameter groups ({values}): it must be the same for all")
+                part = f" for {name}" if shown == "betas" else ""
+                raise ValueError(f"{shown} = {group[shown]!r}: expected {allowed}{part}")
+        if name not in PER_GROUP and any(owner[name] != owners[0][name] for owner in owners):
+            values = [group[shown] for group in groups]
+            raise ValueError(f"{shown} differs between parameter groups ({values}): it must be the same for all")
     if rule.curvature and any(group["lr"] != groups[0]["lr"] for group in groups):
         raise ValueError("lr differs between parameter groups: a curvature method has one step size for all parameters")
 
 
-def unknown_hyperparameter(rule: Rule, name: str, options: Sequence[str] = ()) -> TypeError:
-    """Make the error for a name that is neither a hyperparameter nor an option."""
+def unknown_hyperparameter(rule: Rule, name: str, options: Sequence[str] = (), names: Sequence[str] = ()) -> TypeError:
+    """Make the error for a name that is neither a hyperparameter nor an option.
+
+    Args:
+        rule: the rule.
+        name: the name.
+        options: of the rule's constructor, where they can be given.
+        names: of the hyperparameters where the name was given; none for the rule's own.
+    """
     rates = [key for key in rule.wide if key.endswith("_lr")]
     if name == "lr" and rates:
         return TypeError(f"{rule.title} has no hyperparameter 'lr': its step sizes are {' and '.join(rates)}")
-    near = difflib.get_close_matches(name, [*rule.wide, *options], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*rule.wide, *options])}"
+    near = difflib.get_close_matches(name, [*rule.wide, *names, *options], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*(names or rule.wide), *options])}"
     return TypeError(f"{rule.title} has no hyperparameter {name!r}: {hint}")
 
 
@@ -112,6 +124,7 @@ class Hyperparameters:
         if key == self._key:
             return
         check(self.rule, self.groups)
+        check_names(self.rule, self.groups)
         self._key, self._progress = key, -1.0
         shape = tuple(self.groups[0][name] for name in self._names if name not in (*PER_GROUP, "betas"))
         if shape != self._shape:

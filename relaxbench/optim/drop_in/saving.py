@@ -41,13 +41,14 @@ class Saving(Machine):
         Raises:
             ValueError: if it is the state of another method, of other options or of other parameters. Nothing is
                 changed then.
-            TypeError: if it is not a dict.
+            TypeError: if it is not a dict, or a group holds what is no hyperparameter of the method.
         """
         self._thaw()
         state_dict = numbered(state_dict)
         check(state_dict, self.state_dict(), type(self).__name__, self.rule.replicas)
         saved = without_about(state_dict["param_groups"])
         groups.check(self.rule, saved)
+        groups.check_names(self.rule, saved)
         super().load_state_dict({"state": {}, "param_groups": saved})
         self._use_longer(state_dict["param_groups"][0][ABOUT].get("total_steps"))
         self._rule_state, self._pending = self._layout().join(state_dict["state"], self._rule_state)

@@ -19,6 +19,8 @@ from relaxbench.errors import UserError
 Keys = tuple[Any, ...]
 DROPPED = object()
 """A leaf that is not put into its dict again."""
+NUMBER = "#"
+"""First character of the names of slots for numbers."""
 NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}
 """Types of slots for numbers of Python, which are floats of 64 bits."""
 
@@ -60,6 +62,7 @@ class Contents:
     Attributes:
         trees: the state of each parameter, then the own entries of each group, without their leaves.
         leaves: of each tree, by their keys.
+        constants: of each tree, by their keys: texts, types, devices and None, which must stay what they are.
         optional: the leaves that only some members have, such as a momentum where it is not 0; with their columns in
             the slot `present`.
         present: name of the slot that says which of them a member has.
@@ -67,6 +70,7 @@ class Contents:
 
     trees: Sequence[Mapping[str, Any]]
     leaves: Sequence[Mapping[Keys, Leaf]]
+    constants: Sequence[Mapping[Keys, Any]]
     optional: Mapping[tuple[int, Keys], int]
     present: str
 
@@ -108,10 +112,11 @@ def find(found: Sequence[Sequence[Mapping[str, Any]]], params: int, prefix: str,
     for others in found[1:]:
         trees = [_union(one, other) for one, other in zip(trees, others, strict=True)]
     widths: dict[str, int] = {}
-    kinds: dict[str, torch.dtype] = {}
     laid: list[dict[Keys, Leaf]] = []
+    constants: list[dict[Keys, Any]] = []
     for index, tree in enumerate(trees):
         mine: dict[Keys, Leaf] = {}
+        kept: dict[Keys, Any] = {}
         for keys, value in leaves_of(tree):
             if not isinstance(value, (Tensor, bool, int, float)):
                 if value is not None and not isinstance(value, (str, torch.dtype, torch.device)):
@@ -120,13 +125,10 @@ def find(found: Sequence[Sequence[Mapping[str, Any]]], params: int, prefix: str,
                         f"optimizer {path!r} keeps {where} = {type(value).__name__} in its state: only tensors and "
                         "numbers can be stored for every trial"
                     )
+                kept[keys] = value
                 continue
             dtype = value.dtype if isinstance(value, Tensor) else NUMBERS[type(value)]
-            where = "group." if index >= params else ""
-            name = prefix + where + ".".join(map(str, keys)) + ("" if isinstance(value, Tensor) else "#")
-            if kinds.setdefault(name, dtype) != dtype:
-                name += f":{str(dtype).removeprefix('torch.')}"
-                kinds[name] = dtype
+            name = _slot(prefix, "group" if index >= params else "state", keys, value, dtype)
             begin = widths.get(name, 0)
             widths[name] = begin + (value.numel() if isinstance(value, Tensor) else 1)
             shape = value.shape if isinstance(value, Tensor) else None
@@ -134,8 +136,15 @@ def find(found: Sequence[Sequence[Mapping[str, Any]]], params: int, prefix: str,
             stride = _stride(value) if isinstance(value, Tensor) else ()
             mine[keys] = Leaf(name, begin, widths[name], shape, stride, dtype, host)
         laid.append(mine)
+        constants.append(kept)
     bare = [_without(tree, mine) for tree, mine in zip(trees, laid, strict=True)]
-    return Contents(bare, laid, _optional(found, laid), f"{prefix}present#")
+    return Contents(bare, laid, constants, _optional(found, laid), f"{NUMBER}{prefix}present")
+
+
+def _slot(prefix: str, of: str, keys: Keys, value: Any, dtype: torch.dtype) -> str:
+    """Name the slot of a leaf: no other has its name, nor has an entry of the rule itself, such as its counter t."""
+    kind = "" if isinstance(value, Tensor) else NUMBER
+    return f"{kind}{prefix}{of}.{'.'.join(map(repr, keys))}.{str(dtype).removeprefix('torch.')}"
 
 
 def _without(tree: Mapping[str, Any], leaves: Mapping[Keys, Leaf]) -> Any:

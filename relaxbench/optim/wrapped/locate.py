@@ -14,7 +14,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from relaxbench import plugins
-from relaxbench.errors import UserError, unknown
+from relaxbench.errors import UserError, kind_of, unknown
 
 PREFIX = "torch:"
 """A rule of a study file that begins so is an optimizer of PyTorch or of another package."""
@@ -52,7 +52,7 @@ def checked(cls: Any, path: str) -> type[Optimizer]:
         UserError: if it is not.
     """
     if not isinstance(cls, type):
-        raise UserError(f"optimizer {path!r} is {str(cls)[:LONGEST]!r}: expected a subclass of torch.optim.Optimizer")
+        raise UserError(f"optimizer {path!r} is {kind_of(cls)}: expected a subclass of torch.optim.Optimizer")
     if not issubclass(cls, Optimizer):
         raise UserError(f"optimizer {path!r} is a class, but no subclass of torch.optim.Optimizer: name one")
     if inspect.isabstract(cls) or cls.step is Optimizer.step:

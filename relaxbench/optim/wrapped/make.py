@@ -13,7 +13,7 @@ from relaxbench.optim.hyper import SCHEDULE
 from relaxbench.optim.meanings import Meaning
 from relaxbench.optim.wrapped.arguments import Option, Recipe, has_iterate, read
 from relaxbench.optim.wrapped.closures import require_that_steps_can_be_taken_again
-from relaxbench.optim.wrapped.examine import LARGE, dimensions_of, require_that_it_can_be_stored
+from relaxbench.optim.wrapped.examine import LARGE, MANY, dimensions_of, require_that_it_can_be_stored
 from relaxbench.optim.wrapped.lbfgs import LBFGSRule, takes
 from relaxbench.optim.wrapped.locate import PREFIX, checked, find, path_of
 from relaxbench.optim.wrapped.ranges import SEARCHED, range_of, searched_of
@@ -68,6 +68,24 @@ def _made(cls: Any, path: str, given: tuple[tuple[str, Option], ...]) -> type[Wr
     require_that_it_can_be_stored(rule)
     rule.copies = _copies(rule)
     return rule
+
+
+def require_that_many_steps_can_be_stored(rule: type[WrappedRule]) -> None:
+    """Try a rule of `wrap` for longer, once per process: an optimizer may change with the number of its steps.
+
+    Raises:
+        UserError: naming what does not hold.
+    """
+    kind: Any = rule
+    _tried_for_longer(kind)
+
+
+@lru_cache(maxsize=256)
+def _tried_for_longer(rule: Any) -> None:
+    if issubclass(rule, LBFGSRule):
+        require_that_steps_can_be_taken_again(rule, MANY)
+    else:
+        require_that_it_can_be_stored(rule, MANY)
 
 
 def _companion(recipe: Recipe, name: Option | None, options: dict[str, Option], needed: bool) -> Recipe | None:

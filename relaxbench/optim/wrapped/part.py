@@ -18,6 +18,7 @@ from relaxbench.optim.wrapped.contents import (
     ABSENT,
     DROPPED,
     NONE,
+    NUMBER,
     THERE,
     Contents,
     Keys,
@@ -80,7 +81,7 @@ class Part:
         ]
         given = self.recipe.arguments(values)
         self._attributes = {
-            name for name, value in vars(self._optimizer).items() if name in given and _same(value, given[name])
+            name for name, value in vars(self._optimizer).items() if name in given and same(value, given[name])
         }
         return trees_of(self._optimizer, self._params, self._own)
 
@@ -89,7 +90,7 @@ class Part:
         assert self._contents is not None
         for name in self._contents.on_host():
             rows = state[name]
-            self._host[name] = rows.tolist() if name.partition(":")[0].endswith("#") else rows.cpu()
+            self._host[name] = rows.tolist() if name.startswith(NUMBER) else rows.cpu()
 
     def close(self, state: State) -> None:
         """Write the numbers of all members back."""
@@ -192,14 +193,18 @@ class Part:
             for keys, value in leaves_of(now):
                 leaf = leaves.get(keys)
                 if leaf is None:
-                    if isinstance(value, (Tensor, bool, int, float)):
+                    if value != self._contents.constants[tree].get(keys):
                         raise self._changed(keys)
+                    found.add(keys)
                     continue
                 found.add(keys)
                 if self._mark(k, tree, keys, NONE if value is None else THERE) and value is None:
                     continue
                 if loaded.get((tree, keys)) is not value:
                     self._write(leaf, keys, value, state, k)
+            for keys, value in self._contents.constants[tree].items():
+                if value is not None and keys not in found:
+                    raise self._changed(keys)
             for keys in leaves.keys() - found:
                 if not self._mark(k, tree, keys, ABSENT):
                     raise self._changed(keys)
@@ -248,11 +253,12 @@ def dry(shape: torch.Size, step: int) -> Tensor:
 def _is_state(name: str, value: Any, before: Mapping[str, Any], recipe: Recipe) -> bool:
     """Return whether an entry of a group is part of the state: no argument, or changed by a step."""
     if name in inspect.signature(recipe.cls).parameters and name in before:
-        return not _same(value, before[name])
+        return not same(value, before[name])
     return True
 
 
-def _same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any) -> bool:
+    """Return whether two values, which may be tensors, are equal."""
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
     return bool(a == b)

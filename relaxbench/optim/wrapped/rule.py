@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
@@ -15,12 +15,16 @@ from relaxbench.optim import schedules
 from relaxbench.optim.hyper import Hyper, stack
 from relaxbench.optim.rule import Query, Rule, State, counters
 from relaxbench.optim.wrapped.arguments import Option, Recipe, has_iterate, option_names
+from relaxbench.optim.wrapped.generators import untouched
 from relaxbench.optim.wrapped.locate import package_of, quoted
 from relaxbench.optim.wrapped.part import Part, dry
 from relaxbench.space import Value
 
 COMPANION = "companion_"
 """Prefix of the hyperparameters, options and state of the optimizer that takes the other parameters."""
+
+SELDOM = 16
+"""In one of so many steps of a population, Python's and numpy's generators are watched, too."""
 
 
 class WrappedRule(Rule):
@@ -47,6 +51,7 @@ class WrappedRule(Rule):
         self._parts: list[Part] = []
         self._shapes: tuple[torch.Size, ...] = ()
         self._found: tuple[torch.device, torch.dtype] | None = None
+        self._updates = 0
 
     @classmethod
     def recipes(cls) -> list[tuple[Recipe, str]]:
@@ -60,7 +65,7 @@ class WrappedRule(Rule):
             given = {name: values[prefix + name] for name in recipe.places if prefix + name in values}
             try:
                 recipe.make([nn.Parameter(torch.zeros(4, 3))], given)
-            except Exception as error:  # an optimizer may raise any kind
+            except (Exception, SystemExit) as error:  # an optimizer may raise any kind
                 return quoted(error)
         return None
 
@@ -78,6 +83,20 @@ class WrappedRule(Rule):
         return (
             f"{' and '.join(recipe.shown for recipe, _ in cls.recipes())} ({', '.join(sorted(packages)) or 'a file'})"
         )
+
+    @classmethod
+    def unsearched(cls, searched: Collection[str], fixed: Collection[str] = ()) -> str | None:
+        """Say that nobody searches what moves an optimizer without `lr`, and how to do it; None if somebody does.
+
+        Args:
+            searched: names of its hyperparameters that are searched.
+            fixed: those that the study file fixes.
+        """
+        idle = [name for name in cls.recipe.places if name not in (*searched, *fixed, "weight_decay")]
+        if "lr" in cls.wide or not idle or set(searched) - {"weight_decay"}:
+            return None
+        what = "weight_decay alone" if searched else "nothing"
+        return f"of {cls.recipe.shown} {what} is searched: state ranges, such as space = {{ {idle[0]} = [low, high] }}"
 
     @classmethod
     def unfit(cls, shapes: Sequence[torch.Size]) -> str | None:
@@ -117,18 +136,15 @@ class WrappedRule(Rule):
 
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         first = (state["t"][:, 0] == 0).tolist()
+        self._updates += 1
         for part in self._parts:
             names = [name for name in part.recipe.places if part.prefix + name in hyper]
             columns = [hyper[part.prefix + name][:, 0].tolist() for name in names]
             values = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)] or [{}] * len(first)
             part.open(state)
-            for k, is_first in enumerate(first):
-                try:
-                    part.step(state, k, state["x"][k], grad[k], values[k], is_first)
-                except (ArithmeticError, RuntimeError, ValueError):
-                    if bool(torch.isfinite(state["x"][k]).all()) and bool(torch.isfinite(grad[k]).all()):
-                        raise
-                    state["x"][k].fill_(math.nan)  # some optimizers raise where others compute with NaN
+            with untouched(part.recipe.path, state["x"].device, self._updates % SELDOM == 0):
+                for k, is_first in enumerate(first):
+                    self._step_member(part, state, k, grad[k], values[k], is_first)
             part.close(state)
             for name, column in zip(names, columns, strict=True):
                 if has_iterate(part.recipe.cls):
@@ -137,6 +153,17 @@ class WrappedRule(Rule):
         state["x"].masked_fill_(torch.isnan(grad).any(dim=1, keepdim=True), math.nan)
         state["t"] += 1
         return state
+
+    def _step_member(
+        self, part: Part, state: State, k: int, grad: Tensor, values: Mapping[str, float], is_first: bool
+    ) -> None:
+        x = state["x"][k]
+        try:
+            part.step(state, k, x, grad, values, is_first)
+        except (ArithmeticError, RuntimeError, ValueError):
+            if bool(torch.isfinite(x).all()) and bool(torch.isfinite(grad).all()):
+                raise
+            x.fill_(math.nan)  # some optimizers raise where others compute with NaN
 
     def iterate(self, state: State) -> Tensor:
         moving = [part for part in self._parts if has_iterate(part.recipe.cls)]
@@ -184,8 +211,8 @@ class WrappedRule(Rule):
                 part.find_state(device, dtype)
             except UserError:
                 raise
-            except Exception as error:
-                raise UserError(f"optimizer {part.recipe.path!r} cannot take a step: {error}") from error
+            except (Exception, SystemExit) as error:
+                raise UserError(f"optimizer {part.recipe.path!r} cannot take a step: {quoted(error)}") from error
         self._found = (device, dtype)
 
     def _widths(self) -> dict[str, tuple[int, torch.dtype]]:

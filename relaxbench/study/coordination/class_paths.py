@@ -54,6 +54,9 @@ PLAIN: Mapping[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float"
 BEYOND = "which a study file cannot give"
 WORDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text in quotes"}
 
+COUNTS = ("n_", "num_", "popsize")
+"""Beginnings of the names of counts: Optuna takes a negative one for 0, without a word."""
+
 
 def options_of(made: type[Any], given: Mapping[str, Any], kind: str, name: str, but: Collection[str] = ()) -> set[str]:
     """Return the names of the arguments of a class, after a check that it takes the given ones.
@@ -82,6 +85,8 @@ def options_of(made: type[Any], given: Mapping[str, Any], kind: str, name: str, 
         if types and not any(_is(value, each) for each in types):
             wanted = " or ".join(WORDS[each] for each in types)
             raise UserError(f"option of {kind} {name!r}: {option} = {value!r}: expected {wanted}")
+        if option.startswith(COUNTS) and isinstance(value, (int, float)) and value < 0:
+            raise UserError(f"option of {kind} {name!r}: {option} = {value!r}: expected a number that is not negative")
     return set(known)
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
 from relaxbench.optim.registry import RULES, option_defaults
+from relaxbench.optim.wrapped.make import require_that_many_steps_can_be_stored
+from relaxbench.optim.wrapped.rule import WrappedRule
 from relaxbench.problems import Problem
 from relaxbench.store.facts import Manifest
 from relaxbench.store.identity_facts import IdentityFacts, MethodIdentity, ProblemIdentity, TensorFacts
@@ -98,6 +100,11 @@ def identify_method(
     same = params.keys() == rule.wide.keys()
     built_in = rule in RULES.values()
     others = known.get("others", []) if known is not None else [] if built_in else elsewhere(rule)
+    if known is None and issubclass(rule, WrappedRule):
+        try:
+            require_that_many_steps_can_be_stored(rule)
+        except UserError as error:
+            raise UserError(f"method.{label}: {error}") from None
     twice = known is None and not built_in  # those that are built in repeat their steps
     gone = f"its hyperparameters are {', '.join(rule.wide)}"
     options = spec.variant(label).options

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from relaxbench.errors import UserError
+from relaxbench.errors import UserError, exited
 from relaxbench.store.claims import Claims
 from relaxbench.study.coordination.ray_cluster import Cluster
 from relaxbench.study.coordination.supervisor import BREAKER, LONGEST_PAUSE, TICK
@@ -98,6 +98,8 @@ def work(order: Order) -> str:
         database.dispose()
     except UserError as error:
         return str(error)
+    except SystemExit as error:  # Ray would take it for the end of its worker
+        return str(exited(error) or error)
     return ""
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from relaxbench.optim import EntropySGD
+from relaxbench.optim import SGD, AdamW, EntropySGD
 from tests.optim.drop_in.models import loop, new, vector
 
 
@@ -26,6 +29,52 @@ def test_bad_groups_are_named() -> None:
     optimizer.param_groups[0].update(momentum=0.5, lr="a")
     with pytest.raises(ValueError, match="lr = 'a': expected a number"):
         loop(layer, optimizer, 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "later", "told"),
+    [
+        (
+            "sgd",
+            {"nesterov": False},
+            "SGD has no hyperparameter 'nesterov': it has lr, momentum, weight_decay, schedule",
+        ),
+        ("sgd", {"maximize": True}, "no hyperparameter 'maximize'"),
+        ("sgd", {"betas": (0.9, 0.99)}, "no hyperparameter 'betas'"),
+        ("adamw", {"eps": 1e-3}, "AdamW has no hyperparameter 'eps': it has schedule, betas, weight_decay, lr"),
+        ("adamw", {"amsgrad": True}, "no hyperparameter 'amsgrad'"),
+    ],
+)
+def test_what_is_put_into_a_group_later_must_have_an_effect(method: str, later: dict[str, Any], told: str) -> None:
+    model, optimizer = new(method, schedule="constant")
+    loop(model, optimizer, 1)
+    optimizer.param_groups[0].update(later)
+    with pytest.raises(TypeError, match=told):
+        loop(model, optimizer, 1)
+    state = optimizer.state_dict()
+    _, other = new(method, schedule="constant")
+    with pytest.raises(TypeError, match=told):
+        other.load_state_dict(state)
+    optimizer.param_groups[0].pop(next(iter(later)))
+    loop(model, optimizer, 1)
+
+
+def test_a_scheduler_resumes_from_groups_with_its_keys() -> None:
+    """As PyTorch's documentation does it, with `last_epoch`."""
+    rates = []
+    for make in (torch.optim.SGD, partial(SGD, schedule="constant")):
+        optimizer = make([{"params": nn.Parameter(torch.ones(2)), "initial_lr": 0.1}], lr=0.01)
+        torch.optim.lr_scheduler.StepLR(optimizer, 2, last_epoch=3)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[0] == rates[1]
+
+
+def test_values_are_named_as_pytorch_names_them() -> None:
+    groups = [{"params": [nn.Parameter(torch.ones(2))], "betas": (first, 0.99)} for first in (0.9, 0.8)]
+    with pytest.raises(ValueError, match=r"^betas differs between parameter groups \(\[\(0\.9, 0\.99\), \(0\.8"):
+        AdamW(groups, schedule="constant")
+    with pytest.raises(ValueError, match=r"^betas = \(1\.5, 0\.99\): expected .*, below 1 for beta1$"):
+        AdamW([nn.Parameter(torch.ones(2))], betas=(1.5, 0.99), schedule="constant")
 
 
 def test_groups_cannot_be_added_later() -> None:

@@ -14,6 +14,7 @@ from relaxbench.optim.wrapped import wrap
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training.ensemble import Ensemble
 from relaxbench.training.oracle import Oracle
+from relaxbench.training.population import Population
 from tests.optim.wrapped.test_exact import BUDGET, TASK, job, trained
 
 STEPS = 12
@@ -122,6 +123,42 @@ def test_the_class_itself_is_its_path() -> None:
     assert wrap(torch.optim.Adam) is wrap("torch.optim.Adam") is wrap("torch:torch.optim.Adam")
     assert wrap(torch.optim.Adam).name == "torch:torch.optim.Adam" and MyAdam().name == "my-adam"
     assert importlib.import_module("relaxbench.optim.wrapped").wrap is wrap
+
+
+class Counts(torch.optim.Optimizer):
+    """Names its state as a rule does, and keeps numbers of all kinds under names that look alike."""
+
+    def __init__(self, params: Any, lr: float = 0.1, k: float = 0.9) -> None:
+        super().__init__(params, {"lr": lr, "k": k})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state.update(t=torch.zeros(()), x=torch.zeros_like(p), seed=0, **{"seed#": torch.zeros(2)})
+                    state.update({"a.b": 0.0, "a": {"b": 1.0}, "present#": 0})
+                state["t"] += 1
+                state["seed"] += 1
+                state["seed#"] += 2
+                state["a.b"] += 3.0
+                state["a"]["b"] *= 0.9
+                state["x"].mul_(group["k"]).add_(p.grad)
+                size = (state["t"] + state["seed"] + state["seed#"].sum() + state["a.b"]) / (8 * state["seed"])
+                p.sub_(group["lr"] * size * (1 + state["a"]["b"]) * state["x"])
+
+
+def test_a_state_may_have_any_names() -> None:
+    """Bit for bit, refilled and interrupted, against a plain loop."""
+    rule, values = wrap(Counts), {"lr": 0.03, "k": 0.8}
+    first = Population(Oracle(TASK, "direct"), rule(), BUDGET)
+    first.admit([job(rule, 5, values), job(rule, 3, values)])
+    first.round()
+    jobs = [job(rule, 4, {**values, "k": 0.5}), job(rule, 3, values, first.checkpoints()[3]), job(rule, 5, values)]
+    found = trained(rule, jobs, 2)
+    for seed in (3, 5):
+        assert torch.equal(found[seed], loop(lambda params: [Counts(params, **values)], seed)[0])
 
 
 class Careful(torch.optim.Optimizer):

@@ -79,6 +79,10 @@ MISTAKES: list[tuple[Any, tuple[str, ...]]] = [
     ({"sampler": "qmc", "options": {"independent_sampler": "tpe"}}, ("it is an object, which a study file cannot",)),
     ({"pruner": "json:JSONDecoder"}, ("is not a class of pruners", "BasePruner")),
     ({"sampler": "tpe", "options": {"group": "no"}}, ("group = 'no': expected true or false",)),
+    (
+        {"sampler": "tpe", "options": {"n_startup_trials": -1}},
+        ("n_startup_trials = -1: expected a number that is not",),
+    ),
     ({"sampler": "tpe", "options": {"n_startup_trials": True}}, ("n_startup_trials = True: expected a whole number",)),
     ({"sampler": "gp", "options": {"deterministic_objective": 1}}, ("deterministic_objective = 1: expected true or",)),
     ({"pruner": "wilcoxon", "pruner_options": {"p_threshold": "a"}}, ("p_threshold = 'a': expected a number",)),
