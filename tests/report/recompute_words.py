@@ -112,14 +112,14 @@ def check_sentence(report: Report, text: str, claim: dict[str, Any]) -> None:
 
 def check_line(report: Report, line: list[str], row: Any, claims: Claims) -> None:
     """A line of the verdict table."""
-    told(report, "table: level", re.findall(NUMBER, line[1]), [row["level"]] if np.isfinite(row["level"]) else [])
-    for cell, prefix in ((line[2], ""), (line[6], "seconds_"), (line[7], "control_")):
+    told(report, "table: level", re.findall(NUMBER, line[2]), [row["level"]] if np.isfinite(row["level"]) else [])
+    for cell, prefix in ((line[3], ""), (line[6], "seconds_"), (line[7], "control_")):
         claim = claims.get((row["problem"], row["method"], prefix), {})
         known = [claim[key] for key in ("ratio", "low", "high") if key in claim and np.isfinite(claim[key])]
         if cell != "–":
             told(report, f"table: {prefix}ratio", re.findall(NUMBER, cell), known)
     if row["verdict"] not in ("baseline", "repeated"):
-        report.check("table: verdict", line[4], claims[row["problem"], row["method"], ""]["verdict"])
+        report.check("table: verdict", line[1], claims[row["problem"], row["method"], ""]["verdict"])
     if line[9] != "–":
         counts = [row["disaster_count"], row["disaster_runs"], 100 * row["disaster_bound"]]
         told(report, "table: disasters", re.findall(NUMBER, line[9]), counts)

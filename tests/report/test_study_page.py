@@ -96,7 +96,7 @@ def test_every_number_of_the_table_is_that_of_the_csv(page: Page, digits: StudyF
         ends = f"{ratio(row[prefix + 'low'])} to {ratio(row[prefix + 'high'])}" if row[prefix + "low"] > 0 else ""
         return f"{ratio(row[prefix + 'ratio'])} {ends}"
 
-    for title, level, times, points, verdict, look, seconds, control, searched, disasters in rows:
+    for title, verdict, level, times, points, look, seconds, control, searched, disasters in rows:
         row = table.loc[title.removesuffix(" control")]
         assert level == number(row["level"], 2) and verdict == row["verdict"]
         if row["method"] == "sgd":

@@ -18,17 +18,10 @@
     return rows.filter(row => row.length > 1 || row[0]);
   }
 
-  // Params are JSON in one column: show one column per hyperparameter, so that each can be sorted.
+  // Params stand there twice, as JSON and as columns of their own: show these, because each can be sorted.
   function spread([columns, ...rows]) {
-    const at = columns.indexOf("params");
-    if (at < 0) return [columns, rows];
-    const settings = rows.map(row => JSON.parse(row[at] || "{}"));
-    const names = [...new Set(settings.flatMap(Object.keys))];
-    const others = columns.filter((_, index) => index !== at);
-    return [
-      [...others, ...names],
-      rows.map((row, index) => [...row.filter((_, column) => column !== at), ...names.map(name => String(settings[index][name] ?? ""))]),
-    ];
+    const kept = cells => cells.filter((_, index) => columns[index] !== "params");
+    return [kept(columns), rows.map(kept)];
   }
 
   const numeric = text => (text.trim() === "" ? NaN : Number(text));
