@@ -58,16 +58,15 @@ def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
             if name not in group:
                 raise ValueError(f"a parameter group has no {name}: expected a value for every hyperparameter")
     owners = [own(rule, group) for group in groups]
-    names = {owned: name for name, all_of_them in known.items() for owned in all_of_them}
     for name, declared in rule.wide.items():
-        shown = names.get(name, name)
+        shown = "betas" if name in known.get("betas", ()) else name
         for group, owner in zip(groups, owners, strict=True):
             allowed = expected(name, declared, owner[name])
             if allowed:
                 part = f" for {name}" if shown == "betas" else ""
-                raise ValueError(f"{shown} = {group[shown]!r}: expected {allowed}{part}")
+                raise ValueError(f"{shown} = {group.get(shown, owner[name])!r}: expected {allowed}{part}")
         if name not in PER_GROUP and any(owner[name] != owners[0][name] for owner in owners):
-            values = [group[shown] for group in groups]
+            values = [group.get(shown, owner[name]) for group, owner in zip(groups, owners, strict=True)]
             raise ValueError(f"{shown} differs between parameter groups ({values}): it must be the same for all")
     if rule.curvature and any(group["lr"] != groups[0]["lr"] for group in groups):
         raise ValueError("lr differs between parameter groups: a curvature method has one step size for all parameters")
