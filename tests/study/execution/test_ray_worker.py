@@ -29,7 +29,7 @@ from tests.study import tiny
 
 STORE = 80 * 2**20
 """Bytes of a node's object store, which is hardly used."""
-PATIENCE = 120.0
+PATIENCE = 240.0
 STARTED: list[subprocess.Popen[str]] = []
 """To be ended with the cluster, whatever became of their tests."""
 
