@@ -5,9 +5,7 @@ from __future__ import annotations
 from relaxbench.analysis.at_seconds import worst_metric
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.sentences import listed
-
-SAME = "same examples as"
-"""Key of a split in a problem's identity: the split before it with the same examples."""
+from relaxbench.store.identity_facts import SAME
 
 
 def worse_than_diverged(frames: StudyFrames) -> list[str]:

@@ -126,7 +126,7 @@ def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: st
     def work() -> None:
         display.say(f"Study {name}: {counted(len(places), 'worker')} on {_where(places)}.")
         start = ForkedWorker if can_fork([place.device for place in places]) else start_process
-        told = opened.notes
+        told = set(opened.notes)
         Supervisor(watch.claims, places, command, options.stopping, watch.tick, display.say, start, told).run()
 
     return watch.over(work)

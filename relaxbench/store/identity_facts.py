@@ -6,6 +6,9 @@ from typing import Literal, NotRequired, TypedDict
 
 from relaxbench.space import Value
 
+SAME = "same examples as"
+"""Key of a split: the split before it with the same examples."""
+
 
 class TensorFacts(TypedDict):
     """A parameter or a buffer of a model."""

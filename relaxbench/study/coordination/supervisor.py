@@ -79,7 +79,7 @@ class Supervisor:
         tick: called several times per second.
         announce: receives lines for people.
         start: starts a process from a command, its whole environment, and the file for its output.
-        told: lines that people have read already; workers may say them again.
+        told: lines that people have read already; what workers say is added, and is not passed on again.
     """
 
     claims: Claims
@@ -89,11 +89,10 @@ class Supervisor:
     tick: Callable[[], None]
     announce: Callable[[str], None]
     start: Callable[[list[str], Mapping[str, str], Path], WorkerProcess] = start_process
-    told: Sequence[str] = ()
+    told: set[str] = field(default_factory=set)
     restarts: int = 0
     _failures: dict[str, int] = field(default_factory=dict)
     _last: WorkerPlace | None = None
-    _told: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Supervise until every worker is done, given up or stopped.
@@ -182,8 +181,8 @@ class Supervisor:
         """Pass on what a worker says to people, and once what several say."""
         lines, place.heard = said(place.log, place.heard)
         for line in lines:
-            if line not in self._told and line not in self.told:
-                self._told.add(line)
+            if line not in self.told:
+                self.told.add(line)
                 self.announce(line)
 
     def _signal(self, number: signal.Signals) -> None:

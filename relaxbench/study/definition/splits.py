@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from relaxbench.analysis.problem_caveats import SAME
 from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.problems.splits import Split
+from relaxbench.store.identity_facts import SAME
 
 Splits = dict[str, dict[str, str | int | float]]
 """Split → what it is → value."""

@@ -373,7 +373,7 @@ def test_what_workers_say_to_people_is_passed_on_once(database: Engine) -> None:
     once = "import sys; print('relaxbench says: both say this'); print('for the log alone'); sys.stdout.flush()\n"
     mine = LIVES + "print(f'relaxbench says: life {life}', flush=True); os._exit(1 if life == 1 else 0)"
     watch = Watch(database, ("cpu", once), ("cpu", once + "print('relaxbench says: known')\n" + mine))
-    watch.supervisor.told = ["known"]
+    watch.supervisor.told = {"known"}
     watch.run()
     assert sorted(line for line in watch.said if "started again" not in line) == ["both say this", "life 1", "life 2"]
     assert "worker 2 on cpu ended with code 1 (for the log alone): started again" in watch.said
