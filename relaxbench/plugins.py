@@ -12,8 +12,10 @@ import importlib
 import importlib.util
 import os
 import sys
+from contextlib import suppress
+from functools import lru_cache
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -29,9 +31,22 @@ PROBLEMS = "relaxbench.problems"
 def points_of(group: str) -> dict[str, list[EntryPoint]]:
     """The installed entry points of a group by name, without importing them. Several of one name are a conflict."""
     names: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=group):
+    for point in _installed(group, tuple(_folder(place) for place in sys.path)):
         names.setdefault(point.name, []).append(point)
     return dict(sorted(names.items()))
+
+
+@lru_cache(maxsize=2)
+def _installed(group: str, folders: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """A group's entry points; read again when the search path or one of its folders has changed. A study asks often."""
+    return entry_points(group=group)
+
+
+def _folder(place: str) -> tuple[str, int]:
+    """A folder of the search path, and when something was last added to it or removed from it."""
+    with suppress(OSError):
+        return place, os.stat(place or ".").st_mtime_ns
+    return place, 0
 
 
 def load(group: str, name: str) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> Faked:
 
     def fake(group: str, **points: str) -> None:
         made = [EntryPoint(name.replace("_", "-"), value, group) for name, value in points.items()]
-        monkeypatch.setattr(plugins, "entry_points", lambda group: [each for each in made if each.group == group])
+        monkeypatch.setattr(plugins, "_installed", lambda group, folders: EntryPoints(made).select(group=group))
 
     return fake
 
@@ -196,10 +197,27 @@ def test_what_is_built_in_cannot_be_replaced(faked: Faked) -> None:
 
 def test_two_packages_with_one_name_are_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("mine", f"package_{letter}:Rule", plugins.RULES) for letter in "ab"]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugins, "_installed", lambda group, folders: points)
     monkeypatch.setattr(plugins, "package", lambda point: point.value.split(":")[0])
     with pytest.raises(UserError, match="several packages, package_a and package_b"):
         plugins.load(plugins.RULES, "mine")
+
+
+def test_what_is_installed_later_is_found_and_nothing_is_read_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(plugins, "entry_points", lambda group: read.append(group) or entry_points(group=group))  # type: ignore[func-returns-value]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "later" not in plugins.points_of(plugins.RULES)
+    assert "later" not in plugins.points_of(plugins.RULES) and len(read) == 1
+    about = tmp_path / "later-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: later\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[relaxbench.rules]\nlater = later:Rule\n")
+    assert plugins.points_of(plugins.RULES)["later"][0].value == "later:Rule" and len(read) == 2
+    shutil.rmtree(about)
+    assert "later" not in plugins.points_of(plugins.RULES)
 
 
 def test_drop_in_returns_the_existing_class(faked: Faked) -> None:

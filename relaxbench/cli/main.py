@@ -6,9 +6,11 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from relaxbench.cli.ablate import ablate
 from relaxbench.cli.atlas import atlas
@@ -88,6 +90,12 @@ for name, command in COMMANDS.items():
     app.command(name, cls=Command)(command)
 
 
+@cache
+def _program() -> Callable[..., int | None]:
+    """The app as click knows it: typer reads every command's signature for that."""
+    return get_command(app)
+
+
 SYSTEM = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOSPC: "free some space, and run the same command again",
@@ -115,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     if any("\0" in argument for argument in arguments):
         return _mistake("an argument contains a NUL character: leave it out")
     try:
-        return app(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
+        return _program()(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
     except UserError as error:
         return _mistake(described(error))
     except SystemExit as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,21 +24,25 @@ READS = ("now", "utcnow", "today")
 class Clocks:
     """Watches the calls of C functions in a block; whatever name the code has for them.
 
+    A profiler at work has the interpreter's one place for that, and keeps it: then nothing is watched.
+
     Attributes:
         place: file and line of the first reading; "" if there was none.
     """
 
     def __init__(self) -> None:
         self.place = ""
-        self._before: Callable[..., Any] | None = None
+        self._watching = False
 
     def __enter__(self) -> Clocks:
-        self._before = sys.getprofile()
-        sys.setprofile(self._notice)
+        self._watching = sys.getprofile() is None
+        if self._watching:
+            sys.setprofile(self._notice)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.setprofile(self._before)
+        if self._watching:
+            sys.setprofile(None)
 
     def _notice(self, frame: FrameType, event: str, function: Any) -> None:
         if event != "c_call" or self.place or not _reads(function):

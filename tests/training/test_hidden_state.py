@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import itertools
 import logging
 import random
@@ -245,6 +246,14 @@ def test_a_model_without_one_is_accepted_and_keeps_no_hook(model: Callable[[], n
     try_out(task)
     hooks: Any = (task.model._forward_hooks, task.model._forward_pre_hooks)
     assert not any(hooks)
+
+
+def test_a_profiler_at_work_goes_on() -> None:
+    with cProfile.Profile() as profile:
+        try_out(of(Net))
+    assert any("try_out" in str(each.code) for each in profile.getstats())
+    with pytest.raises(UserError, match="reads the clock"):
+        try_out(of(counting("import time; n = time.time() % 100")))
 
 
 class Recurrent(nn.Module):

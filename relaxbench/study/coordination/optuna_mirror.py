@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakSet
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -30,13 +31,20 @@ CHUNK = 50
 """Trials that are added to Optuna before they are marked as mirrored."""
 
 
+_fitting: WeakSet[Database] = WeakSet()
+"""Databases whose tables fit the installed Optuna. To find out, Optuna runs all its migration scripts' modules."""
+
+
 def optuna_storage(database: Database) -> RDBStorage:
     """Optuna's storage in the same database."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = database.url.render_as_string(hide_password=False)
+    known = database in _fitting
+    lasting = {"connect_args": {"timeout": BUSY_SECONDS}} if database.dialect.name == "sqlite" else None
+    storage = RDBStorage(url, lasting, skip_compatibility_check=known, skip_table_creation=known)
+    _fitting.add(database)
     if database.dialect.name != "sqlite":
-        return RDBStorage(url)
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+        return storage
     # Optuna commits trial by trial. With write-ahead logging a commit need not wait for the disk, as on our own
     # connections. A power cut may lose the last commits, in the order of the log: a trial and its later mark together.
     event.listen(storage.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=NORMAL"))

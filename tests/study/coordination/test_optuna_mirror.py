@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, select, update
 
 from relaxbench.store.database import open_database
@@ -54,6 +56,21 @@ def test_commits_do_not_wait_for_the_disk_as_on_our_own_connections(study: list[
     with study[0].database.connect() as connection:
         ours = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "journal_mode")]
     assert theirs == ours == [1, "wal"]
+
+
+def test_whether_the_tables_fit_is_asked_once_per_process(study: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    monkeypatch.setattr(ScriptDirectory, "get_current_head", _counted(ScriptDirectory.get_current_head, loaded))
+    mirror(study)
+    asked = len(loaded)
+    assert asked >= 1
+    with module.open_optuna(study[0].database) as storage:
+        assert len(storage.get_all_studies()) == 2
+    assert len(loaded) == asked
+
+
+def _counted(function: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
+    return lambda *given: calls.append(1) or function(*given)  # type: ignore[func-returns-value]
 
 
 def test_all_finished_trials_are_added_in_order(study: list[Plan], tmp_path: Path) -> None:
