@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Prepare a process that runs tests: not the one that only hands them out to pytest-xdist's workers."""
     if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
         keep_freed_memory()  # as the commands do
+        import_module("tests.brief").measure_briefly()
         config.pluginmanager.import_plugin("tests.known_studies")
 
 
@@ -86,6 +88,15 @@ def pytest_report_header() -> str:
 
 settings.register_profile("relaxbench", deadline=None, derandomize=True)
 settings.load_profile("relaxbench")
+
+
+@pytest.fixture
+def at_length() -> Iterator[None]:
+    """Times are measured for as long as by a study that a person runs."""
+    brief = import_module("tests.brief")
+    brief.measure_briefly(False)
+    yield
+    brief.measure_briefly()
 
 
 @pytest.fixture(scope="session")

@@ -171,6 +171,7 @@ def prepare() -> None:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as the commands do
     for name in (*IMPORTED, "sklearn.datasets", "torch.func", "tests.study.tiny"):
         importlib.import_module(name)
+    importlib.import_module("tests.brief").measure_briefly()
     gc.collect()
     gc.freeze()
 

@@ -41,6 +41,8 @@ MORE = (512, 1024, 2048)
 """Further sizes on a GPU."""
 PAIRS = 3
 """Number of alternating measurements of both paths before one is chosen."""
+SECONDS = 0.15
+"""Duration of a measurement of speed."""
 STRETCH_SECONDS = 0.02
 """Minimum duration of a timed stretch of steps."""
 
@@ -236,7 +238,7 @@ def throughput(
     rule: Rule,
     size: int,
     device: torch.device,
-    seconds: float = 0.15,
+    seconds: float | None = None,
     compiled: CompiledStep | None = None,
     **params: float,
 ) -> float:
@@ -249,7 +251,7 @@ def throughput(
         rule: the mathematics of the method.
         size: K, the number of members.
         device: where they are trained.
-        seconds: total duration of the measurement.
+        seconds: total duration of the measurement; `SECONDS` by default.
         compiled: takes the steps, if it is given.
         params: hyperparameters that differ from the defaults.
     """
@@ -258,7 +260,8 @@ def throughput(
     population.admit([Job(i, i % 8, values) for i in range(size)])  # eight seeds: drawing weights is not timed
     chunk, spent, fastest = 1, 0.0, 0.0
     population.advance(chunk)  # the first call allocates
-    while spent < seconds or fastest == 0:
+    enough = SECONDS if seconds is None else seconds
+    while spent < enough or fastest == 0:
         start = time.perf_counter()
         population.advance(chunk)
         if device.type == "cuda":

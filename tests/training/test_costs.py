@@ -13,9 +13,10 @@ from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training import costs
-from relaxbench.training.costs import LEAST, MOST, Stopwatch, calibrate, expected_seconds, levels, peak_bytes
+from relaxbench.training.costs import Stopwatch, calibrate, expected_seconds, levels, peak_bytes
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("at_length")
 TRUE = np.array([1.0, 1.2, 0.9, 2.0])
 
 
@@ -69,8 +70,8 @@ def test_the_spread_is_that_of_repeated_calibrations() -> None:
 
 def test_a_quiet_machine_is_measured_briefly_and_a_busy_one_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
-    for noise, count in ((0.001, LEAST), (0.2, MOST)):
-        scripted(monkeypatch, TRUE * np.exp(noise * rng.standard_normal((MOST, 4))))
+    for noise, count in ((0.001, costs.LEAST), (0.2, costs.MOST)):
+        scripted(monkeypatch, TRUE * np.exp(noise * rng.standard_normal((costs.MOST, 4))))
         started: list[int] = []
 
         def begin(index: int, started: list[int] = started) -> bool:
@@ -81,11 +82,11 @@ def test_a_quiet_machine_is_measured_briefly_and_a_busy_one_for_longer(monkeypat
         assert sorted(started) == sorted(list(range(4)) * count)
         assert len({tuple(started[place : place + 4]) for place in range(0, len(started), 4)}) >= 4  # the order changes
         assert [cost["seconds_per_gradient"] for cost in found] == pytest.approx(TRUE, rel=4 * noise)
-        assert all((cost["seconds_spread"] > costs.GOAL) == (count == MOST) for cost in found)
+        assert all((cost["seconds_spread"] > costs.GOAL) == (count == costs.MOST) for cost in found)
 
 
 def test_slow_gradients_are_timed_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted(monkeypatch, TRUE * np.ones((MOST, 1)))
+    scripted(monkeypatch, TRUE * np.ones((costs.MOST, 1)))
     monkeypatch.setattr(costs, "PATIENCE_SECONDS", -1.0)  # it has passed already
     started: list[int] = []
     calibrate(digits_mlp(), rules(4), CPU, begin=lambda index: started.append(index) is None)
@@ -93,14 +94,14 @@ def test_slow_gradients_are_timed_three_times(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_states_that_are_large_together_are_not_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted(monkeypatch, np.ones((1, 2 * LEAST)))
+    scripted(monkeypatch, np.ones((1, 2 * costs.LEAST)))
     monkeypatch.setattr(costs, "KEPT_BYTES", 2 * RULES["sgd"].copies * digits_mlp().size * 4 - 1)
     calibrate(digits_mlp(), rules(2), CPU)
-    assert Scripted.made == 2 * LEAST
+    assert Scripted.made == 2 * costs.LEAST
 
 
 def test_a_worker_that_is_to_stop_has_measured_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted(monkeypatch, np.ones((MOST, 2)))
+    scripted(monkeypatch, np.ones((costs.MOST, 2)))
     assert calibrate(digits_mlp(), rules(2), CPU, begin=lambda index: False) == []
 
 

@@ -14,6 +14,7 @@ from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("at_length")
 
 
 def test_a_measurement_is_that_of_all_slots_together(monkeypatch: pytest.MonkeyPatch) -> None:

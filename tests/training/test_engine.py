@@ -18,6 +18,7 @@ from relaxbench.training.oracle import Oracle
 from tests.training.layers import Branch, with_layer
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("at_length")
 
 
 def rates(table: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
