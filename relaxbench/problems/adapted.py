@@ -36,6 +36,7 @@ class AdaptedModel:
     def __init__(self, build: Callable[[], object], pretrained: Pretrained | None = None) -> None:
         self._build, self._pretrained = build, pretrained
         self._constants: dict[tuple[str, torch.dtype], Params] = {}
+        self._undecided = True
 
     def original(self, seed: int) -> nn.Module:
         """Build the user's own model.
@@ -137,12 +138,41 @@ class AdaptedModel:
         """Call the model with these parameters (and statistics of batch normalization), on inputs (and labels)."""
         first = next(iter(params.values()))
         inputs = tuple(value.to(first.dtype) if value.is_floating_point() else value for value in inputs)
+        if self._undecided and inputs[0].dim() == 4 and not layers.is_together():
+            self._arrange(inputs)
+        return self._run({**self.constants(first.device, first.dtype), **params}, inputs)
+
+    def _run(self, values: Params, inputs: tuple[Tensor, ...]) -> object:
         shared = self._shared  # before the first call
         try:
-            return functional_call(self.module, {**self.constants(first.device, first.dtype), **params}, inputs)
+            return functional_call(self.module, values, inputs)
         finally:  # functional_call leaves its arguments in a layer that has two names; they would look frozen
             for tensors, own in shared:
                 tensors.update(own)
+
+    def _arrange(self, inputs: tuple[Tensor, ...]) -> None:
+        """Have the channels of images last in memory, unless the model's code does not allow it: ``view`` may not.
+
+        The model is tried on tensors without values, which draw no random numbers.
+        """
+        self._undecided = False
+        convolutions = [part for part in self.module.modules() if isinstance(part, layers.Conv2d)]
+        if not convolutions:
+            return
+        values = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+        training = self.module.training
+        for layer in convolutions:
+            layer.channels_last = True
+        try:
+            for mode in (True, False):
+                self.train(mode)
+                with torch.no_grad(), layers.apart():
+                    self._run({name: value.to("meta") for name, value in values.items()}, _without_values(inputs))
+        except Exception:
+            for layer in convolutions:
+                layer.channels_last = False
+        finally:
+            self.train(training)
 
     def state_dict(self, params: Params) -> Params:
         """Return the state dict of the user's own model with these parameters and statistics.
@@ -158,6 +188,11 @@ class AdaptedModel:
             given = params.get(alias.get(name, name))
             state[name] = value.clone() if given is None else given.detach().to(value.device, value.dtype).clone()
         return state
+
+
+def _without_values(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Two examples each: one has no strides between examples."""
+    return tuple(torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta") for x in inputs)
 
 
 def _refuse_hooks(model: nn.Module) -> None:

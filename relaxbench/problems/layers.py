@@ -48,6 +48,18 @@ def together() -> contextlib.AbstractContextManager[object]:
     return _within(_together, True)
 
 
+def is_together() -> bool:
+    """Whether the forward pass at hand serves several members."""
+    return _together.get()
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Leave the masks and statistics of the forward pass around this block alone: one in it is another."""
+    with _within(_draw, None), _within(_collected, None):
+        yield
+
+
 def collecting() -> contextlib.AbstractContextManager[Collected]:
     """Make batch normalization use the statistics of its inputs, and record them, in this block: one forward pass."""
     statistics: Collected = {}
@@ -107,7 +119,13 @@ class Conv2d(nn.Module):
 
     Args:
         original: the layer that is replaced; its parameters are used.
+
+    Attributes:
+        channels_last: whether the images of a single member have their channels last in memory from here on. Kernels
+            of convolution, pooling and normalization are faster so: in small networks by a quarter to a half.
     """
+
+    channels_last = False
 
     def __init__(self, original: nn.Conv2d) -> None:
         super().__init__()
@@ -117,9 +135,12 @@ class Conv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` of shape ``[B, C, H, W]``."""
         if not _together.get():
-            if x.is_cuda:  # the layout that its tensor cores use
+            if self.channels_last:
+                # With one channel, an image is contiguous in both layouts: its strides have to say which is meant.
+                x = x[:, 0, ..., None].permute(0, 3, 1, 2) if x.shape[1] == 1 else x
                 x = x.contiguous(memory_format=torch.channels_last)
-            return nn.functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+            x = nn.functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
+            return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
         count, size = x.shape[0], self.weight.shape[2:]
         assert not isinstance(self.padding, str)  # `adapt` leaves those alone
         patches = nn.functional.unfold(x, size, self.dilation, self.padding, self.stride)
