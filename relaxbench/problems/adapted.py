@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -156,23 +157,44 @@ class AdaptedModel:
         The model is tried on tensors without values, which draw no random numbers.
         """
         self._undecided = False
-        convolutions = [part for part in self.module.modules() if isinstance(part, layers.Conv2d)]
-        if not convolutions:
+        if not self._convolutions:
             return
         values = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
         training = self.module.training
-        for layer in convolutions:
-            layer.channels_last = True
+        self._set_channels_last(True)
         try:
             for mode in (True, False):
                 self.train(mode)
                 with torch.no_grad(), layers.apart():
                     self._run({name: value.to("meta") for name, value in values.items()}, _without_values(inputs))
         except Exception:
-            for layer in convolutions:
-                layer.channels_last = False
+            self._set_channels_last(False)
         finally:
             self.train(training)
+
+    @cached_property
+    def _convolutions(self) -> list[layers.Conv2d]:
+        return [part for part in self.module.modules() if isinstance(part, layers.Conv2d)]
+
+    def _set_channels_last(self, last: bool) -> None:
+        for layer in self._convolutions:
+            layer.channels_last = last
+
+    @contextmanager
+    def channels_first(self) -> Iterator[None]:
+        """Have the channels of images first in memory in this block, as PyTorch has by default.
+
+        Kernels sum in another order then. Where two pixels of a pooling window are equal but for that, the gradient
+        goes to the other one.
+        """
+        last, undecided = any(layer.channels_last for layer in self._convolutions), self._undecided
+        self._undecided = False
+        self._set_channels_last(False)
+        try:
+            yield
+        finally:
+            self._set_channels_last(last)
+            self._undecided = undecided
 
     def state_dict(self, params: Params) -> Params:
         """Return the state dict of the user's own model with these parameters and statistics.

@@ -40,7 +40,7 @@ def refuse_another_model(problem: Problem, batch: Batch) -> None:
         return
     model, inputs = problem.adapted.original(0), _inputs(problem, batch)
     asleep = [*sleeping(model), *(part for part in model.modules() if layers.is_frozen(part))]
-    with _without_dropout(model), _without_dropout(problem.model):
+    with _without_dropout(model), _without_dropout(problem.model), problem.adapted.channels_first():
         model.eval()
         _refuse_unknown_tensors(problem, model, inputs)
         _compare(problem, model, inputs, training=False)

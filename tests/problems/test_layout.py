@@ -56,6 +56,9 @@ def test_the_channels_are_last_and_the_numbers_those_of_plain_pytorch(channels: 
     adapted({name: p.detach() for name, p in adapted.module.named_parameters()}, x[:1])  # decides, by one example
     result, gradient, last = called(adapted, x)
     assert last
+    with adapted.channels_first():
+        assert not called(adapted, x)[2]
+    assert called(adapted, x)[2]
     plain = adapted.original(0)
     expected = plain(x)
     expected.square().sum().backward()

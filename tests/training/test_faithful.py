@@ -154,3 +154,22 @@ def test_an_odd_model_has_the_gradient_of_plain_pytorch(layers: Callable[[], dic
     for path in paths:
         ours, _ = Oracle(problem, path).gradient_on(points, batch)
         assert torch.allclose(ours[0], theirs, rtol=1e-4, atol=1e-6)
+
+
+class Rounded(nn.Module):
+    """Many windows of its pooling have pixels that are equal but for the order of a sum, which has a layout's kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.last = nn.Conv2d(1, 20, 5), nn.Linear(320, 3)
+        with torch.no_grad():
+            self.convolution.weight.copy_((torch.arange(500).view(20, 1, 5, 5) * 7 % 5 + 1) / 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.last(functional.max_pool2d(self.convolution(x), 2).flatten(1)))
+
+
+def test_a_pixel_of_a_pooling_window_that_is_another_by_rounding_is_no_other_model() -> None:
+    x = torch.randint(0, 3, (40, 1, 12, 12), generator=torch.Generator().manual_seed(0)).float()
+    splits = {s: (x.clone(), x.flatten(1)[:, :3].argmax(1)) for s in ("train", "validation", "test")}
+    try_out(SupervisedProblem("own", Rounded, lambda: splits, batch_size=40))
