@@ -157,7 +157,7 @@ def test_an_odd_model_has_the_gradient_of_plain_pytorch(layers: Callable[[], dic
 
 
 class Rounded(nn.Module):
-    """Many windows of its pooling have pixels that are equal but for the order of a sum, which has a layout's kernel."""
+    """Many windows of its pooling have pixels that are equal but for the order of a sum; each layout has its own."""
 
     def __init__(self) -> None:
         super().__init__()
