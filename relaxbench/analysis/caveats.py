@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.edges import crowded_edges
 from relaxbench.analysis.frames import StudyFrames
-from relaxbench.analysis.problem_caveats import same_examples, worse_than_diverged
+from relaxbench.analysis.problem_caveats import same_examples, shared_examples, worse_than_diverged
 from relaxbench.analysis.progress import progress
 from relaxbench.analysis.pruning import prunings
 from relaxbench.analysis.publications import warning
@@ -72,6 +72,7 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
     warnings += (
         restated(frames)
         + same_examples(frames)
+        + shared_examples(frames)
         + undefined(frames)
         + worse_than_diverged(frames)
         + billed(frames)

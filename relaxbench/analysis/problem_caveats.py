@@ -5,7 +5,7 @@ from __future__ import annotations
 from relaxbench.analysis.at_seconds import worst_metric
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.sentences import listed
-from relaxbench.store.identity_facts import SAME
+from relaxbench.store.identity_facts import SAME, SHARED
 
 
 def worse_than_diverged(frames: StudyFrames) -> list[str]:
@@ -24,6 +24,26 @@ def worse_than_diverged(frames: StudyFrames) -> list[str]:
                 f"diverged run counts as ({level}, and {worst:.3g}{unit}), so diverging looks better than it is: state "
                 f"a larger {key} in the problem, and begin a study of another name."
             )
+    return told
+
+
+LEAST_SHARED = 0.01
+"""Share of a split's examples that are also in another one from which on it is told."""
+
+
+def shared_examples(frames: StudyFrames) -> list[str]:
+    """Return the splits of which many examples are also in an earlier split, with their number."""
+    told = []
+    for problem, identity in frames.manifest.get("identity", {"problems": {}})["problems"].items():
+        for split, facts in identity.get("splits", {}).items():
+            total = int(facts.get("examples", 0))
+            counts = {key.removeprefix(SHARED): int(count) for key, count in facts.items() if key.startswith(SHARED)}
+            told += [
+                f"{problem}: {count:,} of {total:,} {split} examples are also in {other}, so the results say less "
+                "about new ones: leave them out of one of the two."
+                for other, count in counts.items()
+                if count >= LEAST_SHARED * total
+            ]
     return told
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import psutil
@@ -24,6 +25,8 @@ SAMPLED = 64
 """Examples of a Dataset that is not in memory by which it is recognized."""
 PIECE = 1024
 """Examples that are read at once."""
+COMPARED = 1_000_000, 2**30
+"""Examples and bytes of a split up to which its examples are compared with those of the others: a second or two."""
 
 
 @dataclass
@@ -74,6 +77,23 @@ class Split:
         words = random.key(torch.tensor([0]), random.DATA, torch.tensor([5]))
         others = random.permutation(words, self.count).flatten()[:SAMPLED].tolist()
         return self.part(torch.tensor(sorted({0, self.count - 1, *others})))
+
+    @cached_property
+    def examples(self) -> list[bytes]:
+        """A digest per example, inputs and label; none for data that are not in memory or larger than `COMPARED`."""
+        most, room = COMPARED
+        if self.held is None or self.count > most or sum(part.nbytes for part in self.held) > room:
+            return []
+        x, y = (
+            part.detach().cpu().reshape(self.count, -1).contiguous().view(torch.uint8).numpy() for part in self.held
+        )
+        rows = zip(x, y, strict=True)
+        return [blake2b(label, key=blake2b(inputs).digest(), digest_size=16).digest() for inputs, label in rows]
+
+    def shares(self, other: Split) -> int:
+        """Count the examples that are also in another split."""
+        others = {*other.examples}
+        return sum(example in others for example in self.examples)
 
     @cached_property
     def code(self) -> str:

@@ -8,6 +8,8 @@ from relaxbench.space import Value
 
 SAME = "same examples as"
 """Key of a split: the split before it with the same examples."""
+SHARED = "examples that are also in "
+"""Begin of a key of a split: how many of its examples are also in the split before it that ends the key."""
 
 
 class TensorFacts(TypedDict):

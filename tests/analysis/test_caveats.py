@@ -208,3 +208,21 @@ def test_splits_with_the_same_examples_are_told() -> None:
         "digits-mlp: train, validation and test are the same examples, so the results do not say how"
     )
     assert line in map(str, verdict_lines(Findings.of(told)))
+
+
+def test_splits_with_some_examples_of_another_are_told_from_one_percent_on() -> None:
+    frames = searched({})
+    for count in (39, 40):
+        splits = {
+            "train": {"examples": 5000},
+            "validation": {"examples": 4000, "examples that are also in train": 39},
+            "test": {"examples": 4000, "examples that are also in validation": count},
+        }
+        identity = {"problems": {"digits-mlp": {"splits": splits}}, "methods": {}}
+        told = replace(frames, manifest={**frames.manifest, "identity": identity})  # type: ignore[typeddict-item]
+        line = (
+            "digits-mlp: 40 of 4,000 test examples are also in validation, so the results say less about new ones: "
+            "leave them out of one of the two."
+        )
+        assert warnings(told) == ([line] if count == 40 else [])
+        assert (line in map(str, verdict_lines(Findings.of(told)))) == (count == 40)

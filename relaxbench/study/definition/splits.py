@@ -9,7 +9,7 @@ from torch import Tensor
 
 from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.problems.splits import Split
-from relaxbench.store.identity_facts import SAME
+from relaxbench.store.identity_facts import SAME, SHARED
 
 Splits = dict[str, dict[str, str | int | float]]
 """Split → what it is → value."""
@@ -18,16 +18,18 @@ Splits = dict[str, dict[str, str | int | float]]
 def describe_splits(problem: Problem) -> Splits:
     """Describe the number of examples, and the form and the mean of inputs and labels, of every split.
 
-    A split with the examples of an earlier one names that.
+    A split with the examples of an earlier one names that, and one with some of them says how many.
     """
     if not isinstance(problem, SupervisedProblem):
         return {}
-    described, known = Splits(), list[tuple[str, Split]]()
+    described, known = Splits(), dict[str, Split]()
     for name, split in problem.splits.items():
         facts = _facts(split)
-        twin = next((other for other, given in known if described[other] == facts and _equal(given, split)), "")
-        known += [] if twin else [(name, split)]
-        described[name] = {**facts, SAME: twin} if twin else facts
+        twin = next((other for other, given in known.items() if _facts(given) == facts and _equal(given, split)), "")
+        shared = {SHARED + other: split.shares(given) for other, given in known.items()}
+        described[name] = facts | ({SAME: twin} if twin else {key: count for key, count in shared.items() if count})
+        if not twin:
+            known[name] = split
     return described
 
 

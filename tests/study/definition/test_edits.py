@@ -211,7 +211,28 @@ def test_a_changed_split_is_named() -> None:
         return describe_splits(SupervisedProblem("own", lambda: torch.nn.Linear(2, 2), lambda: data, batch_size=4))
 
     assert split_differences(described(10), described(10)) == []
+    assert described(10)["validation"]["examples that are also in train"] == 10
+    assert "examples that are also in train" not in described(10, 2.5)["validation"]
     same = {name: facts.get("same examples as") for name, facts in described(10).items()}
     assert same == {"train": None, "validation": None, "test": "train"}
-    assert split_differences(described(10), described(10, 2.0)) == ["validation has mean of inputs 19, was 9.5"]
+    assert split_differences(described(10), described(10, 2.5)) == ["validation has mean of inputs 23.75, was 9.5"]
     assert split_differences(described(10), described(12))[0].startswith("validation has examples 12, was 10")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+def test_examples_of_several_splits_are_counted_as_a_loop_over_them_does(dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(0)
+    splits = {
+        name: (
+            torch.randint(0, 2, (count, 3, 2), generator=draw).to(dtype),
+            torch.randint(0, 2, (count,), generator=draw),
+        )
+        for name, count in (("train", 70), ("validation", 30), ("test", 40))
+    }
+    described = describe_splits(SupervisedProblem("own", lambda: torch.nn.Flatten(), lambda: splits, batch_size=4))
+    for name, others in (("validation", ["train"]), ("test", ["train", "validation"])):
+        for other in others:
+            known = {(str(x.tolist()), int(y)) for x, y in zip(*splits[other], strict=True)}
+            shared = sum((str(x.tolist()), int(y)) in known for x, y in zip(*splits[name], strict=True))
+            assert 0 < shared < len(splits[name][0])
+            assert described[name][f"examples that are also in {other}"] == shared
