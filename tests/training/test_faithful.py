@@ -173,3 +173,21 @@ def test_a_pixel_of_a_pooling_window_that_is_another_by_rounding_is_no_other_mod
     x = torch.randint(0, 3, (40, 1, 12, 12), generator=torch.Generator().manual_seed(0)).float()
     splits = {s: (x.clone(), x.flatten(1)[:, :3].argmax(1)) for s in ("train", "validation", "test")}
     try_out(SupervisedProblem("own", Rounded, lambda: splits, batch_size=40))
+
+
+class Strided(nn.Module):
+    """Reads its images as they lie in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.last = nn.Conv2d(1, 4, 3), nn.Linear(144, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.last(self.convolution(x).as_strided((len(x), 144), (144, 1))))
+
+
+def test_a_model_that_reads_images_as_they_lie_in_memory_is_refused() -> None:
+    x = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    splits = {s: (x.clone(), x.flatten(1)[:, :3].argmax(1)) for s in ("train", "validation", "test")}
+    with pytest.raises(UserError, match="other outputs in evaluation than in plain PyTorch: .* use no strides"):
+        try_out(SupervisedProblem("own", Strided, lambda: splits, batch_size=10))
