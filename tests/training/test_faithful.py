@@ -189,5 +189,5 @@ class Strided(nn.Module):
 def test_a_model_that_reads_images_as_they_lie_in_memory_is_refused() -> None:
     x = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     splits = {s: (x.clone(), x.flatten(1)[:, :3].argmax(1)) for s in ("train", "validation", "test")}
-    with pytest.raises(UserError, match="other outputs in evaluation than in plain PyTorch: .* use no strides"):
+    with pytest.raises(UserError, match=r"other outputs in evaluation than in plain PyTorch: .* use no strides"):
         try_out(SupervisedProblem("own", Strided, lambda: splits, batch_size=10))
