@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from relaxbench.util import remembered
 from relaxbench.util.malloc import keep_freed_memory
-from tests import browser, postgres
+from tests import browser, postgres, processes
 from tests.mnist import REAL, small_mnist
 from tests.shared_tab import SharedTab
 
@@ -60,8 +60,10 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare a process that runs tests: not the one that only hands them out to pytest-xdist's workers."""
-    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+    """Prepare a process that runs tests, or the one that only hands them out to pytest-xdist's workers."""
+    if not hasattr(config, "workerinput") and config.getoption("dist", "no") != "no":
+        processes.share(str(SMALL.folder / "processes"))
+    else:
         keep_freed_memory()  # as the commands do
         import_module("tests.brief").measure_briefly()
         config.pluginmanager.import_plugin("tests.known_studies")

@@ -36,6 +36,8 @@ LARGEST = 2**20
 """Bytes of a request: mostly the environment."""
 
 NUMBER = struct.Struct("i")
+SHARED = "RELAXBENCH_TESTS_PROCESSES"
+"""Environment variable: where the process that forks listens, if several processes of tests share one."""
 
 _server: socket.socket | None = None
 
@@ -149,18 +151,43 @@ def _pipe(asked: int | IO[Any] | None, inherited: int, mode: str) -> tuple[IO[st
 
 
 def server() -> socket.socket:
-    """The line to the process that forks; it is started at the first call."""
+    """The line to the process that forks; it is started at the first call, unless it is shared."""
     global _server
-    if _server is None:
-        _server, his = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (_server, his):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        line = [sys.executable, "-m", "tests.processes", str(his.fileno())]
-        process = subprocess.Popen(line, cwd=ROOT, env=env, pass_fds=[his.fileno()])
-        his.close()
-        atexit.register(lambda: (_server and _server.close(), process.wait()))
+    if _server is None and (address := os.environ.get(SHARED)):
+        _server = _line()
+        _server.connect(address)
+    elif _server is None:
+        _server = _start()
     return _server
+
+
+def share(address: str) -> None:
+    """Start a process that forks for this one and its children, which find it by the environment."""
+    global _server
+    listener = _line()
+    listener.bind(address)
+    listener.listen(16)
+    _server = _start(listener, OMP_NUM_THREADS="1")  # as of each process of tests, see conftest
+    listener.close()
+    os.environ[SHARED] = address
+
+
+def _start(*listeners: socket.socket, **env: str) -> socket.socket:
+    ours, his = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, his):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)
+    ends = [end.fileno() for end in (his, *listeners)]
+    line = [sys.executable, "-m", "tests.processes", *map(str, ends)]
+    process = subprocess.Popen(line, cwd=ROOT, env={**os.environ, **env, "PYTHONPATH": str(ROOT)}, pass_fds=ends)
+    his.close()
+    atexit.register(lambda: (ours.close(), process.wait()))
+    return ours
+
+
+def _line() -> socket.socket:
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)
+    return line
 
 
 # What follows is run in the process that forks, and in its forks.
@@ -176,17 +203,19 @@ def prepare() -> None:
     gc.freeze()
 
 
-def serve(line: socket.socket) -> dict[str, Any] | None:
-    """Fork for every request, until the tests end (None); in a fork, the request."""
+def serve(first: socket.socket, listener: socket.socket | None) -> dict[str, Any] | None:
+    """Fork for every request, until the first line ends (None); in a fork, the request."""
     running: dict[int, int] = {}
-    tests, server, parent = os.getppid(), os.getpid(), os.getppid
+    server = os.getpid()
     woken, waking = socket.socketpair()
     waking.setblocking(False)
     signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
+    lines = [first]
+    listeners = [listener] if listener else []
     while True:
-        ready, _, _ = select.select([line, woken], [], [])
+        ready, _, _ = select.select([woken, *listeners, *lines], [], [])
         if woken in ready:
             woken.recv(1000)
             for pid in [pid for pid in running if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)]:
@@ -194,28 +223,40 @@ def serve(line: socket.socket) -> dict[str, Any] | None:
                 with contextlib.suppress(BrokenPipeError):
                     os.write(running[pid], NUMBER.pack(code))
                 os.close(running.pop(pid))
-        if line not in ready:
-            continue
-        request, fds, _, _ = socket.recv_fds(line, LARGEST, 4)
-        if not request:
-            return None
-        if pid := os.fork():
-            os.write(fds[3], NUMBER.pack(pid))
-            running[pid] = fds.pop()
-            for each in fds:
-                os.close(each)
-            continue
-        os.getppid = lambda: tests if parent() == server else parent()  # the tests are its parent, as of others
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, interrupt)
-        for own, given in enumerate(fds[:3]):
-            os.dup2(given, own)
-        for each in (*fds, *running.values()):
-            os.close(each)
-        for end in (line, waking, woken):
-            end.close()
-        return dict(json.loads(request))
+        for each in set(listeners).intersection(ready):
+            lines.append(each.accept()[0])
+        for line in [line for line in lines if line in ready]:
+            request, fds, _, _ = socket.recv_fds(line, LARGEST, 4)
+            if not request and line is first:
+                return None
+            if not request:
+                lines.remove(line)
+                line.close()
+                continue
+            if pid := os.fork():
+                os.write(fds[3], NUMBER.pack(pid))
+                running[pid] = fds.pop()
+                for fd in fds:
+                    os.close(fd)
+                continue
+            (tests,) = NUMBER.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[: NUMBER.size])
+            os.getppid = partial(_parent, os.getppid, {server: tests})
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, interrupt)
+            for own, given in enumerate(fds[:3]):
+                os.dup2(given, own)
+            for fd in (*fds, *running.values()):
+                os.close(fd)
+            for end in (*lines, *listeners, waking, woken):
+                end.close()
+            return dict(json.loads(request))
+
+
+def _parent(getppid: Callable[[], int], of: Mapping[int, int]) -> int:
+    """The parent of a fork: the process of tests that asked for it, as of others."""
+    number = getppid()
+    return of.get(number, number)
 
 
 def begin(arguments: list[str], cwd: str, env: dict[str, str]) -> None:
@@ -296,7 +337,7 @@ def end(begin: Callable[[], None]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection, *listening = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     prepare()
-    if request := serve(connection):
+    if request := serve(connection, *listening or [None]):
         end(partial(begin, **request))
