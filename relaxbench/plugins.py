@@ -125,8 +125,8 @@ def _find_helpers_in(folder: Path) -> None:
 
     A module of the same name beside another file is forgotten, so that each file imports its own.
     """
-    others = [place for place in _folders if place != str(folder)]
-    for name, module in list(sys.modules.items()):
+    others = dict.fromkeys(place for place in _folders if place != str(folder))
+    for name, module in list(sys.modules.items()) if others else ():
         file = getattr(module, "__file__", None)
         # Thousands of modules are loaded: making a Path of each took longer than running the file.
         if file and os.path.dirname(file) in others and (folder / os.path.basename(file)).is_file():
