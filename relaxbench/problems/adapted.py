@@ -139,7 +139,7 @@ class AdaptedModel:
         """Call the model with these parameters (and statistics of batch normalization), on inputs (and labels)."""
         first = next(iter(params.values()))
         inputs = tuple(value.to(first.dtype) if value.is_floating_point() else value for value in inputs)
-        if self._undecided and inputs[0].dim() == 4 and not layers.is_together():
+        if self._undecided and not layers.is_together():
             self._arrange(inputs)
         return self._run({**self.constants(first.device, first.dtype), **params}, inputs)
 

@@ -85,7 +85,8 @@ class Split:
         if self.held is None or self.count > most or sum(part.nbytes for part in self.held) > room:
             return []
         x, y = (
-            part.detach().cpu().reshape(self.count, -1).contiguous().view(torch.uint8).numpy() for part in self.held
+            part.detach().cpu().reshape(self.count, part[0].numel()).contiguous().view(torch.uint8).numpy()
+            for part in self.held
         )
         rows = zip(x, y, strict=True)
         return [blake2b(label, key=blake2b(inputs).digest(), digest_size=16).digest() for inputs, label in rows]

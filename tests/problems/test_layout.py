@@ -67,6 +67,12 @@ def test_the_channels_are_last_and_the_numbers_those_of_plain_pytorch(channels: 
     torch.testing.assert_close(gradient, whole, rtol=1e-3, atol=1e-4)
 
 
+def test_images_that_are_given_as_rows_have_them_last_too() -> None:
+    x = torch.randn(6, 3 * 14 * 14, generator=torch.Generator().manual_seed(0))
+    adapted = AdaptedModel(lambda: nn.Sequential(nn.Unflatten(1, (3, 14, 14)), *network()))
+    assert called(adapted, x)[2]
+
+
 @pytest.mark.parametrize("mode", [None, True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_model_that_needs_channels_first_has_them_first_in_every_mode(mode: bool | None, training: bool) -> None:

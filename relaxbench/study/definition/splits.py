@@ -22,10 +22,10 @@ def describe_splits(problem: Problem) -> Splits:
     """
     if not isinstance(problem, SupervisedProblem):
         return {}
-    described, known = Splits(), dict[str, Split]()
+    described, known, bare = Splits(), dict[str, Split](), Splits()
     for name, split in problem.splits.items():
-        facts = _facts(split)
-        twin = next((other for other, given in known.items() if _facts(given) == facts and _equal(given, split)), "")
+        facts = bare[name] = _facts(split)
+        twin = next((other for other, given in known.items() if bare[other] == facts and _equal(given, split)), "")
         shared = {SHARED + other: split.shares(given) for other, given in known.items()}
         described[name] = facts | ({SAME: twin} if twin else {key: count for key, count in shared.items() if count})
         if not twin:
