@@ -40,21 +40,22 @@ remembered.KEPT_DAYS = 0.0  # a test measures, or pretends to, whatever another 
 
 
 LONGEST = (
-    "cli/test_supervise.py", "study/execution/test_ray_worker.py", "report/test_browser.py",
-    "training/test_population.py", "reproduce/test_curveball_toys.py", "study/execution/test_continued.py",
-    "report/test_states.py", "report/test_keyboard.py", "report/test_hostile.py", "test_examples.py",
-    "problems/test_image_problems.py", "cli/test_best.py", "optim/rules/test_rules.py", "test_plugins.py",
-    "bench/test_run.py", "bench/test_counts.py", "server/test_live.py",
-    "report/test_compare_page.py", "optim/drop_in/test_ranks.py", "report/test_downloads.py",
-    "optim/drop_in/test_base.py", "report/test_table_browser.py", "store/test_connections.py",
-    "optim/test_forward_mode.py", "testing/test_rules.py", "study/execution/test_extended.py",
-    "stress/test_faults.py", "cli/test_study.py", "testing/test_problems.py", "theory/test_expectation.py",
-    "theory/test_page.py", "study/execution/test_flatness.py", "training/test_compiled.py", "report/test_recompute.py",
+    "study/execution/test_ray_worker.py", "cli/test_supervise.py", "report/test_browser.py",
+    "training/test_population.py", "testing/test_rules.py", "report/test_recompute.py",
+    "testing/test_problems.py", "study/execution/test_extended.py", "cli/test_study.py", "test_examples.py",
+    "cli/test_best.py", "reproduce/test_curveball_toys.py", "study/execution/test_continued.py",
+    "bench/test_run.py", "study/execution/test_flatness.py", "report/test_states.py", "report/test_keyboard.py",
+    "report/test_hostile.py", "problems/test_image_problems.py", "optim/rules/test_rules.py", "test_plugins.py",
+    "bench/test_counts.py", "server/test_live.py", "report/test_compare_page.py", "optim/drop_in/test_ranks.py",
+    "report/test_downloads.py", "optim/drop_in/test_base.py", "report/test_table_browser.py",
+    "store/test_connections.py", "optim/test_forward_mode.py", "stress/test_faults.py",
+    "theory/test_expectation.py", "theory/test_page.py", "training/test_compiled.py",
     "training/flatness/test_measure.py", "test_package.py", "study/execution/test_run.py",
     "report/test_study_page.py", "optim/rules/test_identities.py", "theory/test_two_scale.py",
     "testing/test_runner.py", "study/execution/test_out_of_memory.py", "cli/test_bad_inputs.py",
     "optim/rules/test_curveball.py", "optim/drop_in/test_flat.py", "analysis/test_frequent_failures.py",
-    "store/test_claims.py",
+    "store/test_claims.py", "store/test_transfer.py", "cli/test_plan.py", "study/definition/test_identity.py",
+    "study/execution/test_scripts.py", "study/execution/test_steps.py", "cli/test_catalogue.py",
 )  # fmt: skip
 """Files that take longer than the others, the longest first: pytest-xdist begins with them and ends with short ones."""
 
