@@ -34,10 +34,10 @@ study: $(VENV)/.base
 
 install: $(VENV)/.test
 
-# Four processes keep two cores busy while some tests wait; see LONGEST in tests/conftest.py. Databases lie in memory where 8 GB of it are free: SQLite and
+# Three processes keep two cores busy while some tests wait; see LONGEST in tests/conftest.py. Databases lie in memory where 8 GB of it are free: SQLite and
 # PostgreSQL then never wait for a disk.
 test: $(VENV)/.test
-	@$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
+	@$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 	@$(if $(MEMORY),rm -rf $(MEMORY)/pytest-of-$$(id -un))
 
 # Without Ray and Lightning. Old versions may warn of what newer ones deprecate: here a warning is not an error.

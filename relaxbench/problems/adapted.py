@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -140,37 +141,40 @@ class AdaptedModel:
         first = next(iter(params.values()))
         inputs = tuple(value.to(first.dtype) if value.is_floating_point() else value for value in inputs)
         if self._undecided and not layers.is_together():
-            self._arrange(inputs)
-        return self._run({**self.constants(first.device, first.dtype), **params}, inputs)
-
-    def _run(self, values: Params, inputs: tuple[Tensor, ...]) -> object:
+            self._undecided = False
+            self._set_channels_last(self._channels_may_be_last(inputs))
         shared = self._shared  # before the first call
         try:
-            return functional_call(self.module, values, inputs)
+            return functional_call(self.module, {**self.constants(first.device, first.dtype), **params}, inputs)
         finally:  # functional_call leaves its arguments in a layer that has two names; they would look frozen
             for tensors, own in shared:
                 tensors.update(own)
 
-    def _arrange(self, inputs: tuple[Tensor, ...]) -> None:
-        """Have the channels of images last in memory, unless the model's code does not allow it: ``view`` may not.
+    def _channels_may_be_last(self, inputs: tuple[Tensor, ...]) -> bool:
+        """Try whether the model's code allows the channels of images to be last in memory: ``view`` may not.
 
-        The model is tried on tensors without values, which draw no random numbers.
+        A copy without values and hooks is called in both modes. It draws no random numbers, and keeps nothing here.
         """
-        self._undecided = False
         if not self._convolutions:
-            return
-        values = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        training = self.module.training
-        self._set_channels_last(True)
+            return False
         try:
-            for mode in (True, False):
-                self.train(mode)
-                with torch.no_grad(), layers.apart():
-                    self._run({name: value.to("meta") for name, value in values.items()}, _without_values(inputs))
+            tensors = (*self.module.parameters(), *self.module.buffers())
+            memo: dict[int, Any] = {id(tensor): _without_values(tensor) for tensor in tensors}
+            twin = copy.deepcopy(self.module, memo)
+            parts = [*zip(twin.modules(), self.module.modules(), strict=True)]
+            for part, _ in parts:
+                part._forward_hooks.clear()
+                part._forward_pre_hooks.clear()
+                if isinstance(part, layers.Conv2d):
+                    part.channels_last = True
+            for training in (True, False):
+                for part, own in parts:
+                    part.training = training and own not in self._parts[1]
+                with torch.no_grad(), layers.apart():  # two examples: one has no strides between examples
+                    twin(*(torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta") for x in inputs))
         except Exception:
-            self._set_channels_last(False)
-        finally:
-            self.train(training)
+            return False
+        return True
 
     @cached_property
     def _convolutions(self) -> list[layers.Conv2d]:
@@ -212,9 +216,10 @@ class AdaptedModel:
         return state
 
 
-def _without_values(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Two examples each: one has no strides between examples."""
-    return tuple(torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta") for x in inputs)
+def _without_values(tensor: Tensor) -> Tensor:
+    """Return a parameter or buffer of the same shape that holds no numbers."""
+    empty = tensor.detach().to("meta")
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
 def _refuse_hooks(model: nn.Module) -> None:

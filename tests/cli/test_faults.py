@@ -37,7 +37,7 @@ def test_what_the_system_refuses_is_one_line(
     def refuse(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(module, "app", refuse)
+    monkeypatch.setattr(module, "_program", lambda: refuse)
     assert main(["list"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and told in err and err.count("\n") == 1
@@ -48,7 +48,7 @@ def test_a_bug_is_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) 
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(module, "app", fail)
+    monkeypatch.setattr(module, "_program", lambda: fail)
     with pytest.raises(type(error), match="ours"):
         main(["list"])
 

@@ -96,3 +96,36 @@ def test_the_decision_draws_nothing() -> None:
     adapted.train(False)
     adapted(values, x)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Keeping(nn.Module):
+    """Makes a grid at its first call and keeps it, and counts its calls."""
+
+    grid: Tensor | None = None
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.grid = torch.ones_like(x[:1]) if self.grid is None else self.grid
+        return (x * self.grid).flatten(1)
+
+
+def test_the_decision_leaves_no_trace_in_the_model_and_calls_no_hook() -> None:
+    x = torch.randn(6, 3, 14, 14, generator=torch.Generator().manual_seed(0))
+    adapted = AdaptedModel(lambda: network(ending=Keeping))
+    seen: list[torch.device] = []
+    adapted.module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].device))
+    adapted.module.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs.device))
+    assert called(adapted, x)[2]
+    keeping = next(part for part in adapted.module.modules() if isinstance(part, Keeping))
+    assert (
+        seen == [x.device] * 2 and keeping.calls == 1 and keeping.grid is not None and keeping.grid.device == x.device
+    )
+
+
+def test_parts_that_are_always_in_evaluation_mode_are_so_in_the_trial() -> None:
+    model = network(ending=lambda: Viewed(mode=True))
+    model[6].eval()
+    x = torch.randn(6, 3, 14, 14, generator=torch.Generator().manual_seed(0))
+    adapted = AdaptedModel(lambda: model)
+    assert called(adapted, x)[2]
