@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -66,7 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
         processes.share(str(SMALL.folder / "processes"))
     else:
         keep_freed_memory()  # as the commands do
-        import_module("tests.brief").measure_briefly()
+        from tests.brief import measure_briefly  # it imports PyTorch, which another process does not need
+
+        measure_briefly()
         config.pluginmanager.import_plugin("tests.known_studies")
 
 
@@ -96,10 +97,11 @@ settings.load_profile("relaxbench")
 @pytest.fixture
 def at_length() -> Iterator[None]:
     """Times are measured for as long as by a study that a person runs."""
-    brief = import_module("tests.brief")
-    brief.measure_briefly(False)
+    from tests.brief import measure_briefly
+
+    measure_briefly(False)
     yield
-    brief.measure_briefly()
+    measure_briefly()
 
 
 @pytest.fixture(scope="session")

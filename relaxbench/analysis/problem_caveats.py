@@ -7,6 +7,9 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.sentences import listed
 from relaxbench.store.identity_facts import SAME, SHARED
 
+LEAST_SHARED = 0.01
+"""Share of a split's examples that are also in another one from which on it is told."""
+
 
 def worse_than_diverged(frames: StudyFrames) -> list[str]:
     """Return the problems on which runs that ended are worse than what diverged runs count as, with both numbers."""
@@ -27,15 +30,11 @@ def worse_than_diverged(frames: StudyFrames) -> list[str]:
     return told
 
 
-LEAST_SHARED = 0.01
-"""Share of a split's examples that are also in another one from which on it is told."""
-
-
 def shared_examples(frames: StudyFrames) -> list[str]:
     """Return the splits of which many examples are also in an earlier split, with their number."""
     told = []
-    for problem, identity in frames.manifest.get("identity", {"problems": {}})["problems"].items():
-        for split, facts in identity.get("splits", {}).items():
+    for problem, splits in _splits(frames).items():
+        for split, facts in splits.items():
             total = int(facts.get("examples", 0))
             counts = {key.removeprefix(SHARED): int(count) for key, count in facts.items() if key.startswith(SHARED)}
             told += [
@@ -50,14 +49,20 @@ def shared_examples(frames: StudyFrames) -> list[str]:
 def same_examples(frames: StudyFrames) -> list[str]:
     """Return the problems of which several splits are the same examples."""
     told = []
-    for problem, identity in frames.manifest.get("identity", {"problems": {}})["problems"].items():
+    for problem, splits in _splits(frames).items():
         groups: dict[str, list[str]] = {}
-        for split, facts in identity.get("splits", {}).items():
+        for split, facts in splits.items():
             if first := str(facts.get(SAME, "")):
                 groups.setdefault(first, [first]).append(split)
         told += [
-            f"{problem}: {listed(splits)} are the same examples, so the results do not say how the methods do on new "
+            f"{problem}: {listed(same)} are the same examples, so the results do not say how the methods do on new "
             "ones: give data() three splits without a common example."
-            for splits in groups.values()
+            for same in groups.values()
         ]
     return told
+
+
+def _splits(frames: StudyFrames) -> dict[str, dict[str, dict[str, str | int | float]]]:
+    """What is known of each split, by problem."""
+    problems = frames.manifest.get("identity", {"problems": {}})["problems"]
+    return {problem: identity.get("splits", {}) for problem, identity in problems.items()}

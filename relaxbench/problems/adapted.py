@@ -38,7 +38,7 @@ class AdaptedModel:
     def __init__(self, build: Callable[[], object], pretrained: Pretrained | None = None) -> None:
         self._build, self._pretrained = build, pretrained
         self._constants: dict[tuple[str, torch.dtype], Params] = {}
-        self._undecided = True
+        self._channels_last: bool | None = None  # undecided
 
     def original(self, seed: int) -> nn.Module:
         """Build the user's own model.
@@ -140,9 +140,8 @@ class AdaptedModel:
         """Call the model with these parameters (and statistics of batch normalization), on inputs (and labels)."""
         first = next(iter(params.values()))
         inputs = tuple(value.to(first.dtype) if value.is_floating_point() else value for value in inputs)
-        if self._undecided and not layers.is_together():
-            self._undecided = False
-            self._set_channels_last(self._channels_may_be_last(inputs))
+        if self._channels_last is None and not layers.is_together():
+            self._arrange(self._channels_may_be_last(inputs))
         shared = self._shared  # before the first call
         try:
             return functional_call(self.module, {**self.constants(first.device, first.dtype), **params}, inputs)
@@ -180,9 +179,10 @@ class AdaptedModel:
     def _convolutions(self) -> list[layers.Conv2d]:
         return [part for part in self.module.modules() if isinstance(part, layers.Conv2d)]
 
-    def _set_channels_last(self, last: bool) -> None:
+    def _arrange(self, last: bool | None) -> None:
+        self._channels_last = last
         for layer in self._convolutions:
-            layer.channels_last = last
+            layer.channels_last = bool(last)
 
     @contextmanager
     def channels_first(self) -> Iterator[None]:
@@ -191,14 +191,12 @@ class AdaptedModel:
         Kernels sum in another order then. Where two pixels of a pooling window are equal but for that, the gradient
         goes to the other one.
         """
-        last, undecided = any(layer.channels_last for layer in self._convolutions), self._undecided
-        self._undecided = False
-        self._set_channels_last(False)
+        before = self._channels_last
+        self._arrange(False)
         try:
             yield
         finally:
-            self._set_channels_last(last)
-            self._undecided = undecided
+            self._arrange(before)
 
     def state_dict(self, params: Params) -> Params:
         """Return the state dict of the user's own model with these parameters and statistics.

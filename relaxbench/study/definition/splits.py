@@ -11,8 +11,9 @@ from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.problems.splits import Split
 from relaxbench.store.identity_facts import SAME, SHARED
 
-Splits = dict[str, dict[str, str | int | float]]
-"""Split → what it is → value."""
+Facts = dict[str, str | int | float]
+"""What a split is → value."""
+Splits = dict[str, Facts]
 
 
 def describe_splits(problem: Problem) -> Splits:
@@ -22,14 +23,16 @@ def describe_splits(problem: Problem) -> Splits:
     """
     if not isinstance(problem, SupervisedProblem):
         return {}
-    described, known, bare = Splits(), dict[str, Split](), Splits()
+    described, known = Splits(), dict[str, tuple[Split, Facts]]()
     for name, split in problem.splits.items():
-        facts = bare[name] = _facts(split)
-        twin = next((other for other, given in known.items() if bare[other] == facts and _equal(given, split)), "")
-        shared = {SHARED + other: split.shares(given) for other, given in known.items()}
-        described[name] = facts | ({SAME: twin} if twin else {key: count for key, count in shared.items() if count})
-        if not twin:
-            known[name] = split
+        facts = _facts(split)
+        twin = next((other for other, (given, theirs) in known.items() if theirs == facts and _equal(given, split)), "")
+        if twin:
+            described[name] = {**facts, SAME: twin}
+            continue
+        shared = {SHARED + other: split.shares(given) for other, (given, _) in known.items()}
+        described[name] = facts | {key: count for key, count in shared.items() if count}
+        known[name] = split, facts
     return described
 
 
@@ -37,7 +40,7 @@ def _equal(one: Split, other: Split) -> bool:
     return all(torch.equal(mine, others) for mine, others in zip(one.sample, other.sample, strict=True))
 
 
-def _facts(split: Split) -> dict[str, str | int | float]:
+def _facts(split: Split) -> Facts:
     x, y = split.sample
     code = {"code of the Dataset": split.code} if split.code else {}
     return {"examples": split.count, **code, **_described("input", x), **_described("label", y)}
@@ -57,7 +60,7 @@ def split_differences(was: Mapping[str, Mapping[str, object]], now: Splits) -> l
     return lines
 
 
-def _described(name: str, values: Tensor) -> dict[str, str | int | float]:
+def _described(name: str, values: Tensor) -> Facts:
     shape = " × ".join(map(str, values.shape[1:])) or "one number"
     numbers = values.abs() if values.is_complex() else values
     mean = float(numbers.mean(dtype=torch.float64))
