@@ -61,6 +61,7 @@ LONGEST = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare a process that runs tests, or the one that only hands them out to pytest-xdist's workers."""
+    gc.disable()  # until all tests are collected: what is imported stays, and is not looked through again and again
     if not hasattr(config, "workerinput") and config.getoption("dist", "no") != "no":
         processes.share(str(SMALL.folder / "processes"))
     else:
@@ -84,6 +85,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 def pytest_report_header() -> str:

@@ -19,6 +19,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 IMPORTED = [
+    "relaxbench.util.importing",  # first: the others take a quarter less time
     "alembic.context",
     "optuna.storages",
     "relaxbench.cli.forked",

@@ -18,7 +18,7 @@ import typer
 from relaxbench.cli.console import say
 from relaxbench.cli.options import STORAGE, Storage, Study, reader
 from relaxbench.errors import UserError
-from relaxbench.util.pause import sleep
+from relaxbench.util.pause import rest, sleep
 from relaxbench.util.text import counted
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ EVERY = 10.0
 """Least number of seconds between two looks at a running study."""
 SHARE = 20
 """A look takes at most one second in so many."""
+REST_SECONDS = 600.0
+"""Greatest number of seconds between two looks."""
 SENT = "Sent "
 """So begins the line that says that all is sent."""
 KINDNESS = 10
@@ -124,7 +126,8 @@ def _follow(sending: Sending, database: Database, name: str, over: Callable[[], 
     while not over() and _missing_trials(database, name):
         begin = time.monotonic()
         sending.send(tracked_runs(load_study(database, name), sending.destination.runs))
-        due = time.monotonic() + max(EVERY, SHARE * (time.monotonic() - begin))
+        now = time.monotonic()
+        due = now + rest(now - begin, SHARE, EVERY, REST_SECONDS)
         while time.monotonic() < due and not over():
             sleep(0.2)
 

@@ -12,9 +12,10 @@ from relaxbench.study.coordination.optuna_mirror import behind
 from relaxbench.study.coordination.progress import tally
 from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.execution.run import StudyRun, Summary
+from relaxbench.util.pause import rest
 
-LOOK_SECONDS = 0.5
-"""Least time between two queries of the database."""
+SHARE, LOOK_SECONDS, REST_SECONDS = 20, 0.5, 30.0
+"""Of pauses between two queries of the database, see `rest`."""
 
 
 class Watch:
@@ -48,4 +49,5 @@ class Watch:
             begin = time.monotonic()
             present = [row for row in workers(self.run.database, self.opened.id) if at_work(row)]
             self.display.update(tally(self.opened.plans), present)
-            self.next_query = time.monotonic() + max(LOOK_SECONDS, 20 * (time.monotonic() - begin))
+            now = time.monotonic()
+            self.next_query = now + rest(now - begin, SHARE, LOOK_SECONDS, REST_SECONDS)

@@ -29,6 +29,7 @@ from relaxbench.store.studies import find_study
 from relaxbench.store.transactions import read
 from relaxbench.store.workers import at_work, workers
 from relaxbench.study.coordination.progress import Progress, look_words, read_progress
+from relaxbench.util.pause import rest
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -39,6 +40,8 @@ OLD_SECONDS = 10.0
 """Most seconds between two queries, even if they are slow."""
 SHARE = 5
 """Querying and writing reports each take at most 1/SHARE of the time, because the study needs the machine."""
+REST_SECONDS = 600.0
+"""Longest time between two looks for news that are worth a report."""
 
 
 class MethodState(TypedDict):
@@ -155,9 +158,8 @@ class Live:
                     self._state = json.dumps(self._look()).encode()
                 except Exception as error:  # e.g. a damaged study, or a study of an older relaxbench
                     self._state = json.dumps({"failure": _line(error)}).encode()
-                self._look_at = time.monotonic() + max(
-                    LOOK_SECONDS, min(SHARE * (time.monotonic() - begin), OLD_SECONDS)
-                )
+                now = time.monotonic()
+                self._look_at = now + rest(now - begin, SHARE, LOOK_SECONDS, OLD_SECONDS)
             return self._state
 
     def report(self) -> None:
@@ -174,7 +176,8 @@ class Live:
             except Exception as error:  # shown on the page; the next attempt may succeed
                 self.reported.failure = f"the report could not be written: {_line(error)}"
             self._news_seen = news
-        self._report_at = time.monotonic() + max(self.every, SHARE * (time.monotonic() - begin))
+        now = time.monotonic()
+        self._report_at = now + rest(now - begin, SHARE, self.every, max(self.every, REST_SECONDS))
 
     def _news(self) -> tuple[Any, ...]:
         """Return a value that changes whenever a trial finishes: the number done, and the time of the last."""

@@ -41,9 +41,11 @@ MORE = (512, 1024, 2048)
 """Further sizes on a GPU."""
 PAIRS = 3
 """Number of alternating measurements of both paths before one is chosen."""
-SECONDS = 0.15
-"""Duration of a measurement of speed."""
-STRETCH_SECONDS = 0.02
+CLEAR = 3.0
+"""Ratio of speeds, or its inverse, from which one pair of measurements suffices: no disturbance is so large."""
+SECONDS = 0.06
+"""Duration of a measurement of speed: a first study waits for some ten of them before its first trial."""
+STRETCH_SECONDS = 0.01
 """Minimum duration of a timed stretch of steps."""
 
 
@@ -224,9 +226,12 @@ def _rates(problem: Problem, sizes: Sequence[int], device: torch.device, precisi
 
 
 def _gain(problem: Problem, size: int, device: torch.device, precision: Precision) -> float:
-    """Return the speed of a population relative to the direct path: the median of alternating measurements."""
-    ratios = []
-    for _ in range(PAIRS):
+    """Return the speed of a population relative to the direct path.
+
+    It is the median of alternating measurements, or the first one where that is clear.
+    """
+    ratios: list[float] = []
+    while len(ratios) < PAIRS and not (ratios and max(ratios[0], 1 / ratios[0]) >= CLEAR):
         direct = throughput(Oracle(problem, "direct", precision), RULES["sgd"](), 1, device)
         together = throughput(Oracle(problem, "vectorized", precision), RULES["sgd"](), size, device)
         ratios.append(together / direct)

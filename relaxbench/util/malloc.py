@@ -31,7 +31,7 @@ def keep_freed_memory() -> bool:
 def look_for_garbage_seldom() -> None:
     """Let Python look for cycles of garbage after 20,000 new objects, not after 700.
 
-    A tenth of the start of a command is spent on that otherwise: importing PyTorch makes hundreds of thousands of
+    A fifth of the start of a process is spent on that otherwise: importing PyTorch makes hundreds of thousands of
     objects, all of which stay.
     """
     gc.set_threshold(20_000, 20, 20)

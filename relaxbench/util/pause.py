@@ -12,3 +12,16 @@ def sleep(seconds: float) -> None:
         time.sleep(seconds)
     except OSError:
         threading.Event().wait(seconds)
+
+
+def rest(took: float, share: float, least: float, most: float) -> float:
+    """Return how long to pause after work on the side, so that it takes at most one part in `share` of the time.
+
+    Args:
+        took: seconds from its beginning to its end; a process that was stopped meanwhile (Ctrl-Z, a closed laptop) has
+            taken hours without working, so the pause has a limit.
+        share: how many times as long the pause is.
+        least: seconds of the shortest pause.
+        most: seconds of the longest one.
+    """
+    return min(max(least, share * took), most)

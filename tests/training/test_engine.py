@@ -47,6 +47,15 @@ def test_the_smallest_population_that_is_nearly_as_fast_as_any_is_taken(monkeypa
     assert json.loads(json.dumps(chosen.as_dict())) == chosen.as_dict()
 
 
+@pytest.mark.parametrize(("speed", "pairs"), [(50.0, 1), (299.0, 3), (301.0, 1)])
+def test_one_pair_of_measurements_suffices_where_it_is_clear(
+    speed: float, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = rates({("direct", 1): 100.0 if speed > 100 else 151.0, ("vectorized", 4): speed}, monkeypatch)
+    assert choose_engine(digits_mlp(), CPU, population=4).path == ("vectorized" if speed > 100 else "direct")
+    assert measured.count(("direct", 1)) == pairs
+
+
 @pytest.mark.parametrize(
     ("ready", "sizes", "chosen"),
     [(40, (8, 16, 32, 40), 40), (32, (8, 16, 32), 32), (5, (5,), 5), (900, CANDIDATES, 64)],

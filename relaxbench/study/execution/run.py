@@ -40,10 +40,11 @@ from relaxbench.study.execution.options import RunOptions
 from relaxbench.study.execution.script_trainer import ScriptTrainer
 from relaxbench.study.execution.trainer import Trainer
 from relaxbench.training.devices import machine, torch_device
+from relaxbench.util.pause import rest
 from relaxbench.util.text import counted, listed
 
-OBSERVE_SECONDS = 0.5
-"""Shortest time between two reports of the progress."""
+SHARE, OBSERVE_SECONDS, REST_SECONDS = 20, 0.5, 30.0
+"""Of pauses between two reports of the progress, see `rest`."""
 
 
 @dataclass(frozen=True)
@@ -193,11 +194,12 @@ class _Observer:
     due: float = 0.0
 
     def look(self) -> None:
-        """Report the progress, at most every `OBSERVE_SECONDS` and in at most a twentieth of the time."""
+        """Report the progress, unless it is too soon."""
         if time.monotonic() >= self.due:
             begin = time.monotonic()
             self.options.observe(tally(self.plans))
-            self.due = time.monotonic() + max(OBSERVE_SECONDS, 20 * (time.monotonic() - begin))
+            now = time.monotonic()
+            self.due = now + rest(now - begin, SHARE, OBSERVE_SECONDS, REST_SECONDS)
 
     def preparing(self, plan: Plan, phase: str) -> None:
         """Report that the step of a method is being compiled, or its cost measured."""
