@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from relaxbench.bench.flight import Flight
 from relaxbench.bench.interleave import Contender, interleaved, median_ratio, stretch
 from relaxbench.bench.plain_loop import PlainLoop, resident
-from relaxbench.bench.trials import Flight
 from relaxbench.bench.workloads import SHAPES, synthetic
 from relaxbench.problems import networks
 from relaxbench.training.precision import Precision

@@ -1,4 +1,4 @@
-"""Baseline: one process per trial, all sharing the device."""
+"""Processes that share a device and are timed together: one per trial, or one per worker of a study."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
+from relaxbench.bench.flight import Flight
 from relaxbench.bench.interleave import synchronize
 from relaxbench.bench.plain_loop import PlainLoop, in_memory
 from relaxbench.bench.processes import fresh
 from relaxbench.bench.workloads import WORKLOADS
+from relaxbench.training.oracle import Path
 from relaxbench.util.cores import cores
 from relaxbench.util.malloc import keep_freed_memory
 
@@ -47,7 +49,7 @@ class _Gate(NamedTuple):
 
 
 class ProcessPool:
-    """Processes that run the plain loop on data in memory, timed together. Satisfies `interleave.Contender`.
+    """Processes that run the plain loop on data in memory, or ours, timed together. Satisfies `interleave.Contender`.
 
     They sleep between stretches, and end with the `with` block.
 
@@ -55,9 +57,12 @@ class ProcessPool:
         workload: a name in `WORKLOADS`.
         device: shared by all.
         size: number of processes.
+        population: path and K of ours in every process; None for the plain loop.
     """
 
-    def __init__(self, workload: str, device: torch.device, size: int) -> None:
+    def __init__(
+        self, workload: str, device: torch.device, size: int, population: tuple[Path, int] | None = None
+    ) -> None:
         self.size, self.threads = size, max(1, torch.get_num_threads() // size)
         context = fresh(device)
         # Kept alive until the processes have opened it.
@@ -65,7 +70,7 @@ class ProcessPool:
         self._pipes, self._processes = list[Connection](), list[Any]()
         for seed in range(size):
             ours, theirs = context.Pipe()
-            arguments = (workload, seed, self.threads, str(device), theirs, self._gate)
+            arguments = (workload, population, seed, self.threads, str(device), theirs, self._gate)
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()  # so that each side notices when the other ends
@@ -117,23 +122,35 @@ class ProcessPool:
         return f"a process of {self.size} ended (exit code {codes})"
 
 
-def _work(workload: str, seed: int, threads: int, device: str, pipe: Connection, gate: _Gate) -> None:
+def _work(
+    workload: str,
+    population: tuple[Path, int] | None,
+    seed: int,
+    threads: int,
+    device: str,
+    pipe: Connection,
+    gate: _Gate,
+) -> None:
     """Main function of a process: prepare the loop, then time a stretch for every request."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     try:
-        loop = in_memory(WORKLOADS[workload], torch.device(device))
+        known, place = WORKLOADS[workload], torch.device(device)
+        loop = in_memory(known, place) if population is None else Flight(known.problem(), *population, place)
         while True:
-            pipe.send(_stretch(loop, pipe.recv(), gate))
+            seconds = pipe.recv()
+            if isinstance(loop, Flight):
+                loop.fit(seconds)
+            pipe.send(_stretch(loop, seconds, gate))
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent has closed the pipe
         return
     except Exception as error:
         pipe.send(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
 
 
-def _stretch(loop: PlainLoop, seconds: float, gate: _Gate) -> float:
+def _stretch(loop: PlainLoop | Flight, seconds: float, gate: _Gate) -> float:
     """Return steps per second under load: all processes begin together and continue until the last has measured."""
     loop.step()
     synchronize(loop.device)

@@ -96,6 +96,12 @@ def _trials_table(label: str, row: Figures) -> Table:
         wanted = "" if about["target"] is None else f"≥ {about['target']:.2f} ×"
         judged = f"{wanted} {met(about, at_least=True)}".strip()
         rows.append((way(name, about), times(about["ratio"]), between(about), judged, *_speed(row, name)))
+    default = ""
+    if workers := row.get("workers"):
+        rows.insert(1, (f"ours by default, {way('processes', workers)}", *_by_default(row, workers)))
+        if "best" in workers:
+            best = way(workers["best"], against[workers["best"]])
+            default = f" By default `study` starts these workers; their ratio is that to the {best}."
     chose = "was given K and chose" if "K = " in label else "chose"
     why = f" The direct path, because: {engine['note']}." if engine["note"] else ""
     return Table(
@@ -104,8 +110,16 @@ def _trials_table(label: str, row: Figures) -> Table:
         tuple(rows),
         f"Steps of all trials together, SGD with batches of {row['batch_size']}, and what that makes at "
         f"{row['budget']:,} steps per trial, without evaluations. Ratio: ours to theirs, in turn, the median over "
-        f"{counted(len(row['rates']['ours']), 'round')}.{why}",
+        f"{counted(len(row['rates']['ours']), 'round')}.{default}{why}",
     )
+
+
+def _by_default(row: Figures, workers: Figures) -> tuple[str, str, str, str, str]:
+    """Return the cells of our workers."""
+    if "reason" in workers:
+        return ("", f"not measured, {workers['reason']}", "", "", "")
+    wanted = "" if workers["target"] is None else f"≥ {workers['target']:.2f} × {met(workers, at_least=True)}"
+    return (times(workers["ratio"]), between(workers), wanted, *_speed(row, "workers"))
 
 
 def _engine(engine: Figures) -> str:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
 
-from relaxbench.bench.interleave import Contender, interleaved, median_ratio, stretch, synchronize
+from relaxbench.bench.flight import Flight
+from relaxbench.bench.interleave import Contender, interleaved, median_ratio
 from relaxbench.bench.plain_loop import PlainLoop, in_memory, loaded
 from relaxbench.bench.process_pool import ProcessPool, ProcessPoolError, pool_size
 from relaxbench.bench.workloads import WORKLOADS, Workload
-from relaxbench.optim.hyper import defaults
-from relaxbench.optim.registry import RULES
 from relaxbench.problems import SupervisedProblem
 from relaxbench.training.engine import choose_engine, oracle_path
-from relaxbench.training.oracle import Oracle, Path
-from relaxbench.training.population import Population
-from relaxbench.training.precision import Precision
-from relaxbench.training.trial import Job
 from relaxbench.util.cores import cores
+from relaxbench.util.text import counted
 
 ROUNDS, SECONDS = 24, 0.3
 """Stretches per contender, and their shortest duration in seconds."""
@@ -35,49 +31,10 @@ TARGETS = {
     ("cuda", "lenet, K = 64"): {"memory": 20.0, "loader": 100.0},
 }
 """Per kind of device and problem: the least ratio of our rate to that of another way."""
+DEFAULT_TARGETS = {"mnistfc": 0.98, "lenet": 0.98}
+"""Per problem on the CPU: the least ratio of the rate of our workers to that of the faster loop without a loader."""
 GPU_SIZE = 64
 """K of the target for LeNet on a GPU; the engine's own choice of K is measured too."""
-
-
-class Flight:
-    """A running population, without evaluations. Satisfies `interleave.Contender`; counts members' steps.
-
-    Args:
-        problem: trained with SGD and its defaults.
-        path, size: of the engine.
-        device: where.
-        lead: untimed steps before a stretch.
-        precision: of the model.
-    """
-
-    def __init__(
-        self,
-        problem: SupervisedProblem,
-        path: Path,
-        size: int,
-        device: torch.device,
-        lead: int = 1,
-        precision: Precision = "float32",
-    ) -> None:
-        rule = RULES["sgd"]()
-        self.size, self.device, self.lead, self.chunk = size, device, lead, 1
-        self.population = Population(Oracle(problem, path, precision), rule, budget=10**9, device=device)
-        self.population.admit([Job(i, i, defaults(rule.wide)) for i in range(size)])
-        self.longest = -(-problem.budget // problem.rounds)  # steps between two measurements of a study
-        self.step()  # the first step allocates memory
-
-    def step(self) -> int:
-        """Advance by a part of a round."""
-        self.population.advance(self.chunk)
-        return self.size * self.chunk
-
-    def rate(self, seconds: float) -> float:
-        """Return members' steps per second, in rounds as long as a study's unless those outlast the stretch."""
-        start = time.perf_counter()
-        self.population.advance(1)
-        synchronize(self.device)
-        self.chunk = max(1, min(self.longest, int(seconds / 2 / (time.perf_counter() - start))))
-        return stretch(self.step, seconds, self.device, self.lead)
 
 
 def measure(device: torch.device, quick: bool, tell: Callable[[str], object]) -> dict[str, Any]:
@@ -127,18 +84,24 @@ def _contest(
     settings: dict[str, dict[str, Any]] = {"memory": {}}
     tell("settings of a DataLoader")
     contenders["loader"], settings["loader"] = _fastest_loader(workload, problem, device, seconds, quick)
+    count = pool_size(device)
+    path = oracle_path(engine.path)
+    pools: dict[str, Callable[[], ProcessPool]] = {"processes": lambda: ProcessPool(workload.name, device, count)}
+    if device.type == "cpu":  # on a GPU, `study` has one worker by default: ours
+        pools["workers"] = lambda: ProcessPool(workload.name, device, count, (path, engine.population))
     with ExitStack() as stack:
-        count = pool_size(device)
-        tell(f"starting {count} processes")
-        pool = stack.enter_context(ProcessPool(workload.name, device, count))
-        settings["processes"] = {"processes": pool.size, "threads": pool.threads}
-        try:
-            pool.rate(seconds)
-            contenders["processes"] = pool
-        except ProcessPoolError as error:
-            settings["processes"]["reason"] = str(error)
+        for name, start in pools.items():
+            tell(f"starting {counted(count, 'worker') if name == 'workers' else f'{count} plain processes'}")
+            pool = stack.enter_context(start())
+            settings[name] = {"processes": pool.size, "threads": pool.threads}
+            try:
+                pool.rate(seconds)
+                contenders[name] = pool
+            except ProcessPoolError as error:
+                settings[name]["reason"] = str(error)
         tell("all in turn")
         rates = interleaved(contenders, rounds, seconds)
+    workers = settings.pop("workers", None)
     return {
         "engine": engine.as_dict(),
         "batch_size": problem.batch_size,
@@ -150,7 +113,16 @@ def _contest(
             | {"target": targets.get(name)}
             for name, about in settings.items()
         },
+        "workers": workers and workers | _by_default(rates) | {"target": DEFAULT_TARGETS.get(workload.name)},
     }
+
+
+def _by_default(rates: dict[str, list[float]]) -> dict[str, Any]:
+    """Compare our workers, as `study` starts them by default, with the faster of the loops without a loader."""
+    if "workers" not in rates:
+        return {}
+    best = max((name for name in ("memory", "processes") if name in rates), key=lambda name: median(rates[name]))
+    return {"best": best, **median_ratio(rates["workers"], rates[best])}
 
 
 def _fastest_loader(

@@ -32,6 +32,11 @@ def test_processes_work_together_and_a_lost_one_is_reported() -> None:
     assert not any(process.is_alive() for process in processes)
 
 
+def test_our_population_works_in_several_processes() -> None:
+    with ProcessPool("digits-mlp", CPU, 2, ("vectorized", 4)) as pool:
+        assert 10 < pool.rate(0.05) < 1e7
+
+
 def test_the_error_of_a_process_is_reported() -> None:
     with (
         ProcessPool("no such problem", CPU, 1) as pool,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,9 +10,7 @@ import torch
 from relaxbench.bench import trials
 from relaxbench.bench.process_pool import ProcessPoolError
 from relaxbench.bench.tables import trials_tables
-from relaxbench.bench.trials import Flight
 from relaxbench.bench.workloads import WORKLOADS
-from relaxbench.problems.digits import digits_mlp
 from relaxbench.training.engine import Engine
 
 CPU = torch.device("cpu")
@@ -42,13 +39,13 @@ class Fixed:
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Rates of the contenders, which a test may change."""
-    rates = {"ours": 300.0, "memory": 100.0, "loader": 50.0, "processes": 150.0}
+    rates = {"ours": 300.0, "memory": 100.0, "loader": 50.0, "processes": 150.0, "workers": 450.0}
     engine = Engine("vectorized", 16, "cpu", "float32", "float32", 2, "bit for bit")
     monkeypatch.setattr(trials, "choose_engine", lambda problem, device, size: engine)
     monkeypatch.setattr(trials, "Flight", lambda *_: Fixed(rates["ours"]))
     monkeypatch.setattr(trials, "in_memory", lambda *_: Fixed(rates["memory"]))
     monkeypatch.setattr(trials, "_fastest_loader", lambda *_: (Fixed(rates["loader"]), {"workers": 2}))
-    monkeypatch.setattr(trials, "ProcessPool", lambda *_: Fixed(rates["processes"]))
+    monkeypatch.setattr(trials, "ProcessPool", lambda *a: Fixed(rates["processes" if len(a) == 3 else "workers"]))
     return rates
 
 
@@ -58,7 +55,7 @@ def test_ratios_are_ours_to_theirs_and_trials_are_counted_by_the_budget(known: d
     assert list(found) == ["digits-mlp", "mnistfc", "lenet"]
     digits = found["digits-mlp"]
     assert {name: row["ratio"] for name, row in digits["against"].items()} == {"memory": 3, "loader": 6, "processes": 2}
-    assert [len(rates) for rates in digits["rates"].values()] == [trials.ROUNDS] * 4
+    assert [len(rates) for rates in digits["rates"].values()] == [trials.ROUNDS] * 5
     table = trials_tables(found)[0]
     assert "vectorized path, K = 16" in table.title
     cells = {row[0]: row[1:] for row in table.rows}
@@ -67,6 +64,31 @@ def test_ratios_are_ours_to_theirs_and_trials_are_counted_by_the_budget(known: d
     assert cells["plain loop, DataLoader, 2 workers"][3] == "50.0"
     assert cells["2 processes of 1 thread"][0] == "2.00 ×"
     assert all(any(line.startswith(name) for line in messages) for name in found)
+
+
+def test_workers_by_default_are_compared_with_the_faster_loop_that_needs_no_loader(known: dict[str, float]) -> None:
+    known["loader"] = 1e6
+    found = trials.measure(CPU, False, lambda what: None)
+    workers = {name: row["workers"] for name, row in found.items()}
+    assert [(row["best"], row["ratio"]) for row in workers.values()] == [("processes", 3.0)] * 3
+    assert [row["target"] for row in workers.values()] == [None, 0.98, 0.98]
+    table = trials_tables(found)[2]
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert cells["ours by default, 2 processes of 1 thread"][:4] == ("3.00 ×", "", "≥ 0.98 × ✓", "450")
+    assert "their ratio is that to the 2 processes of 1 thread" in table.reading
+    known.update(memory=500.0, processes=-1)
+    (row,) = [found for name, found in trials.measure(CPU, True, lambda what: None).items() if name == "lenet"]
+    assert (row["workers"]["best"], row["workers"]["ratio"]) == ("memory", 0.9)
+    known["workers"] = -1
+    found = trials.measure(CPU, True, lambda what: None)
+    (cells,) = [row for row in trials_tables(found)[1].rows if "by default" in row[0]]
+    assert cells[2] == "not measured, a process of 2 ended (exit code -9)"
+
+
+def test_a_gpu_has_one_worker_by_default(known: dict[str, float]) -> None:
+    found = trials.measure(torch.device("cuda"), True, lambda what: None)
+    assert [row["workers"] for row in found.values()] == [None] * len(found)
+    assert not any("by default" in row[0] for table in trials_tables(found) for row in table.rows)
 
 
 def test_targets_are_those_of_the_kind_of_device(known: dict[str, float]) -> None:
@@ -96,7 +118,7 @@ def test_failed_processes_are_reported_and_the_others_measured(known: dict[str, 
     known["processes"] = -1
     found = trials.measure(CPU, True, lambda what: None)
     assert found["lenet"]["against"]["memory"]["ratio"] == 3
-    (row,) = [row for row in trials_tables(found)[1].rows if "processes" in row[0]]
+    (row,) = [row for row in trials_tables(found)[1].rows if row[0].startswith("2 processes")]
     assert row[0] == "2 processes of 1 thread: not measured, a process of 2 ended (exit code -9)"
     assert not any(row[1:])
 
@@ -111,18 +133,6 @@ def test_without_mnist_the_table_says_so(
         assert list(found[name]) == ["missing"]
         (row,) = next(table for table in trials_tables(found) if table.title == name).rows
         assert "not measured: MNIST is not in" in row[0]
-
-
-@pytest.mark.parametrize(("path", "size"), [("vectorized", 4), ("direct", 1)])
-def test_a_flight_counts_the_steps_of_its_members(path: Any, size: int) -> None:
-    problem = digits_mlp()
-    flight = Flight(problem, path, size, CPU)
-    before = flight.population.slots[0].ledger.gradients
-    flight.chunk = 7
-    assert flight.step() == 7 * size
-    assert [slot.ledger.gradients - before for slot in flight.population.slots] == [7] * size
-    assert flight.rate(0.02) > 0
-    assert 1 <= flight.chunk <= problem.budget / problem.rounds  # a round is never longer than a study's
 
 
 def test_the_faster_setting_of_a_loader_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
