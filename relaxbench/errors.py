@@ -96,7 +96,7 @@ def missing_library(error: ModuleNotFoundError) -> str | None:
     )
 
 
-OWN = ("relaxbench", "typer", "click")
+OWN = ("relaxbench", "rich", "typer", "click")
 """Packages that end the program where they mean to: after a failed stress test, or a completion in the shell."""
 
 

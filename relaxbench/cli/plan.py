@@ -13,6 +13,7 @@ from rich.text import Text
 from relaxbench.cli import checks, options
 from relaxbench.cli.as_json import AsJson, print_json
 from relaxbench.cli.console import console, working
+from relaxbench.cli.grouped_table import GroupedTable
 from relaxbench.cli.options import (
     STORAGE,
     Budget,
@@ -121,18 +122,17 @@ def plan_tables(
     stored = cast(SpecFacts, stored_form(spec, problems))
     looks = planned_looks(stored, {})
     paces, start, notes = paces_of(spec, stored, problems, place, population, wish, is_server(storage))
-    table = Table(title=f"Study {spec.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     ends = list(dict.fromkeys((looks[0], looks[-1])))
-    for column in ("problem", "method"):
-        table.add_column(column, overflow="fold")
-    for column in (*(column for blocks in ends for column in (f"{blocks} blocks", "time")), "gradients"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for pace in paces:
-        table.add_row(pace.problem, pace.method, *_cost([pace], ends))
-    begin = sum(start.values())
-    table.add_row("start", "", *("", duration(begin)) * len(ends), style="dim")
+    columns = (*(column for blocks in ends for column in (f"{blocks} blocks", "time")), "gradients")
+    listing = GroupedTable(f"Study {spec.name}", "method", columns)
+    for problem in dict.fromkeys(pace.problem for pace in paces):
+        mine = [pace for pace in paces if pace.problem == problem]
+        whole = _cost(mine, ends) if len(mine) < len(paces) else ()
+        listing.add(problem, {pace.method: _cost([pace], ends) for pace in mine}, whole)
+    begin, table = sum(start.values()), listing.table
+    table.add_row("start", *("", duration(begin)) * len(ends), style="dim")
     table.add_section()
-    table.add_row("total", "", *_cost(paces, ends, begin), style="bold")
+    table.add_row("total", *_cost(paces, ends, begin), style="bold")
     if len(looks) > 1:
         notes.append(
             f"Numbers of runs at the first look ({looks[0]} blocks), and at worst, if every method is undecided until "

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from relaxbench.cli.grouped_table import GroupedTable
 from relaxbench.cli.pace import Pace
 from relaxbench.errors import UserError
 from relaxbench.util.text import duration, listed, percent
@@ -47,9 +47,7 @@ def expected(
             )
         ]
     family, looks = family_of(stored), looks_of(stored)
-    table = Table(title="Expected until decided", title_justify="left", box=None, pad_edge=False, header_style="dim")
-    for column in ("problem", "true ratio", "decided", "blocks per method", "runs", "time"):
-        table.add_column(column, justify="left" if column == "problem" else "right")
+    listing = GroupedTable("Expected until decided", "true ratio", ("decided", "blocks per method", "runs", "time"))
     notes: dict[str, list[str]] = {}
     for p in problems:
         if p.name not in known:
@@ -59,21 +57,22 @@ def expected(
         spreads, origin = known[p.name]
         margin = parse_margin(p.margin if stored["margin"] is None else stored["margin"])
         mine = [pace for pace in paces if pace.problem == p.name]
+        lines: dict[str, tuple[str, ...]] = {}
         for ratio in RATIOS:
             blocks, decided = _blocks(
                 stored, others, spreads, partial(expect, ratio, looks=looks, family=family, margin=margin)
             )
             runs, seconds = (sum(f(p, blocks[p.method]) for p in mine) for f in (Pace.runs, Pace.seconds))
             mean = sum(blocks[method] for method in others) / len(others)
-            cells = (percent(decided), f"{mean:.0f}", f"{runs:,.0f}", duration(seconds))
-            table.add_row(p.name, f"{ratio:g}", *cells)
+            lines[f"{ratio:g}"] = (percent(decided), f"{mean:.0f}", f"{runs:,.0f}", duration(seconds))
+        listing.add(p.name, lines)
         notes.setdefault(origin, []).append(p.name)
         if margin is not None and margin.kind == "points" and spreads.level is None:
             unit = (
                 "the margin is in the metric's unit, so how many are equivalent is known after a first study, or with "
             )
             notes.setdefault(unit + 'a ratio as margin, such as "10 %"', []).append(p.name)
-    return [table, *(Text(f"{listed(names)}: {note}.", style="dim") for note, names in notes.items())]
+    return [listing.table, *(Text(f"{listed(names)}: {note}.", style="dim") for note, names in notes.items())]
 
 
 def _blocks(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from relaxbench.cli.as_json import AsJson, print_json
 from relaxbench.cli.console import console
+from relaxbench.cli.grouped_table import GroupedTable
 from relaxbench.cli.options import STORAGE, Storage, Study, reader
 from relaxbench.cli.outcome import hint_at_report, verdict_lines
 
@@ -70,14 +70,15 @@ def show_tables(findings: Findings) -> list[RenderableType]:
     frames = findings.frames
     counts = progress(frames)
     looks = {(result.problem, result.method): _look(result) for result in findings.results}
-    table = Table(title=f"Study {frames.name}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     phases = list(dict.fromkeys(counts["phase"])) if len(counts) else []
-    for column in ("problem", "method", *phases, "looks"):
-        table.add_column(column, justify="left" if column in ("problem", "method") else "right")
+    cells: dict[str, dict[str, list[str]]] = {}
     for (problem, method), rows in counts.groupby(["problem", "method"], sort=False):
         done = {row.phase: f"{row.done}/{row.planned}" for row in rows.itertuples()}
-        cells = [done.get(phase, "") for phase in phases]
-        table.add_row(str(problem), str(method), *cells, looks.get((str(problem), str(method)), ""))
+        looked = looks.get((str(problem), str(method)), "")
+        cells.setdefault(str(problem), {})[str(method)] = [*(done.get(phase, "") for phase in phases), looked]
+    listing = GroupedTable(f"Study {frames.name}", "method", [*phases, "looks"])
+    for problem, methods in cells.items():
+        listing.add(problem, methods)
     engines = [
         line
         for name, engine in frames.manifest.get("engines", {}).items()
@@ -87,7 +88,7 @@ def show_tables(findings: Findings) -> list[RenderableType]:
     pruned = [found.sentence for found in prunings(frames)]
     published = origins({label: frames.method(label) for label in frames.methods}, frames.problems)
     notes = [Text(line, style="dim") for line in (*engines, *published, *pruned)]
-    return [table, *notes, Text(), *verdict_lines(findings)]
+    return [listing.table, *notes, Text(), *verdict_lines(findings)]
 
 
 def _limits(frames: StudyFrames, name: str, engine: EngineFacts) -> str:

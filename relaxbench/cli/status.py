@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from relaxbench.cli.as_json import AsJson, print_json
 from relaxbench.cli.console import console
+from relaxbench.cli.grouped_table import GroupedTable
 from relaxbench.cli.options import STORAGE, Storage, Study, reader
 from relaxbench.util.text import counted
 
@@ -131,14 +131,13 @@ def status_tables(database: Database, name: str | None) -> list[RenderableType]:
         parts.append(Text(f"{counted(held, 'trial')} of workers that are gone: any other worker will free them."))
     if now.ended:
         parts.append(Text(f"{counted(now.ended, 'session')} before.", style="dim"))
-    table = Table(box=None, pad_edge=False, header_style="dim")
     shown = STATES if any(count["pruned"] for count in now.counts.values()) else STATES[:-1]
-    for column in ("problem", "method", *shown):
-        table.add_column(column, justify="right" if column in shown else "left")
-    for key, count in now.counts.items():
-        table.add_row(*map(Text, key), *(f"{count[state]:,}" for state in shown))
+    listing = GroupedTable("", "method", shown)
+    for problem in dict.fromkeys(problem for problem, _ in now.counts):
+        mine = {method: count for (known, method), count in now.counts.items() if known == problem}
+        listing.add(problem, {method: [f"{count[state]:,}" for state in shown] for method, count in mine.items()})
     failed = now.failed
-    parts += [Text(), table]
+    parts += [Text(), listing.table]
     if failed:
         parts += [Text(), Text(f"{counted(len(failed), 'trial')} failed at least once:")]
         for row in failed[:SHOWN]:

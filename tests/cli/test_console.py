@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
 
 import pytest
 
 from relaxbench.cli.console import console
 from relaxbench.cli.main import main
+from tests.processes import Forked
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -28,3 +31,12 @@ def test_characters_that_an_encoding_lacks_are_replaced(encoding: str, monkeypat
     shown = "γ ≤ 1 → “better” ✓".encode(encoding, "replace").decode(encoding)
     assert shown in printed
     assert ("?" in shown) == (encoding != "utf-8")
+
+
+@pytest.mark.parametrize("command", [("list",), ("list", "--json"), ("--help",)])
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(command: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)  # as `head` does after its last line
+    with open(write, "w") as stream:
+        process = Forked(["-m", "relaxbench", *command], stdout=stream, stderr=subprocess.PIPE)
+        assert process.communicate(timeout=60)[1] == "" and process.wait() == 1

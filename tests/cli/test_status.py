@@ -42,8 +42,10 @@ def shown(database: Engine, width: int = 80) -> str:
 
 def counts(text: str) -> dict[str, list[int]]:
     """Waiting, running, failed and done by method."""
-    found = [line.split() for line in text.splitlines() if line.startswith("digits-mlp") and len(line.split()) == 6]
-    return {words[1]: [int(word) for word in words[2:]] for words in found}
+    head, *lines = text[text.index("method ") :].splitlines()
+    assert head.split() == ["method", "waiting", "running", "failed", "done"] and lines[0].split() == ["digits-mlp"]
+    found = [line.split() for line in lines[1:] if line.startswith("  ") and len(line.split()) == 5]
+    return {name: [int(word) for word in numbers] for name, *numbers in found}
 
 
 def test_a_study_that_nobody_works_on(database: Engine) -> None:

@@ -147,7 +147,7 @@ def test_status_and_reap_by_hand(database: Engine, capsys: pytest.CaptureFixture
     at = ("--storage", "study.db")
     out = printed(capsys, "status", *at)
     assert "Study tiny" in out and "No worker is running." in out
-    assert re.search(r"rosenbrock\s+sgd\s+\d+\s+3\s+0\s+0$", out, re.MULTILINE)
+    assert re.search(r"^  sgd\s+\d+\s+3\s+0\s+0$", out, re.MULTILINE)
     assert printed(capsys, "reap", "tiny", *at) == "3 trials freed\n"
     assert printed(capsys, "reap", *at) == "0 trials freed\n"
     Claims(database, 1, "far:1:1").take("rosenbrock", "heat", 1)
