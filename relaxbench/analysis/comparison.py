@@ -163,6 +163,7 @@ class MethodResult:
     Attributes:
         problem, problem_title, method, title, role: names; the role is baseline, control or candidate.
         base, rung: the problem's own name, and the budget where it is a rung of a ladder of budgets.
+        relaxing: whether its rule smooths the loss over a scope γ or σ.
         arm: tuned, or published: the authors' settings without tuning.
         space, dimensions: the name of the searched space, and how many hyperparameters it has; None if not known.
         settings, borrowed: where published settings come from, in words; whether from another kind of problem.
@@ -237,6 +238,7 @@ class MethodResult:
     decimals: int = 0
     without: str = ""
     instead: str = ""
+    relaxing: bool = False
     comparisons: tuple[Comparison, ...] = ()
     rates: Rates | None = None
 

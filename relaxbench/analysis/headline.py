@@ -11,7 +11,9 @@ from relaxbench.util.text import counted
 
 NOT_YET = "No claim can be made yet."
 FEW = 2
-"""So many methods without a part are named where nothing is shown of them."""
+"""So many methods without a part are named where nothing is shown of them; the figure names the others."""
+NAMED = 3
+"""So many whole methods of one verdict are named; more are counted, and the figure names them."""
 
 
 def headline(results: Sequence[MethodResult]) -> str:
@@ -38,11 +40,10 @@ def _parts(results: Sequence[MethodResult]) -> str:
         if verdict == "better":
             ratios = listed(ratio(each.ratio) for each in _comparisons(group))
             told.append(f"{_titles(group)} {'is' if len(group) == 1 else 'are'} better ({ratios} times)")
-        elif verdict == "worse" or len(group) <= FEW:
-            told.append(_others(group, cast(Verdict, verdict)))
-        else:  # their names are in the figure
-            rest = _others(group, cast(Verdict, verdict)).replace(_titles(group), f"{len(group)} without a part")
-            told.append(rest)
+        else:
+            named = verdict == "worse" or len(group) <= FEW
+            titles = _titles(group) if named else f"{len(group)} without a part"
+            told.append(_others(group, cast(Verdict, verdict), titles))
     return f"Against the whole {'method' if len({r.baseline for r in results}) == 1 else 'methods'}: {', '.join(told)}."
 
 
@@ -63,9 +64,13 @@ def _whole(candidates: Sequence[MethodResult]) -> str:
         reasons = {_final(result) for result in candidates}
         return f"No claim can be made: {reasons.pop()}." if len(reasons) == 1 and "" not in reasons else NOT_YET
     better = groups.pop("better", [])
-    rest = [_others(group, verdict) for verdict, group in groups.items()]
+    rest = [
+        _others(group, verdict, _titles(group) if len(group) <= NAMED else counted(len(group), "method"))
+        for verdict, group in groups.items()
+    ]
     if better:
-        first = _better(better, baseline)
+        asked = any(result.relaxing for result in candidates)
+        first = _better(better, baseline, others_only=asked and not any(result.relaxing for result in better))
         rest += _at_equal_seconds(better)
     else:
         subject = f"{candidates[0].title} is not" if len(candidates) == 1 else "No method is"
@@ -79,19 +84,26 @@ def _final(result: MethodResult) -> str:
     return result.reason if comparison and comparison.history and comparison.history[-1].over else ""
 
 
-def _better(results: Sequence[MethodResult], baseline: str) -> str:
-    """The methods that are better, and whether they beat the best control too."""
+def _better(results: Sequence[MethodResult], baseline: str, others_only: bool = False) -> str:
+    """The methods that are better, and whether they beat the best control too.
+
+    Args:
+        results: their results.
+        baseline: its title.
+        others_only: whether relaxation methods were compared, and none of them is among these: that is said first.
+    """
     comparisons = _comparisons(results)
     metric = results[0].metric
+    lead = f"No relaxation method is shown to beat {baseline} here, but " if others_only else ""
     if len(results) == 1:
         interval = f"{ratio(comparisons[0].low)} to {ratio(comparisons[0].high)}"
-        words = (
-            f"{results[0].title} beats {baseline} here: {ratio(comparisons[0].ratio)} times its {metric} ({interval})"
-        )
+        verb, of = ("does", f"{baseline}'s") if lead else (f"beats {baseline} here", "its")
+        words = f"{lead}{results[0].title} {verb}: {ratio(comparisons[0].ratio)} times {of} {metric} ({interval})"
     else:
         amounts = zip(results, comparisons, strict=True)
         methods = [f"{result.title} ({ratio(comparison.ratio)})" for result, comparison in amounts]
-        words = f"{listed(methods)} beat {baseline} here (times its {metric})"
+        verb, of = ("do", f"{baseline}'s") if lead else (f"beat {baseline} here", "its")
+        words = f"{lead}{listed(methods)} {verb} (times {of} {metric})"
     control = results[0].control_title
     against = [(result, result.against("control")) for result in results]
     beating = [result for result, comparison in against if comparison and comparison.verdict == "better"]
@@ -117,18 +129,17 @@ def _at_equal_seconds(results: Sequence[MethodResult]) -> list[str]:
     ]
 
 
-def _others(results: Sequence[MethodResult], verdict: Verdict) -> str:
-    """The methods of one verdict that is not "better"."""
-    subject = f"{_titles(results)} {'is' if len(results) == 1 else 'are'}"
+def _others(results: Sequence[MethodResult], verdict: Verdict, titles: str) -> str:
+    """The methods of one verdict that is not "better"; `titles` names or counts them."""
+    subject = f"{titles} {'is' if len(results) == 1 else 'are'}"
     if verdict == "no claim":
-        return f"no claim is made of {_titles(results)}"
+        return f"no claim is made of {titles}"
     if verdict == "equivalent":
         margin = _comparisons(results)[0].margin
         return f"{subject} equivalent within {margin or 'the margin'}"
     comparisons = _comparisons(results)
     if verdict == "worse":
-        ratios = listed(ratio(comparison.ratio) for comparison in comparisons)
-        return f"{subject} worse ({ratios} times)"
+        return f"{subject} worse ({_ratios(comparisons)} times)"
     following = [comparison.following for comparison in comparisons if comparison.following]
     if following:
         return f"{subject} undecided so far (the next look is at {counted(min(following), 'block')})"
@@ -138,6 +149,12 @@ def _others(results: Sequence[MethodResult], verdict: Verdict) -> str:
 def _comparisons(results: Iterable[MethodResult]) -> list[Comparison]:
     """The comparisons with the baseline at equal gradients."""
     return [comparison for result in results if (comparison := result.against("baseline"))]
+
+
+def _ratios(comparisons: Sequence[Comparison]) -> str:
+    """The ratios of methods that are named, or the least and the greatest one."""
+    known = [comparison.ratio for comparison in comparisons]
+    return listed(map(ratio, known)) if len(known) <= NAMED else f"{ratio(min(known))} to {ratio(max(known))}"
 
 
 def _titles(results: Iterable[MethodResult]) -> str:

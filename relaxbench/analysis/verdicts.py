@@ -88,6 +88,7 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
         arm=how["arm"],
         without=how["without"],
         instead=how["instead"],
+        relaxing=how["scope"] is not None,
         space=how["space_name"],
         dimensions=how["dimensions"],
         settings=origin(published),

@@ -136,6 +136,37 @@ def test_one_candidate() -> None:
     assert text_of("no claim") == "No claim can be made yet."
 
 
+def test_many_methods_of_one_verdict_are_counted() -> None:
+    results = [candidate(f"M{number}", "worse") for number in range(5)]
+    results = [
+        replace(each, comparisons=(replace(each.comparisons[0], ratio=1.2 + place / 10), *each.comparisons[1:]))
+        for place, each in enumerate(results)
+    ]
+    text = headline([*results, candidate("Alpha", "equivalent"), *[candidate("B", "undecided")] * 4])
+    assert text == (
+        "No method is shown to beat SGD here: 5 methods are worse (1.20 to 1.60 times), "
+        "Alpha is equivalent within 10 %, 4 methods are undecided."
+    )
+    assert headline([candidate("A", "better"), *[candidate("B", "no claim")] * 4]).endswith(
+        "(0.52 to 0.68); no claim is made of 4 methods."
+    )
+
+
+def test_where_other_methods_alone_are_better_the_answer_about_relaxation_comes_first() -> None:
+    relaxing = replace(candidate("Entropy-SGD", "undecided"), relaxing=True)
+    lead = "No relaxation method is shown to beat SGD here, but "
+    assert headline([candidate("AdamW", "better", "undecided"), relaxing]) == (
+        f"{lead}AdamW does: 0.60 times SGD's test error (0.52 to 0.68), but not shown to beat the best control, "
+        "Lookahead; Entropy-SGD is undecided."
+    )
+    assert headline([candidate("AdamW", "better"), candidate("Muon", "better"), relaxing]) == (
+        f"{lead}AdamW (0.60) and Muon (0.60) do (times SGD's test error); Entropy-SGD is undecided."
+    )
+    both = [candidate("AdamW", "better"), replace(candidate("HJ", "better"), relaxing=True)]
+    assert headline(both) == "AdamW (0.60) and HJ (0.60) beat SGD here (times its test error)."
+    assert headline([candidate("AdamW", "better"), candidate("SAM", "worse")]).startswith("AdamW beats SGD here")
+
+
 def test_an_undecided_method_goes_on() -> None:
     result = candidate("Alpha", "undecided")
     going = replace(result, comparisons=(replace(result.comparisons[0], following=20),))
