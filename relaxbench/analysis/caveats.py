@@ -242,7 +242,9 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
         share = f"{result.diverged:,} of {result.explored:,} explore trials"
         warnings.append(f"{share} diverged, so its search was in effect a smaller one.")
     if result.confirm_diverged:
-        warnings.append(f"{result.confirm_diverged} confirming runs diverged and count as the worst result.")
+        count = "count" if result.confirm_diverged > 1 else "counts"
+        runs = counted(result.confirm_diverged, "confirming run")
+        warnings.append(f"{runs} diverged and {count} as the worst result.")
     return warnings + _disasters(result) + _edges(frames, result.problem, result.method)
 
 

@@ -23,7 +23,8 @@ def headline(results: Sequence[MethodResult]) -> str:
         results: of one problem, one per method.
     """
     whole = [result for result in results if result.role == "candidate" and not result.without]
-    lines = [_whole(whole), _parts([result for result in results if result.without])]
+    controls = [result for result in results if result.role == "control" and not result.without]
+    lines = [_whole(whole, controls), _parts([result for result in results if result.without])]
     return " ".join(line for line in lines if line)
 
 
@@ -47,8 +48,13 @@ def _parts(results: Sequence[MethodResult]) -> str:
     return f"Against the whole {'method' if len({r.baseline for r in results}) == 1 else 'methods'}: {', '.join(told)}."
 
 
-def _whole(candidates: Sequence[MethodResult]) -> str:
-    """The answer about whole methods; empty where there is none, or nothing to compare with."""
+def _whole(candidates: Sequence[MethodResult], controls: Sequence[MethodResult]) -> str:
+    """The answer about whole methods; empty where there is none, or nothing to compare with.
+
+    Args:
+        candidates: of them it is asked whether they beat the baseline.
+        controls: named where they beat it, and no candidate does.
+    """
     if not candidates or candidates[0].baseline is None:
         return ""
     baseline = candidates[0].baseline_title
@@ -68,14 +74,17 @@ def _whole(candidates: Sequence[MethodResult]) -> str:
         _others(group, verdict, _titles(group) if len(group) <= NAMED else counted(len(group), "method"))
         for verdict, group in groups.items()
     ]
+    subject = f"{candidates[0].title} is not" if len(candidates) == 1 else "No method is"
+    others = [result for result in controls if result.verdict == "better"]
     if better:
-        asked = any(result.relaxing for result in candidates)
-        first = _better(better, baseline, others_only=asked and not any(result.relaxing for result in better))
+        asked = any(result.relaxing for result in candidates) and not any(result.relaxing for result in better)
+        first = _better(better, baseline, f"No relaxation method is shown to beat {baseline} here" if asked else "")
         rest += _at_equal_seconds(better)
+    elif others:
+        first = _better(others, baseline, f"{subject} shown to beat {baseline} here")
     else:
-        subject = f"{candidates[0].title} is not" if len(candidates) == 1 else "No method is"
         first = f"{subject} shown to beat {baseline} here"
-    return f"{first}{'; ' if better else ': '}{', '.join(rest)}." if rest else f"{first}."
+    return f"{first}{'; ' if better or others else ': '}{', '.join(rest)}." if rest else f"{first}."
 
 
 def _final(result: MethodResult) -> str:
@@ -84,27 +93,27 @@ def _final(result: MethodResult) -> str:
     return result.reason if comparison and comparison.history and comparison.history[-1].over else ""
 
 
-def _better(results: Sequence[MethodResult], baseline: str, others_only: bool = False) -> str:
+def _better(results: Sequence[MethodResult], baseline: str, without: str = "") -> str:
     """The methods that are better, and whether they beat the best control too.
 
     Args:
         results: their results.
         baseline: its title.
-        others_only: whether relaxation methods were compared, and none of them is among these: that is said first.
+        without: of which methods this is not shown, where these are not those that were asked about.
     """
     comparisons = _comparisons(results)
     metric = results[0].metric
-    lead = f"No relaxation method is shown to beat {baseline} here, but " if others_only else ""
+    lead = f"{without}, but " if without else ""
     if len(results) == 1:
         interval = f"{ratio(comparisons[0].low)} to {ratio(comparisons[0].high)}"
         verb, of = ("does", f"{baseline}'s") if lead else (f"beats {baseline} here", "its")
-        words = f"{lead}{results[0].title} {verb}: {ratio(comparisons[0].ratio)} times {of} {metric} ({interval})"
+        words = f"{lead}{_called(results[0])} {verb}: {ratio(comparisons[0].ratio)} times {of} {metric} ({interval})"
     else:
         amounts = zip(results, comparisons, strict=True)
-        methods = [f"{result.title} ({ratio(comparison.ratio)})" for result, comparison in amounts]
+        methods = [f"{_called(result)} ({ratio(comparison.ratio)})" for result, comparison in amounts]
         verb, of = ("do", f"{baseline}'s") if lead else (f"beat {baseline} here", "its")
         words = f"{lead}{listed(methods)} {verb} (times {of} {metric})"
-    control = results[0].control_title
+    control = results[0].control_title if results[0].role == "candidate" else ""
     against = [(result, result.against("control")) for result in results]
     beating = [result for result, comparison in against if comparison and comparison.verdict == "better"]
     if not control:
@@ -114,6 +123,11 @@ def _better(results: Sequence[MethodResult], baseline: str, others_only: bool = 
     if not beating:
         return f"{words}, but not shown to beat the best control, {control}"
     return f"{words}; the best control, {control}, is beaten by {_titles(beating)} only"
+
+
+def _called(result: MethodResult) -> str:
+    """The name of a method; of a control, that it is one."""
+    return f"the control {result.title}" if result.role == "control" else result.title
 
 
 def _at_equal_seconds(results: Sequence[MethodResult]) -> list[str]:

@@ -167,6 +167,25 @@ def test_where_other_methods_alone_are_better_the_answer_about_relaxation_comes_
     assert headline([candidate("AdamW", "better"), candidate("SAM", "worse")]).startswith("AdamW beats SGD here")
 
 
+def test_controls_that_alone_beat_the_baseline_are_named() -> None:
+    ema, lookahead = (replace(candidate(name, "better"), role="control") for name in ("SGD with EMA", "Lookahead"))
+    others = [candidate("Alpha", "worse"), candidate("Beta", "undecided")]
+    assert headline([ema, *others]) == (
+        "No method is shown to beat SGD here, but the control SGD with EMA does: 0.60 times SGD's test error (0.52 to "
+        "0.68); Alpha is worse (1.40 times), Beta is undecided."
+    )
+    assert headline([ema, lookahead, *others]).startswith(
+        "No method is shown to beat SGD here, but the control SGD with EMA (0.60) and the control Lookahead (0.60) do "
+        "(times SGD's test error); Alpha"
+    )
+    assert headline([ema, candidate("Alpha", "undecided")]).startswith("Alpha is not shown to beat SGD here, but the ")
+    assert "EMA" not in headline([ema, candidate("Alpha", "better")])
+    weak = replace(candidate("SGD with EMA", "worse"), role="control")
+    assert headline([weak, *others]) == headline(others)
+    parts = replace(candidate("SGD with EMA", "better"), role="control", without="averaging")
+    assert headline([parts, *others]).startswith("No method is shown to beat SGD here: ")
+
+
 def test_an_undecided_method_goes_on() -> None:
     result = candidate("Alpha", "undecided")
     going = replace(result, comparisons=(replace(result.comparisons[0], following=20),))

@@ -57,8 +57,7 @@ def dots(
     figure, unit = Drawing(), plain(about["unit"])
     if np.isfinite(levels.get(str(look.baseline), np.nan)):
         figure.add_shape(**vertical(levels[str(look.baseline)]))
-    spans = values.groupby("method")["value"].agg(["min", "max"])
-    left, right = visible(list(spans["min"]), list(spans["max"]))
+    left, right = visible(*_whiskers(values))
     for position, method in enumerate(methods):
         colour, level = look.colours[method], levels.get(method, np.nan)
         if level <= left or level >= right:
@@ -86,6 +85,18 @@ def dots(
         figure,
         data=values.assign(level=values["method"].map(dict(levels)).astype(float)),
     )
+
+
+def _whiskers(values: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """The span of each method without its outliers, as of a box plot: a few disasters do not flatten the others."""
+    low, high = [], []
+    for _, own in values.groupby("method")["value"]:
+        first, third = own.quantile([0.25, 0.75])
+        reach = 1.5 * (third - first)
+        usual = own[own.between(first - reach, third + reach)]
+        low.append(float(usual.min()))
+        high.append(float(usual.max()))
+    return low, high
 
 
 def _diamonds(methods: Sequence[str], whole: Collection[str], look: Look) -> str:

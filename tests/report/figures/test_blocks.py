@@ -49,6 +49,19 @@ def test_a_block_beyond_the_axis_is_a_triangle_at_its_edge(digits: StudyFrames) 
     assert (beyond["x"] < right).all() and [note["text"] for note in figure.figure.layout["annotations"]] == ["900 →"]
 
 
+def test_a_few_disasters_of_every_method_do_not_flatten_the_other_blocks(digits: StudyFrames) -> None:
+    usual = results(digits, DIGITS)
+    figure = dots(usual, levels(digits), look_of(digits), DIGITS, digits.problem(DIGITS))
+    values = usual.copy()
+    values.loc[values.groupby("method").head(1).index, "value"] = 900.0
+    other = dots(values, levels(digits), look_of(digits), DIGITS, digits.problem(DIGITS))
+    assert figure is not None and other is not None
+    right = other.figure.layout["xaxis"]["range"][1]
+    assert right <= 2 * figure.figure.layout["xaxis"]["range"][1]
+    symbols = [list(trace["marker"]["symbol"]) for trace in other.figure.data[::2]]
+    assert [row.count("triangle-right") for row in symbols] == [1] * len(digits.methods)
+
+
 def test_nothing_is_drawn_without_blocks(digits: StudyFrames) -> None:
     values = results(digits, "another")
     assert dots(values, {}, look_of(digits), "another", digits.problem("another")) is None
