@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from typing import Any
 
 import numpy as np
@@ -65,7 +67,7 @@ def check_ladder(report: Report) -> None:
 
 
 def check_curves(report: Report, problem: str) -> None:
-    """Means and quartiles of learning curves at every point drawn, and the axis of seconds."""
+    """Levels, means and quartiles of learning curves at every point drawn, and the axis of seconds."""
     for method in methods(report, problem):
         if (figure := report.figure("curve", problem, method)) is None:
             continue
@@ -76,9 +78,20 @@ def check_curves(report: Report, problem: str) -> None:
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
             for key, known in (("mean", values.mean(axis=0)), ("median", middle), ("low", low), ("high", high)):
                 report.check(f"figure curve: {key} of {owner}", rows[key], known)
+            report.check(f"figure curve: level of {owner}", rows["level"], [level(runs) for runs in values.T.tolist()])
             if "seconds" in rows:
                 cost = (own["seconds"] / own["gradients"]).mean()
                 report.check("figure curve: seconds", rows["seconds"], rows["gradients"] * cost)
+
+
+def level(runs: list[float]) -> float:
+    """Geometric mean in which a disaster counts as 3 medians, or 4 mean deviations; the mean with a value up to 0."""
+    if min(runs) <= 0:
+        return statistics.fmean(runs)
+    logs = [math.log(value) for value in runs]
+    middle = statistics.median(logs)
+    limit = middle + max(math.log(3), 4 * statistics.fmean(abs(value - middle) for value in logs))
+    return math.exp(statistics.fmean(min(value, limit) for value in logs))
 
 
 def check_target(report: Report, problem: str) -> None:

@@ -186,7 +186,9 @@ def test_figures_show_the_frames(page: Page, digits: StudyFrames) -> None:
     curve = next(t for t in drawn["curve-digits-mlp-heat"]["data"] if t.get("name") == "HEAT")
     final = digits.curves[digits.curves["point"] == 24].set_index("trial_id")["validation_loss"]
     runs = digits.blocks.loc[digits.blocks["method"] == "heat", "confirm"].dropna()
-    assert unpack(curve["y"])[-1] == pytest.approx(final[runs].median(), rel=1e-5)
+    logs = np.log(final[runs].to_numpy(dtype=float))
+    usual = np.minimum(logs, np.median(logs) + np.log(3))  # a disaster counts as three medians
+    assert unpack(curve["y"])[-1] == pytest.approx(np.exp(usual.mean()), rel=1e-5)
     views = next(each["views"] for each in page.figures if each["key"].startswith("curve-"))
     assert list(views) == ["validation loss", "validation error (%)"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.winsorized import winsorized
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, plain, tint
 
@@ -17,7 +18,10 @@ GRID = 80
 
 
 def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
-    """Return learning curves of the confirm runs: method, gradients, mean, median, low, high (the quartiles), runs.
+    """Return learning curves of the confirm runs: method, gradients, level, mean, median, low, high (quartiles), runs.
+
+    The level is that of the verdicts: the geometric mean, in which rare disasters count less; where a value is not
+    above 0, the mean.
 
     Runs are measured at different points (after complete outer steps), so each is interpolated to one grid, which
     begins where all runs of the method have been measured. After its last measurement a run keeps its last value. A
@@ -34,7 +38,7 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
         worst = None if about["worst_metric"] is None else about["worst_metric"] * float(about["metric_scale"] or 1)
     ids = frames.blocks.loc[frames.blocks["problem"] == problem, "confirm"].dropna()
     runs = frames.curves[frames.curves["trial_id"].isin(ids)]
-    columns = ["method", "gradients", "mean", "median", "low", "high", "runs"]
+    columns = ["method", "gradients", "level", "mean", "median", "low", "high", "runs"]
     if runs.empty:
         return pd.DataFrame(columns=columns)
     grid = np.linspace(float(runs["gradients"].min()), float(runs["gradients"].max()), GRID)
@@ -53,9 +57,11 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
         complete = np.isfinite(table).all(axis=0)  # a median over some of the runs would mislead
         if not complete.any():
             continue
-        low, median, high = np.quantile(table[:, complete], [0.25, 0.5, 0.75], axis=0)
-        mean = np.mean(table[:, complete], axis=0)
-        part = {"gradients": grid[complete], "mean": mean, "median": median, "low": low, "high": high}
+        table = table[:, complete]
+        low, median, high = np.quantile(table, [0.25, 0.5, 0.75], axis=0)
+        mean = np.mean(table, axis=0)
+        level = np.exp(winsorized(np.log(table.T)).mean(axis=1)) if (table > 0).all() else mean
+        part = {"gradients": grid[complete], "level": level, "mean": mean, "median": median, "low": low, "high": high}
         parts.append(pd.DataFrame(part).assign(method=method, runs=len(table)))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
@@ -78,7 +84,7 @@ def scales(frames: StudyFrames, problem: str) -> pd.DataFrame:
 
 
 def curves(views: Mapping[str, pd.DataFrame], scales: pd.DataFrame, look: Look, problem: str) -> list[Figure]:
-    """Draw one panel per method: its median and middle half, and the mean of the one that it is compared with.
+    """Draw one panel per method: the level and the middle half of its runs, and of the one that it is compared with.
 
     Args:
         views: label of a measure, e.g. "validation loss" → frame of `bands`; the first is shown first.
@@ -111,12 +117,12 @@ def _panel(
         if base is not None and base in set(frame["method"]):
             reference = frame[frame["method"] == base]
             figure.add("scatter", **_band(reference, INK))
-            figure.add("scatter", **_line(reference, "mean", INK, f"tuned {look.title(base)}, mean", "dot"))
+            figure.add("scatter", **_line(reference, "level", INK, f"tuned {look.title(base)}", "dot"))
             owners += 2 * [(label, base)]
         if method != look.baseline:
             own, colour = frame[frame["method"] == method], look.colours[method]
             figure.add("scatter", **_band(own, colour))
-            figure.add("scatter", **_line(own, "median", colour, look.title(method)))
+            figure.add("scatter", **_line(own, "level", colour, look.title(method)))
             owners += 2 * [(label, method)]
         layouts[label] = {"yaxis.title.text": plain(label, 60)} | _range(frame)
     switch = {
@@ -149,11 +155,11 @@ def _panel(
     for label, factors in axes.items():
         data[label] = data["gradients"] * data["method"].map(factors).astype(float)
     runs = int(next(iter(views.values())).query("method == @method")["runs"].max())
-    mean = f", and the mean of tuned {look.titles[base]}" if base is not None and base != method else ""
+    beside = f", beside tuned {look.titles[base]}" if base is not None and base != method else ""
     return Figure(
         f"curve-{file_name(problem)}-{file_name(method)}",
         look.titles[method],
-        f"{look.titles[method]}: median of {runs} confirming runs over gradients{mean}.",
+        f"{look.titles[method]}: {runs} confirming runs over gradients{beside}.",
         figure,
         switch,
         data,
@@ -170,7 +176,7 @@ def _key(look: Look, method: str) -> dict[str, Any]:
     words = f"<span style='color:{look.colours[method]}'>━</span> {plain(look.titles[method], 22)}"
     base = look.opponent(method)
     if base:
-        dotted = f"<span style='color:{INK}'>┅</span> {look.title(base)}, mean"
+        dotted = f"<span style='color:{INK}'>┅</span> tuned {look.title(base)}"
         words = dotted if method == look.baseline else f"{words}   {dotted}"
     return key_above(words)
 
@@ -189,7 +195,7 @@ def _band(frame: pd.DataFrame, colour: str) -> dict[str, Any]:
 
 def _range(frame: pd.DataFrame) -> dict[str, Any]:
     """The vertical axis, the same for every panel, so that heights are comparable."""
-    low, high = float(frame[["low", "mean"]].min(axis=None)), float(frame[["high", "mean"]].max(axis=None))
+    low, high = float(frame[["low", "level"]].min(axis=None)), float(frame[["high", "level"]].max(axis=None))
     if not (np.isfinite(low) and np.isfinite(high)):
         axis = {"type": "linear", "tickmode": "auto", "autorange": True}
     elif low > 0:

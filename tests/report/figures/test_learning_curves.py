@@ -19,9 +19,24 @@ def test_bands_are_the_quartiles_of_the_confirm_runs(digits: StudyFrames) -> Non
     runs = digits.curves[digits.curves["trial_id"].isin(digits.blocks.query("method == 'hj'")["confirm"])]
     ends = runs.groupby("trial_id")["validation_metric"].last().to_numpy(dtype=float)
     last = table[table["method"] == "hj"].iloc[-1]
-    expected = [ends.mean(), *np.percentile(ends, [50, 25, 75])]
-    assert [last["mean"], last["median"], last["low"], last["high"]] == pytest.approx(expected, rel=1e-5)
+    logs, limit = np.log(ends), np.median(np.log(ends)) + np.log(3)
+    level = np.exp(np.minimum(logs, limit).mean())
+    expected = [level, ends.mean(), *np.percentile(ends, [50, 25, 75])]
+    assert list(last[["level", "mean", "median", "low", "high"]]) == pytest.approx(expected, rel=1e-5)
     assert last["gradients"] == 600 and last["runs"] == 10
+
+
+def test_a_run_that_diverged_moves_no_level_out_of_sight_and_values_below_zero_have_a_mean(digits: StudyFrames) -> None:
+    usual = bands(digits, DIGITS, "validation_loss").query("method == 'hj'")
+    frames = replace(digits, curves=digits.curves.copy())
+    one = digits.blocks.query("method == 'hj'")["confirm"].iloc[0]
+    frames.curves.loc[frames.curves["trial_id"] == one, "validation_loss"] = 1e6
+    odd = bands(frames, DIGITS, "validation_loss").query("method == 'hj'")
+    assert odd["mean"].iloc[-1] > 5 * usual["mean"].iloc[-1]
+    assert odd["level"].iloc[-1] < 2 * usual["level"].iloc[-1]
+    frames.curves.loc[frames.curves["trial_id"] == one, "validation_loss"] = -1.0
+    below = bands(frames, DIGITS, "validation_loss").query("method == 'hj'")
+    assert below["level"].to_numpy() == pytest.approx(below["mean"].to_numpy())
 
 
 def test_a_gradient_has_seconds_and_where_examples_are_known_epochs(digits: StudyFrames) -> None:
@@ -40,7 +55,7 @@ def test_every_panel_shows_its_method_and_the_baseline(digits: StudyFrames) -> N
     for method, panel in zip(others, panels, strict=True):
         rows = views["validation loss"].query("method == @method")
         own = panel.figure.data[-1]
-        assert np.asarray(own["y"]) == pytest.approx(rows["median"].to_numpy(), rel=1e-6)
+        assert np.asarray(own["y"]) == pytest.approx(rows["level"].to_numpy(), rel=1e-6)
         assert list(panel.axes) == ["gradients", "seconds"] and panel.data is not None
         assert set(panel.data["method"]) == {method, "sgd"}
     assert len({str(panel.figure.layout["yaxis"]["range"]) for panel in panels}) == 1
@@ -55,7 +70,7 @@ def test_a_method_without_a_part_is_shown_beside_the_whole(digits: StudyFrames) 
     }
     own, other = panels["heat"], panels["hj"]
     assert own.data is not None and set(own.data["method"]) == {"heat", "hj"}
-    assert "mean of tuned Hamilton" in own.reading and "mean of tuned SGD" in other.reading
-    mean = views["validation loss"].query("method == 'hj'")["mean"].to_numpy()
-    assert np.asarray(own.figure.data[1]["y"]) == pytest.approx(mean, rel=1e-6)
+    assert "beside tuned Hamilton" in own.reading and "beside tuned SGD" in other.reading
+    level = views["validation loss"].query("method == 'hj'")["level"].to_numpy()
+    assert np.asarray(own.figure.data[1]["y"]) == pytest.approx(level, rel=1e-6)
     assert reference(digits, DIGITS, "hj") != reference(digits, DIGITS)
