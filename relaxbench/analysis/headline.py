@@ -121,7 +121,7 @@ def _better(results: Sequence[MethodResult], baseline: str, without: str = "") -
     if len(beating) == len(results):
         return f"{words}, and the best control, {control}, too"
     if not beating:
-        return f"{words}, but not shown to beat the best control, {control}"
+        return f"{words}, {'without being' if lead else 'but not'} shown to beat the best control, {control}"
     return f"{words}; the best control, {control}, is beaten by {_titles(beating)} only"
 
 

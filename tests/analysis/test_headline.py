@@ -156,8 +156,8 @@ def test_where_other_methods_alone_are_better_the_answer_about_relaxation_comes_
     relaxing = replace(candidate("Entropy-SGD", "undecided"), relaxing=True)
     lead = "No relaxation method is shown to beat SGD here, but "
     assert headline([candidate("AdamW", "better", "undecided"), relaxing]) == (
-        f"{lead}AdamW does: 0.60 times SGD's test error (0.52 to 0.68), but not shown to beat the best control, "
-        "Lookahead; Entropy-SGD is undecided."
+        f"{lead}AdamW does: 0.60 times SGD's test error (0.52 to 0.68), without being shown to beat the best "
+        "control, Lookahead; Entropy-SGD is undecided."
     )
     assert headline([candidate("AdamW", "better"), candidate("Muon", "better"), relaxing]) == (
         f"{lead}AdamW (0.60) and Muon (0.60) do (times SGD's test error); Entropy-SGD is undecided."
