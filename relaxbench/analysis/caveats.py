@@ -11,7 +11,7 @@ from relaxbench.analysis.problem_caveats import same_examples, shared_examples, 
 from relaxbench.analysis.progress import progress
 from relaxbench.analysis.pruning import prunings
 from relaxbench.analysis.publications import warning
-from relaxbench.analysis.sentences import listed
+from relaxbench.analysis.sentences import listed, ratio
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
 from relaxbench.store.facts import protocol
 from relaxbench.util.text import counted, percent
@@ -81,10 +81,28 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
         + pruners(frames)
         + known_settings(frames)
     )
-    warnings += _few(results)
+    warnings += _few(results) + poorly_tuned(frames, results)
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
+
+
+def poorly_tuned(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
+    """Return the problems on which the baseline is worse than its own published settings, one sentence each."""
+    told = []
+    for result in results:
+        comparison, label = result.against("baseline"), result.baseline
+        if result.arm != "published" or result.verdict != "better" or comparison is None or label is None:
+            continue
+        if frames.method(result.method)["rule"] == frames.method(label)["rule"]:
+            trials = frames.tuning(label)
+            told.append(
+                f"{result.problem}: {result.title} is better than the tuned {result.baseline_title} "
+                f"({ratio(comparison.ratio)} times), so {counted(trials, 'trial')} per block "
+                f"{'does' if trials == 1 else 'do'} not tune {result.baseline_title} well here. Methods that are "
+                "better than it are better than this search of it."
+            )
+    return told
 
 
 def restated(frames: StudyFrames) -> list[str]:

@@ -66,6 +66,7 @@ class Comparison:
         level, reference_level: geometric means of the metric of both.
         blocks, reference_blocks: blocks behind both.
         runs: confirm runs of the method at this look.
+        reference_runs: confirm runs of the opponent.
         missed, reference_missed: confirm runs of the method and of the opponent that did not reach the tolerance.
         history: the judgements of all looks up to this one, on the logarithmic scale.
         disasters: how often the method failed badly; None for secondary comparisons.
@@ -109,6 +110,7 @@ class Comparison:
     runs: int = 0
     missed: int = 0
     reference_missed: int = 0
+    reference_runs: int = 0
     history: tuple[Judgement, ...] = ()
     disasters: Disasters | None = None
     needed: int | None = None

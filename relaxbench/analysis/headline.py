@@ -119,7 +119,8 @@ def _better(results: Sequence[MethodResult], baseline: str, without: str = "") -
     if not control:
         return words
     if len(beating) == len(results):
-        return f"{words}, and the best control, {control}, too"
+        also = "it also beats" if len(results) == 1 else f"{'both' if len(results) == 2 else 'all'} also beat"
+        return f"{words}; {also} the best control, {control}"
     if not beating:
         return f"{words}, {'without being' if lead else 'but not'} shown to beat the best control, {control}"
     return f"{words}; the best control, {control}, is beaten by {_titles(beating)} only"

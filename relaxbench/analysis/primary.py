@@ -60,6 +60,7 @@ def primary(arms: StudyArms, result: MethodResult) -> Comparison:
         runs=own.runs,
         missed=own.missed,
         reference_missed=other.missed,
+        reference_runs=other.runs,
         wrong=wrong_verdict_bound(arms.family.looks, outcome.look),
         needed=blocks_to_decide(outcome.judgement, arms.family.share),
         smallest_margin=smallest_margin(outcome.judgement, arms.family.share),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pandas as pd
+
 from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.arms import Limits
 from relaxbench.analysis.at_seconds import at_seconds
@@ -52,18 +54,20 @@ def secondaries(arms: StudyArms, result: MethodResult, primary: Comparison) -> t
 
 
 def best_control(arms: StudyArms, problem: str) -> str | None:
-    """Return the control whose best of T trials has the lowest mean validation loss on fresh seeds; None without one.
+    """Return the control whose best of T trials has the lowest validation loss on fresh seeds; None without one.
 
-    Test data choose nothing. The loss is capped at the problem's worst value, as stored.
+    Test data choose nothing. The loss is a geometric mean in which a disaster counts little, as the verdict's level is;
+    a loss with negative values has a mean.
     """
-    frames = arms.frames
-    losses = {}
-    for method in frames.methods:
-        if frames.method(method)["role"] == "control" and frames.looks:
-            latest = arms.latest(problem, method, len(frames.looks))
-            loss = arms.runs(problem, method).mean("value", latest.blocks) if latest else math.nan
-            if math.isfinite(loss):
-                losses[method] = loss
+    frames, losses = arms.frames, dict[str, float]()
+    controls = [method for method in frames.methods if frames.method(method)["role"] == "control" and frames.looks]
+    known = pd.concat([arms.runs(problem, method).table["value"].dropna() for method in controls] or [pd.Series()])
+    floor = float(known[known > 0].min()) if (known >= 0).all() else math.nan
+    for method in controls:
+        latest = arms.latest(problem, method, len(frames.looks))
+        loss = arms.runs(problem, method).loss(latest.blocks, floor) if latest else math.nan
+        if math.isfinite(loss):
+            losses[method] = loss
     return min(losses, key=losses.__getitem__) if losses else None
 
 

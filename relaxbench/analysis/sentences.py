@@ -237,8 +237,8 @@ def _whose(comparison: Comparison) -> str:
 def _disasters(comparison: Comparison) -> str:
     """How often the method fails badly, and how often it may at most."""
     failures = comparison.disasters
-    if failures is None or not failures.runs or (comparison.unit == "%" and failures.limit >= 100):
-        return ""  # no run can be three times as bad as most runs are
+    if failures is None or not failures.runs or impossible(comparison, failures.limit):
+        return ""
     count = "None" if not failures.count else f"{failures.count:,}"
     were = "were disasters" if failures.count > 1 else "was a disaster"
     return (
@@ -247,15 +247,23 @@ def _disasters(comparison: Comparison) -> str:
     )
 
 
+def impossible(of: Comparison | MethodResult, limit: float) -> bool:
+    """Whether no run can be a disaster: three times as bad as most runs is beyond 100 %, or beyond the budget."""
+    return (of.unit == "%" and limit >= 100) or bool(of.censored and of.budget and limit > of.budget)
+
+
 def _missed(comparison: Comparison) -> list[str]:
     """How many runs of a censored metric missed the tolerance: their true number is unknown, and larger."""
     if not comparison.censored or not comparison.missed + comparison.reference_missed:
         return []
     budget = f" of {number(comparison.budget, 0)}" if comparison.budget else ""
     runs = counted(comparison.runs, "run")
+    theirs = f"{comparison.reference_title}'s"
+    theirs += f" {comparison.reference_runs:,}" if comparison.reference_runs else ""
+    unknown = "" if comparison.verdict == "no claim" else ", so the true ratio is not known exactly"
     return [
-        f"{comparison.missed} of its {runs} and {comparison.reference_missed} of {comparison.reference_title}'s "
-        f"missed the tolerance and count as the full budget{budget}, so the true ratio is not known exactly."
+        f"{comparison.missed} of its {runs} and {comparison.reference_missed} of {theirs} missed the tolerance and "
+        f"count as the full budget{budget}{unknown}."
     ]
 
 

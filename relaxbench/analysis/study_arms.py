@@ -19,6 +19,7 @@ from relaxbench.analysis.at_seconds import worst_metric
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.looks import Outcome
 from relaxbench.analysis.simultaneous import Family
+from relaxbench.analysis.winsorized import winsorized
 from relaxbench.store.facts import protocol
 
 Key = tuple[str, str, int]
@@ -61,14 +62,21 @@ class Runs:
         diverged = {place for place, run in self.confirmed.items() if run in lost}
         return arm_of(self.explored, results, self._blocks(blocks), self.trials, limits, diverged)
 
-    def mean(self, column: str, blocks: int) -> float:
-        """Return the estimated mean of another column over the same runs, with the same weights; NaN without runs.
+    def loss(self, blocks: int, floor: float) -> float:
+        """Return the estimated validation loss of the same runs, with the same weights; NaN without runs.
 
-        It is the mean over what has been run so far, so no verdict may rest on it.
+        It is that of what has been run so far, so no verdict may rest on it.
+
+        Args:
+            blocks: R.
+            floor: losses count at least so much, and the estimate is the mean of their logarithms, in which a disaster
+                counts little, as in a verdict. NaN for losses that have no logarithm: then it is their mean.
         """
-        known = self.table[column].to_dict()
+        known = self.table["value"].to_dict()
         places = [(block, number) for block in self._blocks(blocks) for number in range(max(self.trials, 1))]
         values = np.array([known.get(self.confirmed.get(place, -1), np.nan) for place in places])
+        if np.isfinite(floor) and np.isfinite(values).any():
+            values = winsorized(np.log(np.maximum(values, floor)))
         if not self.trials:
             return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
         losses = np.array([self.explored.get(place, np.inf) for place in places])

@@ -91,6 +91,7 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         "control_sentence": sentences.control_sentence,
         "explanation": sentences.explanation,
         "finite": sentences.finite,
+        "impossible": sentences.impossible,
         "longer_sentence": sentences.longer_sentence,
         "scope": sentences.scope,
         "question": question(findings),

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from relaxbench.analysis.caveats import cautions, missing
+from relaxbench.analysis.caveats import cautions, missing, poorly_tuned
 from relaxbench.analysis.disasters import Disasters, rate_bound
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.cli.outcome import verdict_lines
 from relaxbench.report import StudyFrames, load_study, write_report
 from relaxbench.store.facts import KnownFacts, SearchFacts
+from tests.analysis.known import SGD, shifted, study
 from tests.synthetic import Writer, memory, spec
 
 
@@ -226,3 +227,15 @@ def test_splits_with_some_examples_of_another_are_told_from_one_percent_on() -> 
         )
         assert warnings(told) == ([line] if count == 40 else [])
         assert (line in map(str, verdict_lines(Findings.of(told)))) == (count == 40)
+
+
+def test_a_baseline_that_its_own_published_settings_beat_is_told() -> None:
+    frames = study({"sgd": SGD, "hj": shifted(-1), "heat": shifted(1)})
+    methods = {label: {**frames.method(label), "rule": "sgd"} for label in frames.methods}
+    own = replace(frames, manifest={**frames.manifest, "methods": methods})  # type: ignore[typeddict-item]
+    results = [replace(each, arm="published" if each.method != "sgd" else each.arm) for each in verdicts(frames)]
+    (line,) = poorly_tuned(own, results)
+    assert line.startswith("digits-mlp: Hamilton–Jacobi is better than the tuned SGD (0.")
+    assert "so 1 trial per block do not tune SGD well here" not in line and "1 trial per block does not tune" in line
+    assert poorly_tuned(frames, results) == []  # another rule's settings
+    assert poorly_tuned(own, verdicts(frames)) == []  # tuned itself

@@ -198,7 +198,7 @@ def test_the_best_control_is_beaten_by_those_alone_that_beat_it(against: tuple[V
     text = headline([candidate(name, "better", called) for name, called in zip(NAMES, against, strict=False)])
     beat = [name for name, called in zip(("Alpha", "Beta"), against, strict=True) if called == "better"]
     ends = {
-        2: ", and the best control, Lookahead, too.",
+        2: "; both also beat the best control, Lookahead.",
         0: ", but not shown to beat the best control, Lookahead.",
         1: f"; the best control, Lookahead, is beaten by {''.join(beat)} only.",
     }

@@ -70,6 +70,16 @@ def test_best_control_is_chosen_by_validation_loss() -> None:
     assert control_sentence(result(alone, "hj")) == ""
 
 
+def test_one_disaster_of_the_best_control_makes_no_other_one_the_best() -> None:
+    metrics = {"sgd": SGD, "a": SGD, "b": SGD, "hj": shifted(-1)}
+    losses = {"a": [0.3] * 9 + [50.0], "b": [0.4] * 10}
+    assert result(study(metrics, losses, controls=["a", "b"]), "hj").control == "a"
+    exact = {"a": [0.0] * 5 + [1e-9] * 4 + [50.0], "b": [0.4] * 10}  # a minimum found exactly has no logarithm
+    assert result(study(metrics, exact, controls=["a", "b"]), "hj").control == "a"
+    negative = {"a": [-0.3] * 9 + [50.0], "b": [-0.2] * 10}
+    assert result(study(metrics, negative, controls=["a", "b"]), "hj").control == "b"
+
+
 def test_secondary_comparisons_are_tested_for_better_methods_alone() -> None:
     frames = study({"sgd": SGD, "a": SGD, "hj": shifted(1), "heat": shifted(-1)}, controls=["a"])
     tested, described = comparison(frames, "heat", "control"), comparison(frames, "hj", "control")

@@ -6,6 +6,8 @@ docs/statistics.md says how things are computed; here scipy does it, or a plain 
 
 from __future__ import annotations
 
+import math
+import statistics
 import sys
 from collections import Counter
 from pathlib import Path
@@ -94,11 +96,10 @@ def check_row(report: Report, row: Any) -> None:
         bound = stats.binomtest(count, total).proportion_ci(0.9).high  # two-sided 90 %: 5 % above
         told = [row[f"disaster_{key}"] for key in ("count", "runs", "limit", "bound")]
         report.check("verdicts: disasters", told, [count, total, limit, bound])
-    losses = {
-        name: loss
-        for (where, name), each in report.rows.items()
-        if where == problem and each["role"] == "control" and (loss := loss_of(report, problem, name)) == loss
-    }
+    controls = [name for (where, name), each in report.rows.items() if where == problem and each["role"] == "control"]
+    known = [value for name in controls for value in report.runs_of(problem, name)["value"].dropna()]
+    floor = min((value for value in known if value > 0), default=np.nan) if min(known, default=0) >= 0 else np.nan
+    losses = {name: loss for name in controls if (loss := loss_of(report, problem, name, floor)) == loss}
     report.check(
         "verdicts: best control",
         row["control"] if row["control"] == row["control"] else "",
@@ -106,14 +107,19 @@ def check_row(report: Report, row: Any) -> None:
     )
 
 
-def loss_of(report: Report, problem: str, method: str) -> float:
-    """The validation loss of the best of T on fresh seeds, at the method's latest look."""
+def loss_of(report: Report, problem: str, method: str, floor: float) -> float:
+    """The validation loss of the best of T on fresh seeds, at the latest look: of logarithms, disasters limited."""
     arm, trials = latest(report, (problem, method), len(report.looks)), report.rows[problem, method]["trials"]
     if arm is None:
         return np.nan
     blocks = int(arm["blocks"])
     runs = report.runs_of(problem, method)
     values = {(run.block, run.number): run.value for run in runs.itertuples() if run.block < blocks}
+    if floor == floor and values:
+        logs = {place: math.log(max(value, floor)) for place, value in values.items()}
+        middle = statistics.median(logs.values())
+        deviation = statistics.fmean(abs(value - middle) for value in logs.values())
+        values = {place: min(value, middle + max(math.log(3), 4 * deviation)) for place, value in logs.items()}
     if not trials or report.protocol == 1 or report.rows[problem, method]["sampler"] != "random":
         return float(np.mean(list(values.values())))
     tried = report.tried(problem, method)

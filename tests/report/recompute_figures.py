@@ -75,6 +75,7 @@ def check_curves(report: Report, problem: str) -> None:
             own = report.of(problem, str(owner))
             column = "validation_loss" if measure == "validation loss" else "validation_metric"
             values = np.stack([measured(report, problem, run, rows["gradients"], column) for run in own["confirm"]])
+            values = np.maximum(values, floor_of(report, problem, column))
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
             for key, known in (("mean", values.mean(axis=0)), ("median", middle), ("low", low), ("high", high)):
                 report.check(f"figure curve: {key} of {owner}", rows[key], known)
@@ -84,8 +85,15 @@ def check_curves(report: Report, problem: str) -> None:
                 report.check("figure curve: seconds", rows["seconds"], rows["gradients"] * cost)
 
 
+def floor_of(report: Report, problem: str, column: str) -> float:
+    """The smallest positive value of the curves of block winners; minus infinity where some value is negative."""
+    winners = report.blocks.loc[report.blocks["problem"] == problem, "confirm"]
+    known = report.curves.loc[report.curves["trial_id"].isin(winners), column].to_numpy(dtype=float)
+    return float(known[known > 0].min()) if (known[np.isfinite(known)] >= 0).all() else -np.inf
+
+
 def level(runs: list[float]) -> float:
-    """Geometric mean in which a disaster counts as 3 medians, or 4 mean deviations; the mean with a value up to 0."""
+    """Geometric mean in which a disaster counts as 3 medians, or 4 mean deviations; the mean of negative values."""
     if min(runs) <= 0:
         return statistics.fmean(runs)
     logs = [math.log(value) for value in runs]
@@ -217,6 +225,9 @@ def check_rest(report: Report, problem: str) -> None:
     rows = report.verdicts[report.verdicts["problem"] == problem].set_index("method")
     if (figure := report.figure("cost", problem)) is not None:
         base = rows.loc[rows["reference"].iloc[0]]
+        usual = report.confirmations[(report.confirmations["problem"] == problem)]
+        usual = usual[usual["method"] == rows["reference"].iloc[0]]
+        gradient = (usual["seconds"] / usual["gradients"]).mean()
         for row in figure.itertuples():
             own = report.confirmations
             own = own[(own["problem"] == problem) & (own["method"] == row.method)]
@@ -226,7 +237,7 @@ def check_rest(report: Report, problem: str) -> None:
             told.append(row.measurement_share)
             known = [
                 *own[["gradients", "examples", "seconds"]].mean(),
-                own["seconds"].mean() / base["seconds"],
+                (own["seconds"] / own["gradients"]).mean() / gradient,
                 len(done),
                 done["gradients"].sum(),
                 done["measurement"].sum() / done["gradients"].sum(),

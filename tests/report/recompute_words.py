@@ -158,15 +158,16 @@ def check_headlines(report: Report, problems: list[str], rows: dict[str, list[An
         better = [claim["ratio"] for claim in groups["better"]]
         if len(better) == 1:
             ends = [groups["better"][0][key] for key in ("ratio", "low", "high")]
-            pattern = rf"beats .*? here: ({NUMBER}) times its .*? \(({NUMBER}) to ({NUMBER})\)"
+            pattern = (
+                rf"(?:beats .*? here|, but .*? does): ({NUMBER}) times (?:its|.*?'s) .*? \(({NUMBER}) to ({NUMBER})\)"
+            )
             found = re.search(pattern, text)
             told(report, "headline", found.groups() if found else [], ends)
         elif better:
             told(report, "headline", re.findall(rf"\(({NUMBER})\)", text), better)
         worse = re.search(r"worse \(([^)]*) times\)", text)
-        told(
-            report,
-            "headline",
-            re.findall(NUMBER, worse[1]) if worse else [],
-            [each["ratio"] for each in groups["worse"]],
-        )
+        known = [each["ratio"] for each in groups["worse"]]
+        if len(known) > 3:  # counted, with the least and the greatest ratio
+            told(report, "headline", re.findall(r"(\d+) methods are worse", text), [len(known)])
+            known = [min(known), max(known)]
+        told(report, "headline", re.findall(NUMBER, worse[1]) if worse else [], known)

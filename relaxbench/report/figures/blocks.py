@@ -57,7 +57,7 @@ def dots(
     figure, unit = Drawing(), plain(about["unit"])
     if np.isfinite(levels.get(str(look.baseline), np.nan)):
         figure.add_shape(**vertical(levels[str(look.baseline)]))
-    left, right = visible(*_whiskers(values))
+    left, right = _span(values, about, levels.get(str(look.baseline), np.nan))
     for position, method in enumerate(methods):
         colour, level = look.colours[method], levels.get(method, np.nan)
         if level <= left or level >= right:
@@ -87,12 +87,24 @@ def dots(
     )
 
 
+def _span(values: pd.DataFrame, about: ProblemFacts, level: float) -> tuple[float, float]:
+    """The ends of the axis. A few disasters do not flatten the others; a censored metric ends at the budget anyway."""
+    if about["censored"]:
+        low, high = float(values["value"].min()), float(values["value"].max())
+        pad = 0.06 * (high - low) or 1.0
+        left, right = low - pad, high + pad
+    else:
+        left, right = visible(*_whiskers(values))
+    pad = 0.03 * (right - left)
+    return (min(left, level - pad), max(right, level + pad)) if np.isfinite(level) else (left, right)
+
+
 def _whiskers(values: pd.DataFrame) -> tuple[list[float], list[float]]:
-    """The span of each method without its outliers, as of a box plot: a few disasters do not flatten the others."""
+    """The span of each method without its outliers, as of a box plot."""
     low, high = [], []
     for _, own in values.groupby("method")["value"]:
         first, third = own.quantile([0.25, 0.75])
-        reach = 1.5 * (third - first)
+        reach = 1.5 * (third - first) or np.inf
         usual = own[own.between(first - reach, third + reach)]
         low.append(float(usual.min()))
         high.append(float(usual.max()))

@@ -28,9 +28,10 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
     table["measurement_share"] = (bills["measurement"] / bills["gradients"]).reindex(table.index)
     for key in ("seconds_per_gradient", "peak_bytes"):
         table[key] = [frames.cost(method, problem, key) for method in table.index]
-    for key in ("seconds", "peak_bytes"):
-        others = [frames.opponents.get(method, frames.baseline) for method in table.index]
-        table[f"{key}_ratio"] = table[key] / table[key].reindex(others).to_numpy()
+    others = [frames.opponents.get(method, frames.baseline) for method in table.index]
+    # Per gradient: a run that diverges ends early, and is no cheaper for it.
+    for key, ratio in (("seconds_per_gradient", "seconds_ratio"), ("peak_bytes", "peak_bytes_ratio")):
+        table[ratio] = table[key] / table[key].reindex(others).to_numpy()
     spent = done.groupby("method")["gradients"].agg(["size", "sum"]).reindex(table.index)
     return table.assign(trials=spent["size"], total_gradients=spent["sum"]).rename_axis("method").reset_index()
 

@@ -20,8 +20,8 @@ GRID = 80
 def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
     """Return learning curves of the confirm runs: method, gradients, level, mean, median, low, high (quartiles), runs.
 
-    The level is that of the verdicts: the geometric mean, in which rare disasters count less; where a value is not
-    above 0, the mean.
+    The level is that of the verdicts: the geometric mean, in which rare disasters count less. A 0 counts as the
+    smallest value above 0 of the problem; a measure with negative values has the mean.
 
     Runs are measured at different points (after complete outer steps), so each is interpolated to one grid, which
     begins where all runs of the method have been measured. After its last measurement a run keeps its last value. A
@@ -42,6 +42,9 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
     if runs.empty:
         return pd.DataFrame(columns=columns)
     grid = np.linspace(float(runs["gradients"].min()), float(runs["gradients"].max()), GRID)
+    known = runs[measure].to_numpy(dtype=float)
+    floor = known[known > 0].min(initial=np.inf)
+    positive = bool((known[np.isfinite(known)] >= 0).all()) and np.isfinite(floor)
     parts = []
     for method in frames.methods:
         values = []
@@ -49,6 +52,7 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
             y = run[measure].to_numpy(dtype=float)
             y = np.where(np.isfinite(y), y, np.inf)
             y = np.minimum(y, np.inf if worst is None else worst)
+            y = np.maximum(y, floor) if positive else y
             x = run["gradients"].to_numpy(dtype=float)
             values.append(np.interp(grid, x, y, left=np.nan))
         if not values:
@@ -60,7 +64,7 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
         table = table[:, complete]
         low, median, high = np.quantile(table, [0.25, 0.5, 0.75], axis=0)
         mean = np.mean(table, axis=0)
-        level = np.exp(winsorized(np.log(table.T)).mean(axis=1)) if (table > 0).all() else mean
+        level = np.exp(winsorized(np.log(table.T)).mean(axis=1)) if positive else mean
         part = {"gradients": grid[complete], "level": level, "mean": mean, "median": median, "low": low, "high": high}
         parts.append(pd.DataFrame(part).assign(method=method, runs=len(table)))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

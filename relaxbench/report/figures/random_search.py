@@ -9,6 +9,9 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import Look, axis, file_name, layout, log_axis, row_axis, tint
 
+DRAWN = ("best", "p5", "p25", "p50", "p75", "p95")
+"""Columns of `spreads` that are drawn."""
+
 
 def spreads(frames: StudyFrames, problem: str) -> pd.DataFrame:
     """Return the distribution of random trials' values per method: quantiles p5, p25, p50, p75, p95, best, trials."""
@@ -28,6 +31,11 @@ def search(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     rows = frame.iloc[::-1]
     if rows.empty:
         return None
+    ends = rows[list(DRAWN)].to_numpy(dtype=float)
+    low, high = float(ends.min()), float(ends.max())
+    if low == 0 and high > 0:  # on a logarithmic axis, exact minima lie at its left edge
+        low = float(ends[ends > 0].min())
+        rows = rows.assign(**{column: rows[column].clip(lower=low) for column in DRAWN})
     figure = Drawing()
     for position, (_, row) in enumerate(rows.iterrows()):
         colour = look.colours[row["method"]]
@@ -57,7 +65,6 @@ def search(frame: pd.DataFrame, look: Look, problem: str) -> Figure | None:
             marker={"color": colour, "symbol": "line-ns-open", "size": 12},
             hovertemplate="best %{x:.4~g}<extra></extra>",
         )
-    low, high = float(rows["best"].min()), float(rows["p95"].max())
     figure.update_layout(
         layout(
             height=110 + 42 * len(rows),

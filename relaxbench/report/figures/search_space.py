@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.means import means
+from relaxbench.analysis.winsorized import winsorized
 from relaxbench.pages.theme import BAND, INK, axis, log_axis, plain
 from relaxbench.space import Choice, Float, Hyperparameter
 
@@ -182,8 +183,9 @@ class Reference:
     """The tuned baseline's validation loss.
 
     Attributes:
-        mean: over the confirm runs of its blocks.
-        low, high: the 95 % t interval of the mean, NaN for a single block.
+        mean: over the confirm runs of its blocks: geometric, in which rare disasters count less, as in the verdict; of
+            losses that are not all above 0 the mean.
+        low, high: the 95 % t interval of the mean, or of the logarithm's; NaN for a single block.
     """
 
     mean: float
@@ -198,8 +200,12 @@ def reference(frames: StudyFrames, problem: str, method: str | None = None) -> R
     runs = runs[runs["value"].notna()]
     if runs.empty:
         return None
-    row = means(runs[["method", "value"]]).iloc[0]
-    return Reference(float(row["mean"]), float(row["mean"] - row["half"]), float(row["mean"] + row["half"]))
+    values, positive = runs[["method", "value"]], bool((runs["value"] > 0).all())
+    if positive:
+        values = values.assign(value=winsorized(np.log(values["value"].to_numpy(dtype=float))))
+    row = means(values).iloc[0]
+    ends = np.array([row["mean"], row["mean"] - row["half"], row["mean"] + row["half"]], dtype=float)
+    return Reference(*map(float, np.exp(ends) if positive else ends))
 
 
 def loss_scale(values: Vector, baseline: Reference | None) -> Scale:

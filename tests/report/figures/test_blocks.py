@@ -62,6 +62,24 @@ def test_a_few_disasters_of_every_method_do_not_flatten_the_other_blocks(digits:
     assert [row.count("triangle-right") for row in symbols] == [1] * len(digits.methods)
 
 
+def test_a_censored_metric_is_drawn_up_to_the_budget_whatever_most_runs_do(digits: StudyFrames) -> None:
+    values = results(digits, DIGITS).assign(value=2000.0)
+    values.loc[(values["method"] == "hj") & (values["block"] < 3), "value"] = [50.0, 60.0, 70.0]
+    levels = dict.fromkeys(digits.methods, 2000.0) | {"hj": 700.0}
+    about = {**digits.problem(DIGITS), "censored": True}
+    figure = dots(values, levels, look_of(digits), DIGITS, about)  # type: ignore[arg-type]
+    assert figure is not None and "annotations" not in figure.figure.layout
+    left, right = figure.figure.layout["xaxis"]["range"]
+    assert left < 50 and right > 2000
+    assert all(set(trace["marker"]["symbol"]) <= {"circle", "diamond"} for trace in figure.figure.data[::2])
+
+
+def test_the_baseline_is_never_beyond_the_axis(digits: StudyFrames) -> None:
+    values, known = results(digits, DIGITS), levels(digits)
+    figure = dots(values, known | {"sgd": 50.0}, look_of(digits), DIGITS, digits.problem(DIGITS))
+    assert figure is not None and figure.figure.layout["xaxis"]["range"][1] > 50
+
+
 def test_nothing_is_drawn_without_blocks(digits: StudyFrames) -> None:
     values = results(digits, "another")
     assert dots(values, {}, look_of(digits), "another", digits.problem("another")) is None

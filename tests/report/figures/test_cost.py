@@ -26,6 +26,14 @@ def test_costs_by_hand(digits: StudyFrames) -> None:
         assert [row["trials"], row["total_gradients"]] == [count, count * 600]
 
 
+def test_runs_that_ended_early_are_no_cheaper(digits: StudyFrames) -> None:
+    runs = digits.confirmations.copy()
+    early = runs["method"] == "hj"
+    runs.loc[early, ["gradients", "seconds"]] = runs.loc[early, ["gradients", "seconds"]] / 10  # they diverged
+    table = costs(replace(digits, confirmations=runs), "digits-mlp").set_index("method")
+    assert table.loc["hj", "seconds"] == pytest.approx(0.018) and table.loc["hj", "seconds_ratio"] == pytest.approx(1.5)
+
+
 def test_the_figure_shows_the_ratios(digits: StudyFrames) -> None:
     look = Look.of({label: digits.method(label) for label in digits.methods}, digits.baseline)
     table = costs(digits, "digits-mlp")
@@ -51,9 +59,8 @@ def test_a_method_without_a_part_costs_a_multiple_of_the_whole(digits: StudyFram
     look = Look.of({label: digits.method(label) for label in digits.methods}, "sgd", {"heat": "hj"})
     table = costs(replace(digits, spec=spec), "digits-mlp")  # type: ignore[arg-type]
     own, usual = table.set_index("method"), costs(digits, "digits-mlp").set_index("method")
-    assert (
-        own["seconds_ratio"]["heat"] == own["seconds"]["heat"] / own["seconds"]["hj"] != usual["seconds_ratio"]["heat"]
-    )
+    gradient = own["seconds_per_gradient"]
+    assert own["seconds_ratio"]["heat"] == gradient["heat"] / gradient["hj"] != usual["seconds_ratio"]["heat"]
     assert own["seconds_ratio"]["hj"] == usual["seconds_ratio"]["hj"]
     figure = relative(table, look, "digits-mlp")
     assert figure is not None and "relative to the method that each is compared with" in figure.title

@@ -34,6 +34,9 @@ def test_a_run_that_diverged_moves_no_level_out_of_sight_and_values_below_zero_h
     odd = bands(frames, DIGITS, "validation_loss").query("method == 'hj'")
     assert odd["mean"].iloc[-1] > 5 * usual["mean"].iloc[-1]
     assert odd["level"].iloc[-1] < 2 * usual["level"].iloc[-1]
+    frames.curves.loc[frames.curves["trial_id"] == one, "validation_loss"] = 0.0
+    exact = bands(frames, DIGITS, "validation_loss").query("method == 'hj'")
+    assert 0 < exact["level"].iloc[-1] < exact["mean"].iloc[-1] and (exact["low"] > 0).all()
     frames.curves.loc[frames.curves["trial_id"] == one, "validation_loss"] = -1.0
     below = bands(frames, DIGITS, "validation_loss").query("method == 'hj'")
     assert below["level"].to_numpy() == pytest.approx(below["mean"].to_numpy())

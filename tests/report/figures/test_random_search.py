@@ -28,6 +28,17 @@ def test_boxes_have_the_quantiles_of_the_explore_trials(digits: StudyFrames) -> 
     assert [box["median"][0] for box in boxes] == table["p50"].tolist()[::-1]
 
 
+def test_exact_minima_lie_at_the_edge_of_a_logarithmic_axis(digits: StudyFrames) -> None:
+    table = spreads(digits, DIGITS)
+    table.loc[table["method"] == "hj", ["best", "p5", "p25"]] = 0.0
+    figure = search(table, look_of(digits), DIGITS)
+    assert figure is not None and figure.figure.layout["xaxis"]["type"] == "log"
+    smallest = table[["best", "p5", "p25", "p50"]].to_numpy()
+    ticks = [trace["x"][0] for trace in figure.figure.data if trace["type"] == "scatter"]
+    assert min(ticks) == pytest.approx(smallest[smallest > 0].min(), rel=1e-6)
+    assert figure.data is not None and (figure.data["best"] == 0).any()  # the table says what was found
+
+
 def test_methods_that_a_sampler_tunes_are_in_no_figure_of_random_trials(digits: StudyFrames) -> None:
     label = digits.methods[1]
     search: SearchFacts = {"sampler": "tpe", "options": {}, "generation": 4}
