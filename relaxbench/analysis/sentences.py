@@ -29,6 +29,10 @@ def ratio(value: float | None) -> str:
     return number(value, decimals)
 
 
+MOST = 0.8
+"""Share of runs that miss a tolerance from which more blocks tell little."""
+
+
 def listed(names: Iterable[str]) -> str:
     """Return names as a part of a sentence: A, B and C."""
     *first, last = map(str, names)
@@ -132,6 +136,8 @@ def look(comparison: Comparison) -> str:
 def prospect(comparison: Comparison) -> str:
     """Return what would change a verdict; empty where it is not known."""
     if comparison.verdict == "undecided":
+        if _mostly_missed(comparison):
+            return "Most runs of both missed the tolerance: a larger budget would say more than more blocks."
         if comparison.needed is None:
             return "Many more blocks would not decide it unless the ratio moves."
         return f"About {comparison.needed:,} blocks would decide it if ratio and spread stay as they are."
@@ -145,6 +151,12 @@ def prospect(comparison: Comparison) -> str:
     if comparison.verdict == "better" and comparison.low > comparison.band_low:
         return f"It is better by less than the margin of {comparison.margin}."
     return ""
+
+
+def _mostly_missed(comparison: Comparison) -> bool:
+    """Whether `MOST` of both methods' runs did not reach the tolerance."""
+    sides = ((comparison.missed, comparison.runs), (comparison.reference_missed, comparison.reference_runs))
+    return all(missed >= MOST * runs > 0 for missed, runs in sides)
 
 
 def short_budget(result: MethodResult) -> str:

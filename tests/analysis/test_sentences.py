@@ -117,6 +117,9 @@ def test_censored_metric() -> None:
     assert "disaster" not in words  # three times SGD's median is beyond the budget
     fast = study({"sgd": [value / 5 for value in theirs], "hj": [value / 5 for value in ours]}, problem="rosenbrock")
     assert "None of its 10 runs was a disaster" in sentence(result(fast, "hj"))
+    few = {"sgd": [2000.0] * 9 + [1500.0], "hj": [2000.0] * 9 + [900.0]}
+    hardly = sentence(result(study(few, problem="rosenbrock"), "hj"))
+    assert "undecided" in hardly and "Most runs of both missed the tolerance: a larger budget would say more" in hardly
     nobody = study({"sgd": [2000.0] * 10, "hj": [2000.0] * 10}, problem="rosenbrock")
     assert f"no claim. No run of either reached the tolerance. {LONGER}" in sentence(result(nobody, "hj"))
 

@@ -63,14 +63,15 @@ def solutions(runs: Sequence[Shown], look: Look, problem: str, about: ProblemFac
     first = runs[0].solution
     low, high = float(first.exact.min()), float(first.exact.max())
     panels = [_map("exact", f"exact {first.quantity}", "The exact solution.", first, first.exact, VALUES, low, high)]
+    reach = max(float(np.abs(run.solution.error).max()) for run in runs) or 1.0  # one scale: errors are comparable
     for run in runs:
         name, own, title = plain(look.titles[run.method], 20), run.solution, look.titles[run.method]
         level = f"{with_unit(about['metric'], about['unit'])} {run.metric:.3g}"
+        most = float(np.abs(own.error).max())
         trained = f"The solution by {title}: {level}. Colours are those of the exact one."
         panels.append(_map(run.method, f"{name}: {own.quantity}", trained, own, own.trained, VALUES, low, high))
-        reach = float(np.abs(own.error).max()) or 1.0
-        away = f"The solution by {title} less the exact one, at most {reach:.3g} on the grid."
-        words = f"{name}: error of {own.quantity} · {level}"
+        away = f"The solution by {title} less the exact one, at most {most:.3g} on the grid."
+        words = f"{name}: error, {run.metric:.3g}"  # of the metric; longer words would be cut off
         panels.append(_map(f"{run.method}-error", words, away, own, own.error, ERRORS, -reach, reach))
     return [_named(panel, problem) for panel in panels]
 
