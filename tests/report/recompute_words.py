@@ -120,7 +120,7 @@ def check_line(report: Report, line: list[str], row: Any, claims: Claims) -> Non
             told(report, f"table: {prefix}ratio", re.findall(NUMBER, cell), known)
     if row["verdict"] not in ("baseline", "repeated"):
         report.check("table: verdict", line[1], claims[row["problem"], row["method"], ""]["verdict"])
-    if line[9] != "–":
+    if line[9:] and line[9] != "–":
         counts = [row["disaster_count"], row["disaster_runs"], 100 * row["disaster_bound"]]
         told(report, "table: disasters", re.findall(NUMBER, line[9]), counts)
 
