@@ -9,7 +9,7 @@ from relaxbench.training import costs, durations, engine
 
 BRIEF = (
     (costs, {"LEAST": 2, "MOST": 3, "STRETCH_SECONDS": 0.001, "STRETCH_STEPS": 4}),
-    (engine, {"PAIRS": 1, "SECONDS": 0.02, "STRETCH_SECONDS": 0.004}),
+    (engine, {"PAIRS": 1, "SECONDS": 0.02, "STRETCH_SECONDS": 0.004, "STRETCHES": 1}),
     (durations, {"ENOUGH": 0.03, "STRETCH_SECONDS": 0.005}),
 )
 USUAL = [(module, {name: getattr(module, name) for name in values}) for module, values in BRIEF]

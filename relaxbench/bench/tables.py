@@ -101,7 +101,8 @@ def _trials_table(label: str, row: Figures) -> Table:
         rows.insert(1, (f"ours by default, {way('processes', workers)}", *_by_default(row, workers)))
         if "best" in workers:
             best = way(workers["best"], against[workers["best"]])
-            default = f" By default `study` starts these workers; their ratio is that to the {best}."
+            path = f"{workers['path']} path, K = {workers['population']}"
+            default = f" By default `study` starts these workers ({path}); their ratio is that to the {best}."
     chose = "was given K and chose" if "K = " in label else "chose"
     why = f" The direct path, because: {engine['note']}." if engine["note"] else ""
     return Table(

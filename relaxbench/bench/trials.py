@@ -16,7 +16,7 @@ from relaxbench.bench.plain_loop import PlainLoop, in_memory, loaded
 from relaxbench.bench.process_pool import ProcessPool, ProcessPoolError, pool_size
 from relaxbench.bench.workloads import WORKLOADS, Workload
 from relaxbench.problems import SupervisedProblem
-from relaxbench.training.engine import choose_engine, oracle_path
+from relaxbench.training.engine import Engine, choose_engine, oracle_path
 from relaxbench.util.cores import cores
 from relaxbench.util.text import counted
 
@@ -85,10 +85,10 @@ def _contest(
     tell("settings of a DataLoader")
     contenders["loader"], settings["loader"] = _fastest_loader(workload, problem, device, seconds, quick)
     count = pool_size(device)
-    path = oracle_path(engine.path)
+    own = engine if device.type == "cuda" else _chosen_by_a_worker(problem, device, size, count)
     pools: dict[str, Callable[[], ProcessPool]] = {"processes": lambda: ProcessPool(workload.name, device, count)}
     if device.type == "cpu":  # on a GPU, `study` has one worker by default: ours
-        pools["workers"] = lambda: ProcessPool(workload.name, device, count, (path, engine.population))
+        pools["workers"] = lambda: ProcessPool(workload.name, device, count, (oracle_path(own.path), own.population))
     with ExitStack() as stack:
         for name, start in pools.items():
             tell(f"starting {counted(count, 'worker') if name == 'workers' else f'{count} plain processes'}")
@@ -102,6 +102,8 @@ def _contest(
         tell("all in turn")
         rates = interleaved(contenders, rounds, seconds)
     workers = settings.pop("workers", None)
+    if workers is not None:
+        workers |= {"path": own.path, "population": own.population}
     return {
         "engine": engine.as_dict(),
         "batch_size": problem.batch_size,
@@ -115,6 +117,16 @@ def _contest(
         },
         "workers": workers and workers | _by_default(rates) | {"target": DEFAULT_TARGETS.get(workload.name)},
     }
+
+
+def _chosen_by_a_worker(problem: SupervisedProblem, device: torch.device, size: int | None, count: int) -> Engine:
+    """Return the engine that a worker chooses, which has its share of the threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // count))
+    try:
+        return choose_engine(problem, device, size)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _by_default(rates: dict[str, list[float]]) -> dict[str, Any]:

@@ -47,6 +47,8 @@ SECONDS = 0.06
 """Duration of a measurement of speed: a first study waits for some ten of them before its first trial."""
 STRETCH_SECONDS = 0.01
 """Minimum duration of a timed stretch of steps."""
+STRETCHES, LONGEST_SECONDS = 3, 0.6
+"""So many stretches are timed, unless they take longer than this: a single long step may be disturbed."""
 
 
 @dataclass(frozen=True)
@@ -263,10 +265,10 @@ def throughput(
     population = Population(oracle, rule, budget=10**9, device=device, compiled=compiled)
     values = {**defaults(rule.wide), **params}
     population.admit([Job(i, i % 8, values) for i in range(size)])  # eight seeds: drawing weights is not timed
-    chunk, spent, fastest = 1, 0.0, 0.0
+    chunk, spent, fastest, timed = 1, 0.0, 0.0, 0
     population.advance(chunk)  # the first call allocates
     enough = SECONDS if seconds is None else seconds
-    while spent < enough or fastest == 0:
+    while spent < enough or timed == 0 or (timed < STRETCHES and seconds is None and spent < LONGEST_SECONDS):
         start = time.perf_counter()
         population.advance(chunk)
         if device.type == "cuda":
@@ -275,6 +277,7 @@ def throughput(
         if elapsed < STRETCH_SECONDS and chunk < 4096:
             chunk *= 2  # too short to be timed well
         else:
+            timed += 1
             fastest = max(fastest, size * chunk * population.price / elapsed)
         spent += elapsed
     return fastest

@@ -75,7 +75,9 @@ def test_workers_by_default_are_compared_with_the_faster_loop_that_needs_no_load
     table = trials_tables(found)[2]
     cells = {row[0]: row[1:] for row in table.rows}
     assert cells["ours by default, 2 processes of 1 thread"][:4] == ("3.00 ×", "", "≥ 0.98 × ✓", "450")
-    assert "their ratio is that to the 2 processes of 1 thread" in table.reading
+    assert "starts these workers (vectorized path, K = 16); their ratio is that to the 2 processes of 1 thread" in (
+        table.reading
+    )
     known.update(memory=500.0, processes=-1)
     (row,) = [found for name, found in trials.measure(CPU, True, lambda what: None).items() if name == "lenet"]
     assert (row["workers"]["best"], row["workers"]["ratio"]) == ("memory", 0.9)

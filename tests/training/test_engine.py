@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 
+from relaxbench.optim.registry import RULES
 from relaxbench.problems.digits import digits_mlp
 from relaxbench.training import engine, memory
 from relaxbench.training.engine import CANDIDATES, choose_engine
@@ -85,6 +86,27 @@ def test_the_paths_are_compared_in_turn_so_that_one_lucky_measurement_decides_no
 
     monkeypatch.setattr(engine, "throughput", throughput)
     assert choose_engine(digits_mlp(), CPU).path == "direct"
+
+
+@pytest.mark.parametrize(("step", "stretches"), [(0.001, 5), (0.15, 3), (0.5, 2), (3.0, 1)])
+def test_a_long_step_that_is_disturbed_once_is_measured_again(
+    step: float, stretches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, steps = [0.0], [0]
+
+    def advance(self: engine.Population, count: int) -> None:
+        steps[0] += count
+        clock[0] += count * step + (5.0 if steps[0] == count else 0.0)  # the first call allocates, untimed
+
+    monkeypatch.setattr(engine.Population, "advance", advance)
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: clock[0])
+    rule = RULES["sgd"]()
+    rate = engine.throughput(Oracle(digits_mlp(), "direct"), rule, 1, CPU)
+    assert rate == pytest.approx(1 / step)
+    if step > 0.1:
+        assert steps[0] - 1 == stretches
+    else:
+        assert clock[0] - 5.0 < 0.2
 
 
 def test_sizes_for_which_memory_does_not_suffice_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
