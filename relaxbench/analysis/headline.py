@@ -75,16 +75,16 @@ def _whole(candidates: Sequence[MethodResult], controls: Sequence[MethodResult])
         for verdict, group in groups.items()
     ]
     subject = f"{candidates[0].title} is not" if len(candidates) == 1 else "No method is"
-    others = [result for result in controls if result.verdict == "better"]
-    if better:
-        asked = any(result.relaxing for result in candidates) and not any(result.relaxing for result in better)
-        first = _better(better, baseline, f"No relaxation method is shown to beat {baseline} here" if asked else "")
-        rest += _at_equal_seconds(better)
-    elif others:
-        first = _better(others, baseline, f"{subject} shown to beat {baseline} here")
-    else:
-        first = f"{subject} shown to beat {baseline} here"
-    return f"{first}{'; ' if better or others else ': '}{', '.join(rest)}." if rest else f"{first}."
+    if better and any(result.relaxing for result in candidates) and not any(result.relaxing for result in better):
+        subject = "No relaxation method is"
+    elif better:
+        subject = ""
+    first = f"{subject} shown to beat {baseline} here" if subject else ""
+    told = better or [result for result in controls if result.verdict == "better"]
+    rest += _at_equal_seconds(better)
+    if told:
+        first = _better(told, baseline, first)
+    return f"{first}{'; ' if told else ': '}{', '.join(rest)}." if rest else f"{first}."
 
 
 def _final(result: MethodResult) -> str:
@@ -167,7 +167,7 @@ def _comparisons(results: Iterable[MethodResult]) -> list[Comparison]:
 
 
 def _ratios(comparisons: Sequence[Comparison]) -> str:
-    """The ratios of methods that are named, or the least and the greatest one."""
+    """The ratios of up to `NAMED` methods, or the least and the greatest of more."""
     known = [comparison.ratio for comparison in comparisons]
     return listed(map(ratio, known)) if len(known) <= NAMED else f"{ratio(min(known))} to {ratio(max(known))}"
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from relaxbench.analysis.comparison import SHORT, VERDICTS, Comparison, MethodResult, Rates
+from relaxbench.analysis.disasters import Disasters
 from relaxbench.analysis.simultaneous import LEVEL
 from relaxbench.util.text import counted, percent
 
@@ -248,8 +249,8 @@ def _whose(comparison: Comparison) -> str:
 
 def _disasters(comparison: Comparison) -> str:
     """How often the method fails badly, and how often it may at most."""
-    failures = comparison.disasters
-    if failures is None or not failures.runs or impossible(comparison, failures.limit):
+    failures = possible_disasters(comparison)
+    if failures is None or not failures.runs:
         return ""
     count = "None" if not failures.count else f"{failures.count:,}"
     were = "were disasters" if failures.count > 1 else "was a disaster"
@@ -259,9 +260,12 @@ def _disasters(comparison: Comparison) -> str:
     )
 
 
-def impossible(of: Comparison | MethodResult, limit: float) -> bool:
-    """Whether no run can be a disaster: three times as bad as most runs is beyond 100 %, or beyond the budget."""
-    return (of.unit == "%" and limit >= 100) or bool(of.censored and of.budget and limit > of.budget)
+def possible_disasters(of: Comparison | MethodResult) -> Disasters | None:
+    """Return the disasters; None if none is possible: three times most runs is beyond 100 %, or the budget."""
+    found = of.disasters
+    if found is None or (of.unit == "%" and found.limit >= 100):
+        return None
+    return None if of.censored and of.budget and found.limit > of.budget else found
 
 
 def _missed(comparison: Comparison) -> list[str]:

@@ -17,6 +17,7 @@ from relaxbench.bench.process_pool import ProcessPool, ProcessPoolError, pool_si
 from relaxbench.bench.workloads import WORKLOADS, Workload
 from relaxbench.problems import SupervisedProblem
 from relaxbench.training.engine import Engine, choose_engine, oracle_path
+from relaxbench.training.oracle import Path
 from relaxbench.util.cores import cores
 from relaxbench.util.text import counted
 
@@ -85,14 +86,14 @@ def _contest(
     tell("settings of a DataLoader")
     contenders["loader"], settings["loader"] = _fastest_loader(workload, problem, device, seconds, quick)
     count = pool_size(device)
-    own = engine if device.type == "cuda" else _chosen_by_a_worker(problem, device, size, count)
-    pools: dict[str, Callable[[], ProcessPool]] = {"processes": lambda: ProcessPool(workload.name, device, count)}
-    if device.type == "cpu":  # on a GPU, `study` has one worker by default: ours
-        pools["workers"] = lambda: ProcessPool(workload.name, device, count, (oracle_path(own.path), own.population))
+    own = None if device.type == "cuda" else _chosen_by_a_worker(problem, device, size, count)
+    populations: dict[str, tuple[Path, int] | None] = {"processes": None}
+    if own is not None:  # on a GPU, `study` has one worker by default: ours
+        populations["workers"] = oracle_path(own.path), own.population
     with ExitStack() as stack:
-        for name, start in pools.items():
-            tell(f"starting {counted(count, 'worker') if name == 'workers' else f'{count} plain processes'}")
-            pool = stack.enter_context(start())
+        for name, population in populations.items():
+            tell(f"starting {counted(count, 'worker') if population else f'{count} plain processes'}")
+            pool = stack.enter_context(ProcessPool(workload.name, device, count, population))
             settings[name] = {"processes": pool.size, "threads": pool.threads}
             try:
                 pool.rate(seconds)
@@ -102,8 +103,9 @@ def _contest(
         tell("all in turn")
         rates = interleaved(contenders, rounds, seconds)
     workers = settings.pop("workers", None)
-    if workers is not None:
-        workers |= {"path": own.path, "population": own.population}
+    if workers and own:
+        workers |= {"path": own.path, "population": own.population, "target": DEFAULT_TARGETS.get(workload.name)}
+        workers |= _by_default(rates)
     return {
         "engine": engine.as_dict(),
         "batch_size": problem.batch_size,
@@ -115,7 +117,7 @@ def _contest(
             | {"target": targets.get(name)}
             for name, about in settings.items()
         },
-        "workers": workers and workers | _by_default(rates) | {"target": DEFAULT_TARGETS.get(workload.name)},
+        "workers": workers,
     }
 
 

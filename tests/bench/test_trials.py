@@ -45,7 +45,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     monkeypatch.setattr(trials, "Flight", lambda *_: Fixed(rates["ours"]))
     monkeypatch.setattr(trials, "in_memory", lambda *_: Fixed(rates["memory"]))
     monkeypatch.setattr(trials, "_fastest_loader", lambda *_: (Fixed(rates["loader"]), {"workers": 2}))
-    monkeypatch.setattr(trials, "ProcessPool", lambda *a: Fixed(rates["processes" if len(a) == 3 else "workers"]))
+    monkeypatch.setattr(trials, "ProcessPool", lambda *a: Fixed(rates["workers" if a[-1] else "processes"]))
     return rates
 
 

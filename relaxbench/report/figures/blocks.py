@@ -89,12 +89,8 @@ def dots(
 
 def _span(values: pd.DataFrame, about: ProblemFacts, level: float) -> tuple[float, float]:
     """The ends of the axis. A few disasters do not flatten the others; a censored metric ends at the budget anyway."""
-    if about["censored"]:
-        low, high = float(values["value"].min()), float(values["value"].max())
-        pad = 0.06 * (high - low) or 1.0
-        left, right = low - pad, high + pad
-    else:
-        left, right = visible(*_whiskers(values))
+    whole = [float(values["value"].min())], [float(values["value"].max())]
+    left, right = visible(*(whole if about["censored"] else _whiskers(values)))
     pad = 0.03 * (right - left)
     return (min(left, level - pad), max(right, level + pad)) if np.isfinite(level) else (left, right)
 

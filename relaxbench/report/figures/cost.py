@@ -18,8 +18,8 @@ def costs(frames: StudyFrames, problem: str) -> pd.DataFrame:
     Columns: method; gradients (equivalents, of which jvps are Jacobian-vector products), examples, measurement (passes
     that evaluate a run without training it, in gradient equivalents); measurement_share, measurement relative to
     gradients, of all finished trials of the method; seconds_per_gradient, seconds and peak_bytes, calibrated one run at
-    a time; ``seconds_ratio`` and ``peak_bytes_ratio`` to the method that it is compared with; trials and
-    total_gradients of all its finished trials.
+    a time; ``seconds_ratio`` (per gradient) and ``peak_bytes_ratio`` to the method that it is compared with; trials
+    and total_gradients of all its finished trials.
     """
     done = _finished(frames, problem)
     runs = frames.confirmations[frames.confirmations["problem"] == problem]

@@ -160,7 +160,7 @@ def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference |
     )
     figure.update_layout(views[first_view])
     line = (
-        f" The dotted line is the mean of tuned {look.titles[str(look.baseline)]}'s confirming runs with its 95 % "
+        f" The dotted line is the level of tuned {look.titles[str(look.baseline)]}'s confirming runs with its 95 % "
         "interval: winners that are run again on fresh seeds fall back to it."
         if baseline
         else ""

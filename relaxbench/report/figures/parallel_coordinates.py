@@ -84,7 +84,7 @@ def parallel(
     mark = ""
     if baseline:
         mark = (
-            f" The dotted mark is the mean of tuned {look.titles[str(look.opponent(method))]} with its 95 % interval."
+            f" The dotted mark is the level of tuned {look.titles[str(look.opponent(method))]} with its 95 % interval."
         )
     rows = np.union1d(sample, np.flatnonzero(winner))
     return Figure(
@@ -128,12 +128,12 @@ def _ends(scale: Scale, row: int, loss: bool) -> list[dict[str, Any]]:
 
 
 def _mark(baseline: Reference | None, loss: Scale, row: int) -> list[dict[str, Any]]:
-    """The tuned baseline's mean and interval across the last axis."""
+    """The tuned baseline's level and its interval across the last axis."""
     if baseline is None:
         return []
-    low, mean, high = loss.places(np.array([baseline.low, baseline.mean, baseline.high]))
+    low, level, high = loss.places(np.array([baseline.low, baseline.level, baseline.high]))
     where = {"y0": row - 0.35, "y1": row + 0.35, "layer": "between"}
-    line = where | {"type": "line", "x0": mean, "x1": mean, "line": {"color": INK, "width": 1.5, "dash": "dot"}}
+    line = where | {"type": "line", "x0": level, "x1": level, "line": {"color": INK, "width": 1.5, "dash": "dot"}}
     if not low < high:
         return [line]
     band = {"type": "rect", "x0": max(low, -0.02), "x1": min(high, 1.02), "fillcolor": BAND, "line": {"width": 0}}

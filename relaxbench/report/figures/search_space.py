@@ -183,12 +183,12 @@ class Reference:
     """The tuned baseline's validation loss.
 
     Attributes:
-        mean: over the confirm runs of its blocks: geometric, in which rare disasters count less, as in the verdict; of
-            losses that are not all above 0 the mean.
-        low, high: the 95 % t interval of the mean, or of the logarithm's; NaN for a single block.
+        level: over the confirm runs of its blocks: the geometric mean, in which rare disasters count less, as in the
+            verdict; the mean of losses that are not all above 0.
+        low, high: its 95 % t interval; NaN for a single block.
     """
 
-    mean: float
+    level: float
     low: float
     high: float
 
@@ -215,7 +215,7 @@ def loss_scale(values: Vector, baseline: Reference | None) -> Scale:
         values: losses of trials that did not diverge, at least one.
         baseline: the baseline's loss.
     """
-    ends = [float(values.min()), float(np.quantile(values, 0.95)), *([baseline.mean] if baseline else [])]
+    ends = [float(values.min()), float(np.quantile(values, 0.95)), *([baseline.level] if baseline else [])]
     low, high = min(ends), max(ends)
     return Scale.number(LOSS, low, high, log=0 < 3 * low < high)
 
@@ -231,7 +231,12 @@ def reference_lines(baseline: Reference | None, loss: Scale, number: str = "") -
     if baseline is None:
         return []
     where = {"xref": f"x{number} domain", "yref": f"y{number}", "x0": 0, "x1": 1, "layer": "below"}
-    line = {"type": "line", "y0": baseline.mean, "y1": baseline.mean, "line": {"color": INK, "width": 1, "dash": "dot"}}
+    line = {
+        "type": "line",
+        "y0": baseline.level,
+        "y1": baseline.level,
+        "line": {"color": INK, "width": 1, "dash": "dot"},
+    }
     if not baseline.low < baseline.high:
         return [where | line]
     low, high = np.clip([baseline.low, baseline.high], *loss.at(np.array([-PAD, 1 + PAD])))

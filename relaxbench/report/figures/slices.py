@@ -83,7 +83,7 @@ def slices(
     line = ""
     if baseline:
         line = (
-            f" The dotted line is the mean of tuned {look.titles[str(look.opponent(method))]} with its 95 % interval."
+            f" The dotted line is the level of tuned {look.titles[str(look.opponent(method))]} with its 95 % interval."
         )
     return Figure(
         f"slices-{file_name(problem)}-{file_name(method)}",

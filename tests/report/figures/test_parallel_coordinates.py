@@ -38,7 +38,7 @@ def test_lines_cross_the_axes_at_their_places(digits: StudyFrames, look: Look) -
 
 def test_the_baseline_s_interval_is_marked_although_it_reaches_below_zero(digits: StudyFrames, look: Look) -> None:
     found = explore_trials(digits, DIGITS, "hj")
-    wide = Reference(mean=0.05, low=-0.3, high=0.4)  # the axis is logarithmic
+    wide = Reference(level=0.05, low=-0.3, high=0.4)  # the axis is logarithmic
     assert loss_scale(found.trials.loc[~found.trials["diverged"], "value"].to_numpy(), wide).log
     figure = parallel(found, look, DIGITS, "hj", wide)
     assert figure is not None
