@@ -6,6 +6,7 @@ import hashlib
 import html
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,10 @@ _FIXED = {
 }
 """Index into PALETTE of rules that have the same colour in every report."""
 
+_DASHES = ("solid", "dash", "dashdot", "longdash")
+_SYMBOLS = ("circle", "square", "triangle-up", "cross")
+"""Of the first, second, … method of the same colour."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -56,20 +61,41 @@ class Look:
     ) -> Look:
         """Build it from the manifest's methods. The baseline is neutral; known rules have fixed colours.
 
+        Any other method has a colour that no method has yet, as long as there is one; see `dash` and `symbol`.
+
         Args:
             methods: the facts of every method.
             baseline: its label.
             opponents: method → the one that it is compared with, where that is not the baseline for all.
         """
-        colours: dict[str, str] = {}
-        for index, (label, about) in enumerate(methods.items()):
-            fixed = _FIXED.get(str(about["rule"])) if about["rule"] == label else None
-            colours[label] = INK if label == baseline else PALETTE[index % 8 if fixed is None else fixed]
+        colours = {
+            label: INK if label == baseline else PALETTE[_FIXED[label]]
+            for label, about in methods.items()
+            if label == baseline or (label in _FIXED and about["rule"] == label)
+        }
+        uses = Counter(colours.values())
+        for label in methods:
+            if label not in colours:
+                colours[label] = min(PALETTE, key=uses.__getitem__)
+                uses[colours[label]] += 1
         return cls({label: str(about["title"]) for label, about in methods.items()}, colours, baseline, opponents or {})
 
     def opponent(self, method: str) -> str | None:
         """Return the method that one is compared with: the baseline, or the whole method for one without a part."""
         return self.opponents.get(method, self.baseline)
+
+    def dash(self, method: str) -> str:
+        """Return the kind of a method's line: solid for the first method of its colour, broken for others."""
+        return _DASHES[self._place(method) % len(_DASHES)]
+
+    def symbol(self, method: str) -> str:
+        """Return the symbol of a method's marks: a circle for the first method of its colour."""
+        return _SYMBOLS[self._place(method) % len(_SYMBOLS)]
+
+    def _place(self, method: str) -> int:
+        """How many methods before this one have its colour."""
+        alike = [each for each in self.titles if self.colours[each] == self.colours[method]]
+        return alike.index(method)
 
     def title(self, method: str) -> str:
         """Return a method's title, escaped for plotly."""

@@ -62,3 +62,25 @@ def test_a_known_rule_keeps_its_colour_and_the_baseline_is_neutral() -> None:
     look, alone = Look.of(facts, "sgd"), Look.of({"heat": facts["heat"]}, None)
     assert look.colours["heat"] == alone.colours["heat"] != look.colours["sam"]
     assert look.colours["sgd"] == "#010203" and look.title("heat") == "HEAT"
+
+
+def test_no_two_methods_look_alike() -> None:
+    rules = (
+        "sgd",
+        "adamw",
+        "curveball",
+        "parle",
+        "entropy-sgd",
+        "hj",
+        "heat",
+        "hj-implicit",
+        "lookahead",
+        "sam",
+        "own",
+    )
+    look = Look.of({rule: {"rule": rule, "title": rule} for rule in rules}, "sgd")
+    drawn = [(look.colours[rule], look.dash(rule)) for rule in rules]
+    assert len(set(drawn)) == len({(look.colours[rule], look.symbol(rule)) for rule in rules}) == len(rules)
+    few = Look.of({rule: {"rule": rule, "title": rule} for rule in rules[:8]}, "sgd")
+    assert len(set(few.colours.values())) == 8 and {few.dash(rule) for rule in rules[:8]} == {"solid"}
+    assert few.colours["curveball"] == look.colours["curveball"]  # a known rule keeps its colour, whatever comes before

@@ -50,7 +50,8 @@ def check_results(report: Report, problem: str, claims: Found) -> None:
                 report.check("figure looks", rows[key], [each.get(key, np.nan) for each in known])
     if (figure := report.figure("blocks", problem)) is not None:
         for method, rows in figure.groupby("method"):
-            known = report.of(problem, str(method))["test_metric"]
+            own = report.blocks[(report.blocks["problem"] == problem) & (report.blocks["method"] == method)]
+            known = own.set_index("block")["test_metric"].sort_index()
             report.check("figure blocks", rows.set_index("block")["value"].sort_index(), known)
             report.check("figure blocks", rows["level"].iloc[0], report.rows[problem, str(method)]["level"])
 
@@ -143,6 +144,11 @@ def check_budget(report: Report, problem: str) -> None:
     """Expected and median best of n, and the difference as a function of n."""
     names = methods(report, problem)
     explored = {name: tries(report, problem, name) for name in names}
+    drawn = [name for name in names if report.rows[problem, name]["sampler"] == "random"]
+    known = [value for name in drawn for value in report.tried(problem, name)["value"]]
+    if known and spans_decades(report, problem, known):
+        floor = min(value for value in known if value > 0)  # what a 0 counts as
+        explored = {name: np.log10(table.clip(lower=floor)) for name, table in explored.items()}
     base = report.verdicts.loc[report.verdicts["problem"] == problem, "reference"].iloc[0]
     for name in names:
         if (figure := report.figure("budget", problem, name)) is not None:
@@ -163,6 +169,12 @@ def check_budget(report: Report, problem: str) -> None:
                     [row.value, row.low, row.high],
                     known(explored[row.method], row.n),
                 )
+
+
+def spans_decades(report: Report, problem: str, losses: list[float]) -> bool:
+    """Whether logarithms are averaged: the problem says so, or the middle 90 % span three decades."""
+    low, high = np.percentile(losses, [5, 95])
+    return bool(report.problems[problem].get("decades")) or (min(losses) >= 0 and high > 1000 * low)
 
 
 def best_of(values: np.ndarray, n: int) -> float:
@@ -215,7 +227,7 @@ def check_history(report: Report, problem: str) -> None:
                 curve.append(best)
             curves.append(curve)
         low, high = np.percentile(curves, [25, 75], axis=0)
-        report.check("figure history", told[["mean", "low", "high"]].T, [np.mean(curves, axis=0), low, high])
+        report.check("figure history", told[["median", "low", "high"]].T, [np.median(curves, axis=0), low, high])
         lost = np.cumsum([part["diverged"].head(len(told)).to_numpy() for part in searches], axis=1).sum(axis=0)
         report.check("figure history: diverged", told["diverged"], lost)
 

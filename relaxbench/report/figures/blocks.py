@@ -24,12 +24,12 @@ from relaxbench.pages.theme import (
     visible,
     with_unit,
 )
-from relaxbench.util.text import listed
+from relaxbench.util.text import counted, listed
 
 
 def results(frames: StudyFrames, problem: str) -> pd.DataFrame:
-    """Return the test metric of every block: method, block, value."""
-    rows = frames.blocks[(frames.blocks["problem"] == problem) & frames.blocks["test_metric"].notna()]
+    """Return the test metric of every block: method, block, value; NaN where the winner was not run again."""
+    rows = frames.blocks[frames.blocks["problem"] == problem]
     return rows[["method", "block", "test_metric"]].rename(columns={"test_metric": "value"}).reset_index(drop=True)
 
 
@@ -51,6 +51,7 @@ def dots(
         about: its facts.
         whole: methods whose blocks are used whole, because their trials are not independent random ones.
     """
+    data, values = values, values.dropna(subset="value")
     methods = [method for method in look.titles if method in set(values["method"])][::-1]
     if not methods:
         return None
@@ -81,9 +82,9 @@ def dots(
         "Every block",
         "Each dot is one block: one complete tuning of the method, and its winner run once more on a fresh seed. "
         f"{_diamonds(methods[::-1], whole, look)}; the dotted line is the baseline's. Triangles are blocks beyond the "
-        "axis.",
+        f"axis.{_missing(len(data) - len(values))}",
         figure,
-        data=values.assign(level=values["method"].map(dict(levels)).astype(float)),
+        data=data.assign(level=data["method"].map(dict(levels)).astype(float)),
     )
 
 
@@ -117,6 +118,13 @@ def _diamonds(methods: Sequence[str], whole: Collection[str], look: Look) -> str
     if len(own) == len(methods):
         return f"Diamonds are geometric means {dots}"
     return f"Diamonds are geometric means: for {listed(own)} {dots}; for the others {best}"
+
+
+def _missing(blocks: int) -> str:
+    """How many blocks have no dot, if any."""
+    if not blocks:
+        return ""
+    return f" {counted(blocks, 'block')} {'has' if blocks == 1 else 'have'} no dot: the winner was not run again."
 
 
 def _marks(values: np.ndarray, span: tuple[float, float], position: int, colour: str) -> Properties:

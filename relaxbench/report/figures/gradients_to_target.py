@@ -97,11 +97,12 @@ def target(table: pd.DataFrame, look: Look, problem: str) -> Figure | None:
     )
     goal = float(rows["target"].iloc[0])
     end = f"a validation loss of {goal:.3g}" if np.isfinite(goal) else "the problem's tolerance"
+    when = "A run counts up to its first measurement at or below it. " if np.isfinite(goal) else ""
     return Figure(
         f"target-{file_name(problem)}",
         "Gradients to target",
-        f"Median gradients of the confirming runs to {end}, with exact 95 % intervals where there are enough runs. A "
-        "run that misses counts as infinitely many gradients. The dotted line is the baseline's median.",
+        f"Median gradients of the confirming runs to {end}, with exact 95 % intervals where there are enough runs. "
+        f"{when}A run that misses counts as infinitely many gradients. The dotted line is the baseline's median.",
         figure,
         data=table,
     )
@@ -152,13 +153,14 @@ def profile(steps: pd.DataFrame, scores: pd.DataFrame, look: Look) -> Figure | N
     known = scores.set_index("method")["score"]
     for method in known.sort_values(ascending=False, kind="stable").index:
         part, colour = steps[steps["method"] == method], look.colours[method]
+        dash = "dot" if method == look.baseline else look.dash(method)
         figure.add(
             "scatter",
             x=single(part["tau"]),
             y=single(part["share"]),
             mode="lines",
             name=f"{look.title(method)} {known[method]:.2f}",
-            line={"color": colour, "width": 2.5, "shape": "hv", "dash": "dot" if method == look.baseline else "solid"},
+            line={"color": colour, "width": 2.5, "shape": "hv", "dash": dash},
             text=list(map(percent, part["share"])),
             hovertemplate=f"{look.title(method)}: %{{text}} within %{{x:.2f}} times the fastest<extra></extra>",
         )

@@ -16,7 +16,7 @@ COLUMNS = [
     "phase",
     "trials",
     "gradients",
-    "mean",
+    "median",
     "low",
     "high",
     "blocks",
@@ -29,7 +29,7 @@ VIEWS = {"explore": "in blocks", "exploit": "TPE"}
 """The searches and their titles; their trials are never mixed."""
 
 READINGS = {
-    "in blocks": "In blocks: mean over blocks, which are independent tunings, with their middle half.",
+    "in blocks": "In blocks: median over blocks, which are independent tunings, with their middle half.",
     "TPE": "TPE: a single search beside the blocks, which does not affect verdicts.",
 }
 """What the figure says of each search that it shows."""
@@ -44,9 +44,9 @@ FINAL = ("done", "failed", "pruned")
 def incumbents(frames: StudyFrames, problem: str) -> pd.DataFrame:
     """Return the best value so far after every trial: one row per method, phase and number of trials.
 
-    Explore trials belong to independent tunings, one per block: mean is the mean over complete blocks, low and high are
-    the quartiles. TPE's trials are one search, in the order of their generations, up to the first unfinished trial: low
-    and high equal its mean. Only finished trials lower the best value; failed and pruned ones cost their budget too.
+    Explore trials belong to independent tunings, one per block: median, low and high are the quartiles over complete
+    blocks. TPE's trials are one search, in the order of their generations, up to the first unfinished trial: low
+    and high equal its median. Only finished trials lower the best value; failed and pruned ones cost their budget too.
     diverged, failed and pruned count the trials so far over all blocks. gradients is trials times the problem's budget
     (NaN where the study states none). With a pruner a row is not a trial, but a whole trial's worth of gradients.
     """
@@ -102,7 +102,7 @@ def _curve_of(runs: list[pd.DataFrame], known: list[NDArray[np.bool_]]) -> pd.Da
     values = [np.where(run["status"] == "done", run["value"], np.inf)[:, None] for run in runs]
     best = np.stack([np.where(at, value, np.inf).min(axis=0) for value, at in zip(values, known, strict=True)])
     best = np.where(np.isfinite(best), best, np.nan)  # before the first finished trial there is no best
-    low, high = np.quantile(best, [0.25, 0.75], axis=0)
+    low, median, high = np.quantile(best, [0.25, 0.5, 0.75], axis=0)
 
     def count(column: str, value: object) -> Vector:
         events = [(run[column].to_numpy() == value)[:, None] for run in runs]
@@ -111,7 +111,7 @@ def _curve_of(runs: list[pd.DataFrame], known: list[NDArray[np.bool_]]) -> pd.Da
     return pd.DataFrame(
         {
             "trials": np.arange(1, best.shape[1] + 1),
-            "mean": best.mean(axis=0),
+            "median": median,
             "low": low,
             "high": high,
             "blocks": len(runs),
@@ -124,19 +124,19 @@ def _curve_of(runs: list[pd.DataFrame], known: list[NDArray[np.bool_]]) -> pd.Da
 
 def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference | None) -> Figure | None:
     """Draw the incumbent curves of all methods, with a switch for blocks and TPE (a frame of `incumbents`)."""
-    known = frame[np.isfinite(frame["mean"].astype(float))]
+    known = frame[np.isfinite(frame["median"].astype(float))]
     if known.empty:
         return None
     cost = "gradients" if known["gradients"].notna().all() else "trials"
     # The start of a search is luck and may be the problem's worst value; the scale leaves it out.
-    loss = loss_scale(known["mean"].to_numpy(float), baseline)
+    loss = loss_scale(known["median"].to_numpy(float), baseline)
     figure, owners, views = Drawing(), [], {}
     for phase, label in VIEWS.items():
         part = known[known["phase"] == phase]
         if part.empty:
             continue
         for method, rows in part.groupby("method", sort=False):
-            traces = _draw(figure, rows, cost, look.colours[str(method)], look.title(str(method)))
+            traces = _draw(figure, rows, cost, look, str(method))
             owners += [label] * traces
         first, last = float(part[cost].min()), float(part[cost].max())
         across = Scale.number(cost, first, last, log=last > 10 * first).axis(_title(cost, phase))
@@ -179,21 +179,21 @@ def _title(cost: str, phase: str) -> str:
     return f"{cost} spent in {'a block' if phase == 'explore' else 'the search'}"
 
 
-def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, colour: str, title: str) -> int:
+def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, look: Look, method: str) -> int:
     """Add a method's curve, its band and its pruned trials. Return the number of traces."""
-    before = len(figure.data)
+    before, colour, title = len(figure.data), look.colours[method], look.title(method)
     x = rows[cost].to_numpy(np.float32)
-    low, mean, high = (rows[key].to_numpy(np.float32) for key in ("low", "mean", "high"))
+    low, median, high = (rows[key].to_numpy(np.float32) for key in ("low", "median", "high"))
     if (low < high).any():
         figure.add("scatter", **band(x, low, high, tint(colour, 0.12)))
     figure.add(
         "scatter",
         x=x,
-        y=mean,
+        y=median,
         mode="lines" if len(x) > 1 else "markers",
         name=title,
-        line={"color": colour, "width": 2},
-        marker={"color": colour, "size": 8},
+        line={"color": colour, "width": 2, "dash": look.dash(method)},
+        marker={"color": colour, "size": 8, "symbol": look.symbol(method)},
         hovertemplate="%{y:.4~g}",
     )
     censored = np.diff(rows["pruned"].to_numpy(int), prepend=0) > 0
@@ -201,7 +201,7 @@ def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, colour: str, title: st
         figure.add(
             "scatter",
             x=x[censored],
-            y=mean[censored],
+            y=median[censored],
             mode="markers",
             name=f"{title}, pruned",
             showlegend=False,

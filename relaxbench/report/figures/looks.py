@@ -48,11 +48,12 @@ def looks(results: Sequence[MethodResult], look: Look, problem: str) -> Figure |
             yaxis=row_axis([look.row(result.method) for result, _ in reversed(rows)]),
         )
     )
+    unclaimed = " Methods without a claim have open marks alone." if not all(each.claimed for _, each in rows) else ""
     return Figure(
         f"looks-{file_name(problem)}",
         "Look by look",
         "The interval of each method at every look, the first one on top. A method stops at the look that decides it; "
-        "the filled mark is the one that counts.",
+        f"the filled mark is the one that counts.{unclaimed}",
         figure,
         data=table,
     )
@@ -65,6 +66,7 @@ def _steps(result: MethodResult, comparison: Comparison, look: Look, position: i
         centre, low, high = np.exp([step.difference, step.low, step.high])
         colour, title = look.colours[result.method], look.title(result.method)
         last = index == len(steps) - 1
+        symbol = "circle" if last and comparison.claimed else "circle-open"
         interval = f" ({ratio(low)} to {ratio(high)})" if np.isfinite(low) else ""
         traces.append(
             {
@@ -74,7 +76,7 @@ def _steps(result: MethodResult, comparison: Comparison, look: Look, position: i
                 "name": title,
                 "showlegend": False,
                 "opacity": 1.0 if last else 0.55,
-                "marker": {"color": colour, "size": 9, "symbol": "circle" if last else "circle-open"},
+                "marker": {"color": colour, "size": 9, "symbol": symbol},
                 "error_x": whiskers(centre, low, high, colour),
                 "hovertemplate": f"{title}, look {index + 1}, {step.blocks} blocks: {ratio(centre)} times{interval}, "
                 f"{step.verdict}<extra></extra>",

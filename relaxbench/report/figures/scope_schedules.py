@@ -29,6 +29,7 @@ def sampled(frames: StudyFrames, problem: str, method: str) -> pd.DataFrame:
     ranked = trials[own & (trials["phase"] == "explore")].sort_values("value", kind="stable")
     curves = frames.curves[frames.curves["trial_id"].isin(ranked["id"])]
     curves = curves[np.isfinite(curves["gamma"])][["trial_id", "gradients", "gamma"]]
+    curves = curves[curves.groupby("trial_id")["gamma"].transform("size") > 1]  # a single point is no line
     ranked = ranked[ranked["id"].isin(curves["trial_id"].unique())]
     total = len(ranked)
     fifth = pd.Series(np.arange(total) * 5 // max(total, 1), index=ranked["id"])
@@ -87,7 +88,7 @@ def schedules(frame: pd.DataFrame, look: Look, problem: str, method: str, scope:
         f"schedule-{file_name(problem)}-{file_name(method)}",
         f"{look.titles[method]}: {name} over a run",
         f"Each line is the {name} of one explore trial ({drawn} of {total} drawn), stronger for a better validation "
-        "loss. Neutral lines are the winners of their blocks.",
+        "loss. Thick lines are the winners of their blocks.",
         figure,
         data=frame,
     )

@@ -184,7 +184,7 @@ class Reference:
 
     Attributes:
         level: over the confirm runs of its blocks: the geometric mean, in which rare disasters count less, as in the
-            verdict; the mean of losses that are not all above 0.
+            verdict (0 counts as the problem's smallest one above 0); the mean where losses are negative.
         low, high: its 95 % t interval; NaN for a single block.
     """
 
@@ -196,13 +196,16 @@ class Reference:
 def reference(frames: StudyFrames, problem: str, method: str | None = None) -> Reference | None:
     """Return the validation loss of a method, usually the baseline, on a problem; None without a complete block."""
     label = method or frames.baseline
-    runs = frames.blocks[(frames.blocks["problem"] == problem) & (frames.blocks["method"] == label)]
-    runs = runs[runs["value"].notna()]
-    if runs.empty:
+    known = frames.blocks[(frames.blocks["problem"] == problem) & frames.blocks["value"].notna()]
+    values = known.loc[known["method"] == label, ["method", "value"]]
+    if values.empty:
         return None
-    values, positive = runs[["method", "value"]], bool((runs["value"] > 0).all())
+    losses = known["value"].to_numpy(dtype=float)
+    floor = losses[losses > 0].min(initial=np.inf)
+    positive = bool((losses >= 0).all() and np.isfinite(floor))
     if positive:
-        values = values.assign(value=winsorized(np.log(values["value"].to_numpy(dtype=float))))
+        logs = np.log(values["value"].to_numpy(dtype=float).clip(floor))
+        values = values.assign(value=winsorized(logs))
     row = means(values).iloc[0]
     ends = np.array([row["mean"], row["mean"] - row["half"], row["mean"] + row["half"]], dtype=float)
     return Reference(*map(float, np.exp(ends) if positive else ends))

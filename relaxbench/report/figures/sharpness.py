@@ -49,7 +49,7 @@ def sharpness(
             y=np.asarray(part["value"], dtype=np.float32),
             mode="markers",
             name=title,
-            marker={"color": colour, "size": 8, "symbol": "diamond" if colour == INK else "circle"},
+            marker={"color": colour, "size": 8, "symbol": "diamond" if colour == INK else look.symbol(method)},
             hovertemplate=f"{title}: λ₁ %{{x:.3~g}}, %{{y:.4~g}} {plain(about['unit'])}<extra></extra>",
         )
     low, high = float(rows["top"].min()), float(rows["top"].max())

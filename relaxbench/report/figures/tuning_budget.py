@@ -21,6 +21,9 @@ TRIALS = "n, random trials of tuning"
 LOSS, LOGARITHM = "validation loss", "log10 of the validation loss"
 """The vertical axis. Losses that span decades are averaged as logarithms: else the worst run decides every mean."""
 
+DECADES = 1000.0
+"""Losses span decades if the middle 90 % of the random trials do, by this ratio, or if the problem says so."""
+
 NARROW = 5.0
 """Values that span a smaller ratio have a linear axis: a logarithmic one would have too few ticks."""
 
@@ -45,17 +48,34 @@ def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
 
 def loss_name(frames: StudyFrames, problem: str) -> str:
     """Return what is averaged on a problem: `LOSS` or `LOGARITHM`."""
-    return LOGARITHM if frames.problem(problem)["decades"] else LOSS
+    if frames.problem(problem)["decades"]:
+        return LOGARITHM
+    known = _known(explored(frames, problem))
+    if not len(known) or known.min() < 0:
+        return LOSS
+    low, high = np.quantile(known, [0.05, 0.95])
+    return LOGARITHM if high > DECADES * low else LOSS
+
+
+def _known(values: dict[str, Matrix]) -> Matrix:
+    """The values of all methods that are known, ``[n]``."""
+    every = np.concatenate([table.ravel() for table in values.values()] or [np.empty(0)])
+    return np.asarray(every[np.isfinite(every)])
 
 
 def _compared(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
-    """Return `explored`, as it is averaged; nothing for repeated studies, whose answer is a rate per verdict."""
+    """Return `explored`, as it is averaged; nothing for repeated studies, whose answer is a rate per verdict.
+
+    A logarithm needs a number above 0: a 0 counts as the smallest one of the problem.
+    """
     if frames.repetitions != 1:
         return {}
     values = explored(frames, problem)
     if loss_name(frames, problem) == LOSS:
         return values
-    return {method: np.log10(table.clip(np.finfo(float).tiny)) for method, table in values.items()}
+    positive = [value for value in _known(values) if value > 0]
+    floor = min(positive, default=1.0)
+    return {method: np.log10(table.clip(floor)) for method, table in values.items()}
 
 
 def by_budget(frames: StudyFrames, problem: str) -> pd.DataFrame:

@@ -23,7 +23,7 @@ def test_every_block_has_a_mark_and_every_method_its_level(digits: StudyFrames) 
     marks, centres = figure.figure.data[::2], figure.figure.data[1::2]
     assert figure.figure.layout["yaxis"]["ticktext"] == [mark["name"] for mark in marks]
     for method, mark, centre in zip(digits.methods[::-1], marks, centres, strict=True):
-        own = values.loc[values["method"] == method, "value"]
+        own = values.loc[values["method"] == method, "value"].dropna()
         assert np.sort(mark["customdata"]) == pytest.approx(np.sort(own), rel=1e-6)
         assert centre["x"][0] == pytest.approx(known[method], rel=1e-6) and "error_x" not in centre
     assert "Diamonds are geometric means of the best of a block's number of trials" in figure.reading
@@ -83,3 +83,16 @@ def test_the_baseline_is_never_beyond_the_axis(digits: StudyFrames) -> None:
 def test_nothing_is_drawn_without_blocks(digits: StudyFrames) -> None:
     values = results(digits, "another")
     assert dots(values, {}, look_of(digits), "another", digits.problem("another")) is None
+
+
+def test_a_block_whose_winner_was_not_run_again_has_no_dot_and_the_reader_is_told(digits: StudyFrames) -> None:
+    values, methods = results(digits, DIGITS).dropna(subset="value"), len(digits.methods)
+    first = dots(values, levels(digits), look_of(digits), DIGITS, digits.problem(DIGITS))
+    lost = values.copy()
+    lost.loc[lost.groupby("method").head(1).index, "value"] = np.nan
+    other = dots(lost, levels(digits), look_of(digits), DIGITS, digits.problem(DIGITS))
+    assert first is not None and other is not None and other.data is not None
+    assert "no dot" not in first.reading
+    assert other.reading.endswith(f" {methods} blocks have no dot: the winner was not run again.")
+    marks = sum(len(trace["x"]) for trace in other.figure.data[::2])
+    assert marks == len(values) - methods and len(other.data) == len(values)

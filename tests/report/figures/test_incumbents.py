@@ -29,11 +29,11 @@ def searched(*blocks: list[float | str | None], exploit: list[float | str | None
         engine.dispose()
 
 
-def test_mean_and_quartiles_of_running_minima() -> None:
+def test_median_and_quartiles_of_running_minima() -> None:
     found = incumbents(searched([3.0, 1.0, 2.0], [5.0, 4.0, 0.5], [1.0, 1.0, 1.0]), "digits-mlp")
     assert list(found) == COLUMNS and found["gradients"].tolist() == [600, 1200, 1800]
     best = np.array([[3, 1, 1], [5, 4, 0.5], [1, 1, 1]])
-    assert found["mean"].tolist() == pytest.approx(best.mean(axis=0))
+    assert found["median"].tolist() == pytest.approx(np.sort(best, axis=0)[1])
     low, high = np.percentile(best, [25, 75], axis=0)
     assert found["low"].tolist() == pytest.approx(low) and found["high"].tolist() == pytest.approx(high)
     assert found["blocks"].tolist() == [3, 3, 3]
@@ -41,21 +41,21 @@ def test_mean_and_quartiles_of_running_minima() -> None:
 
 def test_incomplete_blocks_are_left_out() -> None:
     found = incumbents(searched([3.0, 2.0, 1.0], [9.0, 9.0, None], [9.0, 9.0]), "digits-mlp")
-    assert found["mean"].tolist() == [3, 2, 1] and found["blocks"].tolist() == [1, 1, 1]
+    assert found["median"].tolist() == [3, 2, 1] and found["blocks"].tolist() == [1, 1, 1]
     assert incumbents(searched([9.0, 9.0, None]), "digits-mlp").empty
 
 
 def test_what_fails_costs_its_budget_and_lowers_nothing() -> None:
     found = incumbents(searched(["failed", 3.0, "diverged"], [5.0, "pruned", "diverged"]), "digits-mlp")
-    assert found["mean"].tolist() == pytest.approx([np.nan, 4, 4], nan_ok=True)
+    assert found["median"].tolist() == pytest.approx([np.nan, 4, 4], nan_ok=True)
     assert found[["diverged", "failed", "pruned"]].to_numpy().tolist() == [[0, 1, 0], [0, 1, 1], [2, 1, 1]]
 
 
 def test_tpe_is_one_search_as_far_as_it_is_complete() -> None:
     found = incumbents(searched([2.0, 2.0, 2.0], exploit=[4.0, 1.5, "pruned", 1.0, None, 0.1]), "digits-mlp")
     tpe = found[found["phase"] == "exploit"]
-    assert tpe["mean"].tolist() == [4, 1.5, 1.5, 1.0] and tpe["pruned"].tolist() == [0, 0, 1, 1]
-    pd.testing.assert_frame_equal(tpe[["low", "high"]], tpe[["mean", "mean"]].set_axis(["low", "high"], axis=1))
+    assert tpe["median"].tolist() == [4, 1.5, 1.5, 1.0] and tpe["pruned"].tolist() == [0, 0, 1, 1]
+    pd.testing.assert_frame_equal(tpe[["low", "high"]], tpe[["median", "median"]].set_axis(["low", "high"], axis=1))
 
 
 def test_nothing_searched() -> None:
@@ -78,7 +78,7 @@ def test_the_figure_shows_the_frame_with_random_search_and_tpe_apart(digits: Stu
         assert [trace["name"] for trace in shown] == list(look.titles.values())
         for trace, method in zip(shown, look.titles, strict=True):
             rows = frame[(frame["method"] == method) & (frame["phase"] == phase)]
-            assert np.allclose(trace["y"], rows["mean"]) and np.allclose(trace["x"], rows["gradients"])
+            assert np.allclose(trace["y"], rows["median"]) and np.allclose(trace["x"], rows["gradients"])
     assert "TPE: a single search beside the blocks" in figure.reading
     alone = history(frame[frame["phase"] == "explore"], look, "digits-mlp", None)
     assert alone is not None and "TPE" not in alone.reading and "in blocks" in alone.reading.lower()

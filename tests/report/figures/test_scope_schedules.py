@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,3 +40,12 @@ def test_winners_are_drawn_over_the_other_lines(digits: StudyFrames) -> None:
 def test_a_method_without_a_scope_has_no_schedules(digits: StudyFrames) -> None:
     table = sampled(digits, DIGITS, "sgd")
     assert table.empty and schedules(table, look_of(digits), DIGITS, "sgd", "gamma") is None
+
+
+def test_a_run_measured_once_has_no_line(digits: StudyFrames) -> None:
+    explore = digits.trials.query("method == 'hj' and phase == 'explore'")["id"]
+    curves = digits.curves.sort_values(["trial_id", "gradients"])
+    once = curves["trial_id"].isin(explore[:7]) & curves.duplicated("trial_id")
+    table = sampled(replace(digits, curves=curves[~once]), DIGITS, "hj")
+    assert not set(table["trial_id"]) & set(explore[:7]) and set(table["total"]) == {113}
+    assert table.groupby("trial_id").size().min() > 1

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from relaxbench.report import StudyFrames
-from relaxbench.report.figures.search_space import MAX_TICKS, Scale, explore_trials, order, thinned
+from relaxbench.report.figures.search_space import MAX_TICKS, Scale, explore_trials, order, reference, thinned
 from relaxbench.space import Choice, Float
+from tests.report.figures.looks import DIGITS
 
 positive = st.floats(1e-9, 1e9)
 place = st.floats(0, 1)
@@ -83,3 +86,25 @@ def test_explore_trials_have_their_params_as_numbers(digits: StudyFrames) -> Non
     table = found.table(np.array([5, 0]))
     assert table["schedule"].tolist() == [trials.loc[run, "params"]["schedule"] for run in table["trial_id"]]
     assert table["trial_id"].tolist() == found.trials["trial_id"].iloc[[5, 0]].tolist()
+
+
+def test_one_loss_of_zero_makes_no_arithmetic_mean_of_the_baselines_level(digits: StudyFrames) -> None:
+    blocks = digits.blocks.copy()
+    own = blocks.index[(blocks["method"] == "sgd") & blocks["value"].notna()]
+    blocks.loc[own, "value"] = np.geomspace(1e-6, 1e-2, len(own))
+    blocks.loc[own[0], "value"] = 0.0
+    found = reference(replace(digits, blocks=blocks), DIGITS)
+    losses = blocks.loc[own, "value"].to_numpy()
+    others = blocks.loc[blocks["value"] > 0, "value"]
+    assert found is not None
+    assert found.level == pytest.approx(stats.gmean(np.maximum(losses, others.min())))
+    assert found.level < losses.mean() / 10
+
+
+def test_negative_losses_have_a_mean(digits: StudyFrames) -> None:
+    blocks = digits.blocks.assign(value=digits.blocks["value"] - 100)
+    found = reference(replace(digits, blocks=blocks), DIGITS)
+    own = blocks.loc[blocks["method"] == "sgd", "value"].dropna()
+    low, high = stats.ttest_1samp(own, 0).confidence_interval(0.95)
+    assert found is not None
+    assert [found.level, found.low, found.high] == pytest.approx([own.mean(), low, high])

@@ -68,8 +68,6 @@ def test_explored_is_every_trial_in_its_place(digits: StudyFrames) -> None:
 def test_losses_that_span_decades_are_averaged_as_logarithms() -> None:
     values = {method: 10 ** (3 * table) for method, table in drawn(np.random.default_rng(2)).items()}
     frames = study(values)
-    assert tuning_budget.loss_name(frames, DIGITS) == "validation loss"
-    frames.manifest["problems"][DIGITS]["decades"] = True
     assert tuning_budget.loss_name(frames, DIGITS) == "log10 of the validation loss"
     found = tuning_budget.by_budget(frames, DIGITS).set_index(["method", "n"])
     expected = {method: enumerated(np.log10(table), 2) for method, table in values.items()}
@@ -79,6 +77,28 @@ def test_losses_that_span_decades_are_averaged_as_logarithms() -> None:
     look, table = look_of(frames), tuning_budget.by_budget(frames, DIGITS)
     figures = tuning_budget.best(table, tuning_budget.medians(frames, DIGITS), look, DIGITS, tuning_budget.LOGARITHM)
     assert all("log10 of the validation loss" in str(figure.figure.layout) for figure in figures)
+
+
+def test_few_losses_far_from_the_others_are_not_decades_but_the_problem_may_say_that_they_are() -> None:
+    values = {method: table + 1 for method, table in drawn(np.random.default_rng(2), blocks=20).items()}
+    values["sgd"][0, 0] = 1e9
+    frames = study(values)
+    assert tuning_budget.loss_name(frames, DIGITS) == "validation loss"
+    frames.manifest["problems"][DIGITS]["decades"] = True
+    assert tuning_budget.loss_name(frames, DIGITS) == "log10 of the validation loss"
+    negative = study({method: 1e6 * (table - 1) for method, table in values.items()} | {"hj": values["hj"] - 9})
+    assert tuning_budget.loss_name(negative, DIGITS) == "validation loss"  # which has no logarithm
+
+
+def test_a_loss_of_zero_counts_as_the_smallest_above_it() -> None:
+    values = {method: 10 ** (6 * table) for method, table in drawn(np.random.default_rng(2)).items()}
+    smallest = min(table.min() for table in values.values())
+    zeros = {method: np.where(table == smallest, 0, table) for method, table in values.items()}
+    second = min(table[table > 0].min() for table in zeros.values())
+    found = tuning_budget.by_budget(study(zeros), DIGITS).set_index(["method", "n"])
+    for method, table in zeros.items():
+        expected = enumerated(np.log10(np.where(table == 0, second, table)), 1)
+        assert found.loc[(method, 1), "expected"] == pytest.approx(expected)
 
 
 def test_expected_best_and_differences_by_brute_force() -> None:
