@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
-from torchvision import datasets, transforms
 
 from relaxbench.problems import SupervisedProblem, networks
 from relaxbench.problems.digits import mlp
@@ -45,26 +44,24 @@ class Workload:
         return supervised
 
 
-class DecodedMNIST(datasets.MNIST):  # type: ignore[misc]
-    """torchvision's MNIST with the images already decoded; the cost per example is torchvision's."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        normalize = transforms.Normalize((MEAN,), (STD,))
-        datasets.VisionDataset.__init__(self, "", transform=transforms.Compose([transforms.ToTensor(), normalize]))
-        self.data, self.targets = images[:, 0], labels
-
-
 def normalized_mnist(images: Tensor) -> Tensor:
     """Normalize uint8 images for the network."""
     return (images.float() / 255 - MEAN) / STD
+
+
+def decoded_mnist(images: Tensor, labels: Tensor) -> Dataset[Any]:
+    """Return torchvision's MNIST of these images, as in PyTorch's MNIST example."""
+    from relaxbench.bench.decoded_mnist import DecodedMNIST  # torchvision takes a second to import
+
+    return DecodedMNIST(images, labels, MEAN, STD)
 
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("digits-mlp", mlp, lambda x: x, lambda x, y: TensorDataset(x, y)),
-        Workload("mnistfc", networks.mnistfc, normalized_mnist, DecodedMNIST),
-        Workload("lenet", networks.lenet, normalized_mnist, DecodedMNIST),
+        Workload("mnistfc", networks.mnistfc, normalized_mnist, decoded_mnist),
+        Workload("lenet", networks.lenet, normalized_mnist, decoded_mnist),
     )
 }
 

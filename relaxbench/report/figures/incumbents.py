@@ -29,10 +29,13 @@ VIEWS = {"explore": "in blocks", "exploit": "TPE"}
 """The searches and their titles; their trials are never mixed."""
 
 READINGS = {
-    "in blocks": "In blocks: median over blocks, which are independent tunings, with their middle half.",
-    "TPE": "TPE: a single search beside the blocks, which does not affect verdicts.",
+    "in blocks": "In blocks: median over blocks, which are independent tunings",
+    "TPE": "TPE: a single search beside the blocks, which does not affect verdicts",
 }
 """What the figure says of each search that it shows."""
+
+MAX_BANDS = 6
+"""Most methods whose middle half is drawn; the bands of more hide each other and the lines."""
 
 SLACK = 1e-9
 """Rounding of a sum of bills, relative to it."""
@@ -131,12 +134,13 @@ def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference |
     # The start of a search is luck and may be the problem's worst value; the scale leaves it out.
     loss = loss_scale(known["median"].to_numpy(float), baseline)
     figure, owners, views = Drawing(), [], {}
+    bands = known["method"].nunique() <= MAX_BANDS
     for phase, label in VIEWS.items():
         part = known[known["phase"] == phase]
         if part.empty:
             continue
         for method, rows in part.groupby("method", sort=False):
-            traces = _draw(figure, rows, cost, look, str(method))
+            traces = _draw(figure, rows, cost, look, str(method), bands)
             owners += [label] * traces
         first, last = float(part[cost].min()), float(part[cost].max())
         across = Scale.number(cost, first, last, log=last > 10 * first).axis(_title(cost, phase))
@@ -165,10 +169,11 @@ def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference |
         if baseline
         else ""
     )
+    half = {"in blocks": ", with their middle half" if bands else " (their middle half is in the CSV file)"}
     return Figure(
         f"history-{file_name(problem)}",
         "Course of the tuning",
-        " ".join(READINGS[label] for label in views) + line,
+        " ".join(f"{READINGS[label]}{half.get(label, '')}." for label in views) + line,
         figure,
         switch if len(switch) > 1 else {},
         frame,
@@ -179,12 +184,12 @@ def _title(cost: str, phase: str) -> str:
     return f"{cost} spent in {'a block' if phase == 'explore' else 'the search'}"
 
 
-def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, look: Look, method: str) -> int:
-    """Add a method's curve, its band and its pruned trials. Return the number of traces."""
+def _draw(figure: Drawing, rows: pd.DataFrame, cost: str, look: Look, method: str, bands: bool) -> int:
+    """Add a method's curve, its band if wanted, and its pruned trials. Return the number of traces."""
     before, colour, title = len(figure.data), look.colours[method], look.title(method)
     x = rows[cost].to_numpy(np.float32)
     low, median, high = (rows[key].to_numpy(np.float32) for key in ("low", "median", "high"))
-    if (low < high).any():
+    if bands and (low < high).any():
         figure.add("scatter", **band(x, low, high, tint(colour, 0.12)))
     figure.add(
         "scatter",

@@ -82,5 +82,17 @@ def test_the_figure_shows_the_frame_with_random_search_and_tpe_apart(digits: Stu
     assert "TPE: a single search beside the blocks" in figure.reading
     alone = history(frame[frame["phase"] == "explore"], look, "digits-mlp", None)
     assert alone is not None and "TPE" not in alone.reading and "in blocks" in alone.reading.lower()
+    assert "with their middle half" in figure.reading
     both = np.sum([view["visible"] for view in figure.views.values()], axis=0)
     assert (both == 1).all()
+
+
+def test_the_bands_of_many_methods_would_hide_each_other(digits: StudyFrames) -> None:
+    frame = incumbents(digits, "digits-mlp").query("phase == 'explore'")
+    many = pd.concat([frame, *(frame[frame["method"] == "hj"].assign(method=f"hj{at}") for at in range(5))])
+    facts = {method: digits.method("hj") | {"title": method} for method in many["method"].unique()}
+    for known, bands in ((frame, True), (many, False)):
+        figure = history(known, Look.of(facts, "sgd"), "digits-mlp", None)
+        assert figure is not None and any("fill" in trace for trace in figure.figure.data) is bands
+        assert ("CSV" in figure.reading) is not bands and figure.data is not None
+        assert (figure.data["low"] < figure.data["high"]).any()
