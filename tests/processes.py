@@ -23,6 +23,7 @@ import sys
 import threading
 import traceback
 import types
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing import util
@@ -38,6 +39,9 @@ LARGEST = 2**20
 NUMBER = struct.Struct("i")
 SHARED = "RELAXBENCH_TESTS_PROCESSES"
 """Environment variable: where the process that forks listens, if several processes of tests share one."""
+
+OFTEN = ("curvlinops", "relaxbench.report", "sklearn.datasets", "torch.func", "tests.study.tiny")
+"""Imported for the forks, many of which would import it themselves."""
 
 _server: socket.socket | None = None
 
@@ -196,8 +200,10 @@ def _line() -> socket.socket:
 def prepare() -> None:
     """Import what takes long. Not the console, which asks at its import what it writes to."""
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as the commands do
-    for name in (*IMPORTED, "sklearn.datasets", "torch.func", "tests.study.tiny"):
-        importlib.import_module(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what curvlinops imports
+        for name in (*IMPORTED, *OFTEN):
+            importlib.import_module(name)
     importlib.import_module("tests.brief").measure_briefly()
     gc.collect()
     gc.freeze()

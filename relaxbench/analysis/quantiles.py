@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from relaxbench.analysis.log_scale import Array as Vector
 from relaxbench.analysis.simultaneous import LEVEL
@@ -19,10 +20,12 @@ def ranks(total: int, share: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.i
         total: size of the sample.
         share: the quantile, in (0, 1); a number or an array.
     """
-    from scipy import stats  # slow to import, and only figures ask
-
-    low, high = stats.binom.ppf([[LEVEL / 2], [1 - LEVEL / 2]], total, np.atleast_1d(share))
-    return low.astype(np.int64), high.astype(np.int64) + 1
+    counts, tails = np.arange(total + 1), (LEVEL / 2, 1 - LEVEL / 2)
+    # The smallest counts whose cumulative probability reaches the tails: what scipy.stats.binom.ppf gives, without the
+    # import of scipy.stats, which takes longer than the figures of a page.
+    ends = [np.searchsorted(special.bdtr(counts, total, p), tails) for p in np.atleast_1d(share)]
+    low, high = np.array(ends, dtype=np.int64).T
+    return low, high + 1
 
 
 def quantile_interval(values: Vector, share: ArrayLike) -> tuple[Vector, Vector]:

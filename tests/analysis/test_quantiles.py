@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from relaxbench.analysis.quantiles import quantile_interval, ranks
@@ -17,6 +19,12 @@ def test_interval_of_a_quantile_agrees_with_scipy(total: int, n: int) -> None:
     known = stats.quantile_test(values, p=share).confidence_interval(0.95)
     low, high = quantile_interval(values, share)
     assert (low[0], high[0]) == (known.low, known.high)
+
+
+@given(total=st.integers(0, 3000), share=st.floats(1e-4, 1 - 1e-4))
+def test_ranks_are_the_quantiles_of_the_binomial_distribution(total: int, share: float) -> None:
+    low, high = ranks(total, share)
+    assert [low[0], high[0] - 1] == stats.binom.ppf([0.025, 0.975], total, share).tolist()
 
 
 def test_coverage_of_the_median_best() -> None:
