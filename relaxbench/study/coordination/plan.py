@@ -68,6 +68,11 @@ class Plan(PlanRows):
     _spent: set[int] = field(default_factory=set)  # blocks that have no gradients left, of a method with a pruner
     _checked: set[int] = field(default_factory=set)  # ids of the pruned trials whose spot checks are decided
 
+    @property
+    def look(self) -> int:
+        """Index of the look that is under way, as far as this process knows: the earliest of all repetitions."""
+        return min(self._reached.values(), default=0)
+
     def begin(self) -> None:
         """Add the random trials of the first look, and the first generation of TPE's trials."""
         self.unlock()

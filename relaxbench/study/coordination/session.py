@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -46,30 +46,37 @@ class Shift:
         session: to which it belongs.
         plan: of the method on the problem.
         alone: it gets one trial only, see `Claims.take`.
+        look: of the plan, when the shift begins.
     """
 
     session: Session
     plan: Plan
     alone: bool = False
+    look: int = 0
     _searched: set[int] = field(default_factory=set)
     _news: bool = True
     _fed: bool = False
 
     def feed(self, free: int) -> list[Trial]:
-        """Claim at most this many trials; none if there are no more at present."""
-        claims, name, method = self.session.claims, self.plan.problem, self.plan.method
+        """Claim at most this many trials; none if there are no more at present, or others come first."""
         if self.alone:
-            trials = [] if self._fed else claims.take(name, method, 1, alone=True)
+            trials = [] if self._fed else self._take(1)
         else:
-            trials = claims.take(name, method, free)
+            trials = self._take(free)
             if len(trials) < free and self._news:
                 self._news = False
                 if self.plan.unlock():
-                    trials += claims.take(name, method, free - len(trials))
+                    trials += self._take(free - len(trials))
         self._fed = True
         learned = ("exploit",) if self.plan.learned is None else ("exploit", "explore")
         self._searched |= {trial.id for trial in trials if trial.phase in learned}
         return trials
+
+    def _take(self, limit: int) -> list[Trial]:
+        """Claim trials, but none of a later look than the shift's while other plans wait at an earlier one."""
+        if self.plan.look > self.look and self.session.waits_before(self.plan):
+            return []
+        return self.session.claims.take(self.plan.problem, self.plan.method, limit, alone=self.alone)
 
     def report(self, results: Sequence[Result]) -> None:
         """Store results."""
@@ -145,15 +152,24 @@ class Session:
         finally:
             self.presence.leave()
 
+    def waits_before(self, plan: Plan) -> bool:
+        """Return whether trials of another plan wait at an earlier look than this plan's."""
+        counts = self.claims.open()
+        earlier = (counts[other.problem, other.method] for other in self.plans if other.look < plan.look)
+        return any(count["waiting"] + count["alone"] for count in earlier)
+
     def _next(self) -> Shift | None:
-        """The plan with waiting trials and the fewest running ones; None if there is nothing to do at present."""
+        """The plan with waiting trials at the earliest look, then the fewest running ones; None for nothing to do.
+
+        Every method has its first look before any has its second, so that all of them have an answer early.
+        """
         for look in range(2):
             counts = self.claims.open()
             for kind in ("waiting", "alone"):
                 ready = [plan for plan in self.plans if counts[plan.problem, plan.method][kind]]
                 if ready:
-                    plan = min(ready, key=lambda plan: counts[plan.problem, plan.method]["running"])
-                    return Shift(self, plan, kind == "alone")
+                    plan = self._earliest(ready, counts)
+                    return Shift(self, plan, kind == "alone", plan.look)
             if look == 0:
                 self.claims.reap()
                 done: Counter[str] = Counter()  # of all methods: the baseline's results let the others go on
@@ -164,6 +180,16 @@ class Session:
                         self._unlocked[plan] = done[plan.problem]
                         plan.unlock()
         return None
+
+    def _earliest(self, ready: Sequence[Plan], counts: Mapping[tuple[str, str], Counter[str]]) -> Plan:
+        """The plan at the earliest look, and of several the one with the fewest running trials."""
+        while True:
+            plan = min(ready, key=lambda plan: (plan.look, counts[plan.problem, plan.method]["running"]))
+            look = plan.look
+            if len(ready) > 1:
+                plan.unlock()  # another worker may have seen it go on
+            if plan.look == look:
+                return plan
 
     def _over(self) -> bool:
         """Whether no trial waits or runs, and finished trials make no new ones possible.

@@ -18,6 +18,7 @@ from relaxbench.store.claims import Claims
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial
 from relaxbench.store.workers import workers
+from relaxbench.stress import simulated as stress
 from relaxbench.stress.simulated import METHODS, PROBLEM, make, outcome
 from relaxbench.study.coordination import optuna_mirror as mirroring
 from relaxbench.study.coordination import session as module
@@ -120,6 +121,25 @@ def test_two_workers_take_all_looks_as_one_does(tmp_path: Path) -> None:
         for engine in engines:
             engine.dispose()
     assert found[0] == found[1] and {key[2] for key in found[0] if key[1] == "explore"} == set(range(5))
+
+
+def test_every_method_has_its_first_look_before_any_has_its_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the last method of a long study has no answer until all others have their last one."""
+    monkeypatch.setattr(stress, "METHODS", methods := ("sgd", "first", "second", "third"))
+    database, trainer = open_database(str(tmp_path / "study.db")), Slots(5)
+    make(database, "s", replace(LOAD, looks=(2, 3, 5), exploit=0, recommend=1))
+    session(database, trainer).work()
+    looks = [
+        0 if trial.block < 2 else 1 if trial.block < 3 else 2 for trial in trainer.taken if trial.phase == "explore"
+    ]
+    assert looks == sorted(looks) and set(looks) == {0, 1, 2}
+    begun = [trial.method for trial in trainer.taken if trial.block >= 2]
+    assert set(begun) == set(methods)  # few blocks decide nothing, so all go on
+    confirmed = {trial.method for trial in trainer.taken[: len(trainer.taken) - len(begun)] if trial.phase == "confirm"}
+    assert confirmed == set(methods)
+    database.dispose()
 
 
 def test_a_worker_waits_for_others_and_stays_while_their_trials_may_make_more_possible(
