@@ -57,6 +57,8 @@ def forest(results: Sequence[MethodResult], look: Look, problem: str) -> Figure 
         )
     )
     shaded = f" The shaded band is the margin of equivalence, {rows[0][1].margin}." if band else ""
+    if any(result.verdict == "equivalent" for result, _ in rows):
+        shaded += " The interval of an equivalent method ends at the band."
     controls = " Diamonds are controls." if any(result.role == "control" for result, _ in rows) else ""
     return Figure(
         f"ratio-{file_name(problem)}",

@@ -31,6 +31,17 @@ def test_every_comparison_with_the_baseline_has_a_mark(digits: StudyFrames) -> N
     assert "margin of equivalence, ±0.5 points" in figure.reading
 
 
+@pytest.mark.parametrize("verdict", ["equivalent", "undecided"])
+def test_the_end_of_an_equivalent_methods_interval_is_explained(digits: StudyFrames, verdict: str) -> None:
+    results = [
+        replace(result, comparisons=tuple(replace(each, verdict=verdict) for each in result.comparisons))  # type: ignore[arg-type]
+        for result in verdicts(digits)
+    ]
+    figure = forest(results, look_of(digits), DIGITS)
+    assert figure is not None
+    assert ("The interval of an equivalent method ends at the band." in figure.reading) is (verdict == "equivalent")
+
+
 def test_every_interval_lies_inside_the_axis(digits: StudyFrames) -> None:
     """Also of a method that is a thousand times worse than the others."""
     results = verdicts(digits)
