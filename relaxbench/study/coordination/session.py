@@ -163,14 +163,14 @@ class Session:
 
         Every method has its first look before any has its second, so that all of them have an answer early.
         """
-        for look in range(2):
+        for attempt in range(2):
             counts = self.claims.open()
             for kind in ("waiting", "alone"):
                 ready = [plan for plan in self.plans if counts[plan.problem, plan.method][kind]]
                 if ready:
                     plan = self._earliest(ready, counts)
                     return Shift(self, plan, kind == "alone", plan.look)
-            if look == 0:
+            if attempt == 0:
                 self.claims.reap()
                 done: Counter[str] = Counter()  # of all methods: the baseline's results let the others go on
                 for (problem, _), count in counts.items():
