@@ -50,7 +50,7 @@ stress: $(VENV)/.test
 
 # A study has a database of its own in build/atlas; those named in AGAIN are run with a second seed, too. The last ones
 # read MNIST from RELAXBENCH_DATA.
-ATLAS ?= digits linear-net rosenbrock tabular wells lenet
+ATLAS ?= digits linear-net rosenbrock tabular wells mnist-tanh lenet
 AGAIN ?= digits linear-net rosenbrock tabular lenet
 atlas: $(VENV)/.base
 	@mkdir -p build/atlas
