@@ -62,6 +62,21 @@ def log_metric(values: ArrayLike, smallest: float = 0.0, largest: float = math.i
     return np.asarray(np.log(limited), dtype=float)
 
 
+def smallest_positive(values: ArrayLike) -> float:
+    """Return what a 0 counts as among losses whose logarithms are averaged: the smallest value above 0.
+
+    Args:
+        values: losses, any shape; those that are not finite do not count.
+
+    Returns:
+        NaN where logarithms do not fit: a value is negative, or none is above 0.
+    """
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    positive = known[known > 0]
+    return float(positive.min()) if len(positive) and (known >= 0).all() else math.nan
+
+
 def points(difference: ArrayLike, reference: ArrayLike) -> Array:
     """A difference of logarithms D as a difference of the metric, g (e^D − 1), in the unit of g.
 

@@ -17,6 +17,7 @@ from relaxbench.analysis.at_seconds import at_seconds
 from relaxbench.analysis.comparison import Clock, Comparison, MethodResult, Opponent
 from relaxbench.analysis.equivalence import Margin
 from relaxbench.analysis.gatekeeping import secondary
+from relaxbench.analysis.log_scale import smallest_positive
 from relaxbench.analysis.primary import described, unclaimed
 from relaxbench.analysis.simultaneous import Judgement
 from relaxbench.analysis.study_arms import NOTHING, StudyArms
@@ -62,7 +63,7 @@ def best_control(arms: StudyArms, problem: str) -> str | None:
     frames, losses = arms.frames, dict[str, float]()
     controls = [method for method in frames.methods if frames.method(method)["role"] == "control" and frames.looks]
     known = pd.concat([arms.runs(problem, method).table["value"].dropna() for method in controls] or [pd.Series()])
-    floor = float(known[known > 0].min()) if (known >= 0).all() else math.nan
+    floor = smallest_positive(known)
     for method in controls:
         latest = arms.latest(problem, method, len(frames.looks))
         loss = arms.runs(problem, method).loss(latest.blocks, floor) if latest else math.nan

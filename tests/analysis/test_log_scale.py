@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from relaxbench.analysis.log_scale import half_example, log_metric, points
+from relaxbench.analysis.log_scale import half_example, log_metric, points, smallest_positive
 
 
 def test_a_run_without_errors_counts_half_an_example() -> None:
@@ -43,3 +43,9 @@ def test_points_are_the_difference_of_two_metrics() -> None:
     ours, theirs = 2.6, 2.4
     assert points(math.log(ours / theirs), theirs) == pytest.approx(0.2)
     assert points(0.0, theirs) == 0
+
+
+def test_a_zero_counts_as_the_smallest_value_above_it_where_logarithms_fit() -> None:
+    assert smallest_positive([[3.0, 0.0], [math.nan, 0.2]]) == smallest_positive([math.inf, 0.2]) == 0.2
+    for values in ([0.0, 0.0], [1.0, -1e-9], [math.nan], []):
+        assert math.isnan(smallest_positive(values))

@@ -28,12 +28,6 @@ COLUMNS = [
 VIEWS = {"explore": "in blocks", "exploit": "TPE"}
 """The searches and their titles; their trials are never mixed."""
 
-READINGS = {
-    "in blocks": "In blocks: median over blocks, which are independent tunings",
-    "TPE": "TPE: a single search beside the blocks, which does not affect verdicts",
-}
-"""What the figure says of each search that it shows."""
-
 MAX_BANDS = 6
 """Most methods whose middle half is drawn; the bands of more hide each other and the lines."""
 
@@ -169,15 +163,22 @@ def history(frame: pd.DataFrame, look: Look, problem: str, baseline: Reference |
         if baseline
         else ""
     )
-    half = {"in blocks": ", with their middle half" if bands else " (their middle half is in the CSV file)"}
     return Figure(
         f"history-{file_name(problem)}",
         "Course of the tuning",
-        " ".join(f"{READINGS[label]}{half.get(label, '')}." for label in views) + line,
+        " ".join(_reading(phase, bands) for phase, label in VIEWS.items() if label in views) + line,
         figure,
         switch if len(switch) > 1 else {},
         frame,
     )
+
+
+def _reading(phase: str, bands: bool) -> str:
+    """What the figure says of a search that it shows."""
+    if phase == "exploit":
+        return "TPE: a single search beside the blocks, which does not affect verdicts."
+    half = ", with their middle half" if bands else " (their middle half is in the CSV file)"
+    return f"In blocks: median over blocks, which are independent tunings{half}."
 
 
 def _title(cost: str, phase: str) -> str:

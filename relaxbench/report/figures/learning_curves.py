@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.log_scale import smallest_positive
 from relaxbench.analysis.winsorized import winsorized
 from relaxbench.pages.figure import Drawing, Figure
 from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, plain, tint
@@ -42,9 +43,8 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
     if runs.empty:
         return pd.DataFrame(columns=columns)
     grid = np.linspace(float(runs["gradients"].min()), float(runs["gradients"].max()), GRID)
-    known = runs[measure].to_numpy(dtype=float)
-    floor = known[known > 0].min(initial=np.inf)
-    positive = bool((known[np.isfinite(known)] >= 0).all()) and np.isfinite(floor)
+    floor = smallest_positive(runs[measure])
+    positive = np.isfinite(floor)
     parts = []
     for method in frames.methods:
         values = []

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.log_scale import smallest_positive
 from relaxbench.analysis.means import means
 from relaxbench.analysis.winsorized import winsorized
 from relaxbench.pages.theme import BAND, INK, axis, log_axis, plain
@@ -200,9 +201,8 @@ def reference(frames: StudyFrames, problem: str, method: str | None = None) -> R
     values = known.loc[known["method"] == label, ["method", "value"]]
     if values.empty:
         return None
-    losses = known["value"].to_numpy(dtype=float)
-    floor = losses[losses > 0].min(initial=np.inf)
-    positive = bool((losses >= 0).all() and np.isfinite(floor))
+    floor = smallest_positive(known["value"])
+    positive = np.isfinite(floor)
     if positive:
         logs = np.log(values["value"].to_numpy(dtype=float).clip(floor))
         values = values.assign(value=winsorized(logs))

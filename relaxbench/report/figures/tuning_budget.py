@@ -9,6 +9,7 @@ import pandas as pd
 
 from relaxbench.analysis.best_of_n import Matrix, differences_by_budget, medians_by_budget
 from relaxbench.analysis.frames import StudyFrames
+from relaxbench.analysis.log_scale import smallest_positive
 from relaxbench.analysis.targets import budget
 from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, plain, tint, visible
@@ -48,19 +49,16 @@ def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
 
 def loss_name(frames: StudyFrames, problem: str) -> str:
     """Return what is averaged on a problem: `LOSS` or `LOGARITHM`."""
-    if frames.problem(problem)["decades"]:
-        return LOGARITHM
-    known = _known(explored(frames, problem))
-    if not len(known) or known.min() < 0:
+    known = _all(explored(frames, problem))
+    if not np.isfinite(smallest_positive(known)):
         return LOSS
-    low, high = np.quantile(known, [0.05, 0.95])
-    return LOGARITHM if high > DECADES * low else LOSS
+    low, high = np.nanquantile(known, [0.05, 0.95])
+    return LOGARITHM if frames.problem(problem)["decades"] or high > DECADES * low else LOSS
 
 
-def _known(values: dict[str, Matrix]) -> Matrix:
-    """The values of all methods that are known, ``[n]``."""
-    every = np.concatenate([table.ravel() for table in values.values()] or [np.empty(0)])
-    return np.asarray(every[np.isfinite(every)])
+def _all(values: dict[str, Matrix]) -> Matrix:
+    """The values of all methods, ``[n]``."""
+    return np.concatenate([table.ravel() for table in values.values()] or [np.empty(0)])
 
 
 def _compared(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
@@ -73,8 +71,7 @@ def _compared(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
     values = explored(frames, problem)
     if loss_name(frames, problem) == LOSS:
         return values
-    positive = [value for value in _known(values) if value > 0]
-    floor = min(positive, default=1.0)
+    floor = smallest_positive(_all(values))
     return {method: np.log10(table.clip(floor)) for method, table in values.items()}
 
 

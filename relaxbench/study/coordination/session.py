@@ -51,8 +51,8 @@ class Shift:
 
     session: Session
     plan: Plan
-    alone: bool = False
-    look: int = 0
+    alone: bool
+    look: int
     _searched: set[int] = field(default_factory=set)
     _news: bool = True
     _fed: bool = False
