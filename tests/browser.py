@@ -76,7 +76,7 @@ class Visit:
         assert wrong == [], wrong
 
     def open(self, place: Path | str, width: int = 1200, height: int = 900, scheme: Scheme = "light") -> Page:
-        """Open a page, instead of the one that was open, and wait until all of it is drawn.
+        """Open a page, instead of the one that was open, and wait until its beginning is drawn.
 
         Args:
             place: its file, for which there is no network; or the address of a server of ours, which it may ask.
@@ -119,6 +119,7 @@ class Visit:
     def picture(self, page: Page, name: str) -> None:
         """Keep the whole page as it looks now, for people who name a folder (RELAXBENCH_ARTEFACTS)."""
         if self.artefacts:
+            read_through(page)
             page.screenshot(path=self.artefacts / f"{name}.png", full_page=True)
 
     def _dialog(self, dialog: Dialog) -> None:
@@ -148,17 +149,32 @@ def with_one_figure(page: Path, copy: Path) -> Path:
 
 
 def unfold(page: Page) -> None:
-    """Open every part of the page that can be opened, and wait until plotly has been at the figures in it."""
+    """Open every part of the page that can be opened, and read through it."""
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.canvas')].every(each => each.querySelector('.main-svg'))", polling=POLL
-    )
+    read_through(page)
+
+
+def read_through(page: Page) -> None:
+    """Scroll through the page and back, as slowly as its figures are drawn."""
+    page.evaluate("""async () => {
+        const { dataset } = document.documentElement, { scrollHeight } = document.scrollingElement;
+        const steps = Math.ceil(scrollHeight / (2 * innerHeight));  // what is within a window's height is drawn, too
+        const wait = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds));
+        const frame = () => new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)));
+        for (const at of [...Array(steps).keys(), 0]) {
+          scrollTo({ top: 2 * at * innerHeight, behavior: "instant" });
+          await frame();
+          await frame();  // the page has noticed
+          while (!dataset.drawn) await wait(5);
+        }
+    }""")
 
 
 def undrawn(page: Page) -> list[str]:
-    """The figures in sight that show nothing: no trace of any size."""
+    """The figures in sight of someone who reads through the page that show nothing: no trace of any size."""
+    read_through(page)
     return page.evaluate("""
-        [...document.querySelectorAll("figure.plot .canvas")].filter(canvas => canvas.offsetParent).filter(canvas =>
+        [...document.querySelectorAll("figure.plot .canvas")].filter(canvas => canvas.checkVisibility() &&
           ![...canvas.querySelectorAll(".main-svg .trace, .main-svg .hm image, .main-svg .contour")].some(element => {
             const { width, height } = element.getBoundingClientRect();
             return width + height > 1;
@@ -181,11 +197,11 @@ def resize(page: Page, width: int) -> None:
 def barriers(page: Page) -> list[str]:
     """Violations of WCAG 2, levels A and AA, that axe-core finds in the page.
 
-    To a reader a figure is one image with a name.
+    To a reader a figure is one image with a name. Of a table of numbers, whose rows look alike, the first are enough.
     """
     rules: dict[str, Any] = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
     with without_drawings(page):
-        found = Axe().run(page, options=rules).response["violations"]
+        found = Axe().run(page, {"exclude": [[ALIKE]]}, options=rules).response["violations"]
     return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
 
 
@@ -198,6 +214,8 @@ def without_drawings(page: Page) -> Iterator[None]:
     finally:
         page.evaluate(PUT_BACK)
 
+
+ALIKE = "table:not(.verdicts, .settings, .atlas) tbody tr:nth-child(n+6)"
 
 TAKE_OUT = """() => {
     window.drawings = [...document.querySelectorAll(".canvas")].map(canvas => {
@@ -247,6 +265,7 @@ def eventually(page: Page, holds: Callable[[], bool]) -> None:
 def press_every_switch(page: Page) -> int:
     """Press each button of each switch: it alone is then marked, only its figures change; returns how many."""
     pressed = 0
+    read_through(page)  # what is drawn for the first time changes, too
     for switch in page.locator(".switch:visible").all():
         buttons = switch.locator("button")
         marked = [each.get_attribute("aria-pressed") == "true" for each in buttons.all()]

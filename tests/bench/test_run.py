@@ -307,7 +307,7 @@ def test_a_quick_run_of_everything(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         monkeypatch.setattr(module, name, value)
     assert main(["bench", "--quick", "--device", "cpu", "--json", "x.json"]) == 0
     out, found = capsys.readouterr().out, json.loads(Path("x.json").read_text())
-    assert set(TABLES) < set(found) and Path("reports/bench.html").stat().st_size > 1e6
+    assert set(TABLES) < set(found) and Path("reports/bench.html").stat().st_size > 5e5
     assert re.search(r"^measuring lenet: settings of a DataLoader$", out, re.MULTILINE)
     assert found["trials"]["digits-mlp"]["against"]["processes"]["processes"] == 1
     assert found["about"]["cores"] == run.cores()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
+from importlib import resources
 
 import pytest
 from jinja2 import Environment
+from plotly.offline import get_plotlyjs_version
 
 from relaxbench.pages import html
 from relaxbench.pages.html import pack, safe_json, tied
@@ -40,3 +43,12 @@ def test_a_template_is_compiled_once_however_often_its_page_is_written(monkeypat
     for _ in range(2):
         html.environment("relaxbench.report").get_template("index.html")
     assert compiled.count("index.html") == 1
+
+
+def test_the_library_of_figures_is_of_the_version_by_which_they_are_checked() -> None:
+    """tests/pages/test_figure.py lets plotly for Python check them; it brings the whole library along."""
+    folder = resources.files("relaxbench.pages") / "plotly"
+    first = (folder / "plotly-cartesian.min.js").read_text(encoding="utf-8")[:200]
+    version = re.search(r"plotly\.js \(cartesian - minified\) v(\d+)\.", first)
+    assert version and version[1] == get_plotlyjs_version().split(".")[0]
+    assert "MIT License" in (folder / "LICENSE").read_text(encoding="utf-8")

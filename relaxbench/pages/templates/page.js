@@ -25,6 +25,7 @@ async function save(packed, name) {
   const isDark = () => (root.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
   const figures = [...document.querySelectorAll("script.figure")].map(element => ({
     text: element.textContent, canvas: element.parentElement.querySelector(".canvas"), view: null, axis: null,
+    near: false, drawn: false,
   }));
 
   const config = { responsive: true, displayModeBar: false, showTips: false, scrollZoom: false, doubleClick: false };
@@ -40,6 +41,7 @@ async function save(packed, name) {
 
   // On a telephone the labels of rows (theme.row_axis) would take half of a figure: they stand above their rows, which
   // become higher.
+  const narrow = canvas => canvas.clientWidth < 480;
   function labelsAbove(layout, canvas) {
     const { ticktext: labels, tickvals, tickfont, range, ticklabelstandoff } = layout.yaxis || {};
     if (!labels || !range || !ticklabelstandoff) return;
@@ -61,7 +63,7 @@ async function save(packed, name) {
       .replaceAll("#010205", style("--line")).replaceAll("#010206", style("--paper"))
       .replaceAll("rgba(1,2,3,0.13)", style("--band"));
     const { figure: { data, layout }, views, axes } = JSON.parse(text);
-    if (figure.canvas.clientWidth < 480) labelsAbove(layout, figure.canvas);
+    if (narrow(figure.canvas)) labelsAbove(layout, figure.canvas);
     const view = views[figure.view], axis = axes[figure.axis];
     if (view) data.forEach((trace, index) => { trace.visible = view.visible[index]; });
     if (axis) data.forEach((trace, index) => { trace.x = numbers(trace.x).map(x => x * axis.scale[index]); });
@@ -69,37 +71,50 @@ async function save(packed, name) {
     const drawing = Plotly.react(figure.canvas, data, layout, config);
     return Object.keys(changes).length ? drawing.then(() => Plotly.relayout(figure.canvas, changes)) : drawing;
   }
-  // Draw one figure after the other, so that the first one appears at once and the page can be scrolled meanwhile.
-  // A figure in a closed element has no size yet; it is drawn when the element is opened.
-  const folded = ({ canvas }) => canvas.offsetParent === null;
-  async function drawAll() {
+  // A figure is drawn when a reader comes near it, and again when the page's colours have changed: a page of hundreds
+  // of figures opens as quickly as one of ten. In a closed element nothing is near. One is drawn after the other, so
+  // that the page can be scrolled meanwhile; data-drawn is set when no more is to be drawn.
+  const waiting = figure => figure.near && !figure.drawn;
+  let drawing = null;
+  function drawNear() {
+    drawing ||= drawWaiting().finally(() => { drawing = null; });
+  }
+  async function drawWaiting() {
+    delete root.dataset.drawn;
     await ready;
-    for (const figure of figures.filter(figure => !folded(figure))) {
+    for (let figure; (figure = figures.find(waiting));) {
+      figure.drawn = true;
       await draw(figure);
       await new Promise(resolve => setTimeout(resolve));
     }
+    root.dataset.drawn = String(figures.filter(({ drawn }) => drawn).length);
   }
-  document.addEventListener("toggle", async event => {
-    await ready;
-    if (event.target.open) figures.filter(({ canvas }) => event.target.contains(canvas)).forEach(draw);
-  }, true);
+  function redraw(changed) {
+    changed.forEach(figure => { figure.drawn = false; });
+    drawNear();
+  }
+  const observer = new IntersectionObserver(entries => {
+    entries.forEach(({ target, isIntersecting }) => { canvases.get(target).near = isIntersecting; });
+    drawNear();
+  }, { rootMargin: "100%" });
+  const canvases = new Map(figures.map(figure => [figure.canvas, figure]));
 
   const toggle = document.getElementById("theme");
   const label = () => { toggle.textContent = isDark() ? "Light" : "Dark"; };
-  const retheme = () => { label(); return drawAll(); };
+  const retheme = () => {
+    label();
+    redraw(figures);
+  };
   toggle.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; retheme(); });
   dark.addEventListener("change", retheme);
 
-  document.querySelectorAll(".switch").forEach(group => group.addEventListener("click", async event => {
+  document.querySelectorAll(".switch").forEach(group => group.addEventListener("click", event => {
     const { view, axis } = event.target.dataset;
     if (view === undefined && axis === undefined) return;
     group.querySelectorAll("button").forEach(button => button.setAttribute("aria-pressed", String(button === event.target)));
-    const panels = group.closest(".group, figure");
-    await ready;
-    figures.filter(figure => panels.contains(figure.canvas)).forEach(figure => {
-      if (view === undefined) figure.axis = axis; else figure.view = view;
-      if (!folded(figure)) draw(figure);
-    });
+    const panels = group.closest(".group, figure"), changed = figures.filter(({ canvas }) => panels.contains(canvas));
+    changed.forEach(figure => { if (view === undefined) figure.axis = axis; else figure.view = view; });
+    redraw(changed);
   }));
 
   document.querySelectorAll("[data-format]").forEach(button => button.addEventListener("click", () => {
@@ -120,7 +135,7 @@ async function save(packed, name) {
     root.dataset.theme = "light";
     opened = [...document.querySelectorAll(".lines details:not([open])")];
     opened.forEach(answer => { answer.open = true; });
-    const seen = figures.filter(figure => !folded(figure));
+    const seen = figures.filter(({ canvas }) => canvas.checkVisibility());
     seen.forEach(draw);
     seen.forEach(({ canvas }) => Plotly.relayout(canvas, { width: canvas.closest(".panels, .pairs") ? 330 : 680 }));
   });
@@ -131,5 +146,9 @@ async function save(packed, name) {
   });
 
   label();
-  drawAll().then(() => { root.dataset.drawn = String(figures.length); });
+  // What is above the reader must not grow when it is drawn.
+  figures.filter(({ canvas }) => canvas.offsetParent && narrow(canvas))
+    .forEach(({ text, canvas }) => labelsAbove(JSON.parse(text).figure.layout, canvas));
+  figures.forEach(({ canvas }) => observer.observe(canvas));
+  if (!figures.length) drawNear();
 })();
