@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from relaxbench.__main__ import silence_torch
@@ -54,6 +57,18 @@ def test_the_optimizers_need_torch_alone() -> None:
     assert [Requirement(text).name for text in PROJECT["dependencies"]] == ["torch"]
     done = python(LOOP)
     assert (done.stdout, done.stderr) == (f"{len(optim.__all__)} []\n", "")
+
+
+def test_the_constraints_are_versions_for_every_python_that_the_project_supports() -> None:
+    """Debian 12, for one, brings 3.11.2: what needs 3.11.5 could not be installed there."""
+    lowest, needs = PROJECT["requires-python"].removeprefix(">=") + ".0", {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if re.match(r"[\w.-]+==", line):
+            with contextlib.suppress(metadata.PackageNotFoundError):  # of another platform or extra
+                name = Requirement(line).name
+                needs[name] = metadata.metadata(name).get("Requires-Python") or ""
+    assert len(needs) > 100
+    assert {name: need for name, need in needs.items() if lowest not in SpecifierSet(need)} == {}
 
 
 def test_the_libraries_are_those_of_the_extra() -> None:
