@@ -1,9 +1,13 @@
-"""Measurements of time that last milliseconds, for tests: few of them look at what a study measures on its machine.
+"""What many tests would wait for and few look at: measurements of time, and Optuna's scripts for old databases.
 
-Those that do ask for the fixture `at_length` (of tests/conftest.py).
+Tests that look at what a study measures on its machine ask for the fixture `at_length` (of tests/conftest.py).
 """
 
 from __future__ import annotations
+
+from typing import Any
+
+from optuna.storages._rdb import storage
 
 from relaxbench.training import costs, durations, engine
 
@@ -20,3 +24,16 @@ def measure_briefly(brief: bool = True) -> None:
     for module, values in BRIEF if brief else USUAL:
         for name, value in values.items():
             setattr(module, name, value)
+
+
+def load_migrations_once() -> None:
+    """Load Optuna's migration scripts once per process, not three times per new database (30 ms each)."""
+    manager, loaded = storage._VersionManager, []
+    load = manager._create_alembic_script
+
+    def once(self: Any) -> Any:
+        if not loaded:
+            loaded.append(load(self))
+        return loaded[0]
+
+    manager._create_alembic_script = once  # type: ignore[method-assign]

@@ -66,9 +66,10 @@ def pytest_configure(config: pytest.Config) -> None:
         processes.share(str(SMALL.folder / "processes"))
     else:
         keep_freed_memory()  # as the commands do
-        from tests.brief import measure_briefly  # it imports PyTorch, which another process does not need
+        from tests import brief  # it imports PyTorch, which another process does not need
 
-        measure_briefly()
+        brief.measure_briefly()
+        brief.load_migrations_once()
         config.pluginmanager.import_plugin("tests.known_studies")
 
 

@@ -40,7 +40,7 @@ NUMBER = struct.Struct("i")
 SHARED = "RELAXBENCH_TESTS_PROCESSES"
 """Environment variable: where the process that forks listens, if several processes of tests share one."""
 
-OFTEN = ("curvlinops", "relaxbench.report", "sklearn.datasets", "torch.func", "tests.study.tiny")
+OFTEN = ("curvlinops", "relaxbench.report", "sklearn.datasets", "torch._dynamo", "torch.func", "tests.study.tiny")
 """Imported for the forks, many of which would import it themselves."""
 
 _server: socket.socket | None = None
@@ -204,7 +204,9 @@ def prepare() -> None:
         warnings.simplefilter("ignore")  # of what curvlinops imports
         for name in (*IMPORTED, *OFTEN):
             importlib.import_module(name)
-    importlib.import_module("tests.brief").measure_briefly()
+    brief = importlib.import_module("tests.brief")
+    brief.measure_briefly()
+    brief.load_migrations_once()
     gc.collect()
     gc.freeze()
 

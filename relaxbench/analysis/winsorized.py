@@ -36,8 +36,15 @@ def winsorized(logs: ArrayLike) -> Array:
         logs: ℓ of the runs on fresh seeds of a method, ``[..., runs]``; NaN where there is no run stays NaN.
     """
     values = np.asarray(logs, dtype=float)
+    middle = _median(values)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of a method without any run, which has NaN alone
-        middle = np.nanmedian(values, axis=-1, keepdims=True)
         deviation = np.nanmean(np.abs(values - middle), axis=-1, keepdims=True)
     return np.asarray(np.minimum(values, middle + np.maximum(math.log(FACTOR), DEVIATIONS * deviation)))
+
+
+def _median(values: Array) -> Array:
+    """`np.nanmedian` over the last axis, which it keeps, in a fraction of its time for few runs."""
+    ordered, known = np.sort(values, axis=-1), np.sum(~np.isnan(values), axis=-1, keepdims=True)  # NaN comes last
+    low, high = (np.take_along_axis(ordered, at, axis=-1) for at in (np.maximum(known - 1, 0) // 2, known // 2))
+    return np.where(known > 0, (low + high) / 2, np.nan)
