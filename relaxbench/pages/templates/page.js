@@ -101,10 +101,7 @@ async function save(packed, name) {
 
   const toggle = document.getElementById("theme");
   const label = () => { toggle.textContent = isDark() ? "Light" : "Dark"; };
-  const retheme = () => {
-    label();
-    redraw(figures);
-  };
+  const retheme = () => { label(); redraw(figures); };
   toggle.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; retheme(); });
   dark.addEventListener("change", retheme);
 
