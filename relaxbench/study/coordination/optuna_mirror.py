@@ -87,11 +87,15 @@ def mirror(plans: Sequence[Plan], address: str | None = None, until: float = mat
                     for phase in SEARCHED:
                         add(plan, storage, phase, until)
         except StorageInternalError as error:
-            if isinstance(error.__cause__, DBAPIError):
-                raise error.__cause__ from None
-            raise
+            raise _of_database(error) or error from None
 
     patiently(database, attempt)
+
+
+def _of_database(error: BaseException) -> DBAPIError | None:
+    """The database's own error behind one of Optuna's, if there is one: SQLAlchemy's may stand between them."""
+    cause = error.__cause__ or error.__context__
+    return cause if cause is None or isinstance(cause, DBAPIError) else _of_database(cause)
 
 
 def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import optuna
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text, update
 
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial
@@ -19,6 +20,7 @@ from relaxbench.stress.simulated import METHODS, Load, make
 from relaxbench.study.coordination import optuna_mirror as module
 from relaxbench.study.coordination.optuna_mirror import ID, behind, mirror
 from relaxbench.study.coordination.plan import Plan, plans
+from tests.postgres import Server
 
 
 @pytest.fixture
@@ -110,3 +112,40 @@ def test_trials_whose_marks_were_lost_are_not_added_twice(lost: int, study: list
     assert behind(study) == 2 * lost
     mirror(study)
     assert behind(study) == 0 and mirrored(tmp_path, study[0].database) == before
+
+
+def test_a_connection_that_is_lost_at_any_statement_is_made_anew(server: Server) -> None:
+    """Optuna's errors hide the database's, some behind one of SQLAlchemy's."""
+    url = make_url(server.new_url())
+    database, others = open_database(str(url)), create_engine(server.new_url())
+    (plan, *_) = plans(database, make(database, "s", Load(looks=(2,), trials=1, exploit=0, recommend=0)))
+    executed, fatal, last, reached = 0, 0, 0, True
+
+    def lose(connection: Connection, *_: object) -> None:
+        nonlocal executed
+        if connection.engine.url.database == url.database:
+            executed += 1
+            if executed == fatal:
+                with others.begin() as other:
+                    backends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+                    other.execute(text(backends), {"name": url.database})
+
+    event.listen(Engine, "before_cursor_execute", lose)
+    try:
+        while reached:
+            last += 2
+            plan = replace(plan, name=f"lost at {last}")  # another study of Optuna's
+            with database.begin() as connection:
+                connection.execute(update(Trial).values(status="done", value=1.0, mirrored=False))
+            executed, fatal = 0, last
+            mirror([plan])
+            reached, fatal = executed >= last, 0
+            assert behind([plan]) == 0
+            name = f"{plan.name}/{plan.problem}/{plan.method}/explore"
+            with module.open_optuna(database) as opened:
+                assert opened.get_n_trials(opened.get_study_id_from_name(name)) == 2
+    finally:
+        event.remove(Engine, "before_cursor_execute", lose)
+        database.dispose()
+        others.dispose()
+    assert last > 20
