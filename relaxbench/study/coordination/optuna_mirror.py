@@ -87,7 +87,9 @@ def mirror(plans: Sequence[Plan], address: str | None = None, until: float = mat
                     for phase in SEARCHED:
                         add(plan, storage, phase, until)
         except StorageInternalError as error:
-            raise _of_database(error) or error from None
+            if (cause := _of_database(error)) is not None:
+                raise cause from None
+            raise
 
     patiently(database, attempt)
 
