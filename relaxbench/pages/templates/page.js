@@ -87,17 +87,18 @@ async function save(packed, name) {
       await draw(figure);
       await new Promise(resolve => setTimeout(resolve));
     }
-    root.dataset.drawn = String(figures.filter(({ drawn }) => drawn).length);
+    root.dataset.drawn = "near";
   }
   function redraw(changed) {
     changed.forEach(figure => { figure.drawn = false; });
     drawNear();
   }
   const observer = new IntersectionObserver(entries => {
-    entries.forEach(({ target, isIntersecting }) => { canvases.get(target).near = isIntersecting; });
+    entries.forEach(({ target, isIntersecting }) => {
+      figures.find(({ canvas }) => canvas === target).near = isIntersecting;
+    });
     drawNear();
   }, { rootMargin: "100%" });
-  const canvases = new Map(figures.map(figure => [figure.canvas, figure]));
 
   const toggle = document.getElementById("theme");
   const label = () => { toggle.textContent = isDark() ? "Light" : "Dark"; };
