@@ -6,13 +6,12 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -22,7 +21,6 @@ POLL = 30
 """Milliseconds between two looks at a page: a look at every frame would have the browser draw them all."""
 
 LOCAL = ("file:", "data:", "blob:", "about:")
-WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 
 Scheme = Literal["light", "dark"]
 
@@ -141,9 +139,28 @@ def artefacts() -> Path | None:
 
 
 def with_one_figure(page: Path, copy: Path) -> Path:
-    """A copy of a page with the first of its figures alone: drawing all takes seconds, in tests of other things."""
+    """A copy of a page with the first of its figures alone: drawing all takes seconds."""
     for figure in re.findall(r'<figure class="plot.*?</figure>', text := page.read_text(), re.DOTALL)[1:]:
         text = text.replace(figure, "", 1)
+    copy.write_text(text)
+    return copy
+
+
+def with_each_kind(page: Path, copy: Path, problems: Iterable[str]) -> Path:
+    """A copy of a page in which of every kind of figure, for every problem, the largest is drawn, not its like.
+
+    The kind is what a figure's key begins with, before the problem: one that is new is drawn, too. What is not drawn
+    keeps its place, its title, its buttons.
+    """
+    text, kind = page.read_text(), re.compile(rf'"key": "(.+?-({"|".join(map(re.escape, problems))}))')
+    largest: dict[str, str] = {}
+    for each in (figures := re.findall(r'<div class="canvas"[^<]*</div>.*?</script>', text, re.DOTALL)):
+        found = kind.search(each)
+        assert found, each[:200]
+        largest[found[1]] = max(each, largest.get(found[1], ""), key=len)
+    for each in set(figures) - set(largest.values()):
+        place = each.replace('class="canvas"', 'class="left-out"', 1)
+        text = text.replace(each, re.sub("<script.*", "", place, flags=re.DOTALL), 1)
     copy.write_text(text)
     return copy
 
@@ -192,45 +209,6 @@ def resize(page: Page, width: int) -> None:
     """Give the window another width, and wait until the figures have followed: nothing is too wide."""
     page.set_viewport_size({"width": width, "height": 900})
     eventually(page, lambda: wide(page) <= 0)
-
-
-def barriers(page: Page) -> list[str]:
-    """Violations of WCAG 2, levels A and AA, that axe-core finds in the page.
-
-    To a reader a figure is one image with a name. Of a table of numbers, whose rows look alike, the first are enough.
-    """
-    rules: dict[str, Any] = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
-    with without_drawings(page):
-        found = Axe().run(page, {"exclude": [[ALIKE]]}, options=rules).response["violations"]
-    return [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found for node in each["nodes"]]
-
-
-@contextmanager
-def without_drawings(page: Page) -> Iterator[None]:
-    """Take out what plotly has drawn, thousands of elements, for as long; their places stay."""
-    page.evaluate(TAKE_OUT)
-    try:
-        yield
-    finally:
-        page.evaluate(PUT_BACK)
-
-
-ALIKE = "table:not(.verdicts, .settings, .atlas) tbody tr:nth-child(n+6)"
-
-TAKE_OUT = """() => {
-    window.drawings = [...document.querySelectorAll(".canvas")].map(canvas => {
-      const drawing = document.createDocumentFragment();
-      const { height } = canvas.style;
-      canvas.style.height = `${canvas.offsetHeight}px`;
-      drawing.append(...canvas.childNodes);
-      return { canvas, drawing, height };
-    });
-    return drawings.length;
-}"""
-PUT_BACK = """() => drawings.map(({ canvas, drawing, height }) => {
-    canvas.append(drawing);
-    canvas.style.height = height;
-}).length"""
 
 
 def remember(page: Page) -> None:

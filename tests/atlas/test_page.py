@@ -12,7 +12,8 @@ from relaxbench.analysis.sentences import ratio
 from relaxbench.atlas.page import write_atlas
 from tests.atlas.studies import table, write
 from tests.atlas.test_sources import PLAN
-from tests.browser import Visit, barriers, wide
+from tests.barriers import barriers
+from tests.browser import Visit, wide
 
 HOSTILE = "<script>alert('x')</script>"
 

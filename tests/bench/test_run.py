@@ -40,6 +40,7 @@ from relaxbench.optim.registry import RULES
 from relaxbench.training import compilation, engine
 from relaxbench.util import files
 from tests import browser
+from tests.barriers import barriers
 from tests.browser import Visit
 
 
@@ -201,7 +202,7 @@ def test_the_page_is_drawn_in_a_browser_in_light_and_dark_and_on_a_phone(known: 
     for width, scheme in schemes:
         page = visit.open(Path("reports/bench.html"), width, scheme=scheme)
         assert page.locator(".canvas").count() == 4 and browser.undrawn(page) == []
-        assert browser.wide(page) <= 0 and browser.barriers(page) == []
+        assert browser.wide(page) <= 0 and barriers(page) == []
         assert "a process of 2 ended" in page.locator("body").inner_text()
 
 

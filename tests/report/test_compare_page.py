@@ -16,6 +16,7 @@ from relaxbench.store.database import open_database
 from relaxbench.store.urls import place_of
 from tests import browser, synthetic
 from tests.analysis.test_compare import OBSTACLES, Manifest, of, study
+from tests.barriers import barriers
 from tests.browser import Visit
 from tests.report.test_study_page import HOSTILE
 
@@ -117,7 +118,7 @@ def test_the_page_draws_both_studies(before: Side, after: Side, tmp_path: Path, 
     for width in (1200, 390):
         browser.resize(opened, width)
         assert opened.locator(".canvas").count() > 0 and browser.undrawn(opened) == []
-        assert browser.barriers(opened) == []
+        assert barriers(opened) == []
 
 
 def test_hostile_names_do_nothing(tmp_path: Path, visit: Visit) -> None:

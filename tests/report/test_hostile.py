@@ -9,6 +9,7 @@ import pytest
 from relaxbench.analysis.findings import Findings
 from relaxbench.report import load_study, write_report
 from tests import browser, synthetic
+from tests.barriers import barriers
 from tests.browser import Visit
 from tests.report.test_study_page import HOSTILE
 from tests.synthetic import Writer, memory, spec
@@ -73,5 +74,5 @@ def test_names_are_text_everywhere(hostile_page: Path, visit: Visit) -> None:
 
     for width in (1200, 390):
         browser.resize(page, width)
-        assert browser.barriers(page) == []
+        assert barriers(page) == []
         visit.picture(page, f"hostile-{width}")

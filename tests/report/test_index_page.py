@@ -13,6 +13,7 @@ from relaxbench.errors import UserError
 from relaxbench.report.index_page import write_all
 from relaxbench.store.database import open_database
 from tests import browser, synthetic
+from tests.barriers import barriers
 from tests.browser import Visit
 from tests.report.test_study_page import HOSTILE
 
@@ -83,7 +84,7 @@ def test_the_index_in_a_browser_leads_to_the_reports_and_names_do_nothing(
         page = visit.open(tmp_path / "index.html", width)
         assert " ".join(HOSTILE).split() == page.locator(".note bdi").inner_text().split()
         assert not page.evaluate("'hacked' in window")
-        assert browser.wide(page) <= 0 and browser.barriers(page) == []
+        assert browser.wide(page) <= 0 and barriers(page) == []
     page.get_by_role("link", name=HOSTILE[0]).click()
     page.wait_for_function("document.documentElement.dataset.drawn")
     assert page.locator("main h2").first.inner_text().startswith("Hamilton–Jacobi beats SGD")

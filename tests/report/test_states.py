@@ -11,6 +11,7 @@ import pytest
 from relaxbench.analysis.findings import Findings
 from relaxbench.report import load_study, write_report
 from tests import browser, synthetic
+from tests.barriers import barriers
 from tests.browser import Visit
 from tests.synthetic import Writer, memory, spec
 
@@ -71,7 +72,7 @@ def test_a_page_says_what_is_missing_and_claims_nothing(state: str, tmp_path: Pa
     assert words in " ".join(page.locator("body").inner_text().split())
     assert page.locator(".answers :is(.better, .worse, .equivalent)").count() == 0
     assert page.locator("figure.plot").count() >= figures
-    assert browser.wide(page) <= 0 and browser.barriers(page) == []
+    assert browser.wide(page) <= 0 and barriers(page) == []
 
 
 def test_an_unfinished_study_says_so_first(tmp_path: Path, visit: Visit) -> None:

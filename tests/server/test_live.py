@@ -23,6 +23,7 @@ from relaxbench.store.database import open_database
 from relaxbench.store.schema import Trial
 from relaxbench.store.workers import arrive
 from tests import browser, synthetic
+from tests.barriers import barriers
 from tests.browser import Visit
 from tests.report.test_study_page import HOSTILE
 from tests.server.test_wsgi import ask
@@ -213,6 +214,6 @@ def test_the_page_shows_the_numbers_and_runs_no_code_in_names(tmp_path: Path, vi
             assert page.locator("tr", has=page.locator("progress")).count() == len(spec["methods"])
             assert {*page.locator("tbody th").all_text_contents()} >= {*HOSTILE}
             assert not page.evaluate("'hacked' in window")
-            assert browser.wide(page) <= 0 and browser.barriers(page) == []
+            assert browser.wide(page) <= 0 and barriers(page) == []
             page.goto("about:blank")  # before the server ends: the page queries it every two seconds
     reader.dispose()

@@ -15,6 +15,7 @@ from relaxbench.theory.expectation import Estimate, Expectation, expect
 from relaxbench.theory.page import sentence, write_page
 from relaxbench.theory.scenes import SCENES, scene
 from tests import browser
+from tests.barriers import barriers
 from tests.browser import Visit
 
 
@@ -35,7 +36,7 @@ def test_the_page_is_drawn_in_a_browser_and_its_switches_work(page: Path, visit:
     for width in (1200, 390):
         browser.resize(opened, width)
         assert opened.locator(".canvas").count() == 6 and browser.undrawn(opened) == []
-        assert browser.barriers(opened) == []
+        assert barriers(opened) == []
     assert "γ = 1" in opened.locator(".switch button").all_inner_texts()
     assert browser.press_every_switch(opened) >= 6
 
