@@ -146,21 +146,22 @@ def with_one_figure(page: Path, copy: Path) -> Path:
     return copy
 
 
-def with_each_kind(page: Path, copy: Path, problems: Iterable[str]) -> Path:
-    """A copy of a page in which of every kind of figure, for every problem, the largest is drawn, not its like.
+def with_each_kind(page: Path, copy: Path, problems: Iterable[str], each: int = 1) -> Path:
+    """A copy of a page in which of every kind of figure, for every problem, the largest are drawn, not their like.
 
     The kind is what a figure's key begins with, before the problem: one that is new is drawn, too. What is not drawn
     keeps its place, its title, its buttons.
     """
     text, kind = page.read_text(), re.compile(rf'"key": "(.+?-({"|".join(map(re.escape, problems))}))')
-    largest: dict[str, str] = {}
-    for each in (figures := re.findall(r'<div class="canvas"[^<]*</div>.*?</script>', text, re.DOTALL)):
-        found = kind.search(each)
-        assert found, each[:200]
-        largest[found[1]] = max(each, largest.get(found[1], ""), key=len)
-    for each in set(figures) - set(largest.values()):
-        place = each.replace('class="canvas"', 'class="left-out"', 1)
-        text = text.replace(each, re.sub("<script.*", "", place, flags=re.DOTALL), 1)
+    alike: dict[str, list[str]] = {}
+    for figure in re.findall(r'<div class="canvas"[^<]*</div>.*?</script>', text, re.DOTALL):
+        found = kind.search(figure)
+        assert found, figure[:200]
+        alike.setdefault(found[1], []).append(figure)
+    for figures in alike.values():
+        for figure in sorted(figures, key=len, reverse=True)[each:]:
+            place = figure.replace('class="canvas"', 'class="left-out"', 1)
+            text = text.replace(figure, re.sub("<script.*", "", place, flags=re.DOTALL), 1)
     copy.write_text(text)
     return copy
 
@@ -261,7 +262,7 @@ def press_every_switch(page: Page) -> int:
 
 
 WITH_CHOICE = """
-    button => [...document.querySelectorAll("figure.plot")].filter(figure => {
+    button => [...document.querySelectorAll("figure.plot:has(.canvas)")].filter(figure => {
       const { views, axes } = JSON.parse(figure.querySelector("script.figure").textContent);
       const beside = button.closest("figure, .group").contains(figure);
       return beside && (button.dataset.view in views || button.dataset.axis in axes);

@@ -12,6 +12,7 @@ from relaxbench.analysis.verdict_table import verdict_table
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.report import StudyFrames, load_study, write_report
 from tests import synthetic
+from tests.browser import with_each_kind
 from tests.shared import built_once
 
 EFFECTS = {"entropy-sgd": -1.9, "hj": 0.1, "heat": 1.5}
@@ -55,3 +56,9 @@ def digits_page(digits: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -
 def both_page(both: StudyFrames, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = built_once(tmp_path_factory, "both-page", lambda place: write_report(Findings.of(both), place))
     return folder / "both.html"
+
+
+@pytest.fixture(scope="session")
+def digits_kinds(digits: StudyFrames, digits_page: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of `digits` with two figures of every kind."""
+    return with_each_kind(digits_page, tmp_path_factory.mktemp("kinds") / "digits.html", digits.problems, 2)

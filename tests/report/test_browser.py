@@ -63,8 +63,8 @@ def themed(page: Page) -> list[str]:
 
 
 @pytest.fixture
-def digits_dark(visit: Visit, digits_page: Path) -> Page:
-    return visit.stay(digits_page, 1300, 900, scheme="dark")
+def digits_dark(visit: Visit, digits_kinds: Path) -> Page:
+    return visit.stay(digits_kinds, 1300, 900, scheme="dark")
 
 
 def test_the_first_screen_has_the_answer_and_the_forest(digits_dark: Page) -> None:
@@ -80,6 +80,15 @@ def test_the_first_screen_has_the_answer_and_the_forest(digits_dark: Page) -> No
 
 def test_every_switch_changes_its_figures_and_no_others(digits_dark: Page) -> None:
     assert browser.press_every_switch(digits_dark) > 6
+
+
+def test_a_switch_changes_the_axis_with_the_traces(digits_dark: Page) -> None:
+    titles = "titles => titles.map(each => each.textContent)"
+    for word in ("seconds", "gradients"):
+        digits_dark.locator(f".group:has(.panels) [data-axis={word}]").first.click()
+        panels = digits_dark.locator(".group", has=digits_dark.locator(f"[data-axis={word}][aria-pressed=true]")).first
+        shown = panels.locator(".panels .xtitle")
+        eventually(digits_dark, lambda shown=shown, word=word: set(shown.evaluate_all(titles)) == {word})
 
 
 def test_the_theme_button_changes_every_colour_there_and_back(digits_dark: Page) -> None:

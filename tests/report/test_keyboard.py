@@ -27,9 +27,9 @@ FOCUS = """(() => {
 
 
 @pytest.fixture
-def page(visit: Visit, digits_page: Path) -> Page:
+def page(visit: Visit, digits_kinds: Path) -> Page:
     """The page at its beginning, its table filled, nothing of it in focus."""
-    page = visit.stay(digits_page)
+    page = visit.stay(digits_kinds)
     page.locator(".browse").scroll_into_view_if_needed()
     page.locator(".browse tbody tr").first.wait_for()
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
@@ -78,6 +78,8 @@ def test_buttons_switches_and_folded_parts_obey_the_keys(page: Page, key: str) -
     page.keyboard.press(key)
     assert folded.get_attribute("open") is not None
     eventually(page, lambda: browser.undrawn(page) == [])
+    page.keyboard.press(key)
+    assert folded.get_attribute("open") is None
 
     page.locator("[data-name='digits-blocks.csv']").focus()
     with page.expect_download() as saved:

@@ -56,8 +56,13 @@ async function save(packed, name) {
     layout.yaxis.showticklabels = false;
   }
 
-  // Figures have placeholders for the theme's colours (pages/theme.py), so the same JSON serves light and dark.
-  function draw(figure) {
+  // Figures have placeholders for the theme's colours (pages/theme.py), so the same JSON serves light and dark. Changes
+  // of the layout have paths as names, as those of Plotly.relayout, which would draw a second time.
+  function put(layout, path, value) {
+    const names = path.split("."), last = names.pop();
+    names.reduce((place, name) => place[name] ??= {}, layout)[last] = value;
+  }
+  function draw(figure, more = {}) {
     const text = figure.text
       .replaceAll("#010203", style("--ink")).replaceAll("#010204", style("--muted"))
       .replaceAll("#010205", style("--line")).replaceAll("#010206", style("--paper"))
@@ -67,9 +72,9 @@ async function save(packed, name) {
     const view = views[figure.view], axis = axes[figure.axis];
     if (view) data.forEach((trace, index) => { trace.visible = view.visible[index]; });
     if (axis) data.forEach((trace, index) => { trace.x = numbers(trace.x).map(x => x * axis.scale[index]); });
-    const changes = { ...(view && view.layout), ...(axis && axis.layout) };
-    const drawing = Plotly.react(figure.canvas, data, layout, config);
-    return Object.keys(changes).length ? drawing.then(() => Plotly.relayout(figure.canvas, changes)) : drawing;
+    const changes = { ...(view && view.layout), ...(axis && axis.layout), ...more };
+    Object.entries(changes).forEach(([path, value]) => put(layout, path, value));
+    return Plotly.react(figure.canvas, data, layout, config);
   }
   // A figure is drawn when a reader comes near it, and again when the page's colours have changed: a page of hundreds
   // of figures opens as quickly as one of ten. In a closed element nothing is near. One is drawn after the other, so
@@ -133,9 +138,8 @@ async function save(packed, name) {
     root.dataset.theme = "light";
     opened = [...document.querySelectorAll(".lines details:not([open])")];
     opened.forEach(answer => { answer.open = true; });
-    const seen = figures.filter(({ canvas }) => canvas.checkVisibility());
-    seen.forEach(draw);
-    seen.forEach(({ canvas }) => Plotly.relayout(canvas, { width: canvas.closest(".panels, .pairs") ? 330 : 680 }));
+    figures.filter(({ canvas }) => canvas.checkVisibility())
+      .forEach(figure => draw(figure, { width: figure.canvas.closest(".panels, .pairs") ? 330 : 680 }));
   });
   addEventListener("afterprint", () => {
     opened.forEach(answer => { answer.open = false; });
