@@ -126,7 +126,7 @@ def _plane_landscape(scene: Scene) -> Figure:
     figure.add("contour", **_contour(window, f, MUTED, levels, "f", 1.0))
     owners.append(None)
     for gamma in scene.gammas:
-        u = pde.viscous(scene.loss, window.points, gamma, scene.beta, around).value
+        u = pde.viscous_value(scene.loss, window, gamma, scene.beta, around)
         figure.add("contour", **_contour(window, u, VISCOUS, levels, "viscous (local entropy)", 1.8))
         owners.append(gamma)
     figure.update_layout(layout(height=420, **_plane(scene), legend=LEGEND))

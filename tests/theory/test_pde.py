@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from relaxbench.problems.landscapes.landscape import Rugged1D
 from relaxbench.problems.landscapes.wells import DoubleWell, GaussianWells
 from relaxbench.theory.grid import Array, Function, Grid
-from relaxbench.theory.pde import heat, inviscid, viscous
+from relaxbench.theory.pde import heat, inviscid, viscous, viscous_value
 from relaxbench.theory.scenes import values
 
 WELL = values(DoubleWell(tilt=0.0))  # (y² − 1)²/4
@@ -115,6 +115,17 @@ def test_t6_gaussian_wells_stay_gaussian_wells(seed: int, t: float, n: int) -> N
     assert viscous(values(wells), x, t, 2.0, grid).value == pytest.approx(values(wells.smoothed(t))(x), abs=1e-9)
 
 
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("t", [0.02, 0.5])
+def test_one_dimension_after_the_other_gives_the_same(n: int, t: float) -> None:
+    rng = np.random.default_rng(n)
+    wells = GaussianWells(rng.uniform(-1, 1, (3, n)).tolist(), [0.3, 0.5, 1.0], [0.2, 1.0, 0.6], 2.0)
+    points = Grid.box([-1.0, -1.5][:n], [1.0, 0.5][:n], [5, 4][:n])
+    grid = Grid.box([-8.0] * n, [8.0, 7.0][:n], [161, 141][:n])
+    expected = viscous(values(wells), points.points, t, 2.0, grid).value
+    assert viscous_value(values(wells), points, t, 2.0, grid) == pytest.approx(expected, abs=1e-12)
+
+
 def test_t6_the_deeper_well_changes_at_the_known_time() -> None:
     """Widths 0.05 and 0.5, weights 1 and 0.6 in one dimension: at t* = 0.00457143. So T8: the minimizer is not kept."""
     wells, star = GaussianWells(((-1.0,), (1.0,)), (0.05, 0.5), (1.0, 0.6), 20.0), 0.00457143
@@ -191,6 +202,13 @@ def test_bad_times_and_grids_are_refused() -> None:
         viscous(WELL, at(0.5), 1e-8, 4.0, LINE)
     with pytest.raises(ValueError, match="too small"):
         viscous(WELL, at(0.5), 1.0, 0.1, Grid.box([0.0], [1.0], [101]))
+    near = Grid.box([0.4], [0.6], [3])
+    with pytest.raises(ValueError, match="beta = 0"):
+        viscous_value(WELL, near, 1.0, 0.0, LINE)
+    with pytest.raises(ValueError, match="too coarse"):
+        viscous_value(WELL, near, 1e-8, 4.0, LINE)
+    with pytest.raises(ValueError, match="too small"):
+        viscous_value(WELL, near, 1.0, 0.1, Grid.box([0.0], [1.0], [101]))
     with pytest.raises(ValueError, match="too small"):
         inviscid(WELL, at(3.0), 0.1, Grid.box([2.5], [3.0], [101]))
     with pytest.raises(ValueError, match="low < high"):
