@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from typing import Any
@@ -41,7 +42,7 @@ def look_by_look(
     history = []
     family, looks = family_of(report)
     for blocks in report.looks:
-        arms = [arm(report, *each, blocks, repetition) for each in (place, base)]
+        arms = [measured_arm(report, *each, blocks, repetition) for each in (place, base)]
         if None in arms:
             break
         history.append(judge(*arms, ALPHA / family / looks, margin_of(report, place)))
@@ -57,6 +58,12 @@ def family_of(report: Report) -> tuple[int, int]:
     """The number of comparisons with the baseline, and of declared looks."""
     methods, problems = (len(set(report.verdicts[column])) for column in ("method", "problem"))
     return max((methods - 1) * problems, 1), len(report.declared)
+
+
+@functools.cache
+def measured_arm(report: Report, problem: str, method: str, blocks: int, repetition: int = 0) -> Arm | None:
+    """The arm by its test metric, which several comparisons have in common."""
+    return arm(report, problem, method, blocks, repetition)
 
 
 def arm(
@@ -241,7 +248,7 @@ def secondary(report: Report, row: Any, primary: dict[str, Any]) -> dict[tuple[s
 
 def latest(report: Report, place: tuple[str, str], look: int) -> Arm | None:
     """The arm at the last complete look up to this one."""
-    known = [each for blocks in report.looks[:look] if (each := arm(report, *place, blocks)) is not None]
+    known = [each for blocks in report.looks[:look] if (each := measured_arm(report, *place, blocks)) is not None]
     return known[-1] if known else None
 
 

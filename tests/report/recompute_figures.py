@@ -184,8 +184,9 @@ def best_of(values: np.ndarray, n: int) -> float:
 
 def jackknife(blocks: pd.DataFrame, n: int) -> np.ndarray:
     """A value a block that is low where leaving the block out costs; centred on the estimate, which has no bias."""
-    without = np.array([best_of(blocks.drop(block).to_numpy(), n) for block in blocks.index])
-    return best_of(blocks.to_numpy(), n) + (len(blocks) - 1) * (without.mean() - without)
+    values = blocks.to_numpy()
+    without = np.array([best_of(np.delete(values, place, axis=0), n) for place in range(len(values))])
+    return best_of(values, n) + (len(values) - 1) * (without.mean() - without)
 
 
 def expected(blocks: pd.DataFrame, n: int) -> list[float]:

@@ -90,6 +90,10 @@ class Report:
         }
         runs = self.curves[self.curves["trial_id"].isin(self.confirmations["id"])]
         self.runs = dict(tuple(runs.groupby("trial_id")))
+        done = self.trials[self.trials["status"] == "done"]
+        self._tried = dict(tuple(done.groupby(["problem", "method", "phase"])))
+        self._runs = dict(tuple(self._confirm_runs().groupby(["problem", "method"])))
+        self._worst: dict[tuple[str, str], float] = {}
         self.agreed, self.wrong, self.seen = Counter[str](), list[str](), set[str]()
 
     def check(self, what: str, told: Any, known: Any, places: int | None = None, relative: float = 1e-5) -> None:
@@ -112,8 +116,10 @@ class Report:
 
     def runs_of(self, problem: str, method: str) -> pd.DataFrame:
         """The confirm runs of a method on a problem; in the old protocol those of block winners."""
-        own = (self.confirmations["problem"] == problem) & (self.confirmations["method"] == method)
-        runs = self.confirmations[own]
+        return self._runs.get((problem, method), self.confirmations[:0])
+
+    def _confirm_runs(self) -> pd.DataFrame:
+        runs = self.confirmations
         return runs[runs["id"].isin(self.blocks["confirm"])] if self.protocol == 1 else runs
 
     def half_example(self, problem: str) -> float:
@@ -123,13 +129,14 @@ class Report:
 
     def tried(self, problem: str, method: str, phase: str = "explore") -> pd.DataFrame:
         """The trials of a phase that are done."""
-        own = (self.trials["problem"] == problem) & (self.trials["method"] == method)
-        return self.trials[own & (self.trials["phase"] == phase) & (self.trials["status"] == "done")]
+        return self._tried.get((problem, method, phase), self.trials[:0])
 
     def worst(self, problem: str, column: str) -> float:
         """What a diverged run counts for, as the diverged ones tell it; infinite where none did."""
-        lost = self.trials[(self.trials["problem"] == problem) & self.trials["diverged"]][column].dropna()
-        return float(lost.max()) if len(lost) else np.inf
+        if (problem, column) not in self._worst:
+            lost = self.trials[(self.trials["problem"] == problem) & self.trials["diverged"]][column].dropna()
+            self._worst[problem, column] = float(lost.max()) if len(lost) else np.inf
+        return self._worst[problem, column]
 
     def figure(self, *key: str) -> pd.DataFrame | None:
         """The data of a figure, where the page has it."""
@@ -145,5 +152,6 @@ def file_name(text: str) -> str:
 
 
 def read(text: str) -> pd.DataFrame:
-    """A table in which only an empty cell is no value."""
-    return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    """A table in which only an empty cell is no value. Words are plain objects, among which pandas chooses faster."""
+    table = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    return table.astype(dict.fromkeys(table.select_dtypes("str"), object))

@@ -31,7 +31,7 @@ looks = [6]
 trials = 3
 exploit = 2
 recommend = 2
-budget = 150
+budget = 60
 flatness = "full"
 
 [method.heat-published]
