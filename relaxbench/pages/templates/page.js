@@ -138,8 +138,10 @@ async function save(packed, name) {
     root.dataset.theme = "light";
     opened = [...document.querySelectorAll(".lines details:not([open])")];
     opened.forEach(answer => { answer.open = true; });
-    figures.filter(({ canvas }) => canvas.checkVisibility())
-      .forEach(figure => draw(figure, { width: figure.canvas.closest(".panels, .pairs") ? 330 : 680 }));
+    figures.filter(({ canvas }) => canvas.checkVisibility()).forEach(figure => {
+      figure.drawn = true;
+      draw(figure, { width: figure.canvas.closest(".panels, .pairs") ? 330 : 680 });
+    });
   });
   addEventListener("afterprint", () => {
     opened.forEach(answer => { answer.open = false; });
