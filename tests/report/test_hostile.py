@@ -28,7 +28,10 @@ HOVER = """async canvas => {
 
 @pytest.fixture(scope="module")
 def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study in which everything that a person can name is called by every name in turn."""
+    """A study in which everything that a person can name is called by every name in turn.
+
+    Of every kind of figure three are drawn, the longest in markup; all others as data: see test_study_page.
+    """
     asked = spec(
         name=HOSTILE[0],
         description=" ".join(HOSTILE),
@@ -45,9 +48,9 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in HOSTILE:
         about["methods"][name]["title"] = name
     about["methods"][HOSTILE[0]] |= {"scope": "gamma", "space": synthetic.RELAXED | named}
-    return write_report(
-        Findings.of(load_study(synthetic.fill(Writer(memory(), asked, about)))), tmp_path_factory.mktemp("hostile")
-    )
+    folder = tmp_path_factory.mktemp("hostile")
+    page = write_report(Findings.of(load_study(synthetic.fill(Writer(memory(), asked, about)))), folder)
+    return browser.with_each_kind(page, folder / "each.html", asked["problems"], 3)
 
 
 def test_names_are_text_everywhere(hostile_page: Path, visit: Visit) -> None:
