@@ -146,22 +146,29 @@ def with_one_figure(page: Path, copy: Path) -> Path:
     return copy
 
 
-def with_each_kind(page: Path, copy: Path, problems: Iterable[str], each: int = 1) -> Path:
+def with_each_kind(page: Path, copy: Path, problems: Iterable[str], each: int = 1, word: str = "") -> Path:
     """A copy of a page in which of every kind of figure, for every problem, the largest are drawn, not their like.
 
     The kind is what a figure's key begins with, before the problem: one that is new is drawn, too. What is not drawn
     keeps its place, its title, its buttons.
+
+    Args:
+        page: the page.
+        copy: where its copy is written.
+        problems: the names of its problems.
+        each: how many are drawn of every kind, for every problem.
+        word: those with it in their key come before larger ones.
     """
-    text, kind = page.read_text(), re.compile(rf'"key": "(.+?-({"|".join(map(re.escape, problems))}))')
-    alike: dict[str, list[str]] = {}
-    for figure in re.findall(r'<div class="canvas"[^<]*</div>.*?</script>', text, re.DOTALL):
-        found = kind.search(figure)
-        assert found, figure[:200]
-        alike.setdefault(found[1], []).append(figure)
+    text, kind = page.read_text(), re.compile(rf"(.+?-({'|'.join(map(re.escape, problems))}))")
+    alike: dict[str, list[tuple[bool, int, str]]] = {}
+    for figure in re.finditer(r'<div class="canvas" id="([^"]+)".*?</script>', text, re.DOTALL):
+        found = kind.match(figure[1])
+        assert found, figure[1]
+        alike.setdefault(found[1], []).append((word in figure[1], len(figure[0]), figure[0]))
     for figures in alike.values():
-        for figure in sorted(figures, key=len, reverse=True)[each:]:
-            place = figure.replace('class="canvas"', 'class="left-out"', 1)
-            text = text.replace(figure, re.sub("<script.*", "", place, flags=re.DOTALL), 1)
+        for *_, like in sorted(figures, reverse=True)[each:]:
+            place = like.replace('class="canvas"', 'class="left-out"', 1)
+            text = text.replace(like, re.sub("<script.*", "", place, flags=re.DOTALL), 1)
     copy.write_text(text)
     return copy
 

@@ -30,7 +30,7 @@ HOVER = """async canvas => {
 def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study in which everything that a person can name is called by every name in turn.
 
-    Of every kind of figure three are drawn, the longest in markup; all others as data: see test_study_page.
+    Of every kind of figure three are drawn, first that of the name which plotly would show in bold.
     """
     asked = spec(
         name=HOSTILE[0],
@@ -50,7 +50,7 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about["methods"][HOSTILE[0]] |= {"scope": "gamma", "space": synthetic.RELAXED | named}
     folder = tmp_path_factory.mktemp("hostile")
     page = write_report(Findings.of(load_study(synthetic.fill(Writer(memory(), asked, about)))), folder)
-    return browser.with_each_kind(page, folder / "each.html", asked["problems"], 3)
+    return browser.with_each_kind(page, folder / "each.html", asked["problems"], 3, "bold")
 
 
 def test_names_are_text_everywhere(hostile_page: Path, visit: Visit) -> None:
