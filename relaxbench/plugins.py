@@ -129,7 +129,7 @@ def _find_helpers_in(folder: Path) -> None:
     for name, module in list(sys.modules.items()) if others else ():
         file = getattr(module, "__file__", None)
         # Thousands of modules are loaded: making a Path of each took longer than running the file.
-        if file and os.path.dirname(file) in others and (folder / os.path.basename(file)).is_file():
+        if file and file.rpartition(os.sep)[0] in others and (folder / os.path.basename(file)).is_file():
             del sys.modules[name]
     sys.path[:] = [place for place in sys.path if place not in _folders]
     _folders[:] = [str(folder), *others]

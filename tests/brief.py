@@ -1,4 +1,4 @@
-"""What many tests would wait for and few look at: measurements of time, and Optuna's scripts for old databases.
+"""What many tests would wait for and few look at: measurements of time, Optuna's migrations, compiling SQL.
 
 Tests that look at what a study measures on its machine ask for the fixture `at_length` (of tests/conftest.py).
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from optuna.storages._rdb import storage
+from sqlalchemy import Engine
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.util import LRUCache
 
 from relaxbench.training import costs, durations, engine
 
@@ -37,3 +40,25 @@ def load_migrations_once() -> None:
         return loaded[0]
 
     manager._create_alembic_script = once  # type: ignore[method-assign]
+
+
+def compile_statements_once() -> None:
+    """Let SQLAlchemy compile a statement once per process, not once per database: tests open thousands of them."""
+    shared, usual = LRUCache(4000), Engine.__init__
+
+    def begin(self: Engine, *arguments: Any, **options: Any) -> None:
+        usual(self, *arguments, **options)
+        if type(self.dialect) is SQLiteDialect_pysqlite:
+            self._compiled_cache = shared
+
+    def alike(self: Any, other: Any) -> bool:
+        return type(self) is type(other) and _settings(self) == _settings(other)
+
+    Engine.__init__ = begin  # type: ignore[method-assign]
+    SQLiteDialect_pysqlite.__eq__ = alike  # type: ignore[method-assign]
+    SQLiteDialect_pysqlite.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
+
+
+def _settings(dialect: Any) -> tuple[Any, ...]:
+    """What statements are compiled for."""
+    return dialect.paramstyle, dialect._json_serializer, dialect._json_deserializer, dialect.label_length

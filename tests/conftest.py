@@ -70,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         brief.measure_briefly()
         brief.load_migrations_once()
+        brief.compile_statements_once()
         config.pluginmanager.import_plugin("tests.known_studies")
 
 

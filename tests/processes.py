@@ -207,6 +207,7 @@ def prepare() -> None:
     brief = importlib.import_module("tests.brief")
     brief.measure_briefly()
     brief.load_migrations_once()
+    brief.compile_statements_once()
     gc.collect()
     gc.freeze()
 

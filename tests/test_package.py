@@ -87,7 +87,7 @@ def test_installed_package_runs_outside_the_checkout(site: Path, tmp_path: Path)
 
 
 def test_installed_package_finds_its_study_files(site: Path, tmp_path: Path) -> None:
-    small = ["--problem", "rosenbrock", "--method", "sgd", "--storage", "sqlite:///plan.db"]
+    small = ["--problem", "rosenbrock", "--method", "sgd", "--storage", "sqlite:///plan.db", "--population", "8"]
     default = run(sys.executable, "-m", "relaxbench", "plan", *small, cwd=tmp_path, site=site)
     assert re.search(r"^rosenbrock +\n  sgd +\d", default, re.MULTILINE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -52,7 +53,7 @@ def _problem_answer(name: str) -> dict[str, Any]:
     except UserError as error:
         return {"name": name, "error": str(error)}
     try:
-        size = p.size
+        size = _size(p)
     except UserError:  # depends on the number of classes or characters
         size = None
     own = ("name", "title", "budget", "batch_size", "metric", "unit", "tolerance", "data", "published")
@@ -101,7 +102,7 @@ def list_tables() -> list[RenderableType]:
         target = f"gradients until the loss is ≤ {p.tolerance:g}" if p.tolerance is not None else p.metric
         published = f"; published: {p.published}" if p.published else ""
         try:
-            size = counted(p.size, "parameter")
+            size = counted(_size(p), "parameter")
         except UserError:  # depends on the number of classes or characters
             size = "parameters unknown until its data are here"
         facts = [f"{size}; {_budget(p)}; judged by {target}{published}"]
@@ -168,10 +169,21 @@ def _spaces(rule: type[Rule]) -> list[str]:
 def _variant(large: Problem, small: Problem) -> str:
     """Say what a small variant has: its budget, and its parameters where they are others."""
     try:
-        other = f"; {counted(small.size, 'parameter')}" if small.size != large.size else ""
+        own = _size(small)
+        other = f"; {counted(own, 'parameter')}" if own != _size(large) else ""
     except UserError:  # depends on data
         other = ""
     return _budget(small) + other
+
+
+def _size(problem: Problem) -> int:
+    """The number of parameters; their values are not drawn, of which networks for images have millions."""
+    import torch
+
+    from relaxbench.problems.image_problems import ImageProblem
+
+    with torch.device("meta") if isinstance(problem, ImageProblem) else nullcontext():
+        return problem.size
 
 
 def _budget(problem: Problem) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
-from sqlalchemy import ColumnElement, Connection, Engine, case, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, case, func, insert, or_, select, tuple_, update
 
 from relaxbench.store.schema import FINISHED, Curve, Trial, Weights
 from relaxbench.store.transactions import COURTESY_SECONDS, now, read, write
@@ -21,6 +21,30 @@ RETRIES = 3
 """How often a trial is retried after a failure, by default."""
 DIED = "its worker died"
 """The error of a trial whose worker died without reporting one."""
+
+# The statements of every round, built once. SQLite has locked the file already, and ignores FOR UPDATE.
+_FREE = (
+    select(Trial.id)
+    .where(Trial.study_id == bindparam("study"), Trial.problem == bindparam("problem"))
+    .where(Trial.method == bindparam("method"), Trial.status == "waiting")
+    .where(Trial.id.not_in(bindparam("here", expanding=True)))
+    .order_by(Trial.phase, Trial.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+FREE, FREE_ALONE = (_FREE.where(Trial.failures < bindparam("last")), _FREE.where(Trial.failures >= bindparam("last")))
+_TAKEN = Trial.id.in_(bindparam("ids", expanding=True))
+CLAIM = (
+    update(Trial)
+    .where(_TAKEN)
+    .values(status="running", worker=bindparam("claimer"), token=Trial.token + 1, lease_until=bindparam("until"))
+)
+CLAIMED = select(Trial.__table__).where(_TAKEN)
+FINISH = update(Trial).where(
+    Trial.id == bindparam("trial"), Trial.token == bindparam("claim"), Trial.status.not_in(FINISHED)
+)
+"""Takes the new values by the names of their columns."""
+KEEP_CURVE, KEEP_WEIGHTS = insert(Curve), insert(Weights)
 
 
 def worker_name(process: psutil.Process | None = None) -> str:
@@ -83,10 +107,8 @@ class Claims:
             return []
         with self.guard:
             here = [*self.tokens, *self.lost]
-        place = (Trial.study_id == self.study, Trial.problem == problem, Trial.method == method)
-        free = (*place, Trial.status == "waiting", Trial.id.not_in(here))
-        chosen = select(Trial.id).where(*free, self._last_attempt() if alone else ~self._last_attempt())
-        chosen = chosen.order_by(Trial.phase, Trial.id).limit(1 if alone else limit)
+        free = {"study": self.study, "problem": problem, "method": method, "last": max(self.retries, 1)}
+        asked = {**free, "here": here, "limit": 1 if alone else limit}
 
         claimed: dict[int, int] = {}
 
@@ -95,21 +117,12 @@ class Claims:
                 mine = select(Trial.__table__).where(self._mine(claimed), Trial.worker == self.worker)
                 if rows := connection.execute(mine).all():
                     return [Trial(**row._mapping) for row in rows]
-            locked = chosen.with_for_update(skip_locked=True)  # ignored by SQLite, which has locked the file
-            ids = list(connection.scalars(locked))
+            ids = list(connection.scalars(FREE_ALONE if alone else FREE, asked))
             if not ids:
                 return []
-            connection.execute(
-                update(Trial)
-                .where(Trial.id.in_(ids))
-                .values(
-                    status="running",
-                    worker=self.worker,
-                    token=Trial.token + 1,
-                    lease_until=now(connection) + LEASE_SECONDS,
-                )
-            )
-            rows = connection.execute(select(Trial.__table__).where(Trial.id.in_(ids))).all()
+            until = now(connection) + LEASE_SECONDS
+            connection.execute(CLAIM, {"ids": ids, "claimer": self.worker, "until": until})
+            rows = connection.execute(CLAIMED, {"ids": ids}).all()
             claimed.clear()
             claimed.update({row.id: row.token for row in rows})
             return [Trial(**row._mapping) for row in rows]
@@ -193,13 +206,13 @@ class Claims:
                     "correct": result.correct,
                     "finished_at": now(connection),
                 }
-                mine = (Trial.id == result.trial, Trial.token == result.token, Trial.status.not_in(FINISHED))
-                if not connection.execute(update(Trial).where(*mine).values(**values)).rowcount:
+                mine = {"trial": result.trial, "claim": result.token}
+                if not connection.execute(FINISH, {**values, **mine}).rowcount:
                     continue
                 stored += 1
-                connection.execute(insert(Curve).values(trial_id=result.trial, data=result.curve))
+                connection.execute(KEEP_CURVE, {"trial_id": result.trial, "data": result.curve})
                 if result.weights is not None:
-                    connection.execute(insert(Weights).values(trial_id=result.trial, data=result.weights))
+                    connection.execute(KEEP_WEIGHTS, {"trial_id": result.trial, "data": result.weights})
             return stored
 
         stored = write(self.engine, store) if results else 0

@@ -43,6 +43,8 @@ UNSPEAKABLE = ("22P05", "22021")
 """PostgreSQL's codes for: a character that the database's encoding lacks."""
 FORBIDDEN = (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH)
 """SQLite's codes for: insufficient rights to read or write the file."""
+SQLITE_CLOCK = text("SELECT (julianday('now') - 2440587.5) * 86400.0")
+POSTGRESQL_CLOCK = text("SELECT extract(epoch FROM clock_timestamp())")
 CROWD = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
 """The message of a server that has no free connection; libpq gives no code with it."""
 
@@ -84,11 +86,8 @@ def read(engine: Engine, body: Callable[[Connection], T]) -> T:
 
 def now(connection: Connection) -> float:
     """Seconds since the epoch by the database's clock; the workers' clocks may differ."""
-    if connection.dialect.name == "sqlite":
-        clock = "SELECT (julianday('now') - 2440587.5) * 86400.0"
-    else:
-        clock = "SELECT extract(epoch FROM clock_timestamp())"
-    return float(connection.scalar(text(clock)) or 0.0)
+    clock = SQLITE_CLOCK if connection.dialect.name == "sqlite" else POSTGRESQL_CLOCK
+    return float(connection.scalar(clock) or 0.0)
 
 
 def passing(error: DBAPIError) -> bool:

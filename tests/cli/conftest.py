@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,20 @@ from sqlalchemy import Engine
 from relaxbench.cli.console import console
 from relaxbench.optim.registry import RULES
 from relaxbench.store.database import open_database
+from relaxbench.theory import summary
 from tests.cli.commands import SPEC
 from tests.shared import built_once
 from tests.study import tiny
 
+few_particles = partial(summary.theorems, particles=500)
+"""The usual 20,000 take seconds, and are for the tests of the theory."""
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to run in, with a wide console that is no terminal."""
+    """An empty folder to run in, with a wide console that is no terminal; reports have little theory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(summary, "theorems", few_particles)
     monkeypatch.setattr(console, "width", 300)
     monkeypatch.delenv("RELAXBENCH_DATA", raising=False)
     return tmp_path
@@ -28,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the database of a finished study of digits."""
-    size = {"looks": [1], "trials": 1, "exploit": 0, "recommend": 1, "budget": 90, "flatness": False}
+    size = {"looks": [1], "trials": 1, "exploit": 0, "recommend": 1, "budget": 75, "flatness": False}
     methods = [name for name, rule in RULES.items() if not rule.compares_losses]  # mini-batches change
     s = tiny.spec(name="small", problems=["digits-mlp"], methods=methods, **size)
 

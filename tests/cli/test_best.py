@@ -91,7 +91,7 @@ def test_best_names_the_settings_of_the_best_trial(capsys: pytest.CaptureFixture
     given: dict[str, Any] = {}
     for name, value in re.findall(r"^    (\w+)=([^,]+),", out, re.MULTILINE):
         given[name] = eval(value)
-    assert given.pop("total_steps") == 90
+    assert given.pop("total_steps") == 75
     assert given == {
         name: pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
         for name, value in winner.params.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from relaxbench.analysis.frames import load_study
 from relaxbench.cli.spec import QUICK_LABEL
 from relaxbench.store.database import open_database
 from relaxbench.store.schema import Study
-from relaxbench.theory import summary
 from tests.cli.commands import STUDY, printed, refused, rows
 from tests.study import tiny
 
@@ -26,7 +24,6 @@ def test_a_quick_study_decides_nothing_and_leaves_the_study_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny.set_engine(monkeypatch)
-    monkeypatch.setattr(summary, "theorems", partial(summary.theorems, particles=500))
     text = STUDY.replace("rosenbrock", "rugged-1d").replace("trials = 1", "trials = 7\nmargin = '10 %'")
     Path("mine.toml").write_text(f'description = "Mine."{text}')
     out = printed(capsys, *QUICK)

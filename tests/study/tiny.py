@@ -59,14 +59,30 @@ def best(blocks: int, trials: int) -> int:
     return count
 
 
+def never() -> bool:
+    """A `stopping` for a session that ends by itself."""
+    return False
+
+
 def run(
     folder: Path,
     s: StudySpec,
-    stopping: Callable[[], bool] = lambda: False,
-    population: int | None = 3,
+    stopping: Callable[[], bool] = never,
+    population: int | None = 0,
     **arguments: Any,
 ) -> Summary:
-    """One session on the study in a folder."""
+    """One session on the study in a folder.
+
+    Args:
+        folder: of its files.
+        s: the study.
+        stopping: see `RunOptions`.
+        population: slots; 0 for few ones where the session may be stopped among its trials, and else more, which
+            train sooner. None for the number that is measured.
+        arguments: further options.
+    """
+    if population == 0:
+        population = 8 if stopping is never else 3
     database = open_database(str(folder / "study.db"))
     try:
         given = {"checkpoints": folder / "checkpoints", **arguments}

@@ -22,7 +22,7 @@ from relaxbench.store.schema import FINISHED, SEARCHED, Curve, Trial
 from relaxbench.store.transactions import patiently, read, write
 from relaxbench.study.coordination import optuna_proxy
 from relaxbench.study.coordination.distributions import distributions
-from relaxbench.study.coordination.optuna_rows import add_trials
+from relaxbench.study.coordination.optuna_rows import add_trials, last_values
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.pruned_search import PrunedSearch, losses_of
 
@@ -106,7 +106,7 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
     Trials beside a pruner have their intermediate values, by the number of the round.
     """
     columns = (Trial.id, Trial.value, Trial.params, Trial.diverged, Trial.block, Trial.status)
-    where = (*plan.here(), Trial.phase == phase, Trial.status.in_(FINISHED), Trial.mirrored.is_(False))
+    where = (*plan.here, Trial.phase == phase, Trial.status.in_(FINISHED), Trial.mirrored.is_(False))
     query = select(*columns).where(*where).order_by(Trial.id).limit(CHUNK)
     curve = isinstance(plan.learned, PrunedSearch) and phase == "explore"
     if curve:
@@ -120,7 +120,8 @@ def add(plan: Plan, storage: BaseStorage, phase: str, until: float = math.inf) -
         if study is None:
             name = f"{plan.name}/{plan.problem}/{plan.method}/{phase}"
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
-            known = _last(storage, study._study_id)
+            # After a kill between Optuna's transaction and ours, a chunk may be in Optuna without being marked.
+            known = last_values(storage, study._study_id, ID, CHUNK)
             _describe(study, plan, phase)
         trials = [
             create_trial(
@@ -151,14 +152,3 @@ def _describe(study: optuna.Study, plan: Plan, phase: str) -> None:
     for key, value in about.items():
         if key not in known:
             study.set_user_attr(key, value)
-
-
-def _last(storage: BaseStorage, study: int) -> set[int]:
-    """The ids of our trials among the last `CHUNK` that Optuna has.
-
-    After a kill between Optuna's transaction and ours, a chunk of trials may be in Optuna without being marked.
-    """
-    count = storage.get_n_trials(study)
-    numbers = range(max(0, count - CHUNK), count)
-    trials = [storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study, n)) for n in numbers]
-    return {trial.user_attrs[ID] for trial in trials if ID in trial.user_attrs}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import optuna
 from optuna.distributions import distribution_to_json
@@ -64,6 +65,20 @@ def add_trials(storage: BaseStorage, study: optuna.Study, trials: Sequence[Froze
             connection.execute(insert(models.TrialIntermediateValueModel), steps)
         attributes = [row for id_, trial in placed for row in _attributes(id_, trial)]
         connection.execute(insert(models.TrialUserAttributeModel), attributes)
+
+
+def last_values(storage: BaseStorage, study: int, key: str, count: int) -> set[Any]:
+    """The values of an attribute among the last trials of a study, at most `count`; Optuna reads each trial whole."""
+    if not isinstance(storage, RDBStorage) or models.SCHEMA_VERSION != KNOWN:
+        total = storage.get_n_trials(study)
+        numbers = range(max(0, total - count), total)
+        trials = [storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study, n)) for n in numbers]
+        return {trial.user_attrs[key] for trial in trials if key in trial.user_attrs}
+    trial, attribute = models.TrialModel, models.TrialUserAttributeModel
+    last = select(trial.trial_id).where(trial.study_id == study).order_by(trial.number.desc()).limit(count).subquery()
+    values = select(attribute.value_json).join(last, last.c.trial_id == attribute.trial_id).where(attribute.key == key)
+    with storage.engine.connect() as connection:
+        return {json.loads(value) for value in connection.scalars(values)}
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from sqlalchemy import Engine as Database
-from sqlalchemy import Row, func, select
+from sqlalchemy import Executable, Row, func, select
 
 from relaxbench.space import Space, Value
 from relaxbench.store.allowance import affordable, bills
@@ -66,6 +66,7 @@ class Plan(PlanRows):
     _explored: dict[int, int] = field(default_factory=dict)  # the look up to which random trials are planned
     _confirmed: dict[int, int] = field(default_factory=dict)  # the look up to which the best trials are confirmed
     _spent: set[int] = field(default_factory=set)  # blocks that have no gradients left, of a method with a pruner
+    _planned: Counter[str] = field(default_factory=Counter)  # by phase: there are at least so many trials
     _checked: set[int] = field(default_factory=set)  # ids of the pruned trials whose spot checks are decided
 
     @property
@@ -82,14 +83,14 @@ class Plan(PlanRows):
 
         The rows are the same whichever worker calls this, and however often.
         """
-        return self._search() + self._spot_checks() + self._generation() + self._recommend()
+        done = self._advance()
+        return self._search(done) + self._spot_checks() + self._generation(done) + self._recommend(done)
 
-    def _search(self) -> int:
+    def _search(self, done: Done) -> int:
         """Add the random trials of the look that each repetition has reached, and the runs that confirm the best.
 
         A method that is run as published has one confirmation per block, and no random trials.
         """
-        done = self._advance()
         explore: list[dict[str, Any]] = []
         confirm: list[dict[str, Any]] = []
         explored = {repetition for repetition in self._reached if self._is_explored(repetition, done)}
@@ -149,7 +150,7 @@ class Plan(PlanRows):
     def _have_spent(self, blocks: range, budget: int) -> bool:
         """Whether no block has the gradients of a whole trial left; those of a trial that still runs are not spent."""
         if not self._spent.issuperset(blocks):
-            query = bills(*self.here(), Trial.block.between(blocks.start, blocks.stop - 1))
+            query = bills(*self.here, Trial.block.between(blocks.start, blocks.stop - 1))
             paid = read(self.database, lambda connection: connection.execute(query).all())
             self._spent.update(
                 block for _, _, block, _, spent in paid if not affordable(self.size.trials, budget, spent)
@@ -196,7 +197,7 @@ class Plan(PlanRows):
         if not isinstance(self.learned, PrunedSearch):
             return 0
         place, share = (self.size.seed, self.problem, self.method), self.learned.pruner["spot_checks"]
-        trials, seen = chosen(self.database, self.here(), place, share, self._checked)
+        trials, seen = chosen(self.database, self.here, place, share, self._checked)
         added = self._insert([self._row(SPOT_CHECK, t.block, t.number, t.seed, t.params, t.id) for t in trials])
         self._checked.update(seen)
         return added
@@ -216,9 +217,12 @@ class Plan(PlanRows):
         """The seed of a confirmation."""
         return derive(self.size.seed, "confirm", self.problem, self.method, block, number)
 
-    def _generation(self) -> int:
+    def _generation(self, counted: Done) -> int:
         """Add the next generation of TPE's trials, when the earlier generations are complete."""
+        if not self._planned["exploit"] <= self._finished(counted, "exploit") < self.size.exploit:
+            return 0
         planned, done = self._exploited()
+        self._planned["exploit"] = planned
         if done < planned or planned >= self.size.exploit:
             return 0
         generation = done // GENERATION
@@ -231,22 +235,34 @@ class Plan(PlanRows):
             rows.append(self._row("exploit", generation, number, seed, {**params, **self.fixed}))
         return self._insert(rows)  # a study that was smaller may have ended within a generation: add the rest
 
-    def _recommend(self) -> int:
+    def _finished(self, done: Done, *phases: str) -> int:
+        """The number of this method's finished trials of some phases."""
+        return sum(count for (method, phase, _), count in done.items() if method == self.method and phase in phases)
+
+    def _recommend(self, done: Done) -> int:
         """Add runs of the best settings of all, on fresh seeds."""
-        best = self.winner_of_complete_search() if self.size.recommend else None
+        if not self.size.recommend or self._planned["recommend"]:
+            return 0
+        best = self._winner(done)
         if best is None:
             return 0
         seeds = [derive(self.size.seed, "recommend", self.problem, n) for n in range(self.size.recommend)]
         rows = [self._row("recommend", 0, n, seed, best.params, parent=best.id) for n, seed in enumerate(seeds)]
         self._drop_stale("recommend", best.id)
-        return self._insert(rows)
+        added = self._insert(rows)
+        self._planned["recommend"] = len(rows)
+        return added
 
     def winner_of_complete_search(self) -> Row[Any] | None:
         """The winner of random search and TPE, once no further look comes and both are complete; None before."""
-        done = self._advance()
+        return self._winner(self._advance())
+
+    def _winner(self, done: Done) -> Row[Any] | None:
         if len(self._ended) < self.size.repetitions:
             return None
         planned = sum(self.size.looks[look] for look in self._reached.values()) * self.size.trials + self.size.exploit
+        if self.size.budget is None and self._finished(done, *SEARCHED) < planned:
+            return None
         trials = [trial for phase in SEARCHED for trial in self.finished(phase)]
         if self.size.budget is not None:  # the number of its trials follows from results
             if not all(self._is_explored(repetition, done) for repetition in self._reached):
@@ -272,13 +288,17 @@ class Plan(PlanRows):
         winner = winner_of_complete_search(self.finished("explore", range(trial.block, trial.block + 1)), planned)
         return winner is not None and trial.parent == winner.id
 
-    def _done(self) -> Done:
-        """Count the finished trials and confirmations of this method and of its opponent by block."""
+    @cached_property
+    def _count(self) -> Executable:
+        """Built once, because it is asked whenever trials may have become possible."""
         methods = {self.method, self._opponent()}
         place = (Trial.method, Trial.phase, Trial.block)
         here = (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method.in_(methods))
-        query = select(*place, func.count()).where(*here, Trial.status.in_(FINISHED)).group_by(*place)
-        rows = read(self.database, lambda connection: connection.execute(query).all())
+        return select(*place, func.count()).where(*here, Trial.status.in_(FINISHED)).group_by(*place)
+
+    def _done(self) -> Done:
+        """Count the finished trials and confirmations of this method and of its opponent by block."""
+        rows = read(self.database, lambda connection: connection.execute(self._count).all())
         return Counter({(method, phase, block): count for method, phase, block, count in rows})
 
 

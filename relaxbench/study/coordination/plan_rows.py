@@ -4,16 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Engine as Database
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import Executable, Row, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relaxbench.space import Value
 from relaxbench.store.schema import FINISHED, Curve, Trial
 from relaxbench.store.transactions import read, write
 from relaxbench.study.coordination.size import Size
+
+# Asked again and again while a study runs: SQLAlchemy takes longer to build a query than SQLite to answer it.
+HERE = (
+    Trial.study_id == bindparam("study"),
+    Trial.problem == bindparam("problem"),
+    Trial.method == bindparam("method"),
+)
+OF_PHASE = (*HERE, Trial.phase == bindparam("phase"))
+WITHIN = Trial.block.between(bindparam("first"), bindparam("last"))
+DONE = (
+    select(Trial.id, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.value, Trial.params)
+    .where(*OF_PHASE, Trial.status == "done")
+    .order_by(Trial.block, Trial.number)
+)
+DONE_WITHIN = DONE.where(WITHIN)
+SO_FAR = (
+    select(Trial.number, Trial.params, Trial.value, Trial.status, Trial.diverged, Trial.ledger)
+    .add_columns(Curve.data.label("curve"))
+    .outerjoin(Curve, Curve.trial_id == Trial.id)
+    .where(*HERE, Trial.phase == "explore", Trial.block == bindparam("block"), Trial.status.in_(FINISHED))
+    .order_by(Trial.number)
+)
+EXPLOITED = select(func.count().label("planned"), func.count().filter(Trial.status == "done").label("done")).where(
+    *HERE, Trial.phase == "exploit"
+)
+STALE = (
+    select(func.count())
+    .select_from(Trial)
+    .where(*OF_PHASE, Trial.status == "waiting", Trial.parent != bindparam("parent"))
+)
+KEY = ("phase", "block", "number", "parent")
+EXISTING = select(*(getattr(Trial, name) for name in KEY)).where(*OF_PHASE, WITHIN)
+ADD = {dialect.dialect.name: dialect.insert(Trial).on_conflict_do_nothing() for dialect in (postgresql, sqlite)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,33 +70,35 @@ class PlanRows:
     problem: str
     method: str
 
+    @cached_property
     def here(self) -> tuple[Any, ...]:
         """Conditions that select the trials of this method on this problem."""
         return (Trial.study_id == self.study, Trial.problem == self.problem, Trial.method == self.method)
 
+    @cached_property
+    def _place(self) -> dict[str, Any]:
+        """What `HERE` asks for."""
+        return {"study": self.study, "problem": self.problem, "method": self.method}
+
+    def _read(self, query: Executable, **further: Any) -> list[Row[Any]]:
+        """The rows that one of the queries above finds here."""
+        asked = {**self._place, **further}
+        return list(read(self.database, lambda connection: connection.execute(query, asked).all()))
+
     def finished(self, phase: str, blocks: range | None = None) -> list[Row[Any]]:
         """Finished trials of a phase, in order: id, phase, block, number, parent, value, params."""
-        columns = (Trial.id, Trial.phase, Trial.block, Trial.number, Trial.parent, Trial.value, Trial.params)
-        where = (*self.here(), Trial.phase == phase, Trial.status == "done")
-        if blocks is not None:
-            where = (*where, Trial.block.between(blocks.start, blocks.stop - 1))
-        query = select(*columns).where(*where).order_by(Trial.block, Trial.number)
-        return list(read(self.database, lambda connection: connection.execute(query).all()))
+        if blocks is None:
+            return self._read(DONE, phase=phase)
+        return self._read(DONE_WITHIN, phase=phase, first=blocks.start, last=blocks.stop - 1)
 
     def _so_far(self, block: int) -> list[Row[Any]]:
         """Finished trials of a block, pruned ones too, with their ledgers and curves, in the order of their numbers."""
-        columns = (Trial.number, Trial.params, Trial.value, Trial.status, Trial.diverged, Trial.ledger)
-        where = (*self.here(), Trial.phase == "explore", Trial.block == block, Trial.status.in_(FINISHED))
-        query = select(*columns, Curve.data.label("curve")).outerjoin(Curve, Curve.trial_id == Trial.id)
-        query = query.where(*where).order_by(Trial.number)
-        return list(read(self.database, lambda connection: connection.execute(query).all()))
+        return self._read(SO_FAR, block=block)
 
     def _exploited(self) -> tuple[int, int]:
         """Count TPE's trials: all planned ones, and those that are done."""
-        done = func.count().filter(Trial.status == "done")
-        query = select(func.count(), done).where(*self.here(), Trial.phase == "exploit")
-        planned, finished = read(self.database, lambda connection: connection.execute(query).one())
-        return planned, finished
+        (row,) = self._read(EXPLOITED)
+        return row.planned, row.done
 
     def _row(
         self, phase: str, block: int, number: int, seed: int, params: dict[str, Value], parent: int = 0
@@ -72,25 +108,20 @@ class PlanRows:
 
     def _drop_stale(self, phase: str, parent: int) -> None:
         """Delete waiting trials of a phase whose parent no longer wins since the study was extended."""
-        stale = (*self.here(), Trial.phase == phase, Trial.status == "waiting", Trial.parent != parent)
-        query = select(func.count()).select_from(Trial).where(*stale)
-        if read(self.database, lambda connection: connection.scalar(query)):
+        if self._read(STALE, phase=phase, parent=parent)[0][0]:
+            stale = (*self.here, Trial.phase == phase, Trial.status == "waiting", Trial.parent != parent)
             write(self.database, lambda connection: connection.execute(delete(Trial).where(*stale)))
 
     def _insert(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add the rows that do not exist yet; returns how many."""
         if not rows:
             return 0
-        key = ("phase", "block", "number", "parent")
-        blocks = [row["block"] for row in rows]
-        here = (*self.here(), Trial.phase == rows[0]["phase"], Trial.block.between(min(blocks), max(blocks)))
-        query = select(*(getattr(Trial, name) for name in key)).where(*here)
-        existing = {tuple(row) for row in read(self.database, lambda connection: connection.execute(query).all())}
+        phase, blocks = rows[0]["phase"], [row["block"] for row in rows]
+        existing = set(map(tuple, self._read(EXISTING, phase=phase, first=min(blocks), last=max(blocks))))
         neutral = {"status": "waiting", "token": 0, "failures": 0, "diverged": False, "mirrored": False}
         new = [{**row, **neutral, "measures": {}, "ledger": {}} for row in rows]
-        new = [row for row in new if tuple(row[name] for name in key) not in existing]
-        dialect = postgresql if self.database.dialect.name == "postgresql" else sqlite
+        new = [row for row in new if tuple(row[name] for name in KEY) not in existing]
         if new:  # another worker may add the same rows at this moment
-            insert = dialect.insert(Trial).on_conflict_do_nothing()
-            write(self.database, lambda connection: connection.execute(insert, new))
+            add = ADD[self.database.dialect.name]
+            write(self.database, lambda connection: connection.execute(add, new))
         return len(new)

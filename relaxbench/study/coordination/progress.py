@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Select, case, func, select
@@ -19,6 +20,9 @@ from relaxbench.store.winners import ranking
 from relaxbench.study.coordination.plan import Plan
 from relaxbench.study.coordination.size import Size
 from relaxbench.util.text import counted
+
+built_once = lru_cache(maxsize=100)
+"""Of queries: the progress is asked for again and again, and SQLite answers sooner than SQLAlchemy builds them."""
 
 Place: TypeAlias = tuple[str, str]
 """Problem and method."""
@@ -119,12 +123,10 @@ def count(database: Database, study: int, sizes: Mapping[Place, Size]) -> list[P
         kinds.setdefault(_kind(each), []).append(each)
     examples = [max(kind, key=lambda size: size.trials) for kind in kinds.values()]
     example = max(sizes.values(), key=lambda size: size.trials)
-    key = (Trial.problem, Trial.method, Trial.phase, Trial.status)
-    counts = select(*key, func.count(), func.min(Trial.value)).where(Trial.study_id == study).group_by(*key)
     confirmations = [_confirmed(study, each) for each in examples]
     pruned = {method for (_, method), size in sizes.items() if size.budget is not None}
     paid = [bills(Trial.study_id == study, Trial.method.in_(pruned))] if pruned else []
-    queries = (counts, _reached(study, example), _recommended(study, example), *confirmations, *paid)
+    queries = (_counts(study), _reached(study, example), _recommended(study, example), *confirmations, *paid)
 
     def query(connection: Connection) -> list[list[Any]]:
         return [list(connection.execute(query)) for query in queries]
@@ -206,6 +208,14 @@ def _start(place: Place, size: Size, blocks: list[int], follows: Mapping[str, in
     return Progress(*place, 0, total, planned=planned, look=size.look(furthest), looks=size.declared, blocks=furthest)
 
 
+@built_once
+def _counts(study: int) -> Select[Any, Any, Any, Any, int, Any]:
+    """Count the trials and find their smallest loss, by problem, method, phase and status."""
+    key = (Trial.problem, Trial.method, Trial.phase, Trial.status)
+    return select(*key, func.count(), func.min(Trial.value)).where(Trial.study_id == study).group_by(*key)
+
+
+@built_once
 def _reached(study: int, size: Size) -> Select[Any]:
     """Count the blocks that have trials and confirmations, by problem, method, phase and repetition."""
     key = (Trial.problem, Trial.method, Trial.phase, _repetition(size))
@@ -213,6 +223,7 @@ def _reached(study: int, size: Size) -> Select[Any]:
     return select(*key, func.count(Trial.block.distinct())).where(*where).group_by(*key)
 
 
+@built_once
 def _confirmed(study: int, size: Size) -> Select[str, str, int]:
     """Count the finished confirmations whose trials are among the best of their repetition, by problem and method."""
     unit = Trial.block if size.winners_only else _repetition(size)
@@ -225,6 +236,7 @@ def _confirmed(study: int, size: Size) -> Select[str, str, int]:
     return _children(study, "confirm", select(ranked.c.id).where(among, ranked.c.status == "done"))
 
 
+@built_once
 def _recommended(study: int, size: Size) -> Select[str, str, int]:
     """Count the finished runs of the winner of a complete search, by problem and method."""
     ranked = _ranked(study, SEARCHED, (Trial.problem, Trial.method))

@@ -46,11 +46,11 @@ def modules_beside(source: str) -> dict[str, str]:
     file = Path(source).resolve()
     if file.suffix != ".py":
         return {}
-    texts = {}
+    texts, here = {}, f"{file.parent}/"
     for module in list(sys.modules.values()):
         place = getattr(module, "__file__", None)
         # Thousands of modules are loaded: a text is compared before a Path is made.
-        if not place or not place.startswith(f"{file.parent}/") or not place.endswith(".py"):
+        if not place or not place.startswith(here) or not place.endswith(".py"):
             continue
         path = Path(place).relative_to(file.parent)
         hidden = any(part in FOREIGN or part.startswith(".") for part in path.parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,18 +173,25 @@ def test_leases_are_renewed_during_slow_measurements(tmp_path: Path, monkeypatch
     from relaxbench.study.coordination import session
 
     events: list[str] = []
+    renewed = threading.Event()
     measure: Callable[..., Any] = meter.FlatnessMeter.measure
     renew: Callable[..., Any] = Claims.renew
 
     def slowly(*arguments: Any) -> Any:
         events.append("measure")
-        time.sleep(0.2)
+        renewed.clear()
+        renewed.wait(5)
         events.append("measured")
         return measure(*arguments)
 
-    monkeypatch.setattr(session, "RENEW_SECONDS", 0.01)
+    def renewing(self: Claims) -> None:
+        events.append("renew")
+        renew(self)
+        renewed.set()
+
+    monkeypatch.setattr(session, "RENEW_SECONDS", 0.05)
     monkeypatch.setattr(meter.FlatnessMeter, "measure", slowly)
-    monkeypatch.setattr(Claims, "renew", lambda self: events.append("renew") or renew(self))
+    monkeypatch.setattr(Claims, "renew", renewing)
     tiny.run(tmp_path, small(looks=[4], recommend=0), population=4)
     begun = [i for i, event in enumerate(events) if event == "measure"]
     assert len(begun) >= 4 and all("renew" in events[i : events.index("measured", i)] for i in begun)

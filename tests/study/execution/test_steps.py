@@ -73,7 +73,7 @@ def test_a_study_stores_its_steps_and_an_interruption_changes_nothing(begun: Pat
     assert second.startswith("rosenbrock: 2 steps compiled in ") and "heat" in second and "sgd" in second
     assert third.startswith("rosenbrock: not compiled: adam: its step cannot be recorded")
 
-    while run(begun, stopping=tiny.After(25)).missing:
+    while run(begun, stopping=tiny.After(60)).missing:
         pass
     other = tmp_path_factory.mktemp("whole")
     assert run(other, path="compiled").missing == 0
