@@ -102,7 +102,7 @@ def test_plugins_are_listed_checked_and_studied(site: Path, tmp_path: Path) -> N
     lines = ("list", "check qhm wine", "study wine.toml --population 8", "best wine qhm")
     listed, checked, studied, best = commands(site, tmp_path, *lines)
     assert re.search(r"qhm +QHM", listed) and re.search(r"wine +", listed)
-    assert "✓ method qhm: 14 of 14" in checked and "✓ problem wine: 11 of 11" in checked
+    assert "✓ method qhm: 15 of 15" in checked and "✓ problem wine: 11 of 11" in checked
     assert "QHM" in studied and (tmp_path / "reports" / "wine.html").is_file()
     before, after = (
         "import torch\nmodel = torch.nn.Linear(2, 2)",
@@ -122,7 +122,7 @@ def test_a_file_is_checked_as_it_is(site: Path, file: str, capsys: pytest.Captur
 
 def test_the_test_files_of_the_documentation_pass_in_pytest(site: Path) -> None:
     done = run(site, site, "pytest", "-q", "-p", "no:cacheprovider", "tests")
-    assert done.returncode == 0 and "25 passed" in done.stdout, done.stdout
+    assert done.returncode == 0 and "26 passed" in done.stdout, done.stdout
 
 
 def test_the_drop_in_of_the_documentation_runs(site: Path, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_failed_check_is_shown_with_its_reason(
     (tmp_path / "heavy.py").write_text(text)
     assert main(["check", str(tmp_path / "heavy.py")]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "✗ method qhm: 13 of 14 checks passed" in out and "are 3 copies of the parameters, 2 are declared" in out
+    assert "✗ method qhm: 14 of 15 checks passed" in out and "are 3 copies of the parameters, 2 are declared" in out
 
 
 def test_a_check_that_does_not_apply_is_counted_as_skipped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ spread to others.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -20,6 +20,7 @@ from relaxbench.optim import schedules
 from relaxbench.optim.hyper import ANNEALED, Hyper, declare
 from relaxbench.optim.meanings import MEANINGS, Meaning
 from relaxbench.optim.parts import Part
+from relaxbench.optim.pieces import by_pieces
 from relaxbench.optim.published import REASONS, Published
 from relaxbench.recording import recording
 from relaxbench.space import Space, Value
@@ -119,7 +120,8 @@ class Rule:
         averages: entries of the state that average past points; writing into the parameters does not move them.
         hyper_dtype: type of the hyperparameters; None for that of the parameters.
         capturable: whether a step can be recorded and replayed on a device: it reads no number on the host.
-        elementwise: whether an element of the state depends on the same element of gradients and parameters alone.
+        elementwise: whether an element of the state depends on the same element of gradients and parameters alone; a
+            long vector is then updated piece by piece. A class with an `update` of its own declares it anew.
         meanings: of the hyperparameters that only this rule has, or uses in another sense than `optim.meanings`.
         replicas: n, points of a query; fixed for the whole population.
         price: cost of the answer to a query, in gradients per replica.
@@ -164,6 +166,8 @@ class Rule:
             cls.default_fixed = own.get("default_fixed", {})
             cls.publications = own.get("publications", ())
             cls.parts = own.get("parts", ())
+        if "update" in own and "elementwise" not in own:
+            cls.elementwise = False  # it may join elements which its base class keeps apart
         declare(getattr(cls, "wide", {}))
         cls.published = cls.publications[0].values if cls.publications else {}
 
@@ -235,7 +239,13 @@ class Rule:
             the new state, and the losses ``[K, 1]`` (or ``[K, n]``).
         """
         grad, loss = oracle.gradient(self.query(state, hyper))
-        return self.update(state, grad, loss, hyper), loss
+        return self.answered(state, grad, loss, hyper), loss
+
+    def answered(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        """Return the state after `update`, which is called piece by piece where that is faster, see `by_pieces`."""
+        if self.elementwise:
+            return by_pieces(self.update, state, grad, loss, hyper)
+        return self.update(state, grad, loss, hyper)
 
     def iterate(self, state: State) -> Tensor:
         """Return the parameters ``[K, P]`` to evaluate and deploy: those of the last completed outer step."""
@@ -336,63 +346,3 @@ def place(count: Tensor, period: Tensor) -> Tensor | int:
     if count.numel() == 1 and count.device.type == "cpu" and not recording():
         return int(count) % int(period)
     return count % period.to(torch.int64)
-
-
-def outer_step(
-    due: Tensor | bool, state: State, hyper: Hyper, reads: str, step: Callable[[State, Hyper], State]
-) -> None:
-    """Take the outer step of the members that are due; the others do not change.
-
-    Args:
-        due: bool ``[K, 1]``, or one for all members.
-        state: the population's state; the entries that `step` returns are written.
-        hyper: the population's hyperparameters.
-        reads: the names in `state` and `hyper` that `step` needs, separated by spaces.
-        step: from the entries of some members to their new entries; must neither change its arguments nor return
-            them.
-    """
-    if due is False:
-        return
-    part = {name: state[name] for name in reads.split() if name in state}
-    values = {name: hyper[name] for name in reads.split() if name in hyper}
-    if due is True:
-        _write(state, step(part, values))
-    elif due.device.type == "cpu" and not recording():
-        _by_rows(due, state, part, values, step)
-    else:
-        _by_mask(due, state, part, values, step)
-
-
-def _write(state: State, new: State) -> None:
-    for name, value in new.items():
-        state[name].copy_(value)
-
-
-OuterStep = Callable[[State, Hyper], State]
-
-
-def _by_rows(due: Tensor, state: State, part: State, values: Hyper, step: OuterStep) -> None:
-    """Compute only the rows that are due, which are usually few of K."""
-    found = due.nonzero()  # [rows, 2]
-    if len(found) == len(due):
-        _write(state, step(part, values))
-    elif len(found):
-        rows = found[:, 0]
-        new = step(_select(part, rows), _select(values, rows))
-        for name, value in new.items():
-            state[name].index_copy_(0, rows, value)
-
-
-def _select(values: Hyper, rows: Tensor) -> State:
-    return {name: value.index_select(0, rows) for name, value in values.items()}
-
-
-def _by_mask(due: Tensor, state: State, part: State, values: Hyper, step: OuterStep) -> None:
-    """Compute all rows and keep those that are due, without host synchronization, so that a step can be captured."""
-    for name, value in step(part, values).items():
-        state[name].copy_(torch.where(expand_for_replicas(due, value), value, state[name]))
-
-
-def expand_for_replicas(values: Tensor, like: Tensor) -> Tensor:
-    """View ``[K, 1]`` (or ``[K, P]``) so that it broadcasts with `like`, which may be ``[K, n, P]``."""
-    return values if like.dim() == values.dim() else values[:, None]

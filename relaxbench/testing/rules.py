@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from relaxbench.optim.drop_in.classes import drop_in
 from relaxbench.optim.hyper import expected
+from relaxbench.optim.pieces import LEAST, in_pieces
 from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES
 from relaxbench.optim.rule import Rule
@@ -276,6 +277,19 @@ class RuleConformance:
             sizes.append(len(pickle.dumps(vars(ensemble.rule))))
         grown = (sizes[-1] - sizes[0]) // one
         require(grown == 0, f"next to its state the rule keeps {grown} copies of the parameters more than at first")
+
+    def test_elements_stay_apart_where_it_says_so(self) -> None:
+        """Require the same bits from an elementwise rule that updates a part of the parameters after the other."""
+        if not self.rule.elementwise:
+            skip("the rule does not declare itself elementwise")
+        whole, parts = self._probe.ensemble(), self._probe.ensemble()
+        for _ in range(2 * self._probe.period() + 1):
+            whole.step()
+            grad, loss = parts.oracle.gradient(parts.rule.query(parts.state, parts.hyper))
+            parts.state = in_pieces(parts.rule.update, parts.state, grad, loss, parts.hyper, LEAST)
+            for name, value in whole.state.items():
+                other = parts.state[name]
+                require(identical(value, other), f"{name!r} depends on other elements: do not declare elementwise")
 
     def test_it_descends(self) -> None:
         """Require that two hundred gradients lower the loss of a small classifier."""

@@ -24,7 +24,7 @@ def test_every_rule_that_is_built_in_passes(name: str) -> None:
     few = {"cg_steps": 4} if name == "levenberg-marquardt" else {}  # conjugate gradients per step: as of twenty
     suite = type("Suite", (RuleConformance,), {"rule": RULES[name], "options": few})()
     checks = list(run_checks(suite))
-    assert len(checks) == 14
+    assert len(checks) == 15
     assert [(check.name, check.reason) for check in checks if check.failed] == []
 
 
@@ -33,6 +33,7 @@ class Good(Rule):
 
     name, title, source = "good", "Good", "this test"
     space = {"lr": Float(1e-3, 1.0, 0.05, log=True), "inner_steps": Int(2, 8, 2, step=2)}
+    elementwise = True
     copies = 4
 
     def init(self, x: Tensor, seed: Tensor) -> State:
@@ -252,6 +253,15 @@ class Hoarding(Good):
         return super().update(state, grad, loss, hyper)
 
 
+class Joining(Good):
+    """Every element depends on the first one of its member."""
+
+    elementwise = True
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad + 1e-3 * state["y"][:, :1], loss, hyper)
+
+
 class Climbing(Good):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         return super().update(state, -grad, loss, hyper)
@@ -298,6 +308,7 @@ BROKEN: list[tuple[type[Rule], str, str]] = [
     (Heavy, "it takes no more memory than it declares", "4 copies"),
     (Double, "it takes no more memory than it declares", "5 copies"),
     (Hoarding, "it takes no more memory than it declares", "next to its state the rule keeps"),
+    (Joining, "elements stay apart where it says so", "do not declare elementwise"),
     (Climbing, "it descends", "the loss goes from"),
     (LossReading, "the drop in class takes the same steps", "away from the population"),
 ]

@@ -129,7 +129,7 @@ class Machine(torch.optim.Optimizer):
                 self._unknown_loss = grad.new_full((1, self.rule.replicas), float("nan"))
             now = self._scheduled()
             self._hyper.tell(self._rule_state)
-            self._rule_state = self.rule.update(self._rule_state, grad, self._unknown_loss, now)
+            self._rule_state = self.rule.answered(self._rule_state, grad, self._unknown_loss, now)
             self._queries += 1
             self._pending.clear()
         self._write_query()

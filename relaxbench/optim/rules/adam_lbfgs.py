@@ -10,8 +10,9 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.published import Published
-from relaxbench.optim.rule import State, outer_step, uniform_value
+from relaxbench.optim.rule import State, uniform_value
 from relaxbench.optim.rules.adamw import ADAM_LR, BETAS, EPSILON, AdamW
 from relaxbench.optim.rules.lbfgs import HISTORY, LBFGS
 from relaxbench.space import Float, Space, Value

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.parts import Part
 from relaxbench.optim.published import CIFAR_STEPS, Published
-from relaxbench.optim.rule import State, check_replicas, outer_step, place
+from relaxbench.optim.rule import State, check_replicas, place
 from relaxbench.optim.rules.adamw import AdamW
 from relaxbench.optim.rules.sgd import AVERAGE, EMA_REASON, EMA_STEPS, follow
 from relaxbench.space import Float, Space, Value
@@ -45,6 +46,7 @@ class AdamWEMA(AdamW):
     parts = (Part("averaging", "averaging", "its last iterate, which is AdamW", rule="adamw"),)
     reasons: ClassVar[Mapping[str, str]] = {**AdamW.reasons, "ema_steps": EMA_REASON}
     averages = frozenset({"average"})
+    elementwise = True
     copies = 5
 
     def init(self, x: Tensor, seed: Tensor) -> State:
@@ -94,6 +96,7 @@ class AdamWLAWA(AdamW):
     }
     averages = frozenset({"ring"})
     ages = AdamW.ages | {"taken"}
+    elementwise = True
     copies = 4 + CHECKPOINTS
 
     def __init__(self, checkpoints: int = CHECKPOINTS) -> None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import INNER_STEPS, OUTER_LR, OUTER_MOMENTUM, RELAXED_INNER_STEPS, SCHEDULE, Hyper
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.parts import HALF_STEPS, NO_OUTER_MOMENTUM, Part
 from relaxbench.optim.published import Published
-from relaxbench.optim.rule import Query, State, nesterov, outer_step, place
+from relaxbench.optim.rule import Query, State, nesterov, place
 from relaxbench.optim.rules.adamw import ADAM_LR, BETAS, DECAY, AdamW, adam
 from relaxbench.space import Float, Space, Value
 
@@ -74,6 +75,7 @@ class DiLoCo(AdamW):
         "beta2": "AdamW's 0.999",
         "decoupled_decay": "AdamW's range, around the published 0.1",
     }
+    elementwise = True
     copies = 6
 
     def init(self, x: Tensor, seed: Tensor) -> State:

@@ -26,9 +26,10 @@ from relaxbench.optim.hyper import (
     WEIGHT_DECAY,
     Hyper,
 )
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.parts import HALF_STEPS, INFINITE, NO_INNER_MOMENTUM, NO_OUTER_MOMENTUM, NO_SCOPING, Part
 from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, NEAREST_STEP, Published, scope_ends
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, place, standard_normal
 from relaxbench.recording import recording
 from relaxbench.space import Space, Value
 

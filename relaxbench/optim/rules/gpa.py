@@ -76,6 +76,7 @@ class GPA(AdamW):
     meanings: ClassVar[Mapping[str, Meaning]] = {
         "interpolation": Meaning("Share μ_y of the average x in the point y of the gradient"),
     }
+    elementwise = True
     copies = 5
 
     def init(self, x: Tensor, seed: Tensor) -> State:

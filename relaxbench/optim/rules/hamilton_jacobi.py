@@ -24,6 +24,7 @@ from relaxbench.optim.hyper import (
     Hyper,
 )
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.parts import (
     HALF_STEPS,
     INFINITE,
@@ -35,7 +36,7 @@ from relaxbench.optim.parts import (
     Part,
 )
 from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, Published, scope_ends
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, uniform_value
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, uniform_value
 from relaxbench.optim.rules.entropy_sgd import CANONICAL, FIXED, RELAXED, RELAXED_REASONS, SEARCHED, EntropySGD
 from relaxbench.space import Float, Int, Space, Value
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import INNER_STEPS, LR, MEAN_LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.parts import HALF_STEPS, NO_MOMENTUM, Part
 from relaxbench.optim.published import CIFAR_STEPS, MNIST_STEPS, Published, scope_ends
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, place, standard_normal
 from relaxbench.space import Float, Int, Space, Value
 
 NO_WIDTH = 1e-15

@@ -11,8 +11,9 @@ from torch import Tensor
 from relaxbench.optim import line_search
 from relaxbench.optim.hyper import WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.published import Published
-from relaxbench.optim.rule import Query, Rule, State, check_replicas, counters, outer_step, row_sums
+from relaxbench.optim.rule import Query, Rule, State, check_replicas, counters, row_sums
 from relaxbench.optim.rules.curveball import NEWTON_LR
 from relaxbench.recording import recording
 from relaxbench.space import Space

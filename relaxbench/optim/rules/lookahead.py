@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import ANNEAL, INNER_STEPS, LR, MOMENTUM, OUTER_LR, SCHEDULE, WEIGHT_DECAY, Hyper
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.parts import HALF_STEPS, NO_INNER_MOMENTUM, Part
 from relaxbench.optim.published import NEAREST_STEP, Published
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, place
 from relaxbench.space import Float, Int, Space, Value
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.parts import NO_MOMENTUM, Part
 from relaxbench.optim.published import NEAREST_STEP, Published
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, place, standard_normal
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, place, standard_normal
 from relaxbench.space import Float, Int, Space, Value
 
 MNIST: Mapping[str, Value] = {

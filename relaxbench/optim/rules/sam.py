@@ -10,9 +10,10 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import LR, MOMENTUM, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.parts import NO_MOMENTUM, Part
 from relaxbench.optim.published import Published
-from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, outer_step, row_sums
+from relaxbench.optim.rule import Query, Rule, State, counters, nesterov, row_sums
 from relaxbench.space import Float, Space, Value
 
 TINY = 1e-12

@@ -111,6 +111,7 @@ class SGDEMA(SGD):
     parts = (Part("averaging", "averaging", "its last iterate, which is SGD", rule="sgd"),)
     reasons: ClassVar[Mapping[str, str]] = {**SGD.reasons, "ema_steps": EMA_REASON}
     averages = frozenset({"average"})
+    elementwise = True
     copies = 4
 
     def init(self, x: Tensor, seed: Tensor) -> State:

@@ -72,6 +72,10 @@ def work(order: Order) -> str:
         os.environ[name] = str(order.threads)
     if order.data:
         os.environ["RELAXBENCH_DATA"] = order.data
+    from relaxbench.util.malloc import keep_freed_memory, use_large_pages
+
+    keep_freed_memory()
+    use_large_pages()  # before PyTorch is imported
     from pathlib import Path
 
     from relaxbench.store.database import open_database
@@ -79,9 +83,7 @@ def work(order: Order) -> str:
     from relaxbench.study.execution.join import Part, join
     from relaxbench.study.execution.options import RunOptions, parse_device
     from relaxbench.study.execution.run import StudyRun
-    from relaxbench.util.malloc import keep_freed_memory
 
-    keep_freed_memory()
     try:
         database = open_database(order.storage, create=False, patience=OUTAGE_SECONDS)
         options = RunOptions(
