@@ -22,9 +22,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALL := $(if $(UV)$(TORCH),$(or $(UV),$(BIN)/uv) pip install -q --python $(BIN)/python,$(PIP) install)
 INSTALL += $(if $(TORCH),--torch-backend $(TORCH))
 
-# Large pages for all that is allocated, on Linux: a Python process looks up so many addresses that it is quicker by several percent.
-# What is freed is kept, as by the commands.
-PAGES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=2147483647
 MEMORY := $(shell df -k --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 8000000 {print "/dev/shm"}')
 
 .DEFAULT_GOAL := study
@@ -40,7 +37,7 @@ install: $(VENV)/.test
 # Three processes keep two cores busy while some tests wait; see LONGEST in tests/conftest.py. Databases lie in memory where 8 GB of it are free: SQLite and
 # PostgreSQL then never wait for a disk.
 test: $(VENV)/.test
-	@$(if $(MEMORY),TMPDIR=$(MEMORY)) GLIBC_TUNABLES=$(PAGES) $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	@$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 	@$(if $(MEMORY),rm -rf $(MEMORY)/pytest-of-$$(id -un))
 
 # Without Ray and Lightning. Old versions may warn of what newer ones deprecate: here a warning is not an error.

@@ -49,7 +49,7 @@ ALLOWED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def run(code: str, **variables: str) -> list[str]:
-    usual = {name: value for name, value in os.environ.items() if name not in OWN}  # `make test` sets one of them
+    usual = {name: value for name, value in os.environ.items() if name not in OWN}  # whatever a person has set
     env = {**usual, "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
     return subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
