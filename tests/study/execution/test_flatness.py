@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,25 +173,20 @@ def test_leases_are_renewed_during_slow_measurements(tmp_path: Path, monkeypatch
     from relaxbench.study.coordination import session
 
     events: list[str] = []
-    renewed = threading.Event()
     measure: Callable[..., Any] = meter.FlatnessMeter.measure
     renew: Callable[..., Any] = Claims.renew
 
     def slowly(*arguments: Any) -> Any:
+        begun, end = len(events), time.monotonic() + 5
         events.append("measure")
-        renewed.clear()
-        renewed.wait(5)
+        while "renew" not in events[begun:] and time.monotonic() < end:
+            time.sleep(0.01)
         events.append("measured")
         return measure(*arguments)
 
-    def renewing(self: Claims) -> None:
-        events.append("renew")
-        renew(self)
-        renewed.set()
-
     monkeypatch.setattr(session, "RENEW_SECONDS", 0.05)
     monkeypatch.setattr(meter.FlatnessMeter, "measure", slowly)
-    monkeypatch.setattr(Claims, "renew", renewing)
+    monkeypatch.setattr(Claims, "renew", lambda self: events.append("renew") or renew(self))
     tiny.run(tmp_path, small(looks=[4], recommend=0), population=4)
     begun = [i for i, event in enumerate(events) if event == "measure"]
     assert len(begun) >= 4 and all("renew" in events[i : events.index("measured", i)] for i in begun)
