@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.hyper import Hyper
-from relaxbench.optim.rule import State
+from relaxbench.optim.rule import State, expand_for_replicas
 from relaxbench.recording import recording
 
 OuterStep = Callable[[State, Hyper], State]
@@ -62,8 +62,3 @@ def _by_mask(due: Tensor, state: State, part: State, values: Hyper, step: OuterS
     """Compute all rows and keep those that are due, without host synchronization, so that a step can be captured."""
     for name, value in step(part, values).items():
         state[name].copy_(torch.where(expand_for_replicas(due, value), value, state[name]))
-
-
-def expand_for_replicas(values: Tensor, like: Tensor) -> Tensor:
-    """View ``[K, 1]`` (or ``[K, P]``) so that it broadcasts with `like`, which may be ``[K, n, P]``."""
-    return values if like.dim() == values.dim() else values[:, None]

@@ -26,7 +26,7 @@ PIECE = 1 << 17
 LEAST = 1 << 10
 """Columns of a piece; a multiple of every vector register, so that an element is computed as in one long vector."""
 WORTH = 8
-"""Pieces that a vector must have: a shorter one fits into the cache as a whole."""
+"""Pieces that a vector must have to be taken apart."""
 
 
 def by_pieces(update: Update, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
@@ -49,7 +49,7 @@ def by_pieces(update: Update, state: State, grad: Tensor, loss: Tensor, hyper: H
 
 
 def in_pieces(update: Update, state: State, grad: Tensor, loss: Tensor, hyper: Hyper, columns: int) -> State:
-    """Call `Rule.update` for `columns` parameters of all members after the other, see `by_pieces`."""
+    """Call `Rule.update` for the first `columns` parameters of all members, then for the next ones, and so on."""
     size = grad.shape[-1]
     vectors = {name: value for name, value in state.items() if value.shape[-1] == size}
     counters = {name: value for name, value in state.items() if name not in vectors}

@@ -312,6 +312,11 @@ def replicate(x: Tensor, replicas: int) -> Tensor:
     return x[:, None].repeat(1, replicas, 1)
 
 
+def expand_for_replicas(values: Tensor, like: Tensor) -> Tensor:
+    """View ``[K, 1]`` (or ``[K, P]``) so that it broadcasts with `like`, which may be ``[K, n, P]``."""
+    return values if like.dim() == values.dim() else values[:, None]
+
+
 def nesterov(velocity: Tensor, momentum: Tensor, direction: Tensor) -> Tensor:
     """Apply PyTorch's Nesterov form N(v, d): v ← m v + d in place; return d + m v."""
     velocity.mul_(momentum).add_(direction)

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from relaxbench.optim.outer_step import expand_for_replicas
-from relaxbench.optim.rule import Rule, State
+from relaxbench.optim.rule import Rule, State, expand_for_replicas
 from relaxbench.problems import Problem, Sampler
 from relaxbench.training.oracle import Oracle
 

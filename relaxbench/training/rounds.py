@@ -8,8 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from relaxbench.optim.outer_step import expand_for_replicas
-from relaxbench.optim.rule import State
+from relaxbench.optim.rule import State, expand_for_replicas
 
 WARM = 2
 """Steps before a capture, in which libraries allocate their workspaces."""

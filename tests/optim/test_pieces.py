@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
 
 import pytest
 import torch
@@ -29,9 +28,9 @@ def settings(rule: Rule, members: int) -> Hyper:
     return rule.at(values, torch.full((members, 1), 0.3))
 
 
-def trained(name: str, members: int, **options: Any) -> State:
+def trained(name: str, members: int) -> State:
     """The state of random members after eleven random gradients."""
-    rule, generator = RULES[name](**options), torch.Generator().manual_seed(3)
+    rule, generator = RULES[name](), torch.Generator().manual_seed(3)
     rule.bind([torch.Size([P])])
     hyper = settings(rule, members)
     state = rule.init(torch.randn(members, P, generator=generator), torch.arange(members)[:, None])

@@ -10,10 +10,19 @@ from torch import Tensor
 
 from relaxbench.optim.hyper import GAMMA_END, GAMMA_START, LR, MOMENTUM, SCHEDULE, SCOPING, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
-from relaxbench.optim.outer_step import expand_for_replicas
 from relaxbench.optim.parts import INFINITE, NO_MOMENTUM, NO_SCOPING, Part
 from relaxbench.optim.published import Published
-from relaxbench.optim.rule import Query, Rule, State, check_replicas, counters, nesterov, own_batches, replicate
+from relaxbench.optim.rule import (
+    Query,
+    Rule,
+    State,
+    check_replicas,
+    counters,
+    expand_for_replicas,
+    nesterov,
+    own_batches,
+    replicate,
+)
 from relaxbench.space import Float, Space, Value
 
 FIXED: Mapping[str, Value] = {"moving_rate": 1.0, "momentum": 0.9, "gamma_end": 0.1, "scoping": "geometric"}

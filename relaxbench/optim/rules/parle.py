@@ -11,10 +11,21 @@ from torch import Tensor
 from relaxbench.optim import schedules
 from relaxbench.optim.hyper import AVERAGING, LR, SCHEDULE, WEIGHT_DECAY, Hyper
 from relaxbench.optim.meanings import Meaning
-from relaxbench.optim.outer_step import expand_for_replicas, outer_step
+from relaxbench.optim.outer_step import outer_step
 from relaxbench.optim.parts import HALF_STEPS, INFINITE, NO_INNER_MOMENTUM, NO_OUTER_MOMENTUM, ZERO, Part
 from relaxbench.optim.published import NEAREST_STEP, Published
-from relaxbench.optim.rule import Query, Rule, State, check_replicas, counters, nesterov, own_batches, place, replicate
+from relaxbench.optim.rule import (
+    Query,
+    Rule,
+    State,
+    check_replicas,
+    counters,
+    expand_for_replicas,
+    nesterov,
+    own_batches,
+    place,
+    replicate,
+)
 from relaxbench.optim.rules.entropy_sgd import RELAXED
 from relaxbench.space import Float, Int, Space, Value
 
