@@ -117,6 +117,11 @@ class _Given(Oracle):
         """Return gradients and losses of one."""
         return torch.ones_like(points), points.new_ones(len(points), 1)
 
+    def gradient_parts_on(self, points: Tensor, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Return the same, in one part."""
+        grads, losses = self.gradient_on(points, batch)
+        return [grads], losses
+
 
 def counted(work: Callable[[], object]) -> float:
     """Count FLOPs of products and convolutions with `torch.utils.flop_counter`."""

@@ -7,7 +7,7 @@ are as short as the piece.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,38 +29,68 @@ WORTH = 8
 """Pieces that a vector must have to be taken apart."""
 
 
-def by_pieces(update: Update, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
-    """Call `Rule.update` of an elementwise rule, piece by piece where that is faster; the bits are the same.
+def is_long(parts: Sequence[Tensor]) -> bool:
+    """Whether vectors, in parts along their last axis, are updated piece by piece.
 
-    Only on the CPU, and not while a step is recorded: a compiler joins the operations itself.
+    They are on the CPU, and not while a step is recorded: a compiler joins the operations itself.
+    """
+    numbers = sum(part.numel() for part in parts)
+    return numbers >= WORTH * _elements() and parts[0].device.type == "cpu" and not recording()
+
+
+def by_pieces(update: Update, state: State, parts: Sequence[Tensor], loss: Tensor, hyper: Hyper) -> State:
+    """Call `Rule.update` of an elementwise rule, piece by piece; the bits are the same.
 
     Args:
         update: of the rule.
-        state, grad, loss, hyper: its arguments.
+        state, loss, hyper: its arguments.
+        parts: the gradient, ``[K, P]`` or ``[K, n, P]``, as tensors that lie next to each other along its last axis.
 
     Returns:
         the new state.
     """
-    size, elements = grad.shape[-1], PIECE * torch.get_num_threads()
-    if grad.device.type != "cpu" or grad.numel() < WORTH * elements or recording():
-        return update(state, grad, loss, hyper)
-    columns = elements * size // grad.numel() // LEAST * LEAST
-    return in_pieces(update, state, grad, loss, hyper, max(columns, LEAST))
+    size, elements = sum(part.shape[-1] for part in parts), sum(part.numel() for part in parts)
+    columns = _elements() * size // elements // LEAST * LEAST
+    return in_pieces(update, state, parts, loss, hyper, max(columns, LEAST))
 
 
-def in_pieces(update: Update, state: State, grad: Tensor, loss: Tensor, hyper: Hyper, columns: int) -> State:
+def in_pieces(update: Update, state: State, parts: Sequence[Tensor], loss: Tensor, hyper: Hyper, columns: int) -> State:
     """Call `Rule.update` for the first `columns` parameters of all members, then for the next ones, and so on."""
-    size = grad.shape[-1]
+    size = sum(part.shape[-1] for part in parts)
     vectors = {name: value for name, value in state.items() if value.shape[-1] == size}
     counters = {name: value for name, value in state.items() if name not in vectors}
-    for first in range(0, size, columns):
+    for first, grad in zip(range(0, size, columns), _columns(parts, columns), strict=True):
         own, last = slice(first, first + columns), first + columns >= size
         part = {name: value[..., own] for name, value in vectors.items()}
         # Every piece counts the query as if it were the only one.
         counts = counters if last else {name: value.clone() for name, value in counters.items()}
         values = {name: value[..., own] if value.shape[-1] == size else value for name, value in hyper.items()}
-        new = update({**part, **counts}, grad[..., own], loss, values)
+        new = update({**part, **counts}, grad, loss, values)
         for name, value in part.items():
             if new[name] is not value:
                 value.copy_(new[name])
     return {**state, **{name: new[name] for name in counters}}
+
+
+def _columns(parts: Sequence[Tensor], columns: int) -> Iterator[Tensor]:
+    """Yield a gradient piece by piece; only pieces that lie in several parts are copied."""
+    found, missing = list[Tensor](), columns
+    for part in parts:
+        while part.shape[-1] >= missing:
+            found.append(part[..., :missing])
+            yield joined(found)
+            part, found, missing = part[..., missing:], [], columns
+        if part.shape[-1]:
+            found.append(part)
+            missing -= part.shape[-1]
+    if found:
+        yield joined(found)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Join vectors along their last axis; a single one stays as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat([*parts], dim=-1)
+
+
+def _elements() -> int:
+    return PIECE * torch.get_num_threads()

@@ -20,7 +20,7 @@ from relaxbench.optim import schedules
 from relaxbench.optim.hyper import ANNEALED, Hyper, declare
 from relaxbench.optim.meanings import MEANINGS, Meaning
 from relaxbench.optim.parts import Part
-from relaxbench.optim.pieces import by_pieces
+from relaxbench.optim.pieces import by_pieces, is_long, joined
 from relaxbench.optim.published import REASONS, Published
 from relaxbench.recording import recording
 from relaxbench.space import Space, Value
@@ -46,6 +46,13 @@ class GradientOracle(Protocol):
 
     def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
         """Compute gradients at the points of a query, of the points' shape, and losses ``[K, 1]`` (or ``[K, n]``)."""
+        ...
+
+    def gradient_parts(self, query: Query) -> tuple[list[Tensor], Tensor]:
+        """Compute the same, but gradients as tensors that lie next to each other along the last axis.
+
+        Joining them takes as long as a part of the update of a long vector, see `optim.pieces`.
+        """
         ...
 
 
@@ -120,8 +127,9 @@ class Rule:
         averages: entries of the state that average past points; writing into the parameters does not move them.
         hyper_dtype: type of the hyperparameters; None for that of the parameters.
         capturable: whether a step can be recorded and replayed on a device: it reads no number on the host.
-        elementwise: whether an element of the state depends on the same element of gradients and parameters alone; a
-            long vector is then updated piece by piece. A class with an `update` of its own declares it anew.
+        elementwise: whether an element of the state depends on the same element of gradients and parameters alone, and
+            `update` only reads the gradient; a long vector is then updated piece by piece. A class with an `update` of
+            its own declares it anew.
         meanings: of the hyperparameters that only this rule has, or uses in another sense than `optim.meanings`.
         replicas: n, points of a query; fixed for the whole population.
         price: cost of the answer to a query, in gradients per replica.
@@ -238,14 +246,23 @@ class Rule:
         Returns:
             the new state, and the losses ``[K, 1]`` (or ``[K, n]``).
         """
-        grad, loss = oracle.gradient(self.query(state, hyper))
-        return self.answered(state, grad, loss, hyper), loss
+        query = self.query(state, hyper)
+        if self.elementwise and is_long([query.points]):
+            parts, loss = oracle.gradient_parts(query)
+            return by_pieces(self.update, state, parts, loss, hyper), loss
+        grad, loss = oracle.gradient(query)
+        return self.update(state, grad, loss, hyper), loss
 
-    def answered(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
-        """Return the state after `update`, which is called piece by piece where that is faster, see `by_pieces`."""
-        if self.elementwise:
-            return by_pieces(self.update, state, grad, loss, hyper)
-        return self.update(state, grad, loss, hyper)
+    def answered(self, state: State, parts: Sequence[Tensor], loss: Tensor, hyper: Hyper) -> State:
+        """Return the state after `update`, which is called piece by piece where that is faster.
+
+        Args:
+            state, loss, hyper: see `update`.
+            parts: the gradient, as tensors that lie next to each other along its last axis.
+        """
+        if self.elementwise and is_long(parts):
+            return by_pieces(self.update, state, parts, loss, hyper)
+        return self.update(state, joined(parts), loss, hyper)
 
     def iterate(self, state: State) -> Tensor:
         """Return the parameters ``[K, P]`` to evaluate and deploy: those of the last completed outer step."""

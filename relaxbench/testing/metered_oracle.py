@@ -49,6 +49,11 @@ class Metered:
         loss[self.spoil] *= self.factor
         return grad, loss
 
+    def gradient_parts(self, query: Query) -> tuple[list[Tensor], Tensor]:
+        """Compute gradients in one part, see `GradientOracle`."""
+        grad, loss = self.gradient(query)
+        return [grad], loss
+
     def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearization:
         """Linearize, see `CurvatureOracle`; products are counted when they are requested."""
         self.meter.gradients += FORWARD if direction is None else FORWARD + TANGENT

@@ -279,14 +279,16 @@ class RuleConformance:
         require(grown == 0, f"next to its state the rule keeps {grown} copies of the parameters more than at first")
 
     def test_elements_stay_apart_where_it_says_so(self) -> None:
-        """Require the same bits from an elementwise rule that updates a part of the parameters after the other."""
+        """Require the same bits of an elementwise rule that updates piece by piece; it only reads the gradient."""
         if not self.rule.elementwise:
             skip("the rule does not declare itself elementwise")
         whole, parts = self._probe.ensemble(), self._probe.ensemble()
         for _ in range(2 * self._probe.period() + 1):
             whole.step()
             grad, loss = parts.oracle.gradient(parts.rule.query(parts.state, parts.hyper))
-            parts.state = in_pieces(parts.rule.update, parts.state, grad, loss, parts.hyper, LEAST)
+            before = grad.clone()
+            parts.state = in_pieces(parts.rule.update, parts.state, [grad], loss, parts.hyper, LEAST)
+            require(identical(grad, before), "`update` writes into the gradient: do not declare elementwise")
             for name, value in whole.state.items():
                 other = parts.state[name]
                 require(identical(value, other), f"{name!r} depends on other elements: do not declare elementwise")

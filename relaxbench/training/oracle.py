@@ -87,14 +87,25 @@ class Oracle:
 
     def gradient(self, query: Query) -> tuple[Tensor, Tensor]:
         """Return gradients and losses of a query on its mini-batches, see `GradientOracle`."""
-        assert self.sampler is not None, "a round sets the sampler first"
+        batch = self._batch(query)
         if query.points.dim() == 2:
-            return self.gradient_on(query.points, self.sampler.batch(query.batch))
-        # Replicas are members of a larger population, n next to each other.
-        batches = [self.sampler.batch(number) for number in torch.split(query.batch, 1, dim=1)]
-        batch = {name: torch.stack([b[name] for b in batches], dim=1).flatten(0, 1) for name in batches[0]}
+            return self.gradient_on(query.points, batch)
         grads, losses = self.gradient_on(query.points.flatten(0, 1), batch)
         return grads.view_as(query.points), losses.view_as(query.batch)
+
+    def gradient_parts(self, query: Query) -> tuple[list[Tensor], Tensor]:
+        """Return gradients in parts and losses of a query on its mini-batches, see `GradientOracle`."""
+        shape, batch = query.points.shape, self._batch(query)
+        parts, losses = self.gradient_parts_on(query.points.reshape(-1, shape[-1]), batch)
+        return [part.view(*shape[:-1], part.shape[1]) for part in parts], losses.view_as(query.batch)
+
+    def _batch(self, query: Query) -> Batch:
+        """Return the mini-batches of a query. Replicas are members of a larger population, n next to each other."""
+        assert self.sampler is not None, "a round sets the sampler first"
+        if query.points.dim() == 2:
+            return self.sampler.batch(query.batch)
+        batches = [self.sampler.batch(number) for number in torch.split(query.batch, 1, dim=1)]
+        return {name: torch.stack([b[name] for b in batches], dim=1).flatten(0, 1) for name in batches[0]}
 
     def gradient_on(self, points: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return gradients ``[K, P]`` and losses ``[K, 1]`` on a batch, every tensor of which has a first axis K."""
@@ -110,14 +121,35 @@ class Oracle:
         grads = torch.empty_like(points)
         losses = points.new_empty(points.shape[0], 1)
         for k in range(points.shape[0]):
-            # Each parameter by itself: the gradient of a view would be a copy of the whole vector.
-            params = {name: p.detach().requires_grad_() for name, p in self.problem.trainable(points[k]).items()}
-            loss = self._loss(params, _row(batch, k))
-            parts = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
-            # Detached, because older versions of PyTorch give zeros that require a gradient for what has none.
-            torch.cat([part.detach().flatten() for part in parts], out=grads[k])
-            losses[k, 0] = loss.detach()
+            parts, losses[k] = self._of_a_member(points[k], _row(batch, k))
+            torch.cat([part.flatten() for part in parts], out=grads[k])
         return grads, losses
+
+    def gradient_parts_on(self, points: Tensor, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Return what `gradient_on` returns, but gradients as tensors ``[K, …]`` that are not joined."""
+        with products(self.precision, points.device):
+            return self._gradient_parts_on(points, batch)
+
+    def _gradient_parts_on(self, points: Tensor, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        if self.path == "vectorized":
+            params = {name: p.detach().requires_grad_() for name, p in self.problem.trainable(points).items()}
+            losses = _together(self._loss)(params, batch)
+            grads = torch.autograd.grad(losses.sum(), list(params.values()), materialize_grads=True)
+            return [grad.detach().flatten(1) for grad in grads], losses.detach()[:, None]
+        if len(points) > 1:
+            together, losses = self._gradient_on(points, batch)
+            return [together], losses
+        parts, loss = self._of_a_member(points[0], _row(batch, 0))
+        return [part.flatten()[None] for part in parts], loss[None, None]
+
+    def _of_a_member(self, point: Tensor, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Return the gradients, one per parameter, and the loss of one member."""
+        # Each parameter by itself: the gradient of a view would be a copy of the whole vector.
+        params = {name: p.detach().requires_grad_() for name, p in self.problem.trainable(point).items()}
+        loss = self._loss(params, batch)
+        parts = torch.autograd.grad(loss, list(params.values()), materialize_grads=True)
+        # Detached, because older versions of PyTorch give zeros that require a gradient for what has none.
+        return [part.detach() for part in parts], loss.detach()
 
     def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearized:
         """Linearize the outputs at points ``[K, P]`` along directions, on the mini-batches with numbers ``[K, 1]``."""

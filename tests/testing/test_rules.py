@@ -262,6 +262,15 @@ class Joining(Good):
         return super().update(state, grad + 1e-3 * state["y"][:, :1], loss, hyper)
 
 
+class Overwriting(Good):
+    """Uses the memory of the gradient for a result."""
+
+    elementwise = True
+
+    def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
+        return super().update(state, grad.mul_(0.5), loss, hyper)
+
+
 class Climbing(Good):
     def update(self, state: State, grad: Tensor, loss: Tensor, hyper: Hyper) -> State:
         return super().update(state, -grad, loss, hyper)
@@ -309,6 +318,7 @@ BROKEN: list[tuple[type[Rule], str, str]] = [
     (Double, "it takes no more memory than it declares", "5 copies"),
     (Hoarding, "it takes no more memory than it declares", "next to its state the rule keeps"),
     (Joining, "elements stay apart where it says so", "do not declare elementwise"),
+    (Overwriting, "elements stay apart where it says so", "writes into the gradient"),
     (Climbing, "it descends", "the loss goes from"),
     (LossReading, "the drop in class takes the same steps", "away from the population"),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import cast, get_args
 
 import pytest
 import torch
@@ -47,6 +47,35 @@ def test_gradients_are_those_of_a_plain_training_loop(path: Path) -> None:
         expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         assert torch.allclose(grads[k], expected, rtol=1e-11, atol=1e-14)
         assert losses[k].item() == pytest.approx(loss.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("replicas", [None, 2])
+def test_gradients_in_parts_are_the_same(path: Path, members: int, replicas: int | None) -> None:
+    """Of a model that does not use one of its parameters, and has an empty one."""
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = mlp(dropout=0.3)
+            self.unused, self.empty = nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(0, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return cast(Tensor, self.body(x))
+
+    task = SupervisedProblem("unused", Model, digits, batch_size=16)
+    points = torch.stack([task.init(seed) for seed in range(members)])
+    numbers = torch.arange(members)[:, None]
+    if replicas:
+        points = torch.stack([points, 2 * points], dim=1)
+        numbers = torch.cat([numbers, numbers + 1], dim=1)
+    oracle = Oracle(task, path)
+    oracle.sampler = task.sampler(range(members), list(range(members)), 3, CPU)
+    grads, losses = oracle.gradient(Query(points, numbers))
+    parts, again = oracle.gradient_parts(Query(points, numbers))
+    assert torch.equal(torch.cat(parts, dim=-1), grads) and torch.equal(again, losses)
+    assert not any(part.requires_grad for part in parts) and losses.shape == (members, replicas or 1)
 
 
 @pytest.mark.parametrize("path", PATHS)

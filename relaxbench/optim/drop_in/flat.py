@@ -58,7 +58,15 @@ class Flat:
         return self._join([p.detach() for p in self.params])
 
     def gradients(self) -> Tensor:
-        """Return the gradients, ``[1, P]``; a gradient that is None (its parameter was not used) counts as zero.
+        """Return the gradients, ``[1, P]``, see `gradient_parts`."""
+        return self._join(self._gradients())
+
+    def gradient_parts(self) -> list[Tensor]:
+        """Return the gradient of each parameter as a vector ``[1, …]``, not copied where it is one already."""
+        return [grad.reshape(1, -1).to(self.dtype) for grad in self._gradients()]
+
+    def _gradients(self) -> list[Tensor]:
+        """Return the gradients; one that is None (its parameter was not used) counts as zero.
 
         Raises:
             TypeError: if one is sparse.
@@ -82,7 +90,7 @@ class Flat:
                     "embedding with sparse=False"
                 )
             grads.append(p.grad)
-        return self._join(grads)
+        return grads
 
     def write(self, point: Tensor) -> None:
         """Put a point ``[1, P]`` into the parameters."""

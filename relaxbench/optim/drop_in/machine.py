@@ -13,6 +13,7 @@ from relaxbench.optim.drop_in.groups import Hyperparameters
 from relaxbench.optim.drop_in.ranks import refuse_shards, several
 from relaxbench.optim.drop_in.thaw import insert, merge, positions
 from relaxbench.optim.drop_in.writes import agree, move, positions_of
+from relaxbench.optim.pieces import is_long
 from relaxbench.optim.rule import Rule, State
 
 
@@ -122,17 +123,26 @@ class Machine(torch.optim.Optimizer):
     def _take(self) -> None:
         """Give the parameters' gradients to the rule."""
         self._adopt()
-        self._pending.append(self._flat.gradients())
-        if len(self._pending) == self.rule.replicas:
-            grad = torch.stack(self._pending, dim=1) if self.rule.replicas > 1 else self._pending[0]
+        if parts := self._answer():
             if self._unknown_loss is None:
-                self._unknown_loss = grad.new_full((1, self.rule.replicas), float("nan"))
+                self._unknown_loss = parts[0].new_full((1, self.rule.replicas), float("nan"))
             now = self._scheduled()
             self._hyper.tell(self._rule_state)
-            self._rule_state = self.rule.answered(self._rule_state, grad, self._unknown_loss, now)
+            self._rule_state = self.rule.answered(self._rule_state, parts, self._unknown_loss, now)
             self._queries += 1
-            self._pending.clear()
         self._write_query()
+
+    def _answer(self) -> list[Tensor]:
+        """Return the gradient of the current query, in parts; [] while replicas are to be served."""
+        if self.rule.replicas == 1:
+            long = self.rule.elementwise and is_long([self._written_point()])
+            return self._flat.gradient_parts() if long else [self._flat.gradients()]
+        self._pending.append(self._flat.gradients())
+        if len(self._pending) < self.rule.replicas:
+            return []
+        whole = torch.stack(self._pending, dim=1)
+        self._pending.clear()
+        return [whole]
 
     def _scheduled(self) -> dict[str, Tensor]:
         return self._hyper.at(self._queries, self._all_queries)
