@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from relaxbench.errors import UserError
 from relaxbench.problems import layers
@@ -39,6 +37,7 @@ class AdaptedModel:
         self._build, self._pretrained = build, pretrained
         self._constants: dict[tuple[str, torch.dtype], Params] = {}
         self._channels_last: bool | None = None  # undecided
+        self._modes: tuple[bool, list[tuple[nn.Module, bool]]] | None = None  # as `train` has left them
 
     def original(self, seed: int) -> nn.Module:
         """Build the user's own model.
@@ -78,13 +77,21 @@ class AdaptedModel:
         return model, [part for part in model.modules() if not part.training]
 
     @cached_property
-    def _shared(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """The parameters and buffers of layers that the model has under several names, and what they are now."""
-        names = Counter(part for _, part in self.module.named_modules(remove_duplicate=False))
-        shared: list[dict[str, Any]] = []
-        for part in (part for part, count in names.items() if count > 1):
-            shared += [part._parameters, part._buffers]
-        return [(tensors, {**tensors}) for tensors in shared]
+    def _places(self) -> dict[str, list[tuple[dict[str, Any], str]]]:
+        """Where the layers keep each parameter and buffer; one that is tied has several places, and names.
+
+        `torch.func.functional_call` does the same, and looks for the places in every call.
+        """
+        places: dict[int, list[tuple[dict[str, Any], str]]] = {}
+        for part in self.module.modules():
+            for tensors in (part._parameters, part._buffers):
+                for key, tensor in tensors.items():
+                    places.setdefault(id(tensor), []).append((tensors, key))
+        named = (
+            *self.module.named_parameters(remove_duplicate=False),
+            *self.module.named_buffers(remove_duplicate=False),
+        )
+        return {name: places[id(tensor)] for name, tensor in named}
 
     @cached_property
     def trainable(self) -> dict[str, torch.Size]:
@@ -125,9 +132,12 @@ class AdaptedModel:
 
     def train(self, training: bool) -> None:
         """Set the mode of all parts that are not always in evaluation mode."""
+        if self._modes and self._modes[0] == training and all(part.training == mode for part, mode in self._modes[1]):
+            return
         self.module.train(training)
         for part in self._parts[1]:
             part.training = False
+        self._modes = training, [(part, part.training) for part in self.module.modules()]
 
     @cached_property
     def takes_labels(self) -> bool:
@@ -142,12 +152,16 @@ class AdaptedModel:
         inputs = tuple(value.to(first.dtype) if value.is_floating_point() else value for value in inputs)
         if self._channels_last is None and not layers.is_together():
             self._arrange(self._channels_may_be_last(inputs))
-        shared = self._shared  # before the first call
+        places, replaced = self._places, list[tuple[dict[str, Any], str, Any]]()
         try:
-            return functional_call(self.module, {**self.constants(first.device, first.dtype), **params}, inputs)
-        finally:  # functional_call leaves its arguments in a layer that has two names; they would look frozen
-            for tensors, own in shared:
-                tensors.update(own)
+            for name, value in {**self.constants(first.device, first.dtype), **params}.items():
+                for tensors, key in places[name]:
+                    replaced.append((tensors, key, tensors[key]))
+                    tensors[key] = value
+            return self.module(*inputs)
+        finally:
+            for tensors, key, own in reversed(replaced):
+                tensors[key] = own
 
     def _channels_may_be_last(self, inputs: tuple[Tensor, ...]) -> bool:
         """Try whether the model's code allows the channels of images to be last in memory: ``view`` may not.

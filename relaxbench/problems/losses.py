@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from relaxbench.errors import UserError, unknown
+from relaxbench.problems import layers
 
 Batch = dict[str, Tensor]
 """A mini-batch or a split: for data ``{"x": [B, …], "y": [B]}``."""
@@ -42,7 +43,12 @@ class CrossEntropy(Loss):
     name = "cross-entropy"
 
     def value(self, outputs: Tensor, batch: Batch) -> Tensor:
-        return functional.cross_entropy(outputs.flatten(0, -2), batch["y"].flatten())
+        logits, labels = outputs.flatten(0, -2), batch["y"].flatten()
+        if not layers.is_together() or labels.dtype != torch.int64:
+            return functional.cross_entropy(logits, labels)
+        # The same operations as `vmap` makes of it, but for those that leave out examples without a label.
+        losses = -logits.log_softmax(1).gather(1, labels[:, None]).squeeze(1)
+        return losses.sum() / losses.new_full((), len(labels))
 
     def gradient(self, outputs: Tensor, batch: Batch) -> Tensor:
         target = batch["y"][..., None] == torch.arange(outputs.shape[-1], device=outputs.device)

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor, vmap
+from torch import Tensor
 
 from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode, unspared
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
 from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, layers
 from relaxbench.training.precision import Precision, forward, precision_of, products
+from relaxbench.util.batched import batched
 
 Path = Literal["vectorized", "direct"]
 """The training path of an engine."""
@@ -64,7 +65,7 @@ class OnBatch:
 
     def _by_member(self, function: Callable[..., Tensor], outputs: Tensor, *more: Tensor) -> Tensor:
         if self.path == "vectorized":
-            return vmap(function)(outputs, self.batch, *more)
+            return batched(function)(outputs, self.batch, *more)
         rows = range(len(outputs))
         return torch.stack([function(outputs[k], _row(self.batch, k), *(v[k] for v in more)) for k in rows])
 
@@ -250,12 +251,11 @@ class Oracle:
 
 
 def _together(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Apply `torch.vmap` to a function that calls a model."""
+    """Call a function that calls a model once for all members."""
 
     def run(*arguments: Any) -> Result:
         with layers.together():
-            result: Result = vmap(function)(*arguments)
-        return result
+            return batched(function)(*arguments)
 
     return run
 

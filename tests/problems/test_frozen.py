@@ -148,6 +148,17 @@ def test_a_part_in_evaluation_mode_draws_no_masks_and_a_whole_model_in_evaluatio
     assert whole.statistics_examples == 40
 
 
+def test_a_mode_that_other_code_changes_is_set_again() -> None:
+    task = of(sleepy)
+    for training in (True, True, False, False, True):
+        task.adapted.train(training)
+        assert [m.training for m in task.model.modules()] == [training, training, False, training, training]
+        list(task.model.children())[-1].train(not training)
+    task.model.eval()
+    task.adapted.train(True)
+    assert task.model.training
+
+
 @pytest.mark.parametrize("wrap", [lambda weights: weights, lambda weights: lambda: weights])
 def test_pretrained_weights_replace_the_model_s_own_and_missing_names_keep_theirs(wrap: Any) -> None:
     weights = {"0.weight": torch.full((5, 4), 0.25), "0.bias": torch.ones(5)}
@@ -214,6 +225,37 @@ class Shared(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.last(self.again(self.first(x).relu()).relu()))
+
+
+class Tied(nn.Module):
+    """Weights under two names, which can fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs, self.outputs = nn.Linear(4, 4), nn.Linear(4, 4, bias=False)
+        self.outputs.weight = self.inputs.weight
+        self.register_buffer("scale", torch.tensor(2.0))
+        self.fails = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.scale = self.scale * 1.0
+        if self.fails:
+            raise RuntimeError("on purpose")
+        return torch.as_tensor(self.outputs(self.inputs(x).relu()) * self.scale)
+
+
+def test_given_parameters_are_used_wherever_they_are_tied_and_the_model_s_own_stay_in_place() -> None:
+    task = of(Tied)
+    model = task.model
+    own = [(tensors, {**tensors}) for part in model.modules() for tensors in (part._parameters, part._buffers)]
+    params, batch = task.unflatten(task.init(3) + 1), task.split("validation", CPU)
+    assert task.layout() == [("inputs.weight", torch.Size([4, 4])), ("inputs.bias", torch.Size([4]))]
+    expected = torch.func.functional_call(Tied(), params, (batch["x"],))
+    assert torch.equal(task.outputs(params, batch, False), expected)
+    model.fails = True  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="on purpose"):
+        task.outputs(params, batch, False)
+    assert all(tensors[key] is value for tensors, before in own for key, value in before.items())
 
 
 def test_a_layer_with_two_names_is_trained_in_every_precision() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from relaxbench.errors import UserError
-from relaxbench.problems import SupervisedProblem
+from relaxbench.problems import SupervisedProblem, layers
 from relaxbench.problems.losses import LOSSES, loss
 from relaxbench.problems.supervised import Data
 from relaxbench.training.compatibility import try_out
@@ -67,6 +67,23 @@ def test_named_losses_are_torch_s() -> None:
     assert all(name == known.name for name, known in LOSSES.items())
     with pytest.raises(UserError, match="unknown loss 'crossentropy': did you mean 'cross-entropy'"):
         loss("crossentropy")
+
+
+@pytest.mark.parametrize("places", [(), (5,)])
+def test_cross_entropy_of_several_members_has_the_bits_of_torch_s(places: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(2)
+    outputs = (3 * torch.randn(4, 6, *places, 7, generator=generator)).requires_grad_()
+    y = torch.randint(0, 7, (4, 6, *places), generator=generator)
+
+    def value(out: Tensor, labels: Tensor) -> Tensor:
+        return loss("cross-entropy").value(out, {"y": labels})
+
+    apart = torch.vmap(value)(outputs, y)
+    with layers.together():
+        together = torch.vmap(value)(outputs, y)
+    assert torch.equal(together, apart)
+    slopes = [torch.autograd.grad(values.sum(), outputs)[0] for values in (together, apart)]
+    assert torch.equal(*slopes) and bool(slopes[0].any())
 
 
 def test_the_fingerprint_depends_on_every_number_its_place_and_its_split() -> None:
