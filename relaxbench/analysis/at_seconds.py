@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from relaxbench.analysis.arms import Limits
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.util.text import counted
 
@@ -22,7 +23,8 @@ class Reading:
 
     Attributes:
         ours, theirs: id of a confirm run → its result, in display units; lower is better.
-        seconds: time of a run at which the results are read; NaN for seconds to a tolerance.
+        seconds: time of a run at which the results are read; of seconds to a tolerance the longest that count: a run
+            that takes longer has missed it.
         obstacle: why the results allow no claim, in a few words; empty where they do.
     """
 
@@ -37,8 +39,8 @@ def at_seconds(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd
 
     The more expensive method is read in the middle of its runs, between the two measurements around that time. Its
     schedules were tuned for the whole run, so the comparison favours the cheaper method. A censored metric (gradients
-    to a tolerance) becomes seconds to the tolerance. Test data are read once, at the end of a run, and are therefore
-    not available here.
+    to a tolerance) becomes seconds to the tolerance, at most those of the cheaper method's budget. Test data are read
+    once, at the end of a run, and are therefore not available here.
 
     Args:
         frames: the study.
@@ -54,7 +56,9 @@ def at_seconds(frames: StudyFrames, problem: str, ours: pd.DataFrame, theirs: pd
     if abs(x - y) <= tolerance(frames, problem, [arm["method"].iloc[0] for arm in (ours, theirs)]) * max(x, y):
         x = y = (x + y) / 2
     if frames.problem(problem)["censored"]:
-        return Reading(ours["test_metric"] * x, theirs["test_metric"] * y)
+        seconds = Limits.of(frames.problem(problem)).largest * min(x, y)
+        own, other = ((arm["test_metric"] * cost).clip(upper=seconds) for arm, cost in ((ours, x), (theirs, y)))
+        return Reading(own, other, seconds)
     seconds = min(float(ours["gradients"].mean()) * x, float(theirs["gradients"].mean()) * y)
     read, other = (_read(frames, problem, arm["id"], seconds / cost) for arm, cost in ((ours, x), (theirs, y)))
     lost = int(read.isna().sum() + other.isna().sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from relaxbench.analysis.comparison import MethodResult
@@ -11,7 +12,7 @@ from relaxbench.analysis.problem_caveats import same_examples, shared_examples, 
 from relaxbench.analysis.progress import progress
 from relaxbench.analysis.pruning import prunings
 from relaxbench.analysis.publications import warning
-from relaxbench.analysis.sentences import listed, ratio
+from relaxbench.analysis.sentences import listed, number, ratio
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
 from relaxbench.store.facts import protocol
 from relaxbench.util.text import counted, percent
@@ -276,8 +277,9 @@ def _disasters(result: MethodResult) -> list[str]:
     if not found or not found.count:
         return []
     were = "was a disaster" if found.count == 1 else "were disasters"
+    digits = max(0, 2 - math.floor(math.log10(found.limit)))
     return [
-        f"{found.count:,} of {counted(found.runs, 'run')} on fresh seeds {were}, at {found.limit:.3g} or more; "
+        f"{found.count:,} of {counted(found.runs, 'run')} on fresh seeds {were}, above {number(found.limit, digits)}; "
         f"{found.at_most}."
     ]
 

@@ -62,7 +62,7 @@ class Comparison:
         ratio: e^D, the method's metric in terms of the opponent's.
         low, high: the repeated simultaneous interval of the ratio, the only one that is shown.
         error, freedom: standard error and degrees of freedom of D, the logarithm of the ratio.
-        band_low, band_high: the ratios that are equivalent.
+        band_low, band_high: the ratios that are equivalent; from 0 where the margin exceeds the opponent's level.
         level, reference_level: geometric means of the metric of both.
         blocks, reference_blocks: blocks behind both.
         runs: confirm runs of the method at this look.

@@ -74,8 +74,7 @@ def parse_margin(value: float | str | None) -> Margin | None:
 def band(margin: Margin, reference: Arm, tail: float) -> tuple[Array, Array]:
     """The two ends of the band on the logarithmic scale, ``[...]`` each.
 
-    A margin in points of g⁺ or more has no lower end: 0 would lie within it. It is +∞ then, so that nothing is
-    equivalent.
+    A margin in points of g⁺ or more has no lower end, −∞: no metric above 0 is so many points below the reference's.
 
     Args:
         margin: what counts as equivalent.
@@ -88,5 +87,5 @@ def band(margin: Margin, reference: Arm, tail: float) -> tuple[Array, Array]:
     half = -special.stdtrit(max(reference.blocks - 1, 1), tail) * np.sqrt(reference.variance)
     share = margin.value * np.exp(-(reference.estimate + half))
     with np.errstate(invalid="ignore", divide="ignore"):
-        low = np.where(share < 1, np.log1p(-share), np.inf)
+        low = np.where(share < 1, np.log1p(-np.minimum(share, 1)), -np.inf)
     return low, np.asarray(np.log1p(margin.value * np.exp(-reference.estimate)))

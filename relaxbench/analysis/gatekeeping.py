@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from relaxbench.analysis.arm import Arm
+from relaxbench.analysis.arms import claimable
 from relaxbench.analysis.equivalence import Margin
 from relaxbench.analysis.simultaneous import Family, Judgement, judge
 from relaxbench.analysis.welch import welch_difference
@@ -41,7 +42,7 @@ def secondary(
     if primary.verdict != "better":
         return {name: _estimate(*arms) for name, arms in pairs.items()}
     shared = replace(family, looks=max(family.looks, len(pairs)))
-    return {name: judge(*arms, shared, (margins or {}).get(name)) for name, arms in pairs.items()}
+    return {name: claimable(judge(*arms, shared, (margins or {}).get(name)), *arms) for name, arms in pairs.items()}
 
 
 def _estimate(candidate: Arm, reference: Arm) -> Judgement:

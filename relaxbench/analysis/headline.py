@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Verdict
+from relaxbench.analysis.obstacles import EVERY_DIVERGED
 from relaxbench.analysis.sentences import listed, ratio
 from relaxbench.util.text import counted
 
@@ -68,7 +69,13 @@ def _whole(candidates: Sequence[MethodResult], controls: Sequence[MethodResult])
     }
     if set(groups) == {"no claim"}:
         reasons = {_final(result) for result in candidates}
-        return f"No claim can be made: {reasons.pop()}." if len(reasons) == 1 and "" not in reasons else NOT_YET
+        if len(reasons) > 1 or "" in reasons:
+            return NOT_YET
+        (reason,) = reasons
+        if reason == EVERY_DIVERGED:
+            whose = _titles(candidates) if len(candidates) <= NAMED else f"all {len(candidates)} methods"
+            reason = f"every confirming run of {whose} diverged"
+        return f"No claim can be made: {reason}."
     better = groups.pop("better", [])
     rest = [
         _others(group, verdict, _titles(group) if len(group) <= NAMED else counted(len(group), "method"))

@@ -8,6 +8,9 @@ from relaxbench.analysis.comparison import Comparison
 from relaxbench.analysis.simultaneous import MIN_BLOCKS, Obstacle
 from relaxbench.util.text import counted
 
+EVERY_DIVERGED = "every confirming run diverged"
+"""A reason, of the method that is named before it."""
+
 
 def reason(comparison: Comparison, obstacle: Obstacle, lowest: float) -> str:
     """Return why no claim is possible, in a few words; empty where one is.
@@ -27,7 +30,7 @@ def reason(comparison: Comparison, obstacle: Obstacle, lowest: float) -> str:
         return f"the {comparison.metric} of a run is not finite"
     reasons: dict[Obstacle, str] = {
         "": "",
-        "diverged": "every confirming run diverged",
+        "diverged": EVERY_DIVERGED,
         "reference diverged": f"every confirming run of {comparison.reference_title} diverged",
         "missed": "no run of either reached the tolerance",
         "hidden": "runs of both missed the tolerance, and are equal only because both stopped at the budget",

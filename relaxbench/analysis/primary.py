@@ -77,6 +77,8 @@ def described(comparison: Comparison, judgement: Judgement, own: Arm, other: Arm
     """A comparison with the numbers of a judgement, as ratios, and the levels of both arms."""
     ends = (judgement.difference, judgement.low, judgement.high, judgement.band_low, judgement.band_high)
     ratio, low, high, band_low, band_high = (math.exp(end) if abs(end) < 700 else math.nan for end in ends)
+    if judgement.band_low == -math.inf:
+        band_low = 0.0
     return replace(
         comparison,
         verdict=cast(Verdict, judgement.verdict),

@@ -18,6 +18,7 @@ from relaxbench.analysis.comparison import Clock, Comparison, MethodResult, Oppo
 from relaxbench.analysis.equivalence import Margin
 from relaxbench.analysis.gatekeeping import secondary
 from relaxbench.analysis.log_scale import smallest_positive
+from relaxbench.analysis.obstacles import reason
 from relaxbench.analysis.primary import described, unclaimed
 from relaxbench.analysis.simultaneous import Judgement
 from relaxbench.analysis.study_arms import NOTHING, StudyArms
@@ -26,9 +27,17 @@ from relaxbench.analysis.study_arms import NOTHING, StudyArms
 class _Pair:
     """One secondary comparison before it is judged: what it is, both arms, and what prevents a claim."""
 
-    def __init__(self, comparison: Comparison, own: Arm | None, other: Arm | None, obstacle: str = "") -> None:
-        self.comparison, self.obstacle = comparison, obstacle
+    def __init__(
+        self,
+        comparison: Comparison,
+        own: Arm | None,
+        other: Arm | None,
+        obstacle: str = "",
+        lowest: float = math.nan,
+    ) -> None:
         self.own, self.other = own or NOTHING, other or NOTHING
+        self.comparison, self.obstacle, self.lowest = comparison, obstacle, lowest
+        self.complete = own is not None and other is not None
         self.margin: Margin | None = None
 
 
@@ -74,14 +83,24 @@ def best_control(arms: StudyArms, problem: str) -> str | None:
 
 def _finished(pair: _Pair, judgement: Judgement, primary: Comparison) -> Comparison:
     """A judged secondary comparison with its numbers, or why it makes no claim."""
-    comparison = described(pair.comparison, judgement, pair.own, pair.other)
+    own, other = pair.own, pair.other
+    comparison = replace(
+        described(pair.comparison, judgement, own, other),
+        runs=own.runs,
+        missed=own.missed,
+        reference_runs=other.runs,
+        reference_missed=other.missed,
+    )
     if primary.verdict == "no claim":
         return unclaimed(comparison, primary.reason)
     if pair.obstacle:
         return unclaimed(replace(comparison, ratio=math.nan), pair.obstacle)
+    if not pair.complete:
+        return unclaimed(comparison, f"{comparison.reference_title} has no complete look yet")
     if comparison.verdict == "no claim":
-        reason = "too few blocks" if comparison.known else f"{comparison.reference_title} has no complete look yet"
-        return unclaimed(comparison, reason)
+        return unclaimed(comparison, reason(comparison, judgement.obstacle, pair.lowest))
+    if not comparison.known:
+        return unclaimed(comparison, reason(comparison, "logarithm", pair.lowest))
     return comparison
 
 
@@ -101,13 +120,16 @@ def _seconds(arms: StudyArms, result: MethodResult, primary: Comparison) -> _Pai
     reading = at_seconds(frames, problem, ours, theirs)
     if reading.obstacle:
         return _Pair(comparison, None, None, reading.obstacle)
-    limits = Limits(in_full=True) if result.censored else Limits(smallest=arms.limits(problem).smallest)
+    limits = Limits(smallest=arms.limits(problem).smallest)
+    if result.censored:
+        limits = Limits(largest=reading.seconds, in_full=True)
     readings = (reading.ours, reading.theirs)
     own, other = (runs.arm(n, limits, read) for runs, n, read in zip(sides, counts, readings, strict=True))
-    pair = _Pair(replace(comparison, read_at=reading.seconds), own, other)
-    if not result.censored:  # the margin is one of the metric; none was stated of seconds
-        pair.margin = frames.margin(problem)
-        pair.comparison = replace(pair.comparison, margin=result.margin)
+    lowest = min(float(read.min()) for read in readings)
+    if result.censored:  # the margin is one of the metric; none was stated of seconds
+        return _Pair(replace(comparison, budget=reading.seconds), own, other, lowest=lowest)
+    pair = _Pair(replace(comparison, read_at=reading.seconds, margin=result.margin), own, other, lowest=lowest)
+    pair.margin = frames.margin(problem)
     return pair
 
 
@@ -149,7 +171,9 @@ def _of(arms: StudyArms, result: MethodResult, primary: Comparison, comparison: 
     """Both arms as they were at the primary comparison's look; the opponent's at the last look that it has had."""
     own = arms.latest(result.problem, result.method, primary.look)
     other = arms.latest(problem, comparison.reference, primary.look)
-    pair = _Pair(comparison, own, other)
+    runs = (arms.runs(result.problem, result.method), arms.runs(problem, comparison.reference))
+    lowest = min(float(each.table["test_metric"].min()) for each in runs)
+    pair = _Pair(comparison, own, other, lowest=lowest)
     pair.margin = arms.frames.margin(result.problem)
     return pair
 

@@ -8,13 +8,18 @@ from collections.abc import Iterable
 from relaxbench.analysis.comparison import SHORT, VERDICTS, Comparison, MethodResult, Rates
 from relaxbench.analysis.disasters import Disasters
 from relaxbench.analysis.simultaneous import LEVEL
-from relaxbench.util.text import counted, percent
+from relaxbench.util.text import counted, percent, scientific
+
+FINEST, LARGE = 6, 1e12
+"""Most decimals of a number, and where it is too large for digits: beyond both it is shown with a power of ten."""
 
 
 def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
     """Return a number as text: thousands separated, a true minus sign, "–" where there is no number."""
     if value is None or not math.isfinite(value):
         return "–"
+    if abs(value) >= LARGE or (decimals >= FINEST and 0 < abs(value) < 10.0 ** (1 - decimals)):
+        return ("+" if sign and value > 0 else "") + scientific(value)
     value = round(float(value), decimals) + 0.0  # no "−0.00"
     return f"{value:{'+' if sign and value else ''},.{decimals}f}".replace("-", "−")
 
@@ -220,11 +225,13 @@ def _secondary(result: MethodResult, comparison: Comparison | None, start: str) 
         return ""
     comma = "," if comparison.opponent == "control" else ""
     start = f"{start}{comma} {comparison.reference_title}".removesuffix(" ")
+    missed = "".join(f" {line}" for line in _missed(comparison))
     if comparison.verdict == "no claim":
-        return f"{start}: no claim. {capital(comparison.reason)}."
+        return f"{start}: no claim. {capital(comparison.reason)}.{missed}"
     if comparison.verdict == "not tested":
-        return f"{start}: not tested, as the method is not better than the baseline. Estimate: {amount(comparison)}."
-    return f"{start}: {comparison.verdict}. {capital(amount(comparison))}."
+        untested = f"{start}: not tested, as the method is not better than the baseline."
+        return f"{untested} Estimate: {amount(comparison)}.{missed}"
+    return f"{start}: {comparison.verdict}. {capital(amount(comparison))}.{missed}"
 
 
 def _tested(result: MethodResult) -> list[str]:
@@ -255,8 +262,8 @@ def _disasters(comparison: Comparison) -> str:
     count = "None" if not failures.count else f"{failures.count:,}"
     were = "were disasters" if failures.count > 1 else "was a disaster"
     return (
-        f"{count} of its {counted(failures.runs, 'run')} {were} (3 times {comparison.reference_title}'s median or "
-        f"more); {failures.at_most}."
+        f"{count} of its {counted(failures.runs, 'run')} {were} (above 3 times {comparison.reference_title}'s "
+        f"median); {failures.at_most}."
     )
 
 
@@ -273,6 +280,8 @@ def _missed(comparison: Comparison) -> list[str]:
     if not comparison.censored or not comparison.missed + comparison.reference_missed:
         return []
     budget = f" of {number(comparison.budget, 0)}" if comparison.budget else ""
+    if comparison.clock == "seconds" and comparison.budget:
+        budget = f", which takes the cheaper method {seconds(comparison.budget)}"
     runs = counted(comparison.runs, "run")
     theirs = f"{comparison.reference_title}'s"
     theirs += f" {comparison.reference_runs:,}" if comparison.reference_runs else ""

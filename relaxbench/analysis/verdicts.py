@@ -175,7 +175,7 @@ def _unit(unit: str) -> str:
 
 def _decimals(spreads: list[float]) -> int:
     """Decimals that show two digits of the smallest spread over methods, unless it is far below the typical one."""
-    positive = [spread for spread in spreads if spread > 0]  # NaN is not
+    positive = [spread for spread in spreads if 0 < spread < math.inf]  # NaN is not
     if not positive:
         return 2
     spread = max(min(positive), float(np.median(positive)) / 10)

@@ -45,9 +45,10 @@ def equivalence_p(ratio: float, error: float, freedom: float, band: tuple[float,
         ratio, error, freedom, looks: as for `difference_p`.
         band: the ratios that are equivalent.
     """
-    if not (ratio > 0 and error >= 0 and 0 < band[0] < band[1]):
+    if not (ratio > 0 and error >= 0 and 0 <= band[0] < band[1]):
         return math.nan
-    above, below = math.log(ratio / band[0]), math.log(band[1] / ratio)
+    above = math.log(ratio / band[0]) if band[0] else math.inf
+    below = math.log(band[1] / ratio)
     nearest = min(above, below)
     if error == 0:
         return float(nearest <= 0)

@@ -130,6 +130,8 @@ def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
         changes["looks"] = parse_looks(overrides.looks)
     if overrides.problems and file is None and overrides.name is None:
         changes["name"] = "-".join(Path(problem).stem for problem in overrides.problems)
+    if overrides.problems and file is None:
+        changes["description"] = ""  # that of the default study is of its own problem
     return load(find(file), changes, {key: FLAGS.get(key, f"--{key}") for key in changes})
 
 

@@ -175,12 +175,17 @@ SHARES: dict[str, Any] = {"tickvals": [0, 0.25, 0.5, 0.75, 1], "ticktext": ["0 %
 """The marks of an axis of shares."""
 
 
+MOST_DECADES = 12
+"""Decades of a logarithmic axis of which each has a tick."""
+
+
 def log_axis(low: float, high: float) -> dict[str, Any]:
     """Return a logarithmic axis with ticks at 1, 2 and 5, or fewer for many decades."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    decades = math.log10(high / low)
+    decades = math.log10(high) - math.log10(low)
+    every = max(1, -(-(last - first) // MOST_DECADES))
     steps = (1, 2, 5) if decades < 1.8 else (1, 3) if decades < 3 else (1,)
-    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    ticks = [step * 10.0**power for power in range(first, last + 1, every) for step in steps]
     texts = [f"{tick:,.10g}" if 1e-3 <= tick < 1e5 else _power(tick) for tick in ticks]
     return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": texts}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -16,15 +17,39 @@ REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def checked(build: Callable[[], object]) -> Callable[[], object]:
-    """Return the model function with a check of what it returns; see `refuse_unsupported`."""
+    """Return the model function with checks of itself and of what it returns; see `refuse_unsupported`."""
 
     def model() -> object:
+        refuse_uncallable(build)
         made = build()
         if isinstance(made, nn.Module):
             refuse_unsupported(made)
         return made
 
     return model
+
+
+def refuse_uncallable(build: object) -> None:
+    """Check that a model function can be called without arguments.
+
+    Raises:
+        UserError: for a model in its place, and for a function or class that needs arguments.
+    """
+    if isinstance(build, nn.Module) or not callable(build):
+        raise UserError(
+            f"the model is an instance of {type(build).__name__}: expected a function without arguments that returns a "
+            "new model, because every trial begins with weights of its own"
+        )
+    try:
+        inspect.signature(build).bind()
+    except ValueError:  # a builtin, whose arguments are not known
+        return
+    except TypeError as error:
+        name = getattr(build, "__name__", type(build).__name__)
+        raise UserError(
+            f"the model function {name} cannot be called without arguments ({error}): expected a function without "
+            f"arguments that returns a new model, such as lambda: {name}(...)"
+        ) from None
 
 
 def refuse_unsupported(model: nn.Module) -> None:

@@ -18,6 +18,7 @@ from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision, dtype_for
 from relaxbench.training.scoring import refuse_negative_metric, refuse_random_metric, refuse_sum
+from relaxbench.util.text import counted
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
 """The errors that `vmap` raises for a model that it cannot vectorize."""
@@ -37,6 +38,8 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
     try:
         problem.check()
         points = problem.init(0)[None].to(dtype_for(problem, precision))
+        if isinstance(problem, SupervisedProblem):
+            _refuse_spoilt_examples(problem, points)
         batch = problem.sampler([0], [0], 1, torch.device("cpu")).batch(torch.zeros(1, 1, dtype=torch.int64))
         oracle = Oracle(problem, "direct", precision)
         grad, loss = oracle.gradient_on(points, batch)
@@ -90,6 +93,26 @@ def _remedy(problem: Problem, reason: str) -> str:
             if mixed := mixed_types(problem.model):
                 return f"the types of its parameters differ ({mixed}), and a study trains all in one: use model.float()"
     return "make its model, data and loss fit together"
+
+
+@torch.no_grad()
+def _refuse_spoilt_examples(problem: SupervisedProblem, points: Tensor) -> None:
+    """Refuse training examples that hold NaN or infinity, unless the model makes a finite loss of them.
+
+    One of a thousand spoils every trial, some mini-batches after its start.
+    """
+    x = problem.tensors.get("train", (torch.empty(0),))[0]
+    spoilt = torch.nonzero(~torch.isfinite(x).flatten(1).all(dim=1))[:, 0] if x.is_floating_point() and len(x) else x
+    if not len(spoilt):
+        return
+    batch = problem.part("train", spoilt[: problem.batch_size], points.device)
+    loss = problem.loss.value(problem.outputs(problem.unflatten(points[0]), batch, False), batch)
+    if not bool(torch.isfinite(loss)):
+        raise UserError(
+            f"problem {problem.name!r}: the inputs of {counted(len(spoilt), 'training example')} hold NaN or infinity "
+            f"(the first is number {int(spoilt[0]):,}, counted from 0), and so does the loss: replace the values, or "
+            "leave the examples out"
+        )
 
 
 def _try_test_inputs(problem: SupervisedProblem) -> None:

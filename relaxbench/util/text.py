@@ -28,8 +28,15 @@ def duration(seconds: float) -> str:
 
 def percent(share: float) -> str:
     """A share as text: "8 %", "0.4 %", "12 %"."""
-    value = 100 * share
+    value = 100 * share + 0.0  # no "−0 %"
     return f"{value:.0f} %" if value >= 9.95 else f"{value:.2g} %"
+
+
+def scientific(value: float) -> str:
+    """A number with a power of ten: 5.12·10⁻¹²."""
+    factor, power = f"{value:.2e}".split("e")
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{factor}·10{raised}".replace("-", "−")
 
 
 def listed(values: Sequence[object]) -> str:

@@ -113,6 +113,24 @@ def test_gradients_to_a_tolerance_become_seconds() -> None:
     assert words.endswith("(+0.30 s at SGD's 0.50 s).")
 
 
+def test_seconds_to_a_tolerance_count_as_those_of_the_cheaper_method_s_budget_at_most() -> None:
+    """SGD misses the tolerance at 2,000 gradients of 1 ms; HJ reaches it at 1,500 of 1.5 ms, which is later."""
+    frames = study((1e-3, 1.5e-3), (0.2, 0.15), problem="rosenbrock")
+    found = readings(frames, "rosenbrock")
+    assert found.seconds == 2.0 and set(found.ours) == set(found.theirs) == {2.0}
+    result = verdicts(frames)[1]
+    assert result.verdict == "better" and timed(result).verdict == "no claim" and not timed(result).claimed
+    assert timed(result).reason == "no run of either reached the tolerance"
+    assert "8 of its 8 runs and 8 of SGD's 8 missed the tolerance" in seconds_sentence(result)
+
+
+def test_who_reaches_a_tolerance_in_the_time_of_a_cheaper_method_is_better_than_one_who_does_not() -> None:
+    result = verdicts(study((1e-3, 1.5e-3), (0.2, 0.1), problem="rosenbrock"))[1]
+    assert timed(result).verdict == "better" and timed(result).ratio == pytest.approx(1.5 / 2)
+    words = seconds_sentence(result)
+    assert "0 of its 8 runs and 8 of SGD's 8 missed" in words and "the cheaper method 2.00 s" in words
+
+
 def test_a_diverged_run_counts_as_the_worst_metric() -> None:
     found = readings(study((1e-3, 1e-3), diverged=3))
     assert found.ours.tolist()[:3] == [100.0] * 3 and found.ours.max() == 100

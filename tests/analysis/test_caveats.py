@@ -141,7 +141,7 @@ def test_disasters_are_told_in_the_terminal_where_the_answer_does_not_tell_them(
     failing = replace(result, disasters=Disasters(2, 6, 2 / 6, rate_bound(2, 6), 0.15))
     told = [str(line) for line in verdict_lines(replace(findings, results=[failing]))]
     bound = round(100 * float(stats.beta.ppf(0.95, 3, 4)))
-    line = f"{result.title} on digits-mlp: 2 of 6 runs on fresh seeds were disasters, at 0.15 or more; with 95 % "
+    line = f"{result.title} on digits-mlp: 2 of 6 runs on fresh seeds were disasters, above 0.150; with 95 % "
     assert f"{line}confidence, at most {bound} % of all its runs are." in told
 
 

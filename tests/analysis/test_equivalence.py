@@ -12,7 +12,7 @@ from scipy import stats
 
 from relaxbench.analysis.arm import Arm
 from relaxbench.analysis.equivalence import Margin, band, parse_margin
-from relaxbench.analysis.simultaneous import Family, interval
+from relaxbench.analysis.simultaneous import Family, interval, judge
 from relaxbench.analysis.welch import welch_difference
 from tests.analysis.simulated_arms import tolerance, verdicts
 
@@ -39,8 +39,18 @@ def test_the_lower_side_has_the_upper_end_of_the_reference() -> None:
     assert np.exp([float(low), float(high)]) == pytest.approx([1 - 1 / upper, 1 + 1 / 2.4])
 
 
-def test_a_margin_above_the_metric_calls_nothing_equivalent() -> None:
-    assert band(Margin(3.0), known(2.4), 0.01)[0] == np.inf
+def test_a_margin_above_the_metric_has_no_lower_end() -> None:
+    """No metric above 0 is 3 points below 2.4. Just under the level, the end is nearly as far away."""
+    low, high = band(Margin(3.0), known(2.4), 0.01)
+    assert low == -np.inf and float(high) == pytest.approx(math.log(1 + 3 / 2.4))
+    assert float(band(Margin(2.4 - 1e-9), known(2.4), 0.01)[0]) < -20
+    family, arm = Family(1, 1), Arm(np.array(math.log(2.4)), np.array(1e-4), 12)
+    for factor, verdict in ((1.0, "equivalent"), (0.5, "better"), (2.2, "worse"), (2.3, "worse")):
+        other = Arm(arm.estimate + math.log(factor), arm.variance, 12)
+        assert judge(other, arm, family, Margin(3.0)).verdict == verdict
+    wide = Arm(arm.estimate, np.array(0.01), 12)
+    assert judge(wide, arm, family, Margin(3.0)).verdict == "equivalent"
+    assert judge(Arm(arm.estimate, np.array(0.4), 12), arm, family, Margin(3.0)).verdict == "undecided"
 
 
 @given(st.floats(0.01, 100), st.floats(0.001, 0.9), st.floats(0.01, 100))

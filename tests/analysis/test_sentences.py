@@ -137,7 +137,7 @@ def test_disasters_limit_a_better_and_an_equivalent() -> None:
     rare = Disasters(2, 53, 2 / 53, 0.1132, 12.4)
     words = evidence(replace(own, disasters=rare))
     assert (
-        "2 of its 53 runs were disasters (3 times SGD's median or more); with 95 % confidence, at most 11 % of all"
+        "2 of its 53 runs were disasters (above 3 times SGD's median); with 95 % confidence, at most 11 % of all"
         in words
     )
     assert "2 of its 53 runs were disasters" in evidence(replace(own, disasters=rare, verdict="equivalent"))

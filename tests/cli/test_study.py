@@ -7,10 +7,12 @@ import re
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from relaxbench.cli.spec import Overrides, read_spec
 from tests.cli.commands import PROBLEM, STUDY, command, nothing_written, printed, refused, rows
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -161,6 +163,12 @@ def test_study_has_the_options_that_were_promised(capsys: pytest.CaptureFixture[
     promised = "storage looks more-blocks trials budget method problem population device seed report no-report quiet "
     promised += "workers devices per-device retries checkpoints"
     assert {f"--{name}" for name in promised.split()} <= set(re.findall(r"--[a-z-]+", out))
+
+
+def test_the_default_study_s_description_is_not_that_of_other_problems() -> None:
+    none = Overrides(None, None, None, None, None, None, None, None)
+    assert read_spec(None, replace(none, problems=["rosenbrock"]))[0].description == ""
+    assert "handwritten digits" in read_spec(None, none)[0].description
 
 
 def test_a_study_from_the_command_line_to_its_report(capsys: pytest.CaptureFixture[str]) -> None:

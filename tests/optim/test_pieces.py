@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import accumulate, islice
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from relaxbench.optim import SGD, pieces
+from relaxbench.optim import SGD, ScheduleFreeAdamW, ScheduleFreeSGD, pieces
 from relaxbench.optim.hyper import defaults, stack
 from relaxbench.optim.pieces import LEAST, by_pieces, in_pieces
 from relaxbench.optim.registry import RULES
@@ -185,6 +186,34 @@ def test_a_drop_in_optimizer_takes_the_same_steps(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(pieces, "PIECE", LEAST // torch.get_num_threads())
     monkeypatch.setattr(pieces, "WORTH", 2)
     assert torch.equal(weights(), whole) and len(called) == 7 * 8
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.001), (0.001, 0.1), (0.1, 0.0)])
+@pytest.mark.parametrize("cls", [ScheduleFreeSGD, ScheduleFreeAdamW])
+def test_groups_with_other_step_sizes_average_by_their_own(
+    cls: type[Any], rates: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in two optimizers, and as in the authors' package, which has the sums of a group in the group."""
+
+    def weights(of: Sequence[Sequence[int]]) -> Tensor:
+        found = []
+        for groups in of:
+            params = [nn.Parameter(torch.linspace(-1, 1, (3 + g) * LEAST + g)) for g in groups]
+            own = [{"params": [p], "lr": rates[g]} for p, g in zip(params, groups, strict=True)]
+            optimizer = cls(own, total_steps=9, warmup=0.4)
+            for _ in range(9):
+                optimizer.zero_grad()
+                sum((0.5 * (p - 1).square()).sum() for p in params).backward()  # type: ignore[union-attr]
+                optimizer.step()
+            with optimizer.deployed():
+                found += [p.detach().clone() for p in params]
+        return torch.cat(found)
+
+    apart = weights([[0], [1]])
+    assert torch.equal(weights([[0, 1]]), apart)
+    monkeypatch.setattr(pieces, "PIECE", LEAST // torch.get_num_threads())
+    monkeypatch.setattr(pieces, "WORTH", 2)
+    assert torch.equal(weights([[0, 1]]), apart)
 
 
 @pytest.mark.parametrize("method", ["sgd", "elastic-sgd"])

@@ -19,6 +19,10 @@ X = torch.arange(120.0).view(40, 3).sin()
 Y = (X.sum(1) > 0).long()
 
 
+SPOILT = X.clone()
+SPOILT[31, 1] = torch.nan
+
+
 def data(x: Any = X, y: Any = Y, **others: Any) -> Any:
     return lambda: {**dict.fromkeys(("train", "validation", "test"), (x, y)), **others}
 
@@ -104,6 +108,13 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"model": mixed},
         "types of its parameters differ ('0.weight' is bfloat16, and '1.weight' float32)",
     ),
+    ("a model for a function", {"model": nn.Linear(3, 2)}, "the model is an instance of Linear: expected a function"),
+    ("arguments", {"model": nn.Linear}, "Linear cannot be called without arguments (missing a required argument: 'in_"),
+    (
+        "NaN",
+        {"data": data(train=(SPOILT, Y))},
+        "1 training example hold NaN or infinity (the first is number 31",
+    ),
     ("sparse gradient", {"model": lambda: nn.Embedding(5, 2, sparse=True)}, "layer '' (Embedding) has sparse=True"),
     ("get_parameter", {"model": Reading}, "read them as attributes, as self.layer.weight, not by get_parameter"),
     ("own norm", {"model": lambda: nn.Sequential(nn.Linear(3, 2), Norm(2))}, "'1' (Norm) is a subclass of BatchNorm1d"),
@@ -125,6 +136,14 @@ def test_a_wrong_problem_is_refused_in_one_line(changes: dict[str, Any], told: s
     with pytest.raises(UserError) as refusal:
         begin(changes)
     assert told in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_model_may_take_values_that_are_missing() -> None:
+    class Filling(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.nan_to_num())
+
+    begin({"model": lambda: Filling(3, 2), "data": data(train=(SPOILT, Y))})
 
 
 def contrastive(outputs: Tensor, labels: Tensor) -> Tensor:

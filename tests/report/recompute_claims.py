@@ -205,7 +205,7 @@ def band(theirs: Arm, margin: float, kind: str, share: float) -> tuple[float, fl
         return math.log(1 - margin), math.log(1 + margin)
     upper = theirs["estimate"] + stats.t.isf(share, theirs["blocks"] - 1) * math.sqrt(theirs["variance"])
     below = margin * math.exp(-upper)
-    return math.log(1 - below) if below < 1 else math.inf, math.log(1 + margin * math.exp(-theirs["estimate"]))
+    return math.log(1 - below) if below < 1 else -math.inf, math.log(1 + margin * math.exp(-theirs["estimate"]))
 
 
 def ends_without_claim(ours: Arm, theirs: Arm, verdict: str) -> bool:
@@ -238,6 +238,8 @@ def secondary(report: Report, row: Any, primary: dict[str, Any]) -> dict[tuple[s
             continue
         margin = None if prefix == "seconds_" and row["censored"] else margin_of(report, place)
         claim = judge(*arms, share, margin)
+        if ends_without_claim(*arms, claim["verdict"]):
+            claim |= {"verdict": "no claim", "low": np.nan, "high": np.nan}
         if primary["verdict"] != "better":  # described, not judged
             kept = ("ratio", "compared_level", "reference_level")
             verdict = "no claim" if primary["verdict"] == "no claim" else "not tested"
@@ -275,12 +277,14 @@ def timed(report: Report, row: Any, primary: dict[str, Any]) -> tuple[Arm | None
     end = min(float(side["gradients"].mean()) * each for side, each in zip(sides, cost, strict=True))
     for name, side, each in zip(names, sides, cost, strict=True):
         if row["censored"]:
-            readings = {run.id: run.test_metric * each for run in side.itertuples()}
+            readings = {run.id: min(run.test_metric * each, row["budget"] * min(cost)) for run in side.itertuples()}
         else:
             readings = {run: float(measured(report, problem, run, end / each)) for run in side["id"]}
         if any(value != value for value in readings.values()):
             return None, None
         arms.append(arm(report, problem, name, blocks, readings=readings))
+        if row["censored"] and arms[-1] is not None:
+            arms[-1]["late"] = float(sum(value >= row["budget"] * min(cost) for value in readings.values()))
     return arms[0], arms[1]
 
 

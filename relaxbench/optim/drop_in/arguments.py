@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 from relaxbench.optim.drop_in.groups import unknown_hyperparameter
@@ -49,7 +50,7 @@ def check_integer(name: str, value: Any, low: int, meaning: str, below: float = 
         TypeError: if the value is not an integer.
         ValueError: if it is out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} = {value!r}: expected an integer, {meaning}")
-    if not low <= value < below:
+    if not low <= int(value) < below:
         raise ValueError(f"{name} = {value}: expected at least {low}, {meaning}")

@@ -83,7 +83,7 @@ class RuleOptimizer(Saving):
         check_integer("seed", seed, 0, "a seed below 2⁶³", below=2**63)
         self.rule, self._options, hyper = make_rule(self.rule_class, own(self.rule_class, hyper))
         self.closures = closures(self.rule)
-        self.total_steps, self.seed = total_steps, seed
+        self.total_steps, self.seed = None if total_steps is None else int(total_steps), int(seed)
         self._evaluating = self._complete = self._ranks_agree = False
         self._told_end = self._told_double = False
         super().__init__(params, {"lr": 1.0, **pytorch(self.rule, {**defaults(self.rule.wide), **hyper}, {})})
@@ -193,7 +193,10 @@ class RuleOptimizer(Saving):
     @torch.no_grad()
     def _return(self) -> None:
         self._adopt()
-        self._write_query()
+        if self._written is None:
+            self._write_query()
+        else:  # the same point as before: what a scheduler has changed since then counts from the next step
+            self._flat.write(self._written)
         self._evaluating = False
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

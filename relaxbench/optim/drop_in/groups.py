@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def check(rule: Rule, groups: Sequence[Mapping[str, Any]]) -> None:
     known = stands_for(rule)
     for group in groups:
         lr = group.get("lr", 1.0)
-        if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not 0 <= lr < float("inf"):
+        if isinstance(lr, bool) or not isinstance(lr, Real) or not 0 <= float(lr) < float("inf"):
             raise ValueError(f"lr = {lr!r}: expected a number that is not negative, and finite")
         for name, owned in known.items():
             foreign = [each for each in owned if each in group]
@@ -128,7 +129,7 @@ class Hyperparameters:
         shape = tuple(self.groups[0][name] for name in self._names if name not in (*PER_GROUP, "betas"))
         if shape != self._shape:
             self.reshaped, self._shape, self.constant = True, shape, self._is_constant()
-        owned, self.before = self._owned(), self._fixed or None
+        owned, self.before = self._owned(), self.before or self._fixed or None
         names = (*self.rule.wide, *(("lr",) if self._has_factor else ()))
         self._fixed = {name: self._tensor(name, [group[name] for group in owned]) for name in names}
         self.period = int(self.rule.period({name: self._fixed[name][:, :1] for name in self.rule.wide}))
@@ -153,6 +154,7 @@ class Hyperparameters:
 
     def tell(self, state: State) -> None:
         """Let the rule adapt its state to values that other code has changed."""
+        self.refresh()
         if self.before is not None:
             self.rule.retune(state, self.before, self._fixed)
             self.before = None

@@ -51,7 +51,7 @@ class Machine(torch.optim.Optimizer):
         """Begin at the parameters as they are."""
         x = self._flat.values()
         self._rule_state = self.rule.init(x, torch.tensor([[self.seed]], device=x.device))
-        self._queries = 0
+        self._queries, self._written = 0, None
 
     def _arrange(self, kept: Collection[int]) -> list[int]:
         """Make one vector of the parameters that need a gradient, and of those with an id in `kept`.
@@ -74,6 +74,7 @@ class Machine(torch.optim.Optimizer):
         if not any(p.requires_grad and id(p) not in kept for p in self._frozen):
             return
         self._adopt()
+        self._hyper.tell(self._rule_state)
         sizes = self._arrange(kept)
         where = positions(kept, self._flat.params)
         x = self._flat.values()

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from relaxbench.optim.rule import Rule, State
 
+FROZEN = ": set requires_grad of all parameters as it was when the state was saved, load it, and thaw or freeze then"
+"""What to do if other parameters were trained when a state was saved."""
 ABOUT = "about"
 """The key of the first group that holds the method, its options and `total_steps`."""
 PENDING, SERVED = "pending", "served"
@@ -119,9 +121,10 @@ def check(saved: Any, owner: dict[str, Any], name: str, replicas: int) -> None:
     found, wanted = _shapes(saved.get("state", {})), _shapes(owner["state"])
     if found != wanted:
         where = next((key for key in wanted if found.get(key) != wanted[key]), next(iter(found), 0))
+        hint = "" if found.keys() == wanted.keys() else FROZEN
         raise ValueError(
             f"{problem}: its shapes: parameter {where} has {found.get(where, 'no state')} "
-            f"(expected {wanted.get(where, 'no state')})"
+            f"(expected {wanted.get(where, 'no state')}){hint}"
         )
     served = next((int(part[SERVED]) for part in saved["state"].values() if SERVED in part), 0)
     if not 0 <= served < replicas:

@@ -22,8 +22,9 @@ class Saving(Machine):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state: groups as in PyTorch, and the rule's tensors by parameter."""
-        with contextlib.suppress(RuntimeError):  # what is refused is refused by the next step
+        with contextlib.suppress(RuntimeError, ValueError, TypeError):  # what is refused is refused by the next step
             self._adopt()
+            self._hyper.tell(self._rule_state)  # the state and the values that are saved with it belong together
         param_groups = without_about(super().state_dict()["param_groups"])
         about: dict[str, Any] = {"method": self.rule.name, "options": dict(self._options)}
         if self.total_steps is not None:
@@ -62,11 +63,20 @@ class Saving(Machine):
         self._write_query()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out only PyTorch's hooks, so that copies and pickled optimizers are complete."""
+        """Leave out only PyTorch's hooks, so that copies and pickled optimizers are complete.
+
+        So is a method that a scheduler has wrapped: it would take the steps of the first optimizer.
+        """
         hooks = ("_optimizer_", "_zero_grad", "_warned_", "_patched")
-        return {
-            name: value for name, value in self.__dict__.items() if not name.startswith(hooks) and name != "_written"
+        kept = {
+            name: value
+            for name, value in self.__dict__.items()
+            if not name.startswith(hooks) and not (callable(value) and hasattr(type(self), name))
         }
+        places = {value.data_ptr() for value in self._rule_state.values()}
+        if self._written is not None and self._written.data_ptr() in places:
+            del kept["_written"]  # a copy of the state does not share it
+        return kept
 
     def _layout(self) -> Layout:
         """Where each trained parameter lies in the vector."""

@@ -12,7 +12,7 @@ from relaxbench.analysis.comparison import Comparison, MethodResult
 from relaxbench.analysis.sentences import ratio, scope
 from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import BAND, INK, Look, axis, band, file_name, key_above, layout, log_axis, plain
-from relaxbench.report.figures.ratios import ratio_axis, span, whiskers
+from relaxbench.report.figures.ratios import FAR, ratio_axis, span, whiskers
 
 
 def rungs(results: Sequence[MethodResult], base: str) -> pd.DataFrame:
@@ -67,9 +67,8 @@ def _panel(
     figure.add_shape(**line, line={"color": INK, "width": 1})
     inside = rows[np.isfinite(rows["band_low"].astype(float))]
     if len(inside) > 1:
-        figure.add(
-            "scatter", **band(single(inside["rung"]), single(inside["band_low"]), single(inside["band_high"]), BAND)
-        )
+        low, high = inside["band_low"].astype(float).clip(lower=FAR), inside["band_high"]
+        figure.add("scatter", **band(single(inside["rung"]), single(low), single(high), BAND))
     figure.add(
         "scatter",
         x=single(rows["rung"]),

@@ -13,7 +13,7 @@ from relaxbench.analysis.sentences import ratio, scope
 from relaxbench.analysis.worth import SHORT, ablated
 from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import BAND, Look, axis, file_name, layout, plain, row_axis, rows_height, two_lines
-from relaxbench.report.figures.ratios import band_of, ratio_axis, reference_shapes, span, whiskers
+from relaxbench.report.figures.ratios import band_of, drawn, ratio_axis, reference_shapes, span, whiskers
 
 COLUMNS = ("ratio", "low", "high", "error", "freedom", "band_low", "band_high", "look", "verdict")
 
@@ -59,7 +59,7 @@ def parts(results: Sequence[MethodResult], look: Look, problem: str) -> Figure |
     for position, row in enumerate(reversed(rows)):
         colour = look.colours[row.whole]
         if several and math.isfinite(row.band_low):  # a margin in points is another ratio of every method
-            figure.add_shape(**_band(row.band_low, row.band_high, position))
+            figure.add_shape(**_band(drawn(row.band_low), row.band_high, position))
         claimed = math.isfinite(row.low)
         interval = f" ({ratio(row.low)} to {ratio(row.high)})" if claimed else ""
         figure.add(

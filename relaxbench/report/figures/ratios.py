@@ -16,6 +16,9 @@ STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 MOST_TICKS = 5
 """More would overlap on a telephone."""
 
+FAR = 1e-9
+"""A ratio that is on no axis."""
+
 ROUND = (1, 1.5, 2, 3, 5, 7)
 COARSE = (1, 2, 5)
 """Ticks within a decade on a longer axis, by its length; on an even longer one they are those of `log_axis`."""
@@ -62,8 +65,13 @@ def reference_shapes(band: tuple[float, float] | None, along: str = "x") -> list
     shapes = [across | line]
     if band is not None:
         box = {"type": "rect", "fillcolor": BAND, "line": {"width": 0}, "layer": "below"}
-        shapes.insert(0, across | box | {f"{along}0": band[0], f"{along}1": band[1]})
+        shapes.insert(0, across | box | {f"{along}0": drawn(band[0]), f"{along}1": band[1]})
     return shapes
+
+
+def drawn(low: float) -> float:
+    """Return the lower end of a band as a logarithmic axis has it: one that begins at 0 ends far outside."""
+    return max(low, FAR)
 
 
 def band_of(comparisons: Iterable[Comparison]) -> tuple[float, float] | None:

@@ -8,10 +8,12 @@ import math
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from relaxbench import optim
 from relaxbench.optim import SGD, EntropySGD, Parle
 from relaxbench.optim.drop_in.classes import DROP_INS
 from tests.optim.drop_in.models import fresh, loop, new, plain_loop, settings, vector
@@ -130,3 +132,100 @@ def test_state_dict_round_trip_in_mid_inner_loop(name: str) -> None:
     plain_loop(second, resumed, 9, 20)
     for a, b in zip(whole.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def scheduled(cls: type[Any]) -> tuple[nn.Module, Any, Any]:
+    """A model, its optimizer, and a scheduler of PyTorch that moves the betas (or the momentum) in every step."""
+    torch.manual_seed(0)
+    model = nn.Linear(10, 4)
+    constant = {"schedule": "constant"} if "schedule" in cls.rule_class.wide else {"total_steps": 30}
+    optimizer = cls(model.parameters(), lr=0.01, **constant)
+    return model, optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=40)
+
+
+def trained(parts: tuple[nn.Module, Any, Any], steps: range, evaluates: bool = False) -> nn.Module:
+    model, optimizer, scheduler = parts
+    for step in steps:
+        x = torch.randn(16, 10, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), x[:, :4].argmax(1)).backward()
+        optimizer.step()
+        scheduler.step()
+        if evaluates:
+            with optimizer.deployed():
+                pass
+    return model
+
+
+@pytest.mark.parametrize("cls", [optim.AdamW, optim.GPA, optim.AdamWEMA, optim.SGD], ids=lambda cls: cls.__name__)
+def test_a_loop_whose_scheduler_moves_betas_is_resumed_bit_for_bit(cls: type[Any]) -> None:
+    """The state is saved after the scheduler's step, as usual: it then belongs to the new betas."""
+    unbroken, resumed = scheduled(cls), scheduled(cls)
+    trained(unbroken, range(5))
+    saved = copy.deepcopy([part.state_dict() for part in unbroken])
+    for part, state in zip(resumed, saved, strict=True):
+        part.load_state_dict(state)
+    assert torch.equal(trained(resumed, range(5, 20)).weight, trained(unbroken, range(5, 20)).weight)
+
+
+def test_saving_in_between_changes_nothing() -> None:
+    looked_at, left_alone = scheduled(optim.AdamW), scheduled(optim.AdamW)
+    for step in range(12):
+        trained(looked_at, range(step, step + 1))
+        looked_at[1].state_dict()
+        trained(left_alone, range(step, step + 1))
+    assert torch.equal(looked_at[0].weight, left_alone[0].weight)
+
+
+@pytest.mark.parametrize("cls", [optim.SGD, optim.ScheduleFreeSGD, optim.ScheduleFreeAdamW, optim.EntropySGD])
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["copy", "pickle"])
+def test_a_copy_steps_its_own_model_after_a_scheduler_was_attached(cls: type[Any], how: Any) -> None:
+    """The scheduler wraps the step of the first optimizer, and has moved what Schedule-Free's point depends on."""
+    model, optimizer, scheduler = scheduled(cls) if cls is not optim.EntropySGD else with_inner_rate()
+    trained((model, optimizer, scheduler), range(4))
+    twin, other = how((model, optimizer))
+    before = model.weight.detach().clone()
+    still = torch.optim.lr_scheduler.LambdaLR(other, lambda step: 1.0)
+    other.param_groups[0].update({key: value for key, value in optimizer.param_groups[0].items() if key != "params"})
+    x = torch.randn(16, 10, generator=torch.Generator().manual_seed(4))
+    for each, own in ((model, optimizer), (twin, other)):
+        own.zero_grad()
+        nn.functional.cross_entropy(each(x), x[:, :4].argmax(1)).backward()
+    other.step()
+    assert torch.equal(model.weight, before) and not torch.equal(twin.weight, before) and still is not None
+    optimizer.step()
+    assert torch.equal(model.weight, twin.weight)
+
+
+def with_inner_rate() -> tuple[nn.Module, Any, Any]:
+    model = nn.Linear(10, 4)
+    optimizer = EntropySGD(model.parameters(), total_steps=30, inner_steps=3, schedule="constant")
+    return model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)
+
+
+@pytest.mark.parametrize("cls", [optim.ScheduleFreeSGD, optim.ScheduleFreeAdamW])
+def test_evaluations_do_not_move_the_point_that_a_scheduler_s_momentum_would_move(cls: type[Any]) -> None:
+    weights = [trained(scheduled(cls), range(20), evaluates).weight for evaluates in (False, True)]
+    assert torch.equal(*weights)
+
+
+def test_a_state_of_other_trained_layers_says_what_to_do() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    model[0].requires_grad_(False)
+    optimizer = SGD(model.parameters(), total_steps=10)
+    saved = optimizer.state_dict()
+    model[0].requires_grad_(True)
+    with pytest.raises(ValueError, match="set requires_grad of all parameters as it was when the state was saved"):
+        optimizer.load_state_dict(saved)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    model = nn.Linear(2, 1)
+    optimizer = SGD(model.parameters(), total_steps=np.int64(10), lr=0.1, schedule="constant")
+    assert type(optimizer.total_steps) is int
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: np.float32(0.5) ** step)
+    for _ in range(3):
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0125)

@@ -81,3 +81,22 @@ def test_groups_keep_their_step_sizes_when_a_layer_is_thawed() -> None:
     loop(model, optimizer, 3)
     moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     assert moved == [True, True, False, False]
+
+
+def test_betas_that_change_between_the_same_two_steps_count_too() -> None:
+    def weights(cls: Any, **options: Any) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(10, 8), nn.Tanh(), nn.Linear(8, 4))
+        model[0].requires_grad_(False)
+        optimizer = cls(model.parameters(), lr=0.01, betas=(0.95, 0.999), weight_decay=0.0, **options)
+        for step in range(6):
+            if step == 3:
+                model[0].requires_grad_(True)
+                optimizer.param_groups[0]["betas"] = (0.85, 0.999)
+            x = torch.randn(16, 10, generator=torch.Generator().manual_seed(step))
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), x[:, :4].argmax(1)).backward()
+            optimizer.step()
+        return vector(model)
+
+    assert torch.allclose(weights(AdamW, schedule="constant"), weights(torch.optim.AdamW), atol=2e-6)
