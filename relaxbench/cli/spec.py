@@ -12,6 +12,7 @@ from relaxbench.errors import UserError
 if TYPE_CHECKING:
     from relaxbench.problems import Problem
     from relaxbench.store.facts import LenderFacts
+    from relaxbench.study.definition.search import Search
     from relaxbench.study.definition.spec import StudySpec
 
 
@@ -80,6 +81,8 @@ QUICK_LABEL = (
     f"A quick try, {QUICK_BLOCKS} blocks of {QUICK_TRIALS} trials: it shows whether all works, and decides nothing."
 )
 """Said in the terminal and at the top of the page."""
+UNPRUNED = "Its trials are not pruned."
+"""Said beside it of a study with a pruner."""
 
 
 def quicken(spec: StudySpec, overrides: Overrides) -> StudySpec:
@@ -88,6 +91,7 @@ def quicken(spec: StudySpec, overrides: Overrides) -> StudySpec:
     Raises:
         UserError: for options that contradict it, and for a name that becomes too long.
     """
+    from relaxbench.study.coordination.pruners import NONE
     from relaxbench.study.definition.written import LONGEST_NAME
 
     numbers = {"looks": overrides.looks, "more-blocks": overrides.more_blocks, "trials": overrides.trials}
@@ -100,15 +104,32 @@ def quicken(spec: StudySpec, overrides: Overrides) -> StudySpec:
     if len(name) > LONGEST_NAME:
         raise UserError(f"--quick: {name!r} has more than {LONGEST_NAME} characters: give a shorter --name")
     size = {"looks": [QUICK_BLOCKS], "more_blocks": 0, "trials": QUICK_TRIALS, "exploit": 0, "recommend": 0}
+    own = {label: {"search": _quickened(each.search)} for label, each in spec.method.items()}
+    methods = {label: each.model_copy(update=own[label]) for label, each in spec.method.items()}
+    searches = [spec.search, *(each.search for each in spec.method.values())]
+    pruned = any(search is not None and search.pruner != NONE for search in searches)
+    label = f"{QUICK_LABEL} {UNPRUNED}" if pruned else QUICK_LABEL
     return spec.model_copy(
         update={
             **size,
             "name": name,
-            "description": f"{QUICK_LABEL} {spec.description}".strip(),
+            "search": _quickened(spec.search),
+            "method": methods,
+            "description": f"{label} {spec.description}".strip(),
             "repetitions": 1,
             "flatness": False,
         }
     )
+
+
+def _quickened(search: Search | None) -> Search | None:
+    """Return how a quick study chooses its trials: one after another, and without a pruner, which needs more."""
+    from relaxbench.store.facts import RANDOM
+    from relaxbench.study.definition.search import Search
+
+    if search is None or search.sampler == RANDOM:
+        return None if search is None else Search()
+    return Search(sampler=search.sampler, options=search.options, generation=1)
 
 
 def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:

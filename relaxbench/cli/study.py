@@ -32,7 +32,7 @@ from relaxbench.cli.options import (
 )
 from relaxbench.cli.outcome import conclude, finish
 from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
-from relaxbench.cli.spec import QUICK_LABEL, Overrides, lender_notes, prepare_spec, quicken, read_spec
+from relaxbench.cli.spec import QUICK_LABEL, UNPRUNED, Overrides, lender_notes, prepare_spec, quicken, read_spec
 from relaxbench.cli.supervise import LocalWorkers, supervise, work_on_this_machine
 from relaxbench.cli.tracking import Tracking, destination_of
 from relaxbench.util.cores import cores
@@ -136,8 +136,9 @@ def study(
             with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
                 reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
                 run = StudyRun(database, reporting)
-                told = [*unfit, *unsearched(spec, problems), *lender_notes(borrowed.lenders), *notes]
-                for note in (*([QUICK_LABEL] if quick else []), *told):
+                label = [text for text in (QUICK_LABEL, UNPRUNED) if quick and text in spec.description]
+                told = [*label, *unfit, *unsearched(spec, problems), *lender_notes(borrowed.lenders), *notes]
+                for note in told:
                     display.say(note)
                 opened = open_study(database, spec, source, problems, place, restate, wish, borrowed.lenders)
                 tracking.start(spec.name)

@@ -17,7 +17,7 @@ from relaxbench.training.faithful import refuse_another_model
 from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision, dtype_for
-from relaxbench.training.scoring import refuse_negative_metric, refuse_random_metric, refuse_sum
+from relaxbench.training.scoring import refuse_broadcast, refuse_negative_metric, refuse_random_metric, refuse_sum
 from relaxbench.util.text import counted
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
@@ -40,6 +40,7 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
         points = problem.init(0)[None].to(dtype_for(problem, precision))
         if isinstance(problem, SupervisedProblem):
             _refuse_spoilt_examples(problem, points)
+            refuse_broadcast(problem, points)
         batch = problem.sampler([0], [0], 1, torch.device("cpu")).batch(torch.zeros(1, 1, dtype=torch.int64))
         oracle = Oracle(problem, "direct", precision)
         grad, loss = oracle.gradient_on(points, batch)
@@ -101,8 +102,10 @@ def _refuse_spoilt_examples(problem: SupervisedProblem, points: Tensor) -> None:
 
     One of a thousand spoils every trial, some mini-batches after its start.
     """
-    x = problem.tensors.get("train", (torch.empty(0),))[0]
-    spoilt = torch.nonzero(~torch.isfinite(x).flatten(1).all(dim=1))[:, 0] if x.is_floating_point() and len(x) else x
+    x = problem.tensors["train"][0] if "train" in problem.tensors else torch.empty(0)
+    if not x.is_floating_point() or not x.numel():
+        return
+    spoilt = torch.nonzero(~torch.isfinite(x).view(len(x), -1).all(dim=1))[:, 0]
     if not len(spoilt):
         return
     batch = problem.part("train", spoilt[: problem.batch_size], points.device)

@@ -18,8 +18,8 @@ from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode, un
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
 from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, layers
+from relaxbench.training.batched import batched
 from relaxbench.training.precision import Precision, forward, precision_of, products
-from relaxbench.util.batched import batched
 
 Path = Literal["vectorized", "direct"]
 """The training path of an engine."""

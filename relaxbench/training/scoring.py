@@ -14,6 +14,7 @@ from torch import Tensor
 
 from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
+from relaxbench.problems.custom_losses import OwnLoss
 from relaxbench.problems.seeding import torch_seeded
 
 EXAMPLES = 1024
@@ -84,6 +85,36 @@ def refuse_sum(problem: Problem, points: Tensor) -> None:
         raise UserError(
             f"problem {problem.name!r}: the loss of {len(part['x']):,} examples is {losses[0]:g}, and of the same "
             f'examples twice {losses[1]:g}: expected the mean over the examples, not their sum: reduction="mean"'
+        )
+
+
+def refuse_broadcast(problem: Problem, points: Tensor) -> None:
+    """Compute a loss of one's own with the labels in their order and in the reverse one.
+
+    Outputs ``[B, 1]`` and labels ``[B]`` become ``[B, B]`` in a difference: every output is then compared with every
+    label, in whatever order they are, and the best model is a constant.
+
+    Raises:
+        UserError: if outputs and labels differ so, and the order of the labels matters only where both have one shape.
+    """
+    if not isinstance(problem, SupervisedProblem) or not isinstance(problem.loss, OwnLoss):
+        return
+    part = problem.part("train", slice(0, max(2, problem.batch_size)), points.device)
+    losses: list[float] = []
+    with torch.no_grad(), warnings.catch_warnings(), contextlib.suppress(Exception):  # told by other checks
+        warnings.simplefilter("ignore")
+        outputs, labels = problem.outputs(problem.unflatten(points[0]), part, False), part["y"]
+        if sorted((outputs.shape, labels.shape), key=len) == [(len(labels),), (len(labels), 1)]:
+            for out, y in ((outputs, labels), (outputs.flatten(), labels.flatten())):
+                losses += [float(problem.loss.value(out, {**part, "y": each})) for each in (y, y.flip(0))]
+    if len(losses) < 4:
+        return
+    given, reversed_, alike, alike_reversed = losses
+    if math.isclose(given, reversed_, rel_tol=CLOSE) and not math.isclose(alike, alike_reversed, rel_tol=1e-3):
+        raise UserError(
+            f"problem {problem.name!r}: outputs of shape {tuple(outputs.shape)} and labels of shape "
+            f"{tuple(labels.shape)} are compared each with each (the loss is {given:g}, and {alike:g} where both have "
+            "one shape): give both the same shape, as outputs.squeeze(1) does"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,23 @@ def test_the_gate_is_closed_to_all_but_the_better(verdict: str) -> None:
     assert found.verdict == "not tested" and not found.decided
     assert found.difference == pytest.approx(float(OURS.estimate - CONTROL.estimate))
     assert math.isnan(found.low) and math.isnan(found.high)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "obstacle"),
+    [
+        ({"runs": 10}, {"runs": 10, "diverged": 10}, "reference diverged"),
+        ({"runs": 10, "diverged": 10}, {"runs": 10}, "diverged"),
+        ({"runs": 10, "missed": 10}, {"runs": 10, "missed": 10}, "missed"),
+    ],
+)
+def test_runs_that_leave_nothing_to_claim_leave_nothing_here_either(
+    own: dict[str, int], other: dict[str, int], obstacle: str
+) -> None:
+    pair = replace(OURS, **own), replace(CONTROL, **other)
+    assert judge(*pair, FAMILY).verdict == "better"
+    found = secondary(Judgement("better", -1.0), {"control": pair}, FAMILY)["control"]
+    assert (found.verdict, found.obstacle) == ("no claim", obstacle) and math.isnan(found.low)
 
 
 def test_up_to_as_many_as_looks_have_the_level_of_the_primary_comparison() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Rates, Verdict
 from relaxbench.analysis.headline import headline
+from relaxbench.analysis.simultaneous import Judgement
 
 RATIO: dict[Verdict, float] = {
     "better": 0.6,
@@ -217,6 +218,22 @@ def test_who_is_better_at_equal_gradients_alone_is_said() -> None:
     ]
     assert headline(results).endswith("; Beta is worse (1.40 times), at equal seconds Alpha is undecided.")
     assert "equal seconds" not in headline([candidate("Alpha", "better")])
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("every confirming run diverged", "every confirming run of Alpha and Beta diverged"),
+        ("every confirming run of SGD diverged", "every confirming run of SGD diverged"),
+    ],
+)
+def test_it_says_whose_runs_diverged(reason: str, told: str) -> None:
+    over = (Judgement("no claim", 0.0, obstacle="diverged"),)
+    results = []
+    for each in (candidate("Alpha", "no claim"), candidate("Beta", "no claim")):
+        gradients, *others = each.comparisons
+        results.append(replace(each, comparisons=(replace(gradients, reason=reason, history=over), *others)))
+    assert headline(results) == f"No claim can be made: {told}."
 
 
 def test_nothing_to_compare() -> None:

@@ -49,6 +49,18 @@ def test_a_quick_study_decides_nothing_and_leaves_the_study_alone(
     assert refused(capsys, "study", "mine.toml", "--name", "tiny-quick").count("looks: [2]") == 1
 
 
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_quick_study_is_not_pruned_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, pruner: str, sampler: str
+) -> None:
+    """Two trials are too few for a pruner, and for generations of several."""
+    tiny.set_engine(monkeypatch)
+    text = STUDY.replace("rosenbrock", "rugged-1d").replace("trials = 1", "trials = 12")
+    Path("mine.toml").write_text(f'{text}\n[search]\nsampler = "{sampler}"\npruner = "{pruner}"\ngeneration = 4\n')
+    assert f"{QUICK_LABEL} Its trials are not pruned." in " ".join(printed(capsys, *QUICK).split())
+
+
 def _studies() -> set[str]:
     database = open_database("relaxbench.db", create=False, read_only=True)
     with database.connect() as connection:

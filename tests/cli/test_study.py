@@ -62,7 +62,7 @@ BAD_PROBLEMS: list[tuple[str, tuple[str, ...]]] = [
         PROBLEM
         + "bad = {s: (x / 0, y) for s, (x, y) in splits.items()}\n"
         + "problem = SupervisedProblem('mine', lambda: torch.nn.Linear(3, 2), lambda: bad, batch_size=8)",
-        ("'mine' has a training loss of nan", "its data"),
+        ("'mine': the inputs of 40 training examples hold NaN or infinity", "leave the examples out"),
     ),
     (
         PROBLEM

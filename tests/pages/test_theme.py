@@ -57,6 +57,13 @@ def test_ticks_of_a_logarithmic_axis() -> None:
     assert "10⁻⁷" in wide["ticktext"] and not any(text.startswith("2") for text in wide["ticktext"])
 
 
+@pytest.mark.parametrize(("low", "high"), [(1e-150, 1e150), (1e-300, 1e302), (1e-37, 1e37)])
+def test_an_axis_of_hundreds_of_decades_has_few_ticks(low: float, high: float) -> None:
+    axis = log_axis(low, high)
+    assert 5 <= len(axis["tickvals"]) <= 14 and axis["tickvals"][-1] > 1e10
+    assert all(text.startswith(("10", "0.")) or text == "1" for text in axis["ticktext"])
+
+
 def test_a_known_rule_keeps_its_colour_and_the_baseline_is_neutral() -> None:
     facts = {label: {"rule": label, "title": label.upper()} for label in ("sgd", "sam", "heat")}
     look, alone = Look.of(facts, "sgd"), Look.of({"heat": facts["heat"]}, None)

@@ -115,6 +115,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"data": data(train=(SPOILT, Y))},
         "1 training example hold NaN or infinity (the first is number 31",
     ),
+    (
+        "broadcast",
+        {"model": lambda: nn.Linear(3, 1), "data": data(y=X[:, 0]), "loss": lambda o, y: ((o - y) ** 2).mean()},
+        "outputs of shape (8, 1) and labels of shape (8,) are compared each with each",
+    ),
     ("sparse gradient", {"model": lambda: nn.Embedding(5, 2, sparse=True)}, "layer '' (Embedding) has sparse=True"),
     ("get_parameter", {"model": Reading}, "read them as attributes, as self.layer.weight, not by get_parameter"),
     ("own norm", {"model": lambda: nn.Sequential(nn.Linear(3, 2), Norm(2))}, "'1' (Norm) is a subclass of BatchNorm1d"),
@@ -136,6 +141,18 @@ def test_a_wrong_problem_is_refused_in_one_line(changes: dict[str, Any], told: s
     with pytest.raises(UserError) as refusal:
         begin(changes)
     assert told in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda o, y: ((o[:, 0] - y) ** 2).mean(),
+        lambda o, y: ((o - y[:, None]) ** 2).mean(),
+        lambda o, y: (((o - o.T) - (y[:, None] - y)) ** 2).mean(),  # of all pairs, on purpose
+    ],
+)
+def test_a_loss_may_take_a_column_and_a_row(loss: Any) -> None:
+    begin({"model": lambda: nn.Linear(3, 1), "data": data(y=X[:, 0]), "loss": loss})
 
 
 def test_a_model_may_take_values_that_are_missing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relaxbench.util.text import counted, one_line
+from relaxbench.util.text import counted, one_line, percent, scientific
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,18 @@ from relaxbench.util.text import counted, one_line
 )
 def test_counted_uses_singular_and_plural(count: float, noun: str, text: str) -> None:
     assert counted(count, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(5.123e-12, "5.12·10⁻¹²"), (-2e30, "−2.00·10³⁰"), (9.999e5, "1.00·10⁶"), (1.0, "1.00·10⁰")]
+)
+def test_powers_of_ten(value: float, text: str) -> None:
+    assert scientific(value) == text
+
+
+@pytest.mark.parametrize(("share", "text"), [(-0.0, "0 %"), (0.0, "0 %"), (0.004, "0.4 %"), (0.0812, "8.1 %")])
+def test_percent(share: float, text: str) -> None:
+    assert percent(share) == text
 
 
 @pytest.mark.parametrize(

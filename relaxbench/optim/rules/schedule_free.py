@@ -55,8 +55,11 @@ class ScheduleFree(Rule):
         """Let x follow z with the weight γ²/Σγ², where γ is the largest step size so far, of each parameter its own."""
         fastest = torch.maximum(state["fastest"], rate)
         weight = fastest * fastest
-        state["fastest"].copy_(fastest)
-        state["weights"].add_(weight)
+        if fastest.shape == state["fastest"].shape:
+            state["fastest"].copy_(fastest)
+            state["weights"].add_(weight)
+        else:  # step sizes of each parameter, the first time
+            state["fastest"], state["weights"] = fastest, state["weights"] + weight
         state["x"].add_((weight / state["weights"].clamp(min=TINY)) * (state["z"] - state["x"]))
         state["t"] += 1
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, vmap
 
-from relaxbench.util.batched import batched
+from relaxbench.training.batched import batched
 
 K = 5
 
