@@ -105,7 +105,7 @@ def _refuse_spoilt_examples(problem: SupervisedProblem, points: Tensor) -> None:
     x = problem.tensors["train"][0] if "train" in problem.tensors else torch.empty(0)
     if not x.is_floating_point() or not x.numel():
         return
-    spoilt = torch.nonzero(~torch.isfinite(x).view(len(x), -1).all(dim=1))[:, 0]
+    spoilt = torch.nonzero(~torch.isfinite(x).reshape(len(x), -1).all(dim=1))[:, 0]
     if not len(spoilt):
         return
     batch = problem.part("train", spoilt[: problem.batch_size], points.device)
