@@ -13,7 +13,7 @@ from scipy import stats
 from relaxbench.analysis.caveats import cautions
 from relaxbench.analysis.comparison import VERDICTS
 from relaxbench.analysis.sentences import control_sentence, longer_sentence, sentence
-from relaxbench.analysis.verdicts import verdicts
+from relaxbench.analysis.verdicts import _decimals, verdicts
 from relaxbench.report import StudyFrames, load_study
 from tests import synthetic
 from tests.analysis.known import SGD, comparison, result, shifted, study
@@ -212,3 +212,8 @@ def test_only_methods_that_smooth_the_loss_have_outer_steps() -> None:
     again = verdicts(load_study(synthetic.fill(Writer(memory(), asked, about))))
     assert [r.outer_steps for r in again if r.method == "hj"] == [600 / 32]
     assert np.isnan(steps["lookahead"].outer_steps) and not steps["lookahead"].short
+
+
+@pytest.mark.parametrize(("spreads", "decimals"), [([np.inf, 0.03], 3), ([np.inf, np.nan], 2), ([np.inf, 1e300], 0)])
+def test_spreads_beyond_float64_say_nothing_of_decimals(spreads: list[float], decimals: int) -> None:
+    assert _decimals(spreads) == decimals

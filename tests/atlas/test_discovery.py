@@ -84,3 +84,11 @@ def test_few_discoveries_are_false_where_most_cells_are_null() -> None:
 def test_an_undecided_cell_never_holds() -> None:
     cell = Cell("s", "p", "p", 1.0, "m", "", verdict="undecided", q=0.001, q_equivalent=0.001)
     assert not holds(cell)
+
+
+def test_a_band_without_a_lower_end_is_tested_on_one_side() -> None:
+    """A margin in points that exceeds the level: only being too much worse is tested."""
+    below = math.log(2.0 / 1.1)
+    assert equivalence_p(1.1, 0.2, 15, (0.0, 2.0), 3) == pytest.approx(3 * stats.t.sf(below / 0.2, 15))
+    assert equivalence_p(1e-6, 0.2, 15, (0.0, 2.0), 3) < 1e-6 < equivalence_p(1e-6, 0.2, 15, (0.5, 2.0), 3)
+    assert math.isnan(equivalence_p(1.1, 0.2, 15, (math.nan, math.nan), 3))

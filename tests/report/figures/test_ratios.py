@@ -37,3 +37,9 @@ def test_shapes_and_whiskers() -> None:
     assert whiskers(1.0, math.nan, 2.0, "#000") == {}
     ends = whiskers(1.0, 0.5, 3.0, "#000")
     assert [ends["arrayminus"][0], ends["array"][0]] == [0.5, 2.0]
+
+
+def test_a_band_that_begins_at_0_has_an_end_that_a_logarithmic_axis_can_draw() -> None:
+    _, band = sorted(reference_shapes((0.0, 1.5)), key=lambda shape: shape["type"])
+    low, high = span([0.7, 1.2, 0.0, 1.5])
+    assert band["type"] == "rect" and 0 < band["x0"] < low < 0.7 and band["x1"] == 1.5 < high
