@@ -51,7 +51,7 @@ class Comparison:
         unit: of the metric.
         censored: whether the metric counts gradients (or seconds) to a tolerance.
         decimals: number of decimals with which the metric is shown.
-        budget: gradients of a run; None if not known.
+        budget: gradients of a run, or seconds to a tolerance at which a run has missed it; None if not known.
         margin: of equivalence, as text; "" where nothing is equivalent.
         family: k, the comparisons that share the level.
         looks: J, the declared looks; look: the one that this is from, from 1; 0 before the first.

@@ -120,9 +120,8 @@ def _seconds(arms: StudyArms, result: MethodResult, primary: Comparison) -> _Pai
     reading = at_seconds(frames, problem, ours, theirs)
     if reading.obstacle:
         return _Pair(comparison, None, None, reading.obstacle)
-    limits = Limits(smallest=arms.limits(problem).smallest)
-    if result.censored:
-        limits = Limits(largest=reading.seconds, in_full=True)
+    smallest = arms.limits(problem).smallest
+    limits = Limits(largest=reading.seconds, in_full=True) if result.censored else Limits(smallest)
     readings = (reading.ours, reading.theirs)
     own, other = (runs.arm(n, limits, read) for runs, n, read in zip(sides, counts, readings, strict=True))
     lowest = min(float(read.min()) for read in readings)

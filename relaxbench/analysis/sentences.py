@@ -11,11 +11,14 @@ from relaxbench.analysis.simultaneous import LEVEL
 from relaxbench.util.text import counted, percent, scientific
 
 FINEST, LARGE = 6, 1e12
-"""Most decimals of a number, and where it is too large for digits: beyond both it is shown with a power of ten."""
+"""The most decimals of a number, and the least number that is too long for digits."""
 
 
 def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
-    """Return a number as text: thousands separated, a true minus sign, "–" where there is no number."""
+    """Return a number as text: thousands separated, a true minus sign, "–" where there is no number.
+
+    A very large one has a power of ten; so has one of which `FINEST` decimals would show less than two digits.
+    """
     if value is None or not math.isfinite(value):
         return "–"
     if abs(value) >= LARGE or (decimals >= FINEST and 0 < abs(value) < 10.0 ** (1 - decimals)):

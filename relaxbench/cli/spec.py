@@ -127,8 +127,10 @@ def _quickened(search: Search | None) -> Search | None:
     from relaxbench.store.facts import RANDOM
     from relaxbench.study.definition.search import Search
 
-    if search is None or search.sampler == RANDOM:
-        return None if search is None else Search()
+    if search is None:
+        return None
+    if search.sampler == RANDOM:
+        return Search()
     return Search(sampler=search.sampler, options=search.options, generation=1)
 
 
@@ -152,7 +154,7 @@ def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
     if overrides.problems and file is None and overrides.name is None:
         changes["name"] = "-".join(Path(problem).stem for problem in overrides.problems)
     if overrides.problems and file is None:
-        changes["description"] = ""  # that of the default study is of its own problem
+        changes["description"] = ""  # that of the default study tells of its own problem
     return load(find(file), changes, {key: FLAGS.get(key, f"--{key}") for key in changes})
 
 

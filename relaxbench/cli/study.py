@@ -136,8 +136,8 @@ def study(
             with interruptible() as stopping, Display(console, spec, quiet=quiet) as display:
                 reporting = replace(session, observe=display.update, stopping=stopping, announce=display.say)
                 run = StudyRun(database, reporting)
-                label = [text for text in (QUICK_LABEL, UNPRUNED) if quick and text in spec.description]
-                told = [*label, *unfit, *unsearched(spec, problems), *lender_notes(borrowed.lenders), *notes]
+                labels = [text for text in (QUICK_LABEL, UNPRUNED) if quick and text in spec.description]
+                told = [*labels, *unfit, *unsearched(spec, problems), *lender_notes(borrowed.lenders), *notes]
                 for note in told:
                     display.say(note)
                 opened = open_study(database, spec, source, problems, place, restate, wish, borrowed.lenders)

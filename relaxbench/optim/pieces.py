@@ -59,6 +59,7 @@ def in_pieces(update: Update, state: State, parts: Sequence[Tensor], loss: Tenso
     size = sum(part.shape[-1] for part in parts)
     vectors = {name: value for name, value in state.items() if value.shape[-1] == size}
     counters = {name: value for name, value in state.items() if name not in vectors}
+    after: list[State] = []
     for first, grad in zip(range(0, size, columns), _columns(parts, columns), strict=True):
         own, last = slice(first, first + columns), first + columns >= size
         part = {name: value[..., own] for name, value in vectors.items()}
@@ -69,7 +70,10 @@ def in_pieces(update: Update, state: State, parts: Sequence[Tensor], loss: Tenso
         for name, value in part.items():
             if new[name] is not value:
                 value.copy_(new[name])
-    return {**state, **{name: new[name] for name in counters}}
+        after.append({name: new[name] for name in counters})
+    # A counter of the member is that of its last piece. One that an update has made a vector has a part in every piece.
+    grown = {name for name, value in after[0].items() if value.shape != counters[name].shape}
+    return {**state, **after[-1], **{name: joined([each[name] for each in after]) for name in grown}}
 
 
 def _columns(parts: Sequence[Tensor], columns: int) -> Iterator[Tensor]:

@@ -249,9 +249,10 @@ class Rule:
         query = self.query(state, hyper)
         if self.elementwise and is_long([query.points]):
             parts, loss = oracle.gradient_parts(query)
-            return by_pieces(self.update, state, parts, loss, hyper), loss
-        grad, loss = oracle.gradient(query)
-        return self.update(state, grad, loss, hyper), loss
+        else:
+            grad, loss = oracle.gradient(query)
+            parts = [grad]
+        return self.answered(state, parts, loss, hyper), loss
 
     def answered(self, state: State, parts: Sequence[Tensor], loss: Tensor, hyper: Hyper) -> State:
         """Return the state after `update`, which is called piece by piece where that is faster.

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relaxbench.util.text import power_of_ten
+
 INK, MUTED, GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
 """Placeholders that templates/page.js replaces by the colours of the light or dark theme before it draws."""
 
@@ -194,8 +196,7 @@ def _power(tick: float) -> str:
     """A tick as a power of ten: 2·10⁻⁵."""
     power = math.floor(math.log10(tick) + 1e-9)
     factor = round(tick / 10.0**power)
-    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{raised}" if factor == 1 else f"{factor}·10{raised}"
+    return power_of_ten(power) if factor == 1 else f"{factor}·{power_of_ten(power)}"
 
 
 def visible(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:

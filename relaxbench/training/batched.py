@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 def batched(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Make a function that is called once for all members, as `torch.vmap` does: a tenth of a small network's step.
+    """Make a function that is called once for all members, as `torch.vmap` does.
 
     Args:
         function: of one member: its arguments and its result are tensors, or dicts of tensors.

@@ -35,8 +35,12 @@ def percent(share: float) -> str:
 def scientific(value: float) -> str:
     """A number with a power of ten: 5.12·10⁻¹²."""
     factor, power = f"{value:.2e}".split("e")
-    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{factor}·10{raised}".replace("-", "−")
+    return f"{factor}·{power_of_ten(int(power))}".replace("-", "−")
+
+
+def power_of_ten(power: int) -> str:
+    """10⁻¹²."""
+    return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def listed(values: Sequence[object]) -> str:

@@ -169,14 +169,9 @@ KEPT: list[Comparison] = []
 def test_numbers_for_people() -> None:
     assert number(-1234.5, 0) == "−1,234" and number(0.5, 2, sign=True) == "+0.50"
     assert number(-0.001, 2) == "0.00" and number(float("nan")) == "–" and number(None) == "–"
-    assert (
-        number(5e-12, 6) == "5.00·10⁻¹²"
-        and number(-2e-7, 6, sign=True) == "−2.00·10⁻⁷"
-        and number(0.0, 6) == "0.000000"
-    )
-    assert (
-        number(1e-5, 6, sign=True) == "+0.000010" and number(8.2e33, 0) == "8.20·10³³" and number(2e6, 0) == "2,000,000"
-    )
+    assert number(5e-12, 6) == "5.00·10⁻¹²" and number(-2e-7, 6, sign=True) == "−2.00·10⁻⁷"
+    assert number(1e-5, 6, sign=True) == "+0.000010" and number(0.0, 6) == "0.000000"
+    assert number(8.2e33, 0) == "8.20·10³³" and number(2e6, 0) == "2,000,000"
     assert [ratio(value) for value in (1.0, 0.5, 0.034, 0.998, 1.0004, 12.34, 250.4)] == [
         *("1.00", "0.50", "0.034", "0.998", "1.0004", "12.3", "250")
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -19,9 +19,6 @@ from relaxbench.space import Float, Space, Value
 
 TINY = 1e-30
 """Least sum of weights, so that a step size of 0 moves nothing."""
-
-SUMS = ("fastest", "weights")
-"""Entries of the state that weigh the average."""
 
 NO_LENGTH = "the README of the code recommends a warm-up and leaves its length open: that of our schedule `warmup`"
 
@@ -43,13 +40,6 @@ class ScheduleFree(Rule):
         now[self.rate] = hyper[self.rate] * schedules.warm_up(hyper["warmup"], progress)
         return now
 
-    def answered(self, state: State, parts: Sequence[Tensor], loss: Tensor, hyper: Hyper) -> State:
-        rate = hyper[self.rate]
-        if rate.shape[1] > 1:  # groups of parameters differ, as they may in a loop: each has sums of its own
-            own = {name: state[name].expand_as(rate).clone() for name in SUMS if state[name].shape[1] == 1}
-            state = {**state, **own}
-        return super().answered(state, parts, loss, hyper)
-
     @staticmethod
     def _average(state: State, rate: Tensor) -> None:
         """Let x follow z with the weight γ²/Σγ², where γ is the largest step size so far, of each parameter its own."""
@@ -58,7 +48,7 @@ class ScheduleFree(Rule):
         if fastest.shape == state["fastest"].shape:
             state["fastest"].copy_(fastest)
             state["weights"].add_(weight)
-        else:  # step sizes of each parameter, the first time
+        else:  # groups of parameters differ, as they may in a loop: from now on each has sums of its own
             state["fastest"], state["weights"] = fastest, state["weights"] + weight
         state["x"].add_((weight / state["weights"].clamp(min=TINY)) * (state["z"] - state["x"]))
         state["t"] += 1

@@ -185,14 +185,14 @@ def test_a_copy_steps_its_own_model_after_a_scheduler_was_attached(cls: type[Any
     trained((model, optimizer, scheduler), range(4))
     twin, other = how((model, optimizer))
     before = model.weight.detach().clone()
-    still = torch.optim.lr_scheduler.LambdaLR(other, lambda step: 1.0)
+    torch.optim.lr_scheduler.LambdaLR(other, lambda step: 1.0)  # one of its own, which wraps the copy's step
     other.param_groups[0].update({key: value for key, value in optimizer.param_groups[0].items() if key != "params"})
     x = torch.randn(16, 10, generator=torch.Generator().manual_seed(4))
     for each, own in ((model, optimizer), (twin, other)):
         own.zero_grad()
         nn.functional.cross_entropy(each(x), x[:, :4].argmax(1)).backward()
     other.step()
-    assert torch.equal(model.weight, before) and not torch.equal(twin.weight, before) and still is not None
+    assert torch.equal(model.weight, before) and not torch.equal(twin.weight, before)
     optimizer.step()
     assert torch.equal(model.weight, twin.weight)
 
