@@ -31,7 +31,7 @@ from relaxbench.cli.tools import bench, check, theory
 from relaxbench.cli.values import Command, Group
 from relaxbench.cli.workers import reap, stress, worker
 from relaxbench.errors import UserError, exited, is_slip
-from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom, use_large_pages
+from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom
 from relaxbench.util.text import one_line
 from relaxbench.version import __version__
 
@@ -116,7 +116,6 @@ def main(arguments: list[str] | None = None) -> int:
     # OpenMP reads this when torch is loaded. Threads that spin at a barrier take the cores from those they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
-    use_large_pages()
     look_for_garbage_seldom()
     log_to_console()
     replace_unprintable()

@@ -1,4 +1,4 @@
-"""Memory: keep what is freed for the next training step, in large pages, and look for garbage seldom."""
+"""Memory: keep what is freed for the next training step, and look for garbage seldom."""
 
 from __future__ import annotations
 
@@ -26,15 +26,6 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1)) and bool(mallopt(M_MMAP_THRESHOLD, 2**30))
-
-
-def use_large_pages() -> None:
-    """Let PyTorch ask Linux for pages of 2 MiB for tensors of that size and more.
-
-    A pass over a long vector of parameters then looks up 512 times fewer addresses. Call it before PyTorch makes its
-    first tensor. Nothing is changed if PyTorch's variable is set, or where the system has no such pages.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def look_for_garbage_seldom() -> None:

@@ -35,19 +35,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-LARGE = """
-from pathlib import Path
-from relaxbench.util.malloc import use_large_pages
-use_large_pages()
-import torch
-held = torch.ones(1 << 24)  # 64 MiB
-lines = Path("/proc/self/smaps").read_text().splitlines()
-print(sum(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages")))
-"""
-"""Prints the KiB in large pages."""
-ALLOWED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-
-
 def run(code: str, **variables: str) -> list[str]:
     usual = {name: value for name, value in os.environ.items() if name not in OWN}  # whatever a person has set
     env = {**usual, "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
@@ -65,19 +52,6 @@ def test_freed_memory_is_reused_without_page_faults() -> None:
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
 def test_settings_of_glibc_in_the_environment_are_kept(name: str) -> None:
     assert run(KEPT, **{name: "" if name == "GLIBC_TUNABLES" else "100000"})[0] == "False"
-
-
-@pytest.mark.skipif(
-    not ALLOWED.exists() or "[madvise]" not in ALLOWED.read_text(),
-    reason="only Linux where it gives large pages on request tells this program from others",
-)
-@pytest.mark.parametrize("variables", [{}, {"THP_MEM_ALLOC_ENABLE": "0"}])
-def test_long_tensors_are_in_large_pages_unless_a_person_wants_others(
-    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)  # set by any command of this process
-    (kilobytes,) = map(int, run(LARGE, **variables))
-    assert kilobytes == 0 if variables else kilobytes >= 2048
 
 
 def test_many_objects_that_stay_are_looked_through_seldom() -> None:

@@ -21,6 +21,13 @@ SCHEDULERS = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum",
 """Keys that PyTorch's schedulers write into groups, and read there when a loop is resumed."""
 FREE = ("params", "lr", "name", "param_names", *SCHEDULERS)
 """Keys of a group that are PyTorch's own."""
+ELSEWHERE = {
+    **dict.fromkeys(("learning_rate", "step_size", "eta"), ("lr",)),
+    "wd": ("weight_decay",),
+    "L": ("inner_steps",),
+    "gamma": ("gamma_start", "gamma_end"),
+}
+"""Names that papers and other packages use, and ours for the same."""
 PROBES = (0.0, 0.04, 0.25, 0.5, 0.75, 1.0)
 """Progress at which schedules are compared: between any two of them, one that is not constant has changed."""
 
@@ -83,10 +90,15 @@ def unknown_hyperparameter(rule: Rule, name: str, options: Sequence[str] = (), n
         names: of the hyperparameters where the name was given; none for the rule's own.
     """
     rates = [key for key in rule.wide if key.endswith("_lr")]
-    if name == "lr" and rates:
-        return TypeError(f"{rule.title} has no hyperparameter 'lr': its step sizes are {' and '.join(rates)}")
-    near = difflib.get_close_matches(name, [*rule.wide, *names, *options], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join([*(names or rule.wide), *options])}"
+    if len(rates) > 1 and "lr" in (name, *ELSEWHERE.get(name, ())):
+        return TypeError(f"{rule.title} has no hyperparameter {name!r}: its step sizes are {' and '.join(rates)}")
+    known = [*stands_for(rule), *rule.wide, *names, *options]
+    near = [each for each in ELSEWHERE.get(name, ()) if each in known] or difflib.get_close_matches(name, known, n=1)
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"it has {', '.join([*(names or rule.wide), *options])}"
+    )
     return TypeError(f"{rule.title} has no hyperparameter {name!r}: {hint}")
 
 

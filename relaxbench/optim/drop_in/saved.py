@@ -19,6 +19,11 @@ FROZEN = ": set requires_grad of all parameters as it was when the state was sav
 """What to do if other parameters were trained when a state was saved."""
 ABOUT = "about"
 """The key of the first group that holds the method, its options and `total_steps`."""
+FLATTENED = (
+    ": torch.distributed.checkpoint loses it with flatten_optimizer_state_dict=True: give set_optimizer_state_dict "
+    "the result of get_optimizer_state_dict, both without that option"
+)
+"""What to do if the groups of a state do not say whose they are."""
 PENDING, SERVED = "pending", "served"
 """Gradients of replicas whose update is not complete, filled up with zeros, and their number."""
 
@@ -114,10 +119,11 @@ def check(saved: Any, owner: dict[str, Any], name: str, replicas: int) -> None:
         raise ValueError(f"{problem}: an older relaxbench wrote it in another layout; finish that training with it")
     groups = saved.get("param_groups") or [{}]
     about = groups[0].get(ABOUT) or {}
+    lost = "" if about or not groups[0].get("params") else FLATTENED
     for key, expected in owner["param_groups"][0][ABOUT].items():
         same = about.get(key) == expected or not (about.get(key) or expected)  # an empty dict may get lost
         if key != "total_steps" and not same:
-            raise ValueError(f"{problem}: its {key}: {about.get(key, 'missing')} (expected {expected})")
+            raise ValueError(f"{problem}: its {key}: {about.get(key, 'missing')} (expected {expected}){lost}")
     found, wanted = _shapes(saved.get("state", {})), _shapes(owner["state"])
     if found != wanted:
         where = next((key for key in wanted if found.get(key) != wanted[key]), next(iter(found), 0))

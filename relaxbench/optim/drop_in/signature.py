@@ -24,10 +24,20 @@ def named_init(init: Init, rule_class: type[Rule]) -> Init:
 
     Returns:
         a function that calls `init`; in its signature each hyperparameter has its name, type and default, keyword-only.
+        It raises TypeError for a value without a name.
     """
+    places = [p.name for p in inspect.signature(init).parameters.values() if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    del places[0]  # self
+    rates = [name for name in rule_class.wide if name == "lr" or name.endswith("_lr")]
 
     @functools.wraps(init)
     def named(self: Any, *args: Any, **kwargs: Any) -> None:
+        if len(args) > len(places):
+            value = repr(args[len(places)])
+            raise TypeError(
+                f"{type(self).__name__}: {value} is given without its name: write {' or '.join(rates)} = {value} if it "
+                f"is a step size; only {' and '.join(places)} may stand without a name"
+            )
         init(self, *args, **kwargs)
 
     # Not marked as a wrapper: tools that unwrap functions would show the signature of `init`.

@@ -72,10 +72,9 @@ def work(order: Order) -> str:
         os.environ[name] = str(order.threads)
     if order.data:
         os.environ["RELAXBENCH_DATA"] = order.data
-    from relaxbench.util.malloc import keep_freed_memory, use_large_pages
+    from relaxbench.util.malloc import keep_freed_memory
 
     keep_freed_memory()
-    use_large_pages()  # before PyTorch is imported
     from pathlib import Path
 
     from relaxbench.store.database import open_database

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,9 @@ def test_the_first_thing_that_is_forgotten_is_told(cls: Any) -> None:
     ("arguments", "error", "message"),
     [
         ({"inner_step": 5}, TypeError, "did you mean 'inner_steps'"),
+        ({"L": 5}, TypeError, "did you mean 'inner_steps'"),
+        ({"gamma": 5}, TypeError, "did you mean 'gamma_start' or 'gamma_end'"),
+        ({"learning_rate": 0.1}, TypeError, "its step sizes are outer_lr and inner_lr"),
         ({"momentum": -0.1}, ValueError, "momentum = -0.1"),
         ({"scoping": "quadratic"}, ValueError, "expected one of geometric, linear, cosine, constant"),
         ({"inner_steps": 2.5}, ValueError, "integer of at least 1"),
@@ -103,6 +107,22 @@ def test_the_first_thing_that_is_forgotten_is_told(cls: Any) -> None:
 def test_mistakes_are_named(arguments: dict[str, Value], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         EntropySGD(nn.Linear(2, 2).parameters(), total_steps=10, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "written"),
+    [
+        (lambda layer: SGD(layer.parameters(), 0.1), "write lr = 0.1 if"),
+        (lambda layer: EntropySGD(layer.parameters(), 0.1), "write outer_lr or inner_lr = 0.1 if"),
+        (lambda layer: CurveBall(layer, layer.parameters(), 0.1), "write newton_lr = 0.1 if"),
+        (lambda layer: SGD(layer.parameters(), learning_rate=0.1), "did you mean 'lr'"),
+        (lambda layer: AdamW(layer.parameters(), learning_rate=0.1), "did you mean 'lr'"),
+        (lambda layer: AdamW(layer.parameters(), wd=0.1), "did you mean 'weight_decay'"),
+    ],
+)
+def test_a_step_size_is_given_by_its_name(make: Callable[[nn.Linear], object], written: str) -> None:
+    with pytest.raises(TypeError, match=written):
+        make(nn.Linear(2, 2))
 
 
 def test_adamw_understands_the_names_of_pytorch() -> None:

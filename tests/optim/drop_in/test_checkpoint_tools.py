@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 
 from relaxbench.optim.drop_in.classes import DROP_INS
 from tests.optim.drop_in.models import X, loop, new, vector
@@ -40,6 +44,15 @@ def test_saving_takes_no_step_and_the_state_loads_in_mid_sweep(name: str) -> Non
     for each in (optimizer, resumed):
         each.eval()
     assert torch.equal(vector(model), vector(other))
+
+
+def test_a_flattened_state_is_refused_with_what_to_do() -> None:
+    model, optimizer = trained("adamw", 0, 3, new("adamw"))
+    flat = StateDictOptions(flatten_optimizer_state_dict=True)
+    saved = get_optimizer_state_dict(model, optimizer, options=flat)
+    other, resumed = new("adamw")
+    with pytest.raises(ValueError, match=r"loses it with flatten_optimizer_state_dict=True: give .* without that"):
+        set_optimizer_state_dict(other, resumed, saved, options=flat)
 
 
 def test_files_written_within_a_sweep_load_into_a_new_optimizer(tmp_path: Path) -> None:
