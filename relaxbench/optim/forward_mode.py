@@ -21,6 +21,9 @@ Outputs = Callable[[Tensor], Tensor]
 ForwardMode = Callable[[Outputs, Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A function like `forward_mode`."""
 
+Call = tuple[Any, torch.Size, torch.Size, int]
+"""A layer's function, the shapes of its input and its weight, and where the weight lies in memory."""
+
 LAYERS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
 """Functions of (input, weight, bias, …), linear in weight and bias."""
 
@@ -42,6 +45,22 @@ def forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[T
     _load()
     with uncompiled(), plain_attention():
         return _sparing(outputs, points, direction)
+
+
+def remembering_forward_mode() -> ForwardMode:
+    """Make a `forward_mode` for several directions at one point, on one mini-batch.
+
+    The first pass keeps the values of linear layers and convolutions, most of which backpropagation keeps anyway.
+    Later passes compute only tangents there.
+    """
+    values: list[tuple[Call, Tensor]] = []
+
+    def forward(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
+        _load()
+        with uncompiled(), plain_attention(), _Spared(values):
+            return _both(outputs, points, direction)
+
+    return forward
 
 
 def batched_forward_mode(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -100,22 +119,58 @@ class _Spared(TorchFunctionMode):
 
     PyTorch replaces a missing tangent by zeros. It then multiplies the weights of the first layer by the zero tangent
     of the data, and takes a slow path for the product with a dropout mask.
+
+    Args:
+        values: of layers, from an earlier pass at the same points: they are not computed again, as long as the model
+            takes the same way. An empty list is filled. None: nothing is kept.
     """
+
+    def __init__(self, values: list[tuple[Call, Tensor]] | None = None) -> None:
+        super().__init__()
+        self._values, self._left = values, iter(values) if values else None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in LAYERS and len(args) > 1:
-            (x, dx), (weight, dw) = _unpack(args[0]), _unpack(args[1])
-            bias, db = _unpack(args[2]) if len(args) > 2 and args[2] is not None else (None, None)
-            if dx is None and dw is not None and (bias is None) == (db is None):
-                value = func(x, weight, bias, *args[3:], **kwargs)
-                return _dual(value, func(x, dw.detach(), db if db is None else db.detach(), *args[3:], **kwargs))
+            result = self._layer(func, *args, **kwargs)
+            if result is not None:
+                return result
         if func is functional.dropout and args and not kwargs.get("inplace"):
             x, dx = _unpack(args[0])
             if dx is not None:
                 mask = func(torch.ones_like(x), *args[1:], **kwargs)
                 return _dual(x * mask, dx * mask)
         return func(*args, **kwargs)
+
+    def _layer(self, func: Any, x: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Tensor | None:
+        """Compute the value and the tangent of a layer; None where PyTorch's own way is left to do it."""
+        (x, dx), (weight, dw), (bias, db) = _unpack(x), _unpack(weight), (None, None) if bias is None else _unpack(bias)
+        if (dw is None) if dx is None else (self._values is None):
+            return None
+
+        def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            return cast(Tensor, func(x, weight, bias, *args, **kwargs))
+
+        value = self._value((func, x.shape, weight.shape, weight.data_ptr()), lambda: apply(x, weight, bias))
+        db = db if db is None else db.detach()
+        along_weight = None if dw is None else apply(x.detach(), dw.detach(), db)
+        if dx is None:
+            return _dual(value, cast(Tensor, along_weight))
+        if along_weight is None:
+            return _dual(value, apply(dx.detach(), weight.detach(), db))
+        return _dual(value, along_weight.add_(apply(dx.detach(), weight.detach(), None)))
+
+    def _value(self, call: Call, compute: Callable[[], Tensor]) -> Tensor:
+        """Return what the first pass has kept of this call, or compute it."""
+        if self._left is not None:
+            kept, value = next(self._left, (None, None))
+            if kept == call and value is not None:
+                return value
+            self._left = iter(())  # the model takes another way, so nothing that follows is known
+        value = compute()
+        if self._values is not None and self._left is None:
+            self._values.append((call, value.detach()))
+        return value
 
 
 @cache

@@ -8,6 +8,8 @@ import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+BLOCK = 31 * 2**20
+"""Bytes, below the largest threshold that glibc takes by itself."""
 OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
@@ -26,6 +28,23 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1)) and bool(mallopt(M_MMAP_THRESHOLD, 2**30))
+
+
+def keep_blocks_up_to_32_mib() -> None:
+    """Let glibc reuse freed blocks of up to 32 MiB, in a process that is not ours to set up.
+
+    glibc returns a block to the kernel, and fetches fresh pages for the next one, until a block of that size has been
+    freed once (mallopt(3), M_MMAP_THRESHOLD: the threshold is dynamic). So one is freed here, of which no page is
+    ever used. Settings of the process's owner hold, and other allocators are not changed.
+    """
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None)
+        libc.malloc.argtypes, libc.malloc.restype, libc.free.argtypes = (
+            [ctypes.c_size_t],
+            ctypes.c_void_p,
+            [ctypes.c_void_p],
+        )
+        libc.free(libc.malloc(BLOCK))
 
 
 def look_for_garbage_seldom() -> None:

@@ -49,6 +49,14 @@ def test_freed_memory_is_reused_without_page_faults() -> None:
     assert changed == "True" and int(faults) < 16384  # 20 steps of 16384 pages each
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has such a threshold")
+@pytest.mark.parametrize("first", ["", "from relaxbench.util.malloc import keep_blocks_up_to_32_mib as keep\nkeep()\n"])
+def test_blocks_are_reused_in_a_process_of_somebody_else(first: str) -> None:
+    """Without it, the same steps fetch most of their pages anew."""
+    (faults,) = map(int, run(first + FAULTS))
+    assert (faults < 16384) == bool(first)
+
+
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
 def test_settings_of_glibc_in_the_environment_are_kept(name: str) -> None:
     assert run(KEPT, **{name: "" if name == "GLIBC_TUNABLES" else "100000"})[0] == "False"

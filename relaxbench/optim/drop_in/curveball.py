@@ -15,10 +15,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from relaxbench.optim.drop_in.base import RuleOptimizer
 from relaxbench.optim.drop_in.compiled import runs_uncompiled
 from relaxbench.optim.drop_in.one_batch import OneBatch
-from relaxbench.optim.forward_mode import compiled_forward_mode, forward_mode, plain_attention
+from relaxbench.optim.forward_mode import compiled_forward_mode, plain_attention
 from relaxbench.optim.rule import Oracle
 from relaxbench.optim.rules import curveball
 from relaxbench.space import Value
+from relaxbench.util.malloc import keep_blocks_up_to_32_mib
 
 
 class CurvatureOptimizer(RuleOptimizer):
@@ -70,8 +71,9 @@ class CurvatureOptimizer(RuleOptimizer):
         foreign = [tuple(p.shape) for group in self.param_groups for p in group["params"] if id(p) not in known]
         if foreign:
             raise ValueError(f"params holds tensors of shapes {foreign} that are not parameters of the model")
+        keep_blocks_up_to_32_mib()  # a step makes and frees a dozen vectors of parameters
         self._model, self._checked = model, False
-        self._forward = compiled_forward_mode() if compile else forward_mode
+        self._forward = compiled_forward_mode() if compile else None
 
     @runs_uncompiled
     @torch.no_grad()
@@ -130,9 +132,9 @@ class CurvatureOptimizer(RuleOptimizer):
 
     def _try_out(self, model_fn: Callable[[], Tensor], loss_fn: Callable[[Tensor], Tensor]) -> None:
         """Raise before the first step on misuse that would fail silently; undo every side effect."""
-        batch = OneBatch(self._model, self._names, self._flat, self._tied, model_fn, loss_fn, forward_mode)
+        batch = OneBatch(self._model, self._names, self._flat, self._tied, model_fn, loss_fn)
         try:
-            with contextlib.nullcontext() if self._forward is forward_mode else _refuse_compiled():
+            with contextlib.nullcontext() if self._forward is None else _refuse_compiled():
                 x = self.rule.iterate(self._rule_state)
                 batch.refuse_flat_losses(batch.linearize(x, torch.zeros_like(x), self._rule_state["t"]))
         finally:

@@ -16,6 +16,9 @@ from relaxbench.optim.options import entries, options_of
 from relaxbench.optim.rule import Rule
 from relaxbench.space import Choice, Float, Hyperparameter, Int
 
+SPARED = 1 / 3
+"""Of a gradient, per step of a curvature method: a forward pass, because layers are evaluated once for both directions.
+Studies do not spare it, and bill it."""
 WIDTH = 100
 """Columns of the composed text."""
 
@@ -159,7 +162,7 @@ def _period(rule: Rule) -> int:
 
 def _cost(rule: Rule, calls: int) -> str:
     """Gradients per call of `step()`, and calls per outer step."""
-    price = rule.price * calls
+    price = (rule.price - SPARED * rule.curvature) * calls
     steps = _period(rule) * rule.replicas // calls
     unit = "gradient" if price == 1 else "gradients"
     cost = f"Cost: {price:.3g} {unit} per call of `step()`."

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from relaxbench.optim.drop_in.flat import Flat
-from relaxbench.optim.forward_mode import ForwardMode, Outputs, uncompiled, unspared
+from relaxbench.optim.forward_mode import ForwardMode, Outputs, remembering_forward_mode, uncompiled, unspared
 from relaxbench.optim.linearize import Linearized
 
 REMEDIES = {
@@ -53,7 +53,7 @@ class OneBatch:
         tied: whether a parameter of the model has several names, which takes long to find out.
         model_fn: returns the outputs.
         loss_fn: maps outputs to their mean loss.
-        forward: how values and tangents are computed.
+        forward: how values and tangents are computed. None: layers once per point, for all directions.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class OneBatch:
         tied: bool,
         model_fn: Callable[[], Tensor],
         loss_fn: Callable[[Tensor], Tensor],
-        forward: ForwardMode,
+        forward: ForwardMode | None = None,
     ) -> None:
         self.call, self.model, self.loss_fn = _Call(model, model_fn), model, loss_fn
-        self.names, self.flat, self.tied, self.forward = names, flat, tied, forward
+        self.names, self.flat, self.tied, self.given = names, flat, tied, forward
         self.random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         self.initial = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
         self.buffers: list[tuple[Tensor, Tensor]] | None = None
@@ -76,6 +76,7 @@ class OneBatch:
 
     def linearize(self, points: Tensor, direction: Tensor | None, batch: Tensor) -> Linearized:
         """Linearize the loss; an error names the layer that has no forward-mode derivative."""
+        self.forward = self.given or remembering_forward_mode()
         try:
             here = Linearized(self, self.outputs, points, direction, self.with_tangent)
         except NotImplementedError as error:

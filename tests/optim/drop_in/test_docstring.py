@@ -102,7 +102,7 @@ def test_formula_source_memory_and_options_are_those_of_the_rule(name: str) -> N
         (SAM, 'pass `schedule="constant"`: it changes the `lr` of the parameter groups.'),
         (Parle, "is 60 calls with the defaults."),
         (Parle, "Each call serves one replica, with its own mini-batch"),
-        (CurveBall, "Cost: 2.73 gradients per call of `step()`. Call `step(model_fn, loss_fn)`"),
+        (CurveBall, "Cost: 2.4 gradients per call of `step()`. Call `step(model_fn, loss_fn)`"),
         (EntropySGD, "inner_steps (int): Number L of inner steps per outer step. Allowed: an integer of at least 1; "),
     ],
 )
