@@ -36,10 +36,11 @@ from relaxbench.cli.pace import PARTS, Pace, paces_of
 from relaxbench.cli.plan_expected import expected, spreads_of
 from relaxbench.cli.spec import Overrides, prepare_spec, read_spec
 from relaxbench.errors import UserError
-from relaxbench.util.text import duration
+from relaxbench.util.text import duration, listed, percent
 
 if TYPE_CHECKING:
     from relaxbench.problems import Problem
+    from relaxbench.store.facts import MethodFacts
     from relaxbench.study.definition.spec import StudySpec
     from relaxbench.training.engine import Wish
 
@@ -142,10 +143,25 @@ def plan_tables(
         "Times are measured now, with what else this machine does. Expect "
         f"{_range(begin + sum(pace.seconds(looks[0]) for pace in paces))} until the first look."
     )
-    notes += origins({label: describe_method(label, spec, problems) for label in spec.methods}, stored["problems"])
+    methods = {label: describe_method(label, spec, problems) for label in spec.methods}
+    notes += [*_not_counted(methods), *origins(methods, stored["problems"])]
     known = spreads_of(stored, spec, problems, spread, storage)
     about = [Text(note, style="dim") for note in notes]
     return [table, *about, Text(), _parts(paces, ends, start), Text(), *expected(stored, problems, paces, known)]
+
+
+def _not_counted(methods: Mapping[str, MethodFacts]) -> list[str]:
+    """Say what a pruner adds: how many trials it stops is not known before, so no number of runs contains it."""
+    shares: dict[float, list[str]] = {}
+    for label, facts in methods.items():
+        search = facts["search"]
+        if facts["arm"] == "tuned" and "pruner" in search and search["pruner"]["spot_checks"]:
+            shares.setdefault(search["pruner"]["spot_checks"], []).append(label)
+    return [
+        f"Not counted: spot checks, which run {percent(share)} of the trials that the pruner stops to their end "
+        f"({listed(labels)})."
+        for share, labels in shares.items()
+    ]
 
 
 def _parts(paces: Sequence[Pace], ends: Sequence[int], start: Mapping[str, float]) -> Table:

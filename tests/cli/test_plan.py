@@ -13,6 +13,7 @@ import torch
 
 from relaxbench.analysis.planning import Expectation, Spreads
 from relaxbench.cli.pace import Pace
+from relaxbench.cli.plan import _not_counted
 from relaxbench.cli.plan_expected import _blocks
 from relaxbench.problems.landscapes.landscape import Landscape
 from relaxbench.study.coordination.size import Size
@@ -157,6 +158,18 @@ def test_plan_says_that_measurements_are_dear_and_that_flatness_is_left_out_or_c
     out = " ".join(printed(capsys, *PLAN).split())
     assert "rosenbrock: flatness is left out, because with it measurements would cost more than 25 %" in out
     assert "rosenbrock: measurements in 100 rounds cost 84 % of a tested run's training, more than 25 %" in out
+
+
+def test_plan_says_that_spot_checks_come_on_top() -> None:
+    def search(share: float) -> Any:
+        return {"arm": "tuned", "search": {"sampler": "random", "pruner": {"name": "median", "spot_checks": share}}}
+
+    methods = {"sgd": search(0.1), "heat": search(0.1), "hj": search(0.5), "sam": search(0.0)}
+    methods |= {"muon": {"arm": "tuned", "search": {"sampler": "random"}}, "known": search(0.1) | {"arm": "published"}}
+    assert _not_counted(methods) == [
+        f"Not counted: spot checks, which run {share} of the trials that the pruner stops to their end ({labels})."
+        for share, labels in (("10 %", "sgd and heat"), ("50 %", "hj"))
+    ]
 
 
 def test_a_method_without_a_part_is_expected_against_the_whole() -> None:
