@@ -188,15 +188,16 @@ def log_axis(low: float, high: float) -> dict[str, Any]:
     every = max(1, -(-(last - first) // MOST_DECADES))
     steps = (1, 2, 5) if decades < 1.8 else (1, 3) if decades < 3 else (1,)
     ticks = [step * 10.0**power for power in range(first, last + 1, every) for step in steps]
-    texts = [f"{tick:,.10g}" if 1e-3 <= tick < 1e5 else _power(tick) for tick in ticks]
-    return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": texts}
+    return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [tick_text(tick) for tick in ticks]}
 
 
-def _power(tick: float) -> str:
-    """A tick as a power of ten: 2·10⁻⁵."""
-    power = math.floor(math.log10(tick) + 1e-9)
-    factor = round(tick / 10.0**power)
-    return power_of_ten(power) if factor == 1 else f"{factor}·{power_of_ten(power)}"
+def tick_text(value: float) -> str:
+    """A number on an axis, in three digits: 0.05; 10,000; 2·10⁻⁵."""
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{float(f'{value:.3g}'):,.10g}".replace("-", "−")
+    power = math.floor(math.log10(abs(value)) + 1e-9)
+    factor = f"{value / 10.0**power:.3g}".replace("-", "−")
+    return power_of_ten(power) if factor == "1" else f"{factor}·{power_of_ten(power)}"
 
 
 def visible(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:

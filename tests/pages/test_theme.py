@@ -6,7 +6,17 @@ import re
 
 import pytest
 
-from relaxbench.pages.theme import Look, file_name, log_axis, plain, rows_height, two_lines, visible, with_unit
+from relaxbench.pages.theme import (
+    Look,
+    file_name,
+    log_axis,
+    plain,
+    rows_height,
+    tick_text,
+    two_lines,
+    visible,
+    with_unit,
+)
 
 
 @pytest.mark.parametrize(("name", "safe"), [("digits", "digits"), ("a.b_c-1", "a.b_c-1")])
@@ -55,6 +65,17 @@ def test_ticks_of_a_logarithmic_axis() -> None:
     narrow, wide = log_axis(1, 10), log_axis(1e-7, 10)
     assert {1, 2, 5, 10} <= set(narrow["tickvals"]) and len(narrow["tickvals"]) == len(narrow["ticktext"])
     assert "10⁻⁷" in wide["ticktext"] and not any(text.startswith("2") for text in wide["ticktext"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((0, "0"), (0.05, "0.05"), (1e4, "10,000"), (2.2613, "2.26"), (-0.5, "−0.5")),
+        *((1e-6, "10⁻⁶"), (2e-5, "2·10⁻⁵"), (3.14159e7, "3.14·10⁷"), (-1e5, "−1·10⁵")),
+    ],
+)
+def test_numbers_on_an_axis_have_three_digits(value: float, text: str) -> None:
+    assert tick_text(value) == text
 
 
 @pytest.mark.parametrize(("low", "high"), [(1e-150, 1e150), (1e-300, 1e302), (1e-37, 1e37)])

@@ -43,6 +43,7 @@ def test_everything_is_drawn_and_nothing_is_too_wide(
     browser.unfold(page)
     assert page.locator("figure.plot:visible").count() == page.locator("figure.plot").count() > 60
     assert browser.undrawn(page) == [] and page.locator(".canvas").count() >= 30
+    assert overlapping(page) == [] and below(page) == []
     for scheme, rules in zip(schemes, (WCAG, COLOURS), strict=True):
         page.emulate_media(color_scheme=scheme)
         eventually(page, lambda: painted(page, themed(page)) == themed(page))
@@ -50,6 +51,27 @@ def test_everything_is_drawn_and_nothing_is_too_wide(
         assert browser.wide(page) <= 0
         assert barriers(page, rules) == []
         visit.picture(page, f"report-{width}-{scheme}")
+
+
+def overlapping(page: Page) -> list[list[str]]:
+    """Pairs of horizontal texts at the ticks of horizontal axes, also of neighbours, that lie on each other."""
+    probe = """() => [...document.querySelectorAll(".canvas")].flatMap(canvas => {
+      const texts = [...canvas.querySelectorAll('g[class^="x"][class$="tick"] text')].filter(
+        each => each.textContent && !/rotate\\((?!0)/.test(each.getAttribute("transform") || ""));
+      const boxes = texts.map(each => [each.textContent, each.getBoundingClientRect()]);
+      return boxes.flatMap(([text, a], index) => boxes.slice(index + 1).filter(([_, b]) =>
+        Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+        Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1).map(([other]) => [canvas.id, text, other]));
+    })"""
+    return page.evaluate(probe)
+
+
+def below(page: Page) -> list[str]:
+    """Names of rows that stand below their row; where they have no room beside it they stand above."""
+    probe = """() => [...document.querySelectorAll(".canvas")].flatMap(canvas =>
+      ((canvas.layout?.yaxis?.ticktext && canvas.layout.annotations) || []).filter(each => each.yshift < 0)
+        .map(each => each.text))"""
+    return page.evaluate(probe)
 
 
 def themed(page: Page) -> list[str]:

@@ -45,12 +45,13 @@ async function save(packed, name) {
   function labelsAbove(layout, canvas) {
     const { ticktext: labels, tickvals, tickfont, range, ticklabelstandoff } = layout.yaxis || {};
     if (!labels || !range || !ticklabelstandoff) return;
-    layout.height += 16 * labels.length;
+    layout.height += 20 * labels.length;
     canvas.style.height = `${layout.height}px`;
-    const row = (layout.height - 80) / (range[1] - range[0]);
+    const row = (layout.height - 80) / Math.abs(range[1] - range[0]);  // an axis may run downwards
     const texts = labels.map((label, index) => ({
       text: label.replace("<br>", " "), x: 0, xref: "paper", xanchor: "left", xshift: 2, y: tickvals[index],
-      yshift: row / 2 - 9, font: tickfont, showarrow: false,
+      yshift: row / 2 - 8, font: tickfont, showarrow: false, borderpad: 0,
+      ...(layout.meta?.labels === "covering" && { bgcolor: layout.paper_bgcolor }),
     }));
     layout.annotations = [...(layout.annotations || []), ...texts];
     layout.yaxis.showticklabels = false;

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import BAND, INK, MUTED, Look, axis, file_name, layout, plain
+from relaxbench.pages.theme import BAND, INK, MUTED, PAPER, Look, axis, file_name, layout, plain, tick_text
 from relaxbench.report.figures.search_space import Exploration, Reference, Scale, Vector, loss_scale, thinned
 
 MAX_LINES = 200
@@ -58,6 +58,7 @@ def parallel(
     figure.update_layout(
         layout(
             height=90 + ROW * count,
+            meta={"labels": "covering"},  # on a telephone names stand on the lines
             xaxis=axis("") | {"range": [-0.02, 1.02], "showgrid": False, "showticklabels": False},
             yaxis=axis("")
             | {
@@ -108,7 +109,7 @@ def _joined(lines: Vector) -> dict[str, Any]:
 
 def _ends(scale: Scale, row: int, loss: bool) -> list[dict[str, Any]]:
     """The ends of an axis, or the options of a choice, as small texts above it."""
-    texts = scale.choices or (f"{scale.low:.3g}", f"{'≥ ' if loss else ''}{scale.high:.3g}")
+    texts = scale.choices or (tick_text(scale.low), f"{'≥ ' if loss else ''}{tick_text(scale.high)}")
     annotations = []
     for index, text in enumerate(texts):
         at = index / max(len(texts) - 1, 1)
@@ -120,6 +121,7 @@ def _ends(scale: Scale, row: int, loss: bool) -> list[dict[str, Any]]:
                 "yshift": 8,
                 "showarrow": False,
                 "borderpad": 0,
+                "bgcolor": PAPER,  # the text is read, the lines behind it are many
                 "xanchor": "left" if at == 0 else "right" if at == 1 else "center",
                 "font": {"color": MUTED, "size": 11},
             }

@@ -21,6 +21,8 @@ Vector = NDArray[np.float64]
 
 MAX_TICKS = 4
 """Largest number of ticks on a narrow axis; more would overlap on a telephone."""
+MAX_LETTERS = 14
+"""Most letters of all of them together."""
 
 LOSS = "validation loss"
 """The name of the vertical axis of figures of the search."""
@@ -96,7 +98,11 @@ class Scale:
         if self.choices:
             texts = [plain(choice, 10) for choice in self.choices]
             ticks = {"tickmode": "array", "tickvals": list(range(len(texts))), "ticktext": texts}
-            return base | ticks | {"type": "linear", "range": [-0.6, len(texts) - 0.4], "showgrid": False}
+            return (
+                base
+                | ticks
+                | {"type": "linear", "range": [-0.6, len(texts) - 0.4], "showgrid": False, "tickangle": None}
+            )
         ends = self.at(np.array([-PAD, 1 + PAD])) if self.high > self.low else np.array([0.9, 1.1]) * self.low
         if not self.log:
             return base | {"type": "linear", "tickmode": "auto", "range": [float(end) for end in ends]}
@@ -105,9 +111,13 @@ class Scale:
 
 
 def _few(ticks: dict[str, Any], low: float, high: float) -> dict[str, Any]:
-    """Keep the ticks inside a range, at most MAX_TICKS; empty if fewer than two are left, so that plotly sets them."""
+    """Keep the ticks inside a range that fit beside each other; empty if fewer than two, so that plotly sets them."""
     inside = [pair for pair in zip(ticks["tickvals"], ticks["ticktext"], strict=True) if low <= pair[0] <= high]
-    inside = inside[:: -(-len(inside) // MAX_TICKS) or 1]
+    thinned = [inside[::every] for every in range(1, len(inside))]
+    fitting = (
+        ticks for ticks in thinned if len(ticks) <= MAX_TICKS and sum(len(text) for _, text in ticks) <= MAX_LETTERS
+    )
+    inside = next(fitting, inside[:2])
     if len(inside) < 2:
         return {}
     values, texts = zip(*inside, strict=True)

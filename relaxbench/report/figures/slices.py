@@ -69,7 +69,7 @@ def slices(
     rows = -(-len(known) // columns)
     figure = Drawing()
     figure.update_layout(layout(height=24 + ROW * rows, margin={"l": 8, "r": 8, "t": 10, "b": 48}))
-    domains = grid(rows, columns, 0.05, 0.34 / rows if rows > 1 else 0.0)
+    domains = grid(rows, columns, 0.09, 0.34 / rows if rows > 1 else 0.0)
     for panel, scale in enumerate(known):
         number, first = str(panel + 1) if panel else "", panel % columns == 0
         for trace in _panel(exploration, scale, sample, loss, look.colours[method]):

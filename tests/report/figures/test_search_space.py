@@ -108,3 +108,16 @@ def test_negative_losses_have_a_mean(digits: StudyFrames) -> None:
     low, high = stats.ttest_1samp(own, 0).confidence_interval(0.95)
     assert found is not None
     assert [found.level, found.low, found.high] == pytest.approx([own.mean(), low, high])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [
+        (10.0, 10_000.0, ["10", "1,000"]),  # all four have 15 letters
+        (0.001, 1.0, ["0.001", "0.01", "0.1", "1"]),
+        (1e-9, 1.0, ["10⁻⁹", "10⁻⁶", "0.001", "1"]),
+        (3000.0, 40_000.0, ["5,000", "20,000"]),
+    ],
+)
+def test_ticks_fit_beside_each_other_on_a_narrow_axis(low: float, high: float, texts: list[str]) -> None:
+    assert Scale.number("x", low, high, log=True).axis("x")["ticktext"] == texts
