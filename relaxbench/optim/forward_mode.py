@@ -6,6 +6,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from types import FunctionType
 from typing import Any, cast
@@ -20,9 +21,6 @@ Outputs = Callable[[Tensor], Tensor]
 """From points ``[K, P]`` to outputs ``[K, B, C]`` on a fixed mini-batch. Every call draws the same masks."""
 ForwardMode = Callable[[Outputs, Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """A function like `forward_mode`."""
-
-Call = tuple[Any, torch.Size, torch.Size, int]
-"""A layer's function, the shapes of its input and its weight, and where the weight lies in memory."""
 
 LAYERS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
 """Functions of (input, weight, bias, …), linear in weight and bias."""
@@ -53,7 +51,7 @@ def remembering_forward_mode() -> ForwardMode:
     The first pass keeps the values of linear layers and convolutions, most of which backpropagation keeps anyway.
     Later passes compute only tangents there.
     """
-    values: list[tuple[Call, Tensor]] = []
+    values: list[_Kept] = []
 
     def forward(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor | None]:
         _load()
@@ -114,6 +112,22 @@ def _both(outputs: Outputs, points: Tensor, direction: Tensor) -> tuple[Tensor, 
     return value, None if tangent is None else tangent.detach()
 
 
+Call = tuple[Any, torch.Size, torch.Size, int]
+"""A layer's function, the shapes of its input and its weight, and where the weight lies in memory."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The value of a call in the first pass; its version tells whether the model has changed it in place since."""
+
+    call: Call
+    value: Tensor
+    version: int
+
+    def serves(self, call: Call) -> bool:
+        return self.call == call and self.value._version == self.version
+
+
 class _Spared(TorchFunctionMode):
     """Apply functions that are linear in the operands with a tangent to these tangents alone.
 
@@ -122,10 +136,10 @@ class _Spared(TorchFunctionMode):
 
     Args:
         values: of layers, from an earlier pass at the same points: they are not computed again, as long as the model
-            takes the same way. An empty list is filled. None: nothing is kept.
+            takes the same way, but for those that it changes in place. An empty list is filled. None: nothing is kept.
     """
 
-    def __init__(self, values: list[tuple[Call, Tensor]] | None = None) -> None:
+    def __init__(self, values: list[_Kept] | None = None) -> None:
         super().__init__()
         self._values, self._left = values, iter(values) if values else None
 
@@ -163,13 +177,14 @@ class _Spared(TorchFunctionMode):
     def _value(self, call: Call, compute: Callable[[], Tensor]) -> Tensor:
         """Return what the first pass has kept of this call, or compute it."""
         if self._left is not None:
-            kept, value = next(self._left, (None, None))
-            if kept == call and value is not None:
-                return value
-            self._left = iter(())  # the model takes another way, so nothing that follows is known
+            kept = next(self._left, None)
+            if kept is not None and kept.serves(call):
+                return kept.value
+            if kept is None or kept.call != call:
+                self._left = iter(())  # the model takes another way, so nothing that follows is known
         value = compute()
         if self._values is not None and self._left is None:
-            self._values.append((call, value.detach()))
+            self._values.append(_Kept(call, value.detach(), value._version))
         return value
 
 
