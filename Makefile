@@ -14,7 +14,7 @@ STUDY ?=
 TORCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
-CORE := $(addprefix tests/,optim problems training testing store study analysis theory util test_random.py)
+CORE := $(addprefix tests/,optim problems training testing store study analysis theory cli util test_random.py)
 # uv, where it is installed, needs a fifth of pip's time.
 UV ?= $(shell command -v uv)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq

@@ -136,12 +136,12 @@ def _refuse_strangers(problem: SupervisedProblem, model: nn.Module, outputs: lis
     """Refuse parameters in the graph of the outputs that are no part of the model."""
     known = {id(p) for p in model.parameters()}
     stack: list[Any] = [value.grad_fn for value in outputs if value.requires_grad]
-    seen: set[int] = set()
+    seen: set[Any] = set()  # holds the nodes: the place of one that Python has freed may be that of another
     while stack:
         node = stack.pop()
-        if id(node) in seen:
+        if node in seen:
             continue
-        seen.add(id(node))
+        seen.add(node)
         leaf = getattr(node, "variable", None)
         if leaf is not None and id(leaf) not in known:
             raise UserError(
