@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relaxbench.study.execution.run import Summary
 
 
-def finish(summary: Summary, name: str, quiet: bool) -> None:
+def finish(summary: Summary, name: str, storage: str, quiet: bool) -> None:
     """Print what a session did; exit with a hint if the study is not complete."""
     from relaxbench.study.coordination.supervisor import INCOMPLETE
 
@@ -32,10 +32,8 @@ def finish(summary: Summary, name: str, quiet: bool) -> None:
     of = f"{summary.total:,} trials" + (f" {summary.look}" if summary.look else "")
     if summary.code == INCOMPLETE:
         console.print(f"{done:,} of {of} are done; {summary.failed:,} failed too often.")
-        console.print(f"  see why:    python -m relaxbench status {shlex.quote(name)}", markup=False, soft_wrap=True)
-        console.print(
-            f"  try again:  python -m relaxbench reap {shlex.quote(name)} --failed", markup=False, soft_wrap=True
-        )
+        for word, command in (("see why:   ", ["status", name]), ("try again: ", ["reap", name, "--failed"])):
+            console.print(f"  {word} {_command(command, storage)}", markup=False, soft_wrap=True)
         raise typer.Exit(summary.code)
     if summary.missing:
         again = shlex.join(["python", "-m", "relaxbench", *sys.argv[1:]])
@@ -75,11 +73,16 @@ def hint_at_report(findings: Findings, storage: str) -> None:
     """Print the command that writes the report with all cautions, without an address that holds a password."""
     if not findings.results or not findings.cautions:
         return
+    again = _command(["report", findings.frames.name], storage)
+    console.print(f"  report:     {again}", markup=False, soft_wrap=True)  # one line, to be copied
+
+
+def _command(words: list[str], storage: str) -> str:
+    """A command on the same database, to be copied; without an address that holds a password."""
     secret = re.search(r"//[^/@]*:[^/@]*@", storage)
     usual = (STORAGE, os.environ.get("RELAXBENCH_STORAGE"))
     place = [] if storage in usual or secret else ["--storage", storage]
-    again = shlex.join(["python", "-m", "relaxbench", "report", findings.frames.name, *place])
-    console.print(f"  report:     {again}", markup=False, soft_wrap=True)  # one line, to be copied
+    return shlex.join(["python", "-m", "relaxbench", *words, *place])
 
 
 def verdict_lines(findings: Findings) -> list[Text]:

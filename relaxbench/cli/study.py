@@ -148,5 +148,5 @@ def study(
                     summary = supervise(run, opened, local, storage, display)
                 else:
                     summary = work_on_this_machine(run, opened, storage, display)
-        finish(summary, spec.name, quiet)
+        finish(summary, spec.name, storage, quiet)
         tracking.page = conclude(storage, spec.name, None if no_report else report)

@@ -67,7 +67,7 @@ def worker(
         summary = StudyRun(database, session).work(opened)
     if supervised():
         raise typer.Exit(summary.code)
-    finish(summary, opened.spec.name, quiet)
+    finish(summary, opened.spec.name, storage, quiet)
 
 
 def reap(

@@ -32,7 +32,11 @@ def range_of(name: str, bounds: Sequence[float | str], whole: bool = False, line
         return Choice(options, options[0])
     numbers = [float(bound) for bound in bounds if not isinstance(bound, str)]
     if len(numbers) != 2 or len(bounds) != 2 or not all(abs(number) <= LARGEST for number in numbers):
-        raise UserError(f"range {name} = {list(bounds)}: expected [low, high], or a list of choices in quotes")
+        shown = ", ".join(repr(bound) if isinstance(bound, str) else f"{bound:.10g}" for bound in bounds)
+        raise UserError(
+            f"range {name} = [{shown}]: expected [low, high], without a step, or a list of choices in quotes, which "
+            'the script is given as texts: int(trial.params["NAME"])'
+        )
     low, high = numbers
     if low >= high:
         raise UserError(f"range {name} = [{low:g}, {high:g}] is turned around: expected low < high")

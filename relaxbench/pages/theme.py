@@ -142,10 +142,11 @@ def vertical(x: float, colour: str = MUTED) -> dict[str, Any]:
 def file_name(text: str) -> str:
     """Return a name for a file or an element.
 
-    It is the text itself if that has safe characters only, else its safe characters and a hash of the whole text.
+    It is the text itself if that has safe characters only, else its safe characters and a hash of the whole text. So is
+    it for names that a folder of reports has itself: its list is index.html, and each report has a page of that kind.
     """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:80]
-    if safe and safe == text:
+    if safe and safe == text and safe.lower() != "index" and not safe.lower().endswith(".html"):
         return safe
     return f"{safe or 'name'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

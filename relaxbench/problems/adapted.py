@@ -34,7 +34,7 @@ class AdaptedModel:
     """
 
     def __init__(self, build: Callable[[], object], pretrained: Pretrained | None = None) -> None:
-        self._build, self._pretrained = build, pretrained
+        self.build, self._pretrained = build, pretrained
         self._constants: dict[tuple[str, torch.dtype], Params] = {}
         self._channels_last: bool | None = None  # undecided
         self._modes: tuple[bool, list[tuple[nn.Module, bool]]] | None = None  # as `train` has left them
@@ -45,7 +45,7 @@ class AdaptedModel:
         Raises:
             UserError: if it is no module, or if the pretrained weights do not fit.
         """
-        model = layers.initial(self._build, seed)
+        model = layers.initial(self.build, seed)
         if self.pretrained:
             _load(model, self.pretrained)
         return model

@@ -71,6 +71,13 @@ def flag(name: str, key: str, value: object) -> bool:
     return value
 
 
+def failure(error: Exception) -> str:
+    """Say what an error is and where it was raised: ValueError: too few, in data.py, line 3."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    reason = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}{f': {reason}' if reason else ''}, in {last.filename}, line {last.lineno}"
+
+
 def splits(name: str, load: Callable[[], Any]) -> Mapping[str, Any]:
     """Return what the data function gives.
 
@@ -79,15 +86,12 @@ def splits(name: str, load: Callable[[], Any]) -> Mapping[str, Any]:
     """
     try:
         given = load()
-    except (UserError, OSError, MemoryError):  # these say what is wrong themselves
+    except (UserError, MemoryError):  # these say what is wrong themselves
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        reason = next(iter(str(error).splitlines()), "")
-        raise UserError(
-            f"problem {name!r}: data() fails ({type(error).__name__}: {reason}, in {last.filename}, line "
-            f"{last.lineno}): mend it"
-        ) from error
+        if isinstance(error, OSError) and error.filename:  # so does this
+            raise
+        raise UserError(f"problem {name!r}: data() fails ({failure(error)}): mend it") from error
     if not isinstance(given, Mapping):
         raise UserError(
             f"problem {name!r}: data() gives {type(given).__name__}: expected "

@@ -123,9 +123,10 @@ def from_file(path: Path) -> Problem:
     """
     own = getattr(plugins.run_file(path, "problem", "`problem`"), "problem", None)
     if not isinstance(own, Problem):
+        found = "no `problem`" if own is None else f"`problem` as {type(own).__name__}"
         raise UserError(
-            f"problem file {str(path)!r} defines `problem` as {type(own).__name__}; expected a relaxbench Problem, "
-            "for instance relaxbench.problems.SupervisedProblem(...)"
+            f"problem file {str(path)!r} defines {found}; expected a relaxbench Problem, for instance "
+            "problem = relaxbench.problems.SupervisedProblem(...)"
         )
     _refuse_unfinished(own, f"problem file {str(path)!r}")
     if own.name in PROBLEMS:

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from relaxbench.errors import UserError
+from relaxbench.problems.arguments import failure
 
 REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 """Layers whose running statistics a population replaces."""
@@ -21,7 +22,12 @@ def checked(build: Callable[[], object]) -> Callable[[], object]:
 
     def model() -> object:
         refuse_uncallable(build)
-        made = build()
+        try:
+            made = build()
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            raise UserError(f"the model function fails ({failure(error)}): mend it") from error
         if isinstance(made, nn.Module):
             refuse_unsupported(made)
         return made

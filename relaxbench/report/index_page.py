@@ -15,7 +15,6 @@ from relaxbench.analysis.progress import progress
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.errors import UserError
 from relaxbench.pages import html
-from relaxbench.pages.theme import file_name
 from relaxbench.report.study_page import write_report
 from relaxbench.store.schema import Study
 from relaxbench.store.urls import show_url
@@ -98,8 +97,6 @@ def render(entries: list[Entry], address: str) -> str:
 
 def _entry(engine: Engine, name: str, created: dt.datetime | None, directory: Path, theory: Theory) -> Entry:
     """Write a study's report. A failure is kept in the entry, so that the other reports are still written."""
-    if file_name(name).lower() == NAME:
-        return Entry(name, created, failure="its report would have the name of this page; write it to another folder")
     try:
         frames = load_study(engine, name)
         findings, counts = Findings.of(frames), progress(frames)

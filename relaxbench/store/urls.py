@@ -54,7 +54,10 @@ ADVICE = (
         r"has no equivalent in encoding|invalid byte sequence",
         "use a database in UTF-8: createdb -E UTF8 -T template0 NAME",
     ),
-    (r"malformed|not a database", "the file is damaged: restore a copy of it, or use another storage"),
+    (
+        r"malformed|not a database|codec can't decode",
+        "the file is damaged: restore a copy of it, or use another storage",
+    ),
     (r"read-?only", "use a storage that can be written"),
 )
 """What the user can do, by the database's message."""

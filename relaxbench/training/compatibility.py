@@ -13,11 +13,17 @@ from relaxbench.errors import UserError
 from relaxbench.problems import Problem, SupervisedProblem
 from relaxbench.problems.unsupported import mixed_types
 from relaxbench.training.draws import where_drawn
-from relaxbench.training.faithful import refuse_another_model
+from relaxbench.training.faithful import refuse_another_model, refuse_one_start
 from relaxbench.training.hidden_state import refuse_hidden_state
 from relaxbench.training.oracle import Oracle
 from relaxbench.training.precision import Precision, dtype_for
-from relaxbench.training.scoring import refuse_broadcast, refuse_negative_metric, refuse_random_metric, refuse_sum
+from relaxbench.training.scoring import (
+    refuse_broadcast,
+    refuse_metric_beyond_worst,
+    refuse_negative_metric,
+    refuse_random_metric,
+    refuse_sum,
+)
 from relaxbench.util.text import counted
 
 VMAP_ERRORS = (RuntimeError, NotImplementedError, ValueError, IndexError, TypeError)
@@ -63,10 +69,12 @@ def try_out(problem: Problem, precision: Precision = "float32") -> None:
                 "expected a finite number; the labels may be all of one class"
             )
         refuse_negative_metric(problem, held_out.metric.item())
+        refuse_metric_beyond_worst(problem, held_out.metric.item())
         if not grad.any():
             raise UserError(
                 f"problem {problem.name!r}: the gradient of the loss is exactly zero at the initial weights: {CONSTANT}"
             )
+        refuse_one_start(problem)
         refuse_hidden_state(problem, points, batch)
         refuse_another_model(problem, batch)
         refuse_random_metric(problem, points)

@@ -18,6 +18,7 @@ from torch.utils import _pytree as trees
 from relaxbench.errors import UserError
 from relaxbench.problems import Batch, Problem, SupervisedProblem, layers
 from relaxbench.problems.adapted import sleeping
+from relaxbench.problems.seeding import torch_seeded
 from relaxbench.problems.structure import plain
 
 CLOSE = 1e-3
@@ -49,6 +50,33 @@ def refuse_another_model(problem: Problem, batch: Batch) -> None:
             part.training = False
         with problem.adapted.channels_first():  # as PyTorch has them: gradients through ties depend on that
             _compare(problem, model, inputs, training=True)
+
+
+def refuse_one_start(problem: Problem) -> None:
+    """Refuse a model function that gives the same weights in every trial, because it seeds PyTorch by itself.
+
+    A model whose weights are constants, such as zeros, draws nothing, and is left alone.
+
+    Raises:
+        UserError: if it sets the seed, or returns one and the same model again and again.
+    """
+    if not isinstance(problem, SupervisedProblem) or problem.adapted.starts_pretrained:
+        return
+    models, ends = [], []
+    for seed in (1, 2):
+        with torch_seeded(seed):
+            models.append(problem.adapted.build())
+            ends.append(torch.get_rng_state())
+    weights = "so all trials would begin with the same weights, and the intervals would hold for these alone"
+    if models[0] is models[1]:
+        raise UserError(
+            f"problem {problem.name!r}: the model function returns the same model again, {weights}: build it anew"
+        )
+    if torch.equal(*ends):
+        raise UserError(
+            f"problem {problem.name!r}: the model function sets PyTorch's seed, {weights}: leave torch.manual_seed "
+            "out; for parts that are the same in all trials draw from a torch.Generator of their own"
+        )
 
 
 def _inputs(problem: SupervisedProblem, batch: Batch) -> list[Tensor]:

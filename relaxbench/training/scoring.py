@@ -39,6 +39,21 @@ def refuse_negative_metric(problem: Problem, metric: float) -> None:
         )
 
 
+def refuse_metric_beyond_worst(problem: Problem, metric: float) -> None:
+    """Check that a model of one's own begins with a metric that is no worse than what a diverged run counts as.
+
+    Raises:
+        UserError: if it is: the best runs would then be no better than diverged ones, which nobody notices before the
+            study has been run.
+    """
+    if isinstance(problem, SupervisedProblem) and problem.tolerance is None and metric > problem.worst_metric:
+        raise UserError(
+            f"problem {problem.name!r}: {problem.metric.removeprefix('test ')!r} is {metric:g} on the validation data "
+            f"at the initial weights, more than the {problem.worst_metric:g} that a diverged run counts as: state a "
+            "larger worst_metric (without a metric of your own: a larger worst)"
+        )
+
+
 def refuse_random_metric(problem: Problem, points: Tensor) -> None:
     """Compute the metric of the same outputs twice, with generators in other states.
 

@@ -39,5 +39,8 @@ def test_an_unfinished_session_says_what_its_trials_are_of(
     done, total = progress.done, progress.total
     summary = Summary(1, True, done, total, total - done, failed, not failed, 1.0, current_look([progress]))
     with pytest.raises(typer.Exit):
-        finish(summary, "s", quiet=False)
-    assert told in capsys.readouterr().out
+        finish(summary, "s", "sqlite:///other.db", quiet=False)
+    out = capsys.readouterr().out
+    assert told in out
+    for hint in ("status s", "reap s --failed"):
+        assert (f"python -m relaxbench {hint} --storage sqlite:///other.db\n" in out) == bool(failed)

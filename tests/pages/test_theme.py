@@ -24,7 +24,9 @@ def test_plain_names_stay(name: str, safe: str) -> None:
     assert file_name(name) == safe
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b", "", "ü", "x" * 300, ".hidden", "a b", "nul\0"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "..", "a/b", "", "ü", "x" * 300, ".hidden", "a b", "nul\0", "index", "a.HTML"]
+)
 def test_other_names_are_made_safe(name: str) -> None:
     safe = file_name(name)
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}", safe) and file_name(name + "!") != safe

@@ -44,6 +44,18 @@ class Rounding(nn.Linear):
         return super().forward(x.bfloat16()).float()
 
 
+ONE = nn.Linear(3, 2)
+
+
+def seeded() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 2)
+
+
+def absent() -> None:
+    raise FileNotFoundError("my.csv")
+
+
 def with_parameter() -> nn.Module:
     model = nn.Linear(3, 2)
     model.extra = nn.Parameter(torch.ones(2, dtype=torch.complex64))
@@ -89,6 +101,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"metric": ("a", lambda o, y: -o.std())},
         "expected 0 or more, because methods are compared by",
     ),
+    (
+        "metric beyond the worst",
+        {"metric": ("a", lambda o, y: 7 + 0 * o.mean())},
+        "'a' is 7 on the validation data at the initial weights, more than the 1 that a diverged run counts as",
+    ),
     ("random metric", {"metric": ("a", lambda o, y: torch.rand(()))}, "'a' of the same outputs is"),
     ("numpy's metric", {"metric": ("a", lambda o, y: np.random.rand())}, "draws random numbers, or keeps a state"),
     ("sum", {"loss": nn.CrossEntropyLoss(reduction="sum")}, "expected the mean over the examples, not their sum"),
@@ -108,6 +125,14 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"model": mixed},
         "types of its parameters differ ('0.weight' is bfloat16, and '1.weight' float32)",
     ),
+    (
+        "a seed of its own",
+        {"model": seeded},
+        "the model function sets PyTorch's seed, so all trials would begin with",
+    ),
+    ("one model", {"model": lambda: ONE}, "the model function returns the same model again, so all trials would begin"),
+    ("a failing model", {"model": lambda: 1 / 0}, "the model function fails (ZeroDivisionError: division by zero, in "),
+    ("data that are not there", {"data": absent}, "data() fails (FileNotFoundError: my.csv, in "),
     ("a model for a function", {"model": nn.Linear(3, 2)}, "the model is an instance of Linear: expected a function"),
     ("arguments", {"model": nn.Linear}, "Linear cannot be called without arguments (missing a required argument: 'in_"),
     (

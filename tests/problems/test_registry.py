@@ -72,7 +72,7 @@ problem = Mine()
         ("raise RuntimeError('two\\nlines')", "fails when run: RuntimeError: two$"),
         ("import no_such_module_anywhere", "fails when run: ModuleNotFoundError"),
         ("import sys\nsys.exit('bye')", "fails when run: SystemExit: bye"),
-        ("x = 1", "defines `problem` as NoneType; expected a relaxbench Problem"),
+        ("x = 1", "defines no `problem`; expected a relaxbench Problem"),
         ("problem = 'digits'", "defines `problem` as str"),
         ("def problem(): ...", "defines `problem` as function"),
         ("from relaxbench.problems import Problem as problem", "defines `problem` as type"),

@@ -62,11 +62,16 @@ def test_a_broken_study_is_listed_with_the_reason_and_the_others_are_written(dat
     assert "3 studies" in page and "No report:" in page and "is damaged (Expecting property name" in page
 
 
-def test_a_study_that_is_called_index_does_not_take_its_place(database: Engine, tmp_path: Path) -> None:
-    add(database, "index")
-    (entry,) = write_all(database, tmp_path)
-    assert entry.report is None and "name of this page" in entry.failure
-    assert "1 study" in (tmp_path / "index.html").read_text()
+def test_studies_that_are_called_as_files_of_the_folder_do_not_take_their_places(
+    database: Engine, tmp_path: Path
+) -> None:
+    for name in ("a", "a.html", "index"):
+        add(database, name)
+    entries = list(write_all(database, tmp_path))
+    pages = [entry.report for entry in entries]
+    assert all(page is not None and page.is_file() for page in pages) and len({*pages}) == 3
+    assert tmp_path / "a.html" in pages and (tmp_path / "a" / "verdicts.csv").is_file()
+    assert "3 studies" in (tmp_path / "index.html").read_text()
 
 
 def test_a_repeated_study_is_told_as_rates(database: Engine, tmp_path: Path) -> None:

@@ -191,3 +191,16 @@ def test_a_model_that_reads_images_as_they_lie_in_memory_is_refused() -> None:
     splits = {s: (x.clone(), x.flatten(1)[:, :3].argmax(1)) for s in ("train", "validation", "test")}
     with pytest.raises(UserError, match=r"other outputs in evaluation than in plain PyTorch: .* use no strides"):
         try_out(SupervisedProblem("own", Strided, lambda: splits, batch_size=10))
+
+
+def test_a_model_of_constants_is_no_model_that_sets_its_seed() -> None:
+    """As a logistic regression that begins at 0: it draws nothing."""
+
+    def zeros() -> dict[str, Any]:
+        layers = last()
+        for parameter in layers["last"].parameters():
+            nn.init.zeros_(parameter)
+        return layers
+
+    try_out(make(zeros, lambda m, x: m.last(x)))
+    try_out(make(lambda: {"scale": nn.Parameter(torch.ones(8, 3))}, lambda m, x: x @ m.scale))

@@ -10,6 +10,9 @@ MARK = "relaxbench says: "
 """Begins a line for people; the others are there for whoever looks for the cause of a crash."""
 TAIL = 10_000
 """Bytes at the end of a log among which the last words are."""
+TRACEBACK = "Traceback (most recent call last):"
+LONGEST = 200
+"""Characters of a line that are told."""
 
 
 def say(line: str) -> None:
@@ -32,11 +35,20 @@ def said(log: Path, begin: int) -> tuple[list[str], int]:
 
 
 def last_words(log: Path, begin: int) -> str:
-    """Return the last line of a log after an offset that was not for people, or ""."""
+    """Return what ended a worker, by its log after an offset: "" if it says nothing.
+
+    That is the first line of an exception's message, as CUDA's have advice of several lines below it; without an
+    exception, or after it, the last line that was not for people.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(begin, file.seek(0, os.SEEK_END) - TAIL))
             lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
-    return next((line[:300] for line in reversed(lines) if not line.startswith(MARK)), "")
+    lines = [line for line in lines if not line.startswith(MARK)]
+    last = lines[-1] if lines else ""
+    if TRACEBACK in lines and not last.startswith("relaxbench: "):
+        frames = lines[len(lines) - lines[::-1].index(TRACEBACK) :]
+        last = next((line for line in frames if line and not line.startswith(" ")), last)
+    return last[:LONGEST]

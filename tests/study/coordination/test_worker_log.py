@@ -25,12 +25,19 @@ def test_only_whole_lines_for_people_are_heard_and_each_once(
     assert said(tmp_path / "nowhere", 0) == ([], 0)
 
 
+TRACE = 'Traceback (most recent call last):\n  File "a.py", line 3, in step\n    fail()\n'
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("before\nTypeError: wrong\n", "TypeError: wrong"),
         ("TypeError: wrong\nrelaxbench says: trial 3 begins anew\n", "TypeError: wrong"),
         ("relaxbench says: trial 3 begins anew\n", ""),
+        (f"{TRACE}RuntimeError: out of luck\nCompile with X\n\nfor more\n", "RuntimeError: out of luck"),
+        (f"{TRACE}OSError: a\n\nDuring this:\n\n{TRACE}ValueError: b\nmore\n", "ValueError: b"),
+        (f"{TRACE}OSError: a\nrelaxbench: the disk is full\n", "relaxbench: the disk is full"),
+        ("RuntimeError: " + "x" * 500, "RuntimeError: " + "x" * 186),
         ("", ""),
     ],
 )

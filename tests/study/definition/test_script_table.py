@@ -70,7 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("fixed = { lr = 0.5 }", 'space = "wide"'), "method.other.space = 'wide': expected a table of ranges"),
         (("fixed = { lr = 0.5 }", "fixed = { lr = inf }"), "method.other.fixed.lr = inf: expected a finite number"),
         (("[1e-3, 2.0]", "[2.0, 1e-3]"), "method.one.space: range lr = [2, 0.001] is turned around"),
-        (("[1e-3, 2.0]", "[2.0]"), "method.one.space: range lr = [2.0]: expected [low, high]"),
+        (("[1e-3, 2.0]", "[2.0]"), "method.one.space: range lr = [2]: expected [low, high]"),
         (("[1e-3, 2.0]", '["a", "a"]'), "method.one.space: range lr = ['a', 'a']: an option stands there twice"),
         (("[method.one]", "[space]\nlr = [0.1, 1.0]\n[method.one]"), "state them in [method.NAME], as `space`"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,23 +102,23 @@ class Derivative(nn.Module):
         return torch.autograd.grad(self.u(x).sum(), x, create_graph=True)[0]
 
 
-def of(model: nn.Module, x: Tensor, y: Tensor, loss: str) -> SupervisedProblem:
+def of(model: Callable[[], nn.Module], x: Tensor, y: Tensor, loss: str) -> SupervisedProblem:
     data = dict.fromkeys(("train", "validation", "test"), (x, y))
-    return SupervisedProblem("own", lambda: model, lambda: data, batch_size=5, budget=20, loss=loss)
+    return SupervisedProblem("own", model, lambda: data, batch_size=5, budget=20, loss=loss)
 
 
 def test_curveball_trains_attention() -> None:
     x = torch.randn(20, 3, 4, generator=torch.Generator().manual_seed(0))
-    assert why_unfit(of(Attention(), x, torch.arange(20) % 3, "cross-entropy"), RULES["curveball"]()) is None
+    assert why_unfit(of(Attention, x, torch.arange(20) % 3, "cross-entropy"), RULES["curveball"]()) is None
 
 
 def test_derivatives_within_a_model_work_with_torch_func_which_the_message_names() -> None:
     x = torch.linspace(0, 1, 20)[:, None]
-    task = of(Derivative(True), x, torch.zeros(20, 1), "least-squares")
+    task = of(lambda: Derivative(True), x, torch.zeros(20, 1), "least-squares")
     try_out(task)
     assert why_unfit(task, RULES["curveball"]()) is None
     with pytest.raises(UserError, match=r"use torch\.func\.grad or torch\.func\.vjp"):
-        try_out(of(Derivative(False), x, torch.zeros(20, 1), "least-squares"))
+        try_out(of(lambda: Derivative(False), x, torch.zeros(20, 1), "least-squares"))
 
 
 ABSENT = """
