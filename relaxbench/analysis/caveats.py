@@ -71,7 +71,8 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
             f"{percent(farthest.wrong)}, no longer by {percent(LEVEL)}."
         )
     warnings += (
-        restated(frames)
+        given_up(frames)
+        + restated(frames)
         + same_examples(frames)
         + shared_examples(frames)
         + undefined(frames)
@@ -86,6 +87,34 @@ def cautions(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
     for result in results:
         warnings += [f"{result.title} on {result.problem}: {warning}" for warning in _about(frames, result)]
     return warnings + _dimensions(frames)
+
+
+def given_up(frames: StudyFrames) -> list[str]:
+    """Return whose trials failed too often, which the same command does not run again, one sentence each."""
+    failed = frames.trials[frames.trials["status"] == "failed"]
+    told = []
+    for (problem, method), rows in failed.groupby(["problem", "method"], sort=False):
+        them = "it is" if len(rows) == 1 else "they are"
+        again = "it is run again" if len(rows) == 1 else "they are run again"
+        told.append(
+            f"{frames.method(method)['title']} on {problem}: {counted(len(rows), 'trial')} failed too often, so {them} "
+            f"missing. `status {frames.name}` says why; {again} by `reap {frames.name} --failed` and the same command."
+        )
+    return told
+
+
+def all_diverged(results: Iterable[MethodResult]) -> list[str]:
+    """Return which methods have no explore trial that did not diverge, one sentence each."""
+    return [f"{result.title} on {result.problem}: {line}" for result in results for line in _all_diverged(result)]
+
+
+def _all_diverged(result: MethodResult) -> list[str]:
+    if not 0 < result.explored == result.diverged:
+        return []
+    return [
+        f"all {counted(result.explored, 'explore trial')} diverged, so nothing was tuned: look at the ranges, and at "
+        "what is trained."
+    ]
 
 
 def poorly_tuned(frames: StudyFrames, results: Sequence[MethodResult]) -> list[str]:
@@ -257,7 +286,8 @@ def _about(frames: StudyFrames, result: MethodResult) -> list[str]:
     """Warnings about one method on one problem, without its name."""
     published = warning(frames.method(result.method)["publications"].get(result.problem))
     warnings = [published] if published else []
-    if result.diverged > DIVERGED * result.explored:
+    warnings += _all_diverged(result)
+    if result.explored > result.diverged > DIVERGED * result.explored:
         share = f"{result.diverged:,} of {result.explored:,} explore trials"
         warnings.append(f"{share} diverged, so its search was in effect a smaller one.")
     if result.confirm_diverged:

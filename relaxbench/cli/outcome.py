@@ -90,7 +90,17 @@ def verdict_lines(findings: Findings) -> list[Text]:
 
     Cautions that could make an answer wrong are told in full; of the others, how many there are and where they stand.
     """
-    from relaxbench.analysis.caveats import OLD, billed, disasters, known_settings, restated, undefined, unmeasured
+    from relaxbench.analysis.caveats import (
+        OLD,
+        all_diverged,
+        billed,
+        disasters,
+        given_up,
+        known_settings,
+        restated,
+        undefined,
+        unmeasured,
+    )
     from relaxbench.analysis.problem_caveats import same_examples, shared_examples, worse_than_diverged
     from relaxbench.analysis.sentences import sentence, sentences
     from relaxbench.store.facts import protocol
@@ -103,7 +113,10 @@ def verdict_lines(findings: Findings) -> list[Text]:
     old = [Text(OLD, style="dim")] if protocol(frames.spec) == 1 else []
     answers = sentences(results)
     of_problems = (same_examples, shared_examples, undefined, worse_than_diverged)
-    told = [line for kind in (restated, *of_problems, billed, unmeasured, known_settings) for line in kind(frames)]
+    told = [
+        line for kind in (given_up, restated, *of_problems, billed, unmeasured, known_settings) for line in kind(frames)
+    ]
+    told += all_diverged(results)
     told += disasters(result for result in results if "disaster" not in sentence(result))
     others = len(set(findings.cautions) - {*told, *disasters(results), OLD})
     if others:

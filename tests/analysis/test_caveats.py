@@ -63,6 +63,43 @@ def test_many_diverged_trials_are_a_warning() -> None:
     assert warnings(searched({}, diverged=4)) == []
 
 
+def test_a_search_of_which_every_trial_diverged_is_told_in_the_terminal_too() -> None:
+    writer = Writer(memory(), spec(methods=["sgd"], controls=[], trials=2, exploit=0, recommend=0, looks=[6]))
+    for block in range(6):
+        for number in range(2):
+            parent = writer.trial(
+                "digits-mlp", "sgd", "explore", block, number, 10.0, params={"lr": 0.3}, diverged=True
+            )
+            writer.trial("digits-mlp", "sgd", "confirm", block, number, 10.0, parent=parent, diverged=True)
+    findings = Findings.of(load_study(writer.close()))
+    line = "SGD on digits-mlp: all 12 explore trials diverged, so nothing was tuned: look at the ranges, and at what is"
+    for lines in (findings.cautions, [each.plain for each in verdict_lines(findings)]):
+        assert sum(each.startswith(line) for each in lines) == 1
+        assert not any("search was in effect a smaller one" in each for each in lines)
+
+
+def test_trials_that_were_given_up_are_told_with_what_to_do(tmp_path: Path) -> None:
+    asked = {"methods": ["sgd", "hj"], "controls": [], "trials": 2, "exploit": 0, "recommend": 0, "looks": [6]}
+    writer = Writer(memory(), spec(**asked))
+    for method, failures in (("sgd", 1), ("hj", 5)):
+        for number in range(12):
+            status = "failed" if number < failures else "done"
+            value = None if status == "failed" else 0.4
+            writer.trial("digits-mlp", method, "explore", number // 2, number % 2, value, status=status)
+    findings = Findings.of(load_study(writer.close()))
+    name = findings.frames.name
+    lines = [
+        "SGD on digits-mlp: 1 trial failed too often, so it is missing. "
+        f"`status {name}` says why; it is run again by `reap {name} --failed` and the same command.",
+        "Hamilton–Jacobi on digits-mlp: 5 trials failed too often, so they are missing. "
+        f"`status {name}` says why; they are run again by `reap {name} --failed` and the same command.",
+    ]
+    for told in (findings.cautions, [each.plain for each in verdict_lines(findings)]):
+        assert [each for each in told if "failed too often" in each] == lines
+    page = write_report(findings, tmp_path).read_text()
+    assert "does not run again what failed too often (see Warnings)" in page
+
+
 def test_few_blocks_are_a_warning() -> None:
     assert warnings(searched({}, blocks=5)) == [
         "SGD on digits-mlp: 5 complete blocks, too few for a claim (at least 6)."

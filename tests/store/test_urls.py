@@ -96,6 +96,7 @@ def test_parts_of_a_url_that_the_driver_refuses_come_with_advice(end: str, said:
         ("permission denied for schema public", "GRANT CREATE ON SCHEMA public"),
         ("must be owner of table relaxbench_trials", "the owner of the tables run python -m relaxbench upgrade"),
         ("database disk image is malformed", "the file is damaged"),
+        ("'utf-8' codec can't decode byte 0xe8", "the file is damaged"),
         ("file is not a database", "the file is damaged"),
         ("attempt to write a readonly database", "that can be written"),
         ("cannot execute INSERT in a read-only transaction", "that can be written"),
