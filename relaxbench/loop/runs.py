@@ -143,7 +143,10 @@ class Host:
                     told.pruned = prune(told.points)
                     self._say(process, PRUNE if told.pruned else GO_ON)
             if now - heard > self.silence and not told.error:
-                told.error = f"it has neither billed nor reported for {self.silence:g} seconds"
+                told.error = (
+                    f"it has neither billed nor reported for {self.silence:g} seconds: call trial.bill() after every "
+                    "backward pass, or trial.left never falls; if a step takes longer, raise `silence`"
+                )
                 self._say(process, STOP)
             if now - asked >= TICK_SECONDS and not told.stopped:
                 asked = now
