@@ -314,7 +314,8 @@ def _alone(result: MethodResult) -> str:
     unit = f" {result.unit}" if result.unit and not result.censored else ""
     per = f" of {counted(result.trials, 'trial')}" if result.trials else ""
     blocks = f"{counted(result.blocks // result.repetitions, 'block')}{per}"
-    words = f"{capital(result.metric)} {number(result.level, result.decimals)}{unit}, the geometric mean"
+    metric = capital(result.metric) + ("" if result.metric[-1:].isalpha() else ":")  # accuracy below 100 %: 2.2 %
+    words = f"{metric} {number(result.level, result.decimals)}{unit}, the geometric mean"
     if result.repetitions > 1:
         words += f" of the first of {result.repetitions:,} repetitions, which have {blocks} on average."
     else:

@@ -100,6 +100,14 @@ def test_a_metric_that_is_not_above_zero_is_said_plainly() -> None:
     assert told == "No claim can be made: gradients to tolerance of −0.3 is not above 0, so methods have no ratio."
 
 
+@pytest.mark.parametrize(
+    ("metric", "start"), [("test error", "Test error 4."), ("accuracy below 100 %", "Accuracy below 100 %: 4.")]
+)
+def test_a_metric_whose_name_ends_in_a_number_is_parted_from_its_value(metric: str, start: str) -> None:
+    baseline = replace(result(study({"sgd": SGD, "hj": SGD}), "sgd"), metric=metric)
+    assert f"digits-mlp. {start}" in sentence(baseline)
+
+
 def test_everything_diverged_is_no_claim() -> None:
     frames = study({"sgd": SGD, "hj": [100.0] * 10})
     assert sentence(result(frames, "hj")).endswith(f"no claim. Every confirming run diverged. {RANGES}")
