@@ -48,6 +48,9 @@ POSTGRESQL_CLOCK = text("SELECT extract(epoch FROM clock_timestamp())")
 CROWD = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
 """The message of a server that has no free connection; libpq gives no code with it."""
 
+FULL = re.compile(r"disk is full|no space left", re.IGNORECASE)
+NO_SPACE = "there is no space for the database"
+"""Begins the line about a full disk."""
 log = logging.getLogger("relaxbench")
 
 
@@ -111,6 +114,11 @@ def curable(error: DBAPIError) -> bool:
     return passing(error) or getattr(error.orig, "sqlstate", None) in (*REFUSED, *UNSPEAKABLE)
 
 
+def full(error: DBAPIError) -> bool:
+    """Whether the database's disk is full."""
+    return FULL.search(str(error.orig)) is not None
+
+
 def crowded(error: DBAPIError) -> bool:
     """Whether a server has no free connection now."""
     return CROWD.search(str(error.orig)) is not None
@@ -150,7 +158,12 @@ def patiently(
                 ) from error
             if waited > 1 and not warned:
                 warned = True
-                log.warning(f"the database does not answer ({message}): trying for {duration(limit)}")
+                what = (
+                    f"{NO_SPACE} ({message}): free some;"
+                    if full(error)
+                    else f"the database does not answer ({message}):"
+                )
+                log.warning(f"{what} trying for {duration(limit)}")
             sleep(pause * random.uniform(0.5, 1.5))  # spread the returns of many workers
             pause = min(2 * pause, CROWDED_PAUSE if crowded(error) else LONGEST_PAUSE)
         else:

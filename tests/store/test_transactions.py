@@ -96,6 +96,23 @@ def test_an_outage_that_lasts_is_one_line_for_a_person(
     ]
 
 
+def test_a_full_disk_is_called_so(
+    database: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transactions, "OUTAGE_SECONDS", 1.5)
+
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+
+    def fill(connection: Connection) -> None:
+        raise OperationalError("", {}, full)
+
+    with pytest.raises(UserError, match=r"\(database or disk is full\): what was finished is kept"):
+        write(database, fill)
+    (line,) = [record.message for record in caplog.records]
+    assert line == "there is no space for the database (database or disk is full): free some; trying for 2 s"
+
+
 def test_giving_back_trials_waits_only_briefly_for_the_database(database: Engine, locked: sqlite3.Connection) -> None:
     begin = time.monotonic()
     with pytest.raises(UserError):

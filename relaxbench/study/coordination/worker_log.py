@@ -6,8 +6,12 @@ import os
 import sys
 from pathlib import Path
 
+from relaxbench.store.transactions import NO_SPACE
+
 MARK = "relaxbench says: "
 """Begins a line for people; the others are there for whoever looks for the cause of a crash."""
+NAME = "relaxbench: "
+"""Begins a line of the program's log. That there is no space is for people: a supervisor reads, and does not notice."""
 TAIL = 10_000
 """Bytes at the end of a log among which the last words are."""
 TRACEBACK = "Traceback (most recent call last):"
@@ -31,7 +35,8 @@ def said(log: Path, begin: int) -> tuple[list[str], int]:
     except OSError:
         return [], begin
     lines = whole.decode(errors="replace").splitlines()
-    return [line.removeprefix(MARK) for line in lines if line.startswith(MARK)], begin + len(whole) + len(newline)
+    told = [line.removeprefix(MARK).removeprefix(NAME) for line in lines if line.startswith((MARK, NAME + NO_SPACE))]
+    return told, begin + len(whole) + len(newline)
 
 
 def last_words(log: Path, begin: int) -> str:
@@ -48,7 +53,7 @@ def last_words(log: Path, begin: int) -> str:
         return ""
     lines = [line for line in lines if not line.startswith(MARK)]
     last = lines[-1] if lines else ""
-    if TRACEBACK in lines and not last.startswith("relaxbench: "):
+    if TRACEBACK in lines and not last.startswith(NAME):
         frames = lines[len(lines) - lines[::-1].index(TRACEBACK) :]
         last = next((line for line in frames if line and not line.startswith(" ")), last)
     return last[:LONGEST]

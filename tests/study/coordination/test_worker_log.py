@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from relaxbench.store.transactions import NO_SPACE
 from relaxbench.study.coordination.worker_log import last_words, said, say
 
 
@@ -26,6 +27,13 @@ def test_only_whole_lines_for_people_are_heard_and_each_once(
 
 
 TRACE = 'Traceback (most recent call last):\n  File "a.py", line 3, in step\n    fail()\n'
+
+
+def test_that_there_is_no_space_is_for_people(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    full = f"{NO_SPACE} (database or disk is full): free some; trying for 15.0 min"
+    log.write_text(f"relaxbench: {full}\nrelaxbench: the database answers again, after 3 s\n")
+    assert said(log, 0)[0] == [full]
 
 
 @pytest.mark.parametrize(
