@@ -290,7 +290,7 @@ def test_only_diverged_trials(tmp_path: Path) -> None:
                 measures=measures,
             )
     page = written(writer, tmp_path)
-    assert "Every confirming run diverged." in page.text and "6 of 6 explore trials diverged" in page.text
+    assert "Every confirming run diverged." in page.text and "all 6 explore trials diverged" in page.text
     assert unclaimed(page)
 
 

@@ -263,10 +263,11 @@ class Plan(PlanRows):
         planned = sum(self.size.looks[look] for look in self._reached.values()) * self.size.trials + self.size.exploit
         if self.size.budget is None and self._finished(done, *SEARCHED) < planned:
             return None
+        # Asked before the trials are read: another worker may finish the last one in between.
+        if self.size.budget is not None and not all(self._is_explored(each, done) for each in self._reached):
+            return None
         trials = [trial for phase in SEARCHED for trial in self.finished(phase)]
         if self.size.budget is not None:  # the number of its trials follows from results
-            if not all(self._is_explored(repetition, done) for repetition in self._reached):
-                return None
             planned = self.size.exploit + sum(trial.phase == "explore" for trial in trials)
         return winner_of_complete_search(trials, planned)
 

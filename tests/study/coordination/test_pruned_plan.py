@@ -237,3 +237,28 @@ def test_what_pruning_saved_and_lost_is_what_a_plain_count_says(database: Engine
             paid.append(so_far)
         assert middle == pytest.approx(np.median(paid))
     assert list(rows_["pruned"])[-1] == len(pruned)
+
+
+def test_a_trial_that_another_worker_finishes_meanwhile_is_no_reason_to_recommend_without_it(
+    database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best trial of all ends between the two questions: are all gradients spent, and which trial is the best?"""
+    begin(database)
+    run(database)
+    (plan,) = (each for each in plans(database, 1) if each.method == "a")
+    best = plan.winner_of_complete_search()
+    assert best is not None
+    with database.begin() as connection:
+        connection.execute(update(Trial).where(Trial.id == best.id).values(status="running"))
+    late, asked = plans(database, 1), Plan.finished
+
+    def meanwhile(self: Plan, phase: str, blocks: range | None = None) -> list[Any]:
+        found = asked(self, phase, blocks)
+        with database.begin() as connection:
+            connection.execute(update(Trial).where(Trial.id == best.id).values(status="done"))
+        return found
+
+    monkeypatch.setattr(Plan, "finished", meanwhile)
+    (plan,) = (each for each in late if each.method == "a")
+    winner = plan.winner_of_complete_search()
+    assert winner is None or winner.id == best.id
