@@ -99,8 +99,8 @@ def test_an_outage_that_lasts_is_one_line_for_a_person(
 def test_a_full_disk_is_called_so(
     database: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(transactions, "OUTAGE_SECONDS", 1.5)
-
+    monkeypatch.setattr(transactions, "OUTAGE_SECONDS", 2.2)
+    monkeypatch.setattr(transactions.random, "uniform", lambda low, high: 1.0)  # tries after 1.55 and 3.15 seconds
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
 
