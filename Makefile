@@ -40,10 +40,11 @@ test: $(VENV)/.test
 	@$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 	@$(if $(MEMORY),rm -rf $(MEMORY)/pytest-of-$$(id -un))
 
-# Without Ray and Lightning. Old versions may warn of what newer ones deprecate: here a warning is not an error.
+# Without Ray, Lightning and optuna-dashboard. Old versions may warn of what newer ones deprecate: here a warning is not an error.
 test-min: $(VENV)-min/.test
 	@$(VENV)-min/bin/python -m pytest -q -n 2 --dist loadfile -W default -o cache_dir=$(VENV)-min/.pytest_cache \
-	  --ignore tests/optim/drop_in/test_lightning.py --ignore tests/study/execution/test_ray_worker.py $(CORE)
+	  --ignore tests/optim/drop_in/test_lightning.py --ignore tests/study/execution/test_ray_worker.py \
+	  --deselect tests/cli/test_report.py::test_the_dashboard_is_served_up_to_ctrl_c $(CORE)
 
 stress: $(VENV)/.test
 	@$(BIN)/python -m relaxbench stress
