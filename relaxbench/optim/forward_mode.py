@@ -159,7 +159,9 @@ class _Spared(TorchFunctionMode):
     def _layer(self, func: Any, x: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Tensor | None:
         """Compute the value and the tangent of a layer; None where PyTorch's own way is left to do it."""
         (x, dx), (weight, dw), (bias, db) = _unpack(x), _unpack(weight), (None, None) if bias is None else _unpack(bias)
-        if (dw is None) if dx is None else (self._values is None):
+        if dx is None and dw is None:  # at most the bias has a tangent
+            return None
+        if dx is not None and self._values is None:
             return None
 
         def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from relaxbench.errors import UserError
-from relaxbench.store.urls import reason
+from relaxbench.store.urls import FULL, reason
 from relaxbench.util.pause import sleep
 from relaxbench.util.text import duration
 
@@ -48,7 +48,6 @@ POSTGRESQL_CLOCK = text("SELECT extract(epoch FROM clock_timestamp())")
 CROWD = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
 """The message of a server that has no free connection; libpq gives no code with it."""
 
-FULL = re.compile(r"disk is full|no space left", re.IGNORECASE)
 NO_SPACE = "there is no space for the database"
 """Begins the line about a full disk."""
 log = logging.getLogger("relaxbench")
@@ -116,7 +115,7 @@ def curable(error: DBAPIError) -> bool:
 
 def full(error: DBAPIError) -> bool:
     """Whether the database's disk is full."""
-    return FULL.search(str(error.orig)) is not None
+    return re.search(FULL, str(error.orig), re.IGNORECASE) is not None
 
 
 def crowded(error: DBAPIError) -> bool:
@@ -158,12 +157,8 @@ def patiently(
                 ) from error
             if waited > 1 and not warned:
                 warned = True
-                what = (
-                    f"{NO_SPACE} ({message}): free some;"
-                    if full(error)
-                    else f"the database does not answer ({message}):"
-                )
-                log.warning(f"{what} trying for {duration(limit)}")
+                what, todo = (NO_SPACE, " free some;") if full(error) else ("the database does not answer", "")
+                log.warning(f"{what} ({message}):{todo} trying for {duration(limit)}")
             sleep(pause * random.uniform(0.5, 1.5))  # spread the returns of many workers
             pause = min(2 * pause, CROWDED_PAUSE if crowded(error) else LONGEST_PAUSE)
         else:

@@ -28,6 +28,8 @@ EXPECTED = "expected sqlite:///file.db or postgresql+psycopg://user@host/name"
 URL_LIKE = re.compile(rf"(file|{'|'.join(map(re.escape, DRIVERS))}):|.*:.*@|.*\b({'|'.join(SECRETS)})=")
 """Matches a text without ``://`` that looks like a URL rather than a path."""
 
+FULL = r"disk is full|no space left"
+"""Matches the message of a full disk."""
 ADVICE = (
     (r"password authentication failed|no password supplied", "check the user and the password, or set PGPASSWORD"),
     (
@@ -48,7 +50,7 @@ ADVICE = (
     ),
     (r"must be owner", "have the owner of the tables run python -m relaxbench upgrade"),
     (r"database is locked|lock timeout", "another process is using it; retry when that has ended"),
-    (r"disk is full|no space left", "free some space"),
+    (FULL, "free some space"),
     (r"disk I/O error|locking protocol", "check the disk and its file system; what was finished is kept"),
     (
         r"has no equivalent in encoding|invalid byte sequence",

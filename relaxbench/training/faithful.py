@@ -2,7 +2,8 @@
 
 Dropout, batch normalization and convolutions are replaced by layers that suit a population, and parameters are given
 from outside. A model that recognizes its layers by class, sets them to evaluation mode when it is called, or keeps
-weights where PyTorch does not find them, would silently be another model.
+weights where PyTorch does not find them, would silently be another model. A model function that gives the same weights
+in every trial would silently be another study.
 """
 
 from __future__ import annotations

@@ -39,11 +39,8 @@ def keep_blocks_up_to_32_mib() -> None:
     """
     if sys.platform.startswith("linux"):
         libc = ctypes.CDLL(None)
-        libc.malloc.argtypes, libc.malloc.restype, libc.free.argtypes = (
-            [ctypes.c_size_t],
-            ctypes.c_void_p,
-            [ctypes.c_void_p],
-        )
+        libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+        libc.free.argtypes = [ctypes.c_void_p]
         libc.free(libc.malloc(BLOCK))
 
 

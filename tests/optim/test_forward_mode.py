@@ -77,15 +77,23 @@ def as_function(name: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     return outputs, start
 
 
+def holds(
+    outputs: Callable[[Tensor], Tensor], start: Tensor, direction: Tensor, value: Tensor, tangent: Tensor | None
+) -> None:
+    """Compare a value and its tangent with those of `torch.func`."""
+    expected, pushed = jvp(outputs, (start,), (direction,))
+    assert torch.equal(value, expected) and tangent is not None
+    assert tangent.numpy() == pytest.approx(pushed.numpy(), rel=1e-12, abs=1e-12)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_value_tangent_and_graph_are_those_of_torch_func(name: str) -> None:
     outputs, start = as_function(name)
     direction = torch.randn_like(start)
     leaf = start.clone().requires_grad_()
     value, tangent = forward_mode(outputs, leaf, direction)
-    expected, pushed = jvp(outputs, (start,), (direction,))
-    assert torch.equal(value, expected) and tangent is not None and not tangent.requires_grad
-    assert tangent.numpy() == pytest.approx(pushed.numpy(), rel=1e-12, abs=1e-12)
+    assert tangent is not None and not tangent.requires_grad
+    holds(outputs, start, direction, value, tangent)
     cotangent = torch.randn_like(value)
     (pulled,) = torch.autograd.grad(value, leaf, cotangent)
     plain = start.clone().requires_grad_()
@@ -103,9 +111,8 @@ def test_layers_are_evaluated_once_for_all_directions(name: str) -> None:
         with FlopCounterMode(display=False) as counter:
             value, tangent = forward(outputs, leaf, direction)
         counts.append(counter.get_total_flops())
-        expected, pushed = jvp(outputs, (start,), (direction,))
-        assert torch.equal(value, expected) and tangent is not None and not tangent.requires_grad
-        assert tangent.numpy() == pytest.approx(pushed.numpy(), rel=1e-12, abs=1e-12)
+        assert tangent is not None and not tangent.requires_grad
+        holds(outputs, start, direction, value, tangent)
     with FlopCounterMode(display=False) as counter:
         outputs(start)
     spared = 0 if name == "in place" else counter.get_total_flops()  # there every value is changed, so none is known
@@ -129,9 +136,7 @@ def test_any_operand_of_a_layer_may_stand_still(moving: str, kept: bool) -> None
     for _ in range(2):
         direction = torch.randn_like(start)
         value, tangent = forward(outputs, start, direction)
-        expected, pushed = jvp(outputs, (start,), (direction,))
-        assert torch.equal(value, expected) and tangent is not None
-        assert tangent.numpy() == pytest.approx(pushed.numpy(), rel=1e-12, abs=1e-12)
+        holds(outputs, start, direction, value, tangent)
 
 
 def test_a_model_that_takes_another_way_in_a_later_pass_is_computed() -> None:
@@ -149,9 +154,7 @@ def test_a_model_that_takes_another_way_in_a_later_pass_is_computed() -> None:
 
         direction = torch.randn_like(start)
         value, tangent = forward(outputs, start, direction)
-        expected, pushed = jvp(outputs, (start,), (direction,))
-        assert torch.equal(value, expected) and tangent is not None
-        assert tangent.numpy() == pytest.approx(pushed.numpy(), rel=1e-12, abs=1e-12)
+        holds(outputs, start, direction, value, tangent)
 
 
 def test_outputs_that_do_not_depend_on_the_points_have_no_tangent() -> None:

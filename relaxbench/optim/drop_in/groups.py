@@ -94,11 +94,9 @@ def unknown_hyperparameter(rule: Rule, name: str, options: Sequence[str] = (), n
         return TypeError(f"{rule.title} has no hyperparameter {name!r}: its step sizes are {' and '.join(rates)}")
     known = [*stands_for(rule), *rule.wide, *names, *options]
     near = [each for each in ELSEWHERE.get(name, ()) if each in known] or difflib.get_close_matches(name, known, n=1)
-    hint = (
-        f"did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else f"it has {', '.join([*(names or rule.wide), *options])}"
-    )
+    hint = f"it has {', '.join([*(names or rule.wide), *options])}"
+    if near:
+        hint = f"did you mean {' or '.join(map(repr, near))}?"
     return TypeError(f"{rule.title} has no hyperparameter {name!r}: {hint}")
 
 

@@ -97,12 +97,8 @@ class Scale:
         base = axis(plain(title, 40)) | {"nticks": MAX_TICKS}
         if self.choices:
             texts = [plain(choice, 10) for choice in self.choices]
-            ticks = {"tickmode": "array", "tickvals": list(range(len(texts))), "ticktext": texts}
-            return (
-                base
-                | ticks
-                | {"type": "linear", "range": [-0.6, len(texts) - 0.4], "showgrid": False, "tickangle": None}
-            )
+            ticks = {"tickmode": "array", "tickvals": list(range(len(texts))), "ticktext": texts, "tickangle": None}
+            return base | ticks | {"type": "linear", "range": [-0.6, len(texts) - 0.4], "showgrid": False}
         ends = self.at(np.array([-PAD, 1 + PAD])) if self.high > self.low else np.array([0.9, 1.1]) * self.low
         if not self.log:
             return base | {"type": "linear", "tickmode": "auto", "range": [float(end) for end in ends]}

@@ -261,10 +261,11 @@ class Plan(PlanRows):
         if len(self._ended) < self.size.repetitions:
             return None
         planned = sum(self.size.looks[look] for look in self._reached.values()) * self.size.trials + self.size.exploit
-        if self.size.budget is None and self._finished(done, *SEARCHED) < planned:
-            return None
+        if self.size.budget is None:
+            if self._finished(done, *SEARCHED) < planned:
+                return None
         # Asked before the trials are read: another worker may finish the last one in between.
-        if self.size.budget is not None and not all(self._is_explored(each, done) for each in self._reached):
+        elif not all(self._is_explored(repetition, done) for repetition in self._reached):
             return None
         trials = [trial for phase in SEARCHED for trial in self.finished(phase)]
         if self.size.budget is not None:  # the number of its trials follows from results
