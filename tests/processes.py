@@ -40,7 +40,7 @@ NUMBER = struct.Struct("i")
 SHARED = "RELAXBENCH_TESTS_PROCESSES"
 """Environment variable: where the process that forks listens, if several processes of tests share one."""
 
-OFTEN = ("curvlinops", "relaxbench.report", "sklearn.datasets", "torch._dynamo", "torch.func", "tests.study.tiny")
+OFTEN = ("relaxbench.report", "sklearn.datasets", "torch._dynamo", "torch.func", "tests.study.tiny")
 """Imported for the forks, many of which would import it themselves."""
 
 _server: socket.socket | None = None
@@ -201,7 +201,7 @@ def prepare() -> None:
     """Import what takes long. Not the console, which asks at its import what it writes to."""
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as the commands do
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what curvlinops imports
+        warnings.simplefilter("ignore")  # of what is imported
         for name in (*IMPORTED, *OFTEN):
             importlib.import_module(name)
     brief = importlib.import_module("tests.brief")

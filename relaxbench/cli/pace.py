@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -159,7 +158,6 @@ def paces_of(
         notes += lines
         flat, flatness = planned_flatness(p, spec, list(sizes.values())), 0.0
         if spec.flatness and (flat is None or flat["runs"]):
-            start["programs and data"] += _import_seconds()
             flatness = duration(p, place, flat["examples"] if flat else None)
             if not flatness:
                 notes.append(f"{p.name}: flatness cannot be measured for this model, or not here; its runs count.")
@@ -224,15 +222,6 @@ def _workers(spec: StudySpec, problems: Sequence[Problem], sizes: Mapping[str, S
 def _kinds(spec: StudySpec, problem: Problem) -> int:
     """How many methods of a study are calibrated: rules that differ."""
     return len({(spec.rule_of(m), repr(sorted(spec.options_of(m, problem).items()))) for m in spec.methods})
-
-
-def _import_seconds() -> float:
-    """Seconds to load what multiplies by a Hessian, which nothing else needs."""
-    begin = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what it imports
-        import curvlinops  # noqa: F401
-    return time.perf_counter() - begin
 
 
 def _wave(

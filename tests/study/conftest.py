@@ -12,7 +12,7 @@ import pytest
 from tests.shared import built_once
 from tests.study import tiny
 
-LAZY = ["alembic.runtime.migration", "curvlinops", "torch._decomp.decompositions_for_jvp", "torch._dynamo"]
+LAZY = ["alembic.runtime.migration", "torch._decomp.decompositions_for_jvp", "torch._dynamo"]
 """What a first study imports while it runs: two seconds, which every process would take anew."""
 
 

@@ -1,17 +1,13 @@
-"""The Hessian of a deployed model's training loss as a linear operator, computed with curvlinops."""
+"""The Hessian of a deployed model's training loss as a linear operator: the derivative of its gradient."""
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Iterator
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from relaxbench import random
-from relaxbench.optim.forward_mode import uncompiled
-from relaxbench.problems import Batch, Params, Problem
+from relaxbench.optim.forward_mode import plain_attention, uncompiled
+from relaxbench.problems import Batch, Problem
 from relaxbench.training.oracle import Oracle
 
 EXAMPLES, FEWER = 1024, 512
@@ -21,9 +17,8 @@ LARGE = 50_000
 PIECE = 64
 """Examples per pass of a large network; a small one takes all in one pass."""
 
-
 GRADIENT, VECTOR = 3, 6
-"""Costs of a gradient and of a vector in a product, in forward passes."""
+"""Costs of a gradient, and of a vector in a product, in forward passes."""
 
 
 class Hessian:
@@ -34,6 +29,10 @@ class Hessian:
     over a random part of them that is the same for all runs (`most_examples`): more would cost more than the run.
     f does not contain weight decay. With fewer examples, the largest eigenvalues are larger on average.
 
+    A product with v is the derivative of ∇f · v in reverse mode (Pearlmutter, "Fast exact multiplication by the
+    Hessian", 1994). A small network keeps the graph of ∇f. A large one would need much memory for it: it computes ∇f
+    again for every product, piece by piece.
+
     Args:
         problem: the problem, with a split ``"train"``.
         x: the point.
@@ -42,47 +41,69 @@ class Hessian:
     Attributes:
         loss: f(x).
         gradient: ∇f(x), ``[P]``.
-        passes: cost so far, in forward passes of one example. A gradient costs `GRADIENT`. A product with n vectors
-            costs `VECTOR` per vector (the tangent of a product W a has two products), and their common gradient.
+        passes: cost so far, in forward passes of one example. A gradient costs `GRADIENT`. A product costs `VECTOR`
+            per vector (each product of matrices in ∇f has two in its derivative), and a gradient that is not kept.
     """
 
     def __init__(self, problem: Problem, x: Tensor, examples: int | None = None) -> None:
+        self._problem, self._x = problem, x.detach().clone().requires_grad_()
+        self._statistics = {name: value[0] for name, value in Oracle(problem, "direct").statistics(x[None]).items()}
         batch = training_part(problem, x.device, examples)
         self._examples = len(next(iter(batch.values())))
-        piece = PIECE if problem.size > LARGE else EXAMPLES
-        # curvlinops needs pairs of inputs and labels. Here the model computes the loss, and the label is not used.
-        no_label = torch.zeros((), device=x.device)
-        data = [({n: v[i : i + piece] for n, v in batch.items()}, no_label) for i in range(0, self._examples, piece)]
-        statistics = {name: value[0] for name, value in Oracle(problem, "direct").statistics(x[None]).items()}
-        model = _LossAt(problem, x.detach().clone(), statistics)
-        with _quietly():
-            from curvlinops import HessianLinearOperator  # slow to import, and most commands do not need it
-
-            self._operator = HessianLinearOperator(
-                model,
-                _Identity(),
-                [model.x],
-                data,
-                check_deterministic=False,
-                num_data=self._examples,
-                batch_size_fn=lambda part: len(next(iter(part.values()))),
-            )
-            (gradient,), loss = self._operator.gradient_and_loss()
-        self.loss = float(loss)
-        self.gradient: Tensor = gradient
+        size = self._examples if keeps_graph(problem) else PIECE
+        pieces = [{n: v[i : i + size] for n, v in batch.items()} for i in range(0, self._examples, size)]
+        self._pieces = [(len(next(iter(piece.values()))) / self._examples, piece) for piece in pieces]
+        self._kept: Tensor | None = None
+        self.loss, self.gradient = 0.0, torch.zeros_like(x)
+        for share, piece in self._pieces:
+            loss, gradient = self._gradient_on(piece)
+            self.loss += share * float(loss)
+            self.gradient += share * gradient.detach()
+            self._kept = gradient if keeps_graph(problem) else None
         self.passes = GRADIENT * self._examples + problem.statistics_examples
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """Return ∇²f times vectors ``[P, n]``."""
-        with _quietly():
-            product: Tensor = self._operator @ vectors
-        self.passes += self._examples * (GRADIENT + VECTOR * vectors.shape[1])
-        return product
+        columns = [torch.zeros_like(vector) for vector in vectors.T]
+        for share, piece in self._pieces:
+            gradient = self._gradient_on(piece)[1] if self._kept is None else self._kept
+            if not gradient.requires_grad:  # f is linear
+                continue
+            for vector, column in zip(vectors.T, columns, strict=True):
+                column += share * _derivative(gradient, vector, self._x)
+        self.passes += self._examples * ((GRADIENT if self._kept is None else 0) + VECTOR * len(columns))
+        return torch.stack(columns, dim=1)
+
+    def _gradient_on(self, piece: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss on some examples, and its gradient, which can be differentiated again."""
+        with uncompiled(), plain_attention(), torch.enable_grad():  # compiled and fused functions have one derivative
+            params = {**self._problem.trainable(self._x), **self._statistics}
+            loss = self._problem.loss.value(self._problem.outputs(params, piece, False), piece)
+            (gradient,) = torch.autograd.grad(loss, self._x, create_graph=True)
+        return loss.detach(), gradient
+
+
+def _derivative(gradient: Tensor, vector: Tensor, x: Tensor) -> Tensor:
+    """Return the derivative of g · v by x.
+
+    `torch.autograd.grad` would silently leave out what passes through a function with one derivative alone.
+
+    Raises:
+        RuntimeError: for such a function.
+    """
+    x.grad = torch.zeros_like(x)
+    torch.autograd.backward(gradient @ vector, retain_graph=True)
+    return x.grad
+
+
+def keeps_graph(problem: Problem) -> bool:
+    """Return whether a network is small: all examples are processed at once, and the graph of the gradient is kept."""
+    return problem.size <= LARGE
 
 
 def most_examples(problem: Problem) -> int:
     """Return the number of examples of f at most: those of a small training split, else a part of them."""
-    return min(problem.examples("train"), FEWER if problem.size > LARGE else EXAMPLES)
+    return min(problem.examples("train"), EXAMPLES if keeps_graph(problem) else FEWER)
 
 
 def training_part(problem: Problem, device: torch.device, examples: int | None = None) -> Batch:
@@ -92,33 +113,3 @@ def training_part(problem: Problem, device: torch.device, examples: int | None =
         return problem.split("train", device)
     words = random.key(torch.tensor([0]), random.DATA, torch.tensor([4]))
     return problem.part("train", random.permutation(words, count)[:limit], device)
-
-
-class _LossAt(nn.Module):
-    """Map examples to their mean loss, with all parameters in one vector."""
-
-    def __init__(self, problem: Problem, x: Tensor, statistics: Params) -> None:
-        super().__init__()
-        self.problem, self.statistics = problem, statistics
-        self.x = nn.Parameter(x)
-
-    def forward(self, batch: Batch) -> Tensor:
-        params = {**self.problem.trainable(self.x), **self.statistics}
-        return self.problem.loss.value(self.problem.outputs(params, batch, False), batch)
-
-
-class _Identity(nn.Module):
-    """The loss function of a model that returns its loss."""
-
-    reduction = "mean"  # over pieces, in proportion to their examples
-
-    def forward(self, loss: Tensor, no_label: Tensor) -> Tensor:
-        return loss.clone()  # curvlinops scales it in place
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Run models uncompiled, with gradients, and without PyTorch's warnings about deprecations and slow paths."""
-    with warnings.catch_warnings(), uncompiled(), torch.enable_grad():
-        warnings.simplefilter("ignore")
-        yield

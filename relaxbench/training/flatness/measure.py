@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.problems import Problem
-from relaxbench.training.flatness.hessian import GRADIENT, VECTOR, Hessian
+from relaxbench.training.flatness.hessian import GRADIENT, VECTOR, Hessian, keeps_graph
 from relaxbench.training.flatness.spectrum import Spectrum, products, spectrum
 
 LARGEST = 5
@@ -98,7 +98,8 @@ def flatness(problem: Problem, x: Tensor, seed: int, examples: int | None = None
 def passes(problem: Problem, examples: int) -> int:
     """Return the cost of a measurement on some examples, in forward passes of one example."""
     vectors, calls = products(problem.size)
-    return problem.statistics_examples + examples * (GRADIENT * (1 + calls) + VECTOR * vectors)
+    gradients = 1 if keeps_graph(problem) else 1 + calls
+    return problem.statistics_examples + examples * (GRADIENT * gradients + VECTOR * vectors)
 
 
 def _local_entropy(loss: float, estimate: Spectrum, gamma: float) -> float | None:

@@ -96,7 +96,7 @@ def test_without_flatness_all_other_results_are_the_same(tmp_path: Path) -> None
         assert without.measures == {n: v for n, v in with_it.measures.items() if n not in KEYS}
         assert with_it.ledger["gradients"] == without.ledger["gradients"]
         billed = with_it.ledger["measurement"] - without.ledger["measurement"]
-        cost = 1024 * (3 + 3 * 13 + 6 * 58) * FORWARD / 64 if "hessian_top" in with_it.measures else 0.0
+        cost = 1024 * (3 + 6 * 58) * FORWARD / 64 if "hessian_top" in with_it.measures else 0.0
         assert billed == pytest.approx(cost)
 
 

@@ -137,7 +137,6 @@ def ancestors(number: int) -> set[int]:
 def test_a_study_that_is_stopped_and_then_loses_a_node_ends_as_if_nothing_had_happened(
     cluster: Any, tmp_path: Path
 ) -> None:
-    # Without flatness, for which each of six workers would import curvlinops and what PyTorch needs for it.
     s = tiny.spec(budget=300, looks=[6], trials=1, exploit=4, recommend=1, flatness=False)
     folder = tmp_path / "ray"
     folder.mkdir()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from relaxbench import random
 from relaxbench.optim import reestimate_batch_norm
@@ -17,8 +20,8 @@ from relaxbench.problems.landscapes.landscape import Landscape
 from relaxbench.problems.landscapes.quadratic import Quadratic
 from relaxbench.problems.losses import Batch, loss
 from relaxbench.training.flatness import measure as module
-from relaxbench.training.flatness.hessian import EXAMPLES, FEWER, LARGE, training_part
-from relaxbench.training.flatness.measure import GAMMAS, Flatness, FlatnessError, flatness
+from relaxbench.training.flatness.hessian import EXAMPLES, FEWER, LARGE, Hessian, training_part
+from relaxbench.training.flatness.measure import GAMMAS, Flatness, FlatnessError, flatness, passes
 from relaxbench.training.flatness.spectrum import EXACT, spectrum
 
 CPU = torch.device("cpu")
@@ -172,6 +175,75 @@ def test_a_larger_network_is_estimated_well(norm: bool) -> None:
             assert found.local_entropy[gamma] == pytest.approx(exact, abs=0.1 * scale + 1e-6)
 
 
+class Attentive(nn.Module):
+    """A layer of attention, which PyTorch computes with a fused kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.projection = nn.Embedding(7, 8), nn.Linear(8, 24)
+        self.head = nn.Linear(8, 7)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        parts = self.projection(self.embedding(tokens)).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(*parts, is_causal=True)
+        return self.head(mixed.transpose(1, 2).flatten(2)[:, -1])
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.lstm, self.head = nn.Embedding(7, 5), nn.LSTM(5, 6, batch_first=True), nn.Linear(6, 7)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.lstm(self.embedding(tokens))[0][:, -1])
+
+
+def sequences() -> dict[str, tuple[Tensor, Tensor]]:
+    tokens = torch.randint(7, (90, 9), generator=torch.Generator().manual_seed(3))
+    parts = {"train": slice(0, 40), "validation": slice(40, 60), "test": slice(60, 90)}
+    return {name: (tokens[rows, :8], tokens[rows, 8]) for name, rows in parts.items()}
+
+
+@pytest.mark.parametrize("model", [Attentive, Recurrent])
+def test_kernels_without_a_second_derivative_are_avoided(model: type[nn.Module]) -> None:
+    """Against differences of gradients in float64."""
+    task = SupervisedProblem("sequences", model, sequences, batch_size=8)
+    x = task.init(1)
+    direction = torch.randn(task.size, generator=torch.Generator().manual_seed(4))
+    plain, (tokens, labels) = model().double().eval(), task.tensors["train"]
+
+    def gradient(point: Tensor) -> Tensor:
+        nn.utils.vector_to_parameters(point, plain.parameters())
+        loss = nn.functional.cross_entropy(plain(tokens), labels)
+        return nn.utils.parameters_to_vector(torch.autograd.grad(loss, list(plain.parameters())))
+
+    step = 1e-4 * direction.double()
+    expected = (gradient(x.double() + step) - gradient(x.double() - step)) / 2e-4
+    product = (Hessian(task, x) @ direction[:, None])[:, 0]
+    assert torch.allclose(product.double(), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_products_are_those_of_curvlinops() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from curvlinops import HessianLinearOperator
+
+        task = supervised(False, hidden=20)
+        x, (inputs, labels) = task.init(2), task.tensors["train"]
+        plain = network(False, 20).eval()
+        nn.utils.vector_to_parameters(x, plain.parameters())
+        operator = HessianLinearOperator(plain, nn.CrossEntropyLoss(), list(plain.parameters()), [(inputs, labels)])
+        vectors = torch.randn(task.size, 3, generator=torch.Generator().manual_seed(5))
+        expected = operator @ vectors
+    assert torch.allclose(Hessian(task, x) @ vectors, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_linear_loss_has_no_curvature() -> None:
+    found = flatness(Odd(power=1), torch.tensor([2.0, 3.0]), 0)
+    assert found.top == [0, 0] and found.trace == 0
+    assert found.local_entropy[1e-2] == pytest.approx(5 - 1e-2 / 2 * 2)  # f − γ/2 |∇f|²
+
+
 def test_the_gradient_counts() -> None:
     """Far from a minimum its term is most of the local entropy."""
     task = supervised(False, hidden=60)
@@ -281,24 +353,47 @@ def test_examples_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("relaxbench.training.flatness.hessian.PIECE", 64)
     parts = flatness(task, x, 1)
     assert parts.top == pytest.approx(whole.top, rel=1e-4) and parts.trace == pytest.approx(whole.trace, rel=1e-4)
-    assert parts.passes == whole.passes
+    assert parts.passes == whole.passes + 250 * 3 * 13  # for every product the gradient is computed again
 
 
-def test_the_cost_equals_the_computed_passes() -> None:
-    """Counted at the model: a forward pass for the gradient and for every product, and one for the statistics."""
-    seen: list[int] = []
+class Counting(SupervisedProblem):
+    """Keeps the numbers of examples of its forward passes."""
 
-    class Counting(SupervisedProblem):
-        def outputs(self, params: dict[str, Tensor], batch: Batch, training: bool) -> Tensor:
-            seen.append(len(batch["x"]))
-            return super().outputs(params, batch, training)
+    def outputs(self, params: dict[str, Tensor], batch: Batch, training: bool) -> Tensor:
+        self.seen = [*getattr(self, "seen", []), len(batch["x"])]
+        return super().outputs(params, batch, training)
 
+
+def test_the_cost_equals_the_computed_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted at the model: a pass for the gradient and, in a large network, for every product; statistics cost one."""
     task = Counting("small", lambda: network(True, 60), lambda: images(250), batch_size=16)
     found = flatness(task, task.init(0), 0)
-    products = len(seen) - 1
-    assert set(seen) == {250}
     vectors = 10 * 4 + 3 * 6
-    assert products == 10 + 3 and found.passes == 250 + 250 * (3 + 3 * products + 6 * vectors)
+    assert task.seen == [250] and found.passes == 250 + 250 * (3 + 6 * vectors) == passes(task, 250)
+    monkeypatch.setattr("relaxbench.training.flatness.hessian.LARGE", 10)
+    task.seen = []
+    found = flatness(task, task.init(0), 0)
+    assert task.seen == [64, 64, 64, 58] * (1 + 10 + 3)
+    assert found.passes == 250 + 250 * (3 + 3 * 13 + 6 * vectors) == passes(task, 250)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_operations_are_at_most_what_is_billed(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted by PyTorch: inputs need no gradient in the first layer, so that it costs less than the bill."""
+    if large:
+        monkeypatch.setattr("relaxbench.training.flatness.hessian.LARGE", 10)
+    widths = [8, 30, 30, 30, 30, 3]
+    layers = [layer for shape in itertools.pairwise(widths) for layer in (nn.Linear(*shape), nn.Tanh())]
+    x = torch.randn(120, 8, generator=torch.Generator().manual_seed(0))
+    parts = {"train": slice(0, 60), "validation": slice(60, 90), "test": slice(90, 120)}
+    data = {name: (x[rows], x[rows, :3].argmax(1)) for name, rows in parts.items()}
+    task = SupervisedProblem("deep", lambda: nn.Sequential(*layers), lambda: data, batch_size=20)
+    with FlopCounterMode(display=False) as counter:
+        hessian = Hessian(task, task.init(0))
+        for count in (4, 1):
+            hessian @ torch.randn(task.size, count)
+    forward = 2 * sum(a * b for a, b in itertools.pairwise(widths))
+    assert 0.85 < counter.get_total_flops() / forward / hessian.passes <= 1
 
 
 def test_measures_are_plain_json() -> None:
@@ -321,6 +416,7 @@ class Round(torch.autograd.Function):
         return x.round()
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         return grads[0]
 
@@ -335,15 +431,17 @@ class Odd(Landscape):
 
     name, title, budget, worst, margin, tolerance = "odd", "odd", 10, 10.0, 1.0, 0.1
 
-    def __init__(self, split: bool = True) -> None:
+    def __init__(self, split: bool = True, power: float = 1.5) -> None:
         super().__init__()
-        self.loss, self.has = loss("none"), split
+        self.loss, self.has, self.power = loss("none"), split, power
 
     def layout(self) -> list[tuple[str, torch.Size]]:
         return [("x", torch.Size([2]))]
 
     def outputs(self, params: dict[str, Tensor], batch: Batch, training: bool) -> Tensor:
-        return params["x"].abs().pow(1.5)  # |x|^1.5 has an infinite second derivative at 0
+        if self.power == 1:
+            return params["x"].sum(-1, keepdim=True)
+        return params["x"].abs().pow(self.power)  # |x|^1.5 has an infinite second derivative at 0
 
     def split(self, name: str, device: torch.device) -> Batch:
         return super().split(name, device) if self.has else {"test": {}, "validation": {}}[name]
