@@ -56,7 +56,8 @@ def test_data_come_from_where_they_are_said_to_be(
         (folder / "MNIST").symlink_to(here / "MNIST")
         offline.undo()  # what is there is read as ever
 
-    line = ("plan", "--problem", "mnist-mlp-tanh-small", "--method", "sgd", "--population", "2", "--data-dir", "new")
+    line = ("plan", "--problem", "mnist-mlp-tanh-small", "--method", "sgd", "--population", "2", "--budget", "20")
+    line += ("--data-dir", "new")
     new = Path("new").absolute()
     assert "MNIST is not in" in refused(capsys, *line[:-1], ".")
     with monkeypatch.context() as offline:
