@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from relaxbench.analysis.comparison import SHORT, VERDICTS, Comparison, MethodResult, Rates
 from relaxbench.analysis.disasters import Disasters
 from relaxbench.analysis.simultaneous import LEVEL
-from relaxbench.util.text import counted, percent, scientific
+from relaxbench.util.text import before_a_number, counted, percent, scientific
 
 FINEST, LARGE = 6, 1e12
 """The most decimals of a number, and the least number that is too long for digits."""
@@ -314,8 +314,9 @@ def _alone(result: MethodResult) -> str:
     unit = f" {result.unit}" if result.unit and not result.censored else ""
     per = f" of {counted(result.trials, 'trial')}" if result.trials else ""
     blocks = f"{counted(result.blocks // result.repetitions, 'block')}{per}"
-    metric = capital(result.metric) + ("" if result.metric[-1:].isalpha() else ":")  # accuracy below 100 %: 2.2 %
-    words = f"{metric} {number(result.level, result.decimals)}{unit}, the geometric mean"
+    words = (
+        f"{capital(before_a_number(result.metric))} {number(result.level, result.decimals)}{unit}, the geometric mean"
+    )
     if result.repetitions > 1:
         words += f" of the first of {result.repetitions:,} repetitions, which have {blocks} on average."
     else:

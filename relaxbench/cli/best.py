@@ -13,7 +13,7 @@ from relaxbench.cli import options
 from relaxbench.cli.as_json import AsJson, print_json
 from relaxbench.cli.options import STORAGE, Storage, reader
 from relaxbench.errors import UserError, unknown
-from relaxbench.util.text import counted
+from relaxbench.util.text import before_a_number, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,13 +105,17 @@ def best_answer(
         "test_metric_std": tested.std(ddof=1) if len(tested) > 1 else None,
         "weights": None if weights is None else str(weights),
     }
-    if frames.spec.get("script"):
-        return {**answer, "code": _of_script(facts["title"], name, winner, runs, about, weights)}
+    if script := frames.spec.get("script"):
+        if weights is not None:
+            raise UserError(
+                f"relaxbench keeps no weights of the script {name!r}: leave --weights out, and save them there"
+            )
+        by_loss = script.get("worst_loss") is not None
+        return {**answer, "code": _of_script(facts["title"], name, winner, runs, about, by_loss)}
     rule = rule_class(facts["rule"], options)
     origin = f"validation loss {winner['value']:.4g} when it was found (trial {winner['id']})"
     lines = [f"# {rule.title} on {name}: {'as published, not tuned' if published else origin}"]
-    if len(runs):
-        lines.append(f"# on {counted(len(runs), 'fresh seed')}: {about['metric']} {_level(runs['test_metric'], about)}")
+    lines += _on_fresh_seeds(runs, about)
     if issubclass(rule, WrappedRule):
         lines += code(rule, winner["params"], budget)
     else:
@@ -122,14 +126,20 @@ def best_answer(
 
 
 def _of_script(
-    title: str, name: str, winner: Any, runs: pd.DataFrame, about: ProblemFacts, weights: Path | None
+    title: str,
+    name: str,
+    winner: Any,
+    runs: pd.DataFrame,
+    about: ProblemFacts,
+    scored_by_loss: bool,
 ) -> str:
     """Return the best params of a method of a training script, as its `Trial.params` has them."""
-    if weights is not None:
-        raise UserError(f"relaxbench keeps no weights of the script {name!r}: leave --weights out, and save them there")
-    lines = [f"# {title} on {name}: best by validation data, {winner['value']:.4g} (trial {winner['id']})"]
-    if len(runs):
-        lines.append(f"# on {counted(len(runs), 'fresh seed')}: {about['metric']} {_level(runs['test_metric'], about)}")
+    if scored_by_loss:
+        value = f"validation loss {winner['value']:.4g}"
+    else:
+        shown = f"{winner['value'] * about['metric_scale']:.4g} {about['unit']}".rstrip()
+        value = f"{before_a_number(about['metric'])} {shown} on validation data"
+    lines = [f"# {title} on {name}: {value} when it was found (trial {winner['id']})", *_on_fresh_seeds(runs, about)]
     values = ", ".join(f'"{key}": {_literal(value)}' for key, value in winner["params"].items())
     return "\n".join([*lines, f"params = {{{values}}}"])
 
@@ -163,6 +173,14 @@ def _drop_in(rule: type[Rule], options: Mapping[str, Any], params: Mapping[str, 
     elif calls:
         lines.append("# in the loop: optimizer.step(closure), see help(optimizer.step)")
     return lines
+
+
+def _on_fresh_seeds(runs: pd.DataFrame, about: ProblemFacts) -> list[str]:
+    """Return a line with the test metric of confirming runs, if there are any."""
+    if not len(runs):
+        return []
+    level = f"{before_a_number(about['metric'])} {_level(runs['test_metric'], about)}"
+    return [f"# on {counted(len(runs), 'fresh seed')}: {level}"]
 
 
 def _level(metrics: pd.Series[float], about: ProblemFacts) -> str:

@@ -43,6 +43,11 @@ def power_of_ten(power: int) -> str:
     return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def before_a_number(name: str) -> str:
+    """Return the name of a quantity to be followed by its value: ``accuracy below 100 %:``, but ``test error``."""
+    return name if name[-1:].isalpha() else f"{name}:"
+
+
 def listed(values: Sequence[object]) -> str:
     """Values as text: 10; 10 and 20; 10, 20 and 40."""
     *most, last = map(str, values)

@@ -17,6 +17,7 @@ from relaxbench.problems.digits import digits_mlp, mlp
 from relaxbench.problems.registry import from_file
 from relaxbench.store.database import open_database
 from tests.cli.commands import printed, refused, rows
+from tests.loop import scripts
 from tests.study import tiny
 from tests.synthetic import Writer, manifest, spec
 
@@ -68,6 +69,29 @@ def test_best_of_a_method_that_compares_losses_are_its_params(capsys: pytest.Cap
     names: dict[str, Any] = {}
     exec(out, names)
     assert "torch.optim.LBFGS" in out and {"adam_lr", "switch", "newton_lr"} <= set(names["params"])
+
+
+CLOSER = scripts.QUADRATIC.replace("validation=x * x + 0.01", "validation=1 / (1 + x * x)").replace(
+    "lambda: x * x + 0.02", "lambda: 1 / (1.1 + x * x)"
+)
+"""A script whose metric is 1 at best."""
+
+
+@pytest.mark.parametrize("loss", [False, True])
+def test_best_of_a_script_says_what_was_measured_in_its_unit(loss: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    table: dict[str, Any] = {"metric": "accuracy", "direction": "maximize", "best": 1.0, "worst": 0.0}
+    table |= {"unit": "%", "scale": 100.0}
+    text = CLOSER.replace("training=abs(x)", "loss=x * x, training=abs(x)") if loss else CLOSER
+    study = scripts.spec(scripts.write(Path(), text), script=table | ({"worst_loss": 100.0} if loss else {}))
+    tiny.run(Path(), study)
+    best = min(row.value for row in rows("study.db") if row.method == "one" and row.phase in ("explore", "exploit"))
+    out = printed(capsys, "best", "loop", "one", "--storage", "study.db")
+    first, second, last = out.splitlines()
+    found = f"validation loss {best:.4g}" if loss else f"accuracy below 100 %: {100 * best:.4g} % on validation data"
+    assert first.startswith(f"# one on descent: {found} when it was found (trial ")
+    assert re.fullmatch(r"# on 2 fresh seeds: accuracy below 100 %: [\d.]+ ± [\d.]+ %", second)
+    assert last.startswith('params = {"lr": 0.')
+    assert "keeps no weights" in refused(capsys, "best", "loop", "one", "--storage", "study.db", "--weights", "w.pt")
 
 
 def test_best_of_a_method_as_published_is_what_was_published(capsys: pytest.CaptureFixture[str]) -> None:

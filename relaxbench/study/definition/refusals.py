@@ -111,13 +111,22 @@ def refusal(
         return _missing(path, key, values, where)
     entry = next((f"entry {part + 1} of " for part in path if isinstance(part, int)), "")
     if _pattern(path) == "method.*.space" and isinstance(value, Mapping):
-        name, value = next(((n, v) for n, v in value.items() if not isinstance(v, list)), (None, value))
+        name, value = next(((n, v) for n, v in value.items() if not _is_range(v)), (None, value))
         if name is not None:
-            return UserError(f"{where}: {key}.{name} = {value!r}: {RANGE}; a fixed value belongs in `fixed`")
+            hint = ", all of them texts" if isinstance(value, list) else "; a fixed value belongs in `fixed`"
+            return UserError(f"{where}: {key}.{name} = {value!r}: {RANGE}{hint}")
     option = names.get(str(path[0]))
     shown = value.isoformat() if isinstance(value, dt.date | dt.time) else repr(value)  # as TOML writes dates
     origin = f"{option} {shown}" if option else f"{where}: {entry}{key} = {shown}"
     return UserError(f"{origin}: {_expected(error, key)}")
+
+
+def _is_range(value: object) -> bool:
+    """Return whether a value may be a range: a list of numbers, or of texts."""
+    if not isinstance(value, list):
+        return False
+    numbers = all(isinstance(entry, int | float) and not isinstance(entry, bool) for entry in value)
+    return numbers or all(isinstance(entry, str) for entry in value)
 
 
 def _missing(path: Sequence[int | str], key: str, values: Mapping[str, object], where: str) -> UserError:

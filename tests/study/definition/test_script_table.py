@@ -42,6 +42,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ("fixed = { lr = 0.5 }", "space = { lr = 0.1 }"),
             "method.other.space.lr = 0.1: expected [low, high], or a list of choices; a fixed value belongs in `fixed`",
         ),
+        (
+            ("lr = [1e-3, 2.0]", "lr = [1e-3, 2.0], c = [true, false]"),
+            "method.one.space.c = [True, False]: expected [low, high], or a list of choices, all of them texts",
+        ),
+        (
+            ("lr = [1e-3, 2.0]", 'lr = [1e-3, 2.0], c = [1, "a"]'),
+            "method.one.space.c = [1, 'a']: expected [low, high], or a list of choices, all of them texts",
+        ),
         (("worst = 100.0", "worst = 0.0"), "script.worst = 0: expected a number above the best one, 0"),
         (("worst = 100.0", 'worst = "bad"'), "script.worst = 'bad': expected a number"),
         (("reports = 4", 'unit = "a\\nb"'), "script.unit = 'a\\nb': expected a text of printable characters"),
