@@ -7,6 +7,10 @@ import logging
 import sys
 
 from rich.console import Console
+from rich.table import Table
+
+WIDEST = 10_000
+"""Characters of a line that is not wrapped, at most."""
 
 console = Console(highlight=False)
 
@@ -14,6 +18,12 @@ console = Console(highlight=False)
 def say(line: str) -> None:
     """Print one line as it is: no markup, no colours, not wrapped, so that it can be copied."""
     console.print(line, markup=False, soft_wrap=True, highlight=False)
+
+
+def say_table(table: Table) -> None:
+    """Print a table: within a terminal's width, but unwrapped into a pipe or a file, so that paths stay whole."""
+    wide = console if console.is_terminal else Console(width=WIDEST, highlight=False)
+    wide.print(table)
 
 
 def working(what: str) -> None:

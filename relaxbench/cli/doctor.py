@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from relaxbench.cli.console import console
+from relaxbench.cli.console import say_table
 from relaxbench.cli.options import STORAGE, Storage
 from relaxbench.errors import UserError
 from relaxbench.trackers.tracker import TRACKERS
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
 def doctor(storage: Storage = STORAGE) -> None:
     """Check Python, torch, GPU, storage and data on this machine, and say how to fix what does not work."""
     table, healthy = examine(storage)
-    console.print(table)
+    say_table(table)
     if not healthy:
         raise typer.Exit(1)
 

@@ -16,10 +16,11 @@ import torch
 from relaxbench.optim.rule import Rule
 from relaxbench.problems import Problem
 from relaxbench.training.compilation import compiled_step, first_line, kind_of
-from relaxbench.training.compiled import UnfitError
+from relaxbench.training.compiled import CompiledStep, UnfitError
 from relaxbench.training.compilers import why_not_here
 from relaxbench.training.engine import PAIRS, Engine, Repayment, compiled_size, throughput
 from relaxbench.training.oracle import Oracle
+from relaxbench.training.precision import Precision
 from relaxbench.util.text import counted, duration
 
 CLEARLY = 3.0
@@ -99,17 +100,14 @@ def _measured(
     size: int | None,
 ) -> Engine:
     """Compile the step of the baseline, compare the paths in turn, and return the engine that the rule chooses."""
-    device, baseline = torch.device("cpu"), rules[0]
+    baseline = rules[0]
     if size is None:
         raise UnrepaidError("a population would not fit into memory")
     step = compiled_step(problem, baseline, size, engine.precision)
     if step.note:  # every worker would compile everything anew
         raise UnrepaidError(step.note)
-    oracle, ratios = Oracle(problem, "vectorized", engine.precision), list[float]()
-    for _ in range(PAIRS):
-        plain = throughput(oracle, baseline, engine.population, device)
-        ratios.append(throughput(oracle, baseline, size, device, compiled=step) / plain)
-    gain, compilation = statistics.median(ratios), 2 * kinds * step.seconds
+    gain = gain_of(step, problem, baseline, engine.precision, engine.population, size)
+    compilation = 2 * kinds * step.seconds
     estimate = (
         f"{duration(training)} of training in every worker would take {duration(training / gain)} "
         f"compiled ({gain:.1f} ×), and compiling {counted(kinds, 'step')} about {duration(compilation)}"
@@ -118,3 +116,20 @@ def _measured(
     reason = f"{'that repays' if repays else 'that would not clearly repay'}: {estimate}"
     found = replace(engine, repayment=Repayment(reason, training, gain, compilation))
     return replace(found, path="compiled", population=size) if repays else found
+
+
+def gain_of(step: CompiledStep, problem: Problem, rule: Rule, precision: Precision, plain: int, size: int) -> float:
+    """Measure how many times as fast compiled steps are as plain ones, the median of alternating measurements.
+
+    Args:
+        step: the compiled step of this rule on this problem.
+        problem: what is trained.
+        rule: the mathematics of the method.
+        precision: see `precision.PRECISIONS`.
+        plain, size: K of the plain and of the compiled population.
+    """
+    oracle, device, ratios = Oracle(problem, "vectorized", precision), torch.device("cpu"), list[float]()
+    for _ in range(PAIRS):
+        rate = throughput(oracle, rule, plain, device)
+        ratios.append(throughput(oracle, rule, size, device, compiled=step) / rate)
+    return statistics.median(ratios)

@@ -13,6 +13,7 @@ from relaxbench.study.definition.spec import StudySpec
 from relaxbench.training.compilation import compiled_step
 from relaxbench.training.compiled import CompiledStep, UnfitError
 from relaxbench.training.compilers import NoCompilerError
+from relaxbench.training.repayment import gain_of
 
 ADVICE = "let other workers train it, or begin another study with --path vectorized"
 
@@ -42,16 +43,25 @@ def refuse_size(engine: EngineFacts, problem: str, population: int | None) -> No
 def describe_step(spec: StudySpec, problem: Problem, method: str, engine: EngineFacts) -> tuple[CompiledFacts, str]:
     """Compile the step of a method; return what is stored of it, and what a person should know, or "".
 
+    Where nobody asked for the compiled path, a method whose compiled steps are slower than plain ones has plain ones.
+
     Raises:
         UserError: if nothing can be compiled here.
     """
+    rule, size = spec.make_rule(method, problem), engine["population"]
     try:
-        step = compiled_step(problem, spec.make_rule(method, problem), engine["population"], engine["precision"])
+        step = compiled_step(problem, rule, size, engine["precision"])
     except UnfitError as error:
         return {"reason": str(error), "seconds": 0.0, "digest": ""}, ""
     except NoCompilerError as error:
         raise UserError(f"the steps of {problem.name!r} cannot be compiled: {error}: leave the path out") from error
-    return {"reason": "", "seconds": round(step.seconds, 2), "digest": step.digest}, step.note
+    seconds = round(step.seconds, 2)
+    if engine.get("repayment"):
+        gain = gain_of(step, problem, rule, engine["precision"], size, size)
+        if gain < 1:
+            slower = f"its compiled steps take {1 / gain:.2g} times as long as plain ones"
+            return {"reason": slower, "seconds": seconds, "digest": ""}, step.note
+    return {"reason": "", "seconds": seconds, "digest": step.digest}, step.note
 
 
 def step_of(spec: StudySpec, problem: Problem, method: str, engine: EngineFacts) -> CompiledStep | None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from relaxbench.errors import UserError
+from relaxbench.optim.rule import Rule
 from relaxbench.problems import problem
 from relaxbench.store.database import open_database
 from relaxbench.store.engines import describe_engine
@@ -141,6 +142,28 @@ def test_a_long_study_chooses_compiled_steps_and_says_why(
     monkeypatch.setattr(compilation, "why_not_here", lambda device: "no C++ compiler (g++) is found")
     with pytest.raises(UserError, match=r"begin another study with --path vectorized \(this one chose to compile"):
         run(tmp_path)
+
+
+def test_a_method_whose_compiled_steps_are_slower_is_not_compiled(
+    long: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """L-BFGS, say: the few members that begin a new direction take that step alone, unless all are one graph."""
+
+    def throughput(oracle: Any, rule: Rule, *_: Any, compiled: Any = None) -> float:
+        return 1.0 if compiled is None else 0.25 if rule.name == "heat" else 4.0
+
+    monkeypatch.setattr(repayment, "throughput", throughput)
+    assert run(tmp_path, stopping=tiny.After(14)).missing > 0
+    engine = study_row(tmp_path).manifest["engines"]["rosenbrock"]
+    assert engine["path"] == "compiled" and engine["compiled"]["heat"]["digest"] == ""
+    slower = "rosenbrock: not compiled: heat: its compiled steps take 4 times as long as plain ones"
+    assert slower in describe_engine("rosenbrock", engine)
+    assert run(tmp_path).missing == 0
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert run(plain, path="vectorized").missing == 0
+    both = [{key: row for key, row in tiny.results(folder).items() if "heat" in key} for folder in (tmp_path, plain)]
+    assert both[0] and both[0] == both[1]
 
 
 def test_a_study_goes_on_on_its_path_however_long_it_is(long: None, tmp_path: Path) -> None:
