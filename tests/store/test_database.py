@@ -331,7 +331,8 @@ def closed(database: Engine, file: Path) -> Path:
 def test_a_read_only_file_is_refused_for_writing_and_opened_for_reading(closed: Path) -> None:
     closed.parent.chmod(0o777)
     closed.chmod(0o444)
-    assert as_nobody(closed).startswith("refused storage") and "is read-only: make the file" in as_nobody(closed)
+    said = as_nobody(closed)
+    assert said.startswith("refused storage") and "is read-only: make the file" in said
     assert as_nobody(closed, read_only=True) == "opened 12"
     assert "is read-only: make the file" in as_nobody(closed, create=False)
 
