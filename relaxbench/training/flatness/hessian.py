@@ -92,7 +92,8 @@ def _derivative(gradient: Tensor, vector: Tensor, x: Tensor) -> Tensor:
         RuntimeError: for such a function.
     """
     x.grad = torch.zeros_like(x)
-    torch.autograd.backward(gradient @ vector, retain_graph=True)
+    with torch.enable_grad():
+        torch.autograd.backward(gradient @ vector, retain_graph=True)
     return x.grad
 
 
