@@ -9,6 +9,7 @@ from relaxbench import random
 from relaxbench.optim.forward_mode import plain_attention, uncompiled
 from relaxbench.problems import Batch, Problem
 from relaxbench.training.oracle import Oracle
+from relaxbench.util.text import listed
 
 EXAMPLES, FEWER = 1024, 512
 """Training examples in the loss at most, of small and of large networks."""
@@ -16,6 +17,10 @@ LARGE = 50_000
 """A network with more parameters is large."""
 PIECE = 64
 """Examples per pass of a large network; a small one takes all in one pass."""
+
+STEP, AWAY, ROUNDING = 1e-3, 0.05, 1e-6
+"""The length of a step along which gradients are compared, relative to x; the part of their difference that a product
+may be away from it, and of the gradient, which is rounded."""
 
 GRADIENT, VECTOR = 3, 6
 """Costs of a gradient, and of a vector in a product, in forward passes."""
@@ -56,9 +61,11 @@ class Hessian:
         self._kept: Tensor | None = None
         self.loss, self.gradient = 0.0, torch.zeros_like(x)
         for share, piece in self._pieces:
-            loss, gradient = self._gradient_on(piece)
-            self.loss += share * float(loss)
+            loss, gradient = self._gradient_on(piece, self._x)
+            self.loss += share * float(loss.detach())
             self.gradient += share * gradient.detach()
+            if piece is self._pieces[0][1] and (names := custom_functions(loss)):
+                self._compare(gradient, piece, names)
             self._kept = gradient if keeps_graph(problem) else None
         self.passes = GRADIENT * self._examples + problem.statistics_examples
 
@@ -66,7 +73,7 @@ class Hessian:
         """Return ∇²f times vectors ``[P, n]``."""
         columns = [torch.zeros_like(vector) for vector in vectors.T]
         for share, piece in self._pieces:
-            gradient = self._gradient_on(piece)[1] if self._kept is None else self._kept
+            gradient = self._gradient_on(piece, self._x)[1] if self._kept is None else self._kept
             if not gradient.requires_grad:  # f is linear
                 continue
             for vector, column in zip(vectors.T, columns, strict=True):
@@ -74,13 +81,32 @@ class Hessian:
         self.passes += self._examples * ((GRADIENT if self._kept is None else 0) + VECTOR * len(columns))
         return torch.stack(columns, dim=1)
 
-    def _gradient_on(self, piece: Batch) -> tuple[Tensor, Tensor]:
+    def _gradient_on(self, piece: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss on some examples, and its gradient, which can be differentiated again."""
         with uncompiled(), plain_attention(), torch.enable_grad():  # compiled and fused functions have one derivative
-            params = {**self._problem.trainable(self._x), **self._statistics}
+            params = {**self._problem.trainable(x), **self._statistics}
             loss = self._problem.loss.value(self._problem.outputs(params, piece, False), piece)
-            (gradient,) = torch.autograd.grad(loss, self._x, create_graph=True)
-        return loss.detach(), gradient
+            (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+        return loss, gradient
+
+    def _compare(self, gradient: Tensor, piece: Batch, names: list[str]) -> None:
+        """Compare a product with a difference of gradients: a function of somebody's own may say nothing of the second.
+
+        Raises:
+            ValueError: if they differ.
+        """
+        x = self._x.detach()
+        words = random.key(torch.tensor([0], device=x.device), random.PROBES, torch.tensor([5], device=x.device))
+        direction = random.normal(words, len(x)).flatten().to(x)
+        step = STEP * max(1.0, float(x.norm())) * direction / direction.norm()
+        ends = [self._gradient_on(piece, (x + sign * step).requires_grad_())[1].detach() for sign in (1, -1)]
+        expected = (ends[0] - ends[1]) / 2
+        away = (_derivative(gradient, step, self._x) - expected).norm() if gradient.requires_grad else expected.norm()
+        if not float(away) <= AWAY * float(expected.norm()) + ROUNDING * float(gradient.detach().norm()):
+            raise ValueError(
+                f"the backward pass of {listed(names)} has a wrong derivative: write it with differentiable operations "
+                "on saved tensors, or mark it with torch.autograd.function.once_differentiable"
+            )
 
 
 def _derivative(gradient: Tensor, vector: Tensor, x: Tensor) -> Tensor:
@@ -95,6 +121,20 @@ def _derivative(gradient: Tensor, vector: Tensor, x: Tensor) -> Tensor:
     with torch.enable_grad():
         torch.autograd.backward(gradient @ vector, retain_graph=True)
     return x.grad
+
+
+def custom_functions(loss: Tensor) -> list[str]:
+    """Return the names of the custom `torch.autograd.Function`s in a graph."""
+    left, seen, names = [loss.grad_fn], set[object](), list[str]()
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        left += [before for before, _ in node.next_functions]
+        if (custom := getattr(node, "_forward_cls", None)) is not None:
+            names.append(custom.__name__)
+    return sorted(set(names))
 
 
 def keeps_graph(problem: Problem) -> bool:

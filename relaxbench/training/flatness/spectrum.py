@@ -27,6 +27,8 @@ ROUNDING = 1e-5
 """A new vector whose length, relative to the product, is smaller after orthogonalization is rounding noise."""
 EXACT = 256
 """Size up to which a matrix is computed in full instead."""
+SYMMETRIC = 1e-4
+"""Products may differ from symmetry by this share of the largest; rounding makes them differ by 1e-7 in float32."""
 
 
 class Matrix(Protocol):
@@ -81,11 +83,12 @@ def spectrum(matrix: Matrix, vector: Tensor, seed: int) -> Spectrum:
         seed: seed of the random vectors.
 
     Raises:
-        ValueError: if a product is not finite.
+        ValueError: if a product is not finite, or if the matrix is not symmetric.
     """
     size = len(vector)
     if size <= EXACT:
         full = _finite(matrix @ torch.eye(size).to(vector)).double()
+        _refuse_asymmetric(full, float(full.abs().max()))
         values, basis = torch.linalg.eigh((full + full.T) / 2)
         none = values.new_zeros(0, 1)
         return Spectrum(values, torch.ones_like(values), (basis.T @ vector.double()).square(), none, none)
@@ -125,6 +128,8 @@ def _krylov(matrix: Matrix, start: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         so_far = basis[:, :end]
         image = _finite(matrix @ block)
         projected[:end, end - BLOCK : end] = so_far.T @ image
+        if end == BLOCK:
+            _refuse_asymmetric(projected[:end, :end], float(image.norm(dim=0).max()))
         block, triangle = torch.linalg.qr(image - so_far @ (so_far.T @ image))
         lost = triangle.diagonal().abs() <= ROUNDING * image.norm(dim=0).max()
         if bool(lost.any()):
@@ -158,6 +163,16 @@ def _normal(seed: int, step: int, size: int, count: int, like: Tensor) -> Tensor
     place = like.device
     words = random.key(torch.tensor([seed], device=place), random.PROBES, torch.tensor([step], device=place))
     return random.normal(words, size * count).view(count, size).T.to(like).contiguous()
+
+
+def _refuse_asymmetric(square: Tensor, scale: float) -> None:
+    """Check a matrix, or uᵀAv and vᵀAu for some vectors: second derivatives that are wrong are seldom symmetric.
+
+    Raises:
+        ValueError: if it is not symmetric.
+    """
+    if float((square - square.T).abs().max()) > SYMMETRIC * scale:
+        raise ValueError("the Hessian is not symmetric: a layer has a wrong second derivative (weight_norm has one)")
 
 
 def _finite(product: Tensor) -> Tensor:

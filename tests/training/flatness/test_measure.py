@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from relaxbench import random
 from relaxbench.optim import reestimate_batch_norm
@@ -20,9 +17,10 @@ from relaxbench.problems.landscapes.landscape import Landscape
 from relaxbench.problems.landscapes.quadratic import Quadratic
 from relaxbench.problems.losses import Batch, loss
 from relaxbench.training.flatness import measure as module
-from relaxbench.training.flatness.hessian import EXAMPLES, FEWER, LARGE, Hessian, training_part
-from relaxbench.training.flatness.measure import GAMMAS, Flatness, FlatnessError, flatness, passes
+from relaxbench.training.flatness.hessian import EXAMPLES, FEWER, LARGE, training_part
+from relaxbench.training.flatness.measure import GAMMAS, Flatness, FlatnessError, flatness
 from relaxbench.training.flatness.spectrum import EXACT, spectrum
+from tests.training.flatness.networks import network, supervised
 
 CPU = torch.device("cpu")
 
@@ -111,24 +109,6 @@ def test_every_kind_of_landscape_is_measured(name: str) -> None:
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-def network(norm: bool, hidden: int = 6) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(1, 3, 3), *([nn.BatchNorm2d(3)] if norm else []), nn.Tanh(), nn.MaxPool2d(2)]
-    layers += [nn.Flatten(), nn.Dropout(0.4), nn.Linear(12, hidden)]
-    return nn.Sequential(*layers, *([nn.BatchNorm1d(hidden)] if norm else []), nn.ReLU(), nn.Linear(hidden, 3))
-
-
-def images(examples: int) -> dict[str, tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(7)
-    x = torch.randn(examples + 60, 1, 6, 6, generator=generator)
-    y = x[:, 0, 0, :3].argmax(1)
-    cuts = {"train": slice(0, examples), "validation": slice(examples, -30), "test": slice(-30, None)}
-    return {name: (x[rows], y[rows]) for name, rows in cuts.items()}
-
-
-def supervised(norm: bool, hidden: int = 6, examples: int = 250) -> SupervisedProblem:
-    return SupervisedProblem("small", lambda: network(norm, hidden), lambda: images(examples), batch_size=16)
-
-
 def written_out(task: SupervisedProblem, norm: bool, hidden: int, x: Tensor) -> tuple[float, Tensor, Tensor]:
     """Loss, gradient and Hessian in float64, of PyTorch's own layers in evaluation mode with statistics taken at x."""
     plain = network(norm, hidden).double()
@@ -173,69 +153,6 @@ def test_a_larger_network_is_estimated_well(norm: bool) -> None:
         for gamma in GAMMAS:
             exact, scale = laplace(value, gradient, hessian, gamma), gamma * float(eigenvalues.abs().sum())
             assert found.local_entropy[gamma] == pytest.approx(exact, abs=0.1 * scale + 1e-6)
-
-
-class Attentive(nn.Module):
-    """A layer of attention, which PyTorch computes with a fused kernel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding, self.projection = nn.Embedding(7, 8), nn.Linear(8, 24)
-        self.head = nn.Linear(8, 7)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        parts = self.projection(self.embedding(tokens)).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(*parts, is_causal=True)
-        return self.head(mixed.transpose(1, 2).flatten(2)[:, -1])
-
-
-class Recurrent(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding, self.lstm, self.head = nn.Embedding(7, 5), nn.LSTM(5, 6, batch_first=True), nn.Linear(6, 7)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.head(self.lstm(self.embedding(tokens))[0][:, -1])
-
-
-def sequences() -> dict[str, tuple[Tensor, Tensor]]:
-    tokens = torch.randint(7, (90, 9), generator=torch.Generator().manual_seed(3))
-    parts = {"train": slice(0, 40), "validation": slice(40, 60), "test": slice(60, 90)}
-    return {name: (tokens[rows, :8], tokens[rows, 8]) for name, rows in parts.items()}
-
-
-@pytest.mark.parametrize("model", [Attentive, Recurrent])
-def test_kernels_without_a_second_derivative_are_avoided(model: type[nn.Module]) -> None:
-    """Against differences of gradients in float64."""
-    task = SupervisedProblem("sequences", model, sequences, batch_size=8)
-    x = task.init(1)
-    direction = torch.randn(task.size, generator=torch.Generator().manual_seed(4))
-    plain, (tokens, labels) = model().double().eval(), task.tensors["train"]
-
-    def gradient(point: Tensor) -> Tensor:
-        nn.utils.vector_to_parameters(point, plain.parameters())
-        loss = nn.functional.cross_entropy(plain(tokens), labels)
-        return nn.utils.parameters_to_vector(torch.autograd.grad(loss, list(plain.parameters())))
-
-    step = 1e-4 * direction.double()
-    expected = (gradient(x.double() + step) - gradient(x.double() - step)) / 2e-4
-    product = (Hessian(task, x) @ direction[:, None])[:, 0]
-    assert torch.allclose(product.double(), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
-
-
-def test_products_are_those_of_curvlinops() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from curvlinops import HessianLinearOperator
-
-        task = supervised(False, hidden=20)
-        x, (inputs, labels) = task.init(2), task.tensors["train"]
-        plain = network(False, 20).eval()
-        nn.utils.vector_to_parameters(x, plain.parameters())
-        operator = HessianLinearOperator(plain, nn.CrossEntropyLoss(), list(plain.parameters()), [(inputs, labels)])
-        vectors = torch.randn(task.size, 3, generator=torch.Generator().manual_seed(5))
-        expected = operator @ vectors
-    assert torch.allclose(Hessian(task, x) @ vectors, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_linear_loss_has_no_curvature() -> None:
@@ -343,58 +260,6 @@ def test_large_splits_are_measured_in_part_always_the_same_and_in_no_order() -> 
     wide = supervised(False, hidden=LARGE // 15, examples=3000)
     assert wide.size > LARGE and len(training_part(wide, CPU)["x"]) == FEWER
     assert len(training_part(supervised(False, examples=90), CPU)["x"]) == 90
-
-
-def test_examples_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large networks go through their examples in pieces, the last of which is smaller."""
-    task = supervised(True, hidden=20)
-    x = task.init(0)
-    whole = flatness(task, x, 1)
-    monkeypatch.setattr("relaxbench.training.flatness.hessian.LARGE", 10)
-    monkeypatch.setattr("relaxbench.training.flatness.hessian.PIECE", 64)
-    parts = flatness(task, x, 1)
-    assert parts.top == pytest.approx(whole.top, rel=1e-4) and parts.trace == pytest.approx(whole.trace, rel=1e-4)
-    assert parts.passes == whole.passes + 250 * 3 * 13  # for every product the gradient is computed again
-
-
-class Counting(SupervisedProblem):
-    """Keeps the numbers of examples of its forward passes."""
-
-    def outputs(self, params: dict[str, Tensor], batch: Batch, training: bool) -> Tensor:
-        self.seen = [*getattr(self, "seen", []), len(batch["x"])]
-        return super().outputs(params, batch, training)
-
-
-def test_the_cost_equals_the_computed_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted at the model: a pass for the gradient and, in a large network, for every product; statistics cost one."""
-    task = Counting("small", lambda: network(True, 60), lambda: images(250), batch_size=16)
-    found = flatness(task, task.init(0), 0)
-    vectors = 10 * 4 + 3 * 6
-    assert task.seen == [250] and found.passes == 250 + 250 * (3 + 6 * vectors) == passes(task, 250)
-    monkeypatch.setattr("relaxbench.training.flatness.hessian.LARGE", 10)
-    task.seen = []
-    found = flatness(task, task.init(0), 0)
-    assert task.seen == [64, 64, 64, 58] * (1 + 10 + 3)
-    assert found.passes == 250 + 250 * (3 + 3 * 13 + 6 * vectors) == passes(task, 250)
-
-
-@pytest.mark.parametrize("large", [False, True])
-def test_operations_are_at_most_what_is_billed(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted by PyTorch: inputs need no gradient in the first layer, so that it costs less than the bill."""
-    if large:
-        monkeypatch.setattr("relaxbench.training.flatness.hessian.LARGE", 10)
-    widths = [8, 30, 30, 30, 30, 3]
-    layers = [layer for shape in itertools.pairwise(widths) for layer in (nn.Linear(*shape), nn.Tanh())]
-    x = torch.randn(120, 8, generator=torch.Generator().manual_seed(0))
-    parts = {"train": slice(0, 60), "validation": slice(60, 90), "test": slice(90, 120)}
-    data = {name: (x[rows], x[rows, :3].argmax(1)) for name, rows in parts.items()}
-    task = SupervisedProblem("deep", lambda: nn.Sequential(*layers), lambda: data, batch_size=20)
-    with FlopCounterMode(display=False) as counter:
-        hessian = Hessian(task, task.init(0))
-        for count in (4, 1):
-            hessian @ torch.randn(task.size, count)
-    forward = 2 * sum(a * b for a, b in itertools.pairwise(widths))
-    assert 0.85 < counter.get_total_flops() / forward / hessian.passes <= 1
 
 
 def test_measures_are_plain_json() -> None:
