@@ -315,9 +315,11 @@ def _disasters(result: MethodResult) -> list[str]:
 
 
 def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:
-    """Ends of ranges at which block winners crowd."""
+    """Ends of ranges at which block winners crowd; those that are known settings were not searched."""
     of = (frames.blocks["problem"] == problem) & (frames.blocks["method"] == method)
-    winners = list(frames.blocks.loc[of & frames.blocks["winner"].notna(), "params"])
+    given = [facts["params"].items() for facts in frames.known.get(method, [])]
+    won = frames.blocks.loc[of & frames.blocks["winner"].notna(), "params"]
+    winners = [params for params in won if not any(items <= params.items() for items in given)]
     return [edge.sentence for edge in crowded_edges(winners, frames.space(method, problem))]
 
 

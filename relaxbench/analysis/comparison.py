@@ -31,6 +31,8 @@ KINDS: tuple[tuple[Opponent, Clock], ...] = (
 VERDICTS: tuple[Verdict, ...] = ("better", "worse", "equivalent", "undecided", "no claim")
 """The verdicts of a primary comparison."""
 
+FARTHEST = 100
+"""Blocks needed for a decision are looked for up to this multiple of the present ones."""
 SHORT = 300
 """With fewer outer steps in a run, the result of a relaxation rule is one of a short budget."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 from relaxbench.analysis.comparison import VERDICTS, Comparison, MethodResult, Verdict
-from relaxbench.analysis.obstacles import EVERY_DIVERGED
+from relaxbench.analysis.obstacles import EVERY_DIVERGED, NONE_REACHED
 from relaxbench.analysis.sentences import listed, ratio
 from relaxbench.util.text import counted
 
@@ -69,9 +69,13 @@ def _whole(candidates: Sequence[MethodResult], controls: Sequence[MethodResult])
     }
     if set(groups) == {"no claim"}:
         reasons = {_final(result) for result in candidates}
-        if len(reasons) > 1 or "" in reasons:
+        if "" in reasons:
             return NOT_YET
+        if len(reasons) > 1:
+            return "No claim can be made, and more blocks would not change that."
         (reason,) = reasons
+        if reason == NONE_REACHED and len(candidates) > 1:
+            reason = "no run reached the tolerance"
         if reason == EVERY_DIVERGED:
             whose = _titles(candidates) if len(candidates) <= NAMED else f"all {len(candidates)} methods"
             reason = f"every confirming run of {whose} diverged"

@@ -12,6 +12,10 @@ EVERY_DIVERGED = "every confirming run diverged"
 """A reason, of the method that is named before it."""
 
 
+NONE_REACHED = "no run of either reached the tolerance"
+"""A reason, of a method and its opponent."""
+
+
 def reason(comparison: Comparison, obstacle: Obstacle, lowest: float) -> str:
     """Return why no claim is possible, in a few words; empty where one is.
 
@@ -32,7 +36,7 @@ def reason(comparison: Comparison, obstacle: Obstacle, lowest: float) -> str:
         "": "",
         "diverged": EVERY_DIVERGED,
         "reference diverged": f"every confirming run of {comparison.reference_title} diverged",
-        "missed": "no run of either reached the tolerance",
+        "missed": NONE_REACHED,
         "hidden": "runs of both missed the tolerance, and are equal only because both stopped at the budget",
     }
     return reasons[obstacle]

@@ -11,16 +11,13 @@ import pandas as pd
 from scipy import special
 
 from relaxbench.analysis.arm import Arm
-from relaxbench.analysis.comparison import Comparison, MethodResult, Verdict
+from relaxbench.analysis.comparison import FARTHEST, Comparison, MethodResult, Verdict
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.looks import Outcome, wrong_verdict_bound
 from relaxbench.analysis.obstacles import advice, reason
 from relaxbench.analysis.simultaneous import Judgement
 from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.util.text import counted
-
-FARTHEST = 100
-"""Blocks needed for a decision are looked for up to this multiple of the present ones."""
 
 
 def primary(arms: StudyArms, result: MethodResult) -> Comparison:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from relaxbench.analysis.comparison import SHORT, VERDICTS, Comparison, MethodResult, Rates
+from relaxbench.analysis.comparison import FARTHEST, SHORT, VERDICTS, Comparison, MethodResult, Rates
 from relaxbench.analysis.disasters import Disasters
 from relaxbench.analysis.simultaneous import LEVEL
 from relaxbench.util.text import before_a_number, counted, percent, scientific
@@ -17,10 +17,13 @@ FINEST, LARGE = 6, 1e12
 def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
     """Return a number as text: thousands separated, a true minus sign, "–" where there is no number.
 
-    A very large one has a power of ten; so has one of which `FINEST` decimals would show less than two digits.
+    A very large one has a power of ten; so has one of which `FINEST` decimals would show less than two digits. A
+    positive one that is no difference is never shown as zero: it has two digits then.
     """
     if value is None or not math.isfinite(value):
         return "–"
+    if not sign and value > 0 and round(float(value), decimals) == 0:
+        decimals = min(1 - math.floor(math.log10(value)), FINEST)
     if abs(value) >= LARGE or (decimals >= FINEST and 0 < abs(value) < 10.0 ** (1 - decimals)):
         return ("+" if sign and value > 0 else "") + scientific(value)
     value = round(float(value), decimals) + 0.0  # no "−0.00"
@@ -148,7 +151,8 @@ def prospect(comparison: Comparison) -> str:
         if _mostly_missed(comparison):
             return "Most runs of both missed the tolerance: a larger budget would say more than more blocks."
         if comparison.needed is None:
-            return "Many more blocks would not decide it unless the ratio moves."
+            most = FARTHEST * comparison.blocks
+            return f"More than {most:,} blocks would be needed if ratio and spread stay as they are."
         return f"About {comparison.needed:,} blocks would decide it if ratio and spread stay as they are."
     margin = percent(comparison.smallest_margin)
     if comparison.verdict == "equivalent":
@@ -170,7 +174,8 @@ def _mostly_missed(comparison: Comparison) -> bool:
 
 def short_budget(result: MethodResult) -> str:
     """Return the warning of a relaxation rule with few outer steps."""
-    return f"Short-budget result: a median of {number(result.outer_steps, 0)} outer steps per run, below {SHORT}."
+    steps = f"{number(result.outer_steps, 0)} outer {'step' if round(result.outer_steps) == 1 else 'steps'}"
+    return f"Short-budget result: a median of {steps} per run, below {SHORT}."
 
 
 def control_sentence(result: MethodResult) -> str:

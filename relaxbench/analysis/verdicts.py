@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from relaxbench.analysis.arm import Arm
+from relaxbench.analysis.at_seconds import worst_metric
 from relaxbench.analysis.comparison import MethodResult, Rates, Verdict
 from relaxbench.analysis.disasters import Disasters, disaster_limit, disasters
 from relaxbench.analysis.frames import StudyFrames
@@ -52,7 +53,7 @@ def _results(arms: StudyArms, problem: str) -> list[MethodResult]:
     planned = [blocks_needed(arms, problem, repetition) for repetition in range(frames.repetitions)]
     results = [_describe(arms, problem, method, sum(blocks[method] for blocks in planned)) for method in frames.methods]
     opponents, control = frames.opponents, best_control(arms, problem)
-    decimals = _decimals([result.std for result in results])
+    decimals = _decimals([result.std for result in results], 0 if frames.problem(problem)["censored"] else 2)
     return [
         replace(
             result,
@@ -144,12 +145,16 @@ def _rates(arms: StudyArms, result: MethodResult) -> Rates:
 
 
 def _disasters(arms: StudyArms, problem: str, opponent: str | None, runs: pd.DataFrame) -> Disasters | None:
-    """How many confirm runs lie far above the opponent's median; None without any, and without a baseline."""
+    """How many confirm runs lie far above the opponent's median.
+
+    None without any, without a baseline, and where not even a run that diverged would lie above.
+    """
     if opponent is None or runs.empty:
         return None
     reference = _of(arms.frames.confirmations, problem, opponent)["test_metric"]
     limit = disaster_limit(reference, arms.limits(problem).smallest)
-    return disasters(runs["test_metric"], limit) if limit > 0 else None
+    possible = 0 < limit < worst_metric(arms.frames, problem)
+    return disasters(runs["test_metric"], limit) if possible else None
 
 
 def _outer_steps(frames: StudyFrames, problem: str, method: str, runs: pd.DataFrame) -> float:
@@ -173,10 +178,15 @@ def _unit(unit: str) -> str:
     return "points" if unit == "%" else unit
 
 
-def _decimals(spreads: list[float]) -> int:
-    """Decimals that show two digits of the smallest spread over methods, unless it is far below the typical one."""
+def _decimals(spreads: list[float], usual: int = 2) -> int:
+    """Decimals that show two digits of the smallest spread over methods, unless it is far below the typical one.
+
+    Args:
+        spreads: of the methods.
+        usual: where nothing varies.
+    """
     positive = [spread for spread in spreads if 0 < spread < math.inf]  # NaN is not
     if not positive:
-        return 2
+        return usual
     spread = max(min(positive), float(np.median(positive)) / 10)
     return int(min(max(1 - math.floor(math.log10(spread)), 0), 6))

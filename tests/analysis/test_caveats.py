@@ -57,6 +57,16 @@ def test_winners_that_crowd_an_edge_of_a_range_are_a_warning(params: dict[str, A
     assert (len(found) == 1 and found[0].startswith(f"SGD on digits-mlp: {warning}")) if warning else found == []
 
 
+def test_winners_that_are_known_settings_are_not_searched() -> None:
+    frames = searched({"lr": 1.1e-3})
+    known: list[KnownFacts] = [{"params": {"lr": 1.1e-3, "momentum": 0.5}, "origin": "a paper"}]
+    methods = {label: {**about, "known": known} for label, about in frames.manifest["methods"].items()}
+    told = replace(frames, manifest={**frames.manifest, "methods": methods})  # type: ignore[arg-type]
+    assert not any("end of its range" in line for line in warnings(told))
+    known[0]["params"]["lr"] = 0.2
+    assert any("end of its range" in line for line in warnings(told))
+
+
 def test_many_diverged_trials_are_a_warning() -> None:
     (warning,) = warnings(searched({}, diverged=5))
     assert warning == "SGD on digits-mlp: 5 of 24 explore trials diverged, so its search was in effect a smaller one."

@@ -236,6 +236,27 @@ def test_it_says_whose_runs_diverged(reason: str, told: str) -> None:
     assert headline(results) == f"No claim can be made: {told}."
 
 
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (("no run of either reached the tolerance",) * 2, "No claim can be made: no run reached the tolerance."),
+        (("no run of either reached the tolerance",), "No claim can be made: no run of either reached the tolerance."),
+        (
+            ("every confirming run diverged", "every confirming run of SGD diverged"),
+            "No claim can be made, and more blocks would not change that.",
+        ),
+        (("every confirming run diverged", ""), "No claim can be made yet."),
+    ],
+)
+def test_what_is_final_is_not_called_early(reasons: tuple[str, ...], told: str) -> None:
+    results = []
+    for name, reason in zip(NAMES, reasons, strict=False):
+        gradients, *others = (one := candidate(name, "no claim")).comparisons
+        history = (Judgement("no claim", 0.0, obstacle="diverged"),) if reason else ()
+        results.append(replace(one, comparisons=(replace(gradients, reason=reason, history=history), *others)))
+    assert headline(results) == told
+
+
 def test_nothing_to_compare() -> None:
     result = candidate("Alpha", "better")
     assert headline([replace(result, role="control")]) == headline([]) == ""

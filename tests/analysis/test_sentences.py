@@ -12,7 +12,7 @@ from scipy import stats
 from relaxbench.analysis.comparison import Comparison
 from relaxbench.analysis.disasters import Disasters
 from relaxbench.analysis.headline import headline
-from relaxbench.analysis.sentences import amount, evidence, number, percent, ratio, sentence, sentences
+from relaxbench.analysis.sentences import amount, evidence, number, percent, prospect, ratio, sentence, sentences
 from tests.analysis.known import SGD, comparison, result, shifted, study
 
 HJ = "HJ against SGD on digits-mlp:"
@@ -50,6 +50,12 @@ def test_a_difference_that_does_not_matter_is_said() -> None:
     assert "worse" in words and "It is worse by less than the margin of ±0.5 points." in words
     words = sentence(result(study({"sgd": even, "hj": [value - 0.1 for value in even]}), "hj"))
     assert "better" in words and "It is better by less than the margin of ±0.5 points." in words
+
+
+def test_a_decision_that_is_far_away_says_how_far_was_looked() -> None:
+    undecided = comparison(study({"sgd": SGD, "hj": shifted(-0.3, 1.5)}), "hj")
+    assert undecided.verdict == "undecided" and undecided.blocks == 10
+    assert "More than 1,000 blocks would be needed if" in prospect(replace(undecided, needed=None))
 
 
 def test_looks_are_told() -> None:
@@ -137,7 +143,23 @@ def test_short_budgets_are_said() -> None:
     assert "Short-budget result: a median of 30 outer steps per run, below 300." in sentence(
         replace(own, outer_steps=30)
     )
+    assert "a median of 1 outer step per run, below 300." in sentence(replace(own, outer_steps=1))
     assert "Short-budget" not in sentence(replace(own, outer_steps=300.0)) + sentence(own)
+
+
+def test_no_disaster_is_counted_where_a_diverged_run_is_none() -> None:
+    """Every run of SGD diverged, so that nothing can be three times as bad."""
+    for worst, told in ((0.045, False), (1.0, True)):
+        frames = study({"sgd": SGD, "hj": shifted(-1)})
+        frames.manifest["problems"]["digits-mlp"]["worst_metric"] = worst  # 3 times SGD's median is 12.45 %
+        assert (result(frames, "hj").disasters is not None) is told
+
+
+def test_gradients_to_a_tolerance_that_nobody_reached_have_no_decimals() -> None:
+    frames = study({"sgd": [60.0] * 10, "hj": [60.0] * 10})
+    assert result(frames, "hj").decimals == 2
+    frames.manifest["problems"]["digits-mlp"]["censored"] = True
+    assert result(frames, "hj").decimals == 0
 
 
 def test_disasters_limit_a_better_and_an_equivalent() -> None:
@@ -179,6 +201,8 @@ def test_numbers_for_people() -> None:
     assert number(-0.001, 2) == "0.00" and number(float("nan")) == "–" and number(None) == "–"
     assert number(5e-12, 6) == "5.00·10⁻¹²" and number(-2e-7, 6, sign=True) == "−2.00·10⁻⁷"
     assert number(1e-5, 6, sign=True) == "+0.000010" and number(0.0, 6) == "0.000000"
+    assert number(3e-7, 3) == "3.00·10⁻⁷" and number(0.0042, 2) == "0.0042" and number(0.0, 3) == "0.000"
+    assert number(0.0042, 2, sign=True) == "0.00"  # a difference may be nothing
     assert number(8.2e33, 0) == "8.20·10³³" and number(2e6, 0) == "2,000,000"
     assert [ratio(value) for value in (1.0, 0.5, 0.034, 0.998, 1.0004, 12.34, 250.4)] == [
         *("1.00", "0.50", "0.034", "0.998", "1.0004", "12.3", "250")

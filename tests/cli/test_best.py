@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
 from relaxbench.analysis.frames import load_study
+from relaxbench.cli import best
 from relaxbench.cli.main import main
 from relaxbench.optim.drop_in.classes import DROP_INS
 from relaxbench.optim.registry import RULES
@@ -92,6 +94,15 @@ def test_best_of_a_script_says_what_was_measured_in_its_unit(loss: bool, capsys:
     assert re.fullmatch(r"# on 2 fresh seeds: accuracy below 100 %: [\d.]+ ± [\d.]+ %", second)
     assert last.startswith('params = {"lr": 0.')
     assert "keeps no weights" in refused(capsys, "best", "loop", "one", "--storage", "study.db", "--weights", "w.pt")
+
+
+def test_a_small_metric_is_not_shown_as_zero() -> None:
+    about: Any = {"metric": "mse", "unit": "", "censored": False, "worst_metric": 1.0}
+    shown = best._level(pd.Series([2.9e-7, 3.1e-7]), about)
+    assert shown == "3.00·10⁻⁷ ± 1.41·10⁻⁸"
+    assert best._level(pd.Series([0.0042, 0.0044]), about) == "0.00430 ± 0.00014"
+    assert best._level(pd.Series([2.1, 2.3]), {**about, "unit": "%"}) == "2.20 ± 0.14 %"
+    assert best._level(pd.Series([0.0, 0.0]), about) == "0.00 ± 0.00"
 
 
 def test_best_of_a_method_as_published_is_what_was_published(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,11 @@ def check_opponents(spec: StudySpec) -> None:
             raise UserError(f"{where}: {label!r} is {what}: leave `against` out")
         beyond = spec.variant(opponent).against
         if beyond not in (None, spec.baseline):
-            raise UserError(f"{where}: that one is compared with {beyond!r} itself: name {beyond!r}, or the baseline")
+            other = "" if beyond == label else f"name {beyond!r}, or "
+            raise UserError(
+                f"{where}: that one is compared with {beyond!r} itself: {other}leave `against` out, which means the "
+                "baseline"
+            )
         if spec.arm_of(opponent) == "published":
             raise UserError(
                 f"{where}: it is run as published, and a tuned method is compared with tuned ones: name another one"

@@ -52,6 +52,7 @@ def check_written(spec: StudySpec, values: Mapping[str, object]) -> None:
         _check_options(spec, label)
     _check_effects(spec)
     _check_ranges(spec)
+    _check_titles(spec)
 
 
 def _check_texts(spec: StudySpec) -> None:
@@ -76,6 +77,21 @@ def _check_texts(spec: StudySpec) -> None:
     strange = next((c for c in spec.description if not (c.isprintable() or c in "\n\t")), None)
     if strange:
         raise UserError(f"description holds the character {strange!r}: expected printable characters and line breaks")
+
+
+def _check_titles(spec: StudySpec) -> None:
+    """Check that sentences tell methods apart."""
+    if spec.script is not None:
+        return
+    titles: dict[str, str] = {}
+    for label in spec.methods:
+        other = titles.setdefault(spec.title_of(label), label)
+        if other != label:
+            given = label if spec.variant(label).title else other
+            raise UserError(
+                f"method.{given}.title = {spec.title_of(given)!r}: {other!r} and {label!r} would have one name in "
+                "sentences: give one of them another title"
+            )
 
 
 def _check_controls(spec: StudySpec) -> None:

@@ -59,6 +59,10 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"method": {"mine": {"rule": "sgd", "fixd": {}}}}, ("'fixd'", "did you mean 'fixed'?")),
     ({"method": {"mine": {"rule": "sdg"}}, "methods": ["sgd", "mine"]}, ("sdg", "'sgd'")),
     ({"method": {"mine": {"rule": "sdg"}}}, ("sdg", "'sgd'")),
+    (
+        {"method": {"mine": {"rule": "sgd", "title": "SGD"}}, "methods": ["sgd", "mine"]},
+        ("method.mine.title = 'SGD': 'sgd' and 'mine' would have one name", "another title"),
+    ),
     ({"method": {"mine": {"title": "x"}}}, ("method.mine.rule", "missing")),
     ({"budget": 0}, ("budget = 0", "expected at least 1")),
     ({"budget": -5}, ("budget = -5", "expected at least 1")),
