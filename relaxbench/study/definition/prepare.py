@@ -61,6 +61,7 @@ def prepare_fit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, lis
     problems = [problem(name) for name in spec.problems]
     _refuse_one_name(problems)
     unfit: dict[str, str] = {}
+    everywhere = " of all problems" if len(problems) > 1 else ""
     for task in problems:
         _fetch(task, download, spec.precision)
         for label in spec.methods:
@@ -69,7 +70,7 @@ def prepare_fit(spec: StudySpec, download: bool = False) -> tuple[StudySpec, lis
             rule = spec.make_rule(label, task)
             flat = f"its loss {task.loss.name!r} has no curvature" if rule.curvature and not task.loss.convex else ""
             if reason := flat or why_unfit(task, rule):
-                unfit[label] = f"{label} is left out, because it cannot train {task.name}: {reason}"
+                unfit[label] = f"{label} is left out{everywhere}, because it cannot train {task.name}: {reason}"
     if spec.baseline in unfit:
         raise UserError(f"the baseline cannot be left out: {unfit[spec.baseline]}")
     fit = spec.model_copy(update={"methods": [label for label in spec.methods if label not in unfit]})

@@ -70,6 +70,8 @@ def test_skip_unfit_tries_every_method_once_and_leaves_that_one_out_with_a_line(
     assert tried == ["sgd", "curveball", "heat"] and [task.name for task in problems] == ["own"]
     assert spec.methods == ["sgd", "heat"] and [*unfit] == ["curveball"]
     assert unfit["curveball"].startswith("curveball is left out, because it cannot train own: layer 'lstm'")
+    _, _, unfit = prepare_fit(tiny.spec(problems=["rosenbrock", file], methods=["sgd", "curveball"]))
+    assert unfit["curveball"].startswith("curveball is left out of all problems, because it cannot train own: ")
     with pytest.raises(UserError, match="the baseline cannot be left out"):
         prepare_fit(tiny.spec(problems=[file], methods=["curveball", "sgd"], baseline="curveball"))
 
