@@ -32,7 +32,8 @@ class Job:
         tested: whether `Trial.test` measures.
         reports: how often the script is asked to report.
         device: where the study works, such as ``"cpu"`` or ``"cuda:1"``.
-        checkpoint: path of a file that the script may write, and find again after an interruption.
+        checkpoint: path of a file that the script may write, and find again after an interruption; empty for one in a
+            temporary folder.
         limit: gradients at which a script that does not end is ended.
         judged: whether a pruner answers `Trial.should_prune`.
     """

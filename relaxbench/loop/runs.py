@@ -7,10 +7,11 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -128,6 +129,12 @@ class Host:
         Raises:
             UserError: if the script cannot be started.
         """
+        if job.checkpoint:
+            return self._run(job, go_on, prune)
+        with tempfile.TemporaryDirectory(prefix="relaxbench-") as folder:  # goes also with a trial that is killed
+            return self._run(replace(job, checkpoint=str(Path(folder) / "checkpoint.pt")), go_on, prune)
+
+    def _run(self, job: Job, go_on: Callable[[], bool], prune: Callable[[list[dict[str, float]]], bool]) -> Told:
         told = Told()
         process = self._started()
         self._write(process, job.line())

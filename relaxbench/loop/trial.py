@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import math
+import os
 import random
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, SupportsFloat
 
@@ -56,13 +61,14 @@ class Trial:
         """Gradients that are left of the budget; 0 when it is spent."""
         return max(0.0, self.budget - self.billed)
 
-    @property
+    @cached_property
     def checkpoint_path(self) -> Path:
         """A file that the script may write and, after an interruption, finds again; it need not use it.
 
-        Save `state_dict` in it too. The file is deleted when the trial is done.
+        Save `state_dict` in it too. The file is deleted when the trial is done. Outside a study it lies in a folder
+        that ends with the process, so that a script alone always begins anew.
         """
-        return Path(self._job.checkpoint)
+        return Path(self._job.checkpoint) if self._job.checkpoint else _temporary_folder() / "checkpoint.pt"
 
     def bill(self, gradients: float = 1) -> bool:
         """Bill gradients that a step has taken: one for every backward pass over a mini-batch.
@@ -228,6 +234,13 @@ def seed_all(seed: int) -> None:
         numpy.random.seed(seed)
     if torch is not None:
         torch.manual_seed(seed)
+
+
+def _temporary_folder() -> Path:
+    """Return a new folder that is removed when this process ends; not when one that it has forked does."""
+    folder, owner = tempfile.mkdtemp(prefix="relaxbench-"), os.getpid()
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
+    return Path(folder)
 
 
 def _number(value: object, what: str) -> float:

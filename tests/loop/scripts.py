@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,30 @@ space = { lr = [1e-3, 2.0] }
 
 [method.other]
 fixed = { lr = 0.5 }
+"""
+
+
+def that_saves() -> str:
+    """A script with the lines of the documentation that save its state and go on from it, in the middle of its run."""
+    page = (Path(__file__).parents[2] / "docs" / "your-loop.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(if trial\.checkpoint_path.*?)```", page, re.DOTALL)
+    load, save = lines.split("...\n")
+    return f"""
+import torch
+import relaxbench
+
+trial = relaxbench.trial(params={{"lr": 0.1}}, budget=40)
+model = torch.nn.Linear(1, 1)
+{load}
+while trial.left:
+    with torch.no_grad():
+        model.weight -= trial.params["lr"] * model.weight
+    trial.bill()
+    if trial.due():
+        trial.report(validation=model.weight.item() ** 2 + 0.01)
+        {save.strip()}
+assert trial.checkpoint_path.is_file()
+trial.test(lambda: model.weight.item() ** 2 + 0.02)
 """
 
 

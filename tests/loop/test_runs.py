@@ -101,6 +101,15 @@ def test_a_script_may_go_on_from_its_own_checkpoint(host: Host, tmp_path: Path) 
     assert told.billed == 40 and 0 < told.points[-1]["validation"] < 40
 
 
+def test_a_trial_without_a_checkpoint_begins_in_a_folder_that_goes(tmp_path: Path) -> None:
+    text = "import relaxbench\nt = relaxbench.trial()\nassert not t.checkpoint_path.exists()\nt.bill()\n"
+    text += "t.checkpoint_path.write_text('1')\nraise ValueError(t.checkpoint_path)\n"
+    with Host(scripts.write(tmp_path, text)) as host:
+        for _ in range(2):
+            file = Path(host.run(JOB).error.split()[1])
+            assert file.is_absolute() and not file.parent.exists()
+
+
 def test_nothing_is_left_when_the_worker_is_gone(tmp_path: Path) -> None:
     """As after `kill -9` of the worker: the host's input closes, and it ends itself and the script."""
     with Host(

@@ -14,6 +14,7 @@ import relaxbench
 from relaxbench.errors import UserError
 from relaxbench.loop.job import Job
 from relaxbench.loop.trial import Trial, TrialOver
+from tests import processes
 from tests.loop import scripts
 
 
@@ -152,6 +153,21 @@ def test_alone_a_script_prints_what_it_reports(tmp_path: Path, capsys: pytest.Ca
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 22 and lines[-1] == "done"
     assert lines[0].startswith("2 gradients: training ") and lines[-2].startswith("test 0.0")
+
+
+def test_alone_the_documented_checkpoint_is_a_file_that_ends_with_the_script(tmp_path: Path) -> None:
+    path = scripts.write(tmp_path, scripts.that_saves() + "print(trial.checkpoint_path)\n")
+    done = processes.run([path], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    file = Path(done.stdout.splitlines()[-1])
+    assert file.is_absolute() and not file.parent.exists()
+    assert sorted(tmp_path.iterdir()) == [Path(path)]  # nothing where the script ran
+
+
+def test_alone_every_trial_has_a_checkpoint_of_its_own() -> None:
+    one, other = relaxbench.trial(), relaxbench.trial()
+    assert one.checkpoint_path == one.checkpoint_path != other.checkpoint_path
+    assert one.checkpoint_path.parent.is_dir() and not one.checkpoint_path.exists()
 
 
 def test_alone_a_script_takes_the_middle_of_a_study_files_ranges(tmp_path: Path) -> None:

@@ -92,6 +92,12 @@ def test_an_interrupted_study_has_the_same_bits(whole: Path, script: str, tmp_pa
     assert not list((tmp_path / "checkpoints").glob("*.pt"))
 
 
+def test_a_script_with_the_documented_checkpoint_is_studied(tmp_path: Path) -> None:
+    summary = tiny.run(tmp_path, scripts.spec(scripts.write(tmp_path, scripts.that_saves())), retries=0)
+    assert summary.missing == 0 and {row.status for row in tiny.rows(tmp_path)} == {"done"}
+    assert not list((tmp_path / "checkpoints").glob("*.pt"))
+
+
 def test_two_workers_after_one_that_was_killed_give_the_same_bits(
     whole: Path, script: str, tmp_path: Path, processes: ForkServerContext
 ) -> None:
