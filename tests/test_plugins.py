@@ -17,9 +17,13 @@ from relaxbench import plugins
 from relaxbench.cli.main import main
 from relaxbench.errors import UserError
 from relaxbench.optim import drop_in
-from relaxbench.optim.registry import RULES, rule_class, rule_names
+from relaxbench.optim.registry import RULES, loadable_rules, rule_class, rule_names
+from relaxbench.optim.rule import Rule
 from relaxbench.problems import PROBLEMS, problem, problem_names
+from relaxbench.study.definition.ablation import parts_of
+from relaxbench.study.definition.validation import check_on
 from tests import processes
+from tests.study import tiny
 
 ROOT = Path(__file__).parents[1]
 
@@ -171,21 +175,48 @@ def test_an_unusable_rule_is_reported_in_one_line(faked: Faked, capsys: pytest.C
     assert rule_names()[-3:] == ["absent", "number", "sgdd"]
 
 
-def test_an_unusable_problem_is_reported_in_one_line(faked: Faked) -> None:
+class Unfinished(Rule):
+    """A rule as someone begins it."""
+
+    name = "unfinished"
+
+
+def test_a_broken_rule_blocks_no_study_without_it(faked: Faked) -> None:
+    faked(plugins.RULES, absent="no_such_module:Rule", unfinished=f"{__name__}:Unfinished")
+    assert loadable_rules() == list(RULES.values())
+    own, study = problem("rugged-1d"), tiny.spec(problems=["rugged-1d"])
+    for space in ({}, {"beta1": (0.5, 0.9)}):  # the latter is of a rule that is not in the study
+        own.space = space
+        check_on(study, [own])
+    own.space = {"beta7": (0.5, 0.9)}
+    with pytest.raises(UserError, match="unknown hyperparameter in the space of problem 'rugged-1d': 'beta7'"):
+        check_on(study, [own])
+    with pytest.raises(UserError, match="method 'sgd' has no parts"):
+        parts_of("sgd", {})
+    with pytest.raises(UserError, match="'unfinished' of another package lacks title, source, space, copies: every"):
+        rule_class("unfinished")
+
+
+def test_an_unusable_problem_is_reported_in_one_line(faked: Faked, capsys: pytest.CaptureFixture[str]) -> None:
     faked(
         plugins.PROBLEMS,
         number="math:factorial",
         empty="builtins:dict",
+        leaving="sys:exit",
         other="relaxbench.problems.landscapes.wells:DoubleWell",
     )
     for name, message in (
         ("number", "fails when it is made: TypeError"),
+        ("leaving", "fails when it is made: SystemExit"),
         ("empty", "is a dict: expected a relaxbench Problem"),
         ("other", "is a problem named 'double-well'"),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
             problem(name)
-    assert problem_names()[-3:] == ["empty", "number", "other"]
+    assert problem_names()[-4:] == ["empty", "leaving", "number", "other"]
+    assert main(["list"]) == 0  # the rest is still listed
+    out = capsys.readouterr().out
+    assert out.count("does not work") == 4 and "rosenbrock-mild" in out
 
 
 def test_what_is_built_in_cannot_be_replaced(faked: Faked) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
@@ -98,7 +99,22 @@ def rule_class(name: str, options: Mapping[str, Option] | None = None) -> type[R
     if getattr(rule, "name", None) != name:
         wrong = getattr(rule, "name", None)
         raise UserError(f"method {name!r} of another package calls itself {wrong!r}: expected the same name")
+    missing = [key for key in ("title", "source", "space", "copies") if not hasattr(rule, key)]
+    if missing:
+        raise UserError(
+            f"method {name!r} of another package lacks {', '.join(missing)}: every Rule needs these "
+            "(docs/add-an-optimizer.md)"
+        )
     return rule
+
+
+def loadable_rules() -> list[type[Rule]]:
+    """Return all rules but those of other packages that do not load: their own use alone is refused."""
+    rules = []
+    for name in rule_names():
+        with suppress(UserError):
+            rules.append(rule_class(name))
+    return rules
 
 
 def option_defaults(name: str) -> dict[str, Option]:

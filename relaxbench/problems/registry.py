@@ -92,7 +92,7 @@ def problem(name: str) -> Problem:
         other = make()
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"problem {name!r} of another package fails when it is made: {reason}") from error
     if isinstance(other, Problem):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.parts import Part
-from relaxbench.optim.registry import is_rule, rule_class, rule_names
+from relaxbench.optim.registry import is_rule, loadable_rules, rule_class, rule_names
 from relaxbench.optim.rule import Rule
 from relaxbench.study.definition.left_out import ranges_in, without
 from relaxbench.study.definition.spec import StudySpec, Variant
@@ -111,7 +111,7 @@ def parts_of(whole: str, values: Mapping[str, Any]) -> list[Part]:
     """
     rule, table = _rule_of(whole, values)
     if not rule.parts:
-        having = [name for name in rule_names() if is_rule(name) and rule_class(name).parts]
+        having = [each.name for each in loadable_rules() if each.parts]
         raise UserError(
             f"method {whole!r} has no parts that could be left out: its rule declares none; write a variant with "
             f"`against` = {whole!r}, or name a method with one of the rules {listed(having)}"
