@@ -6,6 +6,7 @@ import contextlib
 import math
 import signal
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
@@ -159,7 +160,13 @@ def workers_table(present: Sequence[Any], shown: int = WORKERS) -> list[Any]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a flag that is read between rounds; a second one ends at once."""
+    """Turn the first Ctrl-C (or SIGTERM) into a flag that is read between rounds; a second one ends at once.
+
+    Signals reach the main thread alone: in another one, such as a server's, the flag stays false.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:

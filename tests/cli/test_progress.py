@@ -6,6 +6,7 @@ import io
 import os
 import platform
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -249,3 +250,14 @@ def test_the_first_signal_asks_to_stop_and_the_second_one_ends_at_once(number: s
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+def test_in_another_thread_no_signal_is_touched() -> None:
+    """Python lets the main thread alone do so: a notebook or a server may call a command in another one."""
+
+    def entered() -> tuple[bool, object]:
+        with interruptible() as stopping:
+            return stopping(), signal.getsignal(signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(entered).result() == (False, signal.getsignal(signal.SIGINT))

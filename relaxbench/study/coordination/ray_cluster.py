@@ -7,6 +7,7 @@ import logging
 import math
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def connected(cluster: Cluster, storage: str) -> Iterator[list[str]]:
             "address",
         ) from None
     finally:
-        signal.signal(signal.SIGTERM, handler)  # Ray has replaced it
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray has replaced it
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         check_storage(storage, {node["NodeManagerAddress"] for node in nodes}, ray.util.get_node_ip_address())
