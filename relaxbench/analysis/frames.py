@@ -57,7 +57,7 @@ from relaxbench.util import files
 from relaxbench.util.text import counted
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)  # tables have no truth value: two readings are two objects
 class StudyFrames:
     """A study as read from the database.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,11 @@ def small(**changes: object) -> Writer:
 def confirm(writer: Writer, winner: int, metric: float, block: int = 0) -> int:
     measures = {"validation_loss": 0.3, "validation_metric": 0.03, "test_loss": 0.4, "test_metric": metric}
     return writer.trial("digits-mlp", "sgd", "confirm", block, 0, 0.3, parent=winner, measures=measures)
+
+
+def test_a_reading_equals_itself_alone_and_can_be_a_key(digits: StudyFrames) -> None:
+    other = replace(digits)
+    assert digits == digits and digits != other and {digits: 1, other: 2}[digits] == 1
 
 
 def test_whole_study(digits: StudyFrames) -> None:
