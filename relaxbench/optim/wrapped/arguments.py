@@ -165,6 +165,12 @@ def _signature(cls: type[Optimizer], path: str) -> dict[str, Any]:
     }
 
 
+def swallowing(cls: type[Optimizer]) -> str:
+    """Return the ``**kwargs`` of an optimizer's constructor, whose names cannot be read; "" if it has none."""
+    arguments = inspect.signature(cls).parameters.values()
+    return next((f"**{each.name}" for each in arguments if each.kind is inspect.Parameter.VAR_KEYWORD), "")
+
+
 def _as_declared(argument: inspect.Parameter) -> Any:
     """Return the default of an argument; whole numbers where real ones are declared are real ones."""
     default = argument.default

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from relaxbench.errors import UserError
 from relaxbench.optim.hyper import SCHEDULE
 from relaxbench.optim.meanings import Meaning
-from relaxbench.optim.wrapped.arguments import Option, Recipe, has_iterate, read
+from relaxbench.optim.wrapped.arguments import Option, Recipe, has_iterate, read, swallowing
 from relaxbench.optim.wrapped.closures import require_that_steps_can_be_taken_again
 from relaxbench.optim.wrapped.examine import LARGE, MANY, dimensions_of, require_that_it_can_be_stored
 from relaxbench.optim.wrapped.lbfgs import LBFGSRule, takes
@@ -135,6 +135,12 @@ def _class(
             fixed["schedule"] = "constant"
         else:
             space["schedule"] = SCHEDULE
+    hidden = swallowing(recipe.cls)
+    if not wide and hidden:
+        raise UserError(
+            f"optimizer {recipe.path!r} takes {hidden} in its __init__, whose names cannot be read: write them out, "
+            "with defaults, such as lr=0.1"
+        )
     if not wide:
         raise UserError(f"optimizer {recipe.path!r} has no real number that could be tuned: name another one")
     words = f"{recipe.shown}, wrapped"

@@ -55,6 +55,11 @@ class Wants(Plain):
         super().__init__(params, lr)
 
 
+class Swallows(Plain):
+    def __init__(self, params, **settings):
+        super().__init__(params, **settings)
+
+
 class Hides(Plain):
     def __init__(self, params, lr=0.1):
         super().__init__(params, lr)
@@ -269,6 +274,11 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (f"{FILE}:Exits", {}, "cannot take a step: SystemExit: 0"),
     (f"{FILE}:Idle", {}, "its step() does not call the closure"),
     (f"{FILE}:Nothing", {}, "has no real number that could be tuned"),
+    (
+        f"{FILE}:Swallows",
+        {},
+        "takes **settings in its __init__, whose names cannot be read: write them out, with defaults",
+    ),
     ("torch.optim.Adam", {"options": {"amsgrd": True}}, "unknown option of torch.optim.Adam: 'amsgrd'"),
     ("torch.optim.Adam", {"options": {"amsgrad": 3}}, "option amsgrad of torch.optim.Adam = 3: expected true or false"),
     ("torch.optim.Adam", {"options": {"lr": 0.1}}, "option lr of torch.optim.Adam may differ between trials"),
