@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import types
-from typing import Any
+from contextlib import suppress
+from functools import cache
+from typing import Any, SupportsIndex
 
+from relaxbench.errors import UserError
 from relaxbench.optim.drop_in.base import RuleOptimizer
 from relaxbench.optim.drop_in.curveball import CurvatureOptimizer, CurveBall
 from relaxbench.optim.registry import rule_class
@@ -210,7 +213,36 @@ def drop_in(rule: str | type[Rule]) -> type[RuleOptimizer]:
     ready = DROP_INS.get(cls.name)
     if ready is not None and ready.rule_class is cls:
         return ready
+    kind: Any = cls  # hashable, which is not declared of classes
+    return _made(kind)
+
+
+@cache
+def _made(cls: Any) -> type[RuleOptimizer]:
+    """Make the drop-in class of a rule once: copies and ``isinstance`` need the same one each time."""
+    constructor = f"drop_in({cls.__name__})"
+    with suppress(UserError):  # of a rule that is not installed under its name
+        if rule_class(cls.name) is cls:
+            constructor = f'drop_in("{cls.name}")'
     base = CurvatureOptimizer if cls.curvature else RuleOptimizer
-    body = {"rule_class": cls, "__doc__": f"{cls.title} as a PyTorch optimizer.", "__module__": cls.__module__}
-    constructor = f'drop_in("{rule}")' if isinstance(rule, str) else f"drop_in({cls.__name__})"
+    body = {
+        "rule_class": cls,
+        "__doc__": f"{cls.title} as a PyTorch optimizer.",
+        "__module__": cls.__module__,
+        "__reduce_ex__": _reduced,
+    }
     return types.new_class(cls.__name__, (base,), {"constructor": constructor}, lambda space: space.update(body))
+
+
+def _reduced(optimizer: RuleOptimizer, protocol: SupportsIndex) -> tuple[Any, ...]:
+    """Pickle an optimizer by its rule: its own class has no place from which it could be imported."""
+    parts: Any = object.__reduce_ex__(optimizer, protocol)
+    if type(optimizer) is not drop_in(optimizer.rule_class):
+        return tuple(parts)  # a subclass, which has one
+    return _blank, (optimizer.rule_class,), *parts[2:]
+
+
+def _blank(rule: type[Rule]) -> RuleOptimizer:
+    """Return an optimizer that its pickled state will fill."""
+    cls = drop_in(rule)
+    return cls.__new__(cls)

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from relaxbench import optim
-from relaxbench.optim import SGD, EntropySGD, Parle
+from relaxbench.optim import SGD, EntropySGD, Parle, drop_in
 from relaxbench.optim.drop_in.classes import DROP_INS
+from relaxbench.optim.registry import RULES
 from tests.optim.drop_in.models import fresh, loop, new, plain_loop, settings, vector
 
 STATES: list[tuple[str, dict[str, Any], str, dict[str, Any], str]] = [
@@ -104,6 +105,29 @@ def test_copies_go_on_like_the_original(name: str, way: str) -> None:
     for each in (optimizer, pair[1]):
         each.eval()
     assert torch.equal(vector(model), vector(pair[0]))
+
+
+class Own(RULES["sgd"]):  # type: ignore[misc]
+    """A rule of someone's own, which has no drop-in class by name."""
+
+    name = "own"
+
+
+class Derived(drop_in(Own)):  # type: ignore[misc]
+    """A class that can be imported itself."""
+
+
+@pytest.mark.parametrize("cls", [drop_in(Own), Derived], ids=["made", "derived"])
+@pytest.mark.parametrize("way", ["deepcopy", "pickle"])
+def test_copies_of_a_class_that_was_made_are_of_that_class(cls: Any, way: str) -> None:
+    model = nn.Linear(3, 1)
+    pair = (model, cls(model.parameters(), lr=0.1, schedule="constant"))
+    loop(*pair, 2)
+    again = copy.deepcopy(pair) if way == "deepcopy" else pickle.loads(pickle.dumps(pair))
+    loop(*pair, 3)
+    loop(*again, 3)
+    assert type(again[1]) is cls and torch.equal(vector(model), vector(again[0]))
+    assert drop_in(Own) is drop_in(Own)
 
 
 def test_a_state_of_another_method_is_refused_and_changes_nothing() -> None:
