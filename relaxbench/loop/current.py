@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from relaxbench.loop.job import Job
+from relaxbench.loop.arguments import job_asked, study_path
 from relaxbench.loop.trial import Trial, TrialOver, seed_all
 from relaxbench.space import Value
 
@@ -32,20 +32,22 @@ def trial(
         method: label of the method; with `study`, one of its methods, by default the baseline.
         params: its hyperparameters by name. With `study` they replace the middle of its ranges.
         budget: gradients of the run, unless `study` says it.
-        seed: of everything random.
+        seed: of everything random, a whole number from 0 to 2³² − 1.
         study: a study file of this script, from which method, budget and params are taken.
 
     Raises:
-        UserError: if that file cannot be read, or has no such method.
+        UserError: if that file cannot be read, is of no script, or has no such method.
+        TypeError: if an argument is of another kind, outside a study.
+        ValueError: if it is out of range.
     """
     global _taken
     _taken, found = True, _given
     if found is None:
-        job = Job(method, dict(params or {}), seed, budget)
+        job = job_asked(method, params, budget, seed)
         if study is not None:
             from relaxbench.loop.plain import job_of
 
-            job = job_of(Path(study), job)
+            job = job_of(study_path(study), job)
         found = Trial(job, _show)
     seed_all(found.seed)
     return found

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from relaxbench.errors import UserError, unknown
+from relaxbench.loop.arguments import budget_of
 from relaxbench.loop.job import Job
 from relaxbench.loop.spaces import middle, space_of, value_of
 
@@ -19,14 +20,19 @@ def job_of(file: Path, asked: Job) -> Job:
         asked: method and seed, and params that replace those of the file.
 
     Raises:
-        UserError: if the file cannot be read, or has no such method.
+        UserError: if the file cannot be read, is of no script, or has no such method or budget.
     """
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(f"study file {str(file)!r} cannot be read: {error}") from None
-    methods, script = values.get("method", {}), values.get("script", {})
-    method = asked.method or str(values.get("baseline", ""))
+    if not isinstance(values.get("script"), dict):
+        raise UserError(
+            f"study file {str(file)!r} has no table [script], so it is of no script: name the study file of this one, "
+            "or leave `study` out and give method, params and budget"
+        )
+    methods, script = values.get("method", {}), values["script"]
+    method = asked.method or str(values.get("baseline", "sgd"))
     if method not in methods:
         raise unknown(f"method in {file}:", method, methods)
     table, integer, linear = methods[method], script.get("integer", []), script.get("linear", [])
@@ -34,4 +40,8 @@ def job_of(file: Path, asked: Job) -> Job:
     fixed = {name: value_of(name, value, integer) for name, value in table.get("fixed", {}).items()}
     ranges = {name: bounds for name, bounds in ranges.items() if name not in fixed}
     params = {**middle(space_of(ranges, integer, linear)), **fixed, **asked.params}
-    return replace(asked, method=method, params=params, budget=values.get("budget", asked.budget))
+    try:
+        budget = budget_of(values.get("budget", asked.budget), f"study file {str(file)!r}: budget")
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from None
+    return replace(asked, method=method, params=params, budget=budget)

@@ -56,6 +56,10 @@ class Trial:
         self._asked: float | None = None  # when evaluation began
         self._first: tuple[float, float] | None = None  # gradients and seconds at the end of the first step
 
+    def __repr__(self) -> str:
+        """Return in one line whose trial it is, and how far."""
+        return f"<trial of {self.method!r} ({self.purpose}): {self.billed:g} of {self.budget:g} gradients>"
+
     @property
     def left(self) -> float:
         """Gradients that are left of the budget; 0 when it is spent."""

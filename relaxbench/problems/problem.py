@@ -89,6 +89,10 @@ class Problem:
     _stated_rounds: int | None = None
     _adapts: bool = True
 
+    def __repr__(self) -> str:
+        """Return its name: its data would fill screens."""
+        return f"<problem {getattr(self, 'name', 'without a name')!r}>"
+
     @property
     def rounds(self) -> int:
         return self.measurements.rounds if self._stated_rounds is None else self._stated_rounds

@@ -14,6 +14,7 @@ import relaxbench
 from relaxbench.errors import UserError
 from relaxbench.loop.job import Job
 from relaxbench.loop.trial import Trial, TrialOver
+from relaxbench.problems import problem
 from tests import processes
 from tests.loop import scripts
 
@@ -179,6 +180,49 @@ def test_alone_a_script_takes_the_middle_of_a_study_files_ranges(tmp_path: Path)
     assert relaxbench.trial(method="other", study=file).params == {"lr": 0.5}
     with pytest.raises(UserError, match=r"unknown method in .*did you mean 'other'"):
         relaxbench.trial(method="othr", study=file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        ({"budget": -1}, ValueError, "budget=…): expected a positive number of gradients, such as 300, got -1"),
+        ({"budget": math.inf}, ValueError, "budget=…): expected a positive number of gradients, such as 300, got inf"),
+        ({"budget": "x"}, TypeError, "budget=…): expected a positive number of gradients, such as 300, got 'x'"),
+        ({"method": 3}, TypeError, 'method=…): expected the label of a method, such as "adam", got 3'),
+        ({"seed": 1.5}, TypeError, "seed=…): expected a whole number from 0 to 2³² − 1, got 1.5"),
+        ({"seed": "x"}, TypeError, "seed=…): expected a whole number from 0 to 2³² − 1, got 'x'"),
+        ({"seed": True}, TypeError, "seed=…): expected a whole number from 0 to 2³² − 1, got True"),
+        ({"seed": -1}, ValueError, "seed=…): expected a whole number from 0 to 2³² − 1, got -1"),
+        ({"seed": 2**40}, ValueError, "seed=…): expected a whole number from 0 to 2³² − 1, got 1099511627776"),
+        ({"params": [1]}, TypeError, 'params=…): expected values by name, such as {"lr": 0.1}, got a list of 1'),
+        ({"study": 3}, TypeError, 'study=…): expected the path of a study file, such as "study.toml", got 3'),
+    ],
+)
+def test_a_wrong_argument_is_named_in_a_line(arguments: dict[str, Any], kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind) as refused:
+        relaxbench.trial(**arguments)
+    assert str(refused.value) == f"relaxbench.trial({words}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('name = "small"\nproblems = ["digits-mlp"]\n', "has no table [script], so it is of no script"),
+        (scripts.TOML.replace("budget = 40", "budget = -4"), ": budget: expected a positive number of gradients"),
+    ],
+)
+def test_a_study_file_of_something_else_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "small.toml").write_text(text)
+    with pytest.raises(UserError) as refused:
+        relaxbench.trial(study=tmp_path / "small.toml")
+    assert words in str(refused.value) and "small.toml" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_numbers_of_numpy_are_arguments_and_a_trial_is_shown_in_a_line() -> None:
+    trial = relaxbench.trial("adam", budget=np.float32(30), seed=np.int64(3))
+    trial.bill()
+    assert (trial.seed, repr(trial)) == (3, "<trial of 'adam' (plain): 1 of 30 gradients>")
+    assert repr(problem("rugged-1d")) == "<problem 'rugged-1d'>"
 
 
 def test_the_global_generators_are_seeded() -> None:
