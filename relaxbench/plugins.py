@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from functools import lru_cache
 from importlib.machinery import SourceFileLoader
@@ -47,6 +48,16 @@ def _folder(place: str) -> tuple[str, int]:
     with suppress(OSError):
         return place, os.stat(place or ".").st_mtime_ns
     return place, 0
+
+
+def ignored(group: str, builtin: Collection[str]) -> dict[str, str]:
+    """The entry points that are never loaded, because something built in has their name: name → what to do, a line."""
+    what = "rule" if group == RULES else "problem"
+    return {
+        name: f"{what} {name!r} of {package(points[0])} is ignored: a built-in one has this name; rename it there"
+        for name, points in points_of(group).items()
+        if name in builtin
+    }
 
 
 def load(group: str, name: str) -> Any:

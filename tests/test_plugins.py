@@ -226,6 +226,17 @@ def test_what_is_built_in_cannot_be_replaced(faked: Faked) -> None:
     assert problem("rosenbrock").name == "rosenbrock" and problem_names() == list(PROBLEMS)
 
 
+def test_what_is_ignored_is_said_in_a_line(faked: Faked, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "of an unnamed package is ignored: a built-in one has this name; rename it there"
+    for group, kind, name in ((plugins.RULES, "rule", "sgd"), (plugins.PROBLEMS, "problem", "rosenbrock")):
+        faked(group, **{name: "no_such_module:make"})
+        for command in (["list"], ["list", "--json"], ["check", name]):
+            assert main(command) == 0
+            assert f"{kind} {name!r} {line}" in " ".join(capsys.readouterr().out.split())
+    faked(plugins.RULES)
+    assert main(["list"]) == 0 and "is ignored" not in capsys.readouterr().out
+
+
 def test_two_packages_with_one_name_are_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("mine", f"package_{letter}:Rule", plugins.RULES) for letter in "ab"]
     monkeypatch.setattr(plugins, "_installed", lambda group, folders: points)

@@ -33,14 +33,16 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 def list_answer() -> dict[str, Any]:
     """Return what `list --json` prints."""
-    from relaxbench.optim.registry import rule_names
+    from relaxbench.optim.registry import ignored_rules, rule_names
     from relaxbench.problems import problem_names
     from relaxbench.problems.data.published import data_dir
+    from relaxbench.problems.registry import ignored_problems
 
     return {
         "data_dir": str(data_dir()),
         "problems": [_problem_answer(name) for name in problem_names()],
         "methods": [_method_answer(name) for name in rule_names()],
+        "ignored": [*ignored_problems().values(), *ignored_rules().values()],
     }
 
 
@@ -85,9 +87,10 @@ def _method_answer(name: str) -> dict[str, Any]:
 
 def list_tables() -> list[RenderableType]:
     """Return one entry per problem and per method."""
-    from relaxbench.optim.registry import rule_class, rule_names
+    from relaxbench.optim.registry import ignored_rules, rule_class, rule_names
     from relaxbench.problems import problem, problem_names
     from relaxbench.problems.data.published import data_dir
+    from relaxbench.problems.registry import ignored_problems
 
     lines: list[RenderableType] = [Text("Problems", style="bold")]
     names = problem_names()
@@ -109,6 +112,7 @@ def list_tables() -> list[RenderableType]:
         if f"{name}-small" in names:
             facts.append(f"{name}-small: {_variant(p, problem(f'{name}-small'))}")
         lines.append(_entry(name, p.title, *facts, f"data: {p.data}"))
+    lines += [Text(line, style="yellow") for line in ignored_problems().values()]
     lines.append(
         Text(
             f"Data lie in {data_dir()} (--data-dir, RELAXBENCH_DATA); study --download fetches those of torchvision. "
@@ -126,6 +130,7 @@ def list_tables() -> list[RenderableType]:
             continue
         memory = f"memory: {rule.copies} copies of the parameters"
         lines.append(_entry(name, rule.title, *_spaces(rule), memory, rule.source))
+    lines += [Text(line, style="yellow") for line in ignored_rules().values()]
     lines.append(
         _entry(
             "torch:MODULE.CLASS",

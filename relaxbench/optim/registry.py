@@ -72,6 +72,11 @@ def rule_names() -> list[str]:
     return [*RULES, *(name for name in plugins.points_of(plugins.RULES) if name not in RULES)]
 
 
+def ignored_rules() -> dict[str, str]:
+    """Return the rules of other packages that have the name of a built-in one, see `plugins.ignored`."""
+    return plugins.ignored(plugins.RULES, RULES)
+
+
 def is_rule(name: str) -> bool:
     """Return whether a name is that of a rule, or the path of an optimizer, which may not exist."""
     return locate.is_path(name) or name in rule_names()

@@ -61,6 +61,11 @@ def problem_names() -> list[str]:
     return [*PROBLEMS, *(name for name in plugins.points_of(plugins.PROBLEMS) if name not in PROBLEMS)]
 
 
+def ignored_problems() -> dict[str, str]:
+    """Return the problems of other packages that have the name of a built-in one, see `plugins.ignored`."""
+    return plugins.ignored(plugins.PROBLEMS, PROBLEMS)
+
+
 def takes_data(name: str) -> bool:
     """Return whether a name is that of a network with other data after a colon, as ``lenet:fashion-mnist``."""
     network, colon, _ = name.partition(":")

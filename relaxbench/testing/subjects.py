@@ -9,12 +9,12 @@ from typing import Any
 
 from relaxbench import plugins
 from relaxbench.errors import UserError, unknown
-from relaxbench.optim.registry import is_rule, rule_class, rule_names
+from relaxbench.optim.registry import ignored_rules, is_rule, rule_class, rule_names
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.wrapped.locate import is_path
 from relaxbench.optim.wrapped.rule import WrappedRule
 from relaxbench.problems import Problem, problem, problem_names
-from relaxbench.problems.registry import takes_data
+from relaxbench.problems.registry import ignored_problems, takes_data
 from relaxbench.testing.problems import ProblemConformance
 from relaxbench.testing.rules import RuleConformance
 
@@ -37,7 +37,10 @@ class Subject:
 
     @property
     def caution(self) -> str:
-        """What holds of it beside all checks: that nothing of an optimizer is searched; or ""."""
+        """What holds of it beside all checks, or "": another package's one of its name, or that nothing is searched."""
+        ignored = ignored_rules() if self.kind == "method" else ignored_problems()
+        if self.name in ignored:
+            return ignored[self.name]
         rule = getattr(self.suite, "rule", None)
         told = rule.unsearched(rule.space) if isinstance(rule, type) and issubclass(rule, WrappedRule) else None
         return told or ""
