@@ -36,7 +36,7 @@ NAME = "atlas"
 
 @dataclass(frozen=True)
 class Summary:
-    """A method over all rows, each problem at a budget once.
+    """A method over all rows, once on each problem at a budget.
 
     Attributes:
         title, role, arm: of the method.

@@ -2,7 +2,7 @@
 
 After Dolan and Moré (Mathematical Programming 91, 2002): r is a method's geometric-mean metric over the smallest of all
 tuned methods of the row, and ρ(τ) the share of rows with r ≤ τ. Estimates without intervals. A method is measured over
-the rows on which it was run, whose number is stated; a row counts once, however many studies repeat it.
+the rows on which it was run, whose number is stated; on each it counts once, however many studies repeat it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from relaxbench.atlas.repeats import once
 def relative(cells: Sequence[Cell]) -> pd.DataFrame:
     """Return r: one row per tuned method with its default space and per problem at a budget.
 
-    Columns: base, budget, study, method, title, role, level, relative. Of studies that repeat a row, the first counts.
+    Columns: base, budget, study, method, title, role, level, relative. Of studies that repeat a cell, the first counts.
     """
     rows = [
         (cell.base, cell.budget, cell.study, cell.method, cell.title, cell.role, cell.level)

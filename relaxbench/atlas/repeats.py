@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -15,9 +16,23 @@ COLUMNS = [
 
 
 def once(cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells of the first study of every problem at a budget: without those that repeat a row."""
-    first: dict[tuple[str, float], str] = {}
-    return [cell for cell in cells if first.setdefault((cell.base, cell.budget), cell.study) == cell.study]
+    """Return each method's cell on a problem at a budget once, of the first study that has it.
+
+    The same method with another arm or space is another one. A study with a result comes before those without.
+    """
+    first: dict[tuple[str, float, str, str, str], str] = {}
+    for cell in sorted(cells, key=_is_empty):  # in the order of the studies, as the sort is stable
+        first.setdefault(_place(cell), cell.study)
+    return [cell for cell in cells if first[_place(cell)] == cell.study]
+
+
+def _place(cell: Cell) -> tuple[str, float, str, str, str]:
+    return cell.base, cell.budget, cell.method, cell.arm, cell.space
+
+
+def _is_empty(cell: Cell) -> bool:
+    """Whether it has no result yet."""
+    return math.isnan(cell.level) and not cell.known
 
 
 def repeats(cells: Sequence[Cell], seeds: Mapping[str, object]) -> pd.DataFrame:

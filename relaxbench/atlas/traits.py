@@ -29,7 +29,7 @@ TRAITS = {
 def observations(rows: Sequence[Row], cells: Sequence[Cell]) -> pd.DataFrame:
     """Return one row per cell of a tuned method with a ratio: its ratio beside the traits of its problem.
 
-    Columns: base, budget, study, method, title, ratio and `TRAITS`. Of studies that repeat a row, the first counts.
+    Columns: base, budget, study, method, title, ratio and `TRAITS`. Of studies that repeat a cell, the first counts.
     """
     about = {(row.study, row.problem): row for row in rows}
     table = []

@@ -11,7 +11,7 @@ from scipy import stats
 
 from relaxbench.atlas.cells import Cell, Row
 from relaxbench.atlas.profiles import profiles, relative
-from relaxbench.atlas.repeats import repeats
+from relaxbench.atlas.repeats import once, repeats
 from relaxbench.atlas.traits import correlations, observations
 
 LEVELS = {"sgd": [2, 4, 10, 1, 30, 5], "heat": [1, 8, 10, 2, 15, 30], "hj": [4, 4, 5, 9, 15]}
@@ -74,3 +74,18 @@ def test_a_second_seed_is_compared_with_the_first_and_the_same_seed_is_not() -> 
     assert found["overlap"].tolist() == [False, True] and found["same_verdict"].tolist() == [False, False]
     assert repeats([one, apart], {"one": 0, "two": 0}).empty
     assert repeats([one, replace(apart, trials=3)], {"one": 0, "two": 1}).empty  # another tuning budget
+
+
+def test_a_second_study_of_a_problem_adds_its_other_methods() -> None:
+    """The second study has SGD again, AdamW alone, and HJ, of which the first has no result yet."""
+    one = Cell("one", "p", "p", 9.0, "sgd", "SGD", role="baseline", verdict="baseline", level=8.0)
+    begun = replace(one, method="hj", title="HJ", role="candidate", verdict="no claim", level=math.nan)
+    again = replace(one, study="two", level=9.0)
+    adamw = replace(again, method="adamw", title="AdamW", role="candidate", verdict="better", level=4.0, ratio=0.5)
+    wide = replace(adamw, space="wide")
+    done = replace(begun, study="two", verdict="worse", level=16.0, ratio=2.0)
+    cells = [one, begun, again, adamw, wide, done, replace(adamw, study="three"), replace(done, budget=10.0)]
+    assert once(cells) == [one, adamw, wide, done, replace(done, budget=10.0)]
+    table = relative(cells[:6]).set_index("method")
+    assert table["relative"].to_dict() == {"sgd": 2.0, "adamw": 1.0, "hj": 4.0}
+    assert observations([Row("two", "p", "p", "", budget=9.0)], cells[:6])["method"].tolist() == ["adamw", "hj"]
