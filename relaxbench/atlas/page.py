@@ -41,7 +41,8 @@ class Summary:
     Attributes:
         title, role, arm: of the method.
         counts: verdict → rows. held: claims that also hold over the atlas.
-        rows: rows with a ratio. ratio: their geometric mean, an estimate. lowest, highest: the ratios at the ends.
+        rows: rows with a ratio and a claim. ratio: their geometric mean, an estimate.
+        lowest, highest: the ratios at the ends.
     """
 
     title: str
@@ -107,6 +108,7 @@ def render(atlas: Atlas, tables: Mapping[str, pd.DataFrame], texts: Mapping[str,
         "percent": percent,
         "duration": duration,
         "counted": counted,
+        "gradients": in_gradients,
     }
     templates.globals |= {"finite": sentences.finite, "verdicts": VERDICTS, "not_run": NOT_RUN, "holds": holds}
     script = templates.loader.get_source(templates, "atlas.js")[0] if templates.loader else ""
@@ -140,7 +142,7 @@ def summaries(atlas: Atlas) -> list[Summary]:
     for column, title in atlas.columns.items():
         cells = [cell for cell in every if column_of(cell) == column]
         counts = Counter(cell.verdict for cell in cells)
-        ratios = [cell.ratio for cell in cells if cell.known]
+        ratios = [cell.ratio for cell in cells if cell.known and cell.verdict != "no claim"]
         found.append(
             Summary(
                 title,
@@ -166,6 +168,13 @@ def state(cell: Cell, entry: Entry) -> str:
     if cell.waiting and entry.missing:
         return "its study goes on"
     return f"{cell.needed:,.0f} blocks may decide" if math.isfinite(cell.needed) else ""
+
+
+def in_gradients(count: float) -> str:
+    """Return a number of gradients in words: in millions from a tenth of a million on."""
+    if count < 1e5:
+        return counted(round(count), "gradient")
+    return f"{sentences.number(count / 1e6)} million gradients"
 
 
 def _manifest(entry: Entry) -> str:

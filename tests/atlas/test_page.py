@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from relaxbench.analysis.sentences import ratio
-from relaxbench.atlas.page import write_atlas
+from relaxbench.atlas.atlas import Atlas
+from relaxbench.atlas.cells import Cell
+from relaxbench.atlas.page import in_gradients, summaries, write_atlas
 from tests.atlas.studies import table, write
 from tests.atlas.test_sources import PLAN
 from tests.barriers import barriers
@@ -49,6 +52,43 @@ def test_the_page_shows_every_cell_and_links_the_reports_beside_it(folder: Path)
     assert matrix.count("not run") == 2 and "unfinished:" in matrix and "before its first look" in matrix
     assert HOSTILE not in text and len(text) < 5_000_000
     assert "9 differences" not in text and f"Over the atlas: of the {atlas.tests} differences" in text
+
+
+def test_a_typical_ratio_has_no_rows_without_a_claim() -> None:
+    """Where nobody reached the tolerance the ratio is 1; where every run of SGD diverged it has no meaning."""
+    one = Cell("one", "p", "p", 9.0, "hj", "HJ", verdict="better", level=1.0, ratio=0.5)
+    rest = [("undecided", 0.8), ("no claim", 1.0), ("no claim", 1e-9)]
+    others = [
+        replace(one, problem=f"p{at}", base=f"p{at}", verdict=verdict, ratio=value)
+        for at, (verdict, value) in enumerate(rest)
+    ]
+    (found,) = summaries(Atlas([], [one, *others], {("hj", "tuned", "default"): "HJ"}, []))
+    assert found.rows == 2 and found.counts["no claim"] == 2
+    assert (found.ratio, found.lowest, found.highest) == pytest.approx((0.4**0.5, 0.5, 0.8))
+    (found,) = summaries(Atlas([], others[1:], {("hj", "tuned", "default"): "HJ"}, []))
+    assert found.rows == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (3840.0, "3,840 gradients"),
+        (99_999.0, "99,999 gradients"),
+        (123_456.0, "0.12 million gradients"),
+        (2e9, "2,000.00 million gradients"),
+    ],
+)
+def test_gradients_of_a_study_in_words(count: float, words: str) -> None:
+    assert in_gradients(count) == words
+
+
+def test_one_row_has_no_span(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.db")
+    two = write(tmp_path / "two.db", problems=["digits-mlp", "rosenbrock"])
+    for file, words in ((one, '"range">1 row<'), (two, " over 2 rows<")):
+        page, *_ = write_atlas(table(file)[0], tmp_path / file.stem)
+        summary = page.read_text().split('id="methods"')[1].split("</table>")[0]
+        assert summary.count(words) == 3 and (" to " in summary) == (file == two)
 
 
 def test_two_pages_of_the_same_studies_are_identical(folder: Path) -> None:
