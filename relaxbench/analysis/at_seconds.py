@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from relaxbench.analysis import counted_curves
 from relaxbench.analysis.arms import Limits
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.util.text import counted
@@ -83,8 +84,10 @@ def _read(frames: StudyFrames, problem: str, runs: pd.Series, gradients: float) 
     """The validation metric of each run after so many gradients, by id; NaN before the first measurement."""
     curves, worst = frames.curves, worst_metric(frames, problem)
     trial = curves["trial_id"].to_numpy()
-    at, metric = curves["gradients"].to_numpy(dtype=float), curves["validation_metric"].to_numpy(dtype=float)
-    metric = np.minimum(np.where(np.isfinite(metric), metric, np.inf), worst)
+    at, metric = (
+        curves["gradients"].to_numpy(dtype=float),
+        counted_curves.counted(frames, curves, "validation_metric", worst),
+    )
     read = []
     for run in runs:
         first, last = np.searchsorted(trial, run, "left"), np.searchsorted(trial, run, "right")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -134,6 +136,17 @@ def test_who_reaches_a_tolerance_in_the_time_of_a_cheaper_method_is_better_than_
 def test_a_diverged_run_counts_as_the_worst_metric() -> None:
     found = readings(study((1e-3, 1e-3), diverged=3))
     assert found.ours.tolist()[:3] == [100.0] * 3 and found.ours.max() == 100
+
+
+def test_a_run_that_diverged_after_healthy_measurements_counts_as_the_worst_metric() -> None:
+    """Its last measurement, after 500 of 600 gradients, is finite: a parameter was not."""
+    frames = study((1e-3, 1e-3))
+    one = int(frames.confirmations.query("method == 'hj'")["id"].iloc[0])
+    trials, curves = frames.trials.copy(), frames.curves
+    trials.loc[trials["id"] == one, "diverged"] = True
+    curves = curves[(curves["trial_id"] != one) | (curves["gradients"] < 600)].reset_index(drop=True)
+    found = readings(replace(frames, trials=trials, curves=curves))
+    assert found.ours[one] == 100 and found.ours.drop(one).max() < 5 and found.theirs.max() < 6
 
 
 @pytest.mark.parametrize("costs", [(None, 1e-3), (1e-3, None)])

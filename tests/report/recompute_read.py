@@ -89,6 +89,10 @@ class Report:
             (row["problem"], row["method"]): row for _, row in self.verdicts.iterrows()
         }
         runs = self.curves[self.curves["trial_id"].isin(self.confirmations["id"])]
+        lost = self.trials.loc[self.trials["diverged"], "id"]
+        end = runs["trial_id"].isin(lost) & ~runs["trial_id"].duplicated(keep="last")
+        # From its last measurement on a diverged run counts as the worst, whatever that says.
+        runs = runs.assign(**{key: runs[key].mask(end) for key in ("validation_loss", "validation_metric")})
         self.runs = dict(tuple(runs.groupby("trial_id")))
         done = self.trials[self.trials["status"] == "done"]
         self._tried = dict(tuple(done.groupby(["problem", "method", "phase"])))

@@ -5,19 +5,24 @@ from __future__ import annotations
 import base64
 import gzip
 import importlib
+import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from relaxbench.analysis.findings import Findings
 from relaxbench.cli.main import main
 from relaxbench.report import load_study, write_report
+from relaxbench.report.figures.learning_curves import bands
+from tests.atlas.studies import write
 from tests.study import tiny
 
 SCRIPT = Path(__file__).with_name("recompute.py")
@@ -146,6 +151,26 @@ def test_a_landscape_of_which_nothing_is_claimed(
     database.dispose()
     counts = agreed(recomputed(page))
     assert counts["answers"] >= 4 and counts["statistics"] >= 4
+
+
+def test_a_run_that_diverged_after_healthy_measurements(tmp_path: Path, recomputed: Recomputed) -> None:
+    file = write(tmp_path / "digits.db")
+    with sqlite3.connect(file) as connection:
+        one, measures = connection.execute(
+            "SELECT id, measures FROM relaxbench_trials WHERE phase = 'confirm' AND method = 'hj'"
+        ).fetchone()
+        lost = json.dumps(json.loads(measures) | {"validation_metric": 1.0, "test_metric": 1.0, "test_loss": None})
+        connection.execute(
+            "UPDATE relaxbench_trials SET diverged = 1, value = 10, measures = ? WHERE id = ?", (lost, one)
+        )
+        (packed,) = connection.execute("SELECT data FROM relaxbench_curves WHERE trial_id = ?", (one,)).fetchone()
+        first = np.frombuffer(packed, dtype="<f4").reshape(5, -1)[:, :15].tobytes()  # of 25 points
+        connection.execute("UPDATE relaxbench_curves SET data = ? WHERE trial_id = ?", (first, one))
+    frames = load_study(str(file))
+    counts = agreed(recomputed(write_report(Findings.of(frames), tmp_path)))
+    assert counts["figure curve"] > 20 and counts["figure target"] > 3
+    drawn = bands(frames, "digits-mlp", "validation_loss").query("method == 'hj'")
+    assert drawn["mean"].iloc[-1] > 10 / drawn["runs"].iloc[-1]
 
 
 FORGERIES = {

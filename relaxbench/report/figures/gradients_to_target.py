@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from relaxbench.analysis import targets
+from relaxbench.analysis.counted_curves import counted
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import INK, SHARES, Look, axis, file_name, layout, row_axis, vertical
@@ -33,8 +34,9 @@ def arrivals(frames: StudyFrames, problem: str) -> tuple[pd.DataFrame, float]:
         missed = np.isnan(metric) | (metric >= budget * float(about["metric_scale"] or 1))
         return rows.assign(gradients=np.where(missed, np.inf, metric)), float("nan")
     points = frames.curves[frames.curves["trial_id"].isin(runs["confirm"])]
+    points = points.assign(counted=counted(frames, points, "validation_loss", np.inf))
     curves = {
-        trial: (part["gradients"].to_numpy(dtype=float), part["validation_loss"].to_numpy(dtype=float))
+        trial: (part["gradients"].to_numpy(dtype=float), part["counted"].to_numpy(dtype=float))
         for trial, part in points.groupby("trial_id", sort=False)
     }
     theirs = runs.loc[(runs["method"] == frames.baseline) & runs["confirm"].isin(list(curves)), "confirm"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from relaxbench.analysis.counted_curves import counted
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.log_scale import smallest_positive
 from relaxbench.analysis.winsorized import winsorized
@@ -25,8 +26,8 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
     smallest value above 0 of the problem; a measure with negative values has the mean.
 
     Runs are measured at different points (after complete outer steps), so each is interpolated to one grid, which
-    begins where all runs of the method have been measured. After its last measurement a run keeps its last value. A
-    diverged run keeps the problem's worst value, as in the study.
+    begins where all runs of the method have been measured. After its last measurement a run keeps its last value; that
+    of a diverged run is the problem's worst one, as in the study.
 
     Args:
         frames: the study.
@@ -43,15 +44,14 @@ def bands(frames: StudyFrames, problem: str, measure: str) -> pd.DataFrame:
     if runs.empty:
         return pd.DataFrame(columns=columns)
     grid = np.linspace(float(runs["gradients"].min()), float(runs["gradients"].max()), GRID)
+    runs = runs.assign(counted=counted(frames, runs, measure, np.inf if worst is None else worst))
     floor = smallest_positive(runs[measure])
     positive = np.isfinite(floor)
     parts = []
     for method in frames.methods:
         values = []
         for _, run in runs[runs["method"] == method].groupby("trial_id", sort=False):
-            y = run[measure].to_numpy(dtype=float)
-            y = np.where(np.isfinite(y), y, np.inf)
-            y = np.minimum(y, np.inf if worst is None else worst)
+            y = run["counted"].to_numpy(dtype=float)
             y = np.maximum(y, floor) if positive else y
             x = run["gradients"].to_numpy(dtype=float)
             values.append(np.interp(grid, x, y, left=np.nan))

@@ -59,6 +59,16 @@ def test_arrivals_against_the_baseline(six: StudyFrames) -> None:
     assert [note["text"] for note in figure.figure.layout["annotations"]] == ["6 of 6 missed →"]
 
 
+def test_runs_that_diverged_before_the_target_was_set_are_no_healthy_ones(six: StudyFrames) -> None:
+    """Half of SGD's runs end at 300 gradients: there is no median loss at 450 if these have diverged."""
+    ids = six.blocks.query("problem == 'p0' and method == 'sgd'")["confirm"].astype(int).tolist()[:3]
+    ended = six.curves["trial_id"].isin(ids) & (six.curves["gradients"] > 300)
+    frames = replace(six, curves=six.curves[~ended].reset_index(drop=True), trials=six.trials.copy())
+    assert gradients_to_target.arrivals(frames, "p0")[1] == pytest.approx((1 / 300 + 1 / 450) / 2)
+    frames.trials.loc[frames.trials["id"].isin(ids), "diverged"] = True
+    assert np.isnan(gradients_to_target.arrivals(frames, "p0")[1])
+
+
 def test_a_tolerance_is_its_own_target(both: StudyFrames) -> None:
     times, target = gradients_to_target.arrivals(both, "rosenbrock")
     metric = both.blocks.query("problem == 'rosenbrock'")["test_metric"]

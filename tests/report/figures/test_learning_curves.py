@@ -42,6 +42,22 @@ def test_a_run_that_diverged_moves_no_level_out_of_sight_and_values_below_zero_h
     assert below["level"].to_numpy() == pytest.approx(below["mean"].to_numpy())
 
 
+def test_a_diverged_run_is_the_worst_from_its_last_measurement_on(digits: StudyFrames) -> None:
+    """Two runs end at 300 of 600 gradients with healthy values; one of them has diverged."""
+    ids = digits.blocks.query("method == 'hj'")["confirm"].astype(int).tolist()
+    trials = digits.trials.copy()
+    trials.loc[trials["id"] == ids[0], "diverged"] = True
+    ended = digits.curves["trial_id"].isin(ids[:2]) & (digits.curves["gradients"] > 300)
+    frames = replace(digits, trials=trials, curves=digits.curves[~ended].reset_index(drop=True))
+    for measure, worst in (("validation_loss", 10.0), ("validation_metric", 100.0)):
+        table = bands(frames, DIGITS, measure).query("method == 'hj'")
+        last = frames.curves[frames.curves["trial_id"].isin(ids)].groupby("trial_id")[measure].last()
+        assert table["mean"].iloc[-1] == pytest.approx((last.drop(ids[0]).sum() + worst) / 10, rel=1e-5)
+        before = table[table["gradients"] < 250]
+        usual = bands(digits, DIGITS, measure).query("method == 'hj'")["mean"].iloc[: len(before)]
+        assert before["mean"].to_numpy() == pytest.approx(usual.to_numpy())
+
+
 def test_a_gradient_has_seconds_and_where_examples_are_known_epochs(digits: StudyFrames) -> None:
     table = scales(digits, DIGITS)
     assert table["seconds"].to_dict() == {
