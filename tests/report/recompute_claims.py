@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import statistics
+import warnings
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def arm(
         for block in within if blocks > 1 else ():
             left = limited(report, problem, [by_block[other] for other in within if other != block])
             pseudo.append(blocks * estimate - (blocks - 1) * statistics.fmean(left))
-        variance = float(np.var(pseudo, ddof=1)) / blocks if pseudo else np.nan
+        variance = variance_of(pseudo) / blocks if pseudo else np.nan
         return {"estimate": estimate, "variance": variance, "blocks": blocks} | ended(report, runs)
     tried = report.tried(problem, method)
     tried = tried[tried["block"].isin(within)].sort_values(["value", "block", "number"])
@@ -118,7 +119,13 @@ def arm(
         left = limited(report, problem, [logs[place] for place in order if place[0] != block])
         without = weighted(left, chances(trials * (blocks - 1), trials))
         pseudo.append(blocks * estimate - (blocks - 1) * without)
-    return {"estimate": estimate, "variance": float(np.var(pseudo, ddof=1)) / blocks, "blocks": blocks} | best
+    return {"estimate": estimate, "variance": variance_of(pseudo) / blocks, "blocks": blocks} | best
+
+
+def variance_of(parts: list[float]) -> float:
+    """The variance over blocks: 0 where they differ by rounding alone, which would pass for degrees of freedom."""
+    spread = float(np.ptp(parts))
+    return 0.0 if spread <= 1e-12 * max(1, *map(abs, parts)) else float(np.var(parts, ddof=1))
 
 
 def ended(report: Report, runs: pd.DataFrame) -> Arm:
@@ -311,9 +318,11 @@ def one_sample(values: np.ndarray) -> tuple[float, float]:
 
 def welch(ours: np.ndarray, theirs: np.ndarray, level: float) -> tuple[float, float]:
     """Welch's interval of a difference of two means, by scipy."""
-    if np.ptp(ours) == np.ptp(theirs) == 0:
+    if all(np.ptp(side) <= 1e-12 * np.abs(side).max() for side in (ours, theirs)):
         return 2 * (float(ours.mean() - theirs.mean()),)
-    interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(1 - level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where one of them does not vary
+        interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(1 - level)
     return float(interval.low), float(interval.high)
 
 

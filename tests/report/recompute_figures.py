@@ -76,11 +76,12 @@ def check_curves(report: Report, problem: str) -> None:
             own = report.of(problem, str(owner))
             column = "validation_loss" if measure == "validation loss" else "validation_metric"
             values = np.stack([measured(report, problem, run, rows["gradients"], column) for run in own["confirm"]])
-            values = np.maximum(values, floor_of(report, problem, column))
+            values = np.maximum(values, least := floor_of(report, problem, column))
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
             for key, known in (("mean", values.mean(axis=0)), ("median", middle), ("low", low), ("high", high)):
                 report.check(f"figure curve: {key} of {owner}", rows[key], known)
-            report.check(f"figure curve: level of {owner}", rows["level"], [level(runs) for runs in values.T.tolist()])
+            of_runs = level if least > 0 else statistics.fmean
+            report.check(f"figure curve: level of {owner}", rows["level"], list(map(of_runs, values.T.tolist())))
             if "seconds" in rows:
                 cost = (own["seconds"] / own["gradients"]).mean()
                 report.check("figure curve: seconds", rows["seconds"], rows["gradients"] * cost)
@@ -94,9 +95,7 @@ def floor_of(report: Report, problem: str, column: str) -> float:
 
 
 def level(runs: list[float]) -> float:
-    """Geometric mean in which a disaster counts as 3 medians, or 4 mean deviations; the mean of negative values."""
-    if min(runs) <= 0:
-        return statistics.fmean(runs)
+    """Geometric mean in which a disaster counts as 3 medians, or 4 mean deviations."""
     logs = [math.log(value) for value in runs]
     middle = statistics.median(logs)
     limit = middle + max(math.log(3), 4 * statistics.fmean(abs(value - middle) for value in logs))
@@ -216,21 +215,33 @@ def check_history(report: Report, problem: str) -> None:
     if (figure := report.figure("history", problem)) is None:
         return
     over = report.trials[(report.trials["problem"] == problem) & (report.trials["status"] != "running")]
-    asked = int(over.loc[over["phase"] == "explore", "number"].max()) + 1
+    asked = int(report.spec.get("trials") or 1)
     for (name, phase), told in figure.groupby(["method", "phase"]):
         own = over[(over["method"] == name) & (over["phase"] == phase)].sort_values(["block", "number"])
-        searches = [own] if phase == "exploit" else [part for _, part in own.groupby("block") if len(part) == asked]
-        curves = []
-        for search in searches:
-            best, curve = np.inf, []
-            for trial in search.head(len(told)).itertuples():
-                best = min(best, trial.value) if trial.status == "done" else best
-                curve.append(best)
-            curves.append(curve)
-        low, high = np.percentile(curves, [25, 75], axis=0)
-        report.check("figure history", told[["median", "low", "high"]].T, [np.median(curves, axis=0), low, high])
-        lost = np.cumsum([part["diverged"].head(len(told)).to_numpy() for part in searches], axis=1).sum(axis=0)
-        report.check("figure history: diverged", told["diverged"], lost)
+        whole = report.problems[problem]["budget"] if phase == "explore" and report.has_pruner(name) else None
+        if phase == "exploit":
+            searches = [own]
+        elif whole:  # of any number of trials; those are over that have a winner
+            blocks = report.blocks[(report.blocks["problem"] == problem) & (report.blocks["method"] == name)]
+            searches = [part for block, part in own.groupby("block") if block in set(blocks["block"])]
+        else:
+            searches = [part for _, part in own.groupby("block") if len(part) == asked]
+        seen = [seen_by(search, told["trials"], whole) for search in searches]
+        best = [[min(part.loc[part["status"] == "done", "value"], default=np.nan) for part in parts] for parts in seen]
+        low, middle, high = np.percentile(best, [25, 50, 75], axis=0)
+        report.check("figure history", told[["median", "low", "high"]].T, [middle, low, high])
+        lost = [[part["diverged"].sum() for part in parts] for parts in seen]
+        report.check("figure history: diverged", told["diverged"], np.sum(lost, axis=0))
+        pruned = [[(part["status"] == "pruned").sum() for part in parts] for parts in seen]
+        report.check("figure history: pruned", told["pruned"], np.sum(pruned, axis=0))
+
+
+def seen_by(search: pd.DataFrame, counts: pd.Series, whole: int | None) -> list[pd.DataFrame]:
+    """A search's first trials, by the number of them; with a pruner those that so many whole ones' gradients pay."""
+    if whole is None:
+        return [search.head(int(count)) for count in counts]
+    paid = search["gradients"].cumsum() / whole
+    return [search[paid <= count + 1e-6] for count in counts]
 
 
 def check_rest(report: Report, problem: str) -> None:
@@ -245,7 +256,7 @@ def check_rest(report: Report, problem: str) -> None:
             own = report.confirmations
             own = own[(own["problem"] == problem) & (own["method"] == row.method)]
             done = report.trials[(report.trials["problem"] == problem) & (report.trials["method"] == row.method)]
-            done = done[done["status"] == "done"]
+            done = done[done["status"].isin(["done", "pruned"])]
             told = [row.gradients, row.examples, row.seconds, row.seconds_ratio, row.trials, row.total_gradients]
             told.append(row.measurement_share)
             known = [

@@ -78,6 +78,7 @@ class Report:
         self.recommended, self.flatness = tables["recommended"], tables["flatness"]
         self.confirmations, self.history = tables["confirmations"], tables["looks"]
         spec, manifest = (json.loads(text) for text in self.page.texts[-2:])
+        self.spec = spec
         self.protocol = 2 if "looks" in spec else 1
         self.declared = spec["looks"] if "looks" in spec else [spec["blocks"]]
         more = spec.get("more_blocks") or 0
@@ -97,7 +98,6 @@ class Report:
         done = self.trials[self.trials["status"] == "done"]
         self._tried = dict(tuple(done.groupby(["problem", "method", "phase"])))
         self._runs = dict(tuple(self._confirm_runs().groupby(["problem", "method"])))
-        self._worst: dict[tuple[str, str], float] = {}
         self.agreed, self.wrong, self.seen = Counter[str](), list[str](), set[str]()
 
     def check(self, what: str, told: Any, known: Any, places: int | None = None, relative: float = 1e-5) -> None:
@@ -135,12 +135,17 @@ class Report:
         """The trials of a phase that are done."""
         return self._tried.get((problem, method, phase), self.trials[:0])
 
+    def has_pruner(self, method: str) -> bool:
+        """Whether a block's trials may be stopped: the method's own search counts in place of the study's."""
+        own = (self.spec.get("method") or {}).get(method) or {}
+        search = own.get("search") or self.spec.get("search") or {}
+        return bool(search.get("pruner")) and own.get("arm") != "published"
+
     def worst(self, problem: str, column: str) -> float:
-        """What a diverged run counts for, as the diverged ones tell it; infinite where none did."""
-        if (problem, column) not in self._worst:
-            lost = self.trials[(self.trials["problem"] == problem) & self.trials["diverged"]][column].dropna()
-            self._worst[problem, column] = float(lost.max()) if len(lost) else np.inf
-        return self._worst[problem, column]
+        """What a diverged run counts for, as stated; infinite where that is not."""
+        about = self.problems[problem]
+        key, scale = ("worst", 1) if column == "value" else ("worst_metric", about.get("metric_scale") or 1)
+        return float(about[key]) * scale if about.get(key) is not None else np.inf
 
     def figure(self, *key: str) -> pd.DataFrame | None:
         """The data of a figure, where the page has it."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from relaxbench.analysis.findings import Findings
@@ -24,6 +25,7 @@ from relaxbench.report import load_study, write_report
 from relaxbench.report.figures.learning_curves import bands
 from tests.atlas.studies import write
 from tests.study import tiny
+from tests.synthetic import Writer, fill, memory, spec
 
 SCRIPT = Path(__file__).with_name("recompute.py")
 DIGITS = """
@@ -171,6 +173,33 @@ def test_a_run_that_diverged_after_healthy_measurements(tmp_path: Path, recomput
     assert counts["figure curve"] > 20 and counts["figure target"] > 3
     drawn = bands(frames, "digits-mlp", "validation_loss").query("method == 'hj'")
     assert drawn["mean"].iloc[-1] > 10 / drawn["runs"].iloc[-1]
+
+
+def test_a_study_with_a_pruner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recomputed: Recomputed) -> None:
+    """Blocks have different numbers of trials, and a method with a search of its own has no pruner."""
+    tiny.set_engine(monkeypatch)
+    search = {"sampler": "random", "pruner": "hyperband", "generation": 2, "spot_checks": 0.0}
+    asked = {"methods": ["sgd", "sgd-ema"], "exploit": 2, "recommend": 1, "trials": 4, "flatness": False}
+    asked |= {"problems": ["digits-mlp"], "budget": 60, "looks": [6], "search": search}
+    own = {"sgd-ema": {"search": {"sampler": "random", "generation": 2}}}
+    tiny.run(tmp_path, tiny.spec(**asked, method=own), population=18)
+    database = tiny.opened(tmp_path)
+    frames = load_study(database)
+    page = write_report(Findings.of(frames), tmp_path)
+    database.dispose()
+    sizes = frames.trials.query("phase == 'explore'").groupby(["method", "block"]).size()
+    assert sizes["sgd"].nunique() > 1 and set(sizes["sgd-ema"]) == {4}
+    assert agreed(recomputed(page))["figure history"] >= 12
+
+
+def test_runs_that_do_not_vary(tmp_path: Path, recomputed: Recomputed) -> None:
+    """Every run of a method ends alike: 2 × 6 blocks without variance, though sums of the logarithm of 4.5 % round."""
+    asked = spec(methods=["sgd", "hj"], controls=[], looks=[6], trials=3, exploit=2, recommend=2)
+    database = fill(Writer(memory(), asked), {"hj": 0.5}, spread=0.0)
+    page = write_report(Findings.of(load_study(database)), tmp_path)
+    said = recomputed(page)
+    assert "freedom" not in said.text and agreed(said)
+    assert (pd.read_csv(page.with_suffix("") / "verdicts.csv")["freedom"].dropna() == 10).all()
 
 
 FORGERIES = {
