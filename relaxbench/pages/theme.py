@@ -201,15 +201,21 @@ def tick_text(value: float) -> str:
     return power_of_ten(power) if factor == "1" else f"{factor}·{power_of_ten(power)}"
 
 
+ROUNDING = 1e-12
+"""Relative differences below this are those of sums in another order."""
+
+
 def visible(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
     """Return a range for an axis that keeps extreme methods from flattening all others.
 
     Args:
         low, high: the span of each method. The range may cut off a span that reaches out four times as far as the
-            typical one.
+            typical one. Where the typical one is a point at the centre, all are shown.
     """
     centre = float(np.median([low, high]))
     reach = 4 * float(np.median(np.maximum(np.subtract(centre, low), np.subtract(high, centre))))
+    if reach <= ROUNDING * max(np.abs([*low, *high])):
+        reach = math.inf
     left = min(value for value in low if value >= centre - reach)
     right = max(value for value in high if value <= centre + reach)
     pad = 0.06 * (right - left) or 1.0

@@ -63,6 +63,11 @@ def test_an_extreme_method_does_not_flatten_the_others() -> None:
     assert low < 0.9 and 2.2 < high < 3
 
 
+def test_methods_that_are_one_point_do_not_hide_another() -> None:
+    low, high = visible([0.0, 0.0, 0.0, -3.9], [0.0, 0.0, 0.0, -3.4])
+    assert low < -3.9 and 0 < high < 1
+
+
 def test_ticks_of_a_logarithmic_axis() -> None:
     narrow, wide = log_axis(1, 10), log_axis(1e-7, 10)
     assert {1, 2, 5, 10} <= set(narrow["tickvals"]) and len(narrow["tickvals"]) == len(narrow["ticktext"])

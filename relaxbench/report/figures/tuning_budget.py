@@ -12,7 +12,20 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.log_scale import smallest_positive
 from relaxbench.analysis.targets import budget
 from relaxbench.pages.figure import Drawing, Figure, single
-from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, plain, tint, visible
+from relaxbench.pages.theme import (
+    INK,
+    Look,
+    axis,
+    band,
+    file_name,
+    key_above,
+    layout,
+    log_axis,
+    plain,
+    tick_text,
+    tint,
+    visible,
+)
 
 EXPECTED, MEDIAN = "expected best of n", "median best of n"
 """The views of a panel, as named by its switch."""
@@ -100,8 +113,9 @@ def differences(table: pd.DataFrame, look: Look, problem: str, loss: str = LOSS)
     rows = table[table["difference"].notna()]
     if rows.empty:
         return []
-    spans = rows.dropna(subset=["difference_low", "difference_high"])
-    low, high = visible([*spans["difference_low"], 0.0], [*spans["difference_high"], 0.0])
+    # A difference without an interval is a point.
+    ends = [rows[f"difference_{end}"].fillna(rows["difference"]) for end in ("low", "high")]
+    low, high = visible(*([*end, 0.0] for end in ends))
     panels = []
     for method in (method for method in look.titles if method in set(rows["method"])):
         part, colour = rows[rows["method"] == method], look.colours[method]
@@ -123,6 +137,8 @@ def differences(table: pd.DataFrame, look: Look, problem: str, loss: str = LOSS)
             hovertemplate="best of %{x}: %{y:+.3~g}<br>%{customdata:,.0f} gradients of tuning<extra></extra>",
         )
         figure.update_layout(_panel(_key(look, method), int(table["n"].max())))
+        if not part["difference"].between(low, high).any():
+            figure.add_annotation(**_beyond(part["difference"], low, high, colour))
         figure.update_layout(yaxis=axis(f"difference from {look.title(str(look.baseline))}") | {"range": [low, high]})
         panels.append(
             Figure(
@@ -223,6 +239,21 @@ def _key(look: Look, method: str, against: bool = False) -> dict[str, Any]:
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}"
         words = dotted if method == look.baseline else f"{words}   {dotted}"
     return key_above(words)
+
+
+def _beyond(values: pd.Series, low: float, high: float, colour: str) -> dict[str, Any]:
+    """What stands in a panel of which all values lie beyond the axis that the panels share."""
+    first, last = tick_text(float(values.iloc[0])), tick_text(float(values.iloc[-1]))
+    is_above = values.iloc[0] > high
+    return {
+        "x": 0.5,
+        "xref": "paper",
+        "y": high if is_above else low,
+        "yanchor": "top" if is_above else "bottom",
+        "text": f"{'↑' if is_above else '↓'} {first}" + (f" to {last}" if last != first else ""),
+        "showarrow": False,
+        "font": {"color": colour, "size": 12},
+    }
 
 
 def _band(figure: Drawing, n: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> None:

@@ -168,6 +168,29 @@ def test_without_a_baseline_there_is_no_difference(digits: StudyFrames) -> None:
     assert panels == [] and len(best) == len(digits.methods)
 
 
+@pytest.mark.parametrize("blocks", [1, 6])
+def test_a_panel_shows_its_method_also_where_another_equals_the_baseline(blocks: int) -> None:
+    """With one block there is no interval; HJ equals SGD at every n, HEAT is better by 3.5 points."""
+    sgd = 5 + np.tile(np.arange(12.0), (blocks, 1)) / 12
+    frames = study({"sgd": sgd, "hj": sgd, "heat": sgd - 3.5})
+    for panel in budget_panels(frames)[0]:
+        low, high = panel.figure.layout["yaxis"]["range"]
+        assert low < -3.5 and high > 0 and "annotations" in panel.figure.layout
+        assert len(panel.figure.layout["annotations"]) == 1  # the key alone
+    (alone,) = budget_panels(study({"sgd": sgd, "heat": sgd - 3.5}))[0]
+    assert alone.figure.layout["yaxis"]["range"][0] < -3.5
+
+
+def test_a_method_beyond_the_axis_of_the_others_is_told_in_its_panel() -> None:
+    rng = np.random.default_rng(3)
+    near = {method: rng.gamma(2, 1, (6, 12)) for method in ("sgd", "hj", "heat", "lookahead", "sgd-ema")}
+    panels = {panel.key: panel for panel in budget_panels(study(near | {"entropy-sgd": near["sgd"] + 500.0}))[0]}
+    layout = panels[f"budget-{DIGITS}-entropy-sgd"].figure.layout
+    assert layout["yaxis"]["range"][1] < 500
+    assert [note["text"] for note in layout["annotations"][1:]] == ["↑ 500"]
+    assert len(panels[f"budget-{DIGITS}-hj"].figure.layout["annotations"]) == 1
+
+
 def test_every_method_has_a_panel_of_its_difference(digits: StudyFrames) -> None:
     panels, _ = budget_panels(digits)
     table = tuning_budget.by_budget(digits, DIGITS)
