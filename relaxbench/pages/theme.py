@@ -181,28 +181,48 @@ SHARES: dict[str, Any] = {"tickvals": [0, 0.25, 0.5, 0.75, 1], "ticktext": ["0 %
 MOST_DECADES = 12
 """Decades of a logarithmic axis of which each has a tick."""
 
+MOST_DIGITS = 10
+"""Digits of a tick at most."""
+
+ROUNDING = 1e-12
+"""Relative differences below this are those of sums in another order."""
+
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
-    """Return a logarithmic axis with ticks at 1, 2 and 5, or fewer for many decades."""
+    """Return a logarithmic axis with ticks at 1, 2 and 5, fewer for many decades, and others for a narrow range.
+
+    At least two of them lie between the ends, or one at a range that is a point.
+    """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = math.log10(high) - math.log10(low)
     every = max(1, -(-(last - first) // MOST_DECADES))
     steps = (1, 2, 5) if decades < 1.8 else (1, 3) if decades < 3 else (1,)
     ticks = [step * 10.0**power for power in range(first, last + 1, every) for step in steps]
-    return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [tick_text(tick) for tick in ticks]}
+    if sum(low <= tick <= high for tick in ticks) < (2 if low < high else 1):
+        ticks = _evenly(low, high) if high - low > ROUNDING * high else [low]
+    texts = [tick_text(tick) for tick in ticks]
+    digits = 3
+    while len(set(texts)) < len(texts) and digits < MOST_DIGITS:
+        digits += 1
+        texts = [tick_text(tick, digits) for tick in ticks]
+    return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": texts}
 
 
-def tick_text(value: float) -> str:
-    """A number on an axis, in three digits: 0.05; 10,000; 2·10⁻⁵."""
+def _evenly(low: float, high: float) -> list[float]:
+    """Two to six round numbers between two ends."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step = max(factor * power for factor in (1, 2, 5) if factor * power <= (high - low) / 2 * (1 + ROUNDING))
+    first, last = math.ceil(low / step - ROUNDING), math.floor(high / step + ROUNDING)
+    return [min(max(step * place, low), high) for place in range(first, last + 1)]
+
+
+def tick_text(value: float, digits: int = 3) -> str:
+    """A number on an axis: 0.05; 10,000; 2·10⁻⁵."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{float(f'{value:.3g}'):,.10g}".replace("-", "−")
+        return f"{float(f'{value:.{digits}g}'):,.{MOST_DIGITS}g}".replace("-", "−")
     power = math.floor(math.log10(abs(value)) + 1e-9)
-    factor = f"{value / 10.0**power:.3g}".replace("-", "−")
+    factor = f"{value / 10.0**power:.{digits}g}".replace("-", "−")
     return power_of_ten(power) if factor == "1" else f"{factor}·{power_of_ten(power)}"
-
-
-ROUNDING = 1e-12
-"""Relative differences below this are those of sums in another order."""
 
 
 def visible(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:

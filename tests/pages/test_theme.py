@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -72,6 +73,34 @@ def test_ticks_of_a_logarithmic_axis() -> None:
     narrow, wide = log_axis(1, 10), log_axis(1e-7, 10)
     assert {1, 2, 5, 10} <= set(narrow["tickvals"]) and len(narrow["tickvals"]) == len(narrow["ticktext"])
     assert "10⁻⁷" in wide["ticktext"] and not any(text.startswith("2") for text in wide["ticktext"])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [
+        (10.7, 11.3, ["10.8", "11", "11.2"]),
+        (2.2, 9.0, ["4", "6", "8"]),
+        (0.011, 0.019, ["0.012", "0.014", "0.016", "0.018"]),
+        (1000.1, 1000.4, ["1,000.1", "1,000.2", "1,000.3", "1,000.4"]),
+        (2.1e-6, 2.9e-6, ["2.2·10⁻⁶", "2.4·10⁻⁶", "2.6·10⁻⁶", "2.8·10⁻⁶"]),
+    ],
+)
+def test_a_narrow_logarithmic_axis_has_ticks(low: float, high: float, texts: list[str]) -> None:
+    axis = log_axis(low, high)
+    assert axis["ticktext"] == texts
+    assert all(low <= tick <= high for tick in axis["tickvals"])
+
+
+def test_every_logarithmic_axis_has_two_ticks_that_differ() -> None:
+    for low, factor in itertools.product(
+        (1e-9, 0.37, 1.0, 4.4, 99.0, 7e11), (1.0001, 1.01, 1.3, 2, 4, 9, 60, 900, 1e5)
+    ):
+        axis = log_axis(low, low * factor)
+        inside = {
+            text for tick, text in zip(axis["tickvals"], axis["ticktext"], strict=True) if low <= tick <= low * factor
+        }
+        assert len(inside) >= 2, (low, factor)
+    assert log_axis(11.0, 11.0)["ticktext"] == ["11"] and "1" in log_axis(1, 1)["ticktext"]
 
 
 @pytest.mark.parametrize(
