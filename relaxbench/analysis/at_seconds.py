@@ -84,10 +84,8 @@ def _read(frames: StudyFrames, problem: str, runs: pd.Series, gradients: float) 
     """The validation metric of each run after so many gradients, by id; NaN before the first measurement."""
     curves, worst = frames.curves, worst_metric(frames, problem)
     trial = curves["trial_id"].to_numpy()
-    at, metric = (
-        curves["gradients"].to_numpy(dtype=float),
-        counted_curves.counted(frames, curves, "validation_metric", worst),
-    )
+    at = curves["gradients"].to_numpy(dtype=float)
+    metric = counted_curves.counted(frames, curves, "validation_metric", worst)
     read = []
     for run in runs:
         first, last = np.searchsorted(trial, run, "left"), np.searchsorted(trial, run, "right")
