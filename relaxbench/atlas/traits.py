@@ -27,7 +27,7 @@ TRAITS = {
 
 
 def observations(rows: Sequence[Row], cells: Sequence[Cell]) -> pd.DataFrame:
-    """Return one row per cell of a tuned method with a ratio: its ratio beside the traits of its problem.
+    """Return one row per cell of a tuned method with a ratio and a claim: its ratio beside the traits of its problem.
 
     Columns: base, budget, study, method, title, ratio and `TRAITS`. Of studies that repeat a cell, the first counts.
     """
@@ -35,7 +35,8 @@ def observations(rows: Sequence[Row], cells: Sequence[Cell]) -> pd.DataFrame:
     table = []
     for cell in once(cells):
         row = about.get((cell.study, cell.problem))
-        if row is None or not cell.known or (cell.arm, cell.space) != ("tuned", "default"):
+        claimed = cell.known and cell.verdict != "no claim"  # else the ratio is one of runs that diverged or missed
+        if row is None or not claimed or (cell.arm, cell.space) != ("tuned", "default"):
             continue
         traits = {name: getattr(row, name) for name in TRAITS if hasattr(row, name)}
         if row.unit != "%":

@@ -88,4 +88,7 @@ def test_a_second_study_of_a_problem_adds_its_other_methods() -> None:
     assert once(cells) == [one, adamw, wide, done, replace(done, budget=10.0)]
     table = relative(cells[:6]).set_index("method")
     assert table["relative"].to_dict() == {"sgd": 2.0, "adamw": 1.0, "hj": 4.0}
-    assert observations([Row("two", "p", "p", "", budget=9.0)], cells[:6])["method"].tolist() == ["adamw", "hj"]
+    rows = [Row("two", "p", "p", "", budget=9.0)]
+    assert observations(rows, cells[:6])["method"].tolist() == ["adamw", "hj"]
+    lost = [replace(cell, verdict="no claim") if cell.method == "hj" else cell for cell in cells[:6]]
+    assert observations(rows, lost)["method"].tolist() == ["adamw"]
