@@ -93,7 +93,7 @@ $(VENV)-min/.test: pyproject.toml constraints-min.txt
 	@echo "Installing the lowest versions into $(VENV)-min (PyTorch is large: minutes, the first time) ..."
 	@$(PYTHON) -m venv $(VENV)-min
 	@$(VENV)-min/bin/python -m pip --disable-pip-version-check -qq install -c constraints-min.txt -e '.[study,postgres,grpc]' \
-	  axe-playwright-python hypothesis packaging playwright pytest pytest-xdist
+	  axe-playwright-python curvlinops-for-pytorch hypothesis packaging playwright pytest pytest-xdist
 	@touch $@
 
 # An environment whose Python is gone (moved, upgraded) is made anew.
