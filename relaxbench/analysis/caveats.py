@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from relaxbench.analysis.comparison import MethodResult
@@ -12,7 +11,7 @@ from relaxbench.analysis.problem_caveats import same_examples, shared_examples, 
 from relaxbench.analysis.progress import progress
 from relaxbench.analysis.pruning import prunings
 from relaxbench.analysis.publications import warning
-from relaxbench.analysis.sentences import listed, number, ratio
+from relaxbench.analysis.sentences import decimals_of, listed, number, ratio
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
 from relaxbench.store.facts import protocol
 from relaxbench.util.text import counted, percent
@@ -307,11 +306,8 @@ def _disasters(result: MethodResult) -> list[str]:
     if not found or not found.count:
         return []
     were = "was a disaster" if found.count == 1 else "were disasters"
-    digits = max(0, 2 - math.floor(math.log10(found.limit)))
-    return [
-        f"{found.count:,} of {counted(found.runs, 'run')} on fresh seeds {were}, above {number(found.limit, digits)}; "
-        f"{found.at_most}."
-    ]
+    limit = number(found.limit, max(0, decimals_of(found.limit, 3)))
+    return [f"{found.count:,} of {counted(found.runs, 'run')} on fresh seeds {were}, above {limit}; {found.at_most}."]
 
 
 def _edges(frames: StudyFrames, problem: str, method: str) -> list[str]:

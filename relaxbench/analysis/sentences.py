@@ -6,12 +6,16 @@ import math
 from collections.abc import Iterable
 
 from relaxbench.analysis.comparison import FARTHEST, SHORT, VERDICTS, Comparison, MethodResult, Rates
-from relaxbench.analysis.disasters import Disasters
 from relaxbench.analysis.simultaneous import LEVEL
 from relaxbench.util.text import before_a_number, counted, percent, scientific
 
 FINEST, LARGE = 6, 1e12
 """The most decimals of a number, and the least number that is too long for digits."""
+
+
+def decimals_of(value: float, digits: int = 2) -> int:
+    """Return how many decimals show so many digits of a positive number; negative for a large one."""
+    return digits - 1 - math.floor(math.log10(value))
 
 
 def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
@@ -23,7 +27,7 @@ def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if not sign and value > 0 and round(float(value), decimals) == 0:
-        decimals = min(1 - math.floor(math.log10(value)), FINEST)
+        decimals = min(decimals_of(value), FINEST)
     if abs(value) >= LARGE or (decimals >= FINEST and 0 < abs(value) < 10.0 ** (1 - decimals)):
         return ("+" if sign and value > 0 else "") + scientific(value)
     value = round(float(value), decimals) + 0.0  # no "−0.00"
@@ -35,7 +39,7 @@ def ratio(value: float | None) -> str:
     if value is None or not math.isfinite(value) or value <= 0:
         return "–"
     decimals = 2 if value < 10 else 1 if value < 100 else 0
-    decimals = max(decimals, 1 - math.floor(math.log10(value)))
+    decimals = max(decimals, decimals_of(value))
     while value != 1 and round(value, decimals) == 1 and decimals < 9:
         decimals += 1
     return number(value, decimals)
@@ -264,7 +268,7 @@ def _whose(comparison: Comparison) -> str:
 
 def _disasters(comparison: Comparison) -> str:
     """How often the method fails badly, and how often it may at most."""
-    failures = possible_disasters(comparison)
+    failures = comparison.disasters
     if failures is None or not failures.runs:
         return ""
     count = "None" if not failures.count else f"{failures.count:,}"
@@ -273,14 +277,6 @@ def _disasters(comparison: Comparison) -> str:
         f"{count} of its {counted(failures.runs, 'run')} {were} (above 3 times {comparison.reference_title}'s "
         f"median); {failures.at_most}."
     )
-
-
-def possible_disasters(of: Comparison | MethodResult) -> Disasters | None:
-    """Return the disasters; None if none is possible: three times most runs is beyond 100 %, or the budget."""
-    found = of.disasters
-    if found is None or (of.unit == "%" and found.limit >= 100):
-        return None
-    return None if of.censored and of.budget and found.limit > of.budget else found
 
 
 def _missed(comparison: Comparison) -> list[str]:

@@ -20,6 +20,7 @@ from relaxbench.analysis.primary import missed_runs, primary
 from relaxbench.analysis.progress import blocks_needed
 from relaxbench.analysis.publications import origin
 from relaxbench.analysis.secondary_comparisons import best_control, secondaries
+from relaxbench.analysis.sentences import FINEST, decimals_of
 from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.store.facts import protocol, sampler_of
 from relaxbench.store.schema import FINISHED
@@ -147,14 +148,19 @@ def _rates(arms: StudyArms, result: MethodResult) -> Rates:
 def _disasters(arms: StudyArms, problem: str, opponent: str | None, runs: pd.DataFrame) -> Disasters | None:
     """How many confirm runs lie far above the opponent's median.
 
-    None without any, without a baseline, and where not even a run that diverged would lie above.
+    None without any, without a baseline, and where no run can lie above: beyond 100 %, the budget, or what a run that
+    diverged counts as.
     """
     if opponent is None or runs.empty:
         return None
+    about, most = arms.frames.problem(problem), worst_metric(arms.frames, problem)
+    if about["unit"] == "%":
+        most = min(most, 100.0)
+    if about["censored"] and about["budget"]:
+        most = min(most, float(about["budget"]))
     reference = _of(arms.frames.confirmations, problem, opponent)["test_metric"]
     limit = disaster_limit(reference, arms.limits(problem).smallest)
-    possible = 0 < limit < worst_metric(arms.frames, problem)
-    return disasters(runs["test_metric"], limit) if possible else None
+    return disasters(runs["test_metric"], limit) if 0 < limit < most else None
 
 
 def _outer_steps(frames: StudyFrames, problem: str, method: str, runs: pd.DataFrame) -> float:
@@ -189,4 +195,4 @@ def _decimals(spreads: list[float], usual: int = 2) -> int:
     if not positive:
         return usual
     spread = max(min(positive), float(np.median(positive)) / 10)
-    return int(min(max(1 - math.floor(math.log10(spread)), 0), 6))
+    return min(max(decimals_of(spread), 0), FINEST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -186,16 +185,17 @@ def _on_fresh_seeds(runs: pd.DataFrame, about: ProblemFacts) -> list[str]:
 
 def _level(metrics: pd.Series[float], about: ProblemFacts) -> str:
     """Return the mean of a metric with its standard deviation; of a number of gradients, also how many runs missed."""
-    from relaxbench.analysis.sentences import FINEST, number
+    from relaxbench.analysis.sentences import FINEST, decimals_of, number
 
     known = metrics.dropna()
     if not len(known):
         return "not known"
     mean, spread = float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else 0.0
-    least = spread if spread > 0 else abs(mean)
-    decimals = 0 if about["censored"] else max(2, 1 - math.floor(math.log10(least))) if least else 2
-    words = number(mean, min(decimals, FINEST))
-    words += f" ± {number(spread, min(decimals, FINEST))}" if len(known) > 1 else ""
+    decimals, least = 0 if about["censored"] else 2, spread or abs(mean)
+    if least and not about["censored"]:
+        decimals = min(max(decimals, decimals_of(least)), FINEST)
+    words = number(mean, decimals)
+    words += f" ± {number(spread, decimals)}" if len(known) > 1 else ""
     words = words if about["censored"] else f"{words} {about['unit']}".rstrip()
     worst = about["worst_metric"]
     missed = int((known >= worst).sum()) if about["censored"] and worst is not None else 0

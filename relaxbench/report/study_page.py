@@ -92,7 +92,6 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
         "explanation": sentences.explanation,
         "finite": sentences.finite,
         "longer_sentence": sentences.longer_sentence,
-        "possible_disasters": sentences.possible_disasters,
         "scope": sentences.scope,
         "question": question(findings),
         "instead": worth.instead,

@@ -95,7 +95,9 @@ def check_row(report: Report, row: Any) -> None:
         count, total = int((every["test_metric"] > limit).sum()), len(every)
         bound = stats.binomtest(count, total).proportion_ci(0.9).high  # two-sided 90 %: 5 % above
         told = [row[f"disaster_{key}"] for key in ("count", "runs", "limit", "bound")]
-        possible = limit < report.worst(problem, "test_metric")  # else not even a run that diverged is one
+        about, ends = report.problems[problem], [report.worst(problem, "test_metric")]
+        ends += [100] * (about["unit"] == "%") + [about["budget"]] * bool(about["censored"] and about["budget"])
+        possible = limit < min(ends)  # else not even a run that diverged is one
         report.check("verdicts: disasters", told, [count, total, limit, bound] if possible else [np.nan] * 4)
     controls = [name for (where, name), each in report.rows.items() if where == problem and each["role"] == "control"]
     known = [value for name in controls for value in report.runs_of(problem, name)["value"].dropna()]

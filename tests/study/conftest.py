@@ -12,9 +12,6 @@ import pytest
 from tests.shared import built_once
 from tests.study import tiny
 
-LAZY = ["alembic.runtime.migration", "torch._decomp.decompositions_for_jvp", "torch._dynamo"]
-"""What a first study imports while it runs: two seconds, which every process would take anew."""
-
 
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,5 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
 def processes() -> ForkServerContext:
     """Processes of their own for little: the server has imported everything and forks."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.study.tiny", "relaxbench.study.execution.run", "optuna", *LAZY])
+    context.set_forkserver_preload(
+        ["tests.study.tiny", "relaxbench.study.execution.run", "optuna", "alembic.runtime.migration"]
+    )
     return context

@@ -81,8 +81,6 @@ def _check_texts(spec: StudySpec) -> None:
 
 def _check_titles(spec: StudySpec) -> None:
     """Check that sentences tell methods apart."""
-    if spec.script is not None:
-        return
     titles: dict[str, str] = {}
     for label in spec.methods:
         other = titles.setdefault(spec.title_of(label), label)

@@ -60,14 +60,14 @@ class Hessian:
         self._pieces = [(len(next(iter(piece.values()))) / self._examples, piece) for piece in pieces]
         self._kept: Tensor | None = None
         self.loss, self.gradient = 0.0, torch.zeros_like(x)
-        for share, piece in self._pieces:
+        self.passes = GRADIENT * self._examples + problem.statistics_examples
+        for place, (share, piece) in enumerate(self._pieces):
             loss, gradient = self._gradient_on(piece, self._x)
             self.loss += share * float(loss.detach())
             self.gradient += share * gradient.detach()
-            if piece is self._pieces[0][1] and (names := custom_functions(loss)):
+            if place == 0 and (names := custom_functions(loss)):
                 self._compare(gradient, piece, names)
             self._kept = gradient if keeps_graph(problem) else None
-        self.passes = GRADIENT * self._examples + problem.statistics_examples
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """Return ∇²f times vectors ``[P, n]``."""
@@ -99,6 +99,7 @@ class Hessian:
         words = random.key(torch.tensor([0], device=x.device), random.PROBES, torch.tensor([5], device=x.device))
         direction = random.normal(words, len(x)).flatten().to(x)
         step = STEP * max(1.0, float(x.norm())) * direction / direction.norm()
+        self.passes += len(next(iter(piece.values()))) * (2 * GRADIENT + VECTOR)
         ends = [self._gradient_on(piece, (x + sign * step).requires_grad_())[1].detach() for sign in (1, -1)]
         expected = (ends[0] - ends[1]) / 2
         away = (_derivative(gradient, step, self._x) - expected).norm() if gradient.requires_grad else expected.norm()
