@@ -2,18 +2,15 @@
 
 python study_your_problem.py
 
-The study is stored in relaxbench.db of the current folder, its report in reports/. Run it again with --more-blocks 6
+The study is stored in relaxbench.db of the current folder, its report in reports/. Run it again with "more_blocks": 6
 to extend it.
 """
-
-import sys
-from pathlib import Path
 
 import torch
 from sklearn.datasets import make_moons
 from torch import nn
 
-from relaxbench.cli.main import main
+import relaxbench
 from relaxbench.problems import SupervisedProblem
 
 
@@ -37,17 +34,18 @@ def data() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 problem = SupervisedProblem("moons", model, data, batch_size=20, budget=100, margin=1.0)
 
 # A study for work has more: see studies/digits.toml. Six blocks are the fewest that allow a verdict.
-STUDY = f"""
-name = "moons"
-problems = ["{__file__}"]
-methods = ["sgd", "entropy-sgd"]
-looks = [6]
-trials = 4
-exploit = 0
-recommend = 0
-flatness = false
-"""
+STUDY = {
+    "name": "moons",
+    "problems": [__file__],
+    "methods": ["sgd", "entropy-sgd"],
+    "looks": [6],
+    "trials": 4,
+    "exploit": 0,
+    "recommend": 0,
+    "flatness": False,
+}
 
-if __name__ == "__main__":
-    Path("moons.toml").write_text(STUDY)
-    sys.exit(main(["study", "moons.toml", "--population", "32", *sys.argv[1:]]))
+if __name__ == "__main__":  # the study imports this file for its problem
+    study = relaxbench.run_study(STUDY, population=32, report="reports")
+    table = relaxbench.verdicts(study)
+    print(table[["problem", "method", "verdict", "ratio", "low", "high"]].round(2).to_string(index=False))

@@ -5,12 +5,9 @@ python your_optimizer.py
 The study is stored in relaxbench.db of the current folder.
 """
 
-import sys
-from pathlib import Path
-
 import torch
 
-from relaxbench.cli.main import main
+import relaxbench
 
 
 class Normalized(torch.optim.Optimizer):
@@ -30,25 +27,21 @@ class Normalized(torch.optim.Optimizer):
 
 
 # A study for work has more: see studies/optimizers.toml. Six blocks are the fewest that allow a verdict.
-STUDY = f"""
-name = "lengths"
-problems = ["digits-mlp"]
-methods = ["sgd", "adam", "normalized"]
-looks = [6]
-trials = 2
-exploit = 0
-recommend = 0
-budget = 60
-flatness = false
+STUDY = {
+    "name": "lengths",
+    "problems": ["digits-mlp"],
+    "methods": ["sgd", "adam", "normalized"],
+    "looks": [6],
+    "trials": 2,
+    "exploit": 0,
+    "recommend": 0,
+    "budget": 60,
+    "flatness": False,
+    "method": {
+        "adam": {"rule": "torch:torch.optim.Adam"},
+        "normalized": {"rule": f"torch:{__file__}:Normalized", "space": {"lr": [1e-3, 1.0], "beta": [0.5, 0.99]}},
+    },
+}
 
-[method.adam]
-rule = "torch:torch.optim.Adam"
-
-[method.normalized]
-rule = "torch:{__file__}:Normalized"
-space = {{ lr = [1e-3, 1.0], beta = [0.5, 0.99] }}
-"""
-
-if __name__ == "__main__":
-    Path("lengths.toml").write_text(STUDY)
-    sys.exit(main(["study", "lengths.toml", "--population", "16", "--no-report", *sys.argv[1:]]))
+if __name__ == "__main__":  # the study imports this file for the optimizer
+    relaxbench.run_study(STUDY, population=16)

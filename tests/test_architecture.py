@@ -155,7 +155,8 @@ ALLOWED: dict[str, set[str]] = {
         "space",
         "util",
     },
-    "__init__": {"analysis", "errors", "loop", "optim", "problems", "version"},  # each is imported at its first use
+    # The package's own file imports each at its first use.
+    "__init__": {"analysis", "cli", "errors", "loop", "optim", "problems", "version"},
     "__main__": {"cli", "errors"},
 }
 
@@ -323,7 +324,7 @@ def test_every_folder_of_the_package_has_a_room() -> None:
         ("random.py", "from .optim import rule"),
         ("atlas/page.py", "from relaxbench.report.study_page import write_report"),
         ("bench/run.py", "from relaxbench.report import study_page"),
-        ("__init__.py", "from .cli import main"),
+        ("__init__.py", "from .server import live"),
         ("attic/box.py", ""),
         ("study/attic/box.py", ""),
     ],

@@ -29,6 +29,7 @@ from relaxbench.analysis.tidy import (
     unmeasured_of,
     with_hyperparameters,
 )
+from relaxbench.errors import UserError
 from relaxbench.space import Space, Value
 from relaxbench.store.facts import (
     RANDOM,
@@ -53,6 +54,7 @@ from relaxbench.store.solutions import StoredSolution as StoredSolution
 from relaxbench.store.solutions import unpack_solution
 from relaxbench.store.soundness import check_answers, check_curve, check_facts, check_trials, sound
 from relaxbench.store.studies import choose_study
+from relaxbench.store.urls import split_study
 from relaxbench.util import files
 from relaxbench.util.text import counted
 
@@ -232,16 +234,20 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
 
     Args:
         storage: an open database, or its address (``"relaxbench.db"``, ``"postgresql+psycopg://user@host/name"``),
-            which is opened for reading only.
+            which is opened for reading only. ``"relaxbench.db#digits"`` names the study as well.
         name: the study's name; None means the only study.
 
     Raises:
-        UserError: if the study does not exist, or no name is given and the database does not have exactly one study.
+        UserError: if the study does not exist, no name is given and the database does not have exactly one study, or
+            two different names are given.
     """
     if not isinstance(storage, Engine):
         from relaxbench.store.database import open_database
 
-        engine = open_database(str(storage), read_only=True, create=False)
+        place, own = split_study(str(storage))
+        if own is not None and name not in (None, own):
+            raise UserError(f"storage {str(storage)!r} names the study {own!r}, and name is {name!r}: leave one out")
+        engine, name = open_database(place, read_only=True, create=False), name or own
         try:
             return load_study(engine, name)
         finally:

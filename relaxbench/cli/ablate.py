@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from relaxbench.cli import study as command
 from relaxbench.cli.console import say
 from relaxbench.cli.options import File
 from relaxbench.errors import UserError
+from relaxbench.util.toml import toml_key, toml_lines, toml_value
 
 KEPT = (
     *("problems", "seed", "looks", "trials", "exploit", "recommend", "budget", "budgets", "margin", "precision"),
@@ -98,35 +98,18 @@ def ablation_file(method: str, file: str | None, parts: list[str]) -> tuple[str,
     spec = parse(expanded({**kept, "name": name, "method": own, "ablation": asked}), str(path))
     searched = {key for label in spec.methods for key in spec.hyperparameters(label)}
     tables = {"space": {key: value for key, value in kept.pop("space", {}).items() if key in searched}}
-    tables |= {"search": kept.pop("search", {}), f"method.{_key(method)}": own.get(method, {})}
+    tables |= {"search": kept.pop("search", {}), f"method.{toml_key(method)}": own.get(method, {})}
     width = max(len(each.name) for each in chosen) + 3
     lines = [
         f"# What is each part of {method} worth? Every line of `parts` is a method of its own, without that part.",
-        *_toml({"name": name, **kept}),
-        *("", "[ablation]", f"methods = {_value([method])}", "parts = ["),
-        *(f"    {_value(each.name) + ',':{width}}  # {label_of(method, each)}: {each.instead}" for each in chosen),
+        *toml_lines({"name": name, **kept}),
+        *("", "[ablation]", f"methods = {toml_value([method])}", "parts = ["),
+        *(f"    {toml_value(each.name) + ',':{width}}  # {label_of(method, each)}: {each.instead}" for each in chosen),
         "]",
     ]
     for heading, table in tables.items():
-        lines += ["", f"[{heading}]", *_toml(table)] if table else []
+        lines += ["", f"[{heading}]", *toml_lines(table)] if table else []
     return name, "\n".join(lines) + "\n"
-
-
-def _toml(table: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a table whose values are numbers, texts, lists, and tables of these."""
-    return [f"{_key(key)} = {_value(value)}" for key, value in table.items()]
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"{{ {', '.join(_toml(value))} }}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _key(key: str) -> str:
-    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else json.dumps(key)
 
 
 def _with_options_of_study() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -39,8 +40,15 @@ def replace_unprintable() -> None:
             stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """Lines on the error stream."""
+
+
 def log_to_console() -> None:
-    """Warnings of the library (an outage, a full disk) as lines on the error stream."""
-    handler = logging.StreamHandler()
+    """Print warnings of the library (an outage, a full disk) as lines on the error stream: each once."""
+    log = logging.getLogger("relaxbench")
+    for before in [handler for handler in log.handlers if isinstance(handler, _Lines)]:
+        log.removeHandler(before)  # of an earlier command in this process, whose stream may be closed
+    handler = _Lines()
     handler.setFormatter(logging.Formatter("relaxbench: %(message)s"))
-    logging.getLogger("relaxbench").addHandler(handler)
+    log.addHandler(handler)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
+from types import ModuleType
 
 IMPORTED = [
     "relaxbench.util.importing",  # first: the others take a quarter less time
@@ -96,6 +97,21 @@ def ignored(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
+@contextmanager
+def main_unimported() -> Iterator[None]:
+    """Keep processes that are started in this context from importing the program that starts them.
+
+    A worker needs nothing of it, and a script that begins a study without ``if __name__ == "__main__"`` would begin it
+    again in every worker.
+    """
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
+
+
 class ForkedWorker:
     """A worker process, with the methods of a `subprocess.Popen` that a supervisor calls.
 
@@ -109,7 +125,8 @@ class ForkedWorker:
         prepare()
         context = multiprocessing.get_context("forkserver")
         self._process = context.Process(target=_work, args=(command[3:], dict(environment), str(log)))
-        self._process.start()
+        with main_unimported():
+            self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
 

@@ -84,13 +84,14 @@ def plan(
     checks.check_counts(population, options.RETRIES)
     checks.use_data(data_dir, download)
     from relaxbench.store.urls import is_server
+    from relaxbench.study.definition.files import find
     from relaxbench.study.definition.paths import parse_path, refuse_problems
     from relaxbench.study.definition.unsearched import unsearched
     from relaxbench.training.devices import torch_device
 
     wish = parse_path(path)
     place = torch_device(device)
-    spec, problems, unfit = prepare_spec(spec, file, given, download, skip_unfit)
+    spec, problems, unfit = prepare_spec(spec, str(find(file)), given.names, download, skip_unfit)
     refuse_problems(spec, problems, place, wish)
     working("Measuring the speed of every method on this machine")
     if as_json:

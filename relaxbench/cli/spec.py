@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,12 @@ class Overrides:
             recommend=0 if recommend else None,
             flatness=False if flatness else None,
         )
+
+    @property
+    def names(self) -> dict[str, str]:
+        """How error messages name the keys that are replaced: by their options."""
+        given = [key for key, value in asdict(self).items() if value not in (None, [])]
+        return {key: FLAGS.get(key, f"--{key}") for key in given}
 
     def check(self) -> None:
         """Raise a UserError that names the first option out of range."""
@@ -148,20 +154,31 @@ def read_spec(file: str | None, overrides: Overrides) -> tuple[StudySpec, str]:
     if file == "":
         raise UserError("study file '' names no file: give a TOML file, or leave it out for the default study")
     overrides.check()
-    changes = {key: value for key, value in asdict(overrides).items() if value not in (None, [])}
+    changes = {key: getattr(overrides, key) for key in overrides.names}
     if overrides.looks is not None:
         changes["looks"] = parse_looks(overrides.looks)
-    if overrides.problems and file is None and overrides.name is None:
-        changes["name"] = "-".join(Path(problem).stem for problem in overrides.problems)
-    if overrides.problems and file is None:
-        changes["description"] = ""  # that of the default study tells of its own problem
-    return load(find(file), changes, {key: FLAGS.get(key, f"--{key}") for key in changes})
+    changes = {**of_own_problems(overrides.problems or [] if file is None else []), **changes}
+    return load(find(file), changes, {key: f"--{key}" for key in changes} | overrides.names)
+
+
+def of_own_problems(problems: Sequence[str]) -> dict[str, str]:
+    """Return the name and the description of the default study on these problems; nothing without any."""
+    if not problems:
+        return {}
+    return {"name": "-".join(Path(problem).stem for problem in problems), "description": ""}
 
 
 def prepare_spec(
-    spec: StudySpec, file: str | None, overrides: Overrides, download: bool = False, skip_unfit: bool = False
+    spec: StudySpec, where: str, names: Mapping[str, str], download: bool = False, skip_unfit: bool = False
 ) -> tuple[StudySpec, list[Problem], list[str]]:
     """Load the problems of a study; errors about a value of its file name the file and the key.
+
+    Args:
+        spec: the study.
+        where: its file.
+        names: how messages name keys whose values have another origin, such as an option.
+        download: whether missing data sets are downloaded.
+        skip_unfit: whether methods that cannot train a problem are left out.
 
     Returns:
         The study, without unfit methods if those are skipped; its problems; a line for each method that is left out.
@@ -169,7 +186,6 @@ def prepare_spec(
     Raises:
         UserError: as `study.definition.prepare.prepare`.
     """
-    from relaxbench.study.definition.files import find
     from relaxbench.study.definition.prepare import prepare, prepare_fit
     from relaxbench.study.definition.validation import placed
 
@@ -181,8 +197,7 @@ def prepare_spec(
     except UserError as error:
         if not str(error).startswith(("budget = ", "budgets = ", "margin = ")):
             raise
-        given = {"budget": "--budget"} if overrides.budget is not None else {}
-        raise placed(error, str(find(file)), given) from None
+        raise placed(error, where, names) from None
 
 
 def lender_notes(lenders: Mapping[str, LenderFacts]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from sqlalchemy.engine import URL, make_url
@@ -66,7 +67,7 @@ ADVICE = (
 
 
 def parse_url(text: str) -> URL:
-    """Read the URL of a storage; a bare path means a SQLite file.
+    """Read the URL of a storage; a bare path means a SQLite file, and ~ at its beginning the home folder.
 
     Raises:
         UserError: if it is not a URL, or names an unsupported database.
@@ -95,6 +96,8 @@ def parse_url(text: str) -> URL:
         raise UserError(
             f"storage {label!r} must be a file, because a study outlives its process: use sqlite:///file.db"
         )
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=os.path.expanduser(str(url.database)))  # a shell leaves it in sqlite:///~ and in quotes
     if url.get_backend_name() == "sqlite" and url.query:
         raise UserError(f"storage {label!r} has options after the ?, which a SQLite file does not take: leave them out")
     return url
@@ -117,10 +120,14 @@ def place_of(text: str, storage: str) -> tuple[str, str | None]:
             joined by #.
         storage: the database of a study that is given by its name alone.
     """
+    place, name = split_study(text)
+    return (place, name) if _is_database(place) else (storage, text)
+
+
+def split_study(text: str) -> tuple[str, str | None]:
+    """Return the storage and the study of ``FILE.db#STUDY`` or ``URL#STUDY``; without # the text itself, and None."""
     place, mark, name = text.rpartition("#")
-    if mark and _is_database(place):
-        return place, name or None
-    return (text, None) if _is_database(text) else (storage, text)
+    return (place, name or None) if mark and _is_database(place) else (text, None)
 
 
 def show_url(url: URL) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -40,3 +41,10 @@ def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(command: tu
     with open(write, "w") as stream:
         process = Forked(["-m", "relaxbench", *command], stdout=stream, stderr=subprocess.PIPE)
         assert process.communicate(timeout=60)[1] == "" and process.wait() == 1
+
+
+def test_a_warning_is_one_line_however_many_commands_a_process_ran(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == main(["--version"]) == 0
+    capsys.readouterr()
+    logging.getLogger("relaxbench.store").warning("the disk is full")
+    assert capsys.readouterr().err == "relaxbench: the disk is full\n"

@@ -9,7 +9,7 @@ import pytest
 
 from relaxbench.errors import UserError
 from relaxbench.store.database import open_database
-from relaxbench.store.urls import advice, parse_url
+from relaxbench.store.urls import advice, parse_url, split_study
 from tests import postgres
 
 SECRETS = ("s3cr", "3tpw")
@@ -104,3 +104,17 @@ def test_parts_of_a_url_that_the_driver_refuses_come_with_advice(end: str, said:
 )
 def test_the_advice_follows_from_the_error_of_the_database(said: str, todo: str) -> None:
     assert todo in advice(Exception(said))
+
+
+@pytest.mark.parametrize("storage", ["~/a.db", "sqlite:///~/a.db"])
+def test_the_home_folder_is_where_a_tilde_leads(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    open_database(storage).dispose()
+    assert (tmp_path / "a.db").is_file() and not (tmp_path / "~").exists()
+
+
+def test_a_study_may_stand_behind_its_database() -> None:
+    assert split_study("a/b.db#digits") == ("a/b.db", "digits")
+    assert split_study("sqlite:///b.db#a#b") == ("sqlite:///b.db#a", "b")
+    assert split_study("a#b.db") == ("a#b.db", None) and split_study("b.db#") == ("b.db", None)

@@ -54,10 +54,13 @@ def test_a_study_is_loaded_by_path_or_url(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{path}")
     synthetic.fill(synthetic.Writer(engine, synthetic.spec(looks=[1], trials=2, exploit=0, recommend=1)))
     engine.dispose()
-    for storage in (path, str(path), f"sqlite:///{path}"):
+    for storage in (path, str(path), f"sqlite:///{path}", f"{path}#digits", f"sqlite:///{path}#digits"):
         study = relaxbench.load_study(storage)
         assert len(study.trials) == 6 * 4 and study.name == "digits"
     with pytest.raises(UserError, match="does not exist"):
         relaxbench.load_study(tmp_path / "other.db", "digits")
+    assert relaxbench.load_study(f"{path}#digits", "digits").name == "digits"
+    with pytest.raises(UserError, match="names the study 'digits', and name is 'other': leave one out"):
+        relaxbench.load_study(f"{path}#digits", "other")
     with pytest.raises(AttributeError, match="no attribute 'loads_study'"):
         relaxbench.loads_study  # noqa: B018

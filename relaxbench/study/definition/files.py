@@ -31,12 +31,22 @@ def load(
     Raises:
         UserError: if the file is missing, not TOML, or not a study.
     """
-    overrides = overrides or {}
     values, text = read(file)
+    return define(values, str(file), overrides or {}, names), text
+
+
+def define(
+    values: Mapping[str, Any], where: str, overrides: Mapping[str, Any], names: Mapping[str, str] | None = None
+) -> StudySpec:
+    """Make a study of the values of a file, and of those that replace some of them; see `load`.
+
+    Raises:
+        UserError: if they are not a study.
+    """
     try:
         values = {**expanded(values), **overrides}
     except UserError as error:
-        raise UserError(f"{file}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
     if "budget" in overrides:
         values.pop("budgets", None)
     if "methods" in overrides:
@@ -45,26 +55,26 @@ def load(
             raise UserError(f"method {twice[0]!r} is named twice: name it once")
         named = [values.get("baseline", "sgd"), *overrides["methods"]]
         values["methods"] = list(dict.fromkeys([*named[:1], *opponents_in(values, named), *named[1:]]))
-        return parse(values, str(file), names), text
-    spec = parse(values, str(file), names)
+        return parse(values, where, names)
+    spec = parse(values, where, names)
     for key, labels in (("controls", spec.controls), ("[method.…]", spec.method), ("known", _known(spec))):
         idle = [label for label in labels if label not in spec.methods]
         if idle:
-            raise UserError(f"{file}: {key} names {idle[0]!r}, which is not among the methods: add it to `methods`")
-    _check_idle_ranges(spec, file)
-    return spec, text
+            raise UserError(f"{where}: {key} names {idle[0]!r}, which is not among the methods: add it to `methods`")
+    _check_idle_ranges(spec, where)
+    return spec
 
 
 def _known(spec: StudySpec) -> list[str]:
     return [known.method for known in spec.known or []]
 
 
-def _check_idle_ranges(spec: StudySpec, file: Path) -> None:
+def _check_idle_ranges(spec: StudySpec, where: str) -> None:
     """Check that every range of [space] is for a hyperparameter of some method: another one would change nothing."""
     used = {name for label in spec.methods for name in spec.hyperparameters(label)}
     for name in spec.space:
         if name not in used:
-            raise UserError(f"{file}: [space] has a range of {name}, which no method of this study has: leave it out")
+            raise UserError(f"{where}: [space] has a range of {name}, which no method of this study has: leave it out")
 
 
 def studies_folder() -> Path:
