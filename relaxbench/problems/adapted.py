@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from relaxbench.errors import UserError
 from relaxbench.problems import layers
 from relaxbench.problems.problem import Params
+from relaxbench.problems.together import is_together
 
 Pretrained = Mapping[str, Tensor] | Callable[[], Mapping[str, Tensor]]
 """A state dict, or a function without arguments that returns one."""
@@ -150,7 +151,7 @@ class AdaptedModel:
         """Call the model with these parameters (and statistics of batch normalization), on inputs (and labels)."""
         first = next(iter(params.values()))
         inputs = tuple(value.to(first.dtype) if value.is_floating_point() else value for value in inputs)
-        if self._channels_last is None and not layers.is_together():
+        if self._channels_last is None and not is_together():
             self._arrange(self._channels_may_be_last(inputs))
         places, replaced = self._places, list[tuple[dict[str, Any], str, Any]]()
         try:

@@ -7,22 +7,21 @@ import contextvars
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from relaxbench import random
 from relaxbench.errors import UserError
+from relaxbench.problems.chain import Chain, chained
 from relaxbench.problems.seeding import torch_seeded
+from relaxbench.problems.together import is_together, within
 
 _draw: contextvars.ContextVar[_Draw | None] = contextvars.ContextVar("draw", default=None)
-_together: contextvars.ContextVar[bool] = contextvars.ContextVar("together", default=False)
 _collected: contextvars.ContextVar[Collected | None] = contextvars.ContextVar("collected", default=None)
 
 Collected = dict["BatchNorm", list[tuple[Tensor, Tensor]]]
 """Means and variances ``[C]`` of the inputs of a layer, one pair per call."""
-Value = TypeVar("Value")
 
 
 class _Draw:
@@ -40,40 +39,20 @@ class _Draw:
 
 def drawing(seed: Tensor, step: Tensor) -> contextlib.AbstractContextManager[object]:
     """Make masks a function of seed and step (int64 scalars, also under vmap) within this block, one forward pass."""
-    return _within(_draw, _Draw(seed, step))
-
-
-def together() -> contextlib.AbstractContextManager[object]:
-    """Declare that the forward pass in this block serves several members, under `torch.vmap`."""
-    return _within(_together, True)
-
-
-def is_together() -> bool:
-    """Whether the forward pass at hand serves several members."""
-    return _together.get()
+    return within(_draw, _Draw(seed, step))
 
 
 @contextlib.contextmanager
 def apart() -> Iterator[None]:
     """Leave the masks and statistics of the forward pass around this block alone: one in it is another."""
-    with _within(_draw, None), _within(_collected, None):
+    with within(_draw, None), within(_collected, None):
         yield
 
 
 def collecting() -> contextlib.AbstractContextManager[Collected]:
     """Make batch normalization use the statistics of its inputs, and record them, in this block: one forward pass."""
     statistics: Collected = {}
-    return _within(_collected, statistics)
-
-
-@contextlib.contextmanager
-def _within(variable: contextvars.ContextVar[Any], value: Value) -> Iterator[Value]:
-    """Set a context variable within a block."""
-    token = variable.set(value)
-    try:
-        yield value
-    finally:
-        variable.reset(token)
+    return within(_collected, statistics)
 
 
 class Dropout(nn.Module):
@@ -134,7 +113,7 @@ class Conv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` of shape ``[B, C, H, W]``."""
-        if not _together.get():
+        if not is_together():
             if self.channels_last:
                 # With one channel, an image is contiguous in both layouts: its strides have to say which is meant.
                 x = x[:, 0, ..., None].permute(0, 3, 1, 2) if x.shape[1] == 1 else x
@@ -178,7 +157,7 @@ class BatchNorm(nn.Module):
         """Normalize `x` of shape ``[B, C, …]`` over all axes but the second."""
         statistics, shape = _collected.get(), (1, -1, *(1 for _ in x.shape[2:]))
         x = x.float() if x.dtype == torch.bfloat16 else x  # the sums are over thousands of numbers
-        if statistics is None and not _together.get():
+        if statistics is None and not is_together():
             mean, variance = (None, None) if self.training else (self.running_mean, self.running_var)
             return nn.functional.batch_norm(x, mean, variance, self.weight, self.bias, self.training, eps=self.eps)
         if self.training or statistics is not None:
@@ -277,6 +256,10 @@ def adapt(model: nn.Module) -> nn.Module:
             now = getattr(parent, child_name)
             now.training = child.training
             vars(now).update({key: value for key, value in vars(child).items() if "_hooks" in key or key in HOOKED})
+    for part in model.modules():
+        if type(part) is nn.Sequential and (runs := chained(part)):
+            part.__class__ = Chain  # it keeps its layers and hooks
+            vars(part)["runs"] = runs
     for layer, module in enumerate(m for m in model.modules() if isinstance(m, Dropout)):
         module.layer = layer
     for name, module in model.named_modules():

@@ -17,7 +17,8 @@ from torch import Tensor
 from relaxbench.optim.forward_mode import batched_forward_mode, forward_mode, unspared
 from relaxbench.optim.linearize import Linearized
 from relaxbench.optim.rule import Query
-from relaxbench.problems import Batch, Loss, Params, Problem, Sampler, layers
+from relaxbench.problems import Batch, Loss, Params, Problem, Sampler
+from relaxbench.problems.together import together
 from relaxbench.training.batched import batched
 from relaxbench.training.precision import Precision, forward, precision_of, products
 
@@ -254,7 +255,7 @@ def _together(function: Callable[..., Result]) -> Callable[..., Result]:
     """Call a function that calls a model once for all members."""
 
     def run(*arguments: Any) -> Result:
-        with layers.together():
+        with together():
             return batched(function)(*arguments)
 
     return run

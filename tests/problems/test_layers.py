@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from relaxbench.errors import UserError
-from relaxbench.problems.layers import Conv2d, Dropout, adapt, drawing, initial, together
+from relaxbench.problems.layers import Conv2d, Dropout, adapt, drawing, initial
+from relaxbench.problems.together import together
 
 
 def mask(layer: Dropout, seed: int, step: int, shape: tuple[int, ...] = (64, 32)) -> Tensor:
