@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,6 +33,9 @@ def check(name: object, title: object, data: object, space: object, numbers: Map
             "which stands for a file"
         )
     for key, value in numbers.items():
+        if key == "margin":
+            check_margin(str(name), value)
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise UserError(f"problem {name!r}: {key} = {value!r}: expected a positive number")
         if key not in WHOLE:
@@ -47,6 +51,23 @@ def check(name: object, title: object, data: object, space: object, numbers: Map
     for key, bounds in (space or {}).items():
         if not isinstance(bounds, tuple | list) or len(bounds) != 2:
             raise UserError(f"problem {name!r}: space of {key} = {bounds!r}: expected (low, high)")
+
+
+def check_margin(name: str, margin: object) -> None:
+    """Check that a margin is a positive number, or a ratio below 100 %.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    share = None
+    if isinstance(margin, str) and (matched := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*%\s*", margin)):
+        share = float(matched[1])
+    number = margin if isinstance(margin, int | float) and not isinstance(margin, bool) else 0
+    if not (0 < number < math.inf if share is None else 0 < share < 100):
+        raise UserError(
+            f"problem {name!r}: margin = {margin!r}: expected a positive number, or a ratio above 0 and below 100 %, "
+            'such as "10 %"'
+        )
 
 
 def check_texts(name: str, texts: Mapping[str, object]) -> None:

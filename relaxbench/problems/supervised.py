@@ -32,7 +32,7 @@ class ProblemOptions(TypedDict, total=False):
     batch_size: int
     budget: int
     worst: float
-    margin: float
+    margin: float | str
     rounds: int | None
     most_rounds: int
     title: str
@@ -59,7 +59,7 @@ class SupervisedProblem(Problem):
         batch_size: examples per gradient.
         budget: default budget, in gradient equivalents per trial.
         worst: the loss of a diverged trial; larger than that of an untrained model.
-        margin: the smallest difference of the metric that matters, in its unit (points of error).
+        margin: the smallest difference of the metric that matters, in its unit (points of error), or ``"10 %"``.
         rounds: measurements per trial; None for as many as a quarter of the budget pays for, see `measurements`.
         most_rounds: those at most, where `rounds` is None.
         title: a name for pages, one line; by default `name`.
@@ -94,7 +94,7 @@ class SupervisedProblem(Problem):
         batch_size: int = 64,
         budget: int = 1000,
         worst: float = 10.0,
-        margin: float = 0.5,
+        margin: float | str = 0.5,
         rounds: int | None = None,
         most_rounds: int = 20,
         title: str = "",

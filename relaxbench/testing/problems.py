@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES
 from relaxbench.problems import Batch, Problem, SupervisedProblem
 from relaxbench.problems import problem as problem_of
+from relaxbench.problems.arguments import check_margin
 from relaxbench.testing.runner import require, skip
 from relaxbench.training.compatibility import try_out, why_not_vectorized
 from relaxbench.training.method_fit import has_one_batch, why_unfit
@@ -47,7 +47,11 @@ class ProblemConformance:
             value = getattr(p, attribute, None)
             good = isinstance(value, (int, float)) and 0 < value < math.inf
             require(good, f"{attribute} = {value!r}: expected a positive number")
-        require(_is_margin(p.margin), f'margin = {p.margin!r}: expected a positive number, or a ratio such as "10 %"')
+        check_margin(p.name, p.margin)
+        largest = (p.worst_metric if p.tolerance is None else p.budget) * p.metric_scale
+        if isinstance(p.margin, int | float):
+            told = f"margin = {p.margin:g}: expected less than {largest:g}, the largest {p.metric}"
+            require(p.margin < largest, told)
         for name, (low, high) in p.space.items():
             require(low < high, f"space[{name!r}] = ({low:g}, {high:g}): expected low < high")
         known = ", ".join(KINDS)
@@ -268,12 +272,6 @@ class ProblemConformance:
     def _outputs(self, p: Problem, x: Tensor, batch: Batch) -> Tensor:
         with torch.no_grad():
             return p.outputs(p.unflatten(x), batch, False)
-
-
-def _is_margin(margin: object) -> bool:
-    if isinstance(margin, str):
-        return re.fullmatch(r"\d+(\.\d+)? %", margin) is not None and 0 < float(margin[:-1]) < 100
-    return isinstance(margin, (int, float)) and 0 < margin < math.inf
 
 
 def _same(first: Batch, second: Batch) -> bool:

@@ -15,6 +15,7 @@ from relaxbench.problems.losses import LOSSES, loss
 from relaxbench.problems.supervised import Data
 from relaxbench.problems.together import together
 from relaxbench.training.compatibility import try_out
+from tests.study import tiny
 
 CPU = torch.device("cpu")
 
@@ -151,11 +152,33 @@ def test_labels_without_an_output_are_refused_in_every_split(labels: Tensor, mes
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("margin", "x"), ("margin", -1), ("budget", 0), ("batch_size", True), ("worst", math.inf), ("rounds", 0)],
+    [
+        ("margin", -1),
+        ("margin", math.nan),
+        ("margin", True),
+        ("budget", 0),
+        ("batch_size", True),
+        ("worst", math.inf),
+        ("rounds", 0),
+    ],
 )
 def test_invalid_numbers_are_refused_when_a_problem_is_made(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"problem 'p': {key} = .*: expected a positive number"):
         SupervisedProblem("p", lambda: nn.Linear(2, 3), dict, **{key: value})
+
+
+@pytest.mark.parametrize("margin", ["x", "150 %", "100 %", "0 %", "-5 %", "inf %", ""])
+def test_a_margin_that_is_no_ratio_is_refused_as_that_of_a_study_file(margin: str) -> None:
+    with pytest.raises(UserError, match=r"problem 'p': margin = '.*': .* a ratio above 0 and below 100 %"):
+        SupervisedProblem("p", lambda: nn.Linear(2, 3), dict, margin=margin)
+    with pytest.raises(UserError, match="a ratio above 0 and below 100 %"):
+        tiny.spec(margin=margin)
+
+
+def test_a_ratio_may_be_the_margin_of_a_problem() -> None:
+    for margin in ("10 %", "2.5%", " .5 % "):
+        assert SupervisedProblem("p", lambda: nn.Linear(2, 3), dict, margin=margin).margin == margin
+        assert tiny.spec(margin=margin).margin == margin
 
 
 class Pair(nn.Module):

@@ -14,6 +14,7 @@ from relaxbench.optim.published import KINDS
 from relaxbench.optim.registry import RULES, is_rule, loadable_rules, rule_names
 from relaxbench.optim.wrapped.locate import is_path
 from relaxbench.problems import Problem
+from relaxbench.problems.arguments import check_margin
 from relaxbench.space import Int
 from relaxbench.study.definition import spaces
 from relaxbench.study.definition.ablation import check_opponents
@@ -298,10 +299,13 @@ def _check_ranges_of(spec: StudySpec, problem: Problem) -> None:
 
 
 def _check_margin_on(spec: StudySpec, problem: Problem) -> None:
-    """Check that a margin in the metric's unit is smaller than the largest metric."""
+    """Check that a margin is one, and that one in the metric's unit is smaller than the largest metric."""
     margin = problem.margin if spec.margin is None else spec.margin
-    if not isinstance(margin, int | float) or (spec.margin is None and problem.tolerance is not None):
-        return  # a problem's own margin in gradients may exceed a short budget
+    if spec.margin is None and spec.script is None:  # a script has none of its own
+        check_margin(problem.name, margin)
+    shortened = spec.margin is None and problem.tolerance is not None and (spec.budget or spec.budgets)
+    if not isinstance(margin, int | float) or shortened:
+        return  # a problem's own margin in gradients may exceed a short budget of the study
     worst = problem.worst_metric if problem.tolerance is None else spec.budget_of(problem)
     largest = worst * problem.metric_scale
     if margin >= largest:

@@ -97,6 +97,14 @@ def test_what_does_not_fit_a_problem_is_refused_in_one_line(changes: dict[str, A
         assert part in line
 
 
+@pytest.mark.parametrize(("margin", "told"), [(5000.0, "'rosenbrock' is at most 5000"), ("150 %", "below 100 %")])
+def test_a_problem_s_own_margin_is_refused_like_that_of_a_study_file(margin: float | str, told: str) -> None:
+    rosenbrock = problem("rosenbrock")
+    rosenbrock.margin, rosenbrock.budget = margin, 5000
+    with pytest.raises(UserError, match=rf"problem 'rosenbrock': margin = .*{told}"):
+        check_on(tiny.spec(budget=None), [rosenbrock])
+
+
 @pytest.mark.parametrize("key", ["worst", "worst_metric"])
 def test_a_diverged_trial_must_have_a_finite_value(key: str) -> None:
     rosenbrock = problem("rosenbrock")
