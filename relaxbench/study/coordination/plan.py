@@ -128,6 +128,11 @@ class Plan(PlanRows):
                     self._ended.add(repetition)
         return done
 
+    def goes_on(self, look: int) -> bool:
+        """Whether the method has a look after this number, or could have one: it is not finished with its trials."""
+        self._advance()
+        return len(self._ended) < self.size.repetitions or max(self._reached.values()) >= look
+
     def _may_be_over(self, repetition: int, done: Done) -> bool:
         """Whether the look that a repetition has reached can be complete: this method and its opponent are done."""
         blocks = self._range(repetition, self.size.looks[self._reached[repetition]])

@@ -198,7 +198,9 @@ def _left_out(database: Database, opened: OpenStudy) -> list[str]:
     here = {(plan.problem, plan.method) for plan in opened.plans}
     left = [plan for plan in plans(database, opened.id) if (plan.problem, plan.method) not in here]
     states = tally(left) if left else []
-    unfinished = [f"{p.method} on {p.problem}" for p, s in zip(left, states, strict=True) if s.done < s.total]
+    unfinished = [
+        f"{p.method} on {p.problem}" for p, s in zip(left, states, strict=True) if s.done < s.total or p.goes_on(s.look)
+    ]
     if not unfinished:
         return []
     return [

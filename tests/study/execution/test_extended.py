@@ -144,3 +144,20 @@ def test_a_method_that_is_left_out_unfinished_is_named_and_kept(tmp_path: Path) 
     tiny.run(tmp_path, both, announce=said.append)
     tiny.run(tmp_path, one, announce=said.append)
     assert not [line for line in said if "not requested" in line]
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_method_that_is_left_out_of_further_blocks_is_named_once(tmp_path: Path) -> None:
+    """Its trials are all done, and it would go on like the others: leaving it out is what the line is about."""
+    values: dict[str, Any] = {"looks": [2], "trials": 1, "exploit": 0, "recommend": 0, "flatness": False, "margin": 1}
+    values["methods"] = ["sgd", "heat", "hj"]
+    tiny.run(tmp_path, tiny.spec(**values))
+    said: list[str] = []
+    more = {**values, "more_blocks": 2}
+    tiny.run(tmp_path, tiny.spec(**{**more, "methods": ["sgd", "heat"]}), announce=said.append)
+    (line,) = [line for line in said if "not requested" in line]
+    assert line.startswith("Not finished and not requested now: hj on rosenbrock. ")
+    said.clear()
+    tiny.run(tmp_path, tiny.spec(**more), announce=said.append)
+    tiny.run(tmp_path, tiny.spec(**{**more, "methods": ["sgd", "heat"]}), announce=said.append)
+    assert not [line for line in said if "not requested" in line]
