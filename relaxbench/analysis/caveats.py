@@ -9,7 +9,7 @@ from relaxbench.analysis.edges import crowded_edges
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.problem_caveats import same_examples, shared_examples, worse_than_diverged
 from relaxbench.analysis.progress import progress
-from relaxbench.analysis.pruning import prunings
+from relaxbench.analysis.pruning import prunings, without_pruner
 from relaxbench.analysis.publications import warning
 from relaxbench.analysis.sentences import decimals_of, listed, number, ratio
 from relaxbench.analysis.simultaneous import LEVEL, MIN_BLOCKS
@@ -207,7 +207,8 @@ def pruners(frames: StudyFrames) -> list[str]:
         return []
     whole = counted(int(frames.spec.get("trials") or 1), "whole trial")
     may = f"A block with a pruner has as many trials as the gradients of {whole} pay for: more, if some are stopped."
-    return [" ".join([may, *(found.sentence for found in prunings(frames))])]
+    told = [may, without_pruner(frames), *(found.sentence for found in prunings(frames))]
+    return [" ".join(filter(None, told))]
 
 
 def known_settings(frames: StudyFrames) -> list[str]:

@@ -15,7 +15,7 @@ import pandas as pd
 from relaxbench.analysis.disasters import rate_bound
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.store.schema import FINISHED, SPOT_CHECK
-from relaxbench.util.text import counted, percent
+from relaxbench.util.text import counted, listed, percent
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,18 @@ def prunings(frames: StudyFrames) -> list[Pruning]:
     """Return what pruners did, one entry per problem and method with a pruner and a finished trial."""
     pairs = [(problem, method) for problem in frames.problems for method in frames.pruned]
     return [found for problem, method in pairs if (found := _pruning(frames, problem, method)) is not None]
+
+
+def without_pruner(frames: StudyFrames) -> str:
+    """Return which tuned methods have no pruner where others have one, in one sentence; "" for none."""
+    if not frames.pruned:
+        return ""
+    about = {label: frames.method(label) for label in frames.methods if label not in frames.pruned}
+    titles = [facts["title"] for facts in about.values() if facts["arm"] == "tuned"]
+    if not titles:
+        return ""
+    has, its = ("has", "its") if len(titles) == 1 else ("have", "their")
+    return f"{listed(titles)} {has} no pruner: all of {its} trials run to their end."
 
 
 def _pruning(frames: StudyFrames, problem: str, method: str) -> Pruning | None:

@@ -63,7 +63,7 @@ def show_answer(frames: StudyFrames) -> dict[str, Any]:
 def show_tables(findings: Findings) -> list[RenderableType]:
     """Return the progress per method, the engines, and the verdicts so far."""
     from relaxbench.analysis.progress import progress
-    from relaxbench.analysis.pruning import prunings
+    from relaxbench.analysis.pruning import prunings, without_pruner
     from relaxbench.analysis.publications import origins
     from relaxbench.store.engines import describe_engine
 
@@ -85,7 +85,7 @@ def show_tables(findings: Findings) -> list[RenderableType]:
         for line in (*describe_engine(name, engine, invariance=True), _limits(frames, name, engine))
         if line
     ]
-    pruned = [found.sentence for found in prunings(frames)]
+    pruned = [*filter(None, [without_pruner(frames)]), *(found.sentence for found in prunings(frames))]
     published = origins({label: frames.method(label) for label in frames.methods}, frames.problems)
     notes = [Text(line, style="dim") for line in (*engines, *published, *pruned)]
     return [listing.table, *notes, Text(), *verdict_lines(findings)]

@@ -176,6 +176,7 @@ def test_samplers_and_pruners_share_one_caution_and_the_page_fits_them(tmp_path:
     assert len(lines) == 2 and not any("median stopped" in line for line in lines)
     assert "depend on each other for SGD (sampler tpe) and OTHER (pruner median): a verdict on them" in lines[0]
     assert "as many trials as the gradients of 4 whole trials pay for" in lines[1]
+    assert "SGD has no pruner: all of its trials run to their end." in lines[1]
     page = write_report(Findings.of(told), tmp_path).read_text().replace("\u00a0", " ")
     assert "Does OTHER beat SGD?" in page and "relaxation optimizer" not in page
     assert "Every block is a run of its own" in page and "best third" not in page and "all ways to draw" not in page

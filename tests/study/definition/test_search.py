@@ -14,6 +14,7 @@ from optuna.samplers import RandomSampler, TPESampler
 from relaxbench.errors import UserError
 from relaxbench.problems import problem
 from relaxbench.study.definition.changes import merge
+from relaxbench.study.definition.unsearched import unsearched
 from relaxbench.study.definition.validation import check_on, check_pruners_on, parse
 from tests.study.definition.test_validation import GOOD, refusal
 
@@ -257,6 +258,24 @@ def test_a_method_has_its_own_sampler_or_the_studys() -> None:
     values = {**GOOD, "methods": ["sgd", "heat", "mine"], "method": own, "search": {"sampler": "tpe"}}
     spec = parse(values, "my.toml")
     assert [spec.sampling_of(label)["sampler"] for label in spec.methods] == ["tpe", "qmc", "random"]
+
+
+@pytest.mark.parametrize(
+    ("own", "parts"),
+    [
+        ({}, ("sampler 'random' in place of 'qmc'", "no pruner in place of 'median'")),
+        ({"sampler": "tpe"}, ("no pruner in place of 'median', so that all of its trials run to their end",)),
+        ({"sampler": "tpe", "pruner": "none"}, ()),
+        ({"pruner": "hyperband"}, ("sampler 'random' in place of 'qmc'",)),
+    ],
+)
+def test_what_a_methods_own_table_leaves_out_is_told(own: dict[str, Any], parts: tuple[str, ...]) -> None:
+    study = {**GOOD, "methods": ["sgd", "heat"], "search": {"sampler": "qmc", "pruner": "median"}}
+    lines = unsearched(parse({**study, "method": {"heat": {"search": own}}}, "mine.toml"), [problem("rosenbrock")])
+    assert len(lines) == bool(parts)
+    for line in lines:
+        assert line.startswith("method 'heat': [method.heat.search] replaces the whole table [search] of the study: ")
+        assert all(part in line for part in parts) and ("pruner" in line) == any("pruner" in part for part in parts)
 
 
 def test_a_sampler_cannot_change_in_a_study_that_has_begun() -> None:
