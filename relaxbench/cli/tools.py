@@ -82,6 +82,11 @@ def check(
     chosen = all_subjects() if everything else [subject for name in names or [] for subject in subjects(name)]
     failed = 0
     for subject in chosen:
+        if subject.broken:
+            failed += 1
+            line = f"✗ {subject.kind} {subject.name}: {subject.broken}"
+            console.print(line, style="red", markup=False, soft_wrap=True)
+            continue
         if subject.missing:
             console.print(f"– {subject.kind} {subject.name}: not checked, {subject.missing}", style="yellow")
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ class Subject:
         name: its name.
         suite: an object whose ``test_…`` methods are its checks.
         missing: which data it lacks, so that it cannot be checked, or "".
+        broken: why it cannot be made at all, or "".
     """
 
     kind: str
     name: str
-    suite: RuleConformance | ProblemConformance
+    suite: RuleConformance | ProblemConformance | None
     missing: str = ""
+    broken: str = ""
 
     @property
     def caution(self) -> str:
@@ -49,12 +51,21 @@ class Subject:
 def everything() -> list[Subject]:
     """Return all rules and problems that `list` shows; for a network with a small variant, that variant alone."""
     names = problem_names()
-    problems = (
-        dataclasses.replace(_problem(name, name), missing=problem(name).missing())
-        for name in names
-        if f"{name}-small" not in names
-    )
-    return [*(_rule(name) for name in rule_names()), *problems]
+    rules = [_made("method", _rule, name) for name in rule_names()]
+    problems = (_made("problem", _built, name) for name in names if f"{name}-small" not in names)
+    return [*rules, *problems]
+
+
+def _made(kind: str, make: Callable[[str], Subject], name: str) -> Subject:
+    """Return a subject, or why another package's one of this name cannot be made: the rest is checked all the same."""
+    try:
+        return make(name)
+    except UserError as error:
+        return Subject(kind, name, None, broken=str(error))
+
+
+def _built(name: str) -> Subject:
+    return dataclasses.replace(_problem(name, name), missing=problem(name).missing())
 
 
 def subjects(name: str) -> list[Subject]:

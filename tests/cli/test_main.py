@@ -235,3 +235,24 @@ def test_check_keeps_pytorchs_hints_on_speed_to_itself(
 
     monkeypatch.setattr("relaxbench.testing.runner.run_checks", looping)
     assert "method sgd: 0 of 0 checks passed" in printed(capsys, "check", "sgd")
+
+
+def test_check_all_names_broken_packages_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    points = "[relaxbench.rules]\naaa = no_such_module:Rule\nsgd9 = json:JSONDecoder\n"
+    (info / "entry_points.txt").write_text(f"{points}[relaxbench.problems]\nno-problem = json:JSONDecoder\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    checked: list[object] = []
+    monkeypatch.setattr("relaxbench.testing.runner.run_checks", lambda suite: checked.append(suite) or [])
+    monkeypatch.setenv("RELAXBENCH_DATA", str(tmp_path / "nowhere"))
+    assert main(["check", "--all"]) == 1
+    out, err = capsys.readouterr()
+    told = [line for line in out.splitlines() if line.startswith("✗")]
+    assert [line.split(":")[0] for line in told] == ["✗ method aaa", "✗ method sgd9", "✗ problem no-problem"]
+    assert "package broken cannot be imported" in told[0] and err == ""
+    assert "✓ method sgd: 0 of 0 checks passed" in out and "✓ problem digits-mlp: 0 of 0 checks passed" in out
+    assert len(checked) > 25
