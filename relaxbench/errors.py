@@ -83,7 +83,7 @@ def _alike(given: str) -> float:
     A slip of the finger is one letter too many, too few or wrong, or two that changed places: in a short name that is
     much of it. Longer names that share half of their letters are other words, such as "sampler" and "name".
     """
-    return 0.5 if len(given) <= 4 else 0.7
+    return {1: 0.5, 2: 0.5, 3: 0.6, 4: 0.6}.get(len(given), 0.7)
 
 
 def missing_library(error: ModuleNotFoundError) -> str | None:

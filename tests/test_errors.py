@@ -36,7 +36,16 @@ OTHERS = [
         ("dropout", "budgets"),
         ("gradient", "name"),
     ),
-    *(("device", "seed"), ("workers", "looks"), ("momentum", "gamma"), ("qqq", "sgd"), ("", "sgd"), ("lr", "gp")),
+    *(
+        ("device", "seed"),
+        ("workers", "looks"),
+        ("momentum", "gamma"),
+        ("qqq", "sgd"),
+        ("nope", "name"),
+        ("nope", "compiled"),
+        ("", "sgd"),
+        ("lr", "gp"),
+    ),
 ]
 """Two words that are not each other."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Annotated
 
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
         if meant := getattr(error, "possibilities", None):  # click finds "sampler" like "name"
             given = str(getattr(error, "option_name", "")).lstrip("-")
             error.possibilities = [name for name in meant if is_slip(given, name.lstrip("-"))]  # type: ignore[attr-defined]
-        return _mistake(f"{error.format_message().rstrip('.')}{_given(error)} (see python -m relaxbench --help)")
+        return _mistake(f"{error.format_message().rstrip('.')}{_given(error)} (see {_help(arguments)})")
     except (KeyboardInterrupt, typer.Abort):
         print("relaxbench: interrupted; finished trials are kept", file=sys.stderr)
         return 130
@@ -151,6 +151,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _mistake(message: str) -> int:
     print(f"relaxbench: {one_line(message)}", file=sys.stderr)
     return 2
+
+
+def _help(arguments: Sequence[str]) -> str:
+    """Return the help that explains what was typed: that of the command, or the list of all commands."""
+    command = next((name for name in arguments[:1] if name in COMMANDS), None)
+    return " ".join(filter(None, ("python -m relaxbench", command, "--help")))
 
 
 def _given(error: typer.TyperException) -> str:

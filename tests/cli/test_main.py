@@ -118,6 +118,7 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("study", "--checkpoints", "/proc/nowhere"), ("--checkpoints '/proc/nowhere'", "'/proc' is not writable")),
     (("study", "--problem", "allcnn-bn:"), ("'allcnn-bn:' names no data after the colon",)),
     (("bench", "--only", "step"), ("unknown part 'step'", "did you mean 'steps'?")),
+    (("bench", "--only", "nope"), ("unknown part 'nope': known: allcnn, alone, busy",)),
     (("bench", "--only", "ledger", "--compile"), ("the parts 'residual' and 'steps'", "(options --compile, --only)")),
 ]
 
@@ -130,6 +131,25 @@ def test_bad_options_are_one_line_and_code_2(
     assert "geheim" not in line
     for part in parts:
         assert part in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (("study", "--nope"), "study "),
+        (("study", "a.toml", "b.toml"), "study "),
+        (("study", "--trials", "x"), "study "),
+        (("best", "tiny"), "best "),
+        (("bench", "--device"), "bench "),
+        (("stduy",), ""),
+        (("--nope",), ""),
+    ],
+)
+def test_a_usage_error_names_the_help_of_the_command_that_was_typed(
+    arguments: tuple[str, ...], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, *arguments)
+    assert line.rstrip().endswith(f"(see python -m relaxbench {command}--help)") and "--name" not in line
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
