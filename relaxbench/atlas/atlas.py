@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import pandas as pd
@@ -17,6 +18,10 @@ from relaxbench.atlas.traits import correlations, observations
 
 Column = tuple[str, str, str]
 """A method of the table: its label, arm and space. Studies that agree in these share a column."""
+
+
+SPACES = {"wide": "wide space", "custom": "own ranges"}
+"""Space of a column → its words, where another column has the same title."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Atlas:
             for entry in entries
         ]
         cells = discoveries([*run, *planned])
-        return cls(entries, cells, _columns(cells), left_out)
+        columns = _columns(cells)
+        return cls(entries, [_titled(cell, columns) for cell in cells], columns, left_out)
 
     @property
     def rows(self) -> list[Row]:
@@ -105,9 +111,31 @@ def _columns(cells: Sequence[Cell]) -> dict[Column, str]:
     for cell in cells:
         if cell.role != "baseline":
             titles.setdefault(column_of(cell), cell.title)
-    return dict(
+    titles = dict(
         sorted(titles.items(), key=lambda item: (item[0][1] != "tuned", item[0][2] not in ("default", "custom")))
     )
+    return _distinct(titles)
+
+
+def _distinct(titles: Mapping[Column, str]) -> dict[Column, str]:
+    """Give every column a title of its own: it names the arm, and the space or the label where these tell it apart."""
+    named = {
+        column: f"{title}, as published" if column[1] == "published" and "published" not in title else title
+        for column, title in titles.items()
+    }
+    for word in (lambda column: SPACES.get(column[2], ""), lambda column: column[0]):
+        shared = Counter(named.values())
+        named = {
+            column: f"{title}, {word(column)}" if shared[title] > 1 and word(column) else title
+            for column, title in named.items()
+        }
+    return named
+
+
+def _titled(cell: Cell, columns: Mapping[Column, str]) -> Cell:
+    """The cell of a method with the title of its column; the baseline has no column, and keeps its own."""
+    known = columns.get(column_of(cell)) if cell.role != "baseline" else None
+    return replace(cell, title=known) if known else cell
 
 
 def _study(entry: Entry) -> dict[str, object]:

@@ -10,11 +10,12 @@ from relaxbench.pages.theme import INK, MUTED, SHARES, Look, axis, file_name, ke
 from relaxbench.util.text import percent
 
 
-def profile_panels(table: pd.DataFrame) -> list[Figure]:
-    """Draw the performance profiles: a panel per method, with the baseline's dotted in every panel.
+def profile_panels(table: pd.DataFrame, references: pd.DataFrame) -> list[Figure]:
+    """Draw the performance profiles: a panel per method, with the baseline's on the same rows dotted in it.
 
     Args:
         table: of `profiles.profiles`.
+        references: of `profiles.baseline_profiles`.
     """
     if table.empty:
         return []
@@ -24,9 +25,12 @@ def profile_panels(table: pd.DataFrame) -> list[Figure]:
     baselines = table.loc[table["role"] == "baseline", "method"]
     baseline = str(baselines.iloc[0]) if len(baselines) else None
     look = Look.of(methods, baseline)
-    reference = table[table["method"] == baseline]
     order = table.drop_duplicates("method").sort_values("score", ascending=False, kind="stable")["method"]
-    return [_panel(table[table["method"] == method], reference, look) for method in order if method != baseline]
+    return [
+        _panel(table[table["method"] == method], references[references["method"] == method], look)
+        for method in order
+        if method != baseline
+    ]
 
 
 def _panel(own: pd.DataFrame, reference: pd.DataFrame, look: Look) -> Figure:
@@ -41,7 +45,7 @@ def _panel(own: pd.DataFrame, reference: pd.DataFrame, look: Look) -> Figure:
             y=single(part["share"]),
             mode="lines",
             line={"shape": "hv", "color": colour, "width": 2.5, "dash": dash},
-            name=plain(str(part["title"].iloc[0])),
+            name=plain(str(part["title"].iloc[0])) if part is own else "baseline",
             text=list(map(percent, part["share"])),
             hovertemplate="within %{x:.2f} times the best: %{text} of rows<extra></extra>",
             showlegend=False,

@@ -20,6 +20,7 @@ from relaxbench.atlas.atlas import Atlas, column_of
 from relaxbench.atlas.cells import NOT_RUN, Cell, Row
 from relaxbench.atlas.discovery import holds
 from relaxbench.atlas.figures import profile_panels
+from relaxbench.atlas.profiles import baseline_profiles
 from relaxbench.atlas.repeats import once
 from relaxbench.atlas.sources import Entry
 from relaxbench.atlas.traits import TRAITS
@@ -122,7 +123,7 @@ def render(atlas: Atlas, tables: Mapping[str, pd.DataFrame], texts: Mapping[str,
         repeated={key for key, count in counts.items() if count > 1},
         links=links,
         summaries=summaries(atlas),
-        figures=profile_panels(tables["profiles"]),
+        figures=profile_panels(tables["profiles"], baseline_profiles(tables["relative"])),
         traits=_traits(tables["traits"]),
         trait_titles=TRAITS,
         repeats=tables["repeats"].to_dict("records"),

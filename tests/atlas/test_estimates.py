@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from relaxbench.atlas.cells import Cell, Row
-from relaxbench.atlas.profiles import profiles, relative
+from relaxbench.atlas.profiles import baseline_profiles, profiles, relative
 from relaxbench.atlas.repeats import once, repeats
 from relaxbench.atlas.traits import correlations, observations
 
@@ -39,6 +39,23 @@ def test_a_profile_is_the_share_of_rows_within_a_factor_of_the_best() -> None:
         taus = np.linspace(1, 4, 30_001)
         assert own["score"].iloc[0] == pytest.approx(np.mean([(ratios <= tau).mean() for tau in taus]), abs=1e-3)
         assert own["problems"].iloc[0] == len(levels)
+
+
+def test_a_method_is_compared_with_the_baseline_of_its_own_study() -> None:
+    """The second study drew blocks that are twice as hard, and has AdamW, which halves SGD's error there."""
+    one = cells()
+    two = [replace(cell, study="two", level=2 * cell.level) for cell in one if cell.method == "sgd"]
+    two += [replace(c, method="adamw", title="AdamW", role="candidate", level=c.level / 2) for c in two]
+    table = relative([*one, *two]).set_index(["method", "base"])["relative"]
+    for place, sgd in enumerate(LEVELS["sgd"]):
+        best = min(sgd / 2, *(levels[place] for levels in LEVELS.values() if place < len(levels)))
+        assert table["adamw", f"p{place}"] == pytest.approx(sgd / 2 / best)
+        assert table["sgd", f"p{place}"] == pytest.approx(sgd / best)
+    own = baseline_profiles(relative([*one, *two]))
+    ratios = [table["sgd", f"p{place}"] for place in range(5)]  # HJ lacks the sixth problem
+    assert own.loc[own["method"] == "hj", "score"].iloc[0] == pytest.approx(
+        np.mean([max(4 - r, 0) / 3 for r in ratios])
+    )
 
 
 def test_settings_without_tuning_wide_spaces_and_repeats_are_in_no_profile() -> None:
@@ -87,7 +104,7 @@ def test_a_second_study_of_a_problem_adds_its_other_methods() -> None:
     cells = [one, begun, again, adamw, wide, done, replace(adamw, study="three"), replace(done, budget=10.0)]
     assert once(cells) == [one, adamw, wide, done, replace(done, budget=10.0)]
     table = relative(cells[:6]).set_index("method")
-    assert table["relative"].to_dict() == {"sgd": 2.0, "adamw": 1.0, "hj": 4.0}
+    assert table["relative"].to_dict() == {"sgd": 9 / 4, "adamw": 1.0, "hj": 4.0}  # SGD's own study has 8, not 9
     rows = [Row("two", "p", "p", "", budget=9.0)]
     assert observations(rows, cells[:6])["method"].tolist() == ["adamw", "hj"]
     lost = [replace(cell, verdict="no claim") if cell.method == "hj" else cell for cell in cells[:6]]

@@ -13,6 +13,7 @@ from relaxbench.analysis.sentences import ratio
 from relaxbench.atlas.atlas import Atlas
 from relaxbench.atlas.cells import Cell
 from relaxbench.atlas.page import in_gradients, summaries, write_atlas
+from relaxbench.atlas.sources import Entry
 from tests.atlas.studies import table, write
 from tests.atlas.test_sources import PLAN
 from tests.barriers import barriers
@@ -113,3 +114,27 @@ def test_columns_sort_and_the_page_fits_a_telephone(folder: Path, visit: Visit) 
     assert page.evaluate(values) == before and re.fullmatch("none", head.get_attribute("aria-sort") or "")
     assert barriers(page) == []
     assert wide(visit.open(page_file, width=390, scheme="dark")) == 0
+
+
+def test_arms_and_spaces_of_one_rule_have_titles_of_their_own() -> None:
+    """In the table, in the summary and in the files; two labels of one title are told apart by their labels."""
+    hj = Cell("one", "p", "p", 9.0, "hj", "HJ", verdict="better", level=1.0, ratio=0.5)
+    cells = [
+        hj,
+        replace(hj, study="two", arm="published"),
+        replace(hj, study="three", space="wide"),
+        replace(hj, study="four", space="custom"),
+        replace(hj, method="mine"),
+        replace(hj, method="authors", title="HJ as published", arm="published"),
+        replace(hj, method="sgd", title="HJ", role="baseline"),
+    ]
+    entries = [
+        Entry(study, study, "", [], [c for c in cells if c.study == study]) for study in ("one", "two", "three", "four")
+    ]
+    atlas = Atlas.of(entries)
+    titles = [*atlas.columns.values()]
+    assert sorted(titles) == sorted(
+        ["HJ, hj", "HJ, own ranges", "HJ, mine", "HJ, wide space", "HJ, as published", "HJ as published"]
+    )
+    assert [each.title for each in summaries(atlas)] == titles
+    assert {cell.title for cell in atlas.cells} == {*titles, "HJ"}
