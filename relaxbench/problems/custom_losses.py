@@ -50,6 +50,14 @@ class OwnLoss(Loss):
             raise UserError(f"loss {self.name!r} gives {shape}: expected a scalar tensor, the mean over the examples")
         return value
 
+    def weight(self, batch: Batch) -> float:
+        """Return the number of examples, or what PyTorch's cross-entropy divides by: the sum of the labels' weights."""
+        labels, function = batch["y"], self.function
+        if not isinstance(function, nn.CrossEntropyLoss) or labels.is_floating_point():
+            return super().weight(batch)
+        known = labels[labels != function.ignore_index]
+        return float(known.numel() if function.weight is None else function.weight.to(known.device)[known].sum())
+
     def packed(self, outputs: object, examples: int) -> Tensor:
         """Return outputs of any form as one tensor with the examples as first axis."""
         if isinstance(outputs, Tensor) and outputs.dim():

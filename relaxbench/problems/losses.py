@@ -28,6 +28,10 @@ class Loss:
         """Return the loss, a scalar."""
         raise NotImplementedError
 
+    def weight(self, batch: Batch) -> float:
+        """Return what the loss of a batch counts in the loss of several batches together: its number of examples."""
+        return float(len(next(iter(batch.values()))))
+
     def gradient(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return ∇L with respect to the outputs, in their shape."""
         raise NotImplementedError

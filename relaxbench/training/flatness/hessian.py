@@ -8,6 +8,7 @@ from torch import Tensor
 from relaxbench import random
 from relaxbench.optim.forward_mode import plain_attention, uncompiled
 from relaxbench.problems import Batch, Problem
+from relaxbench.problems.losses import LOSSES
 from relaxbench.training.oracle import Oracle
 from relaxbench.util.text import listed
 
@@ -17,6 +18,8 @@ LARGE = 50_000
 """A network with more parameters is large."""
 PIECE = 64
 """Examples per pass of a large network; a small one takes all in one pass."""
+MEAN = 1e-4
+"""The part of a loss that a mean over pieces may be away from it, by rounding."""
 
 STEP, AWAY, ROUNDING = 1e-3, 0.05, 1e-6
 """The length of a step along which gradients are compared, relative to x; the part of their difference that a product
@@ -32,7 +35,8 @@ class Hessian:
     The model is in evaluation mode, without dropout. The statistics of batch normalization are collected at x, as for
     every measurement, and are constants in the derivatives of f. f is the mean over the problem's training examples, or
     over a random part of them that is the same for all runs (`most_examples`): more would cost more than the run.
-    f does not contain weight decay. With fewer examples, the largest eigenvalues are larger on average.
+    f does not contain weight decay. With fewer examples, the largest eigenvalues are larger on average. In pieces, f is
+    the mean of their losses, each with its weight; a loss of somebody's own for which this does not hold is refused.
 
     A product with v is the derivative of ∇f · v in reverse mode (Pearlmutter, "Fast exact multiplication by the
     Hessian", 1994). A small network keeps the graph of ∇f. A large one would need much memory for it: it computes ∇f
@@ -57,17 +61,24 @@ class Hessian:
         self._examples = len(next(iter(batch.values())))
         size = self._examples if keeps_graph(problem) else PIECE
         pieces = [{n: v[i : i + size] for n, v in batch.items()} for i in range(0, self._examples, size)]
-        self._pieces = [(len(next(iter(piece.values()))) / self._examples, piece) for piece in pieces]
+        weights = [problem.loss.weight(piece) for piece in pieces]
+        if not sum(weights):
+            raise ValueError(f"none of the {self._examples} examples has a label that counts in the loss")
+        # A piece without weight, all labels of which are ignored, has no loss.
+        self._pieces = [(weight / sum(weights), piece) for weight, piece in zip(weights, pieces, strict=True) if weight]
         self._kept: Tensor | None = None
         self.loss, self.gradient = 0.0, torch.zeros_like(x)
         self.passes = GRADIENT * self._examples + problem.statistics_examples
+        outputs = list[Tensor]()
         for place, (share, piece) in enumerate(self._pieces):
-            loss, gradient = self._gradient_on(piece, self._x)
+            loss, gradient = self._gradient_on(piece, self._x, outputs)
             self.loss += share * float(loss.detach())
             self.gradient += share * gradient.detach()
             if place == 0 and (names := custom_functions(loss)):
                 self._compare(gradient, piece, names)
             self._kept = gradient if keeps_graph(problem) else None
+        if len(self._pieces) > 1 and problem.loss not in LOSSES.values():
+            self._refuse_no_mean(torch.cat(outputs))
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """Return ∇²f times vectors ``[P, n]``."""
@@ -81,13 +92,33 @@ class Hessian:
         self.passes += self._examples * ((GRADIENT if self._kept is None else 0) + VECTOR * len(columns))
         return torch.stack(columns, dim=1)
 
-    def _gradient_on(self, piece: Batch, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss on some examples, and its gradient, which can be differentiated again."""
+    def _gradient_on(self, piece: Batch, x: Tensor, seen: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Return the loss on some examples, and its gradient, which can be differentiated again.
+
+        The outputs are added to what was seen.
+        """
         with uncompiled(), plain_attention(), torch.enable_grad():  # compiled and fused functions have one derivative
             params = {**self._problem.trainable(x), **self._statistics}
-            loss = self._problem.loss.value(self._problem.outputs(params, piece, False), piece)
+            outputs = self._problem.outputs(params, piece, False)
+            loss = self._problem.loss.value(outputs, piece)
             (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+        if seen is not None:
+            seen.append(outputs.detach())
         return loss, gradient
+
+    def _refuse_no_mean(self, outputs: Tensor) -> None:
+        """Compare the loss of all examples with the mean over pieces: a loss of somebody's own may be another function.
+
+        Raises:
+            ValueError: if they differ.
+        """
+        whole = {name: torch.cat([piece[name] for _, piece in self._pieces]) for name in self._pieces[0][1]}
+        loss = float(self._problem.loss.value(outputs, whole))
+        if not abs(loss - self.loss) <= MEAN * max(abs(loss), abs(self.loss)):
+            raise ValueError(
+                f"loss {self._problem.loss.name!r} of {self._examples} examples is {loss:.6g}, and {self.loss:.6g} as "
+                f"the mean over pieces of {PIECE}, in which a large network computes it: it is no mean over examples"
+            )
 
     def _compare(self, gradient: Tensor, piece: Batch, names: list[str]) -> None:
         """Compare a product with a difference of gradients: a function of somebody's own may say nothing of the second.

@@ -179,6 +179,47 @@ def test_examples_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     assert parts.passes == whole.passes + 250 * 3 * 13  # for every product the gradient is computed again
 
 
+def rare(y: Tensor) -> Tensor:
+    """Labels in the order of their classes, so that pieces have different ones, and a whole piece without any."""
+    return torch.where(torch.arange(len(y)) < 70, -1, y.sort().values)
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.2}, {"weight": [9.0, 1.0, 0.1]}])
+def test_the_loss_of_weighted_labels_is_that_of_all_examples(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's mean divides by the weights of the labels that count, which differ between pieces."""
+    options = {name: torch.tensor(value) if name == "weight" else value for name, value in options.items()}
+    loss = nn.CrossEntropyLoss(ignore_index=-1, **options)
+    data = {split: (x, rare(y) if split == "train" else y) for split, (x, y) in images(250).items()}
+    task = SupervisedProblem("rare", lambda: network(False, 20), lambda: data, batch_size=16, loss=loss)
+    x = task.init(0)
+    monkeypatch.setattr("relaxbench.training.flatness.hessian.LARGE", 10)
+    model = network(False, 20).eval()
+    nn.utils.vector_to_parameters(x, model.parameters())
+    value = loss(model(data["train"][0]), data["train"][1])
+    gradients = torch.autograd.grad(value, list(model.parameters()), create_graph=True)
+    vector = torch.randn(task.size, generator=torch.Generator().manual_seed(4))
+    products = torch.autograd.grad(nn.utils.parameters_to_vector(gradients) @ vector, list(model.parameters()))
+    hessian = Hessian(task, x)
+    assert hessian.loss == pytest.approx(float(value.detach()), rel=1e-5)
+    assert torch.allclose(hessian.gradient, nn.utils.parameters_to_vector(gradients).detach(), atol=1e-5)
+    assert torch.allclose((hessian @ vector[:, None])[:, 0], nn.utils.parameters_to_vector(products), atol=1e-4)
+
+
+def contrast(outputs: Tensor, labels: Tensor) -> Tensor:
+    """A loss that compares examples with each other."""
+    return nn.functional.cross_entropy(outputs @ outputs.T, torch.arange(len(outputs)))
+
+
+def test_a_loss_that_is_no_mean_over_pieces_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = SupervisedProblem("c", lambda: network(False), lambda: images(250), batch_size=16, loss=contrast)
+    assert flatness(task, task.init(0), 0, examples=60).top
+    monkeypatch.setattr("relaxbench.training.flatness.hessian.LARGE", 10)
+    with pytest.raises(FlatnessError, match=r"loss 'contrast' of 250 examples is .* over pieces of 64"):
+        flatness(task, task.init(0), 0)
+
+
 class Counting(SupervisedProblem):
     """Keeps the numbers of examples of its forward passes."""
 
