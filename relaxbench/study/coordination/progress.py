@@ -36,7 +36,8 @@ class Progress:
         problem, method: names.
         done, total: numbers of trials.
         failed: number of trials that have been given up.
-        best: smallest validation loss so far.
+        best: smallest validation loss so far among the trials of the search, of which `winners` names the winner; runs
+            on fresh seeds do not count, but those of a method as published, which has no others.
         running: number of running trials, by phase.
         phases: number of finished trials, by phase.
         planned: number of planned trials, by phase.
@@ -165,7 +166,7 @@ def count(database: Database, study: int, sizes: Mapping[Place, Size]) -> list[P
         elif status == "failed":
             progress.failed += number
         elif status in FINISHED:
-            if status == "done" and phase != SPOT_CHECK:
+            if status == "done" and phase in (SEARCHED if sizes[problem, method].trials else ("confirm",)):
                 progress.best = min(progress.best, best)
             repeats = phase in ("confirm", "recommend") and sizes[problem, method].trials
             number = children.get((phase, problem, method), 0) if repeats else number

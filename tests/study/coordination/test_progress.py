@@ -93,7 +93,7 @@ def plain(size: Size, rows: list[dict[str, Any]], problem: str, method: str) -> 
         done=len(counted),
         total=sum(by_phase.values()),
         failed=sum(row["status"] == "failed" for row in mine),
-        best=min((row["value"] for row in done), default=math.inf),
+        best=min((row["value"] for row in (searched if size.trials else mine) if row["value"]), default=math.inf),
         running={phase: count for phase, count in running.items() if count},
         phases=dict(Counter(row["phase"] for row in counted)),
         planned=by_phase,
