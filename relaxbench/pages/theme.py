@@ -250,16 +250,20 @@ def outside(value: float, left: float, right: float, position: float, colour: st
         "x": right if beyond else left,
         "y": position,
         "xanchor": "right" if beyond else "left",
-        "yshift": 9,
         "text": f"{text} →" if beyond else f"← {text}",
         "showarrow": False,
         "font": {"color": colour, "size": 12},
     }
 
 
+KEY = 36
+"""Characters of a title in a panel's key at most: a line of the narrowest panel."""
+
+
 def key_above(words: str) -> dict[str, Any]:
-    """Return the key of a panel as one line above it; plotly's legend would wrap."""
+    """Return the key of a panel as one line above it, or one per entry; plotly's legend would wrap."""
     return {
+        "name": "key",  # page.js gives it further lines where it is longer than the figure is wide
         "text": words,
         "x": 0,
         "y": 1.03,

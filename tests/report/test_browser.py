@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from relaxbench.report import StudyFrames
+from relaxbench.analysis.findings import Findings
+from relaxbench.report import StudyFrames, write_report
 from tests import browser
+from tests.analysis.test_worth import PARTS, taken_apart
 from tests.barriers import COLOURS, WCAG, barriers
 from tests.browser import Scheme, Visit, eventually
 
@@ -51,6 +53,59 @@ def test_everything_is_drawn_and_nothing_is_too_wide(
         assert browser.wide(page) <= 0
         assert barriers(page, rules) == []
         visit.picture(page, f"report-{width}-{scheme}")
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of methods without parts, and of whole ones with long titles; of each kind of figure two are drawn."""
+    frames = taken_apart(baseline="sgd", methods=["sgd", "hj", "heat", *PARTS])
+    titles = {
+        "hj": "Hamilton–Jacobi of the research code & a longer warm-up",
+        "heat": "Heat_by_smoothing_with_many_samples",
+    }
+    for method, title in titles.items():
+        frames.manifest["methods"][method]["title"] = title
+    folder = tmp_path_factory.mktemp("long")
+    page = write_report(Findings.of(frames), folder)
+    return browser.with_each_kind(page, folder / "each.html", frames.problems, 2, "no-")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1200, "light")])
+def test_no_text_of_a_figure_is_cut_and_no_name_lies_on_a_mark(
+    long_names: Path, visit: Visit, width: int, scheme: Scheme
+) -> None:
+    page = visit.open(long_names, width, scheme=scheme)
+    browser.unfold(page)
+    assert cut(page) == [] and covered(page) == []
+    assert page.locator("[id^=parts-] .main-svg").count() and page.locator("[id^=curve-] .main-svg").count()
+    visit.picture(page, f"long-names-{width}")
+
+
+def cut(page: Page) -> list[list[str]]:
+    """Texts of figures that reach beyond their figure."""
+    probe = """() => [...document.querySelectorAll(".canvas:has(.main-svg)")].flatMap(canvas => {
+      const frame = canvas.getBoundingClientRect();
+      return [...canvas.querySelectorAll(".main-svg text")].filter(each => {
+        const box = each.getBoundingClientRect();
+        return box.width && (box.left < frame.left - 1 || box.right > frame.right + 1
+          || box.top < frame.top - 1 || box.bottom > frame.bottom + 1);
+      }).map(each => [canvas.id, each.textContent]);
+    })"""
+    return page.evaluate(probe)
+
+
+def covered(page: Page) -> list[list[str]]:
+    """Names of rows in the figure of every block that lie on a mark."""
+    probe = """() => [...document.querySelectorAll("[id^=blocks-]:has(.main-svg)")].flatMap(canvas => {
+      const marks = [...canvas.querySelectorAll(".points path")].map(each => each.getBoundingClientRect());
+      const names = [...canvas.querySelectorAll(".annotation-text, .ytick text")];
+      return names.filter(name => /[A-Za-z]/.test(name.textContent)).filter(name => {
+        const box = name.getBoundingClientRect();
+        return marks.some(mark => Math.min(box.right, mark.right) - Math.max(box.left, mark.left) > 1
+          && Math.min(box.bottom, mark.bottom) - Math.max(box.top, mark.top) > 1);
+      }).map(name => [canvas.id, name.textContent]);
+    })"""
+    return page.evaluate(probe)
 
 
 def overlapping(page: Page) -> list[list[str]]:

@@ -45,16 +45,67 @@ async function save(packed, name) {
   function labelsAbove(layout, canvas) {
     const { ticktext: labels, tickvals, tickfont, range, ticklabelstandoff } = layout.yaxis || {};
     if (!labels || !range || !ticklabelstandoff) return;
-    layout.height += 20 * labels.length;
-    canvas.style.height = `${layout.height}px`;
+    const room = canvas.clientWidth - 28;
+    const tall = layout.meta?.room;  // marks stand close below the names: these keep to one line
+    const lines = labels.map(label => {
+      const one = label.replace("<br>", " ");
+      return widthOf(one) <= room ? one : tall ? shortened(one, room) : label;
+    });
+    const two = lines.some(line => line.includes("<br>")) ? LINE : 0;
+    layout.height += ((tall ?? 20) + two) * labels.length;
     const row = (layout.height - 80) / Math.abs(range[1] - range[0]);  // an axis may run downwards
-    const texts = labels.map((label, index) => ({
-      text: label.replace("<br>", " "), x: 0, xref: "paper", xanchor: "left", xshift: 2, y: tickvals[index],
-      yshift: row / 2 - 8, font: tickfont, showarrow: false, borderpad: 0,
+    const texts = lines.map((text, index) => ({
+      text, x: 0, xref: "paper", xanchor: "left", align: "left", xshift: 2, y: tickvals[index], yanchor: "top",
+      yshift: row / 2, font: tickfont, showarrow: false, borderpad: 0,
       ...(layout.meta?.labels === "covering" && { bgcolor: layout.paper_bgcolor }),
     }));
     layout.annotations = [...(layout.annotations || []), ...texts];
     layout.yaxis.showticklabels = false;
+  }
+
+  // Long keys of panels and titles of axes would be cut at the edges of a narrow figure: they get further lines.
+  const LINE = 16;
+  const pen = document.createElement("canvas").getContext("2d");
+  const widthOf = (text, size = 13) => {
+    pen.font = `${size}px ${getComputedStyle(document.body).fontFamily}`;
+    return pen.measureText(text.replace(/<[^>]*>/g, "")).width;
+  };
+  function shortened(text, room) {
+    const letters = [...text];
+    while (letters.length && widthOf(`${letters.join("")}…`) > room) letters.pop();
+    return `${letters.join("").replace(/&[^;\s]*$/, "")}…`;  // no half of an escaped letter
+  }
+  function inLines(text, words, room, size) {
+    const parts = text.split("<br>").flatMap(line => {
+      const made = [];
+      for (const word of line.split(words)) {
+        const longer = `${made.at(-1)}${words}${word}`;
+        if (made.length && widthOf(longer, size) <= room) made[made.length - 1] = longer; else made.push(word);
+      }
+      return made;
+    });
+    return parts.join("<br>");
+  }
+  const linesOf = text => text.split("<br>").length;
+  function breakLines(layout, canvas) {
+    const width = canvas.clientWidth, title = layout.xaxis?.title;
+    if (title?.text) {
+      const text = inLines(title.text, " ", width - 70, 13);
+      layout.height += LINE * (linesOf(text) - linesOf(title.text));
+      title.text = text;
+    }
+    const keys = (layout.annotations || []).filter(({ name }) => name === "key");
+    const texts = keys.map(({ text, font }) => inLines(text, "   ", width - 72, font.size));
+    const more = Math.max(0, ...texts.map((text, index) => linesOf(text) - linesOf(keys[index].text)));
+    keys.forEach((key, index) => { key.text = texts[index]; key.align = "left"; });
+    layout.margin.t += LINE * more;
+    layout.height += LINE * more;
+  }
+  function fit(layout, canvas) {
+    const { height } = layout;
+    labelsAbove(layout, canvas);
+    breakLines(layout, canvas);
+    if (layout.height !== height) canvas.style.height = `${layout.height}px`;
   }
 
   // Figures have placeholders for the theme's colours (pages/theme.py), so the same JSON serves light and dark. Changes
@@ -69,7 +120,7 @@ async function save(packed, name) {
       .replaceAll("#010205", style("--line")).replaceAll("#010206", style("--paper"))
       .replaceAll("rgba(1,2,3,0.13)", style("--band"));
     const { figure: { data, layout }, views, axes } = JSON.parse(text);
-    if (narrow(figure.canvas)) labelsAbove(layout, figure.canvas);
+    if (narrow(figure.canvas)) fit(layout, figure.canvas);
     const view = views[figure.view], axis = axes[figure.axis];
     if (view) data.forEach((trace, index) => { trace.visible = view.visible[index]; });
     if (axis) data.forEach((trace, index) => { trace.x = numbers(trace.x).map(x => x * axis.scale[index]); });
@@ -153,7 +204,7 @@ async function save(packed, name) {
   label();
   // What is above the reader must not grow when it is drawn.
   figures.filter(({ canvas }) => canvas.offsetParent && narrow(canvas))
-    .forEach(({ text, canvas }) => labelsAbove(JSON.parse(text).figure.layout, canvas));
+    .forEach(({ text, canvas }) => fit(JSON.parse(text).figure.layout, canvas));
   figures.forEach(({ canvas }) => observer.observe(canvas));
   if (!figures.length) drawNear();
 })();

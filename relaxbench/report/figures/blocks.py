@@ -73,6 +73,7 @@ def dots(
     figure.update_layout(
         layout(
             height=110 + 52 * len(methods),
+            meta={"room": 40},  # on a telephone names stand above the diamonds
             xaxis=axis(with_unit(about["metric"], about["unit"])) | {"range": [left, right]},
             yaxis=row_axis([look.row(method) for method in methods]),
         )

@@ -13,7 +13,7 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.log_scale import smallest_positive
 from relaxbench.analysis.winsorized import winsorized
 from relaxbench.pages.figure import Drawing, Figure
-from relaxbench.pages.theme import INK, Look, axis, band, file_name, key_above, layout, log_axis, plain, tint
+from relaxbench.pages.theme import INK, KEY, Look, axis, band, file_name, key_above, layout, log_axis, plain, tint
 
 GRID = 80
 """Number of points of a band along the budget."""
@@ -177,7 +177,7 @@ def _along(label: str, limits: Mapping[str, float]) -> dict[str, Any]:
 
 def _key(look: Look, method: str) -> dict[str, Any]:
     """The key of a panel's lines."""
-    words = f"<span style='color:{look.colours[method]}'>━</span> {plain(look.titles[method], 22)}"
+    words = f"<span style='color:{look.colours[method]}'>━</span> {plain(look.titles[method], KEY)}"
     base = look.opponent(method)
     if base:
         dotted = f"<span style='color:{INK}'>┅</span> tuned {look.title(base)}"

@@ -14,6 +14,7 @@ from relaxbench.analysis.targets import budget
 from relaxbench.pages.figure import Drawing, Figure, single
 from relaxbench.pages.theme import (
     INK,
+    KEY,
     Look,
     axis,
     band,
@@ -234,7 +235,7 @@ def _panel(key: dict[str, Any], largest: int) -> dict[str, Any]:
 
 def _key(look: Look, method: str, against: bool = False) -> dict[str, Any]:
     """The key of a panel's lines."""
-    words = f"<span style='color:{look.colours[method]}'>━</span> {plain(look.titles[method], 22)}"
+    words = f"<span style='color:{look.colours[method]}'>━</span> {plain(look.titles[method], KEY)}"
     if look.baseline and (against or method == look.baseline):
         dotted = f"<span style='color:{INK}'>┅</span> {look.title(look.baseline)}"
         words = dotted if method == look.baseline else f"{words}   {dotted}"
