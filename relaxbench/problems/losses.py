@@ -51,8 +51,7 @@ class CrossEntropy(Loss):
         if not is_together() or labels.dtype != torch.int64:
             return functional.cross_entropy(logits, labels)
         # The same operations as `vmap` makes of it, but for those that leave out examples without a label.
-        if logits.shape[1] < FEW and logits.device.type == "cpu":
-            # PyTorch's softmax along so short an axis takes 4 to 10 times as long as along the other one.
+        if _short(logits):
             losses = -logits.T.contiguous().log_softmax(0).gather(0, labels[None]).squeeze(0)
         else:
             losses = -logits.log_softmax(1).gather(1, labels[:, None]).squeeze(1)
@@ -60,10 +59,10 @@ class CrossEntropy(Loss):
 
     def gradient(self, outputs: Tensor, batch: Batch) -> Tensor:
         target = batch["y"][..., None] == torch.arange(outputs.shape[-1], device=outputs.device)
-        return (outputs.softmax(-1) - target.to(outputs.dtype)) / _examples(outputs)
+        return (_softmax(outputs) - target.to(outputs.dtype)) / _examples(outputs)
 
     def curvature(self, outputs: Tensor, batch: Batch, v: Tensor) -> Tensor:
-        p = outputs.softmax(-1)
+        p = _softmax(outputs)
         return (p * v - p * (p * v).sum(-1, keepdim=True)) / _examples(outputs)
 
 
@@ -100,6 +99,18 @@ class Itself(Loss):
 
     def value(self, outputs: Tensor, batch: Batch) -> Tensor:
         return outputs.mean()
+
+
+def _short(logits: Tensor) -> bool:
+    """Whether the softmax of the classes takes PyTorch 4 to 10 times as long along the last axis as along another."""
+    return logits.shape[-1] < FEW and logits.device.type == "cpu"
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Return the probabilities of the classes, ``[B, …, C]``."""
+    if not is_together() or not _short(logits):
+        return logits.softmax(-1)
+    return logits.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
 
 
 def _examples(outputs: Tensor) -> int:

@@ -66,7 +66,7 @@ class OnBatch:
 
     def _by_member(self, function: Callable[..., Tensor], outputs: Tensor, *more: Tensor) -> Tensor:
         if self.path == "vectorized":
-            return batched(function)(outputs, self.batch, *more)
+            return _together(function)(outputs, self.batch, *more)
         rows = range(len(outputs))
         return torch.stack([function(outputs[k], _row(self.batch, k), *(v[k] for v in more)) for k in rows])
 
