@@ -47,7 +47,8 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Us
     """
     names, given = sorted(known), str(name)[:LONGEST]
     folded = {each.casefold(): each for each in reversed(names)}  # the first of those that differ by case only
-    meant = difflib.get_close_matches(given.casefold(), folded, n=1, cutoff=_alike(given))
+    meant = [each for each in folded if _same_letters(given, each)]
+    meant = meant or difflib.get_close_matches(given.casefold(), folded, n=1, cutoff=_alike(given))
     if meant:
         guess = f"did you mean {folded[meant[0]]!r}?"
     elif len(names) <= FEW:
@@ -59,7 +60,8 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Us
 
 def is_slip(given: str, name: str) -> bool:
     """Return whether a name may have been meant by what was given, as `unknown` decides it."""
-    return difflib.SequenceMatcher(None, name.casefold(), given.casefold()).ratio() >= _alike(given)
+    likeness = difflib.SequenceMatcher(None, name.casefold(), given.casefold()).ratio()
+    return _same_letters(given, name) or likeness >= _alike(given)
 
 
 def kind_of(value: object) -> str:
@@ -77,11 +79,15 @@ def kind_of(value: object) -> str:
     return f"an object of class {type(value).__name__}"
 
 
+def _same_letters(given: str, name: str) -> bool:
+    """Return whether letters have changed places, as in "tyni"."""
+    return sorted(given.casefold()) == sorted(name.casefold())
+
+
 def _alike(given: str) -> float:
     """Return the likeness (of difflib, 0 to 1) from which a name is what was meant.
 
-    A slip of the finger is one letter too many, too few or wrong, or two that changed places: in a short name that is
-    much of it. Longer names that share half of their letters are other words, such as "sampler" and "name".
+    A slip of the finger is one letter too many, too few or wrong: in a short name that is much of it. Longer names that share half of their letters are other words, such as "sampler" and "name".
     """
     return {1: 0.5, 2: 0.5, 3: 0.6, 4: 0.6}.get(len(given), 0.7)
 

@@ -12,6 +12,7 @@ MEANT = [
         ("SGD", "sgd"),
         ("haet", "heat"),
         ("wien", "wine"),
+        ("tyni", "tiny"),
         ("rl", "lr"),
         ("tpee", "tpe"),
         ("auc", "auroc"),
