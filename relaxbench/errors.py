@@ -87,7 +87,8 @@ def _same_letters(given: str, name: str) -> bool:
 def _alike(given: str) -> float:
     """Return the likeness (of difflib, 0 to 1) from which a name is what was meant.
 
-    A slip of the finger is one letter too many, too few or wrong: in a short name that is much of it. Longer names that share half of their letters are other words, such as "sampler" and "name".
+    A slip of the finger is one letter too many, too few or wrong: in a short name that is much of it. Longer names
+    that share half of their letters are other words, such as "sampler" and "name".
     """
     return {1: 0.5, 2: 0.5, 3: 0.6, 4: 0.6}.get(len(given), 0.7)
 
