@@ -228,6 +228,8 @@ def _batch_norm(norm: nn.modules.batchnorm._BatchNorm) -> BatchNorm | FrozenBatc
 def adapt(model: nn.Module) -> nn.Module:
     """Replace dropout, batch normalization and convolutions of a model, in place, and return the model.
 
+    Sequences with several linear layers become a `Chain`, which computes the same.
+
     Raises:
         UserError: for a layer that a population cannot train; the message names the layer and the remedy.
     """
