@@ -17,7 +17,7 @@ from relaxbench.atlas.cells import Cell, Row, cells_of, rows_of
 from relaxbench.errors import UserError
 from relaxbench.store.facts import public
 from relaxbench.store.schema import Study
-from relaxbench.store.urls import parse_url, show_url
+from relaxbench.store.urls import parse_url, show_url, split_study
 
 DATABASES = (".db", ".sqlite", ".sqlite3")
 """Endings of databases in a folder."""
@@ -137,7 +137,7 @@ def _files(places: Sequence[str]) -> Iterator[tuple[str, bool]]:
                 f"{place!r} is a study file, which has no results: give the database of the study, or its cost, "
                 f"saved by python -m relaxbench plan {place} --json > {path.stem}.json"
             )
-        elif "://" not in place and not Path(_split(place)[0]).exists():
+        elif "://" not in place and not Path(split_study(place)[0]).exists():
             raise UserError(
                 f"{place!r} does not exist: give a folder, a database or an export of studies, or what plan --json "
                 "prints, in a file"
@@ -149,7 +149,7 @@ def _files(places: Sequence[str]) -> Iterator[tuple[str, bool]]:
 def _studies(place: str, left_out: list[str]) -> Iterator[Entry]:
     from relaxbench.store.database import open_database
 
-    storage, name = _split(place)
+    storage, name = split_study(place)
     engine = open_database(storage, create=False, read_only=True)
     try:
         shown = show_url(parse_url(storage)) if "://" in storage else storage
@@ -166,12 +166,6 @@ def _studies(place: str, left_out: list[str]) -> Iterator[Entry]:
                 yield _entry(frames, shown)
     finally:
         engine.dispose()
-
-
-def _split(place: str) -> tuple[str, str | None]:
-    """The database and the name of the study; None without ``#``."""
-    storage, mark, name = place.rpartition("#")
-    return (storage, name or None) if mark and ("://" in storage or Path(storage).exists()) else (place, None)
 
 
 def _unfit(frames: StudyFrames) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from relaxbench.cli.console import console
-from relaxbench.cli.options import STORAGE
+from relaxbench.cli.options import STORAGE, reader
 from relaxbench.cli.outcome import finish, theory, verdict_lines
 from relaxbench.cli.session import Session
 from relaxbench.cli.spec import of_own_problems
@@ -130,7 +130,7 @@ def _run(study: Mapping[str, Any] | Path | str | None, values: dict[str, Any]) -
             )
         if summary.missing:
             raise KeyboardInterrupt(f"{counted(summary.missing, 'trial')} of study {name!r} are missing: {HERE} again")
-        found.append(frames := load_study(session.storage, name))
+        found.append(frames := load_study(reader(session.storage), name))
         finish(summary, name, session.storage, session.quiet)
         for line in [] if session.quiet else verdict_lines(Findings.of(frames)):
             console.print(line)

@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from relaxbench.cli.console import console, say, working
-from relaxbench.cli.options import STORAGE
+from relaxbench.cli.options import STORAGE, reader
 from relaxbench.util.text import counted, duration
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def conclude(storage: str, study: str | None, directory: Path | None) -> Path | 
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import load_study
 
-    frames = load_study(storage, study)
+    frames = load_study(reader(storage), study)
     findings = Findings.of(frames)
     for line in verdict_lines(findings):
         console.print(line)

@@ -96,5 +96,5 @@ class EpochSampler(EpochOrder):
 
 
 def _select(values: Tensor, rows: Tensor) -> Tensor:
-    """Return ``values[rows]``, ``[K, B, …]``, in a quarter to a half of the time that indexing takes."""
+    """Return ``values[rows]``, ``[K, B, …]``, in a fifth to a half of the time that indexing takes for many members."""
     return values.index_select(0, rows.flatten()).view(*rows.shape, *values.shape[1:])

@@ -7,10 +7,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from relaxbench.errors import UserError, unknown
-from relaxbench.problems.together import FEW, is_together
+from relaxbench.problems.together import is_together
 
 Batch = dict[str, Tensor]
 """A mini-batch or a split: for data ``{"x": [B, …], "y": [B]}``."""
+FEW = 16
+"""Fewer classes than these do not fill a vector of the CPU (512 bits)."""
 
 
 class Loss:
@@ -102,7 +104,7 @@ class Itself(Loss):
 
 
 def _short(logits: Tensor) -> bool:
-    """Whether the softmax of the classes takes PyTorch 4 to 10 times as long along the last axis as along another."""
+    """Whether PyTorch's softmax takes longer along the classes, the last axis, than along another: up to ten times."""
     return logits.shape[-1] < FEW and logits.device.type == "cpu"
 
 

@@ -7,8 +7,6 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-FEW = 16
-"""Fewer numbers than these do not fill a vector of the CPU (512 bits)."""
 Value = TypeVar("Value")
 
 _together: contextvars.ContextVar[bool] = contextvars.ContextVar("together", default=False)

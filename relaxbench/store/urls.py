@@ -125,9 +125,14 @@ def place_of(text: str, storage: str) -> tuple[str, str | None]:
 
 
 def split_study(text: str) -> tuple[str, str | None]:
-    """Return the storage and the study of ``FILE.db#STUDY`` or ``URL#STUDY``; without # the text itself, and None."""
+    """Return the storage and the study of ``FILE#STUDY`` or ``URL#STUDY``; without a study the text itself, and None.
+
+    A # may also stand in the name of a file: one that exists, or that ends in .db, has no study behind it.
+    """
     place, mark, name = text.rpartition("#")
-    return (place, name or None) if mark and _is_database(place) else (text, None)
+    whole = not mark or text.endswith(".db") or os.path.exists(text)
+    is_split = not whole and (_is_database(place) or os.path.exists(place))
+    return (place, name or None) if is_split else (text, None)
 
 
 def show_url(url: URL) -> str:

@@ -118,3 +118,11 @@ def test_a_study_may_stand_behind_its_database() -> None:
     assert split_study("a/b.db#digits") == ("a/b.db", "digits")
     assert split_study("sqlite:///b.db#a#b") == ("sqlite:///b.db#a", "b")
     assert split_study("a#b.db") == ("a#b.db", None) and split_study("b.db#") == ("b.db", None)
+    assert split_study("sqlite:///a#b.db") == ("sqlite:///a#b.db", None)
+
+
+def test_a_number_sign_may_stand_in_the_name_of_a_file(tmp_path: Path) -> None:
+    for name in ("plain", "plain#1"):
+        (tmp_path / name).touch()
+    assert split_study(f"{tmp_path}/plain#1") == (f"{tmp_path}/plain#1", None)
+    assert split_study(f"{tmp_path}/plain#2") == (f"{tmp_path}/plain", "2")
