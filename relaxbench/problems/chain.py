@@ -1,77 +1,74 @@
-"""Chains of linear layers in layouts in which a population's products of small matrices are fast."""
+"""Linear layers in layouts in which a population's products of small matrices are fast."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from torch import Tensor, nn
 
 from relaxbench.problems.together import is_together
-
-ELEMENTWISE = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardtanh, nn.Hardswish),
-    *(nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Tanhshrink, nn.Identity),
-)
-"""Layers that compute every number from that number alone, in whatever order the numbers lie in memory."""
+from relaxbench.problems.watched import Activation, activations_of
 
 
-class Chain(nn.Sequential):
-    """A sequence of layers that keeps activations transposed between linear layers, if members are trained together.
+class ChainedLinear(nn.Linear):
+    """A linear layer before or after another one, with only elementwise operations between them.
 
-    Forward, W Xᵀ takes a third of the time of X Wᵀ where W has few rows; backward, the gradient Gᵀ X has the layout of
-    W, while Xᵀ G has to be transposed. Both are the same numbers. So ``[B, I]`` goes through a run of linear and
-    elementwise layers as ``[I, B]``. What leaves it is contiguous again, because a model may ask for a view of it.
+    When members are trained together, the activations between such layers are kept transposed: ``[B, I]`` lies in
+    memory as ``[I, B]``. Forward, W Xᵀ takes a third of the time of X Wᵀ where W has few rows; backward, the gradient
+    Gᵀ X has the layout of W, while Xᵀ G has to be transposed. Both are the same numbers.
 
     Attributes:
-        runs: first and last linear layer of every run, by their places in the sequence.
+        inner: whether only linear layers take the result, so that it may stay transposed. Otherwise it is contiguous,
+            because a model may ask for a view of it.
     """
 
-    runs: tuple[tuple[int, int], ...] = ()
+    inner = False
 
-    def forward(self, x: Any) -> Any:
-        """Apply all layers."""
-        if not self.runs or not is_together():
-            return super().forward(x)  # type: ignore[no-untyped-call]
-        layers, starts, place = list(self), dict(self.runs), 0
-        while place < len(layers):
-            if place in starts and isinstance(x, Tensor) and x.dim() == 2 and x.device.type == "cpu":
-                end = starts[place] + 1
-                x = _transposed(layers[place:end], x)
-                place = end
-            else:
-                x = layers[place](x)
-                place += 1
-        return x
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer to `x` of shape ``[..., I]``."""
+        if x.dim() != 2 or not is_together() or x.device.type != "cpu":
+            return super().forward(x)
+        y = self.weight @ x.mT
+        if self.bias is not None:
+            y = y + self.bias[:, None]
+        return y.mT if self.inner else y.mT.contiguous()
 
 
-def chained(layers: nn.Sequential) -> tuple[tuple[int, int], ...]:
-    """Return the runs of a sequence: linear layers with only elementwise ones between them, two linear ones at least.
+def chain(model: nn.Module) -> None:
+    """Chain the linear layers of a model, in place; if its forward pass cannot be watched, those of its parts.
 
-    A layer with hooks ends a run, because a hook may ask for the layout that PyTorch gives.
+    A hook may ask for the layout that PyTorch gives, or keep what it sees: a part with one is not watched.
     """
-    runs, linear = list[tuple[int, int]](), list[int]()
-    for place, layer in enumerate([*layers, None]):
-        plain = layer is not None and not _hooked(layer)
-        if plain and type(layer) is nn.Linear:
-            linear.append(place)
-        elif not plain or type(layer) not in ELEMENTWISE:
-            runs += [(linear[0], linear[-1])] if len(linear) > 1 else []
-            linear = []
-    return tuple(runs)
+    plain = [part for part in model.modules() if type(part) is nn.Linear]
+    if len(plain) < 2:
+        return
+    try:
+        activations = None if any(_hooked(part) for part in model.modules()) else activations_of(model)
+    except Exception:  # whatever a forward pass raises that needs numbers
+        activations = None
+    if activations is None:
+        for part in model.children():
+            chain(part)
+        return
+    inner, last = _chained(activations, {id(layer.weight) for layer in plain})
+    for layer in plain:
+        if id(layer.weight) in inner | last:
+            layer.__class__ = ChainedLinear  # it keeps its parameters
+            vars(layer)["inner"] = id(layer.weight) in inner
 
 
-def _transposed(layers: list[nn.Module], x: Tensor) -> Tensor:
-    """Apply a run to ``[B, I]``."""
-    for layer in layers:
-        x = _linear(layer, x) if isinstance(layer, nn.Linear) else layer(x)
-    return x.contiguous()
+def _chained(activations: list[Activation], plain: set[int]) -> tuple[set[int], set[int]]:
+    """Return the weights, by `id`, of linear layers which only linear layers follow, and of those that follow them.
+
+    Args:
+        activations: of a forward pass.
+        plain: weights of layers that may be chained.
+    """
+    inner, others = set[int](), set[int]()
+    for each in activations:
+        followed = each.only_linear and bool(each.into) and all(id(weight) in plain for weight in each.into)
+        (inner if followed else others).add(id(each.weight))
+    inner = (inner & plain) - others  # in every call of the layer
+    return inner, {id(weight) for each in activations if id(each.weight) in inner for weight in each.into}
 
 
-def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    bias: Tensor | None = layer.bias
-    y = layer.weight @ x.mT
-    return (y if bias is None else y + bias[:, None]).mT
-
-
-def _hooked(layer: nn.Module) -> bool:
-    return any(value for name, value in vars(layer).items() if "_hooks" in name)
+def _hooked(part: nn.Module) -> bool:
+    return any(value for name, value in vars(part).items() if "_hooks" in name)

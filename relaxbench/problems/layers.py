@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from relaxbench import random
 from relaxbench.errors import UserError
-from relaxbench.problems.chain import Chain, chained
+from relaxbench.problems.chain import chain
 from relaxbench.problems.seeding import torch_seeded
 from relaxbench.problems.together import is_together, within
 
@@ -228,7 +228,7 @@ def _batch_norm(norm: nn.modules.batchnorm._BatchNorm) -> BatchNorm | FrozenBatc
 def adapt(model: nn.Module) -> nn.Module:
     """Replace dropout, batch normalization and convolutions of a model, in place, and return the model.
 
-    Sequences with several linear layers become a `Chain`, which computes the same.
+    Linear layers that follow each other are chained, which computes the same.
 
     Raises:
         UserError: for a layer that a population cannot train; the message names the layer and the remedy.
@@ -258,10 +258,7 @@ def adapt(model: nn.Module) -> nn.Module:
             now = getattr(parent, child_name)
             now.training = child.training
             vars(now).update({key: value for key, value in vars(child).items() if "_hooks" in key or key in HOOKED})
-    for part in model.modules():
-        if type(part) is nn.Sequential and (runs := chained(part)):
-            part.__class__ = Chain  # it keeps its layers and hooks
-            vars(part)["runs"] = runs
+    chain(model)
     for layer, module in enumerate(m for m in model.modules() if isinstance(m, Dropout)):
         module.layer = layer
     for name, module in model.named_modules():
