@@ -16,7 +16,7 @@ SOME = 12
 LONGEST = 200
 """Characters of an unknown name that are compared and shown."""
 LIBRARIES = (
-    *("alembic", "jinja2", "numpy", "optuna", "pandas", "plotly", "psutil", "pyarrow", "pydantic"),
+    *("alembic", "cloudpickle", "jinja2", "numpy", "optuna", "pandas", "plotly", "psutil", "pyarrow", "pydantic"),
     *("rich", "scipy", "sklearn", "sqlalchemy", "torchvision", "typer"),
 )
 """The modules of the extra `study` of pyproject.toml: what everything but the optimizers needs."""

@@ -242,6 +242,7 @@ def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, n
 def _problem(frames: StudyFrames, name: str) -> Problem:
     """Make the problem of a study from where the study found it."""
     from relaxbench.problems import problem
+    from relaxbench.problems.registry import require_known
     from relaxbench.study.definition.identity import refuse_other_model
     from relaxbench.study.definition.ladder import SEPARATOR
 
@@ -251,6 +252,8 @@ def _problem(frames: StudyFrames, name: str) -> Problem:
             f"problem {name!r} of study {frames.name!r} is not here at {origin!r}: put its Python file there, because "
             "weights are written as its model's state dict"
         )
+    if not origin.endswith(".py"):
+        require_known(origin, frames.name)
     own = problem(origin)
     refuse_other_model(frames.manifest, frames.name, name, own, origin)
     return own

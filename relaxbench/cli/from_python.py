@@ -10,7 +10,9 @@ from dataclasses import asdict, fields
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from relaxbench import given
 from relaxbench.cli.console import console
+from relaxbench.cli.objects import Found, named
 from relaxbench.cli.options import STORAGE, reader
 from relaxbench.cli.outcome import finish, theory, verdict_lines
 from relaxbench.cli.session import Session
@@ -53,7 +55,8 @@ def run_study(
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         report: folder of the report; None writes none (see `write_report`).
         quiet: print nothing.
-        **values: keys of a study file, whose values they replace: ``problems``, ``methods``, ``looks``, ``trials``, …;
+        **values: keys of a study file, whose values they replace: ``problems``, ``methods``, ``looks``, ``trials``, …
+            (`Problem` objects and classes of optimizers may stand there: see `relaxbench.cli.objects.named`);
             and further options of the command: ``population``, ``path``, ``data_dir``, ``download``, ``devices``,
             ``per_device``, ``engine``, ``address``, ``gpus_per_worker``, ``cpus_per_worker``, ``optuna``,
             ``retries``, ``skip_unfit``, ``known``, ``checkpoints``, ``restate``.
@@ -113,11 +116,20 @@ def write_report(study: StudyFrames, folder: Path | str = "reports") -> Path:
 
 
 def _run(study: Mapping[str, Any] | Path | str | None, values: dict[str, Any]) -> StudyFrames:
+    lender = isinstance(values.get("known"), str | PurePath)  # an option of the command, and a key of the file
+    chosen = {name: values.pop(name) for name in _options(lender) if name in values}
+    objects: Found = {}
+    study, values = named(study, objects) if isinstance(study, Mapping) else study, named(values, objects)
+    with given.giving(objects):
+        return _session_of(study, values, chosen)
+
+
+def _session_of(
+    study: Mapping[str, Any] | Path | str | None, values: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> StudyFrames:
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import load_study
 
-    lender = isinstance(values.get("known"), str | PurePath)  # an option of the command, and a key of the file
-    chosen = {name: values.pop(name) for name in _options(lender) if name in values}
     spec, source, where = _define(study, values)
     session = _session({name: value for name, value in chosen.items() if value is not None})
     found: list[StudyFrames] = []

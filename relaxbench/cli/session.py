@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relaxbench import given
 from relaxbench.cli import checks
 from relaxbench.cli.console import console, say
 from relaxbench.cli.options import CHECKPOINTS, RETRIES, STORAGE
@@ -15,6 +16,7 @@ from relaxbench.cli.ray import connected_cluster, distribute, requested_cluster
 from relaxbench.cli.spec import QUICK_LABEL, UNPRUNED, lender_notes, prepare_spec
 from relaxbench.cli.supervise import LocalWorkers, supervise, work_on_this_machine
 from relaxbench.cli.tracking import Tracking, destination_of
+from relaxbench.errors import UserError
 
 if TYPE_CHECKING:
     from relaxbench.study.coordination.ray_cluster import Cluster
@@ -85,10 +87,16 @@ class Session:
             checks.check_folder("--report", self.report)
         checks.check_optuna(self.optuna)
         destination, cluster, local = destination_of(spec), self._cluster(), None
+        if cluster is not None and (own := given.names("problem") + given.names("rule") + given.names("optimizer")):
+            raise UserError(
+                f"--engine ray: its workers do not see {own[0]!r}, an object of this program: define it in a Python "
+                "file, and name the file"
+            )
         if cluster is not None:  # with a GPU cluster, this machine needs no GPU
             place = parse_device("cpu" if cluster.device == "cpu" else "auto")
         elif (self.workers, self.devices, self.per_device) != (None, None, None):
             local = LocalWorkers.parse(self.device, self.workers, self.devices, self.per_device)
+            given.packed()  # refused before anything is written
             place = local.place
         else:
             place = parse_device(self.device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relaxbench import given
 from relaxbench.errors import UserError
 from relaxbench.util.text import counted
 
@@ -94,6 +95,12 @@ def work_on_this_machine(run: StudyRun, opened: OpenStudy, storage: str, display
     threads = cpu_threads(manifest)
     workers = cpu_workers(opened, threads)
     if workers > 1:
+        try:
+            given.packed()
+        except UserError as error:
+            display.say(f"One process works: {error}.")
+            workers = 1
+    if workers > 1:
         return supervise(run, opened, LocalWorkers(workers, None, None, place, threads), storage, display)
     return replace(run, options=replace(run.options, threads=threads)).work(opened)
 
@@ -121,7 +128,7 @@ def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: st
         line += ["--", name]
         # The storage's address may contain a password, and every user of a machine can read command lines.
         share = {"OMP_NUM_THREADS": str(local.threads)} if local.threads else {}
-        return line, {**worker_environment(place, len(places)), **share, "RELAXBENCH_STORAGE": storage}
+        return line, {**worker_environment(place, len(places)), **share, **objects, "RELAXBENCH_STORAGE": storage}
 
     def work() -> None:
         display.say(f"Study {name}: {counted(len(places), 'worker')} on {_where(places)}.")
@@ -129,7 +136,8 @@ def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: st
         told = set(opened.notes)
         Supervisor(watch.claims, places, command, options.stopping, watch.tick, display.say, start, told).run()
 
-    return watch.over(work)
+    with given.for_workers() as objects:
+        return watch.over(work)
 
 
 def _where(places: list[WorkerPlace]) -> str:

@@ -14,7 +14,7 @@ from relaxbench.study.definition.opening import OpenStudy
 from relaxbench.study.execution.run import StudyRun, Summary
 from relaxbench.util.pause import rest
 
-SHARE, LOOK_SECONDS, REST_SECONDS = 20, 0.5, 30.0
+SHARE, LOOK_SECONDS, REST_SECONDS = 50, 0.5, 30.0
 """Of pauses between two queries of the database, see `rest`."""
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from relaxbench import given
 from relaxbench.cli import checks, options
 from relaxbench.cli.console import console
 from relaxbench.cli.options import STORAGE, DataDir, Device, Population, Storage, Study
@@ -48,6 +49,7 @@ def worker(
     checks.check_folder("--checkpoints", checkpoints)
     checks.check_optuna(optuna)
     checks.use_data(data_dir)
+    given.receive()
     # A worker that a running study starts again may start in the middle of an outage.
     database = open_database(storage, create=False, patience=OUTAGE_SECONDS if supervised() else None)
     place = parse_device(device)

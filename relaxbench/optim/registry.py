@@ -1,4 +1,4 @@
-"""The rules by name: built in, and from other packages."""
+"""The rules by name: built in, from other packages, and given as classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 
-from relaxbench import plugins
+from relaxbench import given, plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.optim.rule import Rule
 from relaxbench.optim.rules.adam_lbfgs import AdamLBFGS
@@ -68,8 +68,9 @@ RULES: dict[str, type[Rule]] = {
 
 
 def rule_names() -> list[str]:
-    """List all rules: those that are built in, then those of other packages."""
-    return [*RULES, *(name for name in plugins.points_of(plugins.RULES) if name not in RULES)]
+    """List all rules: those that are built in, then those of other packages, then those that are given."""
+    others = [name for name in plugins.points_of(plugins.RULES) if name not in RULES]
+    return [*RULES, *others, *(name for name in given.names("rule") if name not in others)]
 
 
 def ignored_rules() -> dict[str, str]:
@@ -96,6 +97,8 @@ def rule_class(name: str, options: Mapping[str, Option] | None = None) -> type[R
         return wrapped_class(name, options)
     if name in RULES:
         return RULES[name]
+    if (own := given.lookup("rule", name)) is not None:
+        return _complete(own, f"method {name!r}")
     if name not in plugins.points_of(plugins.RULES):
         raise unknown("method", name, rule_names(), "python -m relaxbench list shows all")
     rule = plugins.load(plugins.RULES, name)
@@ -104,12 +107,14 @@ def rule_class(name: str, options: Mapping[str, Option] | None = None) -> type[R
     if getattr(rule, "name", None) != name:
         wrong = getattr(rule, "name", None)
         raise UserError(f"method {name!r} of another package calls itself {wrong!r}: expected the same name")
+    return _complete(rule, f"method {name!r} of another package")
+
+
+def _complete(rule: type[Rule], what: str) -> type[Rule]:
+    """Return a rule unless it lacks what every rule has."""
     missing = [key for key in ("title", "source", "space", "copies") if not hasattr(rule, key)]
     if missing:
-        raise UserError(
-            f"method {name!r} of another package lacks {', '.join(missing)}: every Rule needs these "
-            "(docs/add-an-optimizer.md)"
-        )
+        raise UserError(f"{what} lacks {', '.join(missing)}: every Rule needs these (docs/add-an-optimizer.md)")
     return rule
 
 

@@ -122,6 +122,11 @@ def _examples(outputs: Tensor) -> int:
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CrossEntropy(), LeastSquares(), Itself())}
 
 
+def is_built_in(loss: Loss) -> bool:
+    """Return whether a loss is one of `LOSSES`, or a copy of it from another process."""
+    return type(loss) in map(type, LOSSES.values())
+
+
 def loss(name: str) -> Loss:
     """Return the loss of a name.
 

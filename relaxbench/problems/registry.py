@@ -1,12 +1,13 @@
-"""Problems by name: built in, of other packages, or defined in a Python file."""
+"""Problems by name: built in, of other packages, given as objects, or defined in a Python file."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from relaxbench import plugins
+from relaxbench import given, plugins
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import text
 from relaxbench.problems.digit_variants import imbalanced_digits, small_steps
@@ -72,6 +73,19 @@ def takes_data(name: str) -> bool:
     return bool(colon) and network.removesuffix("-small") in (*RECIPES, *text.RECIPES, TABULAR)
 
 
+def require_known(name: str, study: str) -> None:
+    """Check that a problem of a study, which is in no file, can be made here.
+
+    Raises:
+        UserError: if it was an object of a program, or belongs to a package that is not installed.
+    """
+    if name not in (*problem_names(), *given.names("problem")) and not takes_data(name):
+        raise UserError(
+            f"problem {name!r} of study {study!r} is unknown here: if it was an object of a program, run that program "
+            "again; if it is of another package, install it"
+        )
+
+
 def problem(name: str) -> Problem:
     """Make the problem of a name, of a Python file (a path that ends in ``.py``), or of a network with other data.
 
@@ -89,8 +103,12 @@ def problem(name: str) -> Problem:
         return TabularProblem(name.partition(":")[2])
     if takes_data(name):
         return text.text_problem(name) if name.startswith((*text.RECIPES,)) else image_problem(name)
+    own: Problem | None = given.lookup("problem", name)
+    if own is not None:
+        _refuse_unfinished(own, f"problem {name!r}")
+        return copy.copy(own)  # a study may set its rounds; the data are shared
     if name not in plugins.points_of(plugins.PROBLEMS):
-        names = problem_names()
+        names = [*problem_names(), *given.names("problem")]
         raise unknown("problem", name, names, "python -m relaxbench list shows all; a file's path ends in .py")
     make = plugins.load(plugins.PROBLEMS, name)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from relaxbench import plugins
+from relaxbench import given, plugins
 from relaxbench.errors import UserError, kind_of, unknown
 
 PREFIX = "torch:"
@@ -36,6 +37,14 @@ def find(path: str) -> type[Optimizer]:
     Raises:
         UserError: if there is none, or if it cannot be an optimizer.
     """
+    if (own := given.lookup("optimizer", path)) is not None:
+        return checked(own, path)
+    module, _, name = path.rpartition(".")
+    if module == "__main__" and not hasattr(sys.modules[module], name):
+        raise UserError(
+            f"optimizer {path!r} was an object of a program, which alone has it: run that program again, or define the "
+            "class in a Python file"
+        )
     file, _, name = path.rpartition(":")
     if file.endswith(".py"):
         return checked(_attribute(_file(file, _age(file)), name, path), path)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.problems import Batch, Problem, SupervisedProblem
-from relaxbench.problems.losses import LOSSES
+from relaxbench.problems.losses import is_built_in
 from relaxbench.problems.seeding import torch_seeded
 from relaxbench.study.definition import score_probes, telling
 from relaxbench.study.definition.lifted import lifted
@@ -200,7 +200,7 @@ def _measures(task: Problem, precision: str, point: Tensor) -> dict[str, Measure
         return score_probes.scores(task, _outputs(task, point, batch).float(), batch)
 
     def nearly_right() -> list[Tensor]:
-        if task.loss in LOSSES.values():
+        if is_built_in(task.loss):
             return []  # named losses are what they are everywhere
         batch = few(task)
         outputs = _outputs(task, point, batch)

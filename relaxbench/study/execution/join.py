@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from relaxbench.errors import UserError, unknown
 from relaxbench.problems import problem
+from relaxbench.problems.registry import require_known
 from relaxbench.store.facts import Manifest, SpecFacts
 from relaxbench.store.schema import Study
 from relaxbench.store.studies import choose_study
@@ -131,6 +132,8 @@ def _restrict(
             raise UserError(
                 f"problem {name!r} of study {study!r} is not here at {origin!r}: give its Python file", "problem"
             )
+        if not origin.endswith(".py"):
+            require_known(origin, study)
         sources[origin] = None
     methods = [label for label in stored["methods"] if label in part.methods] or stored["methods"]
     whole = restore({**stored, "problems": list(sources)}, f"study {study!r}")

@@ -43,7 +43,7 @@ from relaxbench.training.devices import machine, torch_device
 from relaxbench.util.pause import rest
 from relaxbench.util.text import counted, listed
 
-SHARE, OBSERVE_SECONDS, REST_SECONDS = 20, 0.5, 30.0
+SHARE, OBSERVE_SECONDS, REST_SECONDS = 50, 0.5, 30.0
 """Of pauses between two reports of the progress, see `rest`."""
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from relaxbench import random
 from relaxbench.optim.forward_mode import plain_attention, uncompiled
 from relaxbench.problems import Batch, Problem
-from relaxbench.problems.losses import LOSSES
+from relaxbench.problems.losses import is_built_in
 from relaxbench.training.oracle import Oracle
 from relaxbench.util.text import listed
 
@@ -77,7 +77,7 @@ class Hessian:
             if place == 0 and (names := custom_functions(loss)):
                 self._compare(gradient, piece, names)
             self._kept = gradient if keeps_graph(problem) else None
-        if len(self._pieces) > 1 and problem.loss not in LOSSES.values():
+        if len(self._pieces) > 1 and not is_built_in(problem.loss):
             self._refuse_no_mean(torch.cat(outputs))
 
     def __matmul__(self, vectors: Tensor) -> Tensor:

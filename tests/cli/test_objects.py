@@ -1,0 +1,204 @@
+"""Problems and optimizers as objects of a program: their names in a study, in its workers, and elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import relaxbench
+from relaxbench.cli.objects import Found, named
+from relaxbench.optim.rules.sgd import SGD
+from relaxbench.problems import SupervisedProblem
+from tests import processes
+from tests.cli.commands import nothing_written, printed, refused
+from tests.study import tiny
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+SMALL: dict[str, Any] = {"looks": [6], "trials": 1, "recommend": 1, "budget": 40, "flatness": False, "quiet": True}
+
+
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.set_engine(monkeypatch)
+
+
+class Slow(SGD):
+    """A rule of one's own."""
+
+    name = "slow"
+    title = "Slow SGD"
+
+
+class Halved(torch.optim.SGD):
+    """An optimizer of one's own."""
+
+
+class InNotebook(torch.optim.SGD):
+    """One that no other process can import."""
+
+
+InNotebook.__module__ = "__main__"
+
+
+def lines(name: str = "lines", slope: float = 1.0, factor: float = 1.0) -> SupervisedProblem:
+    """A problem whose model and data are functions within a function, as in a notebook."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 4), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return factor * self.second(torch.relu(self.first(x)))  # type: ignore[no-any-return]
+
+    def data() -> dict[str, Any]:
+        x = torch.linspace(-1, 1, 240).reshape(120, 2)
+        y = slope * x.sum(1, keepdim=True)
+        return {"train": (x[:60], y[:60]), "validation": (x[60:90], y[60:90]), "test": (x[90:], y[90:])}
+
+    return SupervisedProblem(name, Net, data, loss="least-squares", batch_size=20)
+
+
+SCRIPT = """
+import sys
+import torch
+from torch import nn
+import relaxbench
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 4), nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
+class Mine(torch.optim.SGD):
+    pass
+
+class Slow(relaxbench.optim.SGD.rule_class):
+    name, title = "slow", "Slow SGD"
+
+x = torch.linspace(-1, 1, 240).reshape(120, 2)
+splits = {"train": slice(60), "validation": slice(60, 90), "test": slice(90, 120)}
+own = relaxbench.problems.SupervisedProblem(
+    "lines", Net, lambda: {name: (x[rows], x[rows].sum(1, keepdim=True)) for name, rows in splits.items()},
+    loss="least-squares", batch_size=20,
+)
+for storage, workers in (("one.db", None), ("two.db", 2), ("two.db", 2)):
+    study = relaxbench.run_study(
+        problems=[own], methods=["sgd", Slow, Mine], storage=storage, workers=workers, looks=[6], trials=1, recommend=1,
+        budget=40, flatness=False, population=4, path="vectorized",
+    )
+    print(study.name, study.methods)
+"""
+
+
+def test_a_study_of_objects_is_the_same_in_one_process_and_in_workers() -> None:
+    Path("script.py").write_text(SCRIPT)
+    done = processes.run(["script.py"])
+    assert done.stdout.count("lines ['sgd', 'slow', 'mine']") == 3 and "nothing was run" in done.stdout, done.stderr
+    columns = ["problem", "method", "phase", "block", "number", "seed", "value"]
+    one, two = (relaxbench.load_study(f"{name}.db#lines").trials[columns] for name in ("one", "two"))
+    assert len(one) == 3 * (6 + 6 + 1)
+    assert one.sort_values(columns).values.tolist() == two.sort_values(columns).values.tolist()
+
+
+def test_the_commands_read_such_a_study_and_say_what_they_lack(capsys: pytest.CaptureFixture[str]) -> None:
+    for storage, own, said in (
+        ("rule.db", Slow, "unknown method 'slow'"),
+        ("optimizer.db", InNotebook, "optimizer '__main__.InNotebook' was an object of a program, which alone has it"),
+    ):
+        relaxbench.run_study(problems=["rugged-1d"], methods=["sgd", own], storage=storage, **SMALL)
+        assert said in refused(capsys, "worker", "rugged-1d", "--storage", storage)
+    relaxbench.run_study(problems=[lines()], methods=["sgd"], **SMALL)
+    assert "SGD is the baseline on lines" in printed(capsys, "show", "lines")
+    printed(capsys, "report", "lines")
+    said = refused(capsys, "worker", "lines")
+    assert (
+        "problem 'lines' of study 'lines' is unknown here: if it was an object of a program, run that program" in said
+    )
+
+
+def test_another_model_or_other_data_are_refused() -> None:
+    relaxbench.run_study(problems=[lines()], methods=["sgd"], **SMALL)
+    for other in (lines(slope=2.0), lines(factor=2.0)):
+        with pytest.raises(relaxbench.UserError, match=r"study 'lines' began|changed since the study began"):
+            relaxbench.run_study(problems=[other], methods=["sgd"], **SMALL)
+
+
+def test_a_problem_that_cannot_be_sent_is_for_one_process() -> None:
+    own: Any = lines()
+    own.lock = threading.Lock()
+    with nothing_written(), pytest.raises(relaxbench.UserError, match=r"problem 'lines' cannot be sent to worker"):
+        relaxbench.run_study(problems=[own], methods=["sgd"], workers=2, **SMALL)
+    assert len(relaxbench.run_study(problems=[own], methods=["sgd"], **SMALL).trials) == 13
+
+
+def test_names_stand_in_place_of_objects() -> None:
+    found: Found = {}
+    own = lines()
+    values = {
+        "problems": [own, "digits-mlp"],
+        "methods": ["heat", relaxbench.optim.EntropySGD, torch.optim.NAdam, Slow, "mine"],
+        "baseline": SGD,
+        "controls": [relaxbench.optim.Lookahead],
+        "method": {"mine": {"rule": Halved, "title": "Mine"}},
+        "trials": 3,
+    }
+    assert named(values, found) == {
+        "problems": ["lines", "digits-mlp"],
+        "methods": ["heat", "entropy-sgd", "nadam", "slow", "mine"],
+        "baseline": "sgd",
+        "controls": ["lookahead"],
+        "method": {
+            "mine": {"rule": f"torch:{__name__}.Halved", "title": "Mine"},
+            "nadam": {"rule": "torch:torch.optim.NAdam"},
+        },
+        "trials": 3,
+    }
+    assert found == {("problem", "lines"): own, ("rule", "slow"): Slow}
+    assert values["method"] == {"mine": {"rule": Halved, "title": "Mine"}}  # what was given stays
+
+
+def test_a_class_that_cannot_be_imported_is_given() -> None:
+    found: Found = {}
+    path = "__main__.InNotebook"
+    assert named({"methods": [InNotebook]}, found)["method"] == {"innotebook": {"rule": f"torch:{path}"}}
+    assert found == {("optimizer", path): InNotebook}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"problems": [lines("digits-mlp")]}, "an object is called 'digits-mlp', which is built in"),
+        ({"problems": [lines(), lines()]}, "two objects are called 'lines': rename one of them"),
+        ({"problems": [nn.Linear(1, 1)]}, "problems = a list of 1: a value of type Linear has no form in TOML"),
+        ({"methods": [torch.optim.AdamW]}, "AdamW would be called 'adamw', which is built in: give it a label"),
+        ({"methods": [nn.Linear]}, "method Linear is a class, but neither an optimizer of PyTorch nor a Rule"),
+        ({"methods": [type("Other", (SGD,), {})]}, "method Other is called 'sgd': give the class a name"),
+        ({"methods": [Halved], "method": {"halved": {"rule": "heat"}}}, "'halved' stands for Halved and for another"),
+        (
+            {"problems": [lines()], "engine": "ray", "workers": 1},
+            "its workers do not see 'lines', an object of this program",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(values: dict[str, Any], said: str) -> None:
+    with nothing_written(), pytest.raises(relaxbench.UserError) as refusal:
+        relaxbench.run_study(**{"methods": ["sgd"], "problems": ["rugged-1d"], **values, **SMALL})
+    assert said in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_subclass_that_lacks_something_is_named() -> None:
+    class Half(relaxbench.problems.Problem):
+        name = "half"
+
+    with nothing_written(), pytest.raises(relaxbench.UserError, match=r"problem 'half' defines a Half without title"):
+        relaxbench.run_study(problems=[Half()], methods=["sgd"], **SMALL)
