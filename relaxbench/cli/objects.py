@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from relaxbench.errors import UserError
+from relaxbench.errors import UserError, kind_of
 
 if TYPE_CHECKING:
     from relaxbench.given import Kind
@@ -30,8 +31,11 @@ def named(values: Mapping[str, Any], found: Found) -> dict[str, Any]:
     """
     result = dict(values)
     table = {label: dict(own) if isinstance(own, Mapping) else own for label, own in _table(values).items()}
-    if isinstance(values.get("problems"), list | tuple):
-        result["problems"] = [_problem(each, found) for each in values["problems"]]
+    problems = values.get("problems", [])
+    if not isinstance(problems, list | tuple | str):
+        raise UserError(f"problems = {kind_of(problems)}: expected a list")
+    if isinstance(problems, list | tuple) and problems:
+        result["problems"] = [_problem(each, found) for each in problems]
     for key in ("methods", "controls"):
         if isinstance(values.get(key), list | tuple):
             result[key] = [_method(each, table, found) for each in values[key]]
@@ -51,8 +55,13 @@ def _table(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def _problem(value: Any, found: Found) -> Any:
     from relaxbench.problems import PROBLEMS, Problem
 
-    if not isinstance(value, Problem):
+    if isinstance(value, str | PurePath):
         return value
+    if not isinstance(value, Problem):
+        raise UserError(
+            f"problems: {kind_of(value)} is no problem: give a name, the path of a Python file, or "
+            "relaxbench.problems.SupervisedProblem(name, model, data)"
+        )
     name = str(getattr(value, "name", ""))
     if name in PROBLEMS or name.endswith(".py") or not name:
         taken = "is built in" if name in PROBLEMS else "is no name"

@@ -37,6 +37,8 @@ def _parts(dataset: Any, depth: int) -> Iterator[Any]:
 
 def _described(cls: type) -> str:
     name = f"{cls.__module__}.{cls.__qualname__}".split(".")[-1]
+    if cls.__module__ == "__main__":  # of a notebook or a program, of which workers have copies without a text
+        return name
     try:
         file, source = inspect.getsourcefile(cls), inspect.getsource(cls)
     except (OSError, TypeError):

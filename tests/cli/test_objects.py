@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 import relaxbench
 from relaxbench.cli.objects import Found, named
 from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import SupervisedProblem
+from relaxbench.problems.dataset_code import code_of
+from relaxbench.study.definition.code_files import rule_file
 from tests import processes
 from tests.cli.commands import nothing_written, printed, refused
 from tests.study import tiny
@@ -85,10 +89,19 @@ class Mine(torch.optim.SGD):
 class Slow(relaxbench.optim.SGD.rule_class):
     name, title = "slow", "Slow SGD"
 
-x = torch.linspace(-1, 1, 240).reshape(120, 2)
-splits = {"train": slice(60), "validation": slice(60, 90), "test": slice(90, 120)}
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, first, last):
+        self.x = torch.linspace(-1, 1, 240).reshape(120, 2)[first:last]
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, row):
+        return self.x[row], self.x[row].sum(0, keepdim=True)
+
+splits = {"train": (0, 60), "validation": (60, 90), "test": (90, 120)}
 own = relaxbench.problems.SupervisedProblem(
-    "lines", Net, lambda: {name: (x[rows], x[rows].sum(1, keepdim=True)) for name, rows in splits.items()},
+    "lines", Net, lambda: {name: Rows(*places) for name, places in splits.items()},
     loss="least-squares", batch_size=20,
 )
 for storage, workers in (("one.db", None), ("two.db", 2), ("two.db", 2)):
@@ -179,7 +192,8 @@ def test_a_class_that_cannot_be_imported_is_given() -> None:
     [
         ({"problems": [lines("digits-mlp")]}, "an object is called 'digits-mlp', which is built in"),
         ({"problems": [lines(), lines()]}, "two objects are called 'lines': rename one of them"),
-        ({"problems": [nn.Linear(1, 1)]}, "problems = a list of 1: a value of type Linear has no form in TOML"),
+        ({"problems": [nn.Linear(1, 1)]}, "problems: an object of class Linear is no problem: give a name, the path"),
+        ({"problems": lines()}, "problems = an object of class SupervisedProblem: expected a list"),
         ({"methods": [torch.optim.AdamW]}, "AdamW would be called 'adamw', which is built in: give it a label"),
         ({"methods": [nn.Linear]}, "method Linear is a class, but neither an optimizer of PyTorch nor a Rule"),
         ({"methods": [type("Other", (SGD,), {})]}, "method Other is called 'sgd': give the class a name"),
@@ -194,6 +208,19 @@ def test_mistakes_are_one_line(values: dict[str, Any], said: str) -> None:
     with nothing_written(), pytest.raises(relaxbench.UserError) as refusal:
         relaxbench.run_study(**{"methods": ["sgd"], "problems": ["rugged-1d"], **values, **SMALL})
     assert said in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_what_a_program_defines_has_no_text_that_workers_would_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker has copies of the classes, but neither the file nor the cell where they were written."""
+
+    class Rows(TensorDataset):
+        pass
+
+    rows = Rows(torch.zeros(3))
+    assert re.fullmatch(r"Rows:[0-9a-f]{8}", code_of(rows)) and rule_file(Slow) == Path(__file__)
+    monkeypatch.setattr(Rows, "__module__", "__main__")
+    monkeypatch.setattr(Slow, "__module__", "__main__")
+    assert code_of(rows) == "Rows" and rule_file(Slow) is None
 
 
 def test_a_subclass_that_lacks_something_is_named() -> None:

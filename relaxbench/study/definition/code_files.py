@@ -35,10 +35,9 @@ def rule_file(rule: type[Rule]) -> Path | None:
     if issubclass(rule, WrappedRule):
         file, _, _ = rule.recipe.path.rpartition(":")
         return Path(file) if file.endswith(".py") else None
-    try:
-        return Path(inspect.getsourcefile(rule) or "")
-    except TypeError:  # a class of an interactive session
+    if rule.__module__ == "__main__":  # of a notebook or a program, of which workers have copies without a file
         return None
+    return Path(inspect.getsourcefile(rule) or "")
 
 
 def modules_beside(source: str) -> dict[str, str]:
