@@ -1,9 +1,9 @@
 """relaxbench: does a relaxation optimizer beat a well-tuned SGD on this model, by how much, and how sure is that?
 
-`run_study` runs a study, `load_study` reads one as pandas frames, `verdicts` are its answers, and `write_report` writes
-its page. `optim` has the methods as PyTorch optimizers, `problems` has what they are compared on, and `trial` makes a
-training script of your own an arm of a study. A mistake in a request is a `UserError`. Everything else serves the
-command line, ``python -m relaxbench``; see docs/architecture.md.
+`run_study` runs a study, `load_study` reads one as pandas frames, `verdicts` are its answers, `best` gives a method's
+best settings, and `write_report` writes its page. `optim` has the methods as PyTorch optimizers, `problems` has what
+they are compared on, and `trial` makes a training script of your own an arm of a study. A mistake in a request is a
+`UserError`. Everything else serves the command line, ``python -m relaxbench``; see docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from relaxbench import optim as optim
     from relaxbench import problems as problems
     from relaxbench.analysis.frames import load_study as load_study
+    from relaxbench.cli.from_python import best as best
     from relaxbench.cli.from_python import run_study as run_study
     from relaxbench.cli.from_python import verdicts as verdicts
     from relaxbench.cli.from_python import write_report as write_report
     from relaxbench.loop.current import trial as trial
 
 _PLACES = {
+    "best": "relaxbench.cli.from_python",
     "load_study": "relaxbench.analysis.frames",
     "run_study": "relaxbench.cli.from_python",
     "verdicts": "relaxbench.cli.from_python",
@@ -36,6 +38,7 @@ _PLACES = {
 __all__ = [
     "UserError",
     "__version__",
+    "best",
     "load_study",
     "optim",
     "problems",

@@ -11,7 +11,7 @@ import relaxbench
 
 
 def test_public_names_are_listed_and_exist() -> None:
-    functions = {"load_study", "run_study", "trial", "verdicts", "write_report"}
+    functions = {"best", "load_study", "run_study", "trial", "verdicts", "write_report"}
     assert set(relaxbench.__all__) == {"UserError", "__version__", "optim", "problems", *functions}
     assert set(relaxbench.__all__) <= set(dir(relaxbench))
     assert all(getattr(relaxbench, name) is not None for name in relaxbench.__all__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +41,10 @@ def best(
     as_json: AsJson = False,
 ) -> None:
     """Print a method's best settings as a constructor to paste into a training loop."""
-    answer = best_answer(reader(storage), study, method, problem, weights)
+    from relaxbench.analysis.frames import load_study
+
+    database = reader(storage)
+    answer = best_answer(load_study(database, study), method, problem, weights, lambda: database)
     if as_json:
         print_json(answer)
     else:
@@ -49,21 +52,27 @@ def best(
 
 
 def best_answer(
-    database: Database, study: str, method: str, problem: str | None, weights: Path | None
+    frames: StudyFrames, method: str, problem: str | None, weights: Path | None, database: Callable[[], Database]
 ) -> dict[str, Any]:
     """Return what `best --json` prints, and write the best run's weights to a file if one is given.
 
+    Args:
+        frames: the study.
+        method: its label.
+        problem: its name; None for the only one.
+        weights: the file.
+        database: of the study, in which the weights are.
+
     Raises:
-        UserError: if the study, method or problem does not exist, or the method has no finished trial.
+        UserError: if the method or problem does not exist, or the method has no finished trial.
     """
-    from relaxbench.analysis.frames import load_study
     from relaxbench.optim.registry import rule_class
     from relaxbench.optim.wrapped.constructor import code
     from relaxbench.optim.wrapped.rule import WrappedRule
     from relaxbench.store.schema import SEARCHED
     from relaxbench.store.winners import best_rows_so_far
 
-    frames = load_study(database, study)
+    study = frames.name
     if method not in frames.methods:
         raise unknown(f"method in study {study!r}:", method, frames.methods)
     if problem is None and len(frames.problems) > 1:
@@ -121,7 +130,7 @@ def best_answer(
     else:
         lines += _drop_in(rule, options, winner["params"], budget)
     if weights is not None:
-        lines.append(f"# weights of the best run: {_save_weights(database, frames, runs, name, weights)}")
+        lines.append(f"# weights of the best run: {_save_weights(database(), frames, runs, name, weights)}")
     return {**answer, "code": "\n".join(lines)}
 
 

@@ -1,4 +1,4 @@
-"""Run a study, read its verdicts and write its report from Python, in a script or a notebook."""
+"""Run a study, read its verdicts and best settings, and write its report from Python, in a script or a notebook."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from relaxbench.analysis.frames import StudyFrames
+    from relaxbench.problems import Problem
     from relaxbench.study.definition.spec import StudySpec
     from relaxbench.study.execution.run import Summary
 
@@ -97,6 +98,44 @@ def verdicts(study: StudyFrames) -> pd.DataFrame:
 
     results = Findings.of(study).results
     return verdict_table(results).assign(sentence=[sentence(result) for result in results])
+
+
+def best(
+    study: StudyFrames,
+    method: str | type,
+    problem: str | Problem | None = None,
+    *,
+    weights: Path | str | None = None,
+    storage: Path | str | None = None,
+) -> dict[str, Any]:
+    """Return the best settings of a method, as ``python -m relaxbench best`` does.
+
+    Args:
+        study: from `run_study` or `load_study`.
+        method: its label, or the class that was given to `run_study`.
+        problem: its name, or the object that was given to `run_study`; None for the only one.
+        weights: a file to which the weights of the best run are written, as a state dict of the problem's model.
+        storage: the database that has these weights; as for `run_study`.
+
+    Returns:
+        ``"params"`` and ``"options"``, the arguments of the optimizer's class; ``"code"``, which makes it; and what
+        ``best --json`` has of the runs on fresh seeds: ``"runs"``, ``"test_metric"``, ``"test_metric_std"``, ….
+
+    Raises:
+        UserError: for an unknown method or problem, or one without a finished trial; if the weights cannot be written.
+    """
+    from relaxbench.cli.best import best_answer
+
+    objects: Found = {}
+    of_method = named({"methods": [method]}, objects)["methods"][0]
+    (of_problem,) = named({"problems": [problem]}, objects)["problems"] if problem is not None else [None]
+    place = os.fspath(storage) if storage is not None else os.environ.get("RELAXBENCH_STORAGE") or STORAGE
+    file = None if weights is None else Path(weights)
+    try:
+        with given.giving(objects):
+            return best_answer(study, of_method, of_problem, file, lambda: reader(place))
+    except UserError as error:
+        raise UserError(_in_python(error), *error.settings) from None
 
 
 def write_report(study: StudyFrames, folder: Path | str = "reports") -> Path:

@@ -139,6 +139,44 @@ def test_the_commands_read_such_a_study_and_say_what_they_lack(capsys: pytest.Ca
     )
 
 
+def test_the_best_settings_and_weights_of_such_a_study(capsys: pytest.CaptureFixture[str]) -> None:
+    own = lines()
+    study = relaxbench.run_study(problems=[own], methods=["sgd", Slow, InNotebook], storage="own.db", **SMALL)
+    printed(capsys, "show", "lines", "--storage", "own.db")
+    answer = relaxbench.best(study, "sgd", own, weights="best.pt", storage="own.db")
+    tuned = study.trials[(study.trials["method"] == "sgd") & (study.trials["phase"] == "explore")]
+    assert answer["params"] == tuned.loc[tuned["value"].idxmin(), "params"]
+    model = own.model  # as it is built
+    relaxbench.optim.SGD(model.parameters(), total_steps=40, **answer["options"], **answer["params"])
+    state = torch.load("best.pt")
+    model.load_state_dict(state)
+    test = own.split("test", torch.device("cpu"))
+    run = study.recommended[study.recommended["method"] == "sgd"].iloc[0]
+    loss = torch.nn.functional.mse_loss(model(test["x"]), test["y"])
+    assert loss.item() == pytest.approx(run["test_loss"], rel=1e-5)
+    assert "momentum" in relaxbench.best(study, Slow)["params"]
+    assert "optimizer = " in relaxbench.best(study, InNotebook, own)["code"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("heat",), "unknown method in study 'lines': 'heat'"),
+        ((torch.optim.NAdam,), "unknown method in study 'lines': 'nadam'"),
+        (("sgd", "lime"), "unknown problem in study 'lines': 'lime'"),
+        (("sgd", lines("other")), "unknown problem in study 'lines': 'other'"),
+    ],
+)
+def test_what_a_study_does_not_have_is_named(arguments: tuple[Any, ...], said: str) -> None:
+    study = relaxbench.run_study(problems=[lines()], methods=["sgd"], **SMALL)
+    with pytest.raises(relaxbench.UserError) as refusal:
+        relaxbench.best(study, *arguments)
+    assert said in str(refusal.value)
+    with pytest.raises(relaxbench.UserError, match=r"'lines' of study 'lines' is unknown here"):
+        relaxbench.best(study, "sgd", weights="best.pt")
+    assert not Path("best.pt").exists()
+
+
 def test_another_model_or_other_data_are_refused() -> None:
     relaxbench.run_study(problems=[lines()], methods=["sgd"], **SMALL)
     for other in (lines(slope=2.0), lines(factor=2.0)):
