@@ -93,13 +93,14 @@ def plan(
     place = torch_device(device)
     spec, problems, unfit = prepare_spec(spec, str(find(file)), given.names, download, skip_unfit)
     refuse_problems(spec, problems, place, wish)
+    told = [*unfit, *unsearched(spec, problems)]
     working("Measuring the speed of every method on this machine")
     if as_json:
         from relaxbench.cli.plan_answer import plan_answer
 
-        print_json(plan_answer(spec, problems, place, population, wish, unfit, is_server(storage)))
+        print_json(plan_answer(spec, problems, place, population, wish, told, is_server(storage)))
         return
-    for line in (*unfit, *unsearched(spec, problems)):
+    for line in told:
         console.print(line, markup=False, highlight=False)
     for part in plan_tables(spec, problems, storage, place, population, spread, wish):
         console.print(part)

@@ -19,7 +19,7 @@ def plan_answer(
     place: Any,
     population: int | None,
     wish: Wish,
-    unfit: Sequence[str],
+    told: Sequence[str],
     shared: bool = False,
 ) -> dict[str, Any]:
     """Measure the speed of a study on this machine, and return what it costs.
@@ -30,7 +30,7 @@ def plan_answer(
         place: the device.
         population: trials that train in parallel; None for the fastest.
         wish: the path of training.
-        unfit: a line for each method that is left out.
+        told: a line for each method that is left out, and for each that is not searched as others are.
         shared: whether the storage is a server.
     """
     from relaxbench.store.facts import SpecFacts, planned_looks
@@ -56,7 +56,7 @@ def plan_answer(
             }
             for pace in paces
         ],
-        "notes": [*unfit, *notes],
+        "notes": [*told, *notes],
     }
 
 

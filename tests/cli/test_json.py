@@ -125,6 +125,13 @@ def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["last"]["runs"] == 2 * counts[12]
     seconds = sum(row["last"]["seconds"] for row in found["methods"]) + found["start_seconds"]
     assert found["last"]["seconds"] == pytest.approx(seconds)
+    (path,) = found["notes"]
+    Path("mine.toml").write_text(f'{STUDY}[search]\nsampler = "qmc"\n[method.heat.search]\n')
+    note, same = answer(capsys, "plan", "mine.toml", "--population", "8")["notes"]
+    assert same == path
+    assert "sampler 'random' in place of 'qmc'" in note and note in " ".join(
+        printed(capsys, "plan", "mine.toml", "--population", "8").split()
+    )
 
 
 def test_best(capsys: pytest.CaptureFixture[str], study: str) -> None:
