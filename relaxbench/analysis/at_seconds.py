@@ -82,7 +82,7 @@ def worst_metric(frames: StudyFrames, problem: str) -> float:
 
 def _read(frames: StudyFrames, problem: str, runs: pd.Series, gradients: float) -> pd.Series:
     """The validation metric of each run after so many gradients, by id; NaN before the first measurement."""
-    curves, worst = frames.curves, worst_metric(frames, problem)
+    curves, worst = frames.curves[frames.curves["trial_id"].isin(runs)], worst_metric(frames, problem)
     trial = curves["trial_id"].to_numpy()
     at = curves["gradients"].to_numpy(dtype=float)
     metric = counted_curves.counted(frames, curves, "validation_metric", worst)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
 from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.edges import crowded_edges
 from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.problem_caveats import same_examples, shared_examples, worse_than_diverged
-from relaxbench.analysis.progress import progress
 from relaxbench.analysis.pruning import prunings, without_pruner
 from relaxbench.analysis.publications import warning
 from relaxbench.analysis.sentences import decimals_of, listed, number, ratio
@@ -33,11 +34,15 @@ DIVERGED = 0.2
 """A larger share of diverged explore trials is worth a warning."""
 
 
-def missing(frames: StudyFrames) -> list[str]:
-    """Return what an unfinished study lacks, one sentence per problem and method; empty for a finished one."""
+def missing(frames: StudyFrames, counts: pd.DataFrame) -> list[str]:
+    """Return what an unfinished study lacks, one sentence per problem and method; empty for a finished one.
+
+    Args:
+        frames: the study.
+        counts: its progress.
+    """
     if not frames.problems or not frames.methods:
         return ["The study names no problem or no method."]
-    counts = progress(frames)
     lacking = counts[counts["done"] < counts["planned"]]
     nouns = {
         "explore": "explore trials",

@@ -79,9 +79,9 @@ class Contrast:
 
 def compare(one: Side, other: Side) -> list[Contrast]:
     """Compare two studies: one entry per problem and method that both have."""
-    others = {(result.problem, result.method): result for result in verdicts(other.frames)}
     contrasts, arms = [], (StudyArms(one.frames), StudyArms(other.frames))
-    for first in verdicts(one.frames):
+    others = {(result.problem, result.method): result for result in verdicts(other.frames, arms[1])}
+    for first in verdicts(one.frames, arms[0]):
         place = first.problem, first.method
         second = others.get(place)
         if second is None:

@@ -317,7 +317,8 @@ def _filled(
 
 def _solutions(raw: pd.DataFrame, ids: set[int]) -> dict[int, StoredSolution]:
     """The solutions of these runs by their id."""
-    stored = {int(row.id): row.measures.get("solution") for row in raw.itertuples() if row.id in ids}
+    rows = zip(raw["id"], raw["measures"], strict=True)
+    stored = {int(number): measures.get("solution") for number, measures in rows if number in ids}
     return {number: unpack_solution(value) for number, value in stored.items() if value is not None}
 
 

@@ -11,35 +11,38 @@ from relaxbench.analysis.frames import StudyFrames
 from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.store.allowance import affordable
 from relaxbench.store.facts import protocol
-from relaxbench.store.schema import FINISHED, PHASES, SEARCHED, SPOT_CHECK
+from relaxbench.store.schema import FINISHED, PHASES, SPOT_CHECK
 
 
-def progress(frames: StudyFrames) -> pd.DataFrame:
+def progress(frames: StudyFrames, arms: StudyArms | None = None) -> pd.DataFrame:
     """Count the ``done`` and ``planned`` trials: one row per problem, method and phase.
 
     Random trials and their confirmations are planned up to the look that a method goes to: the one that ended it,
     else its next one, or a later one that trials are already planned for; an opponent, such as the baseline, goes
     as far as the farthest method that is compared with it.
+
+    Args:
+        frames: the study.
+        arms: those of the study, if they have been computed.
     """
-    spec, arms = frames.spec, StudyArms(frames)
-    searched = frames.trials[(frames.trials["status"] == "done") & frames.trials["phase"].isin(SEARCHED)]
-    exploited = searched[searched["phase"] == "exploit"].groupby(["problem", "method"]).size().to_dict()
+    spec, arms = frames.spec, arms or StudyArms(frames)
     recommended = frames.recommended.groupby(["problem", "method"]).size().to_dict()
     rows = []
     for problem in frames.problems:
         going = [blocks_needed(arms, problem, repetition) for repetition in range(frames.repetitions)]
         for method in frames.methods:
             counts = {"explore": (0, 0), "confirm": (0, 0)}
-            begun = _begun(frames, problem, method)
+            begun = _begun(arms, problem, method)
             for repetition, blocks in enumerate(going):
                 needed = max(blocks[method], begun.get(repetition, 0))
                 for phase, pair in _counts(arms, problem, method, repetition, needed).items():
                     counts[phase] = (counts[phase][0] + pair[0], counts[phase][1] + pair[1])
             tuned = frames.tuning(method) > 0
-            counts["exploit"] = exploited.get((problem, method), 0), int(spec.get("exploit") or 0) if tuned else 0
+            exploited = _done(arms.trials(problem, method, "exploit"))
+            counts["exploit"] = exploited, int(spec.get("exploit") or 0) if tuned else 0
             counts["recommend"] = recommended.get((problem, method), 0), int(spec.get("recommend") or 0) if tuned else 0
-            checks = _of(frames, problem, method, SPOT_CHECK)
-            counts[SPOT_CHECK] = int((checks["status"] == "done").sum()), len(checks)
+            checks = arms.trials(problem, method, SPOT_CHECK)
+            counts[SPOT_CHECK] = _done(checks), len(checks)
             for phase in PHASES:
                 done, planned = counts[phase]
                 if planned:
@@ -68,16 +71,15 @@ def _farthest(needed: Mapping[str, int], opponents: Mapping[str, str], method: s
     return max(needed[label] for label in own)
 
 
-def _begun(frames: StudyFrames, problem: str, method: str) -> dict[int, int]:
+def _done(trials: pd.DataFrame) -> int:
+    return int((trials["status"] == "done").sum())
+
+
+def _begun(arms: StudyArms, problem: str, method: str) -> dict[int, int]:
     """Repetition → blocks of which trials exist, finished or not."""
-    own = _of(frames, problem, method, "explore" if frames.tuning(method) else "confirm")
+    own = arms.trials(problem, method, "explore" if arms.frames.tuning(method) else "confirm")
     counts = own.groupby("repetition")["block"].nunique()
     return {int(repetition): int(count) for repetition, count in counts.items()}
-
-
-def _of(frames: StudyFrames, problem: str, method: str, phase: str) -> pd.DataFrame:
-    trials = frames.trials
-    return trials[(trials["problem"] == problem) & (trials["method"] == method) & (trials["phase"] == phase)]
 
 
 def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks: int) -> dict[str, tuple[int, int]]:
@@ -88,7 +90,7 @@ def _counts(arms: StudyArms, problem: str, method: str, repetition: int, blocks:
     within = range(runs.first, runs.first + blocks)
     trials = arms.frames.tuning(method)
     if trials and (protocol(arms.frames.spec) == 1 or not arms.frames.is_random(method)):
-        own = _of(arms.frames, problem, method, "explore")
+        own = arms.trials(problem, method, "explore")
         own = own[own["block"].isin(within) & own["status"].isin(FINISHED)]
         budget = arms.frames.pruned_budget(method, problem)
         planned = trials * blocks

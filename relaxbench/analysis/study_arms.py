@@ -25,6 +25,9 @@ from relaxbench.store.facts import protocol
 Key = tuple[str, str, int]
 """Problem, method and repetition."""
 
+PAIR = ["problem", "method"]
+OUTCOME = ["phase", "repetition", "block", "status", "gradients", "diverged"]
+
 NOTHING = Arm(np.array(np.nan), np.array(np.nan), 0)
 """An arm without an estimate, of which no claim is made."""
 
@@ -120,6 +123,18 @@ class StudyArms:
             self._runs[key] = self._collect(*key)
         return self._runs[key]
 
+    def trials(self, problem: str, method: str, phase: str) -> pd.DataFrame:
+        """Return the trials of a method in a phase, with the columns that say where they are and how they ended."""
+        return self._trials.get((problem, method, phase), self.frames.trials[:0])
+
+    def confirmations(self, problem: str, method: str) -> pd.DataFrame:
+        """Return the confirm runs of a method in all repetitions."""
+        return self._confirmations.get((problem, method), self.frames.confirmations[:0])
+
+    def blocks(self, problem: str, method: str) -> pd.DataFrame:
+        """Return the winners of a method's blocks."""
+        return self._blocks.get((problem, method), self.frames.blocks[:0])
+
     def arms(self, problem: str, method: str, repetition: int = 0) -> list[Arm | None]:
         """Return the estimate of a method at every look; None where the look is not complete."""
         key = problem, method, repetition
@@ -144,14 +159,26 @@ class StudyArms:
         return complete[-1] if complete else None
 
     @cached_property
+    def _trials(self) -> dict[tuple[str, ...], pd.DataFrame]:
+        return _parts(self.frames.trials[[*PAIR, *OUTCOME]], [*PAIR, "phase"])
+
+    @cached_property
+    def _confirmations(self) -> dict[tuple[str, ...], pd.DataFrame]:
+        return _parts(self.frames.confirmations, PAIR)
+
+    @cached_property
+    def _blocks(self) -> dict[tuple[str, ...], pd.DataFrame]:
+        return _parts(self.frames.blocks, PAIR)
+
+    @cached_property
     def _explored(self) -> dict[Key, pd.DataFrame]:
         trials = self.frames.trials
-        done = trials[(trials["status"] == "done") & (trials["phase"] == "explore")]
-        return _by_key(done[["problem", "method", "repetition", "block", "number", "value"]])
+        done = (trials["status"] == "done") & (trials["phase"] == "explore")
+        return _by_repetition(trials[[*PAIR, "repetition", "block", "number", "value"]][done])
 
     @cached_property
     def _confirmed(self) -> dict[Key, pd.DataFrame]:
-        return _by_key(self.frames.confirmations)
+        return _by_repetition(self.frames.confirmations)
 
     def _collect(self, problem: str, method: str, repetition: int) -> Runs:
         key, frames = (problem, method, repetition), self.frames
@@ -159,8 +186,7 @@ class StudyArms:
         first = repetition * (frames.looks[-1] if frames.looks else 1)
         trials = frames.tuning(method)
         if protocol(frames.spec) == 1:
-            blocks = frames.blocks
-            current = blocks.loc[(blocks["problem"] == problem) & (blocks["method"] == method), "confirm"].dropna()
+            current = self.blocks(problem, method)["confirm"].dropna()
             table, trials = table[table["id"].isin(current)], 0
         if not frames.is_random(method):
             trials = 0
@@ -174,8 +200,13 @@ class StudyArms:
         return Runs(trials, first, losses, {k: int(v) for k, v in _places(table, "id").items()}, table)
 
 
-def _by_key(rows: pd.DataFrame) -> dict[Key, pd.DataFrame]:
-    groups = rows.groupby(["problem", "method", "repetition"], sort=False)
+def _parts(rows: pd.DataFrame, by: list[str]) -> dict[tuple[str, ...], pd.DataFrame]:
+    """The rows that agree in some columns of text, in their order."""
+    return {tuple(map(str, key)): part for key, part in rows.groupby(by, sort=False)}
+
+
+def _by_repetition(rows: pd.DataFrame) -> dict[Key, pd.DataFrame]:
+    groups = rows.groupby([*PAIR, "repetition"], sort=False)
     return {(str(problem), str(method), int(repetition)): part for (problem, method, repetition), part in groups}
 
 

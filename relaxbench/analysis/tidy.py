@@ -32,12 +32,14 @@ def trials_of(
         costs: problem and method → seconds per gradient; NaN where it was not measured.
         blocks: of one repetition.
     """
-    trials = raw.drop(columns=["measures", "ledger"])
-    for keys, stored in ((MEASURES, raw["measures"]), (LEDGER, raw["ledger"])):
-        for key in keys:
-            # A measure that is null (a diverged run) and a measure that does not exist (yet) are both NaN.
-            trials[key] = np.array([(row or {}).get(key) for row in stored], dtype=float)
-    trials["gradients"] += trials["jvps"].fillna(0.0)  # everything that the budget pays for
+    # A measure that is null (a diverged run) and a measure that does not exist (yet) are both NaN.
+    numbers = {
+        key: np.array([(row or {}).get(key) for row in stored], dtype=float)
+        for keys, stored in ((MEASURES, raw["measures"]), (LEDGER, raw["ledger"]))
+        for key in keys
+    }
+    numbers["gradients"] += np.nan_to_num(numbers["jvps"])  # everything that the budget pays for
+    trials = pd.concat([raw.drop(columns=["measures", "ledger"]), pd.DataFrame(numbers, index=raw.index)], axis=1)
     scale = trials["problem"].map(scales).astype(float).fillna(1.0)
     for key in ("validation_metric", "test_metric"):
         trials[key] *= scale
@@ -64,14 +66,14 @@ def confirmations_of(trials: pd.DataFrame) -> pd.DataFrame:
     ``parent_value`` its validation loss and ``rank`` its rank by it among all finished random trials of the method in
     this repetition, from 1. Of a method that is run as published they are missing.
     """
-    done = trials[trials["status"] == "done"]
-    explore = done[done["phase"] == "explore"]
+    explored, confirmed = (_done(trials, phase) for phase in ("explore", "confirm"))
+    explore = trials[[*ARM, "repetition", "block", "number", "id", "value"]][explored]  # copying all columns takes long
     loss = explore["value"].where(np.isfinite(explore["value"]))
     ordered = explore.assign(loss=loss).sort_values(["loss", "block", "number"], kind="stable", na_position="last")
     rank = ordered.groupby([*ARM, "repetition"]).cumcount().add(1)
     place = explore.assign(rank=rank)[["id", "number", "value", "rank"]]
     place.columns = pd.Index(["parent", "parent_number", "parent_value", "rank"])
-    runs = done[done["phase"] == "confirm"].drop(columns=["phase", "status"]).merge(place, on="parent", how="left")
+    runs = trials.drop(columns=["phase", "status"])[confirmed].merge(place, on="parent", how="left")
     runs["number"] = runs.pop("parent_number").fillna(runs["number"]).astype(int)  # protocol 1 numbers them all 0
     runs["rank"] = runs["rank"].astype("Int64")
     runs["parent"] = runs["parent"].astype("Int64").where(runs["parent"] != 0)
@@ -93,17 +95,17 @@ def blocks_of(
         budget: from method and problem to the gradients of a trial, if a pruner stops trials: then a block is complete
             when it has no such gradients left.
     """
-    done = trials[trials["status"] == "done"]
-    explore = done[done["phase"] == "explore"]
-    searched = trials[(trials["phase"] == "explore") & trials["status"].isin(FINISHED)]
-    size = searched.groupby(BLOCK).agg(explored=("id", "size"), spent=("gradients", "sum")).reset_index()
+    explore = trials[[*BLOCK, "id", "phase", "number", "value", "params", "repetition"]][_done(trials, "explore")]
+    is_searched = (trials["phase"] == "explore") & trials["status"].isin(FINISHED)
+    searched = trials[[*BLOCK, "gradients"]][is_searched]
+    size = searched.groupby(BLOCK)["gradients"].agg(explored="size", spent="sum").reset_index()
     complete = [_is_complete(row, planned, budget(row.method, row.problem)) for row in size.itertuples()]
     size = size.loc[np.array(complete, dtype=bool), [*BLOCK, "explored"]]
     winners = best_rows_so_far(explore, BLOCK).merge(size, on=BLOCK)
     winners = winners[[*BLOCK, "explored", "id", "value", "params", "repetition"]]
     winners = winners.rename(columns={"id": "winner", "value": "winner_value"})
-    runs = (
-        done[done["phase"] == "confirm"].drop(columns=["status", "phase", "number"]).rename(columns={"id": "confirm"})
+    runs = trials.drop(columns=["status", "phase", "number"])[_done(trials, "confirm")].rename(
+        columns={"id": "confirm"}
     )
     tuned = runs[runs["parent"] != 0].drop(columns=["params", "repetition"])
     blocks = winners.merge(tuned, left_on=[*BLOCK, "winner"], right_on=[*BLOCK, "parent"], how="left")
@@ -127,14 +129,18 @@ def _is_complete(block: Any, planned: int, budget: int | None) -> bool:
 
 def recommended_of(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the finished runs of each method's best params so far, on fresh seeds."""
-    done = trials[trials["status"] == "done"]
-    best = best_rows_so_far(done[done["phase"].isin(SEARCHED)], ARM)
-    best = best[[*ARM, "id", "phase", "value"]].rename(
+    searched = trials[[*ARM, "block", "number", "id", "phase", "value"]][_done(trials, *SEARCHED)]
+    best = best_rows_so_far(searched, ARM)[[*ARM, "id", "phase", "value"]].rename(
         columns={"id": "source", "phase": "source_phase", "value": "source_value"}
     )
-    runs = done[done["phase"] == "recommend"].drop(columns=["phase", "status", "block", "repetition"])
+    runs = trials.drop(columns=["phase", "status", "block", "repetition"])[_done(trials, "recommend")]
     runs = best.merge(runs, left_on=[*ARM, "source"], right_on=[*ARM, "parent"]).drop(columns="parent")
     return runs.sort_values([*ARM, "number"], ignore_index=True)
+
+
+def _done(trials: pd.DataFrame, *phases: str) -> pd.Series:
+    """Which trials of these phases are done."""
+    return (trials["status"] == "done") & trials["phase"].isin(phases)
 
 
 def curves_of(packed: Sequence[tuple[int, bytes]], trials: pd.DataFrame, scales: Mapping[str, float]) -> pd.DataFrame:

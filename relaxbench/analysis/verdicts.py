@@ -26,15 +26,19 @@ from relaxbench.store.facts import protocol, sampler_of
 from relaxbench.store.schema import FINISHED
 
 
-def verdicts(frames: StudyFrames) -> list[MethodResult]:
+def verdicts(frames: StudyFrames, arms: StudyArms | None = None) -> list[MethodResult]:
     """Return the results of a study with all comparisons: one entry per problem and method.
 
     Primary comparisons are those with the baseline at equal gradients: they share the level, over all declared looks.
     Secondary ones (best control, equal seconds, next larger budget) are tested for methods that are better, at the look
     that decided that. In a repeated (A/A) study every repetition is a separate study, and the answer is how often each
     verdict came up.
+
+    Args:
+        frames: the study.
+        arms: those of the study, if they have been computed.
     """
-    arms = StudyArms(frames)
+    arms = arms or StudyArms(frames)
     return [_judged(arms, result) for problem in frames.problems for result in _results(arms, problem)]
 
 
@@ -73,10 +77,9 @@ def _describe(arms: StudyArms, problem: str, method: str, planned: int) -> Metho
     """A method's own results, compared with nothing."""
     frames = arms.frames
     about, how = frames.problem(problem), frames.method(method)
-    winners, runs = (_of(rows, problem, method) for rows in (frames.blocks, frames.confirmations))
-    searched = _of(frames.trials, problem, method)
-    searched = searched[(searched["phase"] == "explore") & searched["status"].isin(FINISHED)]
-    metric = winners["test_metric"]
+    metric, runs = arms.blocks(problem, method)["test_metric"], arms.confirmations(problem, method)
+    searched = arms.trials(problem, method, "explore")
+    searched = searched[searched["status"].isin(FINISHED)]
     latest = [arms.latest(problem, method, len(frames.looks)), *_others(arms, problem, method)]
     margin, published = frames.margin(problem), how["publications"].get(problem)
     return MethodResult(
@@ -158,7 +161,7 @@ def _disasters(arms: StudyArms, problem: str, opponent: str | None, runs: pd.Dat
         most = min(most, 100.0)
     if about["censored"] and about["budget"]:
         most = min(most, float(about["budget"]))
-    reference = _of(arms.frames.confirmations, problem, opponent)["test_metric"]
+    reference = arms.confirmations(problem, opponent)["test_metric"]
     limit = disaster_limit(reference, arms.limits(problem).smallest)
     return disasters(runs["test_metric"], limit) if 0 < limit < most else None
 
@@ -174,10 +177,6 @@ def _outer_steps(frames: StudyFrames, problem: str, method: str, runs: pd.DataFr
     inner = pd.Series([params.get("inner_steps", fixed) for params in runs["params"]], index=runs.index, dtype=float)
     each, beside = frames.method(method)["outer_step"]
     return float((runs["gradients"] / (each * inner + beside)).median())
-
-
-def _of(rows: pd.DataFrame, problem: str, method: str) -> pd.DataFrame:
-    return rows[(rows["problem"] == problem) & (rows["method"] == method)]
 
 
 def _unit(unit: str) -> str:

@@ -12,7 +12,6 @@ from sqlalchemy import select
 
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames, load_study
-from relaxbench.analysis.progress import progress
 from relaxbench.atlas.cells import Cell, Row, cells_of, rows_of
 from relaxbench.errors import UserError
 from relaxbench.store.facts import public
@@ -178,7 +177,7 @@ def _unfit(frames: StudyFrames) -> str:
 
 
 def _entry(frames: StudyFrames, place: str) -> Entry:
-    findings, counts = Findings.of(frames), progress(frames)
+    findings = Findings.of(frames)
     manifest = frames.manifest
     origin = manifest.get("copied_from")
     return Entry(
@@ -191,8 +190,8 @@ def _entry(frames: StudyFrames, place: str) -> Entry:
         description=frames.spec.get("description", ""),
         looks=frames.looks,
         trials=int(frames.spec.get("trials") or 1),
-        done=int(counts["done"].sum()),
-        planned=int(counts["planned"].sum()),
+        done=int(findings.progress["done"].sum()),
+        planned=int(findings.progress["planned"].sum()),
         missing=findings.missing,
         headlines=dict(findings.headlines),
         cautions=findings.cautions,

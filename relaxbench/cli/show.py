@@ -38,7 +38,6 @@ def show(study: Study = None, storage: Storage = STORAGE, as_json: AsJson = Fals
 def show_answer(frames: StudyFrames) -> dict[str, Any]:
     """Return what `show --json` prints."""
     from relaxbench.analysis.findings import Findings
-    from relaxbench.analysis.progress import progress
     from relaxbench.analysis.pruning import pruning_table, prunings
     from relaxbench.analysis.sentences import sentence
     from relaxbench.analysis.verdict_table import verdict_table
@@ -53,7 +52,7 @@ def show_answer(frames: StudyFrames) -> dict[str, Any]:
         "methods": frames.methods,
         "baseline": frames.baseline,
         "looks": frames.looks,
-        "progress": progress(frames).to_dict("records"),
+        "progress": findings.progress.to_dict("records"),
         "verdicts": [row | said for row, said in zip(rows, sentences, strict=True)],
         "pruning": pruning_table(prunings(frames)).to_dict("records"),
         "cautions": list(findings.cautions),
@@ -62,13 +61,11 @@ def show_answer(frames: StudyFrames) -> dict[str, Any]:
 
 def show_tables(findings: Findings) -> list[RenderableType]:
     """Return the progress per method, the engines, and the verdicts so far."""
-    from relaxbench.analysis.progress import progress
     from relaxbench.analysis.pruning import prunings, without_pruner
     from relaxbench.analysis.publications import origins
     from relaxbench.store.engines import describe_engine
 
-    frames = findings.frames
-    counts = progress(frames)
+    frames, counts = findings.frames, findings.progress
     looks = {(result.problem, result.method): _look(result) for result in findings.results}
     phases = list(dict.fromkeys(counts["phase"])) if len(counts) else []
     cells: dict[str, dict[str, list[str]]] = {}

@@ -15,6 +15,7 @@ from relaxbench.analysis.caveats import missing
 from relaxbench.analysis.compare import SIDES, Contrast, Side, differences, only_one, sentence
 from relaxbench.analysis.comparison import Comparison
 from relaxbench.analysis.frames import StudyFrames, load_study
+from relaxbench.analysis.progress import progress
 from relaxbench.analysis.sentences import ratio
 from relaxbench.errors import UserError
 from relaxbench.pages import html
@@ -93,7 +94,7 @@ def render(one: Side, other: Side, contrasts: Sequence[Contrast]) -> str:
         problems=[_problem(one, other, contrasts, name) for name in problems],
         differing=differences(one.frames, other.frames).to_dict("records"),
         alone=[(side, only_one(side.frames, against.frames)) for side, against in ((one, other), (other, one))],
-        unfinished=[side.label for side in (one, other) if missing(side.frames)],
+        unfinished=[side.label for side in (one, other) if missing(side.frames, progress(side.frames))],
         same_seed=seeds[0] is not None and seeds[0] == seeds[1],
         version=__version__,
     )

@@ -11,7 +11,6 @@ from sqlalchemy import Engine, select
 
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import StudyFrames, load_study
-from relaxbench.analysis.progress import progress
 from relaxbench.analysis.theory_numbers import Theorem
 from relaxbench.errors import UserError
 from relaxbench.pages import html
@@ -99,7 +98,7 @@ def _entry(engine: Engine, name: str, created: dt.datetime | None, directory: Pa
     """Write a study's report. A failure is kept in the entry, so that the other reports are still written."""
     try:
         frames = load_study(engine, name)
-        findings, counts = Findings.of(frames), progress(frames)
+        findings = Findings.of(frames)
         headlines = dict(findings.headlines)
         if frames.repetitions > 1:
             headlines = {key: f"Called different, by repetition: {text}." for key, text in headlines.items() if text}
@@ -107,8 +106,8 @@ def _entry(engine: Engine, name: str, created: dt.datetime | None, directory: Pa
             name,
             created,
             str(frames.spec.get("description") or ""),
-            int(counts["done"].sum()),
-            int(counts["planned"].sum()),
+            int(findings.progress["done"].sum()),
+            int(findings.progress["planned"].sum()),
             {str(frames.problem(problem)["title"]): text for problem, text in headlines.items() if text},
             write_report(findings, directory, theory(frames)),
         )

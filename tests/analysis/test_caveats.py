@@ -12,6 +12,7 @@ from scipy import stats
 from relaxbench.analysis.caveats import cautions, missing, poorly_tuned
 from relaxbench.analysis.disasters import Disasters, rate_bound
 from relaxbench.analysis.findings import Findings
+from relaxbench.analysis.progress import progress
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.cli.outcome import verdict_lines
 from relaxbench.report import StudyFrames, load_study, write_report
@@ -137,9 +138,12 @@ def test_methods_that_search_nothing_are_named() -> None:
 
 
 def test_only_an_unfinished_study_lacks_something(digits: StudyFrames) -> None:
-    assert missing(digits) == []
-    assert missing(searched({}, recommend=3)) == ["SGD on digits-mlp: 0 of 3 runs of the recommended settings done."]
-    assert missing(searched({}, methods=[])) == ["The study names no problem or no method."]
+    def lacks(frames: StudyFrames) -> list[str]:
+        return missing(frames, progress(frames))
+
+    assert lacks(digits) == []
+    assert lacks(searched({}, recommend=3)) == ["SGD on digits-mlp: 0 of 3 runs of the recommended settings done."]
+    assert lacks(searched({}, methods=[])) == ["The study names no problem or no method."]
 
 
 def test_flatness_that_could_not_be_measured_is_said_once_per_problem() -> None:

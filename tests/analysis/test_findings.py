@@ -9,6 +9,7 @@ import pytest
 from relaxbench.analysis import findings as module
 from relaxbench.analysis.comparison import MethodResult
 from relaxbench.analysis.findings import Findings
+from relaxbench.analysis.study_arms import StudyArms
 from relaxbench.analysis.verdicts import verdicts
 from relaxbench.cli.outcome import verdict_lines
 from relaxbench.report import StudyFrames, write_report
@@ -20,9 +21,9 @@ def test_a_report_and_the_terminal_share_one_computation(
 ) -> None:
     calls: list[str] = []
 
-    def counting(frames: StudyFrames) -> list[MethodResult]:
+    def counting(frames: StudyFrames, arms: StudyArms) -> list[MethodResult]:
         calls.append(frames.name)
-        return verdicts(frames)
+        return verdicts(frames, arms)
 
     monkeypatch.setattr(module, "verdicts", counting)
     findings = Findings.of(digits)
