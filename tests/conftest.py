@@ -83,8 +83,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Do not look for garbage among modules and collected tests again and again: a tenth of the suite's time."""
-    gc.collect()
+    """Do not look for garbage among modules and collected tests, not even once: a tenth of the suite's time."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     gc.enable()

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torchvision.transforms import v2
 
 from relaxbench.errors import UserError
 from relaxbench.optim.hyper import defaults
@@ -60,6 +59,8 @@ def pets(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_images_are_bytes_until_they_are_normalized_as_usual() -> None:
+    from torchvision.transforms import v2  # it takes a second, in every process that collects tests
+
     task = image_problem("mnist-mlp-tanh-small")
     batch = task.sampler([1], [0], 1, CPU).batch(torch.zeros(1, 1, dtype=torch.int64))
     assert batch["x"].dtype == torch.uint8 and batch["x"].shape == (1, 64, 1, 28, 28)

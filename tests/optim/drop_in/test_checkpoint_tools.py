@@ -7,17 +7,22 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 
 from relaxbench.optim.drop_in.classes import DROP_INS
 from tests.optim.drop_in.models import X, loop, new, vector
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*TypedStorage", "ignore:.*torch.distributed")
+
+dcp: Any
+tools: Any
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """Here, since every process that collects tests imports the module: it takes a second."""
+    global dcp, tools
+    import torch.distributed.checkpoint as dcp
+    import torch.distributed.checkpoint.state_dict as tools
 
 
 def trained(name: str, first: int, last: int, pair: Any) -> Any:
@@ -33,11 +38,11 @@ def test_saving_takes_no_step_and_the_state_loads_in_mid_sweep(name: str) -> Non
     model, optimizer = trained(name, 0, 8, new(name))
     before = vector(model)
     optimizer.zero_grad()
-    saved = get_optimizer_state_dict(model, optimizer)
+    saved = tools.get_optimizer_state_dict(model, optimizer)
     assert torch.equal(vector(model), before) and set(saved["state"]) == {"0.weight", "0.bias", "2.weight", "2.bias"}
     other, resumed = new(name)
     other.load_state_dict(model.state_dict())
-    set_optimizer_state_dict(other, resumed, saved)
+    tools.set_optimizer_state_dict(other, resumed, saved)
     trained(name, 8, 20, (model, optimizer))
     trained(name, 8, 20, (other, resumed))
     assert torch.equal(vector(model), vector(other))
@@ -48,11 +53,11 @@ def test_saving_takes_no_step_and_the_state_loads_in_mid_sweep(name: str) -> Non
 
 def test_a_flattened_state_is_refused_with_what_to_do() -> None:
     model, optimizer = trained("adamw", 0, 3, new("adamw"))
-    flat = StateDictOptions(flatten_optimizer_state_dict=True)
-    saved = get_optimizer_state_dict(model, optimizer, options=flat)
+    flat = tools.StateDictOptions(flatten_optimizer_state_dict=True)
+    saved = tools.get_optimizer_state_dict(model, optimizer, options=flat)
     other, resumed = new("adamw")
     with pytest.raises(ValueError, match=r"loses it with flatten_optimizer_state_dict=True: give .* without that"):
-        set_optimizer_state_dict(other, resumed, saved, options=flat)
+        tools.set_optimizer_state_dict(other, resumed, saved, options=flat)
 
 
 def test_files_written_within_a_sweep_load_into_a_new_optimizer(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from relaxbench.optim import ASAM
 from relaxbench.optim.hyper import stack
 from relaxbench.optim.rules import asam
 
-others = pytest.importorskip("pytorch_optimizer", reason="pytorch-optimizer is not installed")
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = X[:, :3].argmax(1)
 
@@ -35,6 +34,7 @@ def closure(model: nn.Module, optimizer: Any) -> Callable[[], Tensor]:
 
 def test_a_run_is_that_of_pytorch_optimizer() -> None:
     """Its SAM with adaptive=True, whose T has no offset, around PyTorch's SGD with Nesterov's momentum."""
+    others = pytest.importorskip("pytorch_optimizer", reason="pytorch-optimizer is not installed")
     ours, theirs = net(), net()
     own = ASAM(
         ours.parameters(), lr=0.2, momentum=0.9, weight_decay=1e-3, relative_radius=0.5, offset=0.0, schedule="constant"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import vmap
-from torchvision.transforms.v2 import functional
 
 from relaxbench.problems.data.augment import PADDING, crop_and_flip
 
@@ -12,6 +11,12 @@ X = torch.randint(0, 256, (400, 3, 9, 7), generator=torch.Generator().manual_see
 
 
 def test_every_image_is_a_crop_of_its_padded_self_mirrored_half_of_the_time() -> None:
+    from torchvision.transforms.v2 import functional  # it takes a second, in every process that collects tests
+
+    def window(padded: torch.Tensor, mirrored: int, down: int, right: int) -> torch.Tensor:
+        cut = functional.crop(padded, down, right, *X.shape[2:])
+        return functional.horizontal_flip(cut) if mirrored else cut
+
     result = crop_and_flip(X, torch.tensor(5), torch.tensor(3))
     seen = torch.zeros(2, 2 * PADDING + 1, 2 * PADDING + 1)
     for image, cut in zip(X, result, strict=True):
@@ -21,17 +26,12 @@ def test_every_image_is_a_crop_of_its_padded_self_mirrored_half_of_the_time() ->
             for mirrored in (0, 1)
             for down in range(2 * PADDING + 1)
             for right in range(2 * PADDING + 1)
-            if torch.equal(cut, _window(padded, mirrored, down, right))
+            if torch.equal(cut, window(padded, mirrored, down, right))
         ]
         assert len(fits) == 1
         seen[fits[0]] += 1
     assert (seen.sum((0, 2)) > 0).all() and (seen.sum((0, 1)) > 0).all()  # all shifts happen, in either direction
     assert 0.4 < float(seen[1].sum() / seen.sum()) < 0.6
-
-
-def _window(padded: torch.Tensor, mirrored: int, down: int, right: int) -> torch.Tensor:
-    window = functional.crop(padded, down, right, *X.shape[2:])
-    return functional.horizontal_flip(window) if mirrored else window
 
 
 def test_draws_are_functions_of_seed_and_step_and_members_have_their_own() -> None:
