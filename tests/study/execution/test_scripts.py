@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import random
+import subprocess
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +17,7 @@ import torch
 
 from relaxbench.analysis.findings import Findings
 from relaxbench.analysis.frames import load_study
-from relaxbench.loop import current
+from relaxbench.loop import current, runs
 from relaxbench.loop.job import Job
 from relaxbench.loop.runs import Told
 from relaxbench.loop.trial import Trial
@@ -28,6 +32,7 @@ from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.trial import Job as Task
 from tests.loop import scripts
+from tests.processes import Forked
 from tests.study import tiny
 from tests.study.results import study_row
 
@@ -92,10 +97,35 @@ def test_an_interrupted_study_has_the_same_bits(whole: Path, script: str, tmp_pa
     assert not list((tmp_path / "checkpoints").glob("*.pt"))
 
 
-def test_a_script_with_the_documented_checkpoint_is_studied(tmp_path: Path) -> None:
+class ForkedHost(Forked):
+    """A host of scripts that has imported PyTorch when it begins."""
+
+    def __init__(self, arguments: list[str], *, env: dict[str, str], **_: object) -> None:
+        pipe = subprocess.PIPE
+        with open(os.devnull, "wb") as nowhere:
+            super().__init__(arguments[1:], env=env, stdin=pipe, stdout=pipe, stderr=nowhere)
+        assert isinstance(self.stdin, io.TextIOWrapper) and isinstance(self.stdout, io.TextIOWrapper)
+        self.stdin, self.stdout = self.stdin.detach(), self.stdout.detach()  # bytes, as the hosts speak
+
+
+@pytest.fixture
+def forked_hosts(monkeypatch: pytest.MonkeyPatch) -> list[ForkedHost]:
+    """The hosts after the first one, which tries the script out and imports what it imports, as a person's does."""
+    begun: list[Any] = []
+
+    def start(arguments: list[str], **options: Any) -> Any:
+        begun.append((ForkedHost if begun else subprocess.Popen)(arguments, **options))
+        return begun[-1]
+
+    monkeypatch.setattr(runs, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": start}))
+    return begun
+
+
+def test_a_script_with_the_documented_checkpoint_is_studied(tmp_path: Path, forked_hosts: list[ForkedHost]) -> None:
     summary = tiny.run(tmp_path, scripts.spec(scripts.write(tmp_path, scripts.that_saves())), retries=0)
     assert summary.missing == 0 and {row.status for row in tiny.rows(tmp_path)} == {"done"}
     assert not list((tmp_path / "checkpoints").glob("*.pt"))
+    assert [type(host) for host in forked_hosts] == [subprocess.Popen, ForkedHost, ForkedHost]
 
 
 def test_two_workers_after_one_that_was_killed_give_the_same_bits(
