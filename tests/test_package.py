@@ -20,6 +20,19 @@ import relaxbench
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
+IN_TURN = """
+import runpy
+import sys
+
+for line in sys.argv[1:]:
+    sys.argv = ["relaxbench", *line.split()]
+    try:
+        runpy.run_module("relaxbench", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        assert not end.code, line
+"""
+"""Commands of relaxbench, one after another, as `python -m relaxbench` runs each."""
+
 
 def run(*command: str | Path, cwd: Path, site: Path | None = None) -> str:
     """Runs a command that must succeed, with `site` before everything else that Python can import."""
@@ -86,18 +99,15 @@ def test_installed_package_runs_outside_the_checkout(site: Path, tmp_path: Path)
         assert "report" in answer
 
 
-def test_installed_package_finds_its_study_files(site: Path, tmp_path: Path) -> None:
-    small = ["--problem", "rosenbrock", "--method", "sgd", "--storage", "sqlite:///plan.db", "--population", "8"]
-    default = run(sys.executable, "-m", "relaxbench", "plan", *small, cwd=tmp_path, site=site)
-    assert re.search(r"^rosenbrock +\n  sgd +\d", default, re.MULTILINE)
-
-
-def test_installed_package_runs_a_study(site: Path, tmp_path: Path) -> None:
+def test_installed_package_finds_its_study_files_and_runs_a_study(site: Path, tmp_path: Path) -> None:
+    """In one process, which imports everything once."""
     problem = 'name = "s"\nproblems = ["rosenbrock"]\nmethods = ["sgd"]\nflatness = false\n'
     size = "looks = [6]\ntrials = 1\nexploit = 0\nrecommend = 0\nbudget = 40\n"
     (tmp_path / "s.toml").write_text(problem + size)
-    options = ["--storage", "sqlite:///x.db", "--population", "8", "--no-report", "--quiet"]
-    run(sys.executable, "-m", "relaxbench", "study", "s.toml", *options, cwd=tmp_path, site=site)
+    plan = "plan --problem rosenbrock --method sgd --storage sqlite:///plan.db --population 8"
+    study = "study s.toml --storage sqlite:///x.db --population 8 --no-report --quiet"
+    default = run(sys.executable, "-c", IN_TURN, plan, study, cwd=tmp_path, site=site)
+    assert re.search(r"^rosenbrock +\n  sgd +\d", default, re.MULTILINE)
     assert (tmp_path / "x.db").stat().st_size > 0
 
 
