@@ -46,13 +46,14 @@ def write_report(findings: Findings, directory: Path | str, theory: Mapping[str,
     stem = file_name(frames.name)
     page = Path(directory) / f"{stem}.html"
     folder = Path(directory) / stem
-    texts = {name: files.csv(table) for name, table in tables_of(findings).items()}
+    tables = tables_of(findings)
+    texts = {name: files.csv(table) for name, table in tables.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             files.write(folder / f"{name}.csv", text)
         files.write(folder / "curves.parquet", files.parquet(frames.curves))
-        files.write(page, render(findings, texts, theory))
+        files.write(page, render(findings, {name: len(table) for name, table in tables.items()}, texts, theory))
     except OSError as error:
         raise UserError(f"cannot write the report to {directory}: {error.strerror} (choose another folder)") from error
     return page
@@ -66,11 +67,14 @@ def tables_of(findings: Findings) -> dict[str, pd.DataFrame]:
     }
 
 
-def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Theorem] | None = None) -> str:
+def render(
+    findings: Findings, counts: Mapping[str, int], texts: Mapping[str, str], theory: Mapping[str, Theorem] | None = None
+) -> str:
     """Return the HTML text of the page.
 
     Args:
         findings: the findings of the study.
+        counts: name of a table → how many rows it has.
         texts: name of a table → its CSV text.
         theory: as for `write_report`.
     """
@@ -102,7 +106,6 @@ def render(findings: Findings, texts: Mapping[str, str], theory: Mapping[str, Th
     }
     tuned = [label for label in frames.methods if frames.tuning(label)]
     manifest = public(frames.manifest)
-    counts = {name: len(table) for name, table in tables_of(findings).items()}
     return html.page(
         templates,
         "report.html",

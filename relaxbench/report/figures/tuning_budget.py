@@ -63,7 +63,10 @@ def explored(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
 
 def loss_name(frames: StudyFrames, problem: str) -> str:
     """Return what is averaged on a problem: `LOSS` or `LOGARITHM`."""
-    known = _all(explored(frames, problem))
+    return _loss_name(frames, problem, _all(explored(frames, problem)))
+
+
+def _loss_name(frames: StudyFrames, problem: str, known: Matrix) -> str:
     if not np.isfinite(smallest_positive(known)):
         return LOSS
     low, high = np.nanquantile(known, [0.05, 0.95])
@@ -83,9 +86,10 @@ def _compared(frames: StudyFrames, problem: str) -> dict[str, Matrix]:
     if frames.repetitions != 1:
         return {}
     values = explored(frames, problem)
-    if loss_name(frames, problem) == LOSS:
+    known = _all(values)
+    if _loss_name(frames, problem, known) == LOSS:
         return values
-    floor = smallest_positive(_all(values))
+    floor = smallest_positive(known)
     return {method: np.log10(table.clip(floor)) for method, table in values.items()}
 
 
