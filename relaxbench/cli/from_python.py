@@ -205,7 +205,7 @@ def _define(study: Mapping[str, Any] | Path | str | None, values: Mapping[str, A
         (base, source), where = _plain(study), HERE
     elif study is None or isinstance(study, str | PurePath):
         file = find(None if study is None else str(study))
-        (base, source), where = read(file), str(file)
+        (base, source), where = read(file), HERE if study is None else str(file)
         base |= of_own_problems(changes.get("problems", []) if study is None else [])
     else:
         raise UserError(f"study = {kind_of(study)}: expected the path of a study file, or a dict of its keys")

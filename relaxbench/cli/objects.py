@@ -41,9 +41,11 @@ def named(values: Mapping[str, Any], found: Found) -> dict[str, Any]:
             result[key] = [_method(each, table, found) for each in values[key]]
     if "baseline" in values:
         result["baseline"] = _method(values["baseline"], table, found)
-    for own in table.values():
-        if isinstance(own, dict) and isinstance(own.get("rule"), type):
-            own["rule"] = _rule(own["rule"], found)
+    for label, own in table.items():
+        if isinstance(own, dict) and not isinstance(rule := own.get("rule", ""), str):
+            if not isinstance(rule, type):
+                raise UserError(f"method.{label}.rule = {kind_of(rule)}: expected a name, or the class of an optimizer")
+            own["rule"] = _rule(rule, found)
     return {**result, "method": table} if table else result
 
 
@@ -71,8 +73,10 @@ def _problem(value: Any, found: Found) -> Any:
 
 def _method(value: Any, table: dict[str, Any], found: Found) -> Any:
     """Return the label of a method; that of an optimizer's class gets an entry in the table of methods."""
-    if not isinstance(value, type):
+    if isinstance(value, str):
         return value
+    if not isinstance(value, type):
+        raise UserError(f"methods: {kind_of(value)}: expected a name, or the class of an optimizer")
     from relaxbench.optim.registry import RULES
 
     rule = _rule(value, found)
