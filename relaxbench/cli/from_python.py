@@ -96,7 +96,7 @@ def verdicts(study: StudyFrames) -> pd.DataFrame:
     from relaxbench.analysis.sentences import sentence
     from relaxbench.analysis.verdict_table import verdict_table
 
-    results = Findings.of(study).results
+    results = Findings.of(_read(study)).results
     return verdict_table(results).assign(sentence=[sentence(result) for result in results])
 
 
@@ -133,7 +133,7 @@ def best(
     file = None if weights is None else Path(weights)
     try:
         with given.giving(objects):
-            return best_answer(study, of_method, of_problem, file, lambda: reader(place))
+            return best_answer(_read(study), of_method, of_problem, file, lambda: reader(place))
     except UserError as error:
         raise UserError(_in_python(error), *error.settings) from None
 
@@ -151,7 +151,20 @@ def write_report(study: StudyFrames, folder: Path | str = "reports") -> Path:
     from relaxbench.analysis.findings import Findings
     from relaxbench.report.study_page import write_report
 
-    return write_report(Findings.of(study), folder, theory(study))
+    return write_report(Findings.of(_read(study)), folder, theory(study))
+
+
+def _read(study: StudyFrames) -> StudyFrames:
+    """Check that a study is one that was read, not its name.
+
+    Raises:
+        UserError: if it is anything else.
+    """
+    from relaxbench.analysis.frames import StudyFrames
+
+    if not isinstance(study, StudyFrames):
+        raise UserError(f"study = {kind_of(study)}: expected what run_study or load_study returns")
+    return study
 
 
 def _run(study: Mapping[str, Any] | Path | str | None, values: dict[str, Any]) -> StudyFrames:

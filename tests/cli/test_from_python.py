@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,12 @@ def test_a_mistake_is_one_line_in_the_terms_of_python(study: Any, values: dict[s
     with nothing_written(), pytest.raises(relaxbench.UserError) as refusal:
         relaxbench.run_study(study, **{"quiet": True, **values})
     assert said in str(refusal.value) and "--" not in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("read", [relaxbench.verdicts, relaxbench.write_report, lambda s: relaxbench.best(s, "sgd")])
+def test_the_name_of_a_study_is_no_study(read: Callable[[Any], object]) -> None:
+    with nothing_written(), pytest.raises(relaxbench.UserError, match=r"study = 'tiny': expected what run_study or"):
+        read("tiny")
 
 
 def test_every_option_of_a_session_is_documented() -> None:
