@@ -14,6 +14,7 @@ from relaxbench.analysis.all_subsets import confirmed_ranks
 from relaxbench.analysis.arms import Limits, arm_of, family_of, opponents_of, outcomes
 from relaxbench.analysis.equivalence import parse_margin
 from relaxbench.analysis.looks import going_on
+from relaxbench.store.database import OpenFile
 from relaxbench.store.schema import Base, Curve, Study, Trial
 
 SPACE = {
@@ -134,7 +135,7 @@ class Writer:
 
 def memory() -> Engine:
     """An empty database."""
-    return create_engine("sqlite://")
+    return create_engine("sqlite://", connect_args={"factory": OpenFile})
 
 
 def fill(writer: Writer, effects: Mapping[str, float] | None = None, spread: float = 0.8, seed: int = 0) -> Engine:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -186,16 +186,28 @@ def _check_tables(path: Path, label: str, create: bool) -> None:
         )
 
 
+class OpenFile(sqlite3.Connection):
+    """Closes its file when it is no longer used, as an idle connection to a server is closed.
+
+    Whoever reads a study from Python may forget its engine. Since Python 3.13, sqlite3 warns of that.
+    """
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # it could not be opened
+            self.close()
+
+
 def _sqlite(url: URL, read_only: bool) -> Engine:
     path = Path(str(url.database)).absolute()
     # SQLite reads a WAL database through a file next to it, unless it may assume that nothing writes.
     alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
     mode = "mode=ro&immutable=1" if alone else "mode=ro"
+    options: dict[str, Any] = {"timeout": BUSY_SECONDS, "check_same_thread": False, "factory": OpenFile}
 
     def connect() -> sqlite3.Connection:
         if read_only:
-            return sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
-        return sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+            return sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, **options)
+        return sqlite3.connect(path, **options)
 
     engine = create_engine(url, creator=connect)
 

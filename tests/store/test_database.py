@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sqlite3
@@ -18,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from relaxbench.errors import UserError
 from relaxbench.store import database as module
-from relaxbench.store.database import open_database, parse_url
+from relaxbench.store.database import OpenFile, open_database, parse_url
 from relaxbench.store.migrations import HEAD
 from relaxbench.store.schema import CURVE_COLUMNS, Base, Study, Trial
 
@@ -135,6 +136,20 @@ def test_many_may_open_a_new_file_at_once(file: Path) -> None:
     with sqlite3.connect(file) as connection:
         assert connection.execute(VERSION.text).fetchall() == [(HEAD,)]
     connection.close()
+
+
+def test_a_forgotten_file_closes_itself_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since Python 3.13, sqlite3 warns of connections that nobody has closed; warnings are errors here."""
+    said: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    engine = open_database(str(tmp_path / "study.db"))
+    with engine.connect() as connection:
+        connection.execute(VERSION)
+    del engine, connection
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        sqlite3.connect(tmp_path / "none" / "study.db", factory=OpenFile)
+    gc.collect()
+    assert said == []
 
 
 def test_turning_on_the_write_ahead_log_is_tried_again_while_another_does_it() -> None:

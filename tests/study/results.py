@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 from sqlalchemy import select
 
 from relaxbench.problems import problem
@@ -65,17 +68,25 @@ def current(results: Results) -> Results:
     return {key: row for key, row in results.items() if key[5] is None or (key[2], key[5]) in leaders}
 
 
+@contextmanager
+def told_to_optuna(folder: Path) -> Iterator[RDBStorage]:
+    """A study's trials as Optuna reads them by its own means; its connections are closed afterwards."""
+    storage = RDBStorage(f"sqlite:///{folder / 'study.db'}")
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
+
+
 def assert_mirrored(folder: Path, s: StudySpec) -> None:
     """Optuna, read by its own means, has each explore and exploit trial exactly once, with its value and settings."""
-    url = f"sqlite:///{folder / 'study.db'}"
     found = [row for row in tiny.rows(folder) if row.phase in ("explore", "exploit")]
-    for name in s.problems:
-        for method in s.methods:
-            for phase in ("explore", "exploit"):
-                mine = {r.id: r for r in found if (r.problem, r.method, r.phase) == (name, method, phase)}
-                if not mine:
-                    continue
-                loaded = optuna.load_study(study_name=f"{s.name}/{name}/{method}/{phase}", storage=url)
+    arms = [(name, method, phase) for name in s.problems for method in s.methods for phase in ("explore", "exploit")]
+    with told_to_optuna(folder) as storage:
+        for name, method, phase in arms:
+            mine = {r.id: r for r in found if (r.problem, r.method, r.phase) == (name, method, phase)}
+            if mine:
+                loaded = optuna.load_study(study_name=f"{s.name}/{name}/{method}/{phase}", storage=storage)
                 assert sorted(t.user_attrs[ID] for t in loaded.trials) == sorted(mine)
                 space = distributions(s.space_of(method, problem(name)))
                 for trial in loaded.trials:

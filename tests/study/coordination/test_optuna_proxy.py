@@ -18,6 +18,7 @@ from relaxbench.errors import UserError
 from relaxbench.study.coordination import optuna_mirror, optuna_proxy
 from tests.postgres import free_port
 from tests.study import tiny
+from tests.study.results import told_to_optuna
 
 pytestmark = pytest.mark.usefixtures("steady")
 
@@ -58,9 +59,8 @@ def test_trials_reach_optuna_through_the_proxy_alone(
         server.stop()
     rows = [row for row in tiny.rows(tmp_path) if row.phase in ("explore", "exploit")]
     assert all(row.mirrored for row in rows)
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    names = optuna.get_all_study_names(url)
-    trials = [trial for name in names for trial in optuna.load_study(study_name=name, storage=url).trials]
+    with told_to_optuna(tmp_path) as storage:
+        trials = [trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)]
     assert {t.user_attrs[optuna_mirror.ID]: t.value for t in trials} == {row.id: row.value for row in rows}
     assert {trial.state for trial in trials} == {optuna.trial.TrialState.COMPLETE}
 

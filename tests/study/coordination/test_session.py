@@ -54,7 +54,8 @@ def test_a_session_does_everything_once_whatever_its_slots(slots: int, database:
     assert (row.finished, row.running, row.doing) == (TOTAL, 0, "") and row.ended_at is not None
     with database.connect() as connection:
         assert all(connection.scalars(select(Trial.mirrored).where(Trial.phase.in_(["explore", "exploit"]))))
-    names = {s.study_name for s in optuna.get_all_study_summaries(mirroring.optuna_storage(database))}
+    with mirroring.open_optuna(database) as storage:
+        names = {s.study_name for s in optuna.get_all_study_summaries(storage)}
     assert names == {f"s/{PROBLEM}/{method}/{phase}" for method in METHODS for phase in ("explore", "exploit")}
 
 

@@ -205,8 +205,8 @@ def test_optuna_gets_everything_after_an_outage_and_from_one_worker_at_a_time(
     session(database, Slots()).work()
     searched = [row for row in rows(database) if row.phase in ("explore", "exploit")]
     assert len(attempts) > 2 and all(row.mirrored for row in searched)
-    storage = mirroring.optuna_storage(database)
-    loaded = [t for s in storage.get_all_studies() for t in storage.get_all_trials(s._study_id)]
+    with mirroring.open_optuna(database) as storage:
+        loaded = [t for s in storage.get_all_studies() for t in storage.get_all_trials(s._study_id)]
     assert sorted(t.user_attrs[mirroring.ID] for t in loaded) == [row.id for row in searched]
 
     def broken(*arguments: Any) -> int:

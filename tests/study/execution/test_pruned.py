@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from relaxbench.study.coordination.optuna_mirror import ID
@@ -123,7 +124,8 @@ def test_an_extended_study_keeps_its_rows_and_adds_blocks(tmp_path: Path, whole:
 
 def test_optuna_shows_pruned_trials_with_their_values_on_the_way(undisturbed: Path) -> None:
     rows = {row.id: row for row in tiny.rows(undisturbed)}
-    study = optuna.load_study(study_name="tiny/mine/sgd/explore", storage=f"sqlite:///{undisturbed / 'study.db'}")
+    storage = RDBStorage(f"sqlite:///{undisturbed / 'study.db'}")
+    study = optuna.load_study(study_name="tiny/mine/sgd/explore", storage=storage)
     mine = [row for row in rows.values() if (row.method, row.phase) == ("sgd", "explore")]
     assert sorted(trial.user_attrs[ID] for trial in study.trials) == sorted(row.id for row in mine)
     for trial in study.trials:
@@ -135,6 +137,6 @@ def test_optuna_shows_pruned_trials_with_their_values_on_the_way(undisturbed: Pa
     assert {trial.state for trial in study.trials} == {TrialState.PRUNED, TrialState.COMPLETE}
     tuner = {"sampler": "random", "sampler options": {}, "generation": 2, "pruner": "hyperband", "pruner options": {}}
     assert study.user_attrs == tuner
-    storage = study._storage
     assert optuna.load_study(study_name="tiny/mine/sgd/exploit", storage=storage).user_attrs == {"sampler": "tpe"}
     assert math.isfinite(study.best_value) and study.best_trial.state is TrialState.COMPLETE
+    storage.engine.dispose()

@@ -27,6 +27,7 @@ from relaxbench.study.definition.spec import StudySpec
 from relaxbench.study.execution.ray_worker import Order
 from tests.postgres import free_port
 from tests.study import tiny
+from tests.study.results import told_to_optuna
 
 STORE = 80 * 2**20
 """Bytes of a node's object store, which is hardly used."""
@@ -192,9 +193,9 @@ def test_a_study_that_is_stopped_and_then_loses_a_node_ends_as_if_nothing_had_ha
     settled(whole, s)
     assert tiny.run(whole, s, population=12).missing == 0
     assert tiny.results(folder) == tiny.results(whole)
-    url = f"sqlite:///{folder / 'study.db'}"
-    mirrored = [optuna.load_study(study_name=name, storage=url) for name in optuna.get_all_study_names(url)]
-    states = [trial.state for each in mirrored for trial in each.trials]
+    with told_to_optuna(folder) as storage:
+        mirrored = [trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)]
+    states = [trial.state for trial in mirrored]
     assert len(states) == sum(row.phase in ("explore", "exploit") for row in rows)
     assert set(states) == {optuna.trial.TrialState.COMPLETE}
 

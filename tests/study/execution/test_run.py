@@ -197,6 +197,7 @@ def test_the_mirror_is_open_to_optuna_and_its_own_storage(tmp_path: Path) -> Non
         warnings.simplefilter("error")
         storage = optuna_storage(database)
     names = {study.study_name for study in optuna.get_all_study_summaries(storage)}
+    storage.engine.dispose()
     assert names == {"tiny/rosenbrock/sgd/explore", "tiny/rosenbrock/sgd/exploit"}
     database.dispose()
 
