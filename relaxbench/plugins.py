@@ -28,6 +28,9 @@ RULES = "relaxbench.rules"
 PROBLEMS = "relaxbench.problems"
 """Group of entry points that are callables without arguments and return a `problems.Problem`."""
 
+FILE = "relaxbench_file_"
+"""Begins the names of the modules that `run_file` makes."""
+
 
 def points_of(group: str) -> dict[str, list[EntryPoint]]:
     """The installed entry points of a group by name, without importing them. Several of one name are a conflict."""
@@ -109,7 +112,7 @@ def run_file(path: Path, kind: str, defines: str) -> ModuleType:
         raise UserError(
             f"{kind} file {str(path)!r} does not exist: give the path of a Python file that defines {defines}"
         )
-    name = f"relaxbench_file_{path.stem}"
+    name = f"{FILE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path, loader=_FromText(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -125,6 +128,11 @@ def run_file(path: Path, kind: str, defines: str) -> ModuleType:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"{kind} file {str(path)!r} fails when run: {reason}") from error
     return module
+
+
+def files_run() -> list[str]:
+    """Return the paths of the files that were run as modules: another process runs them to have their classes."""
+    return [str(module.__file__) for name, module in sys.modules.items() if name.startswith(FILE)]
 
 
 _folders: list[str] = []

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
-from types import ModuleType
+
+from relaxbench.util.unimported import main_unimported
 
 IMPORTED = [
     "relaxbench.util.importing",  # first: the others take a quarter less time
@@ -95,21 +96,6 @@ def ignored(number: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, before)
-
-
-@contextmanager
-def main_unimported() -> Iterator[None]:
-    """Keep processes that are started in this context from importing the program that starts them.
-
-    A worker needs nothing of it, and a script that begins a study without ``if __name__ == "__main__"`` would begin it
-    again in every worker.
-    """
-    program = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = program
 
 
 class ForkedWorker:

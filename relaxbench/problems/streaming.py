@@ -7,7 +7,9 @@ import multiprocessing as mp
 import pickle
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -15,10 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from relaxbench.errors import UserError
+from relaxbench.plugins import files_run, run_file
 from relaxbench.problems.datasets import Pair, Reader
 from relaxbench.problems.epochs import EpochOrder, Orders
 from relaxbench.problems.losses import Batch
 from relaxbench.util.seeds import derive
+from relaxbench.util.unimported import main_unimported
 
 Request = tuple[Sequence[int], int | None]
 """Numbers of examples, and the seed of their random numbers; None for examples that are always the same."""
@@ -157,8 +161,6 @@ class Ahead:
         before = Ahead._running and Ahead._running()
         if before:
             before.close()
-        if mp.get_start_method() != "fork":
-            _require_that_it_can_be_sent(reader)
         self._reader = reader
         # A generator of its own: the loader draws a seed that nothing here uses.
         loader: DataLoader[Any] = DataLoader(
@@ -169,7 +171,8 @@ class Ahead:
             collate_fn=_as_it_is,
             generator=torch.Generator(),
         )
-        self._answers: Iterator[Any] | None = iter(loader)
+        with nullcontext() if mp.get_start_method() == "fork" else _sent(reader):
+            self._answers: Iterator[Any] | None = iter(loader)
         Ahead._running = weakref.ref(self)
 
     def __iter__(self) -> Iterator[Pair]:
@@ -209,7 +212,7 @@ class _Answers(Dataset[Any]):
     """
 
     def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+        self._files, self._reader = _Files(), reader  # in this order they arrive in a process that is not forked
 
     def __getitem__(self, request: Any) -> Any:
         try:
@@ -218,14 +221,31 @@ class _Answers(Dataset[Any]):
             return error, False
 
 
-def _require_that_it_can_be_sent(reader: Reader) -> None:
-    try:
-        pickle.dumps(reader)
-    except Exception as error:  # pickle raises many kinds
-        raise UserError(
-            f"{reader.what} cannot be sent to the processes of num_workers ({type(error).__name__}: "
-            f"{next(iter(str(error).splitlines()), '')}): define its class in a module, or set num_workers=0"
-        ) from error
+class _Files:
+    """The files that define problems. Where they are sent, they are run: a Dataset of their classes comes next."""
+
+    def __reduce__(self) -> tuple[Callable[[list[str]], _Files], tuple[list[str]]]:
+        return _ran, (files_run(),)
+
+
+def _ran(files: list[str]) -> _Files:
+    for file in files:
+        run_file(Path(file), "problem", "a Dataset")
+    return _Files()
+
+
+@contextmanager
+def _sent(reader: Reader) -> Iterator[None]:
+    """Start processes that are no forks, as on macOS: they have what they are sent, and what they import for that."""
+    with main_unimported():
+        try:
+            pickle.dumps(reader)
+        except Exception as error:  # pickle raises many kinds
+            raise UserError(
+                f"{reader.what} cannot be sent to the processes of num_workers ({type(error).__name__}: "
+                f"{next(iter(str(error).splitlines()), '')}): define its class in a module, or set num_workers=0"
+            ) from error
+        yield
 
 
 _as_it_is: Callable[[Any], Any] = torch.nn.Identity()

@@ -8,6 +8,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from relaxbench.training.oracle import Oracle
 from relaxbench.training.population import Population
 from relaxbench.training.precision import Precision
 from relaxbench.training.trial import Job, Outcome
+from tests.processes import run
 
 CPU = torch.device("cpu")
 COUNT, BATCH = 60, 8
@@ -131,6 +133,56 @@ def test_a_round_may_begin_anywhere_and_generators_are_left_alone() -> None:
     )
     whole = of(Rows(), in_memory=True).sampler([4], [9], 2, CPU).batch(numbers[:1])
     assert torch.equal(alone["y"], whole["y"])
+
+
+SPAWNED = """
+import multiprocessing
+import torch
+from relaxbench.problems import problem
+
+multiprocessing.set_start_method("spawn")
+task = problem("mine.py")
+print("begun")
+sampler = task.sampler([3], [0], 6, torch.device("cpu"))
+print([sampler.batch(torch.tensor([[number]]))["y"].tolist() for number in range(6)])
+print(sampler._ahead is not None)
+"""
+
+MINE = """
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from relaxbench.problems import SupervisedProblem
+
+
+class Rows(Dataset):
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, row):
+        return torch.ones(4) * row, row % 3
+
+
+def data():
+    train = DataLoader(Rows(), 8, num_workers={workers})
+    return {{"train": train, "validation": Rows(), "test": Rows()}}
+
+
+problem = SupervisedProblem("mine", lambda: torch.nn.Linear(4, 3), data, batch_size=8, budget=20, in_memory=False)
+"""
+
+
+def test_processes_that_are_no_forks_have_the_classes_of_a_file(tmp_path: Path) -> None:
+    """As on macOS: each is a new interpreter, and the script has no `if __name__ == "__main__"`."""
+    (tmp_path / "script.py").write_text(SPAWNED)
+    told = []
+    for workers in (0, 1):
+        (tmp_path / "mine.py").write_text(MINE.format(workers=workers))
+        done = run([str(tmp_path / "script.py")], cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        told.append(done.stdout.splitlines())
+    here, there = told
+    assert (here[0], here[2]) == ("begun", "False") and there == ["begun", here[1], "True"]
 
 
 def test_a_sampler_that_is_left_early_ends_its_processes_at_once() -> None:
