@@ -52,7 +52,21 @@ def _described(cls: type) -> str:
     for node in ast.walk(tree):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return f"{name}:{hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:8]}"
+    code = ast.unparse(_Unquoted().visit(tree))
+    return f"{name}:{hashlib.sha256(code.encode()).hexdigest()[:8]}"
+
+
+class _Unquoted(ast.NodeTransformer):
+    """Writes an f-string as a call with its parts: Python 3.11 and 3.12 quote what is within its braces differently."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Call:
+        self.generic_visit(node)
+        return ast.Call(ast.Name("f"), node.values, [])
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.Tuple:
+        self.generic_visit(node)
+        parts = [node.value, ast.Constant(node.conversion), node.format_spec or ast.Constant(None)]
+        return ast.Tuple(parts)
 
 
 def _is_package(file: Path) -> bool:
