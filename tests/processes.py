@@ -171,18 +171,21 @@ def share(address: str) -> None:
     listener = _line()
     listener.bind(address)
     listener.listen(16)
-    _server = _start(listener, OMP_NUM_THREADS="1")  # as of each process of tests, see conftest
+    _server = _start(listener)
     listener.close()
     os.environ[SHARED] = address
 
 
-def _start(*listeners: socket.socket, **env: str) -> socket.socket:
+def _start(*listeners: socket.socket) -> socket.socket:
     ours, his = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, his):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)
     ends = [end.fileno() for end in (his, *listeners)]
     line = [sys.executable, "-m", "tests.processes", *map(str, ends)]
-    process = subprocess.Popen(line, cwd=ROOT, env={**os.environ, **env, "PYTHONPATH": str(ROOT)}, pass_fds=ends)
+    # Threads would not be in the forks: Python 3.12 and newer warn of that. One thread is what conftest.py gives tests
+    # that share the cores; the other belongs to the allocator of pyarrow.
+    env = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(line, cwd=ROOT, env={**os.environ, **env}, pass_fds=ends)
     his.close()
     atexit.register(lambda: (ours.close(), process.wait()))
     return ours

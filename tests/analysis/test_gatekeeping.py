@@ -48,13 +48,15 @@ def test_up_to_as_many_as_looks_have_the_level_of_the_primary_comparison() -> No
     pairs: dict[str, tuple[Arm, Arm]] = dict.fromkeys(("control", "seconds", "budget"), (OURS, CONTROL))
     margins = {"control": Margin(0.1, "ratio")}
     found = secondary(Judgement("better", -1.0), pairs, FAMILY, margins)
-    assert found["control"] == judge(OURS, CONTROL, FAMILY, margins["control"])
-    assert found["seconds"] == judge(OURS, CONTROL, FAMILY)
+    # By their texts: from Python 3.13 on, dataclasses that hold NaN are not equal.
+    assert repr(found["control"]) == repr(judge(OURS, CONTROL, FAMILY, margins["control"]))
+    assert repr(found["seconds"]) == repr(judge(OURS, CONTROL, FAMILY))
 
 
 def test_more_of_them_share_it() -> None:
     pairs: dict[str, tuple[Arm, Arm]] = {str(index): (OURS, CONTROL) for index in range(7)}
-    assert secondary(Judgement("better", -1.0), pairs, FAMILY)["0"] == judge(OURS, CONTROL, Family(6, 7))
+    found = secondary(Judgement("better", -1.0), pairs, FAMILY)["0"]
+    assert repr(found) == repr(judge(OURS, CONTROL, Family(6, 7)))
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])

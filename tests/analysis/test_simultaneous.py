@@ -120,9 +120,9 @@ def test_without_results_there_is_no_claim() -> None:
     missing, whole = disjoint_blocks(np.full(10, np.nan)), disjoint_blocks(np.arange(10.0))
     without = judge(missing, whole, Family(1, 1))
     assert (without.verdict, without.obstacle, without.over) == ("no claim", "logarithm", True)
-    assert judge(whole, disjoint_blocks(np.arange(5.0)), Family(1, 1)) == Judgement(
-        "no claim", 2.5, blocks=10, reference_blocks=5, obstacle="blocks"
-    )
+    unequal = Judgement("no claim", 2.5, blocks=10, reference_blocks=5, obstacle="blocks")
+    # By their texts: from Python 3.13 on, dataclasses that hold NaN are not equal.
+    assert repr(judge(whole, disjoint_blocks(np.arange(5.0)), Family(1, 1))) == repr(unequal)
 
 
 def test_many_studies_at_once_are_judged_as_each_alone() -> None:

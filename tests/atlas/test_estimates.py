@@ -102,7 +102,8 @@ def test_a_second_study_of_a_problem_adds_its_other_methods() -> None:
     wide = replace(adamw, space="wide")
     done = replace(begun, study="two", verdict="worse", level=16.0, ratio=2.0)
     cells = [one, begun, again, adamw, wide, done, replace(adamw, study="three"), replace(done, budget=10.0)]
-    assert once(cells) == [one, adamw, wide, done, replace(done, budget=10.0)]
+    # By their texts: from Python 3.13 on, dataclasses that hold NaN are not equal.
+    assert repr(once(cells)) == repr([one, adamw, wide, done, replace(done, budget=10.0)])
     table = relative(cells[:6]).set_index("method")
     assert table["relative"].to_dict() == {"sgd": 9 / 4, "adamw": 1.0, "hj": 4.0}  # SGD's own study has 8, not 9
     rows = [Row("two", "p", "p", "", budget=9.0)]
