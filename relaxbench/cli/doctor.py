@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -134,12 +135,14 @@ def _compiler() -> Finding:
     from relaxbench.training.compilers import tried
 
     part = "C++ compiler"
+    apple = sys.platform == "darwin"
+    how = "xcode-select --install, brew install libomp" if apple else "install g++ and Python's headers"
     found, cache, problem = tried()
     if not found:
-        advice = "nothing, unless studies are long: then install g++, which makes them several times as fast"
+        advice = f"nothing, unless studies are long: then {how}, which makes them several times as fast"
         return Finding(part, "absent", problem, advice)
     if problem:
-        advice = "install g++ and Python's headers, or set TORCHINDUCTOR_CACHE_DIR to a folder that can be written"
+        advice = f"{how}; or set TORCHINDUCTOR_CACHE_DIR to a folder that can be written"
         return Finding(part, "broken", problem, advice)
     return Finding(part, "works", f"{found}; compiled steps are kept in {cache} (TORCHINDUCTOR_CACHE_DIR)")
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -190,6 +191,21 @@ def test_a_compiler_is_tried_with_its_cache(monkeypatch: pytest.MonkeyPatch, tmp
     broken.chmod(0o755)
     monkeypatch.setattr(compilers, "_found", lambda: (str(broken), ""))
     assert tried()[2] == f"{broken} fails: fatal: no header"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_on_macos_a_kernel_is_compiled_as_inductor_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's compiler does not know -fopenmp."""
+    monkeypatch.setattr(compilers, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(compilers, "_extension", lambda compiler: "unknown option -fopenmp")
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    assert tried()[2] == ""
+
+    def fails(function: object) -> None:
+        raise RuntimeError("\nno libomp\nmore")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    assert tried()[2].endswith(" fails: no libomp")
 
 
 def test_nothing_is_compiled_without_a_compiler_or_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
