@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -34,6 +35,16 @@ class UserError(Exception):
     def __init__(self, message: str, *settings: str) -> None:
         super().__init__(message)
         self.settings = settings
+
+
+def require_system() -> None:
+    """Refuse to run a study where workers cannot be signalled, nor trials of scripts forked.
+
+    Raises:
+        UserError: on Windows.
+    """
+    if os.name != "posix":
+        raise UserError("studies need Linux or macOS: on Windows, run relaxbench in WSL, the Linux within Windows")
 
 
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:

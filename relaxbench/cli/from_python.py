@@ -17,7 +17,7 @@ from relaxbench.cli.options import STORAGE, reader
 from relaxbench.cli.outcome import finish, theory, verdict_lines
 from relaxbench.cli.session import Session
 from relaxbench.cli.spec import of_own_problems
-from relaxbench.errors import UserError, kind_of, unknown
+from relaxbench.errors import UserError, kind_of, require_system, unknown
 from relaxbench.util.text import counted
 from relaxbench.util.toml import toml_lines
 
@@ -75,6 +75,7 @@ def run_study(
         >>> study = relaxbench.run_study(mine, trials=8)  # doctest: +SKIP
         >>> relaxbench.verdicts(study)[["method", "verdict", "ratio", "low", "high"]]  # doctest: +SKIP
     """
+    require_system()
     own: dict[str, Any] = {"storage": storage, "workers": workers, "device": device, "report": report, "quiet": quiet}
     try:
         return _run(study, {**own, **values})

@@ -30,7 +30,7 @@ from relaxbench.cli.study import study
 from relaxbench.cli.tools import bench, check, theory
 from relaxbench.cli.values import Command, Group
 from relaxbench.cli.workers import reap, stress, worker
-from relaxbench.errors import UserError, exited, is_slip
+from relaxbench.errors import UserError, exited, is_slip, require_system
 from relaxbench.util.malloc import keep_freed_memory, look_for_garbage_seldom
 from relaxbench.util.text import one_line
 from relaxbench.version import __version__
@@ -123,6 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     if any("\0" in argument for argument in arguments):
         return _mistake("an argument contains a NUL character: leave it out")
     try:
+        require_system()
         return _program()(arguments or ["--help"], prog_name="relaxbench", standalone_mode=False) or 0
     except UserError as error:
         return _mistake(described(error))

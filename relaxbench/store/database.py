@@ -202,12 +202,10 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
     # SQLite reads a WAL database through a file next to it, unless it may assume that nothing writes.
     alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
     mode = "mode=ro&immutable=1" if alone else "mode=ro"
-    options: dict[str, Any] = {"timeout": BUSY_SECONDS, "check_same_thread": False, "factory": OpenFile}
 
     def connect() -> sqlite3.Connection:
-        if read_only:
-            return sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, **options)
-        return sqlite3.connect(path, **options)
+        file = f"{path.as_uri()}?{mode}" if read_only else path
+        return OpenFile(file, uri=read_only, timeout=BUSY_SECONDS, check_same_thread=False)
 
     engine = create_engine(url, creator=connect)
 

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from relaxbench import run_study
 from relaxbench.cli.main import main
+from relaxbench.errors import UserError
 from relaxbench.store.database import open_database
 from tests.cli.commands import environment, nothing_written, printed, refused
 
@@ -174,6 +177,17 @@ def test_a_junk_storage_is_refused_and_left_as_it_is(capsys: pytest.CaptureFixtu
     Path("relaxbench.db").write_text("not a database, but somebody's diary")
     for arguments in (("study",), ("show",), ("report",)):
         assert "not a SQLite database" in refused(capsys, *arguments)
+
+
+def test_on_windows_commands_and_studies_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A supervisor has no signals there, and a trial of a script cannot be forked."""
+    monkeypatch.setattr("relaxbench.errors.os", SimpleNamespace(name="nt"))
+    line = "studies need Linux or macOS: on Windows, run relaxbench in WSL, the Linux within Windows"
+    assert refused(capsys, "study") == f"relaxbench: {line}\n"
+    with pytest.raises(UserError, match=line):
+        run_study()
 
 
 def test_unknown_studies_methods_and_problems_are_named(capsys: pytest.CaptureFixture[str], storage: str) -> None:
