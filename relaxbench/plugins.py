@@ -132,7 +132,7 @@ def run_file(path: Path, kind: str, defines: str) -> ModuleType:
 
 def files_run() -> list[str]:
     """Return the paths of the files that were run as modules: another process runs them to have their classes."""
-    return [str(module.__file__) for name, module in sys.modules.items() if name.startswith(FILE)]
+    return [os.path.abspath(str(module.__file__)) for name, module in sys.modules.items() if name.startswith(FILE)]
 
 
 _folders: list[str] = []

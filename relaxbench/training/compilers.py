@@ -56,7 +56,7 @@ def tried() -> tuple[str, Path, str]:
 
 
 def _extension(compiler: str) -> str:
-    """Compile an extension with OpenMP, in a quarter of the time that a kernel takes; say what fails."""
+    """Compile an extension with OpenMP, which takes less time than a kernel; say what fails."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "empty.cpp")
         source.write_text("#include <Python.h>\n#include <omp.h>\n")
