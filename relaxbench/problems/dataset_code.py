@@ -61,7 +61,9 @@ class _Unquoted(ast.NodeTransformer):
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Call:
         self.generic_visit(node)
-        return ast.Call(ast.Name("f"), node.values, [])
+        # The first releases of 3.12 add an empty text after the width of `{x:{width}}`.
+        parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+        return ast.Call(ast.Name("f"), parts, [])
 
     def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.Tuple:
         self.generic_visit(node)
