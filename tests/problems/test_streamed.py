@@ -185,6 +185,16 @@ def test_processes_that_are_no_forks_have_the_classes_of_a_file(tmp_path: Path) 
     assert (here[0], here[2]) == ("begun", "False") and there == ["begun", here[1], "True"]
 
 
+def test_a_class_of_the_script_itself_is_refused_where_processes_are_no_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would have to run the script, which may begin a study."""
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda: "spawn")
+    monkeypatch.setattr(Rows, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Rows", Rows, raising=False)
+    task = of(DataLoader(Rows(), BATCH, num_workers=1), Rows())
+    with pytest.raises(UserError, match=r"cannot be sent .*: define its class in a module, or set num_workers=0"):
+        task.sampler([1], [0], 6, CPU)
+
+
 def test_a_sampler_that_is_left_early_ends_its_processes_at_once() -> None:
     """Not when the garbage is collected, which PyTorch's loader takes seconds to survive."""
     sampler: Any = of(DataLoader(Rows(), BATCH, num_workers=1), Rows()).sampler([1], [0], 6, CPU)
