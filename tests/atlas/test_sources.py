@@ -58,9 +58,11 @@ def test_a_folder_gives_its_studies_and_says_what_it_leaves_out(tmp_path: Path) 
     (tmp_path / "notes.txt").write_text("no matter")
     with sqlite3.connect(tmp_path / "foreign.db") as other:
         other.execute("CREATE TABLE birds (name TEXT)")
+    other.close()
     write(tmp_path / "newer.db", name="newer")
     with sqlite3.connect(tmp_path / "newer.db") as newer:
         newer.execute("UPDATE relaxbench_version SET version_num = '9999'")
+    newer.close()
     entries, left_out = gather([str(tmp_path)])
     assert [entry.label for entry in entries] == ["digits"]
     said = "\n".join(left_out)

@@ -168,6 +168,7 @@ def test_a_run_that_diverged_after_healthy_measurements(tmp_path: Path, recomput
         (packed,) = connection.execute("SELECT data FROM relaxbench_curves WHERE trial_id = ?", (one,)).fetchone()
         first = np.frombuffer(packed, dtype="<f4").reshape(5, -1)[:, :15].tobytes()  # of 25 points
         connection.execute("UPDATE relaxbench_curves SET data = ? WHERE trial_id = ?", (first, one))
+    connection.close()
     frames = load_study(str(file))
     counts = agreed(recomputed(write_report(Findings.of(frames), tmp_path)))
     assert counts["figure curve"] > 20 and counts["figure target"] > 3
