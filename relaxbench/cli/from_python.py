@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from relaxbench import given
 from relaxbench.cli.console import console
-from relaxbench.cli.objects import Found, named
+from relaxbench.cli.objects import Added, Found, named, with_methods
 from relaxbench.cli.options import STORAGE, reader
 from relaxbench.cli.outcome import finish, theory, verdict_lines
 from relaxbench.cli.session import Session
@@ -127,9 +127,9 @@ def best(
     """
     from relaxbench.cli.best import best_answer
 
-    objects: Found = {}
-    of_method = named({"methods": [method]}, objects)["methods"][0]
-    (of_problem,) = named({"problems": [problem]}, objects)["problems"] if problem is not None else [None]
+    objects = Found()
+    of_method = named({"baseline": method}, objects, Added())["baseline"]
+    (of_problem,) = named({"problems": [problem]}, objects, Added())["problems"] if problem is not None else [None]
     place = os.fspath(storage) if storage is not None else os.environ.get("RELAXBENCH_STORAGE") or STORAGE
     file = None if weights is None else Path(weights)
     try:
@@ -171,19 +171,22 @@ def _read(study: StudyFrames) -> StudyFrames:
 def _run(study: Mapping[str, Any] | Path | str | None, values: dict[str, Any]) -> StudyFrames:
     lender = isinstance(values.get("known"), str | PurePath)  # an option of the command, and a key of the file
     chosen = {name: values.pop(name) for name in _options(lender) if name in values}
-    objects: Found = {}
-    study, values = named(study, objects) if isinstance(study, Mapping) else study, named(values, objects)
+    objects, own, added = Found(), Added(), Added()
+    if isinstance(study, Mapping):
+        study = named(study, objects, own)
+        study = with_methods(study, own)
+    values = named(values, objects, added)
     with given.giving(objects):
-        return _session_of(study, values, chosen)
+        return _session_of(study, values, added, chosen)
 
 
 def _session_of(
-    study: Mapping[str, Any] | Path | str | None, values: Mapping[str, Any], chosen: Mapping[str, Any]
+    study: Mapping[str, Any] | Path | str | None, values: Mapping[str, Any], added: Added, chosen: Mapping[str, Any]
 ) -> StudyFrames:
     from relaxbench.analysis.findings import Findings
     from relaxbench.analysis.frames import load_study
 
-    spec, source, where = _define(study, values)
+    spec, source, where = _define(study, values, added)
     session = _session({name: value for name, value in chosen.items() if value is not None})
     found: list[StudyFrames] = []
 
@@ -205,7 +208,9 @@ def _session_of(
     return found[0]
 
 
-def _define(study: Mapping[str, Any] | Path | str | None, values: Mapping[str, Any]) -> tuple[StudySpec, str, str]:
+def _define(
+    study: Mapping[str, Any] | Path | str | None, values: Mapping[str, Any], added: Added
+) -> tuple[StudySpec, str, str]:
     """The study of a file or a dict, with the values that replace some of its own; its text; and its origin."""
     from relaxbench.study.definition.files import define, find, read
     from relaxbench.study.definition.spec import StudySpec
@@ -224,7 +229,7 @@ def _define(study: Mapping[str, Any] | Path | str | None, values: Mapping[str, A
     else:
         raise UserError(f"study = {kind_of(study)}: expected the path of a study file, or a dict of its keys")
     chosen: dict[str, Any] = {key: changes[key] for key in ("methods", "budget") if key in changes}
-    return define({**base, **changes}, where, chosen, _names(values)), source, where
+    return define(with_methods({**base, **changes}, added), where, chosen, _names(values)), source, where
 
 
 def _names(values: Mapping[str, Any]) -> dict[str, str]:

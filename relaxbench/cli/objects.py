@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from relaxbench.optim.rule import Rule
 
 Found = dict[tuple["Kind", str], Any]
+"""Objects by kind and name."""
+Added = dict[str, str]
+"""Labels of optimizers whose classes stand in `methods`, and their rules."""
 
 
-def named(values: Mapping[str, Any], found: Found) -> dict[str, Any]:
-    """Return the values of a study with names in place of objects, which are added to `found`.
+def named(values: Mapping[str, Any], found: Found, added: Added) -> dict[str, Any]:
+    """Return the values of a study with names in place of objects.
 
     A problem has its own name. A class in `methods` is called as its rule, or as the optimizer's class in lower case.
 
@@ -24,13 +27,13 @@ def named(values: Mapping[str, Any], found: Found) -> dict[str, Any]:
         values: by the keys of a study file. In `problems` may stand a `Problem`; in `methods`, `baseline` and
             `controls`, and as the `rule` of a `method`: a subclass of `Rule`, of `torch.optim.Optimizer`, or a class of
             `relaxbench.optim`.
-        found: what was given before.
+        found: receives the objects.
+        added: receives methods that need an entry in the table of methods (see `with_methods`).
 
     Raises:
         UserError: for two objects of one name, and for the name of something that is built in.
     """
     result = dict(values)
-    table = {label: dict(own) if isinstance(own, Mapping) else own for label, own in _table(values).items()}
     problems = values.get("problems", [])
     if not isinstance(problems, list | tuple | str):
         raise UserError(f"problems = {kind_of(problems)}: expected a list")
@@ -38,20 +41,36 @@ def named(values: Mapping[str, Any], found: Found) -> dict[str, Any]:
         result["problems"] = [_problem(each, found) for each in problems]
     for key in ("methods", "controls"):
         if isinstance(values.get(key), list | tuple):
-            result[key] = [_method(each, table, found) for each in values[key]]
+            result[key] = [_method(each, found, added) for each in values[key]]
     if "baseline" in values:
-        result["baseline"] = _method(values["baseline"], table, found)
-    for label, own in table.items():
-        if isinstance(own, dict) and not isinstance(rule := own.get("rule", ""), str):
-            if not isinstance(rule, type):
-                raise UserError(f"method.{label}.rule = {kind_of(rule)}: expected a name, or the class of an optimizer")
-            own["rule"] = _rule(rule, found)
-    return {**result, "method": table} if table else result
+        result["baseline"] = _method(values["baseline"], found, added)
+    if isinstance(table := values.get("method"), Mapping):
+        result["method"] = {label: _with_rule(label, own, found) for label, own in table.items()}
+    return result
 
 
-def _table(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    table = values.get("method", {})
-    return table if isinstance(table, Mapping) else {}
+def with_methods(study: Mapping[str, Any], added: Added) -> dict[str, Any]:
+    """Return a study whose table of methods has those that were added.
+
+    Raises:
+        UserError: if one of them has the label of another method of the table.
+    """
+    table = study.get("method", {})
+    if not added or not isinstance(table, Mapping):  # which is refused later
+        return dict(study)
+    for label, rule in added.items():
+        own = table.get(label, {"rule": rule})
+        if isinstance(own, Mapping) and own.get("rule", label) != rule:
+            raise UserError(f"methods: {label!r} stands for {rule} and for another method: rename one of them")
+    return {**study, "method": {label: {"rule": rule} for label, rule in added.items()} | dict(table)}
+
+
+def _with_rule(label: str, own: Any, found: Found) -> Any:
+    if not isinstance(own, Mapping) or isinstance(rule := own.get("rule", ""), str):
+        return own
+    if not isinstance(rule, type):
+        raise UserError(f"method.{label}.rule = {kind_of(rule)}: expected a name, or the class of an optimizer")
+    return {**own, "rule": _rule(rule, found)}
 
 
 def _problem(value: Any, found: Found) -> Any:
@@ -71,8 +90,8 @@ def _problem(value: Any, found: Found) -> Any:
     return _add("problem", name, value, found)
 
 
-def _method(value: Any, table: dict[str, Any], found: Found) -> Any:
-    """Return the label of a method; that of an optimizer's class gets an entry in the table of methods."""
+def _method(value: Any, found: Found, added: Added) -> str:
+    """Return the label of a method."""
     if isinstance(value, str):
         return value
     if not isinstance(value, type):
@@ -88,8 +107,8 @@ def _method(value: Any, table: dict[str, Any], found: Found) -> Any:
             f"methods: {value.__name__} would be called {label!r}, which is built in: give it a label of its own, such "
             f'as method={{"my-{label}": {{"rule": {value.__name__}}}}}'
         )
-    if table.setdefault(label, {"rule": rule}).get("rule") not in (rule, value):
-        raise UserError(f"methods: {label!r} stands for {value.__name__} and for another method: rename one of them")
+    if added.setdefault(label, rule) != rule:
+        raise UserError(f"methods: {label!r} stands for {rule} and for {added[label]}: rename one of them")
     return label
 
 

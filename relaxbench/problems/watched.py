@@ -59,7 +59,7 @@ class _Watched:
         if not others and args[:1] == (first,):
             if function in ELEMENTWISE:
                 return first
-            if function is functional.linear:  # with these arguments, `nn.Linear` calls it
+            if function is functional.linear and len(args) > 1:  # as `nn.Linear` calls it
                 first._activation.into.append(args[1])
                 return _new(first._notes, args[1])
         return first._taken(others)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import relaxbench
-from relaxbench.cli.objects import Found, named
+from relaxbench.cli.objects import Added, Found, named
 from relaxbench.optim.rules.sgd import SGD
 from relaxbench.problems import SupervisedProblem
 from relaxbench.problems.dataset_code import code_of
@@ -193,36 +193,39 @@ def test_a_problem_that_cannot_be_sent_is_for_one_process() -> None:
 
 
 def test_names_stand_in_place_of_objects() -> None:
-    found: Found = {}
+    found, added = Found(), Added()
     own = lines()
     values = {
         "problems": [own, "digits-mlp"],
-        "methods": ["heat", relaxbench.optim.EntropySGD, torch.optim.NAdam, Slow, "mine"],
+        "methods": ["heat", relaxbench.optim.EntropySGD, torch.optim.NAdam, Slow, InNotebook, "mine"],
         "baseline": SGD,
         "controls": [relaxbench.optim.Lookahead],
         "method": {"mine": {"rule": Halved, "title": "Mine"}},
         "trials": 3,
     }
-    assert named(values, found) == {
+    assert named(values, found, added) == {
         "problems": ["lines", "digits-mlp"],
-        "methods": ["heat", "entropy-sgd", "nadam", "slow", "mine"],
+        "methods": ["heat", "entropy-sgd", "nadam", "slow", "innotebook", "mine"],
         "baseline": "sgd",
         "controls": ["lookahead"],
-        "method": {
-            "mine": {"rule": f"torch:{__name__}.Halved", "title": "Mine"},
-            "nadam": {"rule": "torch:torch.optim.NAdam"},
-        },
+        "method": {"mine": {"rule": f"torch:{__name__}.Halved", "title": "Mine"}},
         "trials": 3,
     }
-    assert found == {("problem", "lines"): own, ("rule", "slow"): Slow}
+    assert added == {"nadam": "torch:torch.optim.NAdam", "innotebook": "torch:__main__.InNotebook"}
+    inside = ("optimizer", "__main__.InNotebook")  # no other process can import it
+    assert found == {("problem", "lines"): own, ("rule", "slow"): Slow, inside: InNotebook}
     assert values["method"] == {"mine": {"rule": Halved, "title": "Mine"}}  # what was given stays
 
 
-def test_a_class_that_cannot_be_imported_is_given() -> None:
-    found: Found = {}
-    path = "__main__.InNotebook"
-    assert named({"methods": [InNotebook]}, found)["method"] == {"innotebook": {"rule": f"torch:{path}"}}
-    assert found == {("optimizer", path): InNotebook}
+def test_classes_join_the_methods_that_a_study_has() -> None:
+    narrow = {"rule": "heat", "space": {"lr": [0.01, 0.1]}}
+    study = {**SMALL, "name": "joined", "problems": ["rugged-1d"], "method": {"narrow": narrow}}
+    quiet = {"quiet": study.pop("quiet")}
+    joined = relaxbench.run_study(study, methods=["sgd", "narrow", torch.optim.NAdam], **quiet)
+    assert joined.methods == ["sgd", "narrow", "nadam"]
+    own = {"nadam": {"rule": torch.optim.NAdam, "title": "Mine"}}
+    titled = relaxbench.run_study({**study, "name": "titled"}, methods=["sgd", torch.optim.NAdam], method=own, **quiet)
+    assert titled.method("nadam")["title"] == "Mine"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +241,10 @@ def test_a_class_that_cannot_be_imported_is_given() -> None:
         ({"method": {"x": {"nesterov": True}}}, "unknown key in run_study, table [method.x]: 'nesterov'"),
         ({"methods": [nn.Linear]}, "method Linear is a class, but neither an optimizer of PyTorch nor a Rule"),
         ({"methods": [type("Other", (SGD,), {})]}, "method Other is called 'sgd': give the class a name"),
-        ({"methods": [Halved], "method": {"halved": {"rule": "heat"}}}, "'halved' stands for Halved and for another"),
+        (
+            {"methods": [Halved], "method": {"halved": {"rule": "heat"}}},
+            "'halved' stands for torch:tests.cli.test_objects.Halved and for another",
+        ),
         (
             {"problems": [lines()], "engine": "ray", "workers": 1},
             "its workers do not see 'lines', an object of this program",
