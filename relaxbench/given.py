@@ -43,9 +43,9 @@ def lookup(kind: Kind, name: str) -> Any:
     return _objects.get().get((kind, name))
 
 
-def names(kind: Kind) -> list[str]:
-    """Return the names of the objects of a kind."""
-    return [name for own, name in _objects.get() if own == kind]
+def names(kind: Kind | None = None) -> list[str]:
+    """Return the names of the objects of a kind, or of all."""
+    return [name for own, name in _objects.get() if kind in (own, None)]
 
 
 def packed() -> bytes:

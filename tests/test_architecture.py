@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -196,12 +195,6 @@ FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
 }
 
 MAX_LINES = 400
-MAX_BYTES = 5_000_000
-REGISTRY = re.compile(
-    r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|anaconda\.(?:org|com)|npmjs\.(?:org|com)"
-    r"|--(?:extra-)?index[-]url|--find[-]links|(?:index[-]url|find[-]links)\s*=",
-    re.IGNORECASE,
-)
 
 
 def imports(file: Path, package: Path) -> Iterator[tuple[int, str]]:
@@ -379,39 +372,3 @@ def test_files_stay_short() -> None:
     lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert {file: count for file, count in lines.items() if count >= MAX_LINES} == {}
     assert "relaxbench/optim/rule.py" in lines
-
-
-def committed() -> list[Path]:
-    """The files in git's index; without git, those of the folders that make up the repository."""
-    try:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-        files = [ROOT / name for name in listed.decode().split("\0") if name]
-    except (OSError, subprocess.CalledProcessError):
-        folders = [ROOT / name for name in (".ci", "docs", "relaxbench", "studies", "tests")]
-        files = [path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts]
-        files += ROOT.glob("*")
-    return [path for path in files if path.is_file()]
-
-
-def test_committed_files_are_small_and_name_no_registry() -> None:
-    large = [str(path) for path in committed() if path.stat().st_size > MAX_BYTES]
-    assert large == []
-    named = [
-        f"{path.relative_to(ROOT)}: {found.group()}"
-        for path in committed()
-        if (found := REGISTRY.search(path.read_text(encoding="utf-8", errors="ignore")))
-    ]
-    assert named == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "https://pypi" + ".org/x",
-        "pip --index" + "-url x",
-        "index" + "-url = x",
-        "https://download.pytorch" + ".org/whl",
-    ],
-)
-def test_a_registry_is_seen(text: str) -> None:
-    assert REGISTRY.search(text)

@@ -21,7 +21,7 @@ def test_objects_belong_to_their_block() -> None:
             assert given.lookup("problem", "a") is None and given.names("problem") == ["b"]
         assert (given.lookup("problem", "a"), given.lookup("rule", "a")) == (1, 2)
         assert given.names("problem") == given.names("rule") == ["a"] and given.names("optimizer") == []
-    assert given.names("rule") == []
+    assert given.names("rule") == given.names() == []
 
 
 def test_a_worker_receives_copies_also_of_what_a_program_defines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,10 @@
-"""The files around the package: hooks, workflow and forms can be read, and name only what exists."""
+"""The files of the repository are small; hooks, workflow and forms can be read, and name only what exists."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+MAX_BYTES = 5_000_000
+REGISTRY = re.compile(
+    r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|anaconda\.(?:org|com)|npmjs\.(?:org|com)"
+    r"|--(?:extra-)?index[-]url|--find[-]links|(?:index[-]url|find[-]links)\s*=",
+    re.IGNORECASE,
+)
 
 
 def parsed(path: Path) -> Any:
@@ -109,3 +116,39 @@ def test_every_decision_has_three_parts_and_is_in_the_index_and_in_the_navigatio
         text = page.read_text(encoding="utf-8")
         assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequences"], page
         assert f"decisions/{page.name}" in navigation
+
+
+def committed() -> list[Path]:
+    """The files in git's index; without git, those of the folders that make up the repository."""
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+        files = [ROOT / name for name in listed.decode().split("\0") if name]
+    except (OSError, subprocess.CalledProcessError):
+        folders = [ROOT / name for name in (".ci", "docs", "relaxbench", "studies", "tests")]
+        files = [path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts]
+        files += ROOT.glob("*")
+    return [path for path in files if path.is_file()]
+
+
+def test_committed_files_are_small_and_name_no_registry() -> None:
+    large = [str(path) for path in committed() if path.stat().st_size > MAX_BYTES]
+    assert large == []
+    named = [
+        f"{path.relative_to(ROOT)}: {found.group()}"
+        for path in committed()
+        if (found := REGISTRY.search(path.read_text(encoding="utf-8", errors="ignore")))
+    ]
+    assert named == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://pypi" + ".org/x",
+        "pip --index" + "-url x",
+        "index" + "-url = x",
+        "https://download.pytorch" + ".org/whl",
+    ],
+)
+def test_a_registry_is_seen(text: str) -> None:
+    assert REGISTRY.search(text)

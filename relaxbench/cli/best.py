@@ -261,8 +261,7 @@ def _problem(frames: StudyFrames, name: str) -> Problem:
             f"problem {name!r} of study {frames.name!r} is not here at {origin!r}: put its Python file there, because "
             "weights are written as its model's state dict"
         )
-    if not origin.endswith(".py"):
-        require_known(origin, frames.name)
+    require_known(origin, frames.name)
     own = problem(origin)
     refuse_other_model(frames.manifest, frames.name, name, own, origin)
     return own

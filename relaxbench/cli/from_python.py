@@ -173,8 +173,7 @@ def _run(study: Mapping[str, Any] | Path | str | None, values: dict[str, Any]) -
     chosen = {name: values.pop(name) for name in _options(lender) if name in values}
     objects, own, added = Found(), Added(), Added()
     if isinstance(study, Mapping):
-        study = named(study, objects, own)
-        study = with_methods(study, own)
+        study = with_methods(named(study, objects, own), own)
     values = named(values, objects, added)
     with given.giving(objects):
         return _session_of(study, values, added, chosen)

@@ -87,7 +87,7 @@ class Session:
             checks.check_folder("--report", self.report)
         checks.check_optuna(self.optuna)
         destination, cluster, local = destination_of(spec), self._cluster(), None
-        if cluster is not None and (own := given.names("problem") + given.names("rule") + given.names("optimizer")):
+        if cluster is not None and (own := given.names()):
             raise UserError(
                 f"--engine ray: its workers do not see {own[0]!r}, an object of this program: define it in a Python "
                 "file, and name the file"

@@ -94,15 +94,19 @@ def work_on_this_machine(run: StudyRun, opened: OpenStudy, storage: str, display
         return run.work(opened)
     threads = cpu_threads(manifest)
     workers = cpu_workers(opened, threads)
-    if workers > 1:
-        try:
-            given.packed()
-        except UserError as error:
-            display.say(f"One process works: {error}.")
-            workers = 1
-    if workers > 1:
+    if workers > 1 and _can_send(display):
         return supervise(run, opened, LocalWorkers(workers, None, None, place, threads), storage, display)
     return replace(run, options=replace(run.options, threads=threads)).work(opened)
+
+
+def _can_send(display: Display) -> bool:
+    """Whether worker processes can have what the program has given; else it is said why they cannot."""
+    try:
+        given.packed()
+    except UserError as error:
+        display.say(f"One process works: {error}.")
+        return False
+    return True
 
 
 def supervise(run: StudyRun, opened: OpenStudy, local: LocalWorkers, storage: str, display: Display) -> Summary:

@@ -74,12 +74,13 @@ def takes_data(name: str) -> bool:
 
 
 def require_known(name: str, study: str) -> None:
-    """Check that a problem of a study, which is in no file, can be made here.
+    """Check that a problem of a study can be made here, unless it is in a file.
 
     Raises:
         UserError: if it was an object of a program, or belongs to a package that is not installed.
     """
-    if name not in (*problem_names(), *given.names("problem")) and not takes_data(name):
+    known = name.endswith(".py") or takes_data(name) or name in (*problem_names(), *given.names("problem"))
+    if not known:
         raise UserError(
             f"problem {name!r} of study {study!r} is unknown here: if it was an object of a program, run that program "
             "again; if it is of another package, install it"

@@ -37,7 +37,10 @@ def rule_file(rule: type[Rule]) -> Path | None:
         return Path(file) if file.endswith(".py") else None
     if rule.__module__ == "__main__":  # of a notebook or a program, of which workers have copies without a file
         return None
-    return Path(inspect.getsourcefile(rule) or "")
+    try:
+        return Path(inspect.getsourcefile(rule) or "")
+    except (OSError, TypeError):  # its module is not imported here, as in a worker that has a copy of the class
+        return None
 
 
 def modules_beside(source: str) -> dict[str, str]:

@@ -132,8 +132,7 @@ def _restrict(
             raise UserError(
                 f"problem {name!r} of study {study!r} is not here at {origin!r}: give its Python file", "problem"
             )
-        if not origin.endswith(".py"):
-            require_known(origin, study)
+        require_known(origin, study)
         sources[origin] = None
     methods = [label for label in stored["methods"] if label in part.methods] or stored["methods"]
     whole = restore({**stored, "problems": list(sources)}, f"study {study!r}")
