@@ -1,5 +1,7 @@
 """`python -m relaxbench`, and `relaxbench`."""
 
+import atexit
+import gc
 import sys
 import warnings
 
@@ -9,6 +11,8 @@ from relaxbench.errors import missing_library
 def main() -> int:
     """Run a command; say in one line what to install if it needs a library that is not there."""
     silence_torch()
+    # The process ends, and its memory is freed as a whole: a second passes if Python looks for garbage first.
+    atexit.register(gc.freeze)
     try:
         from relaxbench.cli.main import main as run
 

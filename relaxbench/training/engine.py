@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 
 from relaxbench.errors import UserError
@@ -39,6 +40,9 @@ CANDIDATES = (8, 16, 32, 64, 128, 256)
 """Population sizes that are tried for the vectorized path."""
 MORE = (512, 1024, 2048)
 """Further sizes on a GPU."""
+NEARLY, NEARLY_READY = 0.9, 0.95
+"""A size that is so near the fastest is taken if it is smaller, because its slots are refilled more often: of any number
+of trials, and of trials that are ready together, most of which end together."""
 PAIRS = 3
 """Number of alternating measurements of both paths before one is chosen."""
 CLEAR = 3.0
@@ -147,8 +151,7 @@ def choose_engine(
         if not rates:
             obstacle = "a population would not fit into memory"
         else:
-            # The smallest size that is nearly as fast as the fastest: its slots are refilled more often.
-            best = min(k for k in rates if rates[k] >= 0.9 * max(rates.values()))
+            best = _best(rates, ready)
             if _gain(problem, best, device, precision) > 1:
                 path, size, rate = "vectorized", best, rates[best]
             else:
@@ -187,7 +190,7 @@ def _size(
     else:
         sizes = sizes_that_fit(problem, candidates(device, ready), device, precision, rules)
         rates = _rates(problem, sizes, device, precision)
-        best = min((k for k in rates if rates[k] >= 0.9 * max(rates.values())), default=None)
+        best = _best(rates, ready) if rates else None
     if best is None:
         raise UserError(f"problem {problem.name!r}: a population would not fit into memory: leave the path out", "path")
     return best
@@ -207,6 +210,26 @@ def candidates(device: torch.device, ready: int | None) -> tuple[int, ...]:
     if ready is None or ready >= sizes[-1]:
         return sizes
     return (*(k for k in sizes if k < ready), ready)
+
+
+def _best(rates: Mapping[int, float], ready: int | None) -> int:
+    """Return the smallest size that is nearly as fast as the fastest.
+
+    With 64 slots, 110 trials that are ready together are trained in two parts, the second one on 46 slots.
+
+    Args:
+        rates: member-steps per second by size.
+        ready: how many trials are ready to be trained together; None for any number.
+    """
+    if ready is None:
+        return min(k for k in rates if rates[k] >= NEARLY * max(rates.values()))
+    sizes = sorted(rates)
+    steps = [k / rates[k] for k in sizes]  # seconds per step
+    spent = {}
+    for k, step in zip(sizes, steps, strict=True):
+        parts, rest = divmod(ready, k)
+        spent[k] = parts * step + (float(np.interp(rest, sizes, steps)) if rest else 0.0)
+    return min(k for k in sizes if NEARLY_READY * spent[k] <= min(spent.values()))
 
 
 def _rates(problem: Problem, sizes: Sequence[int], device: torch.device, precision: Precision) -> dict[int, float]:

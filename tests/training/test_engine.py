@@ -59,7 +59,7 @@ def test_one_pair_of_measurements_suffices_where_it_is_clear(
 
 @pytest.mark.parametrize(
     ("ready", "sizes", "chosen"),
-    [(40, (8, 16, 32, 40), 40), (32, (8, 16, 32), 32), (5, (5,), 5), (900, CANDIDATES, 64)],
+    [(40, (8, 16, 32, 40), 40), (32, (8, 16, 32), 32), (5, (5,), 5), (896, CANDIDATES, 64)],
 )
 def test_no_more_slots_are_tried_than_trials_are_ready_together(
     ready: int, sizes: tuple[int, ...], chosen: int, monkeypatch: pytest.MonkeyPatch
@@ -68,6 +68,21 @@ def test_no_more_slots_are_tried_than_trials_are_ready_together(
     assert choose_engine(digits_mlp(), CPU, ready=ready).population == chosen
     assert [k for path, k in measured if path == "vectorized"][: len(sizes)] == list(sizes)
     assert max(k for _, k in measured) == sizes[-1]
+
+
+@pytest.mark.parametrize(
+    ("ready", "chosen"),
+    # 110 trials take 2.72 ms in parts of 64 and 46 (between 32 and 64, 1.22), and 2.58 in one; 66 trials take 2.13 in
+    # parts of 64 and 2 (as long as 8), and 1.55 in one; 128 take 3.0 in two parts, as in one.
+    [(110, 110), (128, 64), (66, 66), (72, 72), (64, 64), (None, 64)],
+)
+def test_what_is_ready_is_trained_in_few_and_full_parts(
+    ready: int | None, chosen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of up to 64 members take 0.5 + K / 64 milliseconds, larger ones K times what a member of 64 takes."""
+    steps = {k: 0.5 + k / 64 if k <= 64 else 1.5 * k / 64 for k in range(1, 257)}
+    rates({("direct", 1): 1.0, **{("vectorized", k): 1000 * k / step for k, step in steps.items()}}, monkeypatch)
+    assert choose_engine(digits_mlp(), CPU, ready=ready).population == chosen
 
 
 def test_the_direct_path_is_taken_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
