@@ -41,8 +41,8 @@ CANDIDATES = (8, 16, 32, 64, 128, 256)
 MORE = (512, 1024, 2048)
 """Further sizes on a GPU."""
 NEARLY, NEARLY_READY = 0.9, 0.95
-"""A size that is so near the fastest is taken if it is smaller, because its slots are refilled more often: of any number
-of trials, and of trials that are ready together, most of which end together."""
+"""A smaller size that is so near the fastest is taken, because its slots are refilled more often: of any number of
+trials, and of trials that are ready together, most of which end together."""
 PAIRS = 3
 """Number of alternating measurements of both paths before one is chosen."""
 CLEAR = 3.0

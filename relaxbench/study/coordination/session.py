@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import sys
 import threading
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from relaxbench.errors import UserError
 from relaxbench.store.claims import Claims, Result
 from relaxbench.store.schema import FINISHED, Trial
 from relaxbench.store.transactions import COURTESY_SECONDS
-from relaxbench.store.workers import Presence
+from relaxbench.store.workers import Presence, at_work, workers
 from relaxbench.study.coordination.manifest import turn
 from relaxbench.study.coordination.optuna_mirror import behind, mirror
 from relaxbench.study.coordination.plan import Plan
@@ -34,6 +35,8 @@ SLICE_SECONDS = 1.0
 """Longest duration of such an addition: training waits meanwhile."""
 IDLE_SECONDS = (0.05, 1.0)
 """The first and the longest pause of a worker that waits for other workers."""
+COUNTED_SECONDS = 1.0
+"""Time for which a count of the workers holds."""
 
 log = logging.getLogger("relaxbench")
 
@@ -58,7 +61,12 @@ class Shift:
     _fed: bool = False
 
     def feed(self, free: int) -> list[Trial]:
-        """Claim at most this many trials; none if there are no more at present, or others come first."""
+        """Claim at most this many trials; none if there are no more at present, or others come first.
+
+        Several workers share what is left: one would take the last trials into its slots while others are idle.
+        """
+        if free > 1:
+            free = min(free, self.session.room())
         if self.alone:
             trials = [] if self._fed else self._take(1)
         else:
@@ -125,6 +133,8 @@ class Session:
     optuna: str | None = None
     between: Callable[[], None] = lambda: None
     _mirrored: float = -math.inf
+    _counted: float = -math.inf
+    _workers: int = 1
     _unlocked: dict[Plan, int] = field(default_factory=dict)
 
     def work(self) -> None:
@@ -151,6 +161,18 @@ class Session:
                 self.mirror(SLICE_SECONDS)  # after a stop, so that Optuna shows this session's trials
         finally:
             self.presence.leave()
+
+    def room(self) -> int:
+        """How many more trials this worker takes, so that every worker at work has as many of those that are left."""
+        if time.monotonic() - self._counted > COUNTED_SECONDS:
+            plan, self._counted = self.plans[0], time.monotonic()
+            self._workers = sum(at_work(row) for row in workers(plan.database, plan.study))
+        if self._workers <= 1:
+            return sys.maxsize
+        left = sum(count[kind] for count in self._here() for kind in ("waiting", "alone", "running"))
+        with self.claims.guard:
+            mine = len(self.claims.tokens)
+        return max(0 if mine else 1, math.ceil(left / self._workers) - mine)
 
     def waits_before(self, plan: Plan) -> bool:
         """Return whether trials of another plan wait at an earlier look than this plan's."""

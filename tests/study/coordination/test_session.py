@@ -101,6 +101,23 @@ def test_two_workers_take_different_plans_then_share_the_last(database: Engine, 
     assert sum(each.presence.finished for each in both) == TOTAL
 
 
+def test_workers_share_the_last_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stress, "METHODS", ("sgd",))
+    database = open_database(str(tmp_path / "study.db"))
+    make(database, "s", replace(LOAD, exploit=0))  # six trials wait
+    monkeypatch.setattr(module, "COUNTED_SECONDS", 0.0)
+    both = [session(database, Slots(), f"elsewhere-{i}:1:1") for i in range(2)]
+    shifts = [Shift(each, each.plans[0], False, 0) for each in both]
+    mine = shifts[0].feed(100)
+    assert len(mine) == 3 and shifts[0].feed(97) == []
+    shifts[0].report([outcome(trial, 1) for trial in mine[:1]])
+    assert len(shifts[0].feed(98)) == 1  # of five that are left, each has at most three
+    assert len(shifts[1].feed(1)) == 1 and shifts[0].feed(97) == []
+    both[1].presence.leave()
+    assert len(shifts[0].feed(97)) == 1
+    database.dispose()
+
+
 def test_two_workers_take_all_looks_as_one_does(tmp_path: Path) -> None:
     """Few blocks decide nothing, so both methods go on; each worker ends with what the other makes possible."""
     load = replace(LOAD, looks=(2, 3, 5), exploit=0, recommend=1)
