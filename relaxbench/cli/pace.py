@@ -145,7 +145,11 @@ def paces_of(
             engine = _repaid(spec, p, engine, sizes, shared, population)
         start["choice of engines"] += time.perf_counter() - begin
         rate = engines.throughput(Oracle(p, "direct", spec.precision), spec.make_rule(spec.baseline, p), 1, place, 0.0)
-        start["calibration"] += costs.expected_seconds(1 / rate) * _kinds(spec, p)
+        kinds, allowed = _kinds(spec, p), math.inf
+        if engine.rate:
+            first = sum(sum(size.planned(size.first).values()) for size in sizes.values())
+            allowed = costs.SHARE * first * spec.budget_of(p) / engine.rate
+        start["calibration"] += costs.expected_seconds(1 / rate, allowed / kinds) * kinds
         why = f" ({engine.note})" if engine.note else ""
         notes.append(f"{p.name}: {engine.path} path, K = {engine.population} on {place}{how}{why}")
         notes += describe_repayment(p.name, cast("EngineFacts", engine.as_dict()))

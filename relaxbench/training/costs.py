@@ -26,6 +26,9 @@ KEPT_BYTES = 1 << 30
 """Memory of the states of all methods that may be held at once."""
 GOAL = 0.03
 """Spread at which a calibration is complete: the ratio of two costs then repeats within 5 %."""
+SHARE = 0.05
+"""Part of the time of a study's trials after which the least number of stretches suffices: a short study on a busy
+machine has less exact costs, instead of a calibration that takes as long as its trials."""
 STRETCH_SECONDS, STRETCH_STEPS = 0.02, 60
 """A stretch lasts until both are reached, or `LONGEST_SECONDS`: then it has all that a rule does now and then."""
 LONGEST_SECONDS = 0.1
@@ -34,10 +37,16 @@ WIDTH = 2.2 * math.sqrt(math.pi / 2)
 polish leaves residuals that are a little too small. Simulated intervals of ratios then cover 95 %."""
 
 
-def expected_seconds(gradient: float) -> float:
-    """How long `calibrate` takes for each method, about, if a gradient takes so many seconds."""
+def expected_seconds(gradient: float, allowed: float = math.inf) -> float:
+    """How long `calibrate` takes for each method, about, if a gradient takes so many seconds.
+
+    Args:
+        gradient: seconds of a gradient.
+        allowed: as for `calibrate`, for one method.
+    """
     stretch = min(max(STRETCH_STEPS * gradient, STRETCH_SECONDS), max(LONGEST_SECONDS, gradient))
-    return min((LEAST + MOST) / 2 * stretch, max(PATIENCE_SECONDS, SLOW * stretch)) + 2 * gradient
+    usual = min((LEAST + MOST) / 2 * stretch, max(LEAST * stretch, allowed))
+    return min(usual, max(PATIENCE_SECONDS, SLOW * stretch)) + 2 * gradient
 
 
 class Stopwatch:
@@ -87,7 +96,7 @@ def calibrate(
     device: torch.device,
     precision: Precision = "float32",
     begin: Callable[[int], bool] = lambda index: True,
-    most: int | None = None,
+    allowed: float = math.inf,
     path: Path = "direct",
 ) -> list[dict[str, float]]:
     """Measure the time of one gradient of each rule at K = 1 on the direct path, and the memory of a step.
@@ -98,7 +107,7 @@ def calibrate(
         device: where.
         precision: of the model's matrix products.
         begin: called with the index of a rule before it is timed; False stops.
-        most: stretches of each rule at most, `MOST` by default; fewer if the spread is small.
+        allowed: seconds of the stretches of all rules, after which `LEAST` of each suffice whatever their spread is.
         path: on which memory is measured: that of the trials.
 
     Returns:
@@ -112,9 +121,16 @@ def calibrate(
         memory = [peak_bytes(problem, rule, device, precision, path) for rule in rules]
         watch = _watches(problem, rules, device, precision)
         times: list[list[float]] = []
-        limit, end = MOST if most is None else most, time.monotonic() + PATIENCE_SECONDS * len(rules)
+        begun = time.monotonic()
         seconds, spread = np.array([]), np.array([math.inf])
-        while len(times) < min(limit, SLOW if time.monotonic() > end else LEAST if spread.max() <= GOAL else limit):
+
+        def enough() -> int:
+            passed = time.monotonic() - begun
+            if passed > PATIENCE_SECONDS * len(rules):
+                return SLOW
+            return LEAST if passed > allowed or spread.max() <= GOAL else MOST
+
+        while len(times) < enough():
             order = [(first + len(times)) % len(rules) for first in range(len(rules))]
             measured = {}
             for index in order if len(times) % 2 else order[::-1]:

@@ -85,6 +85,15 @@ def test_a_quiet_machine_is_measured_briefly_and_a_busy_one_for_longer(monkeypat
         assert all((cost["seconds_spread"] > costs.GOAL) == (count == costs.MOST) for cost in found)
 
 
+def test_a_calibration_of_a_short_study_on_a_busy_machine_is_brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    scripted(monkeypatch, TRUE * np.exp(0.2 * rng.standard_normal((costs.MOST, 4))))
+    started: list[int] = []
+    found = calibrate(digits_mlp(), rules(4), CPU, begin=lambda index: started.append(index) is None, allowed=0.0)
+    assert sorted(started) == sorted(list(range(4)) * costs.LEAST)
+    assert all(cost["seconds_spread"] > costs.GOAL for cost in found)  # it says how exact it is
+
+
 def test_slow_gradients_are_timed_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, TRUE * np.ones((costs.MOST, 1)))
     monkeypatch.setattr(costs, "PATIENCE_SECONDS", -1.0)  # it has passed already
@@ -144,3 +153,11 @@ def test_the_state_takes_no_more_copies_than_are_declared() -> None:
 )
 def test_the_time_of_a_calibration_is_that_of_its_stretches(gradient: float, seconds: float) -> None:
     assert expected_seconds(gradient) == pytest.approx(seconds, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "seconds"),
+    [(0.0, 8 * 0.06), (0.7, 0.7), (100.0, 24 * 0.06)],  # a gradient takes 1 ms
+)
+def test_the_time_of_a_calibration_is_a_part_of_that_of_a_short_study(allowed: float, seconds: float) -> None:
+    assert expected_seconds(1e-3, allowed) == pytest.approx(seconds, rel=0.01)

@@ -8,6 +8,7 @@ before any trial, so that nothing of the study runs at the same time, unless the
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -175,6 +176,12 @@ class Calibration:
 
         edit_manifest(database, study, edit)
 
+    def _seconds(self, problem: Problem, engine: EngineFacts) -> float:
+        """About how long one worker would train all trials of a problem that are certain; infinite if not measured."""
+        trials = sum(progress.total for progress in tally([p for p in self.plans if p.problem == problem.name]))
+        rate = engine.get("rate", 0.0)
+        return trials * self.spec.budget_of(problem) / rate if rate else math.inf
+
     def _repaid(self, problem: Problem, engine: engines.Engine, population: int | None) -> engines.Engine:
         """Choose the compiled path where the study is long enough to repay it."""
         plans = [plan for plan in self.plans if plan.problem == problem.name]
@@ -271,7 +278,8 @@ class Calibration:
             return script_costs(problem, self.spec, [plan.method for plan in first], chosen, begin)
         rules = [self.spec.make_rule(plan.method, problem) for plan in first]
         path = engines.oracle_path(cast(engines.EnginePath, chosen["path"]))
-        found = costs.calibrate(problem, rules, self.place, self.spec.precision, begin, None, path)
+        allowed = costs.SHARE * self._seconds(problem, chosen)
+        found = costs.calibrate(problem, rules, self.place, self.spec.precision, begin, allowed, path)
         measured = cast(list[CostFacts], found)
         if not measured:
             return []

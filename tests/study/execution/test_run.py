@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,25 @@ def test_costs_are_measured_when_a_method_has_run_its_trials_unless_others_would
     monkeypatch.setattr(calibration, "at_work", lambda row: True)
     tiny.run(tmp_path, tiny.spec(exploit=0, recommend=0), threads=threads)
     assert done == [before]
+
+
+@pytest.mark.parametrize("rate", [100.0, 0.0])
+def test_costs_are_measured_for_a_part_of_the_time_of_the_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float
+) -> None:
+    allowed: list[float] = []
+
+    def calibrate(problem: Any, rules: list[Any], *others: Any) -> list[dict[str, float]]:
+        allowed.append(others[-2])
+        return [dict(tiny.COST) for _ in rules]
+
+    tiny.set_engine(monkeypatch)
+    monkeypatch.setattr(engines, "choose_engine", lambda *_: replace(tiny.engine(8), rate=rate))
+    monkeypatch.setattr(costs, "calibrate", calibrate)
+    s = tiny.spec(exploit=0, recommend=0)
+    tiny.run(tmp_path, s)
+    seconds = len(tiny.rows(tmp_path)) * 40 / rate if rate else math.inf
+    assert allowed == [pytest.approx(costs.SHARE * seconds)]
 
 
 def test_methods_that_are_one_rule_with_the_same_options_are_timed_once(
