@@ -128,10 +128,23 @@ def normal(words: tuple[Tensor, Tensor], size: int, dtype: torch.dtype = torch.f
 def permutation(words: tuple[Tensor, Tensor], size: int) -> Tensor:
     """Random orders of 0 … size − 1, int64 ``[..., size]`` for keys ``[..., 1]``."""
     index = torch.arange(size, device=words[0].device)
-    # 62 bits per key: ties practically never occur, and a stable sort makes even those reproducible.
-    high = bits(words, index) >> 1
-    low = bits(words, index + size) >> 1
-    return torch.argsort(high << 31 | low, dim=-1, stable=True)
+    # 62 bits per number: ties practically never occur, and a stable sort makes even those reproducible.
+    high = bits(words, index).bitwise_right_shift_(1)
+    return order(high.bitwise_left_shift_(31).bitwise_or_(bits(words, index + size).bitwise_right_shift_(1)))
+
+
+def order(numbers: Tensor) -> Tensor:
+    """`torch.argsort` of int64 numbers ``[..., size]`` that are not negative; equal ones keep their order."""
+    size = numbers.shape[-1]
+    if numbers.device.type == "cpu":
+        # The index takes the place of the lowest bits, so that numbers alone are sorted: with vector instructions, in
+        # a fifth of the time.
+        low = (1 << size.bit_length()) - 1
+        packed = numbers.bitwise_and(~low).bitwise_or_(torch.arange(size))
+        packed.numpy().sort(axis=-1)
+        if not (packed[..., 1:] ^ packed[..., :-1] <= low).any():
+            return packed.bitwise_and_(low)
+    return torch.argsort(numbers, dim=-1, stable=True)  # also of numbers that differ in their lowest bits alone
 
 
 # Noise of a rule's steps.

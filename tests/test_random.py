@@ -225,6 +225,16 @@ def test_normal_of_any_size(size: int) -> None:
     assert drawn.shape == (1, size) and bool(torch.isfinite(drawn).all())
 
 
+@given(st.lists(st.integers(0, 40) | st.integers(0, 2**62 - 1), max_size=60), st.integers(1, 3))
+def test_order_sorts_and_equal_numbers_keep_their_order(numbers: list[int], rows: int) -> None:
+    """Small numbers differ in bits whose place the index takes, or are equal."""
+    table = torch.tensor([numbers[shift:] + numbers[:shift] for shift in range(rows)], dtype=torch.int64)
+    kept = table.clone()
+    found = random.order(table)
+    assert found.dtype == torch.int64 and torch.equal(table, kept)
+    assert found.tolist() == np.argsort(table.numpy(), axis=-1, kind="stable").tolist()
+
+
 @given(SEEDS, st.integers(0, 300))
 def test_permutation_is_a_permutation(seed: int, size: int) -> None:
     order = random.permutation(words(seed, ORDER), size)[0]
