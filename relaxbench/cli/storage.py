@@ -40,7 +40,7 @@ def copy(
     check_name(name)  # before a database is created
     with _closing(open_database(storage, create=False, read_only=True)) as source:
         study_to_copy(source, study)  # before a database is created
-        with _receiving(to, source, _receiver) as target:
+        with _receiving(to, _receiver) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Copied {study!r} to {show_url(target.url)!r}", study, copied)
 
@@ -81,7 +81,7 @@ def import_(
     check_name(name)
     with _closing(open_export(file)) as source:
         study = study_to_copy(source, study)  # before a database is created
-        with _receiving(storage, source, open_database) as target:
+        with _receiving(storage, open_database) as target:
             copied = copy_study(source, target, study, name)
             _say(f"Imported {study!r} from {str(file)!r}", study, copied)
 
@@ -109,11 +109,11 @@ def _receiver(to: str) -> Engine:
 
 
 @contextmanager
-def _receiving(storage: str, source: Engine, opened: Callable[[str], Engine]) -> Iterator[Engine]:
+def _receiving(storage: str, opened: Callable[[str], Engine]) -> Iterator[Engine]:
     """Open the database that receives a copy; a file that was created for a copy that fails is removed."""
     new = _new_file(storage)
     try:
-        with _closing(opened(storage), source) as target:
+        with _closing(opened(storage)) as target:
             yield target
     except BaseException:
         if new is not None:
@@ -136,13 +136,11 @@ def _new_file(storage: str) -> Path | None:
 
 
 @contextmanager
-def _closing(engine: Engine, reader: Engine | None = None) -> Iterator[Engine]:
-    """Close an engine at the end, after its reader: a read-only connection cannot remove SQLite's files."""
+def _closing(engine: Engine) -> Iterator[Engine]:
+    """Close an engine at the end."""
     try:
         yield engine
     finally:
-        if reader is not None:
-            reader.dispose()
         engine.dispose()
 
 

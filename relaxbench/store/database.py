@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sqlite3
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
@@ -197,22 +199,42 @@ class OpenFile(sqlite3.Connection):
             self.close()
 
 
+_reading = WeakSet[OpenFile]()
+"""Open files that are only read: whoever reads a study may leave its engine open up to the end of the program."""
+
+
+@atexit.register
+def _close_files() -> None:
+    for file in list(_reading):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_reading.clear)
+
+
 def _sqlite(url: URL, read_only: bool) -> Engine:
     path = Path(str(url.database)).absolute()
-    # SQLite reads a WAL database through a file next to it, unless it may assume that nothing writes.
+    ours = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    # SQLite reads a WAL database through files next to it, unless it may assume that nothing writes. Only a connection
+    # that might write removes them at its end.
     alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-    mode = "mode=ro&immutable=1" if alone else "mode=ro"
+    mode = "mode=rw" if ours else "mode=ro&immutable=1" if alone else "mode=ro"
 
     def connect() -> sqlite3.Connection:
         file = f"{path.as_uri()}?{mode}" if read_only else path
-        return OpenFile(file, uri=read_only, timeout=BUSY_SECONDS, check_same_thread=False)
+        opened = OpenFile(file, uri=read_only, timeout=BUSY_SECONDS, check_same_thread=False)
+        if read_only:
+            _reading.add(opened)
+        return opened
 
     engine = create_engine(url, creator=connect)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # `_begin` begins transactions, not the driver
-        if not read_only:
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+        else:
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
 

@@ -22,6 +22,7 @@ from relaxbench.store import database as module
 from relaxbench.store.database import OpenFile, open_database, parse_url
 from relaxbench.store.migrations import HEAD
 from relaxbench.store.schema import CURVE_COLUMNS, Base, Study, Trial
+from tests import processes
 
 NOBODY = 65534
 VERSION = text("SELECT version_num FROM relaxbench_version")
@@ -104,6 +105,30 @@ def test_a_reader_cannot_write(database: Engine, file: Path) -> None:
     with pytest.raises(OperationalError, match="readonly"), reader.begin() as connection:
         connection.execute(update(Trial).values(status="done"))
     reader.dispose()
+
+
+def test_reading_leaves_no_files_of_sqlite(tmp_path: Path) -> None:
+    """Neither a reader that is disposed of, nor one that is still open when a program ends."""
+    file = tmp_path / "study.db"
+    open_database(str(file)).dispose()
+    assert os.listdir(tmp_path) == ["study.db"]
+    before, reader = file.read_bytes(), open_database(str(file), read_only=True)
+    with reader.connect() as connection:
+        connection.execute(select(Trial.status))
+        assert len(os.listdir(tmp_path)) == 3
+    reader.dispose()
+    assert os.listdir(tmp_path) == ["study.db"]
+    program = f"""
+import gc
+from relaxbench.store.database import open_database
+from relaxbench.store.schema import Trial
+from sqlalchemy import select
+connection = open_database({str(file)!r}, read_only=True).connect()
+connection.execute(select(Trial.status))
+gc.freeze()  # as commands do
+"""
+    assert processes.run(["-c", program]).returncode == 0
+    assert os.listdir(tmp_path) == ["study.db"] and file.read_bytes() == before
 
 
 def test_a_reader_is_not_held_up_by_a_writer_and_sees_no_half_written_transaction(
