@@ -66,11 +66,15 @@ def pytest_configure(config: pytest.Config) -> None:
         processes.share(str(SMALL.folder / "processes"))
     else:
         keep_freed_memory()  # as the commands do
+        import pandas
+
         from tests import brief  # it imports PyTorch, which another process does not need
 
         brief.measure_briefly()
         brief.load_migrations_once()
         brief.compile_statements_once()
+        # As for most people, who have no pyarrow. Processes that tests start use it; it takes an eighth longer here.
+        pandas.set_option("mode.string_storage", "python")
         config.pluginmanager.import_plugin("tests.known_studies")
 
 
