@@ -353,3 +353,4 @@ if __name__ == "__main__":
     prepare()
     if request := serve(connection, *listening or [None]):
         end(partial(begin, **request))
+    os._exit(0)  # Triton would call objects that nobody has collected leaked
