@@ -160,6 +160,7 @@ def server() -> socket.socket:
     if _server is None and (address := os.environ.get(SHARED)):
         _server = _line()
         _server.connect(address)
+        atexit.register(_server.close)
     elif _server is None:
         _server = _start()
     return _server

@@ -156,7 +156,7 @@ def _check_file(path: Path, label: str, *, create: bool, write: bool) -> None:
         raise UserError(f"storage {label!r} is not a regular file: choose another one")
     if not os.access(path, os.R_OK):
         raise UserError(f"storage {label!r} is not readable: check its permissions or use another storage", "storage")
-    if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+    if write and not _writable(path):
         raise UserError(
             f"storage {label!r} is read-only: make the file and its folder writable or use another storage", "storage"
         )
@@ -168,6 +168,11 @@ def _check_file(path: Path, label: str, *, create: bool, write: bool) -> None:
         raise UserError(f"storage {label!r} is not a SQLite database: choose another file")
     if head and write:
         _check_tables(path, label, create)
+
+
+def _writable(path: Path) -> bool:
+    """Whether a file may be written, with SQLite's files next to it: where a link leads to."""
+    return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
 
 
 def _check_tables(path: Path, label: str, create: bool) -> None:
@@ -214,11 +219,11 @@ os.register_at_fork(after_in_child=_reading.clear)
 
 def _sqlite(url: URL, read_only: bool) -> Engine:
     path = Path(str(url.database)).absolute()
-    ours = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     # SQLite reads a WAL database through files next to it, unless it may assume that nothing writes. Only a connection
     # that might write removes them at its end.
-    alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-    mode = "mode=rw" if ours else "mode=ro&immutable=1" if alone else "mode=ro"
+    real = path.resolve()
+    alone = not os.access(real.parent, os.W_OK) and not real.with_name(f"{real.name}-wal").exists()
+    mode = "mode=rw" if _writable(path) else "mode=ro&immutable=1" if alone else "mode=ro"
 
     def connect() -> sqlite3.Connection:
         file = f"{path.as_uri()}?{mode}" if read_only else path
