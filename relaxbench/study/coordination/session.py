@@ -36,7 +36,7 @@ SLICE_SECONDS = 1.0
 IDLE_SECONDS = (0.05, 1.0)
 """The first and the longest pause of a worker that waits for other workers."""
 COUNTED_SECONDS = 1.0
-"""Time for which a count of the workers holds."""
+"""Time for which a count of the workers, and of what is left, holds while this worker ends no trials."""
 
 log = logging.getLogger("relaxbench")
 
@@ -90,7 +90,7 @@ class Shift:
         """Store results."""
         stored = self.session.claims.finish(results)
         self.session.presence.finished += stored
-        self._news = True
+        self._news, self.session.counted = True, -math.inf
         if any(result.trial in self._searched for result in results):
             self.plan.unlock()  # the next generation need not also wait for a free slot
         self.session.mirror_now_and_then()
@@ -122,6 +122,9 @@ class Session:
         observe: called often.
         optuna: address of Optuna's gRPC storage proxy; None to use Optuna's tables directly.
         between: called after every shift.
+
+    Attributes:
+        counted: when workers, and what is left for them, were counted; -∞ to count anew.
     """
 
     claims: Claims
@@ -133,8 +136,9 @@ class Session:
     optuna: str | None = None
     between: Callable[[], None] = lambda: None
     _mirrored: float = -math.inf
-    _counted: float = -math.inf
+    counted: float = field(default=-math.inf, init=False)
     _workers: int = 1
+    _left: int = 0
     _unlocked: dict[Plan, int] = field(default_factory=dict)
 
     def work(self) -> None:
@@ -164,15 +168,15 @@ class Session:
 
     def room(self) -> int:
         """How many more trials this worker takes, so that every worker at work has as many of those that are left."""
-        if time.monotonic() - self._counted > COUNTED_SECONDS:
-            plan, self._counted = self.plans[0], time.monotonic()
+        if time.monotonic() - self.counted > COUNTED_SECONDS:
+            plan, self.counted = self.plans[0], time.monotonic()
             self._workers = sum(at_work(row) for row in workers(plan.database, plan.study))
+            self._left = sum(count[kind] for count in self._here() for kind in ("waiting", "alone", "running"))
         if self._workers <= 1:
             return sys.maxsize
-        left = sum(count[kind] for count in self._here() for kind in ("waiting", "alone", "running"))
         with self.claims.guard:
             mine = len(self.claims.tokens)
-        return max(0 if mine else 1, math.ceil(left / self._workers) - mine)
+        return max(0 if mine else 1, math.ceil(self._left / self._workers) - mine)
 
     def waits_before(self, plan: Plan) -> bool:
         """Return whether trials of another plan wait at an earlier look than this plan's."""
@@ -232,6 +236,7 @@ class Session:
 
     def _run(self, shift: Shift) -> None:
         self.presence.doing = f"{shift.plan.problem} {shift.plan.method}"
+        self.counted = -math.inf
         try:
             self.train(shift)
         except UserError:
