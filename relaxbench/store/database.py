@@ -172,7 +172,7 @@ def _check_file(path: Path, label: str, *, create: bool, write: bool) -> None:
 
 def _writable(path: Path) -> bool:
     """Whether a file may be written, with SQLite's files next to it: where a link leads to."""
-    return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
+    return os.access(path, os.W_OK) and os.access(Path(os.path.realpath(path)).parent, os.W_OK)
 
 
 def _check_tables(path: Path, label: str, create: bool) -> None:
@@ -221,7 +221,7 @@ def _sqlite(url: URL, read_only: bool) -> Engine:
     path = Path(str(url.database)).absolute()
     # SQLite reads a WAL database through files next to it, unless it may assume that nothing writes. Only a connection
     # that might write removes them at its end.
-    real = path.resolve()
+    real = Path(os.path.realpath(path))
     alone = not os.access(real.parent, os.W_OK) and not real.with_name(f"{real.name}-wal").exists()
     mode = "mode=rw" if _writable(path) else "mode=ro&immutable=1" if alone else "mode=ro"
 
