@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ while trial.left:
     trial.bill()
     if trial.due():
         trial.report(validation=model.weight.item() ** 2 + 0.01)
-        {save.strip()}
+{textwrap.indent(save.strip(), 8 * " ")}
 assert trial.checkpoint_path.is_file()
 trial.test(lambda: model.weight.item() ** 2 + 0.02)
 """

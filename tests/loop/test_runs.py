@@ -42,7 +42,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
             trial.load_state_dict({"billed": start, "reported": start, "curve": []})
             for step in range(start, 40):
                 trial.bill()
-                trial.checkpoint_path.write_text(str(step + 1))
+                unfinished = trial.checkpoint_path.with_suffix(".part")
+                unfinished.write_text(str(step + 1))
+                unfinished.replace(trial.checkpoint_path)
                 time.sleep(0.02)
             trial.report(validation=float(start))
     """
