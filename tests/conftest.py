@@ -63,6 +63,7 @@ LONGEST = (
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare a process that runs tests, or the one that only hands them out to pytest-xdist's workers."""
     gc.disable()  # until all tests are collected: what is imported stays, and is not looked through again and again
+    config.add_cleanup(_at_the_end)
     if not hasattr(config, "workerinput") and config.getoption("dist", "no") != "no":
         processes.share(str(SMALL.folder / "processes"))
     else:
@@ -73,6 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         brief.measure_briefly()
         brief.load_migrations_once()
+        brief.make_tables_once()
         brief.compile_statements_once()
         # As for most people, who have no pyarrow. Processes that tests start use it; it takes an eighth longer here.
         pandas.set_option("mode.string_storage", "python")
@@ -94,7 +96,13 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_unconfigure() -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Do not look for garbage a second time: pytest has just done so."""
+    gc.freeze()
+
+
+def _at_the_end() -> None:
     if "triton" in sys.modules:  # it would call objects that nobody has collected leaked
         gc.unfreeze()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,19 +59,21 @@ def prepare_tables(engine: Engine, label: str, *, create: bool, write: bool) -> 
     """
     with engine.connect() as connection:
         _lock(connection, func.pg_advisory_xact_lock_shared)  # wait for an upgrade in progress
-        current = revision(connection)
+        names = _tables(connection)
+        current = _revision(connection, names)
         if current == HEAD:
-            _check_tables(connection, label)
+            _check_tables(names, label)
             return None
     _check(current, label, create=create, write=write)
     copy: Path | None = None
     try:
         with engine.begin() as connection:
             _lock(connection, func.pg_advisory_xact_lock)
-            current = revision(connection)
+            names = _tables(connection)
+            current = _revision(connection, names)
             _check(current, label, create=create, write=write)
             if current is None:
-                _make(connection, label)
+                _make(connection, names, label)
                 return None
             if current == HEAD:
                 return None
@@ -93,13 +95,17 @@ def no_study(label: str) -> UserError:
     return UserError(f"storage {label!r} holds no relaxbench study: run python -m relaxbench study first")
 
 
-def revision(connection: Connection) -> str | None:
+def _tables(connection: Connection) -> set[str]:
+    """The names of a database's tables."""
+    return set(inspect(connection).get_table_names())
+
+
+def _revision(connection: Connection, names: Collection[str]) -> str | None:
     """The version of a database's tables; None if there are none."""
-    tables = inspect(connection)
-    if tables.has_table(VERSION_TABLE):
+    if VERSION_TABLE in names:
         current: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
         return current
-    if tables.has_table("relaxbench_schema"):  # of the first version, which had no alembic
+    if "relaxbench_schema" in names:  # of the first version, which had no alembic
         number = connection.scalar(text("SELECT version FROM relaxbench_schema"))
         return REVISIONS[0] if number == 1 else f"{number}, by its own count"
     return None
@@ -130,9 +136,9 @@ def _check(current: str | None, label: str, *, create: bool, write: bool) -> Non
         )
 
 
-def _check_tables(connection: Connection, label: str) -> None:
+def _check_tables(names: Collection[str], label: str) -> None:
     """Raise a UserError if a table is missing: somebody removed it, or a copy is not complete."""
-    missing = sorted(Base.metadata.tables.keys() - set(inspect(connection).get_table_names()))
+    missing = sorted(Base.metadata.tables.keys() - set(names))
     if missing:
         raise UserError(
             f"storage {label!r} lacks the table {missing[0]}: restore it from a backup or use another storage",
@@ -140,9 +146,9 @@ def _check_tables(connection: Connection, label: str) -> None:
         )
 
 
-def _make(connection: Connection, label: str) -> None:
+def _make(connection: Connection, names: Collection[str], label: str) -> None:
     """Create all tables at the latest version."""
-    if inspect(connection).has_table(Study.__tablename__):
+    if Study.__tablename__ in names:
         raise UserError(
             f"storage {label!r} holds relaxbench's tables, but not their version (table {VERSION_TABLE}): restore it "
             "from a backup or use another storage",
