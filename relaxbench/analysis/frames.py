@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sqlalchemy import Engine, select
+from sqlalchemy import URL, Engine, select
 
 from relaxbench.analysis.equivalence import Margin, parse_margin
 from relaxbench.analysis.tidy import (
@@ -54,7 +54,7 @@ from relaxbench.store.solutions import StoredSolution as StoredSolution
 from relaxbench.store.solutions import unpack_solution
 from relaxbench.store.soundness import check_answers, check_curve, check_facts, check_trials, sound
 from relaxbench.store.studies import choose_study
-from relaxbench.store.urls import split_study
+from relaxbench.store.urls import lasting_url, split_study
 from relaxbench.util import files
 from relaxbench.util.text import counted
 
@@ -84,6 +84,7 @@ class StudyFrames:
             empty for problems without classes.
         solutions: id of a recommended run → its solution on a grid, with the exact one; for problems that have one.
         unmeasured: problem → why the flatness of a run could not be measured; empty where it could.
+        storage: the database from which it was read; None for one in memory.
     """
 
     name: str
@@ -99,6 +100,7 @@ class StudyFrames:
     correct: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     solutions: Mapping[int, StoredSolution] = field(default_factory=dict)
+    storage: URL | None = None
 
     def __repr__(self) -> str:
         """Return its size in one line: the tables would fill screens."""
@@ -284,6 +286,7 @@ def load_study(storage: Engine | Path | str = "sqlite:///relaxbench.db", name: s
         raw = pd.DataFrame.from_records(list(map(tuple, rows)), columns=[column.key for column in columns])
         empty = pd.DataFrame()
         frames = StudyFrames(name, study.spec, study.manifest, study.source or "", *[empty] * 6)
+        frames = replace(frames, storage=lasting_url(storage))
         correct = {row.id: _answers(row, frames.problem(row.problem)["test_examples"]) for row in bits}
         return _filled(frames, raw, [(row.trial_id, row.data) for row in packed], correct)
 

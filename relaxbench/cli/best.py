@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,6 @@ from relaxbench.util.text import before_a_number, counted
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Engine as Database
 
     from relaxbench.analysis.frames import StudyFrames
     from relaxbench.optim.rule import Rule
@@ -43,25 +42,21 @@ def best(
     """Print a method's best settings as a constructor to paste into a training loop."""
     from relaxbench.analysis.frames import load_study
 
-    database = reader(storage)
-    answer = best_answer(load_study(database, study), method, problem, weights, lambda: database)
+    answer = best_answer(load_study(reader(storage), study), method, problem, weights)
     if as_json:
         print_json(answer)
     else:
         print(answer["code"])
 
 
-def best_answer(
-    frames: StudyFrames, method: str, problem: str | None, weights: Path | None, database: Callable[[], Database]
-) -> dict[str, Any]:
+def best_answer(frames: StudyFrames, method: str, problem: str | None, weights: Path | None) -> dict[str, Any]:
     """Return what `best --json` prints, and write the best run's weights to a file if one is given.
 
     Args:
-        frames: the study.
+        frames: the study; its weights are in the database from which it was read.
         method: its label.
         problem: its name; None for the only one.
         weights: the file.
-        database: of the study, in which the weights are.
 
     Raises:
         UserError: if the method or problem does not exist, or the method has no finished trial.
@@ -130,7 +125,7 @@ def best_answer(
     else:
         lines += _drop_in(rule, options, winner["params"], budget)
     if weights is not None:
-        lines.append(f"# weights of the best run: {_save_weights(database(), frames, runs, name, weights)}")
+        lines.append(f"# weights of the best run: {_save_weights(frames, runs, name, weights)}")
     return {**answer, "code": "\n".join(lines)}
 
 
@@ -213,7 +208,7 @@ def _level(metrics: pd.Series[float], about: ProblemFacts) -> str:
     return words
 
 
-def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, name: str, file: Path) -> str:
+def _save_weights(frames: StudyFrames, runs: pd.DataFrame, name: str, file: Path) -> str:
     """Write the stored weights as the model's own state dict, with frozen parameters, buffers and tied names.
 
     Statistics of batch normalization are those at the stored weights, as the study measured them.
@@ -225,7 +220,9 @@ def _save_weights(database: Database, frames: StudyFrames, runs: pd.DataFrame, n
     from relaxbench.store.schema import Weights
     from relaxbench.training.oracle import Oracle
 
-    with database.connect() as connection:
+    if frames.storage is None:
+        raise UserError(f"study {frames.name!r} was read from a database in memory: leave --weights out")
+    with reader(frames.storage.render_as_string(hide_password=False)).connect() as connection:
         data = connection.scalar(select(Weights.data).where(Weights.trial_id.in_([int(i) for i in runs["id"]])))
     if data is None:
         raise UserError(f"study {frames.name!r} keeps no weights for this method yet: finish it first")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -23,6 +24,7 @@ from relaxbench.util.toml import toml_lines
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
     from relaxbench.analysis.frames import StudyFrames
     from relaxbench.problems import Problem
@@ -40,7 +42,7 @@ def run_study(
     *,
     storage: Path | str | None = None,
     workers: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     report: Path | str | None = None,
     quiet: bool = False,
     **values: Any,
@@ -53,7 +55,7 @@ def run_study(
         study: the study file, or what would stand in it, as a dict; None for the default study.
         storage: the database: a file or a URL. None for ``$RELAXBENCH_STORAGE``, or relaxbench.db in this folder.
         workers: worker processes; None for one per core where a study is long enough to gain from them.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``, or a ``torch.device``.
         report: folder of the report; None writes none (see `write_report`).
         quiet: print nothing.
         **values: keys of a study file, whose values they replace: ``problems``, ``methods``, ``looks``, ``trials``, …
@@ -107,7 +109,6 @@ def best(
     problem: str | Problem | None = None,
     *,
     weights: Path | str | None = None,
-    storage: Path | str | None = None,
 ) -> dict[str, Any]:
     """Return the best settings of a method, as ``python -m relaxbench best`` does.
 
@@ -115,8 +116,8 @@ def best(
         study: from `run_study` or `load_study`.
         method: its label, or the class that was given to `run_study`.
         problem: its name, or the object that was given to `run_study`; None for the only one.
-        weights: a file to which the weights of the best run are written, as a state dict of the problem's model.
-        storage: the database that has these weights; as for `run_study`.
+        weights: a file to which the weights of the best run are written, as a state dict of the problem's model. They
+            are in the database from which the study was read.
 
     Returns:
         ``"params"`` and ``"options"``, the arguments of the optimizer's class; ``"code"``, which makes it; and what
@@ -130,11 +131,10 @@ def best(
     objects = Found()
     of_method = named({"baseline": method}, objects, Added())["baseline"]
     (of_problem,) = named({"problems": [problem]}, objects, Added())["problems"] if problem is not None else [None]
-    place = os.fspath(storage) if storage is not None else os.environ.get("RELAXBENCH_STORAGE") or STORAGE
     file = None if weights is None else Path(weights)
     try:
         with given.giving(objects):
-            return best_answer(_read(study), of_method, of_problem, file, lambda: reader(place))
+            return best_answer(_read(study), of_method, of_problem, file)
     except UserError as error:
         raise UserError(_in_python(error), *error.settings) from None
 
@@ -228,6 +228,8 @@ def _define(
     else:
         raise UserError(f"study = {kind_of(study)}: expected the path of a study file, or a dict of its keys")
     chosen: dict[str, Any] = {key: changes[key] for key in ("methods", "budget") if key in changes}
+    if isinstance(chosen.get("methods"), str):  # no list, which is told where the study is checked
+        del chosen["methods"]
     return define(with_methods({**base, **changes}, added), where, chosen, _names(values)), source, where
 
 
@@ -254,7 +256,7 @@ def _session(given: dict[str, Any]) -> Session:
             raise UserError(f"{name} = {kind_of(value)}: expected {expected}")
         if name in FOLDERS:
             given[name] = Path(str(value))
-        elif isinstance(value, PurePath):
+        elif not isinstance(value, str) and str in kinds:
             given[name] = str(value)
     return Session(**given)
 
@@ -266,6 +268,8 @@ def _expected(name: str) -> tuple[tuple[type, ...], str]:
         return (str, PurePath), "a folder"
     if name in ("storage", "known"):
         return (str, PurePath), "a text or a path"
+    if name == "device" and (torch := sys.modules.get("torch")):  # whoever gives a device has imported it
+        return (str, torch.device), "a text"
     if isinstance(usual, bool):
         return (bool,), "True or False"
     if name in ("population", "workers", "per_device", "cpus_per_worker", "retries"):

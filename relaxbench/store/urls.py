@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from relaxbench.errors import UserError
@@ -133,6 +133,16 @@ def split_study(text: str) -> tuple[str, str | None]:
     whole = not mark or text.endswith(".db") or os.path.exists(text)
     is_split = not whole and (_is_database(place) or os.path.exists(place))
     return (place, name or None) if is_split else (text, None)
+
+
+def lasting_url(engine: Engine) -> URL | None:
+    """The URL of a database from wherever the program goes to: a SQLite file by its whole path; None in memory."""
+    url = engine.url
+    if url.get_backend_name() != "sqlite":
+        return url
+    if url.database in (None, "", ":memory:"):
+        return None
+    return url.set(database=os.path.abspath(str(url.database)))
 
 
 def show_url(url: URL) -> str:

@@ -64,7 +64,7 @@ def test_arguments_replace_keys_and_the_same_call_again_runs_nothing(capsys: pyt
     assert study.methods == ["sgd", "lookahead"] and study.spec["trials"] == 2 and study.spec["budget"] == 30
     assert set(study.trials["phase"]) == {"explore", "confirm", "recommend"}
     before = rows("relaxbench.db")
-    again = relaxbench.run_study(TINY, **changed, population=8)
+    again = relaxbench.run_study(TINY, **changed, population=8, device=torch.device("cpu"))
     assert "nothing was run" in capsys.readouterr().out and rows("relaxbench.db") == before
     assert again.trials.equals(study.trials)
     more = relaxbench.run_study(TINY, **{**changed, "methods": ["sgd", "lookahead", "heat"]}, **QUIET)
@@ -89,6 +89,8 @@ def test_problems_without_a_file_are_those_of_the_default_study(monkeypatch: pyt
         (TINY, {"seed": None}, "run_study: seed = None: a value of type NoneType has no form in TOML"),
         (TINY, {"space": {"lr": object()}}, "run_study: space = a dict of 1: a value of type object has no form"),
         (TINY, {"methods": ["nothing"]}, "run_study: unknown method 'nothing'"),
+        (TINY, {"methods": "sgd"}, "methods = 'sgd': expected a list"),
+        (TINY, {"device": 3}, "device = 3: expected a text"),
         (TINY, {"workers": "2"}, "workers = '2': expected a whole number"),
         (TINY, {"workers": True}, "workers = True: expected a whole number"),
         (TINY, {"quiet": 1}, "quiet = 1: expected True or False"),

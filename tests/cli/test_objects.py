@@ -139,11 +139,16 @@ def test_the_commands_read_such_a_study_and_say_what_they_lack(capsys: pytest.Ca
     )
 
 
-def test_the_best_settings_and_weights_of_such_a_study(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_best_settings_and_weights_of_such_a_study(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     own = lines()
     study = relaxbench.run_study(problems=[own], methods=["sgd", Slow, InNotebook], storage="own.db", **SMALL)
     printed(capsys, "show", "lines", "--storage", "own.db")
-    answer = relaxbench.best(study, "sgd", own, weights="best.pt", storage="own.db")
+    # The weights are those of this study, also where the usual database has one of its name.
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    relaxbench.run_study(problems=[lines(slope=2.0)], methods=["sgd", Slow, InNotebook], **SMALL)
+    answer = relaxbench.best(study, "sgd", own, weights="best.pt")
     tuned = study.trials[(study.trials["method"] == "sgd") & (study.trials["phase"] == "explore")]
     assert answer["params"] == tuned.loc[tuned["value"].idxmin(), "params"]
     model = own.model  # as it is built
