@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -36,6 +37,9 @@ HERE = "run_study"
 FOLDERS = ("data_dir", "report", "checkpoints")
 """Options that are paths."""
 
+_alone = threading.RLock()
+"""Held by the thread that runs a study: PyTorch has one generator of random numbers and one default type for all."""
+
 
 def run_study(
     study: Mapping[str, Any] | Path | str | None = None,
@@ -50,6 +54,7 @@ def run_study(
     """Run a study, as ``python -m relaxbench study`` does, and return it.
 
     The same call again continues or extends the study: what is finished is kept. Ctrl-C stops it at the end of a round.
+    A program runs one study at a time: a call from another thread waits.
 
     Args:
         study: the study file, or what would stand in it, as a dict; None for the default study.
@@ -80,7 +85,8 @@ def run_study(
     require_system()
     own: dict[str, Any] = {"storage": storage, "workers": workers, "device": device, "report": report, "quiet": quiet}
     try:
-        return _run(study, {**own, **values})
+        with _alone:
+            return _run(study, {**own, **values})
     except UserError as error:
         raise UserError(_in_python(error), *error.settings) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import tomllib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 import relaxbench
-from relaxbench.cli import session
+from relaxbench.cli import from_python, session
 from relaxbench.cli.session import Session
 from relaxbench.study.execution.run import Summary
 from tests import processes
@@ -69,6 +70,26 @@ def test_arguments_replace_keys_and_the_same_call_again_runs_nothing(capsys: pyt
     assert again.trials.equals(study.trials)
     more = relaxbench.run_study(TINY, **{**changed, "methods": ["sgd", "lookahead", "heat"]}, **QUIET)
     assert more.methods == ["sgd", "lookahead", "heat"] and len(more.trials) > len(study.trials)
+
+
+def test_studies_of_several_threads_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most = list[str](), list[int]()
+    run = from_python._run
+
+    def watched(study: Any, values: dict[str, Any]) -> Any:
+        running.append(values["name"])
+        most.append(len(running))
+        try:
+            return run(study, values)
+        finally:
+            running.remove(values["name"])
+
+    monkeypatch.setattr(from_python, "_run", watched)
+    small: dict[str, Any] = {"looks": [6], "trials": 1, "recommend": 0, "exploit": 0, "budget": 30, "storage": "all.db"}
+    with ThreadPoolExecutor(3) as pool:
+        studies = pool.map(lambda name: relaxbench.run_study(TINY, name=name, **small, **QUIET), ("a", "b", "c"))
+        assert [study.name for study in studies] == ["a", "b", "c"]
+    assert most == [1, 1, 1]
 
 
 def test_problems_without_a_file_are_those_of_the_default_study(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
+import torch
+from torch import nn
+
 from relaxbench.optim.drop_in.groups import unknown_hyperparameter
 from relaxbench.optim.rule import Rule
 from relaxbench.space import Value
@@ -41,6 +44,22 @@ def make_rule(rule_class: type[Rule], arguments: dict[str, Value]) -> tuple[Rule
 def once(params: Iterable[Any]) -> list[Any]:
     """Return parameters, or pairs of a name and a parameter, each once: one that is shared may be listed twice."""
     return list({id(p[1]) if isinstance(p, tuple) else id(p): p for p in params}.values())
+
+
+def check_params(title: str, params: Any) -> None:
+    """Refuse what is often given in place of parameters: a model, or an optimizer that is to be wrapped.
+
+    Raises:
+        TypeError: saying what to give.
+    """
+    kind = type(params).__name__
+    if isinstance(params, nn.Module):
+        raise TypeError(f"params is a model ({kind}): give its parameters, model.parameters()")
+    if isinstance(params, torch.optim.Optimizer):
+        raise TypeError(
+            f"params is an optimizer ({kind}): {title} wraps no other one, it takes the steps itself; give the "
+            "parameters, model.parameters()"
+        )
 
 
 def check_integer(name: str, value: Any, low: int, meaning: str, below: float = float("inf")) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from relaxbench.optim.drop_in import groups
-from relaxbench.optim.drop_in.arguments import check_integer, make_rule, once
+from relaxbench.optim.drop_in.arguments import check_integer, check_params, make_rule, once
 from relaxbench.optim.drop_in.cautions import doubled, hot
 from relaxbench.optim.drop_in.closures import closures
 from relaxbench.optim.drop_in.compiled import runs_uncompiled
@@ -78,6 +78,7 @@ class RuleOptimizer(Saving):
         seed: int = 0,
         **hyper: Value,
     ) -> None:
+        check_params(self.rule_class.title, params)
         if total_steps is not None:
             check_integer("total_steps", total_steps, 1, "calls of step() that training will make")
         check_integer("seed", seed, 0, "a seed below 2⁶³", below=2**63)

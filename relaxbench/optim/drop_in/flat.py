@@ -23,7 +23,7 @@ class Flat:
         params: parameters on one device.
 
     Raises:
-        ValueError: if there are none, or they lie on several devices.
+        ValueError: if there are none, if they lie on several devices, or if one has no values yet.
         TypeError: if one is complex.
     """
 
@@ -36,6 +36,11 @@ class Flat:
                 raise TypeError(
                     f"a parameter of shape {tuple(p.shape)} is complex ({p.dtype}): expected real ones; optimize its "
                     "real and imaginary parts"
+                )
+            if p.is_meta:
+                raise ValueError(
+                    f"a parameter of shape {tuple(p.shape)} has no values yet (device meta): make the optimizer after "
+                    "the model has its weights"
                 )
         devices = sorted({str(p.device) for p in self.params})
         if len(devices) > 1:

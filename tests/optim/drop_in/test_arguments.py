@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from relaxbench.optim import LPFSGD, SGD, AdamW, CurveBall, EntropySGD, Parle, drop_in, reestimate_batch_norm
+from relaxbench.optim import LPFSGD, SGD, AdamW, CurveBall, EntropySGD, Lookahead, Parle, drop_in, reestimate_batch_norm
 from relaxbench.optim.drop_in.classes import DROP_INS
 from relaxbench.space import Value
 from tests.optim.drop_in.models import loop, new, vector
@@ -33,6 +33,18 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"averaging": -0.1}, ValueError, "averaging = -0.1"),
     ({"temperature": -1e-9}, ValueError, "temperature = -1e-09: expected a number that is not negative"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        (nn.Linear(2, 2), r"params is a model \(Linear\): give its parameters"),
+        (torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1), r"params is an optimizer \(SGD\): Lookahead wraps no"),
+    ],
+)
+def test_what_is_given_in_place_of_parameters_is_named(params: Any, told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        Lookahead(params, total_steps=100)
 
 
 @pytest.mark.parametrize(("arguments", "error", "told"), BAD)

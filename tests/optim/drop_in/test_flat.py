@@ -103,6 +103,11 @@ def test_frozen_and_unused_parameters() -> None:
     assert moved == [False] * 4 + [True] * 2
 
 
+def test_parameters_without_values_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"a parameter of shape \(2, 3\) has no values yet \(device meta\)"):
+        EntropySGD(nn.Linear(3, 2, device="meta").parameters(), total_steps=10)
+
+
 def test_complex_parameters_and_sparse_gradients_are_refused() -> None:
     with pytest.raises(TypeError, match=r"a parameter of shape \(2,\) is complex \(torch.complex64\)"):
         EntropySGD([nn.Parameter(torch.zeros(2, dtype=torch.complex64))], total_steps=10)
