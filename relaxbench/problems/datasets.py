@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 from torch.utils.data._utils.collate import default_convert
 
 from relaxbench.errors import UserError
+from relaxbench.problems.labels import expected_labels
 from relaxbench.problems.seeding import torch_seeded
 from relaxbench.util.seeds import derive
+from relaxbench.util.text import counted
 
 TRIED = 8
 """Examples that are read twice with one seed, to see whether the seed fixes them."""
@@ -160,7 +162,7 @@ class Reader:
         if bool(wrong.any()):
             raise UserError(
                 f"{self.what}: example {rows[_first(wrong)]} has the label {int(labels[wrong][0])}, and the "
-                f"model has {classes} outputs: expected 0 to {classes - 1}"
+                f"model has {counted(classes, 'output')}: {expected_labels(classes)}"
             )
 
     def _require_that_seeds_fix_examples(self) -> None:

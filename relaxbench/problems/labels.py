@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from relaxbench.errors import UserError
+from relaxbench.util.text import counted
 
 
 def outputs(problem: str, loss: str, result: object, examples: int) -> Tensor:
@@ -69,8 +70,18 @@ def check_values(problem: str, split: str, labels: Tensor, classes: int, ignored
     if not 0 <= int(known.min()) <= int(known.max()) < classes:
         raise UserError(
             f"problem {problem!r}: {split} labels go from {int(known.min())} to {int(known.max())}, and the model "
-            f"has {classes} outputs: expected 0 to {classes - 1}"
+            f"has {counted(classes, 'output')}: {expected_labels(classes)}"
         )
+
+
+def expected_labels(classes: int) -> str:
+    """Return which labels a model with so many outputs may have, in words."""
+    if classes == 1:
+        return (
+            "cross-entropy needs one output per class; for a single one take loss=nn.BCEWithLogitsLoss() and labels "
+            "of its shape and type"
+        )
+    return f"expected 0 to {classes - 1}"
 
 
 def number(problem: str, metric: str, value: Any) -> float:

@@ -130,6 +130,12 @@ def test_unusable_data_is_refused(change: dict[str, Any], message: str) -> None:
         task.split("train", CPU)
 
 
+def test_one_output_is_not_one_per_class() -> None:
+    data = dict.fromkeys(("train", "validation", "test"), (torch.rand(5, 2), torch.arange(5) % 2))
+    with pytest.raises(UserError, match=r"the model has 1 output: cross-entropy needs one output per class; .*BCE"):
+        try_out(SupervisedProblem("p", lambda: nn.Linear(2, 1), lambda: data, batch_size=5))
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
