@@ -84,7 +84,7 @@ def loss_of(loss: str | Loss | Callable[..., Tensor]) -> Loss:
         return loss
     if isinstance(loss, str):
         return losses.loss(loss)
-    if isinstance(loss, type) and issubclass(loss, nn.Module):
+    if isinstance(loss, type):
         raise UserError(f"loss is the class {loss.__name__}: give an instance of it, {loss.__name__}()")
     if not callable(loss):
         raise UserError(f"loss = {loss!r}: expected {', '.join(losses.LOSSES)}, or a function of (outputs, labels)")

@@ -206,7 +206,7 @@ def test_class_weights_label_smoothing_and_ignored_labels() -> None:
     ("options", "message"),
     [
         ({"loss": 3}, "loss = 3: expected cross-entropy"),
-        ({"loss": nn.BCEWithLogitsLoss}, r"loss is the class BCEWithLogitsLoss: give an instance of it, BCEWithLo.*\(\)"),
+        ({"loss": nn.BCEWithLogitsLoss}, r"loss is the class BCEWithLogitsLoss: give an instance of it"),
         ({"loss": nn.BCEWithLogitsLoss(reduction="none")}, "expected a scalar tensor, the mean over the examples"),
         ({"loss": brier, "metric": ("m", lambda outputs, labels: "high")}, "metric 'm' gives str: expected one number"),
         (
