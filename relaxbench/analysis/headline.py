@@ -81,17 +81,20 @@ def _whole(candidates: Sequence[MethodResult], controls: Sequence[MethodResult])
             reason = f"every confirming run of {whose} diverged"
         return f"No claim can be made: {reason}."
     better = groups.pop("better", [])
-    rest = [
-        _others(group, verdict, _titles(group) if len(group) <= NAMED else counted(len(group), "method"))
-        for verdict, group in groups.items()
-    ]
+    told = better or [result for result in controls if result.verdict == "better"]
+
+    def named(group: Sequence[MethodResult]) -> str:
+        if len(candidates) == 1 and not told:  # the sentence begins with its name
+            return "it"
+        return _titles(group) if len(group) <= NAMED else counted(len(group), "method")
+
+    rest = [_others(group, verdict, named(group)) for verdict, group in groups.items()]
     subject = f"{candidates[0].title} is not" if len(candidates) == 1 else "No method is"
     if better and any(result.relaxing for result in candidates) and not any(result.relaxing for result in better):
         subject = "No relaxation method is"
     elif better:
         subject = ""
     first = f"{subject} shown to beat {baseline} here" if subject else ""
-    told = better or [result for result in controls if result.verdict == "better"]
     rest += _at_equal_seconds(better)
     if told:
         first = _better(told, baseline, first)

@@ -132,8 +132,8 @@ def test_every_combination(called: tuple[Verdict, ...]) -> None:
 
 def test_one_candidate() -> None:
     assert text_of("better") == "Alpha beats SGD here: 0.60 times its test error (0.52 to 0.68)."
-    assert text_of("worse") == "Alpha is not shown to beat SGD here: Alpha is worse (1.40 times)."
-    assert text_of("undecided") == "Alpha is not shown to beat SGD here: Alpha is undecided."
+    assert text_of("worse") == "Alpha is not shown to beat SGD here: it is worse (1.40 times)."
+    assert text_of("undecided") == "Alpha is not shown to beat SGD here: it is undecided."
     assert text_of("no claim") == "No claim can be made yet."
 
 
@@ -190,7 +190,7 @@ def test_controls_that_alone_beat_the_baseline_are_named() -> None:
 def test_an_undecided_method_goes_on() -> None:
     result = candidate("Alpha", "undecided")
     going = replace(result, comparisons=(replace(result.comparisons[0], following=20),))
-    text = "Alpha is not shown to beat SGD here: Alpha is undecided so far (the next look is at 20 blocks)."
+    text = "Alpha is not shown to beat SGD here: it is undecided so far (the next look is at 20 blocks)."
     assert headline([going]) == text
 
 
