@@ -20,6 +20,7 @@ BRIEF = (
     (engine, {"PAIRS": 1, "SECONDS": 0.02, "STRETCH_SECONDS": 0.004, "STRETCHES": 1}),
     (durations, {"ENOUGH": 0.03, "STRETCH_SECONDS": 0.005}),
 )
+MAKE = upgrade._make
 USUAL = [(module, {name: getattr(module, name) for name in values}) for module, values in BRIEF]
 
 
@@ -46,9 +47,9 @@ def load_migrations_once() -> None:
 def make_tables_once() -> None:
     """Let the tables of a SQLite file be made as those of the first one were, by the same statements as plain text.
 
-    Alembic and SQLAlchemy take twenty times as long to find these statements again. Tests make thousands of files.
+    Tests make thousands of files: opening a new one then takes 4 ms instead of 11.
     """
-    make, statements = upgrade._make, list[str]()
+    make, statements = MAKE, list[str]()
 
     def once(connection: Connection, names: Any, label: str) -> None:
         if connection.dialect.name != "sqlite" or names:

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from relaxbench.analysis.frames import load_study
+from relaxbench.analysis.frames import StudyFrames, load_study
 from relaxbench.cli import best
 from relaxbench.cli.main import main
+from relaxbench.errors import UserError
 from relaxbench.optim.drop_in.classes import DROP_INS
 from relaxbench.optim.registry import RULES
 from relaxbench.problems.digits import digits_mlp, mlp
@@ -236,3 +237,10 @@ def test_a_method_without_a_finished_trial_names_where_to_go_on(capsys: pytest.C
     writer.close().dispose()
     line = refused(capsys, "best", "digits", "sgd", "--storage", "empty.db")
     assert "has no finished trial of 'sgd' on digits-mlp yet: go on with python -m relaxbench study FILE" in line
+
+
+def test_the_weights_of_a_study_in_memory_are_gone(digits: StudyFrames) -> None:
+    assert best.best_answer(digits, "sgd", None, None)["runs"] > 0
+    with pytest.raises(UserError, match="was read from a database in memory: leave --weights out"):
+        best.best_answer(digits, "sgd", None, Path("w.pt"))
+    assert not Path("w.pt").exists()

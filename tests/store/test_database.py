@@ -9,8 +9,10 @@ import sqlite3
 import sys
 import threading
 import traceback
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, inspect, select, text, update
@@ -19,9 +21,9 @@ from sqlalchemy.exc import OperationalError
 from relaxbench.errors import UserError
 from relaxbench.store import database as module
 from relaxbench.store.database import OpenFile, open_database, parse_url
-from relaxbench.store.migrations import HEAD
+from relaxbench.store.migrations import HEAD, upgrade
 from relaxbench.store.schema import CURVE_COLUMNS, Base, Study, Trial
-from tests import processes
+from tests import brief, processes
 
 VERSION = text("SELECT version_num FROM relaxbench_version")
 
@@ -35,6 +37,22 @@ def refusal(storage: Path | str, **options: bool) -> str:
 
 
 # The good cases.
+
+
+def test_tables_that_tests_make_by_plain_statements_are_those_of_a_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entries(name: str) -> tuple[list[Any], list[Any]]:
+        with closing(sqlite3.connect(tmp_path / name)) as file:
+            written = file.execute("SELECT * FROM relaxbench_version").fetchall()
+            made = file.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name")
+            return made.fetchall(), written
+
+    for name in ("first.db", "quick.db"):
+        open_database(str(tmp_path / name)).dispose()
+    monkeypatch.setattr(upgrade, "_make", brief.MAKE)
+    open_database(str(tmp_path / "usual.db")).dispose()
+    assert entries("quick.db") == entries("usual.db")
 
 
 def test_a_new_file_is_made_with_our_tables(file: Path) -> None:
