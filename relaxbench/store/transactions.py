@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 
 from relaxbench.errors import UserError
 from relaxbench.store.urls import FULL, reason
@@ -48,6 +48,8 @@ POSTGRESQL_CLOCK = text("SELECT extract(epoch FROM clock_timestamp())")
 CROWD = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
 """The message of a server that has no free connection; libpq gives no code with it."""
 
+UNANSWERED = "This connection is closed"
+"""SQLAlchemy's message where no connection of the pool answers (`sqlalchemy.pool.base`)."""
 NO_SPACE = "there is no space for the database"
 """Begins the line about a full disk."""
 log = logging.getLogger("relaxbench")
@@ -145,7 +147,7 @@ def patiently(
     limit = OUTAGE_SECONDS if patience is None else patience
     while True:
         try:
-            result = attempt()
+            result = _connected(attempt)
         except DBAPIError as error:
             if not worth(error):
                 raise
@@ -165,3 +167,13 @@ def patiently(
             if warned:
                 log.warning(f"the database answers again, after {duration(time.monotonic() - begin)}")
             return result
+
+
+def _connected(attempt: Callable[[], T]) -> T:
+    """Call `attempt`. SQLAlchemy's error for a third connection in a row that does not answer becomes a lost one."""
+    try:
+        return attempt()
+    except InvalidRequestError as error:
+        if str(error) != UNANSWERED:
+            raise
+        raise OperationalError(None, None, error, connection_invalidated=True) from None

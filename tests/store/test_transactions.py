@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import (
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    InvalidRequestError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from relaxbench.errors import UserError
 from relaxbench.store import database as opening
@@ -134,6 +141,27 @@ def test_a_long_outage_is_told_once_and_its_end(
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     assert "trying for 15.0 min" in caplog.records[0].message
     assert caplog.records[1].message.startswith("the database answers again, after ")
+
+
+@pytest.mark.parametrize("run", [read, write])
+def test_connections_that_do_not_answer_one_after_another_are_an_outage(database: Engine, run: Any) -> None:
+    """SQLAlchemy tries three connections, and then raises an error that is none of the database's."""
+    tried = []
+
+    @event.listens_for(database, "checkout")
+    def _lose(*_: object) -> None:
+        tried.append(time.monotonic())
+        if len(tried) <= 7:
+            raise DisconnectionError
+
+    assert run(database, lambda connection: connection.scalar(text("SELECT 7"))) == 7
+    assert len(tried) == 8
+    with pytest.raises(InvalidRequestError, match="another"):
+        run(database, lambda connection: _misused())
+
+
+def _misused() -> None:
+    raise InvalidRequestError("another mistake")
 
 
 def test_other_errors_are_raised_at_once(database: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from relaxbench.store.transactions import NO_SPACE
@@ -20,8 +21,9 @@ LONGEST = 200
 
 
 def say(line: str) -> None:
-    """Say a line to people, as a worker whose output is a log."""
-    print(MARK + " ".join(line.split()), file=sys.stderr, flush=True)
+    """Say a line to people, as a worker whose output is a log; on a full disk it is not said."""
+    with suppress(OSError):
+        print(MARK + " ".join(line.split()), file=sys.stderr, flush=True)
 
 
 def said(log: Path, begin: int) -> tuple[list[str], int]:

@@ -53,3 +53,12 @@ def test_last_words_are_no_line_for_people(tmp_path: Path, text: str, words: str
     log = tmp_path / "log"
     log.write_text("of an earlier worker\n" + text)
     assert last_words(log, len("of an earlier worker\n")) == words
+
+
+def test_a_worker_outlives_a_full_disk_on_which_its_log_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stderr", full)
+        say("K is halved")
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="No space"):
+            full.close()
