@@ -1,4 +1,4 @@
-"""What many tests would wait for and few look at: measurements of time, Optuna's migrations, compiling SQL.
+"""What many tests would wait for and few look at: measurements of time, migrations, making tables, SQL.
 
 Tests that look at what a study measures on its machine ask for the fixture `at_length` (of tests/conftest.py).
 """
@@ -49,16 +49,16 @@ def make_tables_once() -> None:
 
     Tests make thousands of files: opening a new one then takes 4 ms instead of 11.
     """
-    make, statements = MAKE, list[str]()
+    statements = list[str]()
 
     def once(connection: Connection, names: Any, label: str) -> None:
         if connection.dialect.name != "sqlite" or names:
-            make(connection, names, label)
+            MAKE(connection, names, label)
         elif statements:
             for statement in statements:
                 connection.exec_driver_sql(statement)
         else:
-            make(connection, names, label)
+            MAKE(connection, names, label)
             for kind in ("table", "index"):
                 found = connection.exec_driver_sql(f"SELECT sql FROM sqlite_master WHERE type = '{kind}' AND sql <> ''")
                 statements.extend(sql for (sql,) in found)

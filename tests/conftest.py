@@ -63,7 +63,7 @@ LONGEST = (
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare a process that runs tests, or the one that only hands them out to pytest-xdist's workers."""
     gc.disable()  # until all tests are collected: what is imported stays, and is not looked through again and again
-    config.add_cleanup(_at_the_end)
+    config.add_cleanup(_unfreeze)
     if not hasattr(config, "workerinput") and config.getoption("dist", "no") != "no":
         processes.share(str(SMALL.folder / "processes"))
     else:
@@ -97,12 +97,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
+def pytest_unconfigure() -> None:
     """Do not look for garbage a second time: pytest has just done so."""
     gc.freeze()
 
 
-def _at_the_end() -> None:
+def _unfreeze() -> None:
     if "triton" in sys.modules:  # it would call objects that nobody has collected leaked
         gc.unfreeze()
 

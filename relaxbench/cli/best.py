@@ -222,8 +222,12 @@ def _save_weights(frames: StudyFrames, runs: pd.DataFrame, name: str, file: Path
 
     if frames.storage is None:
         raise UserError(f"study {frames.name!r} was read from a database in memory: leave --weights out")
-    with reader(frames.storage.render_as_string(hide_password=False)).connect() as connection:
-        data = connection.scalar(select(Weights.data).where(Weights.trial_id.in_([int(i) for i in runs["id"]])))
+    database = reader(frames.storage.render_as_string(hide_password=False))
+    try:
+        with database.connect() as connection:
+            data = connection.scalar(select(Weights.data).where(Weights.trial_id.in_([int(i) for i in runs["id"]])))
+    finally:
+        database.dispose()
     if data is None:
         raise UserError(f"study {frames.name!r} keeps no weights for this method yet: finish it first")
     double = frames.manifest["engines"][name]["dtype"] == "float64"

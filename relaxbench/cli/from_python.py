@@ -234,7 +234,7 @@ def _define(
     else:
         raise UserError(f"study = {kind_of(study)}: expected the path of a study file, or a dict of its keys")
     chosen: dict[str, Any] = {key: changes[key] for key in ("methods", "budget") if key in changes}
-    if isinstance(chosen.get("methods"), str):  # no list, which is told where the study is checked
+    if not isinstance(chosen.get("methods", []), list):  # which is told where the study is checked
         del chosen["methods"]
     return define(with_methods({**base, **changes}, added), where, chosen, _names(values)), source, where
 
@@ -262,7 +262,7 @@ def _session(given: dict[str, Any]) -> Session:
             raise UserError(f"{name} = {kind_of(value)}: expected {expected}")
         if name in FOLDERS:
             given[name] = Path(str(value))
-        elif not isinstance(value, str) and str in kinds:
+        elif not isinstance(value, str) and str in kinds:  # a path, or a device of PyTorch
             given[name] = str(value)
     return Session(**given)
 

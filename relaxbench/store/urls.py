@@ -92,7 +92,7 @@ def parse_url(text: str) -> URL:
     if url.drivername not in DRIVERS:
         raise UserError(f"storage {label!r}: the database or driver {url.drivername!r} is not supported: {EXPECTED}")
     url = url.set(drivername=DRIVERS[url.drivername])
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+    if _in_memory(url):
         raise UserError(
             f"storage {label!r} must be a file, because a study outlives its process: use sqlite:///file.db"
         )
@@ -140,9 +140,12 @@ def lasting_url(engine: Engine) -> URL | None:
     url = engine.url
     if url.get_backend_name() != "sqlite":
         return url
-    if url.database in (None, "", ":memory:"):
-        return None
-    return url.set(database=os.path.abspath(str(url.database)))
+    return None if _in_memory(url) else url.set(database=os.path.abspath(str(url.database)))
+
+
+def _in_memory(url: URL) -> bool:
+    """Whether a database is SQLite's in the memory of the program."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
 def show_url(url: URL) -> str:

@@ -111,6 +111,8 @@ def test_problems_without_a_file_are_those_of_the_default_study(monkeypatch: pyt
         (TINY, {"space": {"lr": object()}}, "run_study: space = a dict of 1: a value of type object has no form"),
         (TINY, {"methods": ["nothing"]}, "run_study: unknown method 'nothing'"),
         (TINY, {"methods": "sgd"}, "methods = 'sgd': expected a list"),
+        (TINY, {"methods": 5}, "methods = 5: expected a list"),
+        (TINY, {"methods": {"sgd": 1}}, "methods = {'sgd': 1}: expected a list"),
         (TINY, {"device": 3}, "device = 3: expected a text"),
         (TINY, {"workers": "2"}, "workers = '2': expected a whole number"),
         (TINY, {"workers": True}, "workers = True: expected a whole number"),
