@@ -30,6 +30,18 @@ def double_digits() -> SupervisedProblem:
     return SupervisedProblem("digits-64", lambda: mlp().double(), lambda: data)
 
 
+def tiny() -> SupervisedProblem:
+    """A network whose products PyTorch computes otherwise for a single member."""
+    x = torch.linspace(-1, 1, 240).reshape(120, 2)
+    splits = {"train": slice(60), "validation": slice(60, 90), "test": slice(90, 120)}
+    data = {name: (x[at], x[at].sum(1, keepdim=True)) for name, at in splits.items()}
+
+    def model() -> nn.Module:
+        return nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
+
+    return SupervisedProblem("tiny", model, lambda: data, loss="least-squares", batch_size=20)
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_gradients_are_those_of_a_plain_training_loop(path: Path) -> None:
     task, seeds, numbers = double_digits(), [3, 4, 2**40], torch.tensor([[0], [7], [20]])
@@ -159,13 +171,14 @@ def test_a_measurement_is_that_of_the_model_in_evaluation_mode(path: Path) -> No
 
 
 def test_measurements_do_not_depend_on_other_members() -> None:
-    for task in (digits_mlp(), problem("rosenbrock")):
+    for task in (digits_mlp(), problem("rosenbrock"), tiny()):
         points = torch.stack([task.init(seed) for seed in range(37)])
         oracle = Oracle(task, "vectorized")
         together = oracle.measure(points, "validation")
-        for rows in ([0], [36, 0, 5], [36]):
+        for rows in (*([row] for row in range(37)), [36, 0, 5]):
             part = oracle.measure(points[rows], "validation")
             assert torch.equal(part.loss, together.loss[rows]) and torch.equal(part.metric, together.metric[rows])
+            assert part.correct is None or torch.equal(part.correct, together.correct[rows])
 
 
 def test_gradients_do_not_depend_on_other_members() -> None:
